@@ -1,0 +1,20 @@
+"""Five papers on bone X-rays, rebuilt in Keras 3 on TensorFlow.
+
+The rooms (`data`, `models`, `training`, ...) are imported on first use, so that `import keras_fracture` and
+`keras-fracture --help` stay instant: importing TensorFlow takes seconds.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+__all__ = ["data", "evaluation", "interop", "models", "papers", "report", "serving", "synthesis", "training"]
+
+
+def __getattr__(name):
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*__all__, "__version__"])

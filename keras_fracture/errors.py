@@ -1,0 +1,29 @@
+"""The errors this package raises on purpose: one line, what was received, what to do."""
+
+
+class FractureError(Exception):
+    """Base of every error this package raises on purpose. The CLI prints it and exits 2."""
+
+
+class DataError(FractureError):
+    """A data set is absent, laid out differently than published, or not usable as asked."""
+
+
+class ImageError(DataError):
+    """A file is not a picture that can be read."""
+
+
+class ModelError(FractureError, ValueError):
+    """An architecture, a setting of one, or its input is not valid."""
+
+
+class WeightsError(FractureError, ValueError):
+    """A weights file does not fit the model, or cannot be read safely."""
+
+
+class TrainingError(FractureError):
+    """A training run cannot go on."""
+
+
+class OutputError(FractureError):
+    """A result cannot be written."""

@@ -1,0 +1,64 @@
+"""The compact CNN of the `ibrahim_gan` poster: 13,585 parameters, two convolutions that each divide by three."""
+
+import keras
+from keras import layers
+
+from keras_fracture.models.preprocessing import UNIT
+from keras_fracture.models.registry import register
+
+
+@register("compact_cnn")
+@keras.saving.register_keras_serializable("keras_fracture")
+class CompactCNN(keras.Model):
+    """Compact classifier for small grey X-rays.
+
+    Source: Ibrahim and Bukhari, "Leveraging GANs for Improved Medical Image Classification", Architecture -
+    Convolutional Neural Network. The poster does not state activations or dropout rates: ReLU, 0.25 and 0.5.
+
+    Input: float32 `(batch, image_size, image_size, channels)`, range 0 to 1.
+    Output: float logits `(batch, num_classes)`; with one class, the logit of "finding".
+
+    Args:
+        num_classes: Width of the output.
+        image_size: Side of the square input in pixels.
+        channels: 1 (grey) or 3.
+        dropout: Rates after the convolutions and after the dense layer.
+    """
+
+    pixel_range = UNIT
+
+    def __init__(self, num_classes=1, image_size=64, channels=1, dropout=(0.25, 0.5), **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes, self.image_size, self.channels = num_classes, image_size, channels
+        self.dropout = tuple(dropout)
+        self.body = keras.Sequential(
+            [
+                keras.Input((image_size, image_size, channels)),
+                layers.Conv2D(32, 3, strides=3, activation="relu"),
+                layers.BatchNormalization(),
+                layers.Conv2D(16, 3, strides=3, activation="relu"),
+                layers.MaxPooling2D(3),
+                layers.BatchNormalization(),
+                layers.Dropout(self.dropout[0]),
+                layers.Flatten(),
+                layers.Dense(128, activation="relu"),
+                layers.Dropout(self.dropout[1]),
+                layers.Dense(num_classes, dtype="float32"),
+            ],
+            name="body",
+        )
+        self.build((None, image_size, image_size, channels))
+
+    def build(self, input_shape):
+        self.built = True
+
+    def call(self, images, training=False):
+        return self.body(images, training=training)
+
+    def get_config(self):
+        return super().get_config() | {
+            "num_classes": self.num_classes,
+            "image_size": self.image_size,
+            "channels": self.channels,
+            "dropout": self.dropout,
+        }

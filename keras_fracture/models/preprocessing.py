@@ -1,0 +1,47 @@
+"""The pixel ranges models take, and the check that a picture is in the right one."""
+
+import numpy as np
+
+from keras_fracture.errors import ModelError
+
+UNIT = (0.0, 1.0)
+SYMMETRIC = (-1.0, 1.0)
+
+
+def scale(images, pixel_range):
+    """Maps 8-bit grey levels (0 to 255) onto a model's pixel range.
+
+    Args:
+        images: Array or tensor with values 0 to 255.
+        pixel_range: `(low, high)`, usually a model's `pixel_range`.
+
+    Returns:
+        `images` as float32 between `low` and `high`.
+    """
+    low, high = pixel_range
+    if isinstance(images, np.ndarray):
+        return images.astype("float32") * np.float32((high - low) / 255.0) + np.float32(low)
+    from keras import ops
+
+    return ops.cast(images, "float32") * ((high - low) / 255.0) + low
+
+
+def unscale(images, pixel_range):
+    """Maps a model's pixel range back to uint8 grey levels, rounding and clipping."""
+    low, high = pixel_range
+    levels = (np.asarray(images, "float32") - low) * (255.0 / (high - low))
+    return np.clip(np.rint(levels), 0, 255).astype("uint8")
+
+
+def check_range(images, pixel_range, name="images"):
+    """Raises `ModelError` if a batch cannot be in `pixel_range`: values outside it, or 8-bit levels."""
+    low, high = pixel_range
+    images = np.asarray(images)
+    if not np.isfinite(images).all():
+        raise ModelError(f"{name} must be finite numbers from {low} to {high}. Received: NaN or infinity")
+    least, most = float(images.min()), float(images.max())
+    if least < low - 1e-3 or most > high + 1e-3:
+        raise ModelError(
+            f"{name} must lie between {low} and {high} (see models.preprocessing.scale). "
+            f"Received: values from {least:g} to {most:g}"
+        )
