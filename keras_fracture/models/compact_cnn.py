@@ -1,4 +1,4 @@
-"""The compact CNN of the `ibrahim_gan` poster: 13,585 parameters, two convolutions that each divide by three."""
+"""The compact CNN of the `ibrahim_gan` poster: 13,585 parameters, convolutions that divide by three."""
 
 import keras
 from keras import layers
