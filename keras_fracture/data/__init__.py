@@ -1,0 +1,1 @@
+"""Data sets as records with a known source, honest splits, audit, and tf.data pipelines."""

@@ -1,0 +1,1 @@
+"""Metrics with intervals that respect which pictures share a source."""

@@ -1,0 +1,1 @@
+"""Tables, figures and report files from results; no training in here."""

@@ -1,0 +1,1 @@
+"""Models with custom train_step, callbacks, precision."""
