@@ -1,0 +1,1 @@
+"""The `btxrd` data set."""

@@ -1,0 +1,1 @@
+"""The `fracatlas` data set."""

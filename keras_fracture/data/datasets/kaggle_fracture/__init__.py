@@ -1,0 +1,1 @@
+"""The `kaggle_fracture` data set."""

@@ -1,0 +1,50 @@
+"""Reads the published folders of the Kaggle fracture set."""
+
+import re
+
+import pandas as pd
+
+from keras_fracture.data import tables
+
+FOLDER = "kaggle_bone_fracture"
+HOW_TO_GET = (
+    'Download "Fracture detection using x-ray images" (also "Bone fracture detection using x-rays") from '
+    "Kaggle and unpack it, so that it holds train/ and val/, each with fractured/ and 'not fractured'/."
+)
+POLICIES = ("grouped", "paper")
+SHARES = (0.81, 0.09, 0.10)  # train is split 90/10 in garcia_inception; a tenth is for testing
+CLASSES = {"not fractured": 0, "fractured": 1}
+_COPY = re.compile(r"(-rotated\d+)+$")
+
+
+def read(root):
+    """Lists the pictures.
+
+    A file `NAME-rotatedK-rotatedK.jpg` is a rotated copy of `NAME.jpg` of the same folder: that folder and
+    NAME are its named source.
+
+    Args:
+        root: Folder with train/ and val/.
+
+    Returns:
+        A table in the form of `tables.COLUMNS`.
+
+    Raises:
+        DataError: A folder is missing or holds no picture.
+    """
+    rows = []
+    for split in ("train", "val"):
+        for folder, label in CLASSES.items():
+            for path in tables.pictures(root / split / folder):
+                name = _COPY.sub("", path.stem)
+                rows.append(
+                    {
+                        "filename": path.relative_to(root).as_posix(),
+                        "label": label,
+                        "source": f"{split}/{folder}/{name}",
+                        "published_split": split,
+                        "finding": "fracture" if label else "none",
+                        "copies": path.stem.count("-rotated"),
+                    }
+                )
+    return tables.complete(pd.DataFrame(rows))

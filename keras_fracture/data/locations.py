@@ -1,0 +1,45 @@
+"""Where real data sets are read from, and where prepared records and caches are written."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+from keras_fracture.errors import DataError
+
+
+def cache_dir():
+    """Folder for prepared records, scans and caches: `KERAS_FRACTURE_CACHE`, else the user's cache folder."""
+    return Path(os.environ.get("KERAS_FRACTURE_CACHE") or platformdirs.user_cache_dir("keras_fracture"))
+
+
+def data_dir(given=None):
+    """Folder that holds the real data sets, only ever read.
+
+    Args:
+        given: A folder named by the caller; wins over `KERAS_FRACTURE_DATA`, which wins over
+            `~/.keras_fracture/data`.
+    """
+    return Path(given or os.environ.get("KERAS_FRACTURE_DATA") or "~/.keras_fracture/data").expanduser()
+
+
+def find(layout, given=None):
+    """Returns the folder of one data set.
+
+    Args:
+        layout: The data set's layout module, with `FOLDER` and `HOW_TO_GET`.
+        given: As in `data_dir`; may also name the data set's own folder.
+
+    Raises:
+        DataError: It is not there; the message says what to fetch and where to put it.
+    """
+    parent = data_dir(given)
+    if parent.name == layout.FOLDER and parent.is_dir():
+        return parent
+    root = parent / layout.FOLDER
+    if not root.is_dir():
+        raise DataError(
+            f"{layout.FOLDER} is not in {parent}. {layout.HOW_TO_GET} Put it at {root}, "
+            f"or name its parent with --data-dir or KERAS_FRACTURE_DATA"
+        )
+    return root

@@ -1,0 +1,111 @@
+"""Looks at every file of a data set once: can it be read, what does it hash to, what does one number say."""
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from keras_fracture.data import images
+from keras_fracture.data.locations import cache_dir
+from keras_fracture.errors import ImageError
+
+HASH_SIZE = 16  # the difference hash has HASH_SIZE x HASH_SIZE bits
+SCALARS = (
+    "width", "height", "file_size", "bytes_per_pixel", "mean", "deviation", "darkest", "brightest",
+    "sharpness", "border", "corner", "black_share", "white_share",
+)  # fmt: skip
+_VERSION = 1  # of the cached result; raise it when `measure` changes
+
+
+def difference_hash(image):
+    """256 bits: whether each cell of a 16x17 thumbnail is brighter than its left neighbour.
+
+    Robust to scale, brightness and compression; the number of differing bits is a distance between pictures.
+    """
+    small = cv2.resize(image, (HASH_SIZE + 1, HASH_SIZE), interpolation=cv2.INTER_AREA)
+    return np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex()
+
+
+def measure(data, name="picture"):
+    """Measures one file.
+
+    Args:
+        data: The file's bytes.
+        name: What errors call it.
+
+    Returns:
+        A dict with `digest` (SHA-1 of the decoded pixels), `hash` (hex of `difference_hash`), `truncated`,
+        `error` ('' if it can be read) and every one of `SCALARS`.
+    """
+    row = {"digest": "", "hash": "", "truncated": False, "error": ""} | dict.fromkeys(SCALARS, np.nan)
+    row["file_size"] = len(data)
+    try:
+        image, row["truncated"] = images.decode(data, name)
+    except ImageError as error:
+        return row | {"error": str(error)}
+    height, width = image.shape
+    edge = max(1, min(height, width) // 32)
+    border = np.concatenate(
+        [image[:edge].ravel(), image[-edge:].ravel(), image[:, :edge].ravel(), image[:, -edge:].ravel()]
+    )
+    corners = [image[y, x] for y in (slice(edge), slice(-edge, None)) for x in (slice(edge), slice(-edge, None))]
+    # Measured on one size, or resolution would pass for sharpness.
+    small = cv2.resize(image, (224, 224), interpolation=cv2.INTER_AREA)
+    return row | {
+        "digest": hashlib.sha1(f"{height}x{width}".encode() + image.tobytes()).hexdigest(),
+        "hash": difference_hash(image),
+        "width": width,
+        "height": height,
+        "bytes_per_pixel": len(data) / image.size,
+        "mean": float(image.mean()),
+        "deviation": float(image.std()),
+        "darkest": float(np.percentile(small, 1)),
+        "brightest": float(np.percentile(small, 99)),
+        "sharpness": float(cv2.Laplacian(small, cv2.CV_32F).var()),
+        "border": float(border.mean()),
+        "corner": float(np.mean([corner.mean() for corner in corners])),
+        "black_share": float((small < 8).mean()),
+        "white_share": float((small > 247).mean()),
+    }
+
+
+def scan(name, paths, progress=True):
+    """Measures all files of a data set on all cores; remembers the answer until a file changes.
+
+    Args:
+        name: The data set's name, for the progress bar and the cache.
+        paths: The files, in the order of the answer's rows.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        A `pandas.DataFrame` with the columns of `measure`, one row a path.
+    """
+    kept = cache_dir() / "scans" / f"{name}-{fingerprint(paths)}.csv"
+    text = {"digest": str, "hash": str, "error": str}
+    if kept.is_file():
+        return pd.read_csv(kept, dtype=text, keep_default_na=False, na_values={s: [""] for s in SCALARS})
+
+    def read(path):
+        return measure(path.read_bytes(), str(path))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        bar = tqdm(
+            pool.map(read, paths), f"scan {name}", len(paths), unit=" files", disable=not progress, delay=1
+        )
+        result = pd.DataFrame(list(bar))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    beside = kept.with_suffix(f".{os.getpid()}.part")
+    result.to_csv(beside, index=False)
+    beside.replace(kept)
+    return result
+
+
+def fingerprint(paths):
+    """Hash of the files' names, sizes and times of change: equal as long as nothing was touched."""
+    facts = [(path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in paths]
+    return hashlib.sha1(json.dumps([_VERSION, facts]).encode()).hexdigest()[:16]

@@ -1,0 +1,49 @@
+"""Which pictures show the same X-ray: names, then equal and nearly equal pixels, joined into groups."""
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+NEAR = 10  # differing bits of the 256-bit difference hash up to which two pictures count as one
+_BLOCK = 512
+
+
+def near_pairs(hashes, limit=NEAR):
+    """Finds pairs of pictures whose difference hashes differ in at most `limit` bits.
+
+    Args:
+        hashes: Hex strings of `scan.difference_hash`; '' is never near anything.
+        limit: Differing bits.
+
+    Returns:
+        Array (pairs, 3) of first index, second index (greater), distance.
+    """
+    known = np.array([index for index, text in enumerate(hashes) if text], int)
+    words = np.frombuffer(bytes.fromhex("".join(hashes[i] for i in known)), np.uint64)
+    words = words.reshape(len(known), -1)
+    found = [np.zeros((0, 3), int)]
+    for start in range(0, len(words), _BLOCK):
+        block = words[start : start + _BLOCK, None]
+        distance = np.bitwise_count(block ^ words[None, start:]).sum(-1)
+        first, second = np.nonzero(np.triu(distance <= limit, 1))
+        found.append(np.stack([known[first + start], known[second + start], distance[first, second].astype(int)], 1))
+    return np.concatenate(found)
+
+
+def join(names, pairs):
+    """Joins sources that are linked by a pair of pictures, transitively.
+
+    Args:
+        names: The source of each picture.
+        pairs: Array (pairs, 2 or more); the first two columns are indices of pictures that belong together.
+
+    Returns:
+        Array of source names: each group takes the name of its first member in order of names.
+    """
+    codes, labels = pd.factorize(pd.Series(names), sort=True)
+    first, second = codes[pairs[:, 0]], codes[pairs[:, 1]]
+    graph = coo_array((np.ones(len(pairs), bool), (first, second)), shape=(len(labels), len(labels)))
+    _, group = connected_components(graph, directed=False)
+    leader = pd.Series(np.arange(len(labels))).groupby(group).min()
+    return np.asarray(labels)[leader.loc[group[codes]].to_numpy()].astype(str)
