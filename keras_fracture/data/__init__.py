@@ -1,1 +1,14 @@
 """Data sets as records with a known source, honest splits, audit, and tf.data pipelines."""
+
+from keras_fracture.data.loading import load, names, prepare
+
+__all__ = ["Preprocess", "augmentation", "batches", "load", "names", "prepare"]
+
+
+def __getattr__(name):
+    # These import TensorFlow, which takes seconds that listing data sets should not cost.
+    if name in ("Preprocess", "augmentation", "batches"):
+        from keras_fracture.data import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

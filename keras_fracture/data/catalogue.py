@@ -1,6 +1,8 @@
 """A data set as one table: what its publisher says, what its pixels say, and what follows for training."""
 
 import importlib
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,23 @@ from keras_fracture.errors import DataError
 
 REAL = ("btxrd", "fracatlas", "kaggle_fracture")
 NAMES = (*REAL, "phantom")
+BOTH_LABELS = "equal pictures with both labels"
+
+
+class Catalogue(NamedTuple):
+    """A data set as one table.
+
+    Attributes:
+        table: The columns of `tables.COLUMNS` and of `scan.measure`, and `named_source`: `source` as the
+            publisher's names and tables have it. `source` itself is joined wherever two pictures are equal or
+            nearly so, and `conflict` also tells where equal pixels carry both labels.
+        near_pairs: Array (pairs, 3): rows of two pictures that are equal or nearly so, and their distance.
+        root: The data set's folder.
+    """
+
+    table: pd.DataFrame
+    near_pairs: np.ndarray
+    root: Path
 
 
 def layout(name):
@@ -19,8 +38,8 @@ def layout(name):
     Raises:
         DataError: No such data set.
     """
-    if name not in NAMES:
-        raise DataError(f"No such data set. Choose one of {', '.join(NAMES)}. Received: {name!r}")
+    if name not in REAL:
+        raise DataError(f"No such data set of files. Choose one of {', '.join(REAL)}. Received: {name!r}")
     return importlib.import_module(f"keras_fracture.data.datasets.{name}.layout")
 
 
@@ -34,11 +53,7 @@ def catalogue(name, data_dir=None, root=None, progress=True):
         progress: Whether to show a progress bar.
 
     Returns:
-        The table of `tables.COLUMNS` with the columns of `scan.measure`, and
-        `named_source`: `source` as the publisher's names and tables have it;
-        `source`: the same, joined wherever two pictures are equal or nearly so;
-        `conflict`: also says so where equal pixels carry both labels.
-        Its `attrs` hold `near_pairs` (array of first, second, distance) and `root`.
+        A `Catalogue`.
     """
     module = layout(name)
     root = root or locations.find(module, data_dir)
@@ -54,11 +69,11 @@ def catalogue(name, data_dir=None, root=None, progress=True):
     table["source"] = sources.join(table["named_source"], pairs)
     labels = table[table["digest"] != ""].groupby("digest")["label"].nunique()
     both = table["digest"].isin(labels.index[labels > 1])
-    table["conflict"] = np.where(
-        both & (table["conflict"] == ""), "equal pictures with both labels", table["conflict"]
-    )
-    table.attrs = {"near_pairs": pairs, "root": root}
-    return table
+    table["conflict"] = [
+        "; ".join(filter(None, (stated, BOTH_LABELS if twice else "")))
+        for stated, twice in zip(table["conflict"], both, strict=True)
+    ]
+    return Catalogue(table, pairs, root)
 
 
 def usable(table, keep_conflicts=False):

@@ -12,10 +12,13 @@ from PIL import Image
 
 from keras_fracture.errors import ImageError
 
-cv2.setNumThreads(1)  # two pictures at a time, one thread each, is twice as fast as one picture on two threads
+cv2.setNumThreads(
+    1
+)  # two pictures at a time, one thread each, is twice as fast as one picture on two threads
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 
 
 class Decoded(NamedTuple):
@@ -129,3 +132,13 @@ def encode_png(image):
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, "PNG")
     return stream.getvalue()
+
+
+def is_plain(data):
+    """Whether the bytes are a whole, upright JPEG (grey or YCbCr) or 8-bit grey PNG.
+
+    TensorFlow reads the luma of such files as this module does.
+    """
+    with Image.open(io.BytesIO(data)) as picture:
+        plain = (picture.format, picture.mode) in (("JPEG", "L"), ("JPEG", "RGB"), ("PNG", "L"))
+        return plain and not is_truncated(data) and picture.getexif().get(_ORIENTATION, 1) == 1

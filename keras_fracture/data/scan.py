@@ -17,9 +17,9 @@ from keras_fracture.errors import ImageError
 HASH_SIZE = 16  # the difference hash has HASH_SIZE x HASH_SIZE bits
 SCALARS = (
     "width", "height", "file_size", "bytes_per_pixel", "mean", "deviation", "darkest", "brightest",
-    "sharpness", "border", "corner", "black_share", "white_share",
+    "sharpness", "fine_detail", "border", "corner", "black_share", "white_share",
 )  # fmt: skip
-_VERSION = 1  # of the cached result; raise it when `measure` changes
+_VERSION = 3  # of the cached result; raise it when `measure` changes
 
 
 def difference_hash(image):
@@ -39,11 +39,12 @@ def measure(data, name="picture"):
         name: What errors call it.
 
     Returns:
-        A dict with `digest` (SHA-1 of the decoded pixels), `hash` (hex of `difference_hash`), `truncated`,
+        A dict with `file_digest` (SHA-1 of the bytes), `digest` (SHA-1 of the decoded pixels), `hash` (hex of
+        `difference_hash`), `truncated`,
         `error` ('' if it can be read) and every one of `SCALARS`.
     """
     row = {"digest": "", "hash": "", "truncated": False, "error": ""} | dict.fromkeys(SCALARS, np.nan)
-    row["file_size"] = len(data)
+    row |= {"file_digest": hashlib.sha1(data).hexdigest(), "file_size": len(data)}
     try:
         image, row["truncated"] = images.decode(data, name)
     except ImageError as error:
@@ -53,7 +54,9 @@ def measure(data, name="picture"):
     border = np.concatenate(
         [image[:edge].ravel(), image[-edge:].ravel(), image[:, :edge].ravel(), image[:, -edge:].ravel()]
     )
-    corners = [image[y, x] for y in (slice(edge), slice(-edge, None)) for x in (slice(edge), slice(-edge, None))]
+    corners = [
+        image[y, x] for y in (slice(edge), slice(-edge, None)) for x in (slice(edge), slice(-edge, None))
+    ]
     # Measured on one size, or resolution would pass for sharpness.
     small = cv2.resize(image, (224, 224), interpolation=cv2.INTER_AREA)
     return row | {
@@ -67,6 +70,7 @@ def measure(data, name="picture"):
         "darkest": float(np.percentile(small, 1)),
         "brightest": float(np.percentile(small, 99)),
         "sharpness": float(cv2.Laplacian(small, cv2.CV_32F).var()),
+        "fine_detail": float(cv2.Laplacian(small, cv2.CV_32F).var() / max(small.var(), 1.0)),
         "border": float(border.mean()),
         "corner": float(np.mean([corner.mean() for corner in corners])),
         "black_share": float((small < 8).mean()),
@@ -86,7 +90,7 @@ def scan(name, paths, progress=True):
         A `pandas.DataFrame` with the columns of `measure`, one row a path.
     """
     kept = cache_dir() / "scans" / f"{name}-{fingerprint(paths)}.csv"
-    text = {"digest": str, "hash": str, "error": str}
+    text = {"file_digest": str, "digest": str, "hash": str, "error": str}
     if kept.is_file():
         return pd.read_csv(kept, dtype=text, keep_default_na=False, na_values={s: [""] for s in SCALARS})
 

@@ -27,7 +27,9 @@ def near_pairs(hashes, limit=NEAR):
         block = words[start : start + _BLOCK, None]
         distance = np.bitwise_count(block ^ words[None, start:]).sum(-1)
         first, second = np.nonzero(np.triu(distance <= limit, 1))
-        found.append(np.stack([known[first + start], known[second + start], distance[first, second].astype(int)], 1))
+        found.append(
+            np.stack([known[first + start], known[second + start], distance[first, second].astype(int)], 1)
+        )
     return np.concatenate(found)
 
 

@@ -108,5 +108,7 @@ def read(root):
         benign_without_tumour = (csv["tumor"] == 0) & ((csv["benign"] + csv["malignant"]) > 0)
         table["conflict"] = np.where(benign_without_tumour, "tumor=0 but benign or malignant set", "")
     except KeyError as error:
-        raise DataError(f"BTXRD's table lacks the column {error}: the layout must be the published one") from None
+        raise DataError(
+            f"BTXRD's table lacks the column {error}: the layout must be the published one"
+        ) from None
     return tables.complete(table)

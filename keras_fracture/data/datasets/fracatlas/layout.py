@@ -10,8 +10,8 @@ from keras_fracture.errors import DataError
 
 FOLDER = "FracAtlas"
 HOW_TO_GET = (
-    "Run `keras-fracture data prepare fracatlas --download`, or download figshare article 22363012 and unpack "
-    "it, so that it holds dataset.csv, images/ and Annotations/."
+    "Run `keras-fracture data prepare fracatlas --download`, or download figshare article 22363012 and "
+    "unpack it, so that it holds dataset.csv, images/ and Annotations/."
 )
 POLICIES = ("grouped", "paper")
 SHARES = (0.7, 0.2, 0.1)  # lisbon_resnet, Introduction: "70-20-10"

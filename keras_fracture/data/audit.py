@@ -1,0 +1,269 @@
+"""What is wrong with a data set, found from files and labels alone: `keras-fracture data audit NAME`."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from keras_fracture.data.catalogue import BOTH_LABELS, catalogue
+from keras_fracture.data.scan import SCALARS
+
+_SHORTCUT = 0.60  # balanced accuracy from which one number alone is called a shortcut
+
+
+def audit(name, data_dir=None, progress=True):
+    """Finds faults.
+
+    Args:
+        name: A real data set.
+        data_dir: Where to look, see `locations.data_dir`.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        A dict: `name`, `pictures`, `labels`, `body_parts`, `sources`, and `findings`, a list of dicts `kind`,
+        `count` (pictures), `detail` (one line), `files` (the offenders, sorted).
+    """
+    return examine(name, catalogue(name, data_dir, progress=progress))
+
+
+def examine(name, found):
+    """`audit` of a `Catalogue` that was read before."""
+    table, pairs = found.table, found.near_pairs
+    findings = [
+        _unreadable(table),
+        _truncated(table),
+        _conflicts(table),
+        _exact(table),
+        _equal(table),
+        _near(table, pairs),
+        _near_opposites(table, pairs),
+        _merged(table),
+        _copies(table),
+        _cut_sources(table),
+        _leaks(table),
+        _copy_depth(table),
+        *_shortcuts(table),
+    ]
+    return {
+        "name": name,
+        "pictures": len(table),
+        "labels": {"healthy": int((table["label"] == 0).sum()), "finding": int((table["label"] == 1).sum())},
+        "majority_accuracy": float(max(table["label"].mean(), 1 - table["label"].mean())),
+        "body_parts": {str(k): int(v) for k, v in table["body_part"].value_counts().items()},
+        "sources": {
+            "named": int(table["named_source"].nunique()),
+            "distinct": int(table["source"].nunique()),
+        },
+        "findings": [finding for finding in findings if finding["count"]],
+    }
+
+
+def _finding(kind, rows, detail):
+    return {"kind": kind, "count": len(rows), "detail": detail, "files": sorted(rows["filename"])}
+
+
+def _unreadable(table):
+    rows = table[table["error"] != ""]
+    return _finding("unreadable", rows, "cannot be decoded at all; left out")
+
+
+def _truncated(table):
+    rows = table[table["truncated"]]
+    labels = " and ".join(f"{n} of label {label}" for label, n in rows["label"].value_counts().items())
+    return _finding("truncated", rows, f"file ends before its end marker: {labels}; recovered")
+
+
+def _conflicts(table):
+    rows = table[table["conflict"] != ""]
+    reasons = rows["conflict"].str.split("; ")
+    twice = rows[rows["conflict"].str.contains(BOTH_LABELS)]
+    stated = reasons.map(lambda given: [reason for reason in given if reason != BOTH_LABELS])
+    pairs = twice[twice["label"] == 1].merge(
+        twice[twice["label"] == 0], on="digest", suffixes=("", "_healthy")
+    )
+    parts = [f"{a} = {b}: {BOTH_LABELS}" for a, b in zip(pairs.filename, pairs.filename_healthy, strict=True)]
+    parts += [f"{name}: {why}" for name, given in zip(rows["filename"], stated, strict=True) for why in given]
+    return _finding("contradictory label", rows, f"{len(parts)} contradictions, left out: {'; '.join(parts)}")
+
+
+def _exact(table):
+    rows = table[table.duplicated("file_digest")]
+    splits = table.groupby("file_digest")["published_split"].nunique().max() > 1
+    return _finding(
+        "exact copies of a file",
+        rows,
+        "beyond the first of each" + ", also across published splits" * bool(splits),
+    )
+
+
+def _equal(table):
+    readable = table[(table["digest"] != "") & ~table.duplicated("file_digest")]
+    rows = readable[readable.duplicated("digest")]
+    return _finding("equal pixels, other file", rows, "beyond the first of each, and beyond exact copies")
+
+
+def _near(table, pairs):
+    near = pairs[pairs[:, 2] > 0]
+    named = table["named_source"].to_numpy()
+    apart = near[named[near[:, 0]] != named[near[:, 1]]] if len(near) else near
+    rows = table.iloc[np.unique(apart[:, :2])]
+    detail = f"{len(apart)} pairs of different named sources differ in at most 10 of 256 hash bits"
+    return _finding("near duplicates", rows, detail)
+
+
+def _near_opposites(table, pairs):
+    labels = table["label"].to_numpy()
+    opposite = pairs[(pairs[:, 2] > 0) & (labels[pairs[:, 0]] != labels[pairs[:, 1]])]
+    names = table["filename"].to_numpy()
+    detail = "; ".join(f"{names[i]} ~ {names[j]} ({distance} bits)" for i, j, distance in opposite[:8])
+    return _finding("near duplicates, both labels", table.iloc[np.unique(opposite[:, :2])], f"kept: {detail}")
+
+
+def _merged(table):
+    names = table.groupby("source")["named_source"].unique()
+    joined = names[names.map(len) > 1]
+    rows = table[table["source"].isin(joined.index)]
+    shown = "; ".join(" = ".join(sorted(group)) for group in joined.iloc[:8])
+    more = f"; and {len(joined) - 8} more" if len(joined) > 8 else ""
+    detail = (
+        f"{table['named_source'].nunique()} named sources are {table['source'].nunique()} distinct: "
+        f"{shown}{more}"
+    )
+    return _finding("one X-ray under several names", rows, detail)
+
+
+def _copies(table):
+    sizes = table.groupby("source").size()
+    rows = table[table["source"].isin(sizes.index[sizes > 1])]
+    detail = f"{len(sizes)} sources make {len(table)} pictures, up to {sizes.max()} of one"
+    return _finding("several pictures of one source", rows, detail)
+
+
+def _cut_sources(table):
+    """Named sources without the original that copies are made from."""
+    if "copies" not in table:
+        return _finding("source without its original", table[:0], "")
+    least = table.groupby("named_source")["copies"].min()
+    rows = table[table["named_source"].isin(least.index[least > 0])]
+    names = ", ".join(sorted(rows["named_source"].unique()))
+    return _finding("source without its original", rows, f"only copies, no un-rotated picture: {names}")
+
+
+def _leaks(table):
+    """Test pictures whose source is also trained on, in the split the publisher gives."""
+    train = table["published_split"] == "train"
+    rows = table[~train & (table["published_split"] != "") & table["source"].isin(table[train]["source"])]
+    origin = table[train].groupby("source")["named_source"].unique()
+    parts = []
+    for name, group in sorted(rows.groupby("named_source"), key=lambda pair: -len(pair[1]))[:4]:
+        parts.append(
+            f"{len(group)} of {name}, in train {' = '.join(sorted(origin[group['source'].iloc[0]]))}"
+        )
+    total = int((~train & (table["published_split"] != "")).sum())
+    detail = (
+        f"{len(rows)} of {total} test pictures come from {rows['source'].nunique()} sources also trained on"
+    )
+    return _finding("leak across the published split", rows, f"{detail}: {'; '.join(parts)}")
+
+
+def _copy_depth(table):
+    """Numbers of processing steps that occur in one class only."""
+    if "copies" not in table:
+        return _finding("processing in one class only", table[:0], "")
+    classes = table.groupby("copies")["label"].agg(["nunique", "first"])
+    alone = classes[classes["nunique"] == 1]
+    rows = table[table["copies"].isin(alone.index)]
+    detail = "; ".join(
+        f"copies rotated {depth} times exist only with label {row['first']}"
+        for depth, row in alone.iterrows()
+    )
+    return _finding("processing in one class only", rows, detail)
+
+
+def _shortcuts(table):
+    """One number alone that tells the classes apart better than it should, best first."""
+    found = []
+    for scalar in SCALARS:
+        accuracy, threshold, above = threshold_accuracy(table[scalar], table["label"])
+        if accuracy >= _SHORTCUT:
+            predicted = (table[scalar] > threshold) == above
+            rows = table[predicted & (table["label"] == 1)]
+            side = "above" if above else "at most"
+            detail = (
+                f"'finding' wherever {scalar} is {side} {threshold:.4g}: balanced accuracy {accuracy:.1%}"
+            )
+            found.append((accuracy, _finding(f"shortcut: {scalar}", rows, detail)))
+    return [finding for _, finding in sorted(found, key=lambda pair: -pair[0])]
+
+
+def scalar_accuracies(table):
+    """Balanced accuracy that the best threshold on each scalar of the scan reaches, as a dict."""
+    return {scalar: threshold_accuracy(table[scalar], table["label"])[0] for scalar in SCALARS}
+
+
+def threshold_accuracy(values, labels):
+    """The best single threshold.
+
+    Args:
+        values: One number a picture; NaN is left out.
+        labels: 0 or 1 a picture.
+
+    Returns:
+        Balanced accuracy (0.5 to 1), the threshold, and whether label 1 lies above it.
+    """
+    frame = pd.DataFrame({"value": np.asarray(values, float), "label": np.asarray(labels, int)}).dropna()
+    counts = frame.groupby("value")["label"].agg(["sum", "size"])
+    positives, total = counts["sum"].sum(), counts["size"].sum()
+    if positives in (0, total):
+        return 0.5, float("nan"), True
+    below_positive = counts["sum"].cumsum() / positives
+    below_negative = (counts["size"] - counts["sum"]).cumsum() / (total - positives)
+    above = (1 - below_positive + below_negative) / 2
+    best = np.maximum(above, 1 - above)
+    at = best.idxmax()
+    return float(best[at]), float(at), bool(above[at] >= 0.5)
+
+
+def write(report, out, root):
+    """Writes `audit.json` and, where there are offenders, `audit.png` (a contact sheet of them).
+
+    Args:
+        report: What `audit` returned.
+        out: Folder to write into; made if missing.
+        root: The data set's folder.
+
+    Returns:
+        The paths written.
+    """
+    from keras_fracture.report import files, sheets
+
+    out = files.folder(out)
+    written = [files.write_text(out / "audit.json", json.dumps(report, indent=1) + "\n")]
+    rows = [
+        (f"{finding['kind']} ({finding['count']})", [Path(root) / name for name in _spread(finding["files"])])
+        for finding in report["findings"]
+    ]
+    if rows:
+        written.append(sheets.contact_sheet(rows, out / "audit.png", title=f"Audit of {report['name']}"))
+    return written
+
+
+def _spread(names, most=8):
+    """At most `most` names, spread over the list."""
+    return [names[i] for i in np.unique(np.linspace(0, len(names) - 1, most).astype(int))]
+
+
+def as_text(report):
+    """The report as lines for a terminal."""
+    labels, sources = report["labels"], report["sources"]
+    lines = [
+        f"{report['name']}: {report['pictures']:,} pictures, {labels['finding']:,} with a finding, "
+        f"{labels['healthy']:,} healthy (the larger class alone: {report['majority_accuracy']:.1%} accuracy)",
+        f"{sources['named']:,} named sources, {sources['distinct']:,} distinct X-rays or patients once equal "
+        f"and nearly equal pictures are joined",
+        "",
+        f"{'fault':<34}{'pictures':>9}  detail",
+    ]
+    lines += [f"{f['kind']:<34}{f['count']:>9,}  {f['detail']}" for f in report["findings"]]
+    return "\n".join(lines)

@@ -1,0 +1,118 @@
+"""What the TFDS builders share: one record shape, one configuration a split policy."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from keras_fracture.data import images, splits
+from keras_fracture.data.catalogue import catalogue, usable
+
+BOX = tfds.features.BBoxFeature()
+COMMON = {
+    "image": tfds.features.Image(shape=(None, None, 1), dtype=np.uint8, doc="grey levels 0 to 255"),
+    "label": tfds.features.ClassLabel(names=["healthy", "finding"]),
+    "source": tfds.features.Text(doc="the original X-ray or patient; copies of one share it"),
+    "body_part": tfds.features.Text(),
+    "view": tfds.features.Text(),
+    "finding": tfds.features.Text(doc="none, fracture, or the lesion type"),
+    "boxes": tfds.features.Sequence(BOX, doc="ymin, xmin, ymax, xmax as fractions, maybe none"),
+    "filename": tfds.features.Text(),
+}
+
+
+@dataclasses.dataclass(kw_only=True)
+class SplitConfig(tfds.core.BuilderConfig):
+    """One way to split a data set.
+
+    Attributes:
+        policy: One of `splits.POLICIES`.
+        shares: Of train, validation and test.
+        seed: Of the drawing.
+        keep_conflicts: Whether pictures whose label contradicts itself stay in.
+    """
+
+    policy: str = "grouped"
+    shares: tuple = (0.7, 0.1, 0.2)
+    seed: int = 0
+    keep_conflicts: bool = False
+
+
+def standard(layout):
+    """The configurations a data set offers by name: each of its policies, with its own shares."""
+    return [
+        SplitConfig(name=policy, policy=policy, shares=layout.SHARES, description=splits.POLICIES[policy])
+        for policy in layout.POLICIES
+    ]
+
+
+def config(layout, policy, shares=None, seed=0, keep_conflicts=False):
+    """The standard configuration where that is asked for, else one named after what differs from it."""
+    shares = tuple(shares or layout.SHARES)
+    if (shares, seed, keep_conflicts) == (tuple(layout.SHARES), 0, False):
+        return policy
+    name = f"{policy}-{'-'.join(f'{100 * share:g}' for share in shares)}"
+    return SplitConfig(
+        name=name + f"-seed{seed}" * (seed != 0) + "-conflicts" * keep_conflicts,
+        policy=policy,
+        shares=shares,
+        seed=seed,
+        keep_conflicts=keep_conflicts,
+        description=splits.POLICIES[policy],
+    )
+
+
+class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Base of the builders of data sets on disk.
+
+    Subclasses set `LAYOUT` (a layout module), `EXTRA` (features beyond `COMMON`, named as the layout's columns)
+    and `BUILDER_CONFIGS`. The data set's folder is looked for in TFDS's manual folder.
+    """
+
+    LAYOUT = None
+    EXTRA = {}
+
+    def _info(self):
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(COMMON | self.EXTRA), supervised_keys=("image", "label")
+        )
+
+    def _table(self, dl_manager):
+        root = Path(dl_manager.manual_dir)
+        root = root if root.name == self.LAYOUT.FOLDER else root / self.LAYOUT.FOLDER
+        found = catalogue(self.name, root=root)
+        return usable(found.table, self.builder_config.keep_conflicts), root
+
+    def _split_generators(self, dl_manager):
+        table, root = self._table(dl_manager)
+        setting = self.builder_config
+        side = splits.assign(table, setting.policy, setting.shares, setting.seed)
+        return {name: self._generate_examples(table[side == name], root) for name in splits.NAMES}
+
+    def _generate_examples(self, table, root):
+        for row in tqdm(table.to_dict("records"), f"prepare {self.name}", unit=" files", delay=1):
+            record = {key: row[key] for key in (COMMON | self.EXTRA) if key not in ("image", "boxes")}
+            record["image"] = _stored((root / row["filename"]).read_bytes(), row["filename"])
+            record["boxes"] = boxes(row["boxes"])
+            yield row["filename"], record
+
+
+def boxes(rows):
+    """Rows of ymin, xmin, ymax, xmax as TFDS boxes; boxes without area are dropped."""
+    return [
+        tfds.features.BBox(*map(float, box))
+        for box in np.asarray(rows)
+        if box[0] < box[2] and box[1] < box[3]
+    ]
+
+
+def _stored(data, name):
+    """A file's own bytes where every decoder reads them alike, else its grey pixels as PNG.
+
+    16-bit, CMYK, rotated and truncated files are decoded here, once, by the decoder training uses.
+    """
+    if images.is_plain(data):
+        return data
+    return images.encode_png(images.decode(data, name).image)

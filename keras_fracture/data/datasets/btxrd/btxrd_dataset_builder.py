@@ -1,0 +1,23 @@
+"""TFDS builder of `btxrd`."""
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from keras_fracture.data import builder
+from keras_fracture.data.datasets.btxrd import layout
+
+
+class Builder(builder.FractureBuilder):
+    """Records of `btxrd`, one configuration a split policy, `grouped` first."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = layout.HOW_TO_GET
+    LAYOUT = layout
+    BUILDER_CONFIGS = builder.standard(layout)
+    EXTRA = {
+        "bone": tfds.features.Text(doc="set on tumour pictures only"),
+        "center": np.int64,
+        "age": np.float32,
+        "sex": tfds.features.Text(),
+    }

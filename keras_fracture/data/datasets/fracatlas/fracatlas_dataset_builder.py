@@ -1,0 +1,18 @@
+"""TFDS builder of `fracatlas`."""
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from keras_fracture.data import builder
+from keras_fracture.data.datasets.fracatlas import layout
+
+
+class Builder(builder.FractureBuilder):
+    """Records of `fracatlas`, one configuration a split policy, `grouped` first."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = layout.HOW_TO_GET
+    LAYOUT = layout
+    BUILDER_CONFIGS = builder.standard(layout)
+    EXTRA = {"hardware": np.bool_, "multiscan": np.bool_}

@@ -1,0 +1,89 @@
+"""`load`: a data set by name, prepared on first use."""
+
+import contextlib
+import importlib
+import io
+
+from keras_fracture.data import locations, splits
+from keras_fracture.data.catalogue import NAMES, REAL, layout
+from keras_fracture.errors import DataError
+
+
+def prepare(name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_conflicts=False):
+    """Prepares a data set's records for one split policy, unless that was done before.
+
+    Args:
+        name: One of `names()`.
+        policy: One of `splits.POLICIES`.
+        shares: Of train, validation and test; default is the data set's own.
+        seed: Of the drawing of the splits.
+        data_dir: Where real data lie, see `locations.data_dir`.
+        keep_conflicts: Whether pictures whose label contradicts itself stay in.
+
+    Returns:
+        A prepared TFDS builder.
+
+    Raises:
+        DataError: No such data set or policy, files missing, a layout that is not the published one.
+    """
+    if name not in NAMES:
+        raise DataError(f"No such data set. Choose one of {', '.join(NAMES)}. Received: {name!r}")
+    if policy not in splits.POLICIES:
+        raise DataError(
+            f"No such split policy. Choose one of {', '.join(splits.POLICIES)}. Received: {policy!r}"
+        )
+    root = locations.find(layout(name), data_dir) if name in REAL else None
+    import tensorflow_datasets as tfds
+
+    from keras_fracture.data.builder import config
+
+    tfds.display_progress_bar(False)
+    module = importlib.import_module(f"keras_fracture.data.datasets.{name}.{name}_dataset_builder")
+    if policy not in module.layout.POLICIES:
+        allowed = ", ".join(module.layout.POLICIES)
+        raise DataError(
+            f"{name} has no split policy of that name. Choose one of {allowed}. Received: {policy!r}"
+        )
+    setting = config(module.layout, policy, shares, seed, keep_conflicts)
+    folder = locations.cache_dir() / "records"
+    if root is not None:
+        # Records are kept apart by what they were made from: another folder, another set of records.
+        folder /= fingerprint(root)
+    builder = module.Builder(config=setting, data_dir=folder)
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own words on stdout; there is a progress bar
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=root))
+    return builder
+
+
+def fingerprint(root):
+    """Short hash of the names, sizes and times of all files below a folder."""
+    from keras_fracture.data import scan
+
+    return scan.fingerprint(sorted(path for path in root.rglob("*") if path.is_file()))
+
+
+def load(name, split="train", policy="grouped", **options):
+    """Loads one split of a data set.
+
+    Example:
+        >>> train = load("phantom", split="train").batched(32, size=64)
+
+    Args:
+        name: One of `names()`.
+        split: "train", "validation" or "test".
+        policy: One of `splits.POLICIES`.
+        **options: Those of `prepare`.
+
+    Returns:
+        `pipeline.Records`.
+    """
+    from keras_fracture.data.pipeline import Records
+
+    if split not in splits.NAMES:
+        raise DataError(f"No such split. Choose one of {', '.join(splits.NAMES)}. Received: {split!r}")
+    return Records(prepare(name, policy, **options), split)
+
+
+def names():
+    """Names of the data sets `load` knows."""
+    return list(NAMES)

@@ -1,0 +1,199 @@
+"""From prepared records to batches: preprocess, cache, then augment."""
+
+import dataclasses
+import os
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from keras_fracture.data import images
+from keras_fracture.errors import DataError
+from keras_fracture.models.preprocessing import UNIT, scale
+
+_WORKERS = max(2, os.cpu_count() or 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocess:
+    """What happens to every picture once, before the cache.
+
+    Attributes:
+        size: Side of the square that comes out, in pixels.
+        clahe: Clip limit and tiles a side, or None.
+        crop: Fill the square and crop (resize-and-crop) instead of fitting and padding with black.
+        channels: 1, or 3 for grey repeated.
+    """
+
+    size: int = 224
+    clahe: tuple | None = None
+    crop: bool = False
+    channels: int = 1
+
+    def __post_init__(self):
+        if self.size < 1 or self.channels not in (1, 3):
+            raise DataError(f"size must be positive and channels 1 or 3. Received: {self}")
+
+    def __call__(self, image):
+        """Returns uint8 `(size, size, channels)` for a uint8 picture `(height, width)`."""
+        if self.clahe:
+            image = images.clahe(image, *self.clahe)
+        image = (images.resize_and_crop if self.crop else images.fit_and_pad)(image, self.size)
+        return np.repeat(image[..., None], self.channels, axis=2)
+
+
+class Records:
+    """One split of a prepared data set.
+
+    Args:
+        builder: A prepared TFDS builder.
+        split: "train", "validation" or "test", or any TFDS split expression.
+    """
+
+    def __init__(self, builder, split):
+        self.builder, self.split = builder, split
+        self._table = None
+
+    def __len__(self):
+        return self.builder.info.splits[self.split].num_examples
+
+    def raw(self):
+        """A `tf.data.Dataset` of records whose `image` is still encoded, in a fixed order."""
+        from tensorflow_datasets import ReadConfig, decode
+
+        return self.builder.as_dataset(
+            split=self.split,
+            decoders={"image": decode.SkipDecoding()},
+            shuffle_files=False,
+            read_config=ReadConfig(try_autocache=False),
+        )
+
+    @property
+    def table(self):
+        """A `pandas.DataFrame` of all fields but the pixels, one row a picture, in the order of `raw`."""
+        if self._table is None:
+
+            def fields(record):
+                return {key: value for key, value in record.items() if key != "image"}
+
+            rows = list(self.raw().map(fields, num_parallel_calls=_WORKERS).as_numpy_iterator())
+            table = pd.DataFrame(rows)
+            for column in table:
+                if len(table) and isinstance(table[column].iloc[0], bytes):
+                    table[column] = table[column].str.decode("utf-8")
+            self._table = table
+        return self._table
+
+    def preprocessed(self, preprocess):
+        """A `tf.data.Dataset` of (uint8 picture `(size, size, channels)`, int64 label), in a fixed order."""
+
+        def read(data):
+            return preprocess(images.decode(data).image)
+
+        def convert(record):
+            image = tf.numpy_function(read, [record["image"]], tf.uint8, stateful=False)
+            shape = (preprocess.size, preprocess.size, preprocess.channels)
+            return tf.ensure_shape(image, shape), record["label"]
+
+        return self.raw().map(convert, num_parallel_calls=_WORKERS)
+
+    def arrays(self, preprocess):
+        """All pictures and labels as NumPy arrays, for data that fit into memory at this size.
+
+        Returns:
+            uint8 `(n, size, size, channels)` and int64 `(n,)`.
+        """
+        pictures = np.zeros((len(self), preprocess.size, preprocess.size, preprocess.channels), np.uint8)
+        labels = np.zeros(len(self), np.int64)
+        for index, (picture, label) in enumerate(self.preprocessed(preprocess).as_numpy_iterator()):
+            pictures[index], labels[index] = picture, label
+        return pictures, labels
+
+    def batched(
+        self,
+        batch_size=32,
+        size=224,
+        *,
+        preprocess=None,
+        augment=None,
+        shuffle=None,
+        pixel_range=UNIT,
+        cache=True,
+    ):
+        """Batches for `fit`, `evaluate` and `predict`.
+
+        Args:
+            batch_size: Pictures a batch.
+            size: Side in pixels, where `preprocess` is not given.
+            preprocess: A `Preprocess`; default fits and pads to `size`.
+            augment: A Keras layer or function applied to scaled batches after the cache, or None.
+            shuffle: Seed of an order that changes every epoch; None keeps the order fixed.
+            pixel_range: `(low, high)` that pixels are scaled to; take the model's `pixel_range`.
+            cache: True keeps preprocessed pictures in memory, a path keeps them there, False keeps none.
+
+        Returns:
+            A `tf.data.Dataset` of float32 `(batch, size, size, channels)` and int64 `(batch,)`.
+        """
+        dataset = self.preprocessed(preprocess or Preprocess(size=size))
+        if cache:
+            dataset = dataset.cache("" if cache is True else str(cache))
+        return batches(
+            dataset, len(self), batch_size, augment=augment, shuffle=shuffle, pixel_range=pixel_range
+        )
+
+
+def batches(
+    dataset, count, batch_size, *, augment=None, shuffle=None, pixel_range=UNIT, drop_remainder=False
+):
+    """The second half of every pipeline: shuffle, batch, scale, augment, prefetch.
+
+    Args:
+        dataset: A `tf.data.Dataset` of (uint8 picture, label), or a tuple of arrays.
+        count: Pictures in it.
+        batch_size: Pictures a batch.
+        augment: As in `Records.batched`.
+        shuffle: As in `Records.batched`.
+        pixel_range: As in `Records.batched`.
+        drop_remainder: Whether to drop a last batch that is not full.
+    """
+    if not isinstance(dataset, tf.data.Dataset):
+        dataset = tf.data.Dataset.from_tensor_slices(dataset)
+    if shuffle is not None:
+        dataset = dataset.shuffle(max(1, count), seed=shuffle, reshuffle_each_iteration=True)
+
+    def finish(images_, *rest):
+        images_ = scale(images_, pixel_range)
+        return (augment(images_, training=True) if augment else images_, *rest)
+
+    dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
+    return dataset.map(finish, num_parallel_calls=_WORKERS).prefetch(2)
+
+
+def augmentation(
+    flip="horizontal", rotation=0.03, zoom=0.1, shift=0.05, contrast=0.1, value_range=UNIT, seed=None
+):
+    """Small random changes that leave an X-ray an X-ray, as one Keras layer.
+
+    Args:
+        flip: "horizontal", "vertical", "horizontal_and_vertical", or None.
+        rotation: Largest angle as a fraction of a full turn.
+        zoom: Largest change of scale.
+        shift: Largest shift as a fraction of the side.
+        contrast: Largest change of contrast.
+        value_range: The pixels' range; contrast keeps to it.
+        seed: Of the drawing.
+    """
+    import keras
+    from keras import layers
+
+    fill = {"fill_mode": "constant", "fill_value": value_range[0], "seed": seed}
+    steps = [layers.RandomFlip(flip, seed=seed)] if flip else []
+    if rotation:
+        steps.append(layers.RandomRotation(rotation, **fill))
+    if zoom:
+        steps.append(layers.RandomZoom(zoom, **fill))
+    if shift:
+        steps.append(layers.RandomTranslation(shift, shift, **fill))
+    if contrast:
+        steps.append(layers.RandomContrast(contrast, value_range=value_range, seed=seed))
+    return keras.Sequential(steps, name="augmentation")
