@@ -1,0 +1,43 @@
+"""Writing results: whole or not at all, and a clear word where it cannot be done."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from keras_fracture.errors import OutputError
+
+
+@contextlib.contextmanager
+def writing(path):
+    """Gives a path beside `path` to write to, and renames it into place once that worked.
+
+    Raises:
+        OutputError: The folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        beside.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    """Writes a UTF-8 text file; returns its path."""
+    with writing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def folder(path):
+    """Makes a folder and proves that it can be written to; returns it."""
+    path = Path(path)
+    with writing(path / ".writable") as beside:
+        beside.write_bytes(b"")
+    (path / ".writable").unlink()
+    return path

@@ -1,0 +1,89 @@
+"""What runs beside `fit`: sample grids, a stop on NaN, and the standard set for a run that can be resumed."""
+
+import math
+from pathlib import Path
+
+import keras
+
+from keras_fracture.errors import TrainingError
+
+
+class SampleGrid(keras.callbacks.Callback):
+    """Writes a grid of generated pictures every few epochs, always from the same noise.
+
+    Args:
+        folder: Where `epoch-NNNN.png` go.
+        every: Epochs between grids.
+        count: Pictures a grid.
+        seed: Of the noise.
+    """
+
+    def __init__(self, folder, every=1, count=36, seed=0):
+        super().__init__()
+        self.folder, self.every, self.count, self.seed = Path(folder), every, count, seed
+
+    def on_epoch_end(self, epoch, logs=None):
+        from keras_fracture.report import sheets
+
+        if (epoch + 1) % self.every == 0:
+            pictures = self.model.sample(self.count, seed=self.seed)
+            sheets.grid(pictures, self.folder / f"epoch-{epoch + 1:04d}.png")
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Raises `TrainingError` at the first step whose losses are not finite, naming it and the last finite ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.epoch, self.finite = 0, {}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        if all(map(math.isfinite, values.values())):
+            self.finite = values
+            return
+        last = ", ".join(f"{name} {value:.4g}" for name, value in self.finite.items()) or "none"
+        raise TrainingError(
+            f"Losses are not finite at epoch {self.epoch + 1}, step {batch + 1} (last finite: {last}). The "
+            f"backup of the last whole epoch is kept: lower the learning rate or the precision and use --resume"
+        )
+
+
+class EpochBackup(keras.callbacks.Callback):
+    """Keeps the state of the last whole epoch: weights, optimizers, averages, random generators.
+
+    Unlike `keras.callbacks.BackupAndRestore` the file is written beside and renamed, and its name holds the
+    epoch, so that a kill at any moment leaves one whole state that says which it is.
+
+    Args:
+        folder: Where `epoch-NNNN.weights.h5` is kept, one at a time.
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = Path(folder)
+
+    def saved(self):
+        """The newest backup and its number of epochs, or (None, 0)."""
+        found = sorted(self.folder.glob("epoch-*.weights.h5"))
+        return (found[-1], int(found[-1].name[6:].split(".")[0])) if found else (None, 0)
+
+    def restore(self, model):
+        """Loads the newest backup into a built and compiled model; returns the epochs it has behind it."""
+        path, epochs = self.saved()
+        if path:
+            model.load_weights(path)
+        return epochs
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        before, _ = self.saved()
+        beside = self.folder / "next.weights.h5"
+        self.model.save_weights(beside, overwrite=True)
+        after = self.folder / f"epoch-{epoch + 1:05d}.weights.h5"
+        beside.replace(after)
+        if before and before != after:
+            before.unlink()

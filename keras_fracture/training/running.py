@@ -1,0 +1,122 @@
+"""`fit`, resumable: the one way every recipe trains."""
+
+import time
+from pathlib import Path
+
+import keras
+import pandas as pd
+import tensorflow as tf
+
+from keras_fracture.data.pipeline import batches
+from keras_fracture.errors import TrainingError
+from keras_fracture.models.preprocessing import UNIT
+from keras_fracture.training.callbacks import EpochBackup, StopOnNaN
+
+
+def epochs_of(
+    pictures, labels=None, *, batch_size=32, seed=0, first_epoch=0, steps=None, pixel_range=UNIT, augment=None
+):
+    """An endless stream of training batches whose order depends on seed and epoch alone.
+
+    A stream that starts at epoch k gives what one from epoch 0 gives there, so a resumed run sees the pictures
+    an undisturbed one would have seen.
+
+    Args:
+        pictures: uint8 `(n, height, width, channels)`.
+        labels: Array `(n,)`, or None for pictures alone.
+        batch_size: Pictures a batch; if there are fewer, a batch holds them all.
+        seed: Of the order.
+        first_epoch: Epoch to start at.
+        steps: Steps an epoch; default is one pass over the pictures.
+        pixel_range: `(low, high)` that pixels are scaled to.
+        augment: A Keras layer applied to scaled batches, or None.
+
+    Returns:
+        A `tf.data.Dataset`, and its steps an epoch.
+
+    Raises:
+        TrainingError: There is no picture.
+    """
+    count = len(pictures)
+    if not count:
+        raise TrainingError("There is nothing to train on. Received: 0 pictures")
+    batch_size = min(batch_size, count)
+    a_pass = count // batch_size
+    steps = steps or a_pass
+    done = first_epoch * steps
+    index = tf.range(count)
+
+    def one_pass(number):
+        keys = tf.stack([tf.constant(seed, tf.int64), number])
+        order = tf.random.experimental.index_shuffle(index, keys, count - 1)
+        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
+
+    order = tf.data.Dataset.range(done // a_pass, tf.int64.max).flat_map(one_pass).skip(done % a_pass)
+    pictures = tf.constant(pictures)
+    if labels is None:
+        dataset = order.map(lambda rows: tf.gather(pictures, rows))
+    else:
+        labels = tf.constant(labels)
+        dataset = order.map(lambda rows: (tf.gather(pictures, rows), tf.gather(labels, rows)))
+    return batches(dataset.unbatch(), None, batch_size, pixel_range=pixel_range, augment=augment), steps
+
+
+def fit(model, stream, epochs, folder, *, callbacks=(), validation_data=None, verbose="auto"):
+    """Trains a compiled model to `epochs` epochs, going on where a killed run in `folder` stopped.
+
+    Args:
+        model: Built and compiled.
+        stream: Function of the first epoch that returns (dataset, steps an epoch), see `epochs_of`.
+        epochs: Epochs in all, those of former runs included.
+        folder: Gets `history.csv` and `backup/`.
+        callbacks: Further Keras callbacks.
+        validation_data: As in `keras.Model.fit`.
+        verbose: As in `keras.Model.fit`.
+
+    Returns:
+        The history of all epochs as a `pandas.DataFrame`; `seconds` is each epoch's wall time.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    backup, history = EpochBackup(folder / "backup"), folder / "history.csv"
+    first = backup.restore(model)
+    log = History(history, first)
+    if first < epochs:
+        dataset, steps = stream(first)
+        model.fit(
+            dataset,
+            initial_epoch=first,
+            epochs=epochs,
+            steps_per_epoch=steps,
+            validation_data=validation_data,
+            # The history first: an epoch is over once its backup stands.
+            callbacks=[StopOnNaN(), *callbacks, log, backup],
+            verbose=verbose,
+        )
+    return pd.read_csv(history)
+
+
+class History(keras.callbacks.Callback):
+    """Appends each epoch's metrics to a csv, dropping epochs that a resumed run repeats.
+
+    Args:
+        path: The csv file.
+        first: The first epoch to be run.
+    """
+
+    def __init__(self, path, first):
+        super().__init__()
+        self.path, self.rows, self.start = path, [], 0.0
+        if first and path.is_file():
+            self.rows = pd.read_csv(path).query("epoch <= @first").to_dict("records")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        from keras_fracture.report import files
+
+        seconds = round(time.perf_counter() - self.start, 3)
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        self.rows.append({"epoch": epoch + 1, **values, "seconds": seconds})
+        files.write_text(self.path, pd.DataFrame(self.rows).to_csv(index=False))
