@@ -163,11 +163,12 @@ def _attenuation(source, kind, view, seed, size):
     count = int(size * CANVAS)
     y = (np.arange(count) - count / 2 + 0.5) * limb.field / size
     x = y
-    scene = findings.Scene(limb.bones[0], x, y, limb.field * rng.uniform(-0.2, 0.0))
-    others = sum(b.thickness(x, y) for b in limb.bones[1:])
-    for ball in limb.balls:
+    scene = findings.Scene(limb, x, y, limb.field * rng.uniform(-0.2, 0.0))
+    others = np.zeros_like(scene.maps)
+    for ball in limb.balls + limb.bones[1:]:
         ball.add_to(others, x, y)
-    rest = anatomy.soft_tissue(limb, x, y, rng) + _others(scene, rng, limb)
+    flesh = anatomy.soft_tissue(limb, x, y, rng)
+    rest = flesh + _over(flesh, scene, rng, limb)
     grain = _grain(rng, count)
 
     def total(maps):
@@ -175,7 +176,7 @@ def _attenuation(source, kind, view, seed, size):
         bone = anatomy.CORTICAL * cortical + anatomy.MARROW * trabecular * grain
         return rest + bone * (1 - anatomy.MUSCLE / anatomy.CORTICAL)
 
-    soft = 2 * limb.half[0] * limb.depth * anatomy.MUSCLE
+    soft = (limb.half[0] + limb.half[1]) * limb.depth * anatomy.MUSCLE
     film = (soft, scene.radius * 1.6 * (anatomy.CORTICAL - anatomy.MUSCLE))
     healthy = total(scene.maps + _normal_variants(scene, limb, rng))
     if kind == "none":
@@ -188,8 +189,8 @@ def _attenuation(source, kind, view, seed, size):
 def _grain(rng, count):
     """Trabecular texture: fine struts along the bone and across it, mean 1."""
     noise = rng.standard_normal((count, count), "f4")
-    along = cv2.GaussianBlur(noise, (0, 0), 0.7, sigmaY=2.2) - cv2.GaussianBlur(noise, (0, 0), 2.5)
-    return np.maximum(1 + 0.75 * along, 0)
+    struts = cv2.GaussianBlur(noise, (7, 7), 0.8, sigmaY=1.5)
+    return np.maximum(1 + 0.5 * struts, 0)
 
 
 def _normal_variants(scene, limb, rng):
@@ -213,16 +214,17 @@ def _normal_variants(scene, limb, rng):
     return extra.astype("f4")
 
 
-def _others(scene, rng, limb):
-    """Attenuation of what lies on or in the limb and is not bone: a cast, a fold of skin."""
+def _over(flesh, scene, rng, limb):
+    """Attenuation of what lies over the `flesh`: a cast, a fold of skin or the hem of a sleeve."""
     x, y = scene.x[None], scene.y[:, None]
     layer = np.zeros((len(scene.y), len(scene.x)), "f4")
     chance, at = rng.uniform(0, 1, 3), rng.uniform(-1, 1, 4)
-    if chance[0] < 0.12:  # a cast or splint: fabric over everything, thicker at the sides
-        weave = cv2.GaussianBlur(rng.standard_normal(layer.shape, "f4"), (0, 0), 2.0, sigmaY=1.0)
-        half = 1.25 * max(limb.half)
-        layer += (0.25 + 0.25 * weave) * (np.abs(x) < half) * (y > (at[0] * 0.2 - 0.3) * limb.field)
-    if chance[1] < 0.35:  # a fold of skin or the hem of a sleeve
+    if chance[0] < 0.12:  # a cast: uneven plaster that starts somewhere on the limb
+        weave = cv2.GaussianBlur(rng.standard_normal(layer.shape, "f4"), (9, 9), 1.6, sigmaY=1.2)
+        start = (at[0] * 0.2 - 0.3) * limb.field + 0.04 * x
+        cover = np.clip((y - start) / 3, 0, 1) * np.clip(4 * flesh, 0, 1)
+        layer += (0.3 + 0.22 * weave) * cover
+    if chance[1] < 0.35:
         away = y - at[1] * 0.5 * limb.field - at[2] * 0.4 * x - 6 * np.sin(x / 25 + 3 * at[3])
         layer += 0.12 * np.clip(away / 2 + 0.5, 0, 1) * np.exp(-np.maximum(away, 0) / 7)
     return layer.astype("f4")
@@ -252,14 +254,17 @@ class _Camera:
         self.matrix[:, 2] += rng.uniform(-0.04, 0.04, 2) * size - (count - size) / 2
         self.blur = size / 256 * rng.uniform(0.5, 1.1)
         soft, bone = film
-        self.mid = soft * rng.uniform(0.95, 1.15) + bone * rng.uniform(0.25, 0.5)
-        self.width = (0.5 * soft + bone) * rng.uniform(0.3, 0.42)
+        self.soft = soft
+        self.mid = soft * rng.uniform(0.92, 1.08) + bone * rng.uniform(0.25, 0.45)
+        self.width = (0.16 * soft + 0.15 * bone) * rng.uniform(0.75, 1.25)
+        self.toe = rng.uniform(0.2, 0.32)
         self.photons = rng.uniform(3000, 20000) * np.exp(soft)
         self.floor, self.ceiling = rng.uniform(0, 14), rng.uniform(225, 255)
-        self.stamp, self.opaque = self._marks(rng)
+        self.stamp, self.opaque = np.float32(rng.uniform(235, 255)), self._marks(rng)
+        self.shutter, self.light = np.float32(rng.uniform(2, 12)), self._collimator(rng)
 
     def _marks(self, rng):
-        """Lead letters, clips and the collimator's shade: grey levels to lay on top, and how opaque they are."""
+        """The lead letter and wires: how opaque they are, 0 to 1, `(size, size)`."""
         size = self.size
         opaque = np.zeros((size, size), "uint8")
         letter, at_right, at_bottom = rng.choice(["L", "R"]), *rng.integers(0, 2, 2)
@@ -269,21 +274,21 @@ class _Camera:
         if rng.uniform() < 0.85:
             strokes = [corner + np.array(line) * tall for line in _LETTERS[letter]]
             _lines(opaque, strokes, 245, max(1, round(0.16 * tall)))
-        if rng.uniform() < 0.12:  # the wire of an electrode
+        if rng.uniform() < 0.08:  # the wire of an electrode
             ends, t = rng.uniform(0, 1, (4, 2, 1)) * size, np.linspace(0, 1, 40)
+            ends[:, rng.integers(2)] = np.array([[-0.1], [0.3], [0.7], [1.1]]) * size
             weights = (1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3
             _lines(opaque, [sum(w * e for w, e in zip(weights, ends, strict=True)).T], 180, max(1, size // 128))
-        opaque = opaque.astype("f4") / 255
-        stamp = np.empty((size, size), "f4")
-        stamp[:] = rng.uniform(235, 255)
-        if rng.uniform() < 0.3:
-            shade = rng.uniform(0, 0.09, 4) * size
-            grid = np.arange(size, dtype="f4")
-            rows = np.clip(np.minimum(grid - shade[0], size - shade[1] - grid) / 2, 0, 1)
-            columns = np.clip(np.minimum(grid - shade[2], size - shade[3] - grid) / 2, 0, 1)
-            light = rows[:, None] * columns[None]
-            stamp, opaque = stamp * light + (1 - light) * rng.uniform(2, 12), np.maximum(opaque, 1 - light)
-        return stamp, opaque
+        return opaque.astype("f4") / 255
+
+    def _collimator(self, rng):
+        """How far the shutters let light through, 0 to 1: `(size, size)`, or 1 where they are out of the field."""
+        if rng.uniform() > 0.3:
+            return np.float32(1)
+        shade, grid = rng.uniform(0, 0.09, 4) * self.size, np.arange(self.size, dtype="f4")
+        rows = np.clip(np.minimum(grid - shade[0], self.size - shade[1] - grid) / 2, 0, 1)
+        columns = np.clip(np.minimum(grid - shade[2], self.size - shade[3] - grid) / 2, 0, 1)
+        return rows[:, None] * columns
 
     def place(self, canvas):
         """Moves the canvas under the detector: `(size, size)`."""
@@ -301,8 +306,9 @@ class _Camera:
         if noise:
             grains = np.random.default_rng(self.rng.bit_generator.seed_seq).standard_normal(attenuation.shape, "f4")
             attenuation = attenuation + grains * np.exp(0.5 * attenuation) * np.float32(self.photons**-0.5)
-        level = 1 / (1 + np.exp(-(attenuation - self.mid) / self.width))
-        dark = 1 / (1 + np.exp(self.mid / self.width))
-        level = self.floor + (self.ceiling - self.floor) * (level - dark) / (1 - dark)
-        level = level + (self.stamp - level) * self.opaque
+        level = (1 - self.toe) / (1 + np.exp((self.mid - attenuation) / self.width))
+        level += self.toe * (1 - np.exp(-1.5 / self.soft * np.maximum(attenuation, 0)))
+        level = self.floor + (self.ceiling - self.floor) * level
+        level = level * self.light + self.shutter * (1 - self.light)
+        level += (self.stamp - level) * self.opaque
         return np.clip(np.rint(level), 0, 255).astype("uint8")

@@ -40,11 +40,19 @@ class Shaft:
 
     def thickness(self, x, y):
         """Returns float32 `(2, rows, columns)`: mm of cortical bone and mm of marrow-filled trabeculae."""
+        bones = np.zeros((2, len(y), len(x)), "f4")
+        self.add_to(bones, x, y)
+        return bones
+
+    def add_to(self, bones, x, y):
+        """Adds `thickness` to `bones` in place, touching only the columns the bone reaches."""
         centre, radius, cortex, flare = (a[:, None].astype("f4") for a in self.axis(y))
-        off = (x[None] - centre) ** 2
+        k, m = np.searchsorted(x, [(centre - radius).min(), (centre + radius).max()])
+        off = (x[None, k:m].astype("f4") - centre) ** 2
         outer = 2 * np.sqrt(np.maximum(radius**2 - off, 0))
         inner = 2 * np.sqrt(np.maximum(np.maximum(radius - cortex, 0) ** 2 - off, 0))
-        return np.stack([outer - inner, inner * (0.25 + 0.55 * flare)])
+        bones[0, :, k:m] += outer - inner
+        bones[1, :, k:m] += inner * (0.15 + 0.65 * flare)
 
 
 @dataclass(frozen=True)
@@ -66,8 +74,8 @@ class Ball:
         k, m = np.searchsorted(x, [self.x - reach, self.x + reach])
         if i == j or k == m:
             return
-        u, v = x[None, k:m] - self.x, y[i:j, None] - self.y
-        c, s = np.cos(np.deg2rad(self.tilt)), np.sin(np.deg2rad(self.tilt))
+        u, v = (x[None, k:m] - self.x).astype("f4"), (y[i:j, None] - self.y).astype("f4")
+        c, s = (float(f(np.deg2rad(self.tilt))) for f in (np.cos, np.sin))
         u, v = c * u + s * v, c * v - s * u
         outer = 2 * self.rz * np.sqrt(np.maximum(1 - (u / self.rx) ** 2 - (v / self.ry) ** 2, 0))
         a, b = max(self.rx - self.shell, 0.1), max(self.ry - self.shell, 0.1)
@@ -84,13 +92,15 @@ class Limb:
 
     Attributes:
         bones: `Shaft`s; the first is the one findings sit in.
-        balls: `Ball`s, drawn over the bones beyond the joint.
+        condyles: `Ball`s that are part of the first bone.
+        balls: `Ball`s of their own.
         half: Half-widths of the skin outline (mm) at the top, at the joint and at the bottom.
         depth: Thickness of the limb along the beam over its width.
         field: Side of the square the detector sees, mm.
     """
 
     bones: tuple
+    condyles: tuple
     balls: tuple
     half: tuple
     depth: float
@@ -107,14 +117,14 @@ def _forearm(frontal):
         )
         row = ((-15, 33, 8, 6, -30), (-4, 32, 7, 6, 10), (6, 32.5, 6, 5.5, 0), (11, 31, 4, 4.5, 0))
         row += ((-19, 43, 6, 5.5, 20), (-10, 43.5, 5, 5, 0), (0, 41.5, 6, 8, 0), (10, 41.5, 7, 6.5, 30))
-        return Limb(bones, tuple(Ball(x, y, a, b, 6, t) for x, y, a, b, t in row), (36, 31, 42), 0.75, 112)
+        return Limb(bones, (), tuple(Ball(x, y, a, b, 6, t) for x, y, a, b, t in row), (36, 31, 42), 0.75, 112)
     bones = (
         Shaft(-4, 7.4, 27, 12, 28, 9, 2.7, lean=2, bow=1.5),
         Shaft(7, 6.4, 23, 8, 16, 6, 2.5, bow=-1),
         *(Shaft(x, 4.5, 50, 6.5, 10, 4, 1.6, up=True) for x in (-4, 0, 4)),
     )
     row = ((0, 33, 9, 6, 15), (-3, 35, 5, 8, -20), (0, 42, 8, 7, 0), (4, 41, 5, 6, 30))
-    return Limb(bones, tuple(Ball(x, y, a, b, 7, t) for x, y, a, b, t in row), (32, 23, 22), 1.2, 112)
+    return Limb(bones, (), tuple(Ball(x, y, a, b, 7, t) for x, y, a, b, t in row), (32, 23, 22), 1.2, 112)
 
 
 def _humerus(frontal):
@@ -124,14 +134,14 @@ def _humerus(frontal):
             Shaft(-12, 7, 45, 11, 16, 4, 2.4, bow=-2, up=True),
             Shaft(12, 8, 44, 13, 24, 5, 2.6, bow=3, up=True),
         )
-        balls = (Ball(-11, 35, 9, 8, 9), Ball(9, 35, 11, 7.5, 9), Ball(7, 28, 9, 12, 11))
-        return Limb(bones, balls, (47, 40, 38), 0.95, 140)
+        condyles = (Ball(-13, 33, 10, 7.5, 9), Ball(9, 33.5, 14, 7.5, 10))
+        return Limb(bones, condyles, (Ball(4, 27, 10, 11, 5),), (47, 40, 38), 0.95, 140)
     bones = (
         Shaft(-3, 11.5, 30, 12, 26, 8, 4.0, lean=5, bow=-0.8),
         Shaft(3, 7, 46, 11, 16, 4, 2.4, bow=5, up=True),
         Shaft(-4, 8, 40, 12, 24, 5, 2.6, bow=5, up=True),
     )
-    return Limb(bones, (Ball(4, 33, 10, 10, 18), Ball(-9, 32, 6, 11, 9, 15)), (45, 40, 36), 1.0, 140)
+    return Limb(bones, (Ball(3, 30, 11, 10, 18),), (Ball(-10, 31, 6, 11, 8, 15),), (45, 40, 36), 1.0, 140)
 
 
 def _femur(frontal):
@@ -141,15 +151,15 @@ def _femur(frontal):
             Shaft(0, 15, 57, 38, 42, 7, 4.2, up=True),
             Shaft(34, 6, 70, 10, 16, 6, 2.2, up=True),
         )
-        balls = (Ball(-19, 38, 18, 17, 22), Ball(19, 38, 18, 16, 22), Ball(1, 28, 21, 20, 19))
-        return Limb(bones, balls, (68, 62, 56), 0.9, 172)
+        condyles = (Ball(-19, 36, 19, 16, 23), Ball(19, 36, 19, 15, 23))
+        return Limb(bones, condyles, (Ball(1, 24, 20, 20, 7),), (68, 62, 56), 0.9, 172)
     bones = (
         Shaft(-2, 15.5, 38, 24, 40, 14, 5.5, lean=6, bow=3.5),
         Shaft(4, 15, 58, 25, 42, 8, 4.2, bow=3, up=True),
         Shaft(22, 6, 70, 9, 16, 6, 2.2, up=True),
     )
-    balls = (Ball(6, 38, 27, 19, 20, 10), Ball(-31, 26, 8, 18, 13, 5), Ball(10, 40, 24, 17, 22, 10))
-    return Limb(bones, balls, (66, 58, 54), 1.0, 172)
+    condyles = (Ball(6, 34, 29, 18, 24, 10),)
+    return Limb(bones, condyles, (Ball(-33, 26, 8, 18, 13, 5),), (66, 58, 54), 1.0, 172)
 
 
 def _tibia(frontal):
@@ -159,13 +169,13 @@ def _tibia(frontal):
             Shaft(22, 6.5, 46, 10, 22, 10, 2.6, lean=-3),
         )
         balls = (Ball(-4, 47, 21, 11, 18), Ball(-24, 38, 6, 9, 9), Ball(-3, 62, 18, 11, 20, 10))
-        return Limb(bones, balls, (50, 36, 40), 0.95, 146)
+        return Limb(bones, (), balls, (50, 36, 40), 0.95, 146)
     bones = (
         Shaft(-4, 13, 34, 20, 32, 6, 4.6, lean=2, bow=1.0),
         Shaft(9, 6.5, 44, 9, 22, 10, 2.6, lean=2),
     )
     balls = (Ball(-3, 46, 23, 12, 19, 12), Ball(23, 58, 29, 14, 17, -22), Ball(-30, 52, 11, 9, 13, 20))
-    return Limb(bones, balls, (47, 38, 62), 1.0, 146)
+    return Limb(bones, (), balls, (47, 38, 62), 1.0, 146)
 
 
 _LAYOUTS = {"forearm": _forearm, "humerus": _humerus, "femur": _femur, "tibia": _tibia}
@@ -180,8 +190,8 @@ def limb(part, view, rng):
         rng: Generator of the source; every view must get one in the same state.
     """
     table = _LAYOUTS[part](view == "frontal")
-    build, wall, fat, joint = rng.uniform(0.93, 1.1), rng.uniform(0.75, 1.25), rng.uniform(0.9, 1.2), rng.normal(0, 2)
-    flare, lean = rng.uniform(0.9, 1.12), rng.uniform(0.5, 1.5)
+    build, wall, fat = rng.uniform(0.93, 1.1), rng.uniform(0.75, 1.25), rng.uniform(0.9, 1.2)
+    flare, lean, joint = rng.uniform(0.9, 1.12), rng.uniform(0.5, 1.5), rng.normal(0, 2)
     bones = tuple(
         replace(
             b,
@@ -194,8 +204,12 @@ def limb(part, view, rng):
         )
         for b in table.bones
     )
-    balls = tuple(replace(b, y=b.y + joint, rx=b.rx * build, ry=b.ry * build) for b in table.balls)
-    return replace(table, bones=bones, balls=balls, half=tuple(h * build * fat for h in table.half))
+    condyles, balls = (
+        tuple(replace(b, y=b.y + joint, rx=b.rx * build, ry=b.ry * build) for b in group)
+        for group in (table.condyles, table.balls)
+    )
+    half = tuple(h * build * fat for h in table.half)
+    return replace(table, bones=bones, condyles=condyles, balls=balls, half=half)
 
 
 def soft_tissue(shape, x, y, rng):

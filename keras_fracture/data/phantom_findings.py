@@ -6,6 +6,7 @@ import numpy as np
 FRACTURES = ("transverse", "oblique", "spiral", "displaced", "comminuted")
 LESIONS = ("lytic", "sclerotic")
 KINDS = FRACTURES + LESIONS
+_TEETH = np.linspace(-2, 2, 513)  # where a broken line is worked out, in radii from the axis
 
 
 class Scene:
@@ -19,8 +20,11 @@ class Scene:
         across: float32 `(rows, columns)`, distance from the bone's axis, mm, positive to the right.
     """
 
-    def __init__(self, shaft, x, y, level):
+    def __init__(self, limb, x, y, level):
+        shaft = limb.bones[0]
         self.maps, self.x, self.y, self.level = shaft.thickness(x, y), x, y, level
+        for condyle in limb.condyles:
+            condyle.add_to(self.maps, x, y)
         centre, radius, _, _ = shaft.axis(y)
         here = np.searchsorted(y, level)
         self.radius, self.centre, self.end = float(radius[here]), float(centre[here]), shaft.end
@@ -40,8 +44,12 @@ class Scene:
 
 def _jagged(scene, rng, amplitude):
     """A broken line across the bone: offset in mm at each column distance, `amplitude` mm high."""
-    knots = np.linspace(-2, 2, 23) * scene.radius
-    return np.interp(scene.across, knots, rng.uniform(-1, 1, 23) * amplitude).astype("f4")
+    heights = 0.0
+    for count, share in ((7, 1.0), (13, 0.7), (29, 0.35)):
+        knots = np.sort(rng.uniform(-2, 2, count)) * scene.radius
+        heights = heights + np.interp(_TEETH * scene.radius, knots, rng.uniform(-1, 1, count) * share * amplitude)
+    at = np.clip((scene.across / scene.radius + 2) * (len(_TEETH) - 1) / 4, 0, len(_TEETH) - 1)
+    return heights.astype("f4")[np.rint(at).astype("i4")]
 
 
 def _below(scene, height, soft):
@@ -65,7 +73,7 @@ def _spiral(scene, rng, turn, severity):
     phase = np.arcsin(np.clip(scene.across / scene.radius, -1, 1)) / np.pi
     jag = _jagged(scene, rng, 0.1 * scene.radius)
     keep = 1.0
-    for height, depth in ((pitch * phase, 0.85), (-0.45 * pitch * phase, 0.5)):
+    for height, depth in ((pitch * phase, 0.9), (-0.4 * pitch * phase, 0.35)):
         slant = np.hypot(1, pitch / (2 * scene.radius))
         away = np.abs(scene.y[:, None] - scene.level - turn * height - jag) / slant
         keep = keep * (1 - depth * (0.7 + 0.3 * severity) * np.clip((gap / 2 - away) / scene.step + 0.5, 0, 1))
@@ -81,7 +89,7 @@ def _displaced(scene, rng, slope, shift, severity):
     height = slope * scene.across + _jagged(scene, rng, 0.16 * scene.radius)
     below = _below(scene, height, 1.5 * scene.step)
     offset = shift * scene.radius * (0.7 + 0.7 * severity)
-    angle = -np.rad2deg(offset / (scene.end - scene.level))
+    angle = float(np.clip(-np.rad2deg(offset / (scene.end - scene.level)), -14, 14))
     slide = rng.uniform(-0.25, 0.4) * scene.radius
     pivot = (scene.hinge, scene.end)
     ends = np.abs(scene.y[:, None] - scene.level - height) < 0.35 * scene.radius
@@ -106,11 +114,11 @@ def _comminuted(scene, rng, slope, severity):
     cut = np.clip((scene.across - lean * along) / soft + 0.5, 0, 1)
     split = np.clip((along + lean * scene.across * 0.5 - rng.normal(0, 0.1)) / soft + 0.5, 0, 1)
     for side, part in ((-1, (1 - cut) * split), (-1, (1 - cut) * (1 - split)), (1, cut)):
-        push = scene.radius * (0.18 + 0.35 * severity) * rng.uniform(0.6, 1.2)
+        push = scene.radius * (0.1 + 0.25 * severity) * rng.uniform(0.6, 1.2)
         pivot = (scene.centre + side * 0.5 * scene.radius, scene.level)
         shift = (side * push, rng.normal(0, 0.15) * scene.radius)
         pieces = scene.maps * (middle * part).astype("f4")
-        maps = maps + scene.move(pieces, rng.normal(0, 14 + 14 * severity), shift, pivot)
+        maps = maps + scene.move(pieces, rng.normal(0, 8 + 12 * severity), shift, pivot)
     return maps
 
 
