@@ -17,7 +17,7 @@ from keras_fracture.data import phantom_findings as findings
 from keras_fracture.errors import DataError
 
 SOURCES = 672  # makes 2,016 pictures at seed 0
-CANVAS = 1.25  # side of the canvas over the side of the detector, so that a turned limb still fills it
+CANVAS = 1.1  # side of the canvas over the side of the detector, so that a turned limb still fills it
 _SHOTS = (2, 3, 4)
 _LETTERS = {
     "L": [[(0, 0), (0, 1), (0.55, 1)]],
@@ -163,7 +163,7 @@ def _attenuation(source, kind, view, seed, size):
     count = int(size * CANVAS)
     y = (np.arange(count) - count / 2 + 0.5) * limb.field / size
     x = y
-    scene = findings.Scene(limb, x, y, limb.field * rng.uniform(-0.2, 0.0))
+    scene = findings.Scene(limb, x, y, limb.field * rng.uniform(-0.16, -0.03))
     others = np.zeros_like(scene.maps)
     for ball in limb.balls + limb.bones[1:]:
         ball.add_to(others, x, y)
@@ -219,12 +219,12 @@ def _over(flesh, scene, rng, limb):
     x, y = scene.x[None], scene.y[:, None]
     layer = np.zeros((len(scene.y), len(scene.x)), "f4")
     chance, at = rng.uniform(0, 1, 3), rng.uniform(-1, 1, 4)
-    if chance[0] < 0.12:  # a cast: uneven plaster that starts somewhere on the limb
+    if chance[0] < 0.06:  # a cast: uneven plaster that starts somewhere on the limb
         weave = cv2.GaussianBlur(rng.standard_normal(layer.shape, "f4"), (9, 9), 1.6, sigmaY=1.2)
         start = (at[0] * 0.2 - 0.3) * limb.field + 0.04 * x
         cover = np.clip((y - start) / 3, 0, 1) * np.clip(4 * flesh, 0, 1)
         layer += (0.3 + 0.22 * weave) * cover
-    if chance[1] < 0.35:
+    if chance[1] < 0.25:
         away = y - at[1] * 0.5 * limb.field - at[2] * 0.4 * x - 6 * np.sin(x / 25 + 3 * at[3])
         layer += 0.12 * np.clip(away / 2 + 0.5, 0, 1) * np.exp(-np.maximum(away, 0) / 7)
     return layer.astype("f4")
@@ -249,14 +249,14 @@ class _Camera:
         self.size, self.rng = size, rng
         count = int(size * CANVAS)
         self.matrix = cv2.getRotationMatrix2D(
-            (count / 2 - 0.5, count / 2 - 0.5), rng.normal(0, 4), rng.uniform(0.95, 1.12)
+            (count / 2 - 0.5, count / 2 - 0.5), rng.normal(0, 2.5), rng.uniform(1.18, 1.32)
         )
-        self.matrix[:, 2] += rng.uniform(-0.04, 0.04, 2) * size - (count - size) / 2
+        self.matrix[:, 2] += rng.uniform(-0.025, 0.025, 2) * size - (count - size) / 2
         self.blur = size / 256 * rng.uniform(0.5, 1.1)
         soft, bone = film
         self.soft = soft
-        self.mid = soft * rng.uniform(0.92, 1.08) + bone * rng.uniform(0.25, 0.45)
-        self.width = (0.16 * soft + 0.15 * bone) * rng.uniform(0.75, 1.25)
+        self.mid = soft * rng.uniform(0.95, 1.05) + bone * rng.uniform(0.3, 0.4)
+        self.width = (0.16 * soft + 0.15 * bone) * rng.uniform(0.85, 1.15)
         self.toe = rng.uniform(0.2, 0.32)
         self.photons = rng.uniform(3000, 20000) * np.exp(soft)
         self.floor, self.ceiling = rng.uniform(0, 14), rng.uniform(225, 255)

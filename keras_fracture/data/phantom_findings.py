@@ -59,7 +59,7 @@ def _below(scene, height, soft):
 
 def _break(scene, rng, slope, severity):
     """A clean break: a jagged gap of removed bone across the whole shaft."""
-    gap = scene.radius * (0.12 + 0.16 * severity)
+    gap = scene.radius * (0.2 + 0.4 * severity)
     height = slope * scene.across + _jagged(scene, rng, 0.16 * scene.radius)
     away = np.abs(scene.y[:, None] - scene.level - height) / np.hypot(1, slope)
     open_gap = np.clip((gap / 2 - away) / scene.step + 0.5, 0, 1)
@@ -68,7 +68,7 @@ def _break(scene, rng, slope, severity):
 
 def _spiral(scene, rng, turn, severity):
     """A helix round the shaft: its front and back halves cross in the picture."""
-    gap = scene.radius * (0.13 + 0.14 * severity)
+    gap = scene.radius * (0.2 + 0.3 * severity)
     pitch = scene.radius * rng.uniform(2.6, 3.6)
     phase = np.arcsin(np.clip(scene.across / scene.radius, -1, 1)) / np.pi
     jag = _jagged(scene, rng, 0.1 * scene.radius)
@@ -88,9 +88,9 @@ def _displaced(scene, rng, slope, shift, severity):
     """
     height = slope * scene.across + _jagged(scene, rng, 0.16 * scene.radius)
     below = _below(scene, height, 1.5 * scene.step)
-    offset = shift * scene.radius * (0.7 + 0.7 * severity)
+    offset = shift * scene.radius * (0.8 + 0.7 * severity)
     angle = float(np.clip(-np.rad2deg(offset / (scene.end - scene.level)), -14, 14))
-    slide = rng.uniform(-0.25, 0.4) * scene.radius
+    slide = rng.choice([-0.5, 0.7]) * rng.uniform(0.5, 1) * scene.radius
     pivot = (scene.hinge, scene.end)
     ends = np.abs(scene.y[:, None] - scene.level - height) < 0.35 * scene.radius
     ends = (ends & (scene.maps[0] > 0)).astype("f4")
@@ -103,7 +103,7 @@ def _displaced(scene, rng, slope, shift, severity):
 
 def _comminuted(scene, rng, slope, severity):
     """Two breaks, and the piece between them in three or four splinters pushed apart."""
-    half = scene.radius * rng.uniform(0.55, 0.85)
+    half = scene.radius * rng.uniform(0.7, 1.1)
     soft = 1.2 * scene.step
     first = _below(scene, -half + slope * scene.across + _jagged(scene, rng, 0.2 * scene.radius), soft)
     last = _below(scene, half - slope * scene.across + _jagged(scene, rng, 0.2 * scene.radius), soft)
@@ -114,7 +114,7 @@ def _comminuted(scene, rng, slope, severity):
     cut = np.clip((scene.across - lean * along) / soft + 0.5, 0, 1)
     split = np.clip((along + lean * scene.across * 0.5 - rng.normal(0, 0.1)) / soft + 0.5, 0, 1)
     for side, part in ((-1, (1 - cut) * split), (-1, (1 - cut) * (1 - split)), (1, cut)):
-        push = scene.radius * (0.1 + 0.25 * severity) * rng.uniform(0.6, 1.2)
+        push = scene.radius * (0.16 + 0.25 * severity) * rng.uniform(0.6, 1.2)
         pivot = (scene.centre + side * 0.5 * scene.radius, scene.level)
         shift = (side * push, rng.normal(0, 0.15) * scene.radius)
         pieces = scene.maps * (middle * part).astype("f4")
@@ -134,16 +134,16 @@ def _lytic(scene, rng, side, moth_eaten, severity):
     """Bone eaten away: one hole with a clear rim, or many small ones that run together."""
     r, keep, rim = scene.radius, 1.0, 0.0
     if moth_eaten:
-        for _ in range(rng.integers(9, 14)):
+        for _ in range(rng.integers(11, 18)):
             size = r * rng.uniform(0.16, 0.36) * (0.8 + 0.35 * severity)
-            at = rng.normal(0, 0.42, 2) * r * (1, 1.7)
+            at = rng.normal(0, 0.42, 2) * r * (1, 2.2)
             hole = _blob(scene, rng, side * 0.15 * r + at[0], at[1], size, size * rng.uniform(1, 1.6), 0.15, 0.4)
-            keep = keep * (1 - (0.55 + 0.4 * severity) * hole)
+            keep = keep * (1 - (0.65 + 0.33 * severity) * hole)
     else:
-        size = r * (0.62 + 0.3 * severity)
-        long = size * rng.uniform(1.0, 1.6)
+        size = r * (0.75 + 0.3 * severity)
+        long = size * rng.uniform(1.2, 1.9)
         hole = _blob(scene, rng, side * 0.3 * r, 0, size, long, 0.1, 0.22)
-        keep = 1 - (0.6 + 0.35 * severity) * hole
+        keep = 1 - (0.7 + 0.28 * severity) * hole
         rim = 0.12 * r * hole * (1 - hole) * 4
     inside = scene.maps[0] + scene.maps[1] > 0
     maps = scene.maps * keep
@@ -155,12 +155,12 @@ def _sclerotic(scene, rng, side, severity):
     """Bone laid down: one or two dense clouds inside the outline."""
     r, dense = scene.radius, 0.0
     for scale, dy in ((1, 0), (rng.uniform(0.3, 0.7), rng.uniform(-1.6, 1.6) * r)):
-        size = scale * r * (0.6 + 0.3 * severity)
-        long = size * rng.uniform(1, 1.7)
+        size = scale * r * (0.7 + 0.3 * severity)
+        long = size * rng.uniform(1.2, 2)
         dense = np.maximum(dense, _blob(scene, rng, side * 0.25 * r, dy, size, long, 0.2, 0.45))
     maps = scene.maps.copy()
     room = np.clip((r - np.abs(scene.across)) / (0.25 * r), 0, 1)
-    maps[0] += dense * room * r * (0.55 + 0.45 * severity)
+    maps[0] += dense * room * r * (0.8 + 0.6 * severity)
     maps[1] *= 1 - 0.5 * dense
     return maps
 
