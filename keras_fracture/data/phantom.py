@@ -256,7 +256,7 @@ class _Camera:
         soft, bone = film
         self.soft = soft
         self.mid = soft * rng.uniform(0.95, 1.05) + bone * rng.uniform(0.3, 0.4)
-        self.width = (0.16 * soft + 0.15 * bone) * rng.uniform(0.85, 1.15)
+        self.width = (0.11 * soft + 0.13 * bone) * rng.uniform(0.85, 1.15)
         self.toe = rng.uniform(0.2, 0.32)
         self.photons = rng.uniform(3000, 20000) * np.exp(soft)
         self.floor, self.ceiling = rng.uniform(0, 14), rng.uniform(225, 255)
@@ -274,7 +274,7 @@ class _Camera:
         if rng.uniform() < 0.85:
             strokes = [corner + np.array(line) * tall for line in _LETTERS[letter]]
             _lines(opaque, strokes, 245, max(1, round(0.16 * tall)))
-        if rng.uniform() < 0.08:  # the wire of an electrode
+        if rng.uniform() < 0.05:  # the wire of an electrode
             ends, t = rng.uniform(0, 1, (4, 2, 1)) * size, np.linspace(0, 1, 40)
             ends[:, rng.integers(2)] = np.array([[-0.1], [0.3], [0.7], [1.1]]) * size
             weights = (1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3

@@ -59,7 +59,7 @@ def _below(scene, height, soft):
 
 def _break(scene, rng, slope, severity):
     """A clean break: a jagged gap of removed bone across the whole shaft."""
-    gap = scene.radius * (0.2 + 0.4 * severity)
+    gap = scene.radius * (0.3 + 0.35 * severity)
     height = slope * scene.across + _jagged(scene, rng, 0.16 * scene.radius)
     away = np.abs(scene.y[:, None] - scene.level - height) / np.hypot(1, slope)
     open_gap = np.clip((gap / 2 - away) / scene.step + 0.5, 0, 1)
@@ -68,7 +68,7 @@ def _break(scene, rng, slope, severity):
 
 def _spiral(scene, rng, turn, severity):
     """A helix round the shaft: its front and back halves cross in the picture."""
-    gap = scene.radius * (0.2 + 0.3 * severity)
+    gap = scene.radius * (0.28 + 0.27 * severity)
     pitch = scene.radius * rng.uniform(2.6, 3.6)
     phase = np.arcsin(np.clip(scene.across / scene.radius, -1, 1)) / np.pi
     jag = _jagged(scene, rng, 0.1 * scene.radius)
@@ -135,12 +135,12 @@ def _lytic(scene, rng, side, moth_eaten, severity):
     r, keep, rim = scene.radius, 1.0, 0.0
     if moth_eaten:
         for _ in range(rng.integers(11, 18)):
-            size = r * rng.uniform(0.16, 0.36) * (0.8 + 0.35 * severity)
+            size = r * rng.uniform(0.22, 0.42) * (0.85 + 0.3 * severity)
             at = rng.normal(0, 0.42, 2) * r * (1, 2.2)
             hole = _blob(scene, rng, side * 0.15 * r + at[0], at[1], size, size * rng.uniform(1, 1.6), 0.15, 0.4)
             keep = keep * (1 - (0.65 + 0.33 * severity) * hole)
     else:
-        size = r * (0.75 + 0.3 * severity)
+        size = r * (0.8 + 0.25 * severity)
         long = size * rng.uniform(1.2, 1.9)
         hole = _blob(scene, rng, side * 0.3 * r, 0, size, long, 0.1, 0.22)
         keep = 1 - (0.7 + 0.28 * severity) * hole
@@ -160,7 +160,7 @@ def _sclerotic(scene, rng, side, severity):
         dense = np.maximum(dense, _blob(scene, rng, side * 0.25 * r, dy, size, long, 0.2, 0.45))
     maps = scene.maps.copy()
     room = np.clip((r - np.abs(scene.across)) / (0.25 * r), 0, 1)
-    maps[0] += dense * room * r * (0.8 + 0.6 * severity)
+    maps[0] += dense * room * r * (1.3 + 0.7 * severity)
     maps[1] *= 1 - 0.5 * dense
     return maps
 
