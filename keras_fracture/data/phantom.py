@@ -1,9 +1,9 @@
-"""`phantom`, the embedded data set: radiographs drawn by code, with exact boxes, the same on every machine.
+"""`phantom`, the embedded data set: radiographs drawn by code, with exact boxes, deterministic from a seed.
 
-A picture is drawn the way an X-ray is made. Bones and soft tissue become a map of attenuation (`phantom_anatomy`),
-a finding changes one bone (`phantom_findings`), the patient is laid down a little crooked, and Beer-Lambert, the
-detector's blur, photon noise and a film curve turn the map into grey levels. Things that are no finding (growth
-plates, vessel canals, bone islands, skin folds, clips, casts) come alike in both classes.
+A picture is drawn the way an X-ray is made. Bones and soft tissue become a map of attenuation
+(`phantom_anatomy`), a finding changes one bone (`phantom_findings`), the patient is laid down a little crooked,
+and Beer-Lambert, the detector's blur, photon noise and a film curve turn the map into grey levels. Things that
+are no finding (growth plates, vessel canals, bone islands, skin folds, wires, casts) come alike in both classes.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,15 @@ from keras_fracture.data import phantom_anatomy as anatomy
 from keras_fracture.data import phantom_findings as findings
 from keras_fracture.errors import DataError
 
-SOURCES = 672  # makes 2,016 pictures at seed 0
+SOURCES = 720  # makes 2,160 pictures at seed 0
 CANVAS = 1.1  # side of the canvas over the side of the detector, so that a turned limb still fills it
 _SHOTS = (2, 3, 4)
 _LETTERS = {
     "L": [[(0, 0), (0, 1), (0.55, 1)]],
-    "R": [[(0, 1), (0, 0), (0.4, 0), (0.58, 0.14), (0.58, 0.38), (0.4, 0.52), (0, 0.52)], [(0.28, 0.52), (0.6, 1)]],
+    "R": [
+        [(0, 1), (0, 0), (0.4, 0), (0.58, 0.14), (0.58, 0.38), (0.4, 0.52), (0, 0.52)],
+        [(0.28, 0.52), (0.6, 1)],
+    ],
 }  # lines in letter heights: a font would differ from one OpenCV to the next
 
 
@@ -49,8 +52,8 @@ class Source:
 def plan(seed=0, sources=SOURCES):
     """Deals out body parts, findings and numbers of pictures.
 
-    Sources come in pairs of one body part and one number of pictures, one of the two healthy: so labels balance
-    within every body part and view.
+    Sources come in pairs of one body part and one number of pictures, one of the two healthy: so labels
+    balance within every body part and view.
 
     Args:
         seed: Non-negative integer.
@@ -97,7 +100,7 @@ class Records(Sequence):
 
 
 def records(seed=0, sources=SOURCES, size=256):
-    """Returns the data set as a sequence of records (see `draw`); nothing is drawn until an item is asked for."""
+    """Returns the data set as a sequence of records (see `draw`), each drawn when it is asked for."""
     return Records(seed, sources, size)
 
 
@@ -114,9 +117,12 @@ def draw(source, shot, seed=0, size=256, finding=True, noise=True):
 
     Returns:
         A dict: `image` uint8 `(size, size, 1)`; `label` 0 healthy, 1 finding; `source`, `body_part`, `view`,
-        `finding`, `filename` str; `boxes` float32 `(n, 4)`, ymin, xmin, ymax, xmax from 0 to 1. A box goes round
-        every pixel whose noise-free grey level the finding changed; a displaced fracture, which moves the whole
-        far fragment, has its box round the fragments' broken ends.
+        `finding`, `filename` str; `boxes` float32 `(n, 4)`, ymin, xmin, ymax, xmax from 0 to 1. A box
+        is the smallest round every pixel whose noise-free grey level the finding changed; a displaced fracture,
+        which moves the whole far fragment, has its box round the fragments' broken ends.
+
+    Raises:
+        DataError: No such shot, or the picture would be too small.
     """
     if size < 32 or not 0 <= shot < source.shots:
         raise DataError(f"size must be at least 32 and shot below {source.shots}. Received: {size}, {shot}")
@@ -155,8 +161,8 @@ def _attenuation(source, kind, view, seed, size):
     """Draws the limb on the canvas.
 
     Returns:
-        float32 maps of attenuation (no unit) without and with the finding (None if there is none), the mask of
-        fragments' ends or None, and what the film must be set to: attenuation of soft tissue and of bone.
+        float32 maps of attenuation (no unit) without and with the finding (None if there is none), the mask
+        of fragments' ends or None, and what the film is set to: attenuation of soft tissue and of bone.
     """
     rng = np.random.default_rng([seed, source.index, 1])
     limb = anatomy.limb(source.body_part, view, rng)
@@ -182,7 +188,8 @@ def _attenuation(source, kind, view, seed, size):
     if kind == "none":
         return healthy, None, None, film
     intact = scene.maps
-    maps, ends = findings.apply(scene, kind, view == "frontal", np.random.default_rng([seed, source.index, 2]))
+    rng = np.random.default_rng([seed, source.index, 2])
+    maps, ends = findings.apply(scene, kind, view == "frontal", rng)
     return healthy, healthy + total(maps) - total(intact), ends, film
 
 
@@ -246,7 +253,7 @@ class _Camera:
     """
 
     def __init__(self, rng, film, size):
-        self.size, self.rng = size, rng
+        self.size, self.grains = size, rng.integers(2**62)
         count = int(size * CANVAS)
         self.matrix = cv2.getRotationMatrix2D(
             (count / 2 - 0.5, count / 2 - 0.5), rng.normal(0, 2.5), rng.uniform(1.18, 1.32)
@@ -255,7 +262,7 @@ class _Camera:
         self.blur = size / 256 * rng.uniform(0.5, 1.1)
         soft, bone = film
         self.soft = soft
-        self.mid = soft * rng.uniform(0.95, 1.05) + bone * rng.uniform(0.3, 0.4)
+        self.mid = soft * rng.uniform(0.95, 1.05) + bone * rng.uniform(0.45, 0.55)
         self.width = (0.11 * soft + 0.13 * bone) * rng.uniform(0.85, 1.15)
         self.toe = rng.uniform(0.2, 0.32)
         self.photons = rng.uniform(3000, 20000) * np.exp(soft)
@@ -278,12 +285,13 @@ class _Camera:
             ends, t = rng.uniform(0, 1, (4, 2, 1)) * size, np.linspace(0, 1, 40)
             ends[:, rng.integers(2)] = np.array([[-0.1], [0.3], [0.7], [1.1]]) * size
             weights = (1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3
-            _lines(opaque, [sum(w * e for w, e in zip(weights, ends, strict=True)).T], 180, max(1, size // 128))
+            curve = sum(w * e for w, e in zip(weights, ends, strict=True)).T
+            _lines(opaque, [curve], 180, max(1, size // 128))
         return opaque.astype("f4") / 255
 
     def _collimator(self, rng):
-        """How far the shutters let light through, 0 to 1: `(size, size)`, or 1 where they are out of the field."""
-        if rng.uniform() > 0.3:
+        """How far the shutters let light through, 0 to 1: `(size, size)`, or 1 if they are wide open."""
+        if rng.uniform() > 0.25:
             return np.float32(1)
         shade, grid = rng.uniform(0, 0.09, 4) * self.size, np.arange(self.size, dtype="f4")
         rows = np.clip(np.minimum(grid - shade[0], self.size - shade[1] - grid) / 2, 0, 1)
@@ -292,9 +300,7 @@ class _Camera:
 
     def place(self, canvas):
         """Moves the canvas under the detector: `(size, size)`."""
-        return cv2.warpAffine(
-            canvas, self.matrix, (self.size, self.size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
+        return cv2.warpAffine(canvas, self.matrix, (self.size, self.size), borderMode=cv2.BORDER_REPLICATE)
 
     def expose(self, attenuation):
         """Returns attenuation as the detector sees it, before noise: float32 `(size, size)`."""
@@ -304,7 +310,7 @@ class _Camera:
     def develop(self, attenuation, noise):
         """Returns grey levels, uint8 `(size, size)`, bone bright."""
         if noise:
-            grains = np.random.default_rng(self.rng.bit_generator.seed_seq).standard_normal(attenuation.shape, "f4")
+            grains = np.random.default_rng(self.grains).standard_normal(attenuation.shape, "f4")
             attenuation = attenuation + grains * np.exp(0.5 * attenuation) * np.float32(self.photons**-0.5)
         level = (1 - self.toe) / (1 + np.exp((self.mid - attenuation) / self.width))
         level += self.toe * (1 - np.exp(-1.5 / self.soft * np.maximum(attenuation, 0)))

@@ -1,4 +1,4 @@
-"""The limbs of the `phantom` radiographs: bones and soft tissue as maps of millimetres the beam passes through."""
+"""The limbs of the `phantom` radiographs: bones and soft tissue as what a beam passes through."""
 
 from dataclasses import dataclass, replace
 
@@ -29,7 +29,7 @@ class Shaft:
     up: bool = False
 
     def axis(self, y):
-        """Returns (x of the axis, outer radius, thickness of the cortex, share that is epiphysis) at rows y."""
+        """Returns x of the axis, outer radius, thickness of the cortex, share of epiphysis, at rows y."""
         inside = (y - self.end) if self.up else (self.end - y)
         flare = np.clip(1 - inside / self.flare, 0, 1)
         flare = flare**2 * (1.8 - 0.8 * flare)
@@ -68,7 +68,7 @@ class Ball:
     shell: float = 0.9
 
     def add_to(self, bones, x, y):
-        """Lays the ball over `bones` `(2, rows, columns)` in place: where solids meet, the thicker one counts."""
+        """Lays the ball over `bones` (as `thickness`) in place: where solids meet, the thicker one counts."""
         reach = max(self.rx, self.ry)
         i, j = np.searchsorted(y, [self.y - reach, self.y + reach])
         k, m = np.searchsorted(x, [self.x - reach, self.x + reach])
@@ -112,19 +112,21 @@ def _forearm(frontal):
         bones = (
             Shaft(-11, 7.2, 27, 16, 30, 9, 2.7, lean=-1, bow=-1.2),
             Shaft(13, 6.4, 24, 8.5, 16, 6, 2.5, bow=0.8),
-            *(Shaft(x, 4.3, e, 6.5, 10, 4, 1.6, up=True) for x, e in ((-15, 49), (-5, 50), (5, 51), (15, 50))),
+            *(Shaft(x, 4.3, 50, 6.5, 10, 4, 1.6, up=True) for x in (-15, -5, 5, 15)),
             Shaft(-28, 5, 50, 7, 10, 4, 1.6, bow=-4, up=True),
         )
         row = ((-15, 33, 8, 6, -30), (-4, 32, 7, 6, 10), (6, 32.5, 6, 5.5, 0), (11, 31, 4, 4.5, 0))
         row += ((-19, 43, 6, 5.5, 20), (-10, 43.5, 5, 5, 0), (0, 41.5, 6, 8, 0), (10, 41.5, 7, 6.5, 30))
-        return Limb(bones, (), tuple(Ball(x, y, a, b, 6, t) for x, y, a, b, t in row), (36, 31, 42), 0.75, 112)
+        carpals = tuple(Ball(x, y, a, b, 6, t) for x, y, a, b, t in row)
+        return Limb(bones, (), carpals, (36, 31, 42), 0.75, 102)
     bones = (
         Shaft(-4, 7.4, 27, 12, 28, 9, 2.7, lean=2, bow=1.5),
         Shaft(7, 6.4, 23, 8, 16, 6, 2.5, bow=-1),
         *(Shaft(x, 4.5, 50, 6.5, 10, 4, 1.6, up=True) for x in (-4, 0, 4)),
     )
     row = ((0, 33, 9, 6, 15), (-3, 35, 5, 8, -20), (0, 42, 8, 7, 0), (4, 41, 5, 6, 30))
-    return Limb(bones, (), tuple(Ball(x, y, a, b, 7, t) for x, y, a, b, t in row), (32, 23, 22), 1.2, 112)
+    carpals = tuple(Ball(x, y, a, b, 7, t) for x, y, a, b, t in row)
+    return Limb(bones, (), carpals, (32, 23, 22), 1.2, 102)
 
 
 def _humerus(frontal):

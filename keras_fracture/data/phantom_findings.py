@@ -1,4 +1,4 @@
-"""The findings of the `phantom` radiographs: fractures cut a bone's thickness maps, lesions hollow or fill them."""
+"""The findings of the `phantom` radiographs: fractures cut a bone's maps, lesions hollow or fill them."""
 
 import cv2
 import numpy as np
@@ -47,7 +47,8 @@ def _jagged(scene, rng, amplitude):
     heights = 0.0
     for count, share in ((7, 1.0), (13, 0.7), (29, 0.35)):
         knots = np.sort(rng.uniform(-2, 2, count)) * scene.radius
-        heights = heights + np.interp(_TEETH * scene.radius, knots, rng.uniform(-1, 1, count) * share * amplitude)
+        teeth = rng.uniform(-1, 1, count) * share * amplitude
+        heights = heights + np.interp(_TEETH * scene.radius, knots, teeth)
     at = np.clip((scene.across / scene.radius + 2) * (len(_TEETH) - 1) / 4, 0, len(_TEETH) - 1)
     return heights.astype("f4")[np.rint(at).astype("i4")]
 
@@ -76,7 +77,8 @@ def _spiral(scene, rng, turn, severity):
     for height, depth in ((pitch * phase, 0.9), (-0.4 * pitch * phase, 0.35)):
         slant = np.hypot(1, pitch / (2 * scene.radius))
         away = np.abs(scene.y[:, None] - scene.level - turn * height - jag) / slant
-        keep = keep * (1 - depth * (0.7 + 0.3 * severity) * np.clip((gap / 2 - away) / scene.step + 0.5, 0, 1))
+        open_gap = np.clip((gap / 2 - away) / scene.step + 0.5, 0, 1)
+        keep = keep * (1 - depth * (0.7 + 0.3 * severity) * open_gap)
     return scene.maps * keep.astype("f4")
 
 
@@ -137,7 +139,8 @@ def _lytic(scene, rng, side, moth_eaten, severity):
         for _ in range(rng.integers(11, 18)):
             size = r * rng.uniform(0.22, 0.42) * (0.85 + 0.3 * severity)
             at = rng.normal(0, 0.42, 2) * r * (1, 2.2)
-            hole = _blob(scene, rng, side * 0.15 * r + at[0], at[1], size, size * rng.uniform(1, 1.6), 0.15, 0.4)
+            long = size * rng.uniform(1, 1.6)
+            hole = _blob(scene, rng, side * 0.15 * r + at[0], at[1], size, long, 0.15, 0.4)
             keep = keep * (1 - (0.65 + 0.33 * severity) * hole)
     else:
         size = r * (0.8 + 0.25 * severity)
@@ -178,8 +181,9 @@ def apply(scene, kind, frontal, rng):
         `(maps, ends)`: float32 `(2, rows, columns)` in mm, and None, or for a kind that moves bone far from
         the break the float32 `(rows, columns)` mask of the fragments' ends.
     """
-    severity = rng.uniform(0, 1)
-    slopes, shifts = rng.uniform(-1, 1, 2), rng.choice([-1, 1], 2) * rng.permutation([1.0, rng.uniform(0.4, 0.9)])
+    severity = rng.uniform(-0.25, 1)  # below 0: easily missed
+    slopes = rng.uniform(-1, 1, 2)
+    shifts = rng.choice([-1, 1], 2) * rng.permutation([1.0, rng.uniform(0.4, 0.9)])
     view = 0 if frontal else 1
     slope, shift = float(slopes[view]), float(shifts[view])
     steep = np.copysign(0.7 + 0.4 * abs(slope), slope)
