@@ -1,9 +1,10 @@
 """`phantom`, the embedded data set: radiographs drawn by code, with exact boxes, deterministic from a seed.
 
 A picture is drawn the way an X-ray is made. Bones and soft tissue become a map of attenuation
-(`phantom_anatomy`), a finding changes one bone (`phantom_findings`), the patient is laid down a little crooked,
-and Beer-Lambert, the detector's blur, photon noise and a film curve turn the map into grey levels. Things that
-are no finding (growth plates, vessel canals, bone islands, skin folds, wires, casts) come alike in both classes.
+(`phantom_anatomy`), a finding changes one bone (`phantom_findings`), the patient is laid down a little
+crooked, and Beer-Lambert, the detector's blur, photon noise and a film curve turn the map into grey levels.
+Things that are no finding (growth plates, vessel canals, bone islands, skin folds, wires, casts) come alike
+in both classes.
 """
 
 from collections.abc import Sequence
@@ -118,8 +119,8 @@ def draw(source, shot, seed=0, size=256, finding=True, noise=True):
     Returns:
         A dict: `image` uint8 `(size, size, 1)`; `label` 0 healthy, 1 finding; `source`, `body_part`, `view`,
         `finding`, `filename` str; `boxes` float32 `(n, 4)`, ymin, xmin, ymax, xmax from 0 to 1. A box
-        is the smallest round every pixel whose noise-free grey level the finding changed; a displaced fracture,
-        which moves the whole far fragment, has its box round the fragments' broken ends.
+        is the smallest round every pixel whose noise-free grey level the finding changed; a displaced
+        fracture, which moves the whole far fragment, has its box round the fragments' broken ends.
 
     Raises:
         DataError: No such shot, or the picture would be too small.
@@ -167,7 +168,7 @@ def _attenuation(source, kind, view, seed, size):
     rng = np.random.default_rng([seed, source.index, 1])
     limb = anatomy.limb(source.body_part, view, rng)
     count = int(size * CANVAS)
-    y = (np.arange(count) - count / 2 + 0.5) * limb.field / size
+    y = ((np.arange(count) - count / 2 + 0.5) * limb.field / size).astype("f4")
     x = y
     scene = findings.Scene(limb, x, y, limb.field * rng.uniform(-0.16, -0.03))
     others = np.zeros_like(scene.maps)
@@ -205,12 +206,12 @@ def _normal_variants(scene, limb, rng):
     shaft, along = limb.bones[0], scene.y[:, None] - scene.level
     extra = np.zeros_like(scene.maps)
     bone = (scene.maps.sum(0) > 0).astype("f4")
-    chance, amount = rng.uniform(0, 1, 4), rng.uniform(0.4, 1, 4)
+    chance, amount = rng.uniform(0, 1, 4).tolist(), rng.uniform(0.4, 1, 4).tolist()
     if chance[0] < 0.5:  # the scar of the growth plate
         away = scene.y[:, None] - (shaft.end - 0.55 * shaft.flare) - 0.03 * scene.across**2 / scene.radius
         extra[0] += bone * amount[0] * 0.2 * scene.radius * np.exp(-((away / 0.9) ** 2))
     if chance[1] < 0.35:  # the canal of the feeding vessel, in one wall
-        side = rng.choice([-1, 1])
+        side = int(rng.choice([-1, 1]))
         away = scene.across - side * (0.75 * scene.radius - 0.2 * (along + 10))
         canal = np.exp(-((away / 0.8) ** 2)) * (np.abs(along + 10) < 0.9 * scene.radius)
         extra -= amount[1] * 0.4 * canal * scene.maps
@@ -225,7 +226,7 @@ def _over(flesh, scene, rng, limb):
     """Attenuation of what lies over the `flesh`: a cast, a fold of skin or the hem of a sleeve."""
     x, y = scene.x[None], scene.y[:, None]
     layer = np.zeros((len(scene.y), len(scene.x)), "f4")
-    chance, at = rng.uniform(0, 1, 3), rng.uniform(-1, 1, 4)
+    chance, at = rng.uniform(0, 1, 3).tolist(), rng.uniform(-1, 1, 4).tolist()
     if chance[0] < 0.06:  # a cast: uneven plaster that starts somewhere on the limb
         weave = cv2.GaussianBlur(rng.standard_normal(layer.shape, "f4"), (9, 9), 1.6, sigmaY=1.2)
         start = (at[0] * 0.2 - 0.3) * limb.field + 0.04 * x

@@ -233,8 +233,9 @@ def soft_tissue(shape, x, y, rng):
     for bend in bends:
         half = np.interp(y, knots, shape.half) * (1 + np.interp(y, rows, bend))
         sides.append(cv2.GaussianBlur(half[:, None], (1, 0), 12, borderType=cv2.BORDER_REPLICATE))
-    centre, half = (sides[1] - sides[0]) / 2, ((sides[0] + sides[1]) / 2).astype("f4")
-    off = ((x[None] - centre) / half).astype("f4") ** 2
+    left, right = (side.astype("f4") for side in sides)
+    centre, half = (right - left) / 2, (left + right) / 2
+    off = ((x[None] - centre) / half) ** 2
     skin = 2 * half * shape.depth * np.sqrt(np.maximum(1 - off, 0))
     lean = rng.uniform(0.8, 0.92)
     muscle = 2 * half * shape.depth * lean * np.sqrt(np.maximum(1 - off / lean**2, 0))

@@ -111,7 +111,7 @@ def _comminuted(scene, rng, slope, severity):
     last = _below(scene, half - slope * scene.across + _jagged(scene, rng, 0.2 * scene.radius), soft)
     middle = first * (1 - last)
     maps = scene.maps * np.maximum(1 - first, last)
-    lean = rng.choice([-1, 1]) * rng.uniform(0.4, 0.9)
+    lean = float(rng.choice([-1, 1]) * rng.uniform(0.4, 0.9))
     along = scene.y[:, None] - scene.level
     cut = np.clip((scene.across - lean * along) / soft + 0.5, 0, 1)
     split = np.clip((along + lean * scene.across * 0.5 - rng.normal(0, 0.1)) / soft + 0.5, 0, 1)
@@ -126,10 +126,11 @@ def _comminuted(scene, rng, slope, severity):
 
 def _blob(scene, rng, dx, dy, rx, ry, rough, edge):
     """A lump with an uneven rim: 1 inside, 0 outside, `edge` (share of its radius) wide in between."""
+    dx, dy, rx, ry = map(float, (dx, dy, rx, ry))
     u, v = (scene.across - dx) / rx, (scene.y[:, None] - scene.level - dy) / ry
     turn = np.arctan2(v, u)
     rim = 1 + sum(rough / k * np.cos(k * turn + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5))
-    return np.clip((rim - np.hypot(u, v)) / edge, 0, 1).astype("f4")
+    return np.clip((rim - np.sqrt(u * u + v * v)) / edge, 0, 1).astype("f4")
 
 
 def _lytic(scene, rng, side, moth_eaten, severity):
