@@ -1,0 +1,196 @@
+import itertools
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+
+from keras_fracture.data import phantom
+from keras_fracture.data.phantom_anatomy import PARTS
+from keras_fracture.data.phantom_findings import KINDS
+from keras_fracture.errors import DataError
+
+IN_PLACE = [kind for kind in KINDS if kind != "displaced"]
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return list(phantom.records(seed=3, sources=112, size=96))
+
+
+def _first(kind, part, seed=0):
+    return next(s for s in phantom.plan(seed) if s.finding == kind and s.body_part == part)
+
+
+def test_record_has_the_documented_types(sample):
+    for record in sample[:20]:
+        assert record["image"].shape == (96, 96, 1) and record["image"].dtype == np.uint8
+        assert record["boxes"].dtype == np.float32 and record["boxes"].shape[1] == 4
+        assert record["label"] == int(record["finding"] != "none")
+    assert len({record["filename"] for record in sample}) == len(sample)
+
+
+def test_item_is_the_same_alone_in_sequence_and_again():
+    again = phantom.records(seed=3, sources=112, size=96)
+    in_sequence = [again[i] for i in range(6)]
+    alone = phantom.records(seed=3, sources=112, size=96)[5]
+    np.testing.assert_array_equal(in_sequence[5]["image"], alone["image"])
+    np.testing.assert_array_equal(in_sequence[5]["boxes"], alone["boxes"])
+
+
+def test_more_sources_leave_the_first_ones_as_they_were():
+    few, many = phantom.records(sources=4, size=64), phantom.records(sources=40, size=64)
+    np.testing.assert_array_equal(few[3]["image"], many[3]["image"])
+
+
+def test_seeds_shots_and_views_differ():
+    one, other = phantom.records(0, 4, 96), phantom.records(1, 4, 96)
+    assert (one[0]["image"] != other[0]["image"]).mean() > 0.3
+    source = next(s for s in phantom.plan() if s.shots == 4)
+    shots = [phantom.draw(source, i, size=96)["image"] for i in range(4)]
+    for a, b in itertools.combinations(shots, 2):
+        assert (a != b).mean() > 0.3
+
+
+def test_shots_of_a_source_share_everything_but_the_view(sample):
+    for name in {record["source"] for record in sample}:
+        shots = [record for record in sample if record["source"] == name]
+        assert 2 <= len(shots) <= 4
+        assert len({(s["label"], s["finding"], s["body_part"]) for s in shots}) == 1
+        assert {s["view"] for s in shots} == {"frontal", "lateral"}
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_labels_balance_within_parts_and_views(seed):
+    shots = Counter()
+    for source in phantom.plan(seed):
+        for shot in range(source.shots):
+            shots[source.body_part, shot % 2, source.finding != "none"] += 1
+    assert set(shots) == set(itertools.product(PARTS, (0, 1), (False, True)))
+    assert all(shots[part, view, True] == shots[part, view, False] for part in PARTS for view in (0, 1))
+    assert 1800 <= sum(shots.values()) <= 2400
+    kinds = Counter((s.body_part, s.finding) for s in phantom.plan(seed) if s.finding != "none")
+    assert len(kinds) == len(PARTS) * len(KINDS) and max(kinds.values()) - min(kinds.values()) <= 1
+
+
+def test_neighbouring_numbers_do_not_tell_the_label():
+    labels = [s.finding != "none" for s in phantom.plan(0)]
+    assert 0.4 < np.mean(labels[::2]) < 0.6
+
+
+@pytest.mark.parametrize("shot", [0, 1])
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("kind", IN_PLACE)
+def test_box_holds_exactly_the_pixels_the_finding_changed(kind, part, shot):
+    source = _first(kind, part)
+    hurt = phantom.draw(source, shot, size=128, noise=False)
+    whole = phantom.draw(source, shot, size=128, noise=False, finding=False)
+    changed = hurt["image"][..., 0] != whole["image"][..., 0]
+    ((top, left, bottom, right),) = np.rint(hurt["boxes"] * 128).astype(int)
+    inside = changed[top:bottom, left:right]
+    assert inside.sum() == changed.sum()
+    assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
+    assert inside.mean() > 0.1
+    assert not len(whole["boxes"]) and whole["label"] == 0 and whole["finding"] == "none"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_displaced_box_lies_at_the_break_and_bone_moves_below_it(part):
+    source = _first("displaced", part)
+    hurt = phantom.draw(source, 0, size=128, noise=False)
+    whole = phantom.draw(source, 0, size=128, noise=False, finding=False)
+    changed = np.abs(hurt["image"].astype(int) - whole["image"])[..., 0]
+    ((top, left, bottom, right),) = np.rint(hurt["boxes"] * 128).astype(int)
+    assert 0 < (bottom - top) * (right - left) < 0.2 * 128**2
+    assert changed[top:bottom, left:right].mean() > 5 * changed[:top].mean()
+    assert changed[bottom:].max() > 10
+
+
+def test_boxes_are_ordered_and_inside_the_picture(sample):
+    for record in sample:
+        assert len(record["boxes"]) == record["label"]
+        for top, left, bottom, right in record["boxes"]:
+            assert 0 <= top < bottom <= 1 and 0 <= left < right <= 1
+
+
+def test_box_follows_the_finding_not_the_resolution():
+    source = _first("lytic", "femur")
+    small, large = (phantom.draw(source, 0, size=size)["boxes"] for size in (128, 256))
+    np.testing.assert_allclose(small, large, atol=0.04)
+
+
+def test_finding_is_darker_or_brighter_as_its_name_says():
+    for kind, sign in (("lytic", -1), ("transverse", -1), ("sclerotic", 1)):
+        for part in PARTS:
+            source = _first(kind, part)
+            hurt = phantom.draw(source, 0, size=96, noise=False)["image"].astype(int)
+            whole = phantom.draw(source, 0, size=96, noise=False, finding=False)["image"]
+            assert sign * (hurt - whole).sum() > 0, (kind, part)
+
+
+def test_noise_changes_grey_levels_but_not_boxes():
+    source = _first("oblique", "tibia")
+    clean, noisy = (phantom.draw(source, 0, size=96, noise=n) for n in (False, True))
+    assert (clean["image"] != noisy["image"]).any()
+    np.testing.assert_array_equal(clean["boxes"], noisy["boxes"])
+
+
+def _scalars(image):
+    grey = image.astype("float32")
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    share = np.bincount(image.ravel(), minlength=256) / image.size
+    share = share[share > 0]
+    return {
+        "mean": grey.mean(),
+        "deviation": grey.std(),
+        "minimum": grey.min(),
+        "maximum": grey.max(),
+        "median": np.median(grey),
+        "percentile 1": np.percentile(grey, 1),
+        "percentile 99": np.percentile(grey, 99),
+        "blur": cv2.Laplacian(grey, cv2.CV_32F).var(),
+        "jpeg": len(cv2.imencode(".jpg", image)[1]),
+        "png": len(cv2.imencode(".png", image)[1]),
+        "border": border.mean(),
+        "gradient": cv2.Sobel(grey, -1, 1, 0).var() + cv2.Sobel(grey, -1, 0, 1).var(),
+        "entropy": -(share * np.log2(share)).sum(),
+        "skewness": ((grey - grey.mean()) ** 3).mean() / grey.std() ** 3,
+    }
+
+
+def _threshold_accuracy(values, labels):
+    """What the best single threshold reaches, either way round, on equally many of both classes."""
+    order = np.argsort(values, kind="stable")
+    values, labels = values[order], labels[order]
+    gain = np.cumsum(np.where(labels, -1, 1))[np.append(values[1:] != values[:-1], True)]
+    right = (labels.sum() + gain) / len(labels)
+    return max(right.max(), 1 - right.min())
+
+
+def test_threshold_accuracy_finds_a_planted_shortcut():
+    labels = np.array([0, 1] * 50)
+    assert _threshold_accuracy(labels + 0.0, labels) == 1.0
+    assert _threshold_accuracy(-labels + 0.0, labels) == 1.0
+    assert _threshold_accuracy(np.zeros(100), labels) == 0.5
+
+
+def test_no_single_scalar_tells_the_class(sample):
+    labels = np.array([record["label"] for record in sample])
+    assert labels.mean() == 0.5
+    rows = [_scalars(record["image"][..., 0]) for record in sample]
+    reached = {k: _threshold_accuracy(np.array([row[k] for row in rows]), labels) for k in rows[0]}
+    assert max(reached.values()) <= 0.64, reached
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: phantom.records(sources=0),
+        lambda: phantom.records(seed=-1),
+        lambda: phantom.draw(phantom.plan()[0], 9),
+        lambda: phantom.draw(phantom.plan()[0], 0, size=8),
+    ],
+)
+def test_bad_arguments_are_refused(call):
+    with pytest.raises(DataError, match="Received"):
+        call()
