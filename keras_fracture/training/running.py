@@ -90,10 +90,25 @@ def fit(model, stream, epochs, folder, *, callbacks=(), validation_data=None, ve
             steps_per_epoch=steps,
             validation_data=validation_data,
             # The history first: an epoch is over once its backup stands.
-            callbacks=[StopOnNaN(), *callbacks, log, backup],
+            callbacks=[Reseed(), StopOnNaN(), *callbacks, log, backup],
             verbose=verbose,
+            shuffle=False,
         )
     return pd.read_csv(history)
+
+
+class Reseed(keras.callbacks.Callback):
+    """Sets every random generator of the model (noise, dropout) by its seed and the epoch alone.
+
+    Their states are not in Keras's weight files; without this a resumed run would draw other numbers than an
+    undisturbed one.
+    """
+
+    def on_epoch_begin(self, epoch, logs=None):
+        for variable in self.model.variables:
+            if variable.name == "seed_generator_state":
+                seed, _ = keras.ops.convert_to_numpy(variable)
+                variable.assign([seed, epoch << 20])
 
 
 class History(keras.callbacks.Callback):
