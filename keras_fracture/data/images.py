@@ -129,9 +129,8 @@ def fit_boxes(boxes, height, width):
 
 def encode_png(image):
     """PNG bytes of a uint8 picture, grey (h, w) or RGB (h, w, 3)."""
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()
+    image = image if image.ndim == 2 else image[..., ::-1]
+    return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes()
 
 
 def is_plain(data):

@@ -47,9 +47,7 @@ class AdversarialModel(keras.Model):
             self.ema_generator = type(generator).from_config(generator.get_config())
             self.ema_generator.set_weights(generator.get_weights())
             self.ema_generator.trainable = False
-        self.trackers = {
-            name: keras.metrics.Mean(name) for name in ("d_loss", "g_loss", "d_real", "d_fake")
-        }
+        self.trackers = {name: keras.metrics.Mean(name) for name in ("d_loss", "g_loss", "d_real", "d_fake")}
         self.built = True
 
     def compile(self, d_optimizer, g_optimizer, loss=None, **kwargs):
@@ -141,7 +139,8 @@ class AdversarialModel(keras.Model):
     @classmethod
     def from_config(cls, config):
         parts = {
-            part: keras.saving.deserialize_keras_object(config[part]) for part in ("generator", "discriminator")
+            part: keras.saving.deserialize_keras_object(config[part])
+            for part in ("generator", "discriminator")
         }
         return cls(**config | parts)
 

@@ -1,0 +1,27 @@
+"""What the embedded data set has instead of files: split policies, shares, and its table."""
+
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pandas as pd
+from tqdm import tqdm
+
+from keras_fracture.data import phantom, tables
+
+POLICIES = ("grouped", "paper")
+SHARES = (0.7, 0.1, 0.2)
+
+
+@functools.cache
+def read(sources=phantom.SOURCES, seed=0):
+    """Draws all pictures.
+
+    Returns:
+        The table of `tables.COLUMNS`, without paths on disk, and `image`, uint8 `(256, 256, 1)` a row.
+    """
+    records = phantom.records(seed=seed, sources=sources)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        drawn = pool.map(records.__getitem__, range(len(records)))
+        rows = list(tqdm(drawn, "draw phantom", len(records), unit=" pictures", delay=1))
+    return tables.complete(pd.DataFrame(rows))
