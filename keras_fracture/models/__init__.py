@@ -7,4 +7,13 @@ from keras_fracture.models.inception import InceptionNet
 from keras_fracture.models.registry import create, names
 from keras_fracture.models.resnet import ResNet
 
-__all__ = ["DRN", "CompactCNN", "DenseDiscriminator", "DenseGenerator", "InceptionNet", "ResNet", "create", "names"]
+__all__ = [
+    "DRN",
+    "CompactCNN",
+    "DenseDiscriminator",
+    "DenseGenerator",
+    "InceptionNet",
+    "ResNet",
+    "create",
+    "names",
+]

@@ -33,9 +33,9 @@ register("drn_a_50", block="bottleneck", depths=(3, 4, 6, 3), strides=(1, 2, 1, 
 class DRN(keras.Model):
     """DRN-C and DRN-D: eight levels, output stride 8, layers named as in the authors' released weights.
 
-    Source: Yu, Koltun, Funkhouser 2017, "Dilated Residual Networks", sections 2 and 4, Figure 5. A 7x7 stem and
-    levels 1 and 2 replace the max pool; levels 5 and 6 dilate by 2 and 4; levels 7 and 8 dilate by 2 and 1
-    and have no shortcuts, to remove gridding. Levels 1, 2, 7 and 8 are basic blocks in C, plain
+    Source: Yu, Koltun, Funkhouser 2017, "Dilated Residual Networks", sections 2 and 4, Figure 5. A 7x7 stem
+    and levels 1 and 2 replace the max pool; levels 5 and 6 dilate by 2 and 4; levels 7 and 8 dilate by 2
+    and 1 and have no shortcuts, to remove gridding. Levels 1, 2, 7 and 8 are basic blocks in C, plain
     convolutions in D.
 
     Trainable parameters with two classes: C-26 20,614,610; C-42 30,722,770; C-58 40,030,034; D-22 15,881,778;

@@ -57,10 +57,10 @@ class InceptionBlock(layers.Layer):
 class InceptionNet(keras.Model):
     """Strided 7x7 stem, Inception blocks with pooling between, global average, dense layer.
 
-    Source: García Aguirre, "Convolutional neural network for fracture detection in x-ray images", architecture
-    section and figure. The text leaves open the widths of the 1x1 reductions (half the branch: `reduction`)
-    and the dropout rates (0.25). Another net of the family: `InceptionNet(stem_width=64, stages=((64, False),
-    (128, False)), dropout=0, image_size=112)`.
+    Source: García Aguirre, "Convolutional neural network for fracture detection in x-ray images",
+    architecture section and figure. 2,012,898 trainable parameters. The text leaves open the widths of the
+    1x1 reductions (half the branch: `reduction`) and the dropout rates (0.25). Another net of the family:
+    `InceptionNet(stem_width=64, stages=((64, False), (128, False)), dropout=0, image_size=112)`.
 
     Input: float32 `(batch, image_size, image_size, channels)`, range 0 to 1, before the normalisation with
     the data set's mean and standard deviation (0.2184 and 0.2088) that the paper's recipe applies.

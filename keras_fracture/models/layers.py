@@ -16,8 +16,8 @@ class FusedBatchNormalization(layers.BatchNormalization):
 
     Same weights, configuration and outputs as `keras.layers.BatchNormalization`. The moving variance
     follows PyTorch and the fused kernel, not Keras: it averages the *unbiased* batch variance (divided by
-    n - 1, n values a channel), so that models trained here and in PyTorch keep equal statistics. Masked, synchronised
-    and renormalised inputs are left to Keras and keep its biased variance.
+    n - 1, n values a channel), so that models trained here and in PyTorch keep equal statistics. Masked,
+    synchronised and renormalised inputs are left to Keras and keep its biased variance.
 
     The fused kernel serves float32 and float16 maps `(batch, height, width, channels)` on the TensorFlow
     backend. Everything else, and bfloat16 (where the kernel is slower on CPUs), takes Keras's own path.
@@ -85,7 +85,8 @@ class PaddedConv2D(layers.Conv2D):
     """Conv2D with `dilation * (kernel_size - 1) // 2` zeros on every side, whatever the stride.
 
     Keras's "same" pads a strided convolution on the right and bottom first (k3s2 on an even size: 0 before,
-    1 after), which shifts the picture against PyTorch's. Takes and gives maps `(batch, height, width, channels)`.
+    1 after), which shifts the picture against PyTorch's. Takes and gives maps
+    `(batch, height, width, channels)`.
 
     Args:
         filters: Output channels.
@@ -113,7 +114,7 @@ class PaddedConv2D(layers.Conv2D):
 
 @keras.saving.register_keras_serializable("keras_fracture")
 class PaddedMaxPooling2D(layers.MaxPooling2D):
-    """MaxPooling2D 3x3, stride 2, with one zero on every side: only for maps without negatives (after ReLU)."""
+    """MaxPooling2D 3x3, stride 2, with one zero on every side: only for maps without negatives (ReLU's)."""
 
     def __init__(self, pool_size=3, strides=2, **kwargs):
         kwargs.pop("padding", None)
@@ -137,4 +138,3 @@ def conv(filters, kernel_size, strides=1, dilation=1, use_bias=False, initialize
     if strides == 1:
         return layers.Conv2D(filters, kernel_size, padding="same", dilation_rate=dilation, **kwargs)
     return PaddedConv2D(filters, kernel_size, strides=strides, dilation_rate=dilation, **kwargs)
-

@@ -109,8 +109,8 @@ class ResNet(keras.Model):
     """Residual network with attributes named as in torchvision, so that its weights load by name.
 
     Sources: Lisbon, "Detecting Bone Fractures Utilizing Res-Net Variants", Methodologies; He et al. 2016,
-    "Deep Residual Learning for Image Recognition", Table 1. With two classes: 11,177,538 (18), 21,285,698 (34),
-    23,512,130 (50), 42,504,258 (101), 58,147,906 (152) trainable parameters.
+    "Deep Residual Learning for Image Recognition", Table 1. Trainable parameters
+    with two classes: 11,177,538 (18), 21,285,698 (34), 23,512,130 (50), 42,504,258 (101), 58,147,906 (152).
 
     Input: float32 `(batch, image_size, image_size, channels)`, range 0 to 1.
     Output: float32 logits `(batch, num_classes)`; with one class, the logit of "finding". Without the top,
