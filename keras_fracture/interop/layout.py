@@ -144,13 +144,13 @@ def _orders(chain):
         elif isinstance(layer, layers.BatchNormalization) and order is not None:
             outward[place] = order
         elif isinstance(layer, layers.Reshape) and len(layer.target_shape) == 3:
-            shape = layer.get_build_config()["input_shape"][1:]
-            target = layer.compute_output_shape((None, *shape))[1:]
-            for before in range(place - 1, -1, -1):
-                if isinstance(chain[before], (layers.Dense, layers.BatchNormalization)):
-                    outward[before] = _channels_first(target)
-                if isinstance(chain[before], layers.Dense) or _kind(chain[before]) == "convolution":
-                    break
+            before = place - 1
+            while before >= 0 and _kind(chain[before]) in (None, "batchnorm"):
+                before -= 1
+            if before >= 0 and isinstance(chain[before], layers.Dense):
+                target = layer.compute_output_shape((None, chain[before].units))[1:]
+                flat = [p for p in range(before, place) if _kind(chain[p]) is not None]
+                outward |= dict.fromkeys(flat, _channels_first(target))
     return inward, outward
 
 

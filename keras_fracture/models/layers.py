@@ -37,9 +37,8 @@ class FusedBatchNormalization(layers.BatchNormalization):
             return self._fused(inputs, update)
         if not update:
             return super().call(inputs, training=False)
-        before = ops.convert_to_tensor(self.moving_variance)
+        kept = self.moving_variance * self.momentum  # read before Keras assigns
         outputs = super().call(inputs, training=True)
-        kept = before * self.momentum
         count = ops.cast(ops.size(inputs) // inputs.shape[self.axis], kept.dtype)
         biased = ops.convert_to_tensor(self.moving_variance) - kept
         self.moving_variance.assign(kept + biased * (count / ops.maximum(count - 1, 1)))
