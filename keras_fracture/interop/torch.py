@@ -198,9 +198,9 @@ def _read(source):
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"The file holds code or objects, not only tensors; save model.state_dict(). Received: {path}"
+            f"Holds code or objects, or no PyTorch weights at all; save model.state_dict(). Received: {path}"
         ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever the reader trips over in a damaged file
         raise WeightsError(f"Damaged, or not PyTorch weights: {_line(error)}. Received: {path}") from error
     for key in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
@@ -217,7 +217,8 @@ def _read_safetensors(path):
             order = json.loads((file.metadata() or {}).get("order", "null"))
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise WeightsError(f"Damaged .safetensors file: {_line(error)}. Received: {path}") from error
-    ordered = isinstance(order, list) and sorted(map(str, order)) == sorted(state)
+    order = [str(name) for name in order] if isinstance(order, list) else []
+    ordered = sorted(order) == sorted(state)
     return _tidy({name: state[name] for name in (order if ordered else state)}, path), ordered
 
 
@@ -245,7 +246,9 @@ def _torch():
     try:
         import torch
     except ImportError as error:
-        raise WeightsError('This needs PyTorch: pip install "keras-fracture[torch]"') from error
+        raise WeightsError(
+            '.pth and .pt need PyTorch: pip install "keras-fracture[torch]". Received: no module torch'
+        ) from error
     return torch
 
 

@@ -1,4 +1,6 @@
+import copy
 import pickle
+import sys
 
 import keras
 import numpy as np
@@ -31,14 +33,15 @@ FULL = {
     "drn_c_26": (DRN, {"arch": "C", "depths": LEVELS, "bottleneck": False}, {}),
     "drn_d_22": (DRN, {"arch": "D", "depths": LEVELS, "bottleneck": False}, {}),
 }
-SLOW_STEPS = {"drn_a_50", "drn_c_26"}  # in float32 and at full width
-WIDTH = {
+SLOW_STEPS = {"resnet50", "drn_a_50", "drn_c_26", "drn_d_22"}  # in float32 and at full width
+FAST_DOUBLES = {"compact_cnn", "resnet50", "drn_c_26", "drn_d_22"}
+NARROWED = {
     "resnet18": {"width": 8},
     "inception_net": {"stem_width": 8, "stages": ((4, False), (8, True), (8, False), (12, True))},
-    "resnet50": {"width": 8},
-    "drn_a_50": {"width": 8},
-    "drn_c_26": {"widths": NARROW},
-    "drn_d_22": {"widths": NARROW},
+    "resnet50": {"width": 8, "depths": (1, 2, 2, 1)},
+    "drn_a_50": {"width": 8, "depths": (1, 1, 2, 2)},
+    "drn_c_26": {"widths": NARROW, "depths": (1, 1, 1, 1, 2, 1, 1, 1)},
+    "drn_d_22": {"widths": NARROW, "depths": (1, 1, 1, 1, 1, 2, 1, 1)},
 }
 
 
@@ -49,7 +52,7 @@ class Pair:
         make, twin_arguments, arguments = FULL[name]
         torch.manual_seed(3)
         rng = np.random.default_rng(3)
-        self.twin = make(**twin_arguments, **width)
+        self.twin = make(**(twin_arguments | width))
         channels = 1 if name == "compact_cnn" else 3
         size = 32 if name.startswith("drn") else 64
         self.images = rng.random((4, size, size, channels)).astype(dtype)
@@ -72,35 +75,43 @@ class Pair:
 
     def step(self, rate):
         """One step of SGD on both sides; returns both losses."""
-        self.twin.train()
-        optimizer = torch.optim.SGD(self.twin.parameters(), rate)
-        twin_loss = torch.nn.functional.cross_entropy(
-            self.twin(self.twin_images), torch.from_numpy(self.labels)
-        )
-        twin_loss.backward()
-        optimizer.step()
+        twin_loss = twin_step(self.twin, self.twin_images, self.labels, rate)
         with tf.GradientTape() as tape:
             logits = self.model(self.images, training=True)
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(self.labels, logits)
         weights = self.model.trainable_variables
         keras.optimizers.SGD(rate).apply(tape.gradient(loss, weights), weights)
-        return float(loss), twin_loss.item()
+        return float(loss), twin_loss
 
-    def tensors(self, statistics):
-        """Pairs of weights, or of moving statistics, laid out as in PyTorch."""
+    def compared(self, statistics):
+        """The largest relative difference in any one weight tensor, or in any moving statistic."""
+        theirs = tensors(self.twin, statistics)
         ours = {parameter.name: parameter.to_torch() for parameter in parameters_of(self.model)}
-        theirs = {k: v for k, v in self.twin.state_dict().items() if not k.endswith("num_batches_tracked")}
-        pairs = zip(ours.values(), theirs.items(), strict=True)
-        return [(a, b.numpy()) for a, (name, b) in pairs if ("running" in name) == statistics]
+        ours = [value for name, value in ours.items() if ("running" in name) == statistics]
+        return max(map(relative, ours, theirs))
 
-    def largest(self, statistics):
-        """Largest relative difference in any one tensor."""
-        return max(relative(a, b) for a, b in self.tensors(statistics))
+    def weights(self):
+        """The model's trainable weights as one vector, in PyTorch's layout."""
+        named = {parameter.name: parameter.to_torch() for parameter in parameters_of(self.model)}
+        return np.concatenate([value.ravel() for name, value in named.items() if "running" not in name])
 
-    def overall(self, statistics):
-        """Length of the difference of all tensors, over that of the twin's."""
-        ours, theirs = (np.concatenate([t.ravel() for t in side]) for side in zip(*self.tensors(statistics)))
-        return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
+
+def twin_step(twin, images, labels, rate):
+    twin.train()
+    optimizer = torch.optim.SGD(twin.parameters(), rate)
+    loss = torch.nn.functional.cross_entropy(twin(images), torch.from_numpy(labels))
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def tensors(twin, statistics=False):
+    state = {k: v.numpy() for k, v in twin.state_dict().items() if not k.endswith("num_batches_tracked")}
+    return [value for name, value in state.items() if ("running" in name) == statistics]
+
+
+def distance(ours, theirs):
+    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
 
 
 def relative(ours, theirs):
@@ -128,34 +139,44 @@ def test_inference_agrees(pair):
     scope="module",
 )
 def test_float32_training_step_agrees(pair):
-    """The weights are compared as one vector.
+    """Weights agree to 1e-4, or as well as PyTorch in float32 agrees with itself in float64.
 
-    Rounding flips a ReLU here and there, which behind many BatchNormalizations over few values a channel moves
-    the gradient of a single kernel by percents; the float64 test shows that it is rounding.
+    Behind many BatchNormalizations over few values a channel, rounding flips a ReLU here and there and moves
+    single gradients by percents, whatever the framework.
     """
+    exact = copy.deepcopy(pair.twin).double()
     loss, twin_loss = pair.step(0.01)
-    numbers = abs(loss / twin_loss - 1), pair.overall(False), pair.largest(False), pair.largest(True)
-    print(f"{pair.name}: loss, weights overall, largest, statistics:", *(f"{n:.1e}" for n in numbers))
+    ours, theirs = pair.weights(), np.concatenate([t.ravel() for t in tensors(pair.twin)])
+    error, statistics = distance(ours, theirs), pair.compared(statistics=True)
+    numbers = abs(loss / twin_loss - 1), statistics, error, pair.compared(statistics=False)
+    print(f"{pair.name}: loss, statistics, weights, worst weight:", *(f"{n:.1e}" for n in numbers))
     assert loss == pytest.approx(twin_loss, rel=5e-5)
-    assert pair.overall(statistics=False) < 1e-4
-    assert pair.largest(statistics=True) < 1e-4
+    assert statistics < 1e-4
+    if error > 1e-4:
+        twin_step(exact, pair.twin_images.double(), pair.labels, 0.01)
+        truth = np.concatenate([t.ravel() for t in tensors(exact)])
+        errors = distance(ours, truth), distance(theirs, truth)
+        print(f"{pair.name}: weights to float64, twin to float64:", *(f"{n:.1e}" for n in errors))
+        assert errors[0] < 3 * errors[1]
 
 
-@pytest.mark.parametrize("name", FULL)
+@pytest.mark.parametrize(
+    "name", [name if name in FAST_DOUBLES else pytest.param(name, marks=pytest.mark.slow) for name in FULL]
+)
 def test_float64_training_step_agrees(name):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float64")
     try:
-        pair = Pair(name, "float64", **WIDTH.get(name, {}))
+        pair = Pair(name, "float64", **NARROWED.get(name, {}))
         loss, twin_loss = pair.step(0.1)
         after = pair.infer()
     finally:
         keras.config.set_dtype_policy(before)
-    numbers = abs(loss / twin_loss - 1), pair.largest(False), pair.largest(True), relative(*after)
+    numbers = abs(loss / twin_loss - 1), pair.compared(False), pair.compared(True), relative(*after)
     print(f"{name}: float64 loss, weights, statistics, after:", *(f"{n:.1e}" for n in numbers))
     assert loss == pytest.approx(twin_loss, rel=1e-6)
-    assert pair.largest(statistics=False) < 1e-6
-    assert pair.largest(statistics=True) < 1e-6
+    assert pair.compared(statistics=False) < 1e-6
+    assert pair.compared(statistics=True) < 1e-6
     assert relative(*after) < 1e-5
 
 
@@ -261,6 +282,45 @@ def test_foreign_safetensors_need_names(tmp_path):
         load_torch_weights(tiny(), tmp_path / "foreign.safetensors")
 
 
+def test_bfloat16_safetensors_load(tmp_path):
+    from safetensors.torch import save_file
+
+    state = {k: v.bfloat16() for k, v in tiny_twin().state_dict().items()}
+    save_file(state, tmp_path / "half.safetensors")
+    model = tiny()
+    load_torch_weights(model, tmp_path / "half.safetensors")
+    np.testing.assert_array_equal(
+        to_torch_state_dict(model)["layer4.0.conv1.weight"], state["layer4.0.conv1.weight"].float()
+    )
+
+
+def test_safetensors_need_no_torch(tmp_path, victim, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    save_torch_weights(victim, tmp_path / "file.safetensors")
+    load_torch_weights(victim, tmp_path / "file.safetensors")
+    (tmp_path / "file.pth").write_bytes(b"")
+    for act in (load_torch_weights, save_torch_weights):
+        with pytest.raises(WeightsError, match="need PyTorch"):
+            act(victim, tmp_path / "file.pth")
+
+
+@pytest.mark.parametrize("extension", ["pth", "safetensors"])
+def test_damaged_bytes_raise_nothing_else(extension, victim, tmp_path):
+    path, rng = tmp_path / f"file.{extension}", np.random.default_rng(0)
+    save_torch_weights(victim, path)
+    whole = path.read_bytes()
+    for _ in range(40):
+        bad = bytearray(whole)
+        for place in rng.integers(0, len(bad), 20):
+            bad[place] = rng.integers(256)
+        bad[rng.integers(0, 2000)] ^= 0xFF
+        path.write_bytes(bad[: rng.integers(1, len(bad))] if rng.random() < 0.3 else bad)
+        try:
+            load_torch_weights(victim, path)
+        except WeightsError as error:
+            assert "\n" not in str(error)
+
+
 class Evil:
     def __reduce__(self):
         return (open, ("pwned", "w"))
@@ -330,17 +390,17 @@ def empty(folder):
 
 def code(folder):
     (folder / "file.pth").write_bytes(pickle.dumps({"conv1.weight": Evil()}))
-    return folder / "file.pth", "holds code"
+    return folder / "file.pth", "Holds code"
 
 
 def code_in_zip(folder):
     torch.save({"conv1.weight": Evil()}, folder / "file.pth")
-    return folder / "file.pth", "holds code"
+    return folder / "file.pth", "Holds code"
 
 
 def whole_model(folder):
     torch.save(torch.nn.Linear(2, 2), folder / "file.pth")
-    return folder / "file.pth", "holds code or objects"
+    return folder / "file.pth", "Holds code or objects"
 
 
 def not_a_dict(folder):

@@ -29,7 +29,7 @@ GOLDEN = {
     "drn_d_105": 54_289_330,
     "drn_d_107": 59_009_970,
 }
-QUICK = {"compact_cnn", "resnet18", "resnet50", "drn_a_50", "drn_c_26", "drn_d_22", "drn_d_24"}
+QUICK = {"compact_cnn", "resnet18", "resnet50", "drn_c_26", "drn_d_22"}
 SMALL = {
     "compact_cnn": {"image_size": 32, "dropout": (0.0, 0.0)},
     "resnet18": {"image_size": 32, "width": 4, "depths": (1, 1, 1, 1)},
@@ -117,16 +117,18 @@ def test_export_round_trip(small, tmp_path):
 
 
 def test_one_step_lowers_the_loss(small):
-    model = type(small).from_config(small.get_config())
-    x, y = pictures(model, 8), np.arange(8) % 2
+    kept = small.get_weights()
+    x, y = pictures(small, 8), np.arange(8) % 2
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     with tf.GradientTape() as tape:
-        before = loss_of(y, model(x, training=True))
-    weights = model.trainable_variables
+        before = loss_of(y, small(x, training=True))
+    weights = small.trainable_variables
     gradients = tape.gradient(before, weights)
     assert all(gradient is not None for gradient in gradients)
     keras.optimizers.SGD(0.01).apply(gradients, weights)
-    assert float(loss_of(y, model(x, training=True))) < float(before)
+    after = loss_of(y, small(x, training=True))
+    small.set_weights(kept)
+    assert float(after) < float(before)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "drn_d_22", "inception_net"])
