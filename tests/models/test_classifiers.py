@@ -40,7 +40,6 @@ SMALL = {
         "stages": ((4, True),),
         "dropout": 0.0,
     },
-    "drn_a_50": {"image_size": 32, "width": 4, "depths": (1, 1, 1, 2)},
     "drn_c_26": {"image_size": 32, "depths": (1,) * 8, "widths": (4, 4, 4, 8, 8, 8, 8, 8)},
     "drn_d_22": {"image_size": 32, "depths": (1,) * 8, "widths": (4, 4, 4, 8, 8, 8, 8, 8)},
 }
@@ -143,7 +142,8 @@ def test_any_size_and_one_channel(name):
     ("name", "shape"), [("resnet18", (1, 1, 1, 32)), ("drn_a_50", (1, 4, 4, 128)), ("drn_c_26", (1, 4, 4, 8))]
 )
 def test_without_the_top_the_last_map_comes_out(name, shape):
-    model = models.create(name, include_top=False, **SMALL[name])
+    small = SMALL["resnet50" if name == "drn_a_50" else name]
+    model = models.create(name, include_top=False, **small)
     assert model(np.zeros((1, 32, 32, 3), "float32")).shape == shape
 
 
