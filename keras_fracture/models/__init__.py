@@ -2,6 +2,18 @@
 
 from keras_fracture.models.compact_cnn import CompactCNN
 from keras_fracture.models.dense_gan import DenseDiscriminator, DenseGenerator
+from keras_fracture.models.drn import DRN
+from keras_fracture.models.inception import InceptionNet
 from keras_fracture.models.registry import create, names
+from keras_fracture.models.resnet import ResNet
 
-__all__ = ["CompactCNN", "DenseDiscriminator", "DenseGenerator", "create", "names"]
+__all__ = [
+    "DRN",
+    "CompactCNN",
+    "DenseDiscriminator",
+    "DenseGenerator",
+    "InceptionNet",
+    "ResNet",
+    "create",
+    "names",
+]

@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from keras_fracture.models.layers import FusedBatchNormalization
 from keras_fracture.models.preprocessing import UNIT
 from keras_fracture.models.registry import register
 
@@ -35,10 +36,10 @@ class CompactCNN(keras.Model):
             [
                 keras.Input((image_size, image_size, channels)),
                 layers.Conv2D(32, 3, strides=3, activation="relu"),
-                layers.BatchNormalization(),
+                FusedBatchNormalization(),
                 layers.Conv2D(16, 3, strides=3, activation="relu"),
                 layers.MaxPooling2D(3),
-                layers.BatchNormalization(),
+                FusedBatchNormalization(),
                 layers.Dropout(self.dropout[0]),
                 layers.Flatten(),
                 layers.Dense(128, activation="relu"),

@@ -1,0 +1,143 @@
+"""The small Inception network of `garcia_inception`, and others of its family."""
+
+import keras
+from keras import layers, ops
+
+from keras_fracture.errors import ModelError
+from keras_fracture.models.layers import PaddedMaxPooling2D, batch_norm, conv
+from keras_fracture.models.preprocessing import UNIT
+from keras_fracture.models.registry import register
+
+
+def _unit(filters, kernel_size, strides=1):
+    """A convolution with bias, then BatchNormalization, then ReLU."""
+    return keras.Sequential(
+        [conv(filters, kernel_size, strides, use_bias=True), batch_norm(), layers.ReLU()],
+    )
+
+
+@keras.saving.register_keras_serializable("keras_fracture")
+class InceptionBlock(layers.Layer):
+    """Four branches of equal width, concatenated: 1x1, 3x3, 5x5 and max pool, in that order.
+
+    The 3x3 and 5x5 follow a 1x1 reduction; a 1x1 follows the pool. Maps `(batch, height, width, channels)` to
+    `(batch, height, width, 4 * filters)`.
+
+    Args:
+        filters: Channels of each branch.
+        reduced: Channels of the two reductions.
+    """
+
+    def __init__(self, filters, reduced, **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.reduced = filters, reduced
+        self.branch1 = _unit(filters, 1)
+        self.branch3 = keras.Sequential([_unit(reduced, 1), _unit(filters, 3)])
+        self.branch5 = keras.Sequential([_unit(reduced, 1), _unit(filters, 5)])
+        self.branch_pool = keras.Sequential([layers.MaxPooling2D(3, 1, padding="same"), _unit(filters, 1)])
+
+    def build(self, input_shape):
+        for branch in (self.branch1, self.branch3, self.branch5, self.branch_pool):
+            branch.build(tuple(input_shape))
+        self.built = True
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:3], 4 * self.filters)
+
+    def call(self, maps, training=False):
+        branches = (self.branch1, self.branch3, self.branch5, self.branch_pool)
+        return ops.concatenate([branch(maps, training=training) for branch in branches], axis=-1)
+
+    def get_config(self):
+        return super().get_config() | {"filters": self.filters, "reduced": self.reduced}
+
+
+@register("inception_net")
+@keras.saving.register_keras_serializable("keras_fracture")
+class InceptionNet(keras.Model):
+    """Strided 7x7 stem, Inception blocks with pooling between, global average, dense layer.
+
+    Source: García Aguirre, "Convolutional neural network for fracture detection in x-ray images",
+    architecture section and figure. 2,012,898 trainable parameters. The text leaves open the widths of the
+    1x1 reductions (half the branch: `reduction`) and the dropout rates (0.25). Another net of the family:
+    `InceptionNet(stem_width=64, stages=((64, False), (128, False)), dropout=0, image_size=112)`.
+
+    Input: float32 `(batch, image_size, image_size, channels)`, range 0 to 1, before the normalisation with
+    the data set's mean and standard deviation (0.2184 and 0.2088) that the paper's recipe applies.
+    Output: float32 logits `(batch, num_classes)`; the softmax is in the loss.
+
+    Args:
+        num_classes: Width of the output; the paper has two, with one it is the logit of "finding".
+        stem_width: Channels of the first convolution.
+        stages: `(branch width, max pool after it)` for every Inception block.
+        reduction: Width of the 1x1 reductions over that of the branch.
+        dropout: Rate after the stem and before the dense layer.
+        image_size: Side of the square input in pixels, or None for any size.
+        channels: 3 or 1.
+
+    Raises:
+        ModelError: No stages, or a width or rate out of range.
+    """
+
+    pixel_range = UNIT
+
+    def __init__(
+        self,
+        num_classes=2,
+        stem_width=32,
+        stages=((32, False), (64, True), (128, False), (256, True)),
+        reduction=0.5,
+        dropout=0.25,
+        image_size=224,
+        channels=3,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_classes, self.stem_width = num_classes, stem_width
+        self.stages = tuple((int(filters), bool(pool)) for filters, pool in stages)
+        self.reduction, self.dropout = reduction, dropout
+        self.image_size, self.channels = image_size, channels
+        if not self.stages or min(filters for filters, _ in self.stages) < 1 or stem_width < 1:
+            raise ModelError(
+                "InceptionNet needs at least one stage, and positive widths. "
+                f"Received: stem_width={stem_width}, stages={self.stages}"
+            )
+        if not (reduction > 0 and 0 <= dropout < 1):
+            raise ModelError(
+                "reduction must be above 0 and dropout at least 0 and below 1. "
+                f"Received: reduction={reduction}, dropout={dropout}"
+            )
+        self.body = keras.Sequential(
+            [
+                keras.Input((image_size, image_size, channels)),
+                _unit(stem_width, 7, 2),
+                PaddedMaxPooling2D(),
+                layers.Dropout(dropout),
+            ],
+            name="body",
+        )
+        for filters, pool in self.stages:
+            self.body.add(InceptionBlock(filters, max(1, int(filters * reduction))))
+            if pool:
+                self.body.add(PaddedMaxPooling2D())
+        self.body.add(layers.GlobalAveragePooling2D())
+        self.body.add(layers.Dropout(dropout))
+        self.body.add(layers.Dense(num_classes, dtype="float32"))
+        self.build((None, image_size, image_size, channels))
+
+    def build(self, input_shape):
+        self.built = True
+
+    def call(self, images, training=False):
+        return self.body(images, training=training)
+
+    def get_config(self):
+        return super().get_config() | {
+            "num_classes": self.num_classes,
+            "stem_width": self.stem_width,
+            "stages": self.stages,
+            "reduction": self.reduction,
+            "dropout": self.dropout,
+            "image_size": self.image_size,
+            "channels": self.channels,
+        }

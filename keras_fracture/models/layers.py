@@ -1,0 +1,139 @@
+"""Layers Keras lacks: BatchNormalization on TensorFlow's fused kernel, and PyTorch's symmetric padding."""
+
+import keras
+from keras import layers, ops
+
+# He et al. 2015, fan-out as in the ResNet and DRN papers' released code.
+HE_FAN_OUT = {
+    "class_name": "VarianceScaling",
+    "config": {"scale": 2.0, "mode": "fan_out", "distribution": "untruncated_normal"},
+}
+
+
+@keras.saving.register_keras_serializable("keras_fracture")
+class FusedBatchNormalization(layers.BatchNormalization):
+    """Keras's BatchNormalization, computed by TensorFlow's fused kernel where that is faster.
+
+    Same weights, configuration and outputs as `keras.layers.BatchNormalization`. The moving variance
+    follows PyTorch and the fused kernel, not Keras: it averages the *unbiased* batch variance (divided by
+    n - 1, n values a channel), so that models trained here and in PyTorch keep equal statistics. Masked,
+    synchronised and renormalised inputs are left to Keras and keep its biased variance.
+
+    The fused kernel serves float32 and float16 maps `(batch, height, width, channels)` on the TensorFlow
+    backend. Everything else, and bfloat16 (where the kernel is slower on CPUs), takes Keras's own path.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        if mask is not None or self.synchronized or self.renorm:
+            return super().call(inputs, training=training, mask=mask)
+        fused = (
+            keras.backend.backend() == "tensorflow"
+            and len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+            and keras.backend.standardize_dtype(inputs.dtype) in ("float32", "float16")
+        )
+        update = bool(training) and self.trainable
+        if fused:
+            return self._fused(inputs, update)
+        if not update:
+            return super().call(inputs, training=False)
+        kept = self.moving_variance * self.momentum  # read before Keras assigns
+        outputs = super().call(inputs, training=True)
+        count = ops.cast(ops.size(inputs) // inputs.shape[self.axis], kept.dtype)
+        biased = ops.convert_to_tensor(self.moving_variance) - kept
+        self.moving_variance.assign(kept + biased * (count / ops.maximum(count - 1, 1)))
+        return outputs
+
+    def _fused(self, inputs, update):
+        import tensorflow as tf
+
+        mean, variance = ops.convert_to_tensor(self.moving_mean), ops.convert_to_tensor(self.moving_variance)
+        empty = tf.zeros((0,), "float32")
+        outputs, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=ops.convert_to_tensor(self.gamma) if self.scale else tf.ones_like(mean),
+            offset=ops.convert_to_tensor(self.beta) if self.center else tf.zeros_like(mean),
+            mean=empty if update else mean,
+            variance=empty if update else variance,
+            epsilon=self.epsilon,
+            exponential_avg_factor=1.0,
+            data_format="NHWC",
+            is_training=update,
+        )
+        if update:
+            self.moving_mean.assign(mean * self.momentum + batch_mean * (1.0 - self.momentum))
+            self.moving_variance.assign(variance * self.momentum + batch_variance * (1.0 - self.momentum))
+        return tf.cast(outputs, self.compute_dtype)
+
+
+def batch_norm(**kwargs):
+    """Returns BatchNormalization with PyTorch's constants: momentum 0.9 (there 0.1), epsilon 1e-5."""
+    return FusedBatchNormalization(momentum=0.9, epsilon=1e-5, **kwargs)
+
+
+def _pad(images, low, high):
+    return ops.pad(images, ((0, 0), (low, high), (low, high), (0, 0)))
+
+
+def _strided(size, window, stride, padding):
+    return None if size is None else (size + 2 * padding - window) // stride + 1
+
+
+@keras.saving.register_keras_serializable("keras_fracture")
+class PaddedConv2D(layers.Conv2D):
+    """Conv2D with `dilation * (kernel_size - 1) // 2` zeros on every side, whatever the stride.
+
+    Keras's "same" pads a strided convolution on the right and bottom first (k3s2 on an even size: 0 before,
+    1 after), which shifts the picture against PyTorch's. Takes and gives maps
+    `(batch, height, width, channels)`.
+
+    Args:
+        filters: Output channels.
+        kernel_size: Odd side of the square window.
+        strides: 1 or more, the same for both axes.
+        dilation_rate: Distance between taps, the same for both axes.
+        **kwargs: As for `keras.layers.Conv2D`; `padding` is not one of them.
+    """
+
+    def __init__(self, filters, kernel_size, strides=1, dilation_rate=1, **kwargs):
+        kwargs.pop("padding", None)  # get_config of the base class carries it
+        super().__init__(
+            filters, kernel_size, strides=strides, dilation_rate=dilation_rate, padding="valid", **kwargs
+        )
+        self.margin = self.dilation_rate[0] * (self.kernel_size[0] - 1) // 2
+
+    def call(self, inputs):
+        return super().call(_pad(inputs, self.margin, self.margin) if self.margin else inputs)
+
+    def compute_output_shape(self, input_shape):
+        window = self.dilation_rate[0] * (self.kernel_size[0] - 1) + 1
+        sides = [_strided(side, window, self.strides[0], self.margin) for side in input_shape[1:3]]
+        return (input_shape[0], *sides, self.filters)
+
+
+@keras.saving.register_keras_serializable("keras_fracture")
+class PaddedMaxPooling2D(layers.MaxPooling2D):
+    """MaxPooling2D 3x3, stride 2, with one zero on every side: only for maps without negatives (ReLU's)."""
+
+    def __init__(self, pool_size=3, strides=2, **kwargs):
+        kwargs.pop("padding", None)
+        super().__init__(pool_size, strides=strides, padding="valid", **kwargs)
+        self.margin = (self.pool_size[0] - 1) // 2
+
+    def call(self, inputs):
+        return super().call(_pad(inputs, self.margin, self.margin))
+
+    def compute_output_shape(self, input_shape):
+        sides = [_strided(s, self.pool_size[0], self.strides[0], self.margin) for s in input_shape[1:3]]
+        return (input_shape[0], *sides, input_shape[3])
+
+
+def conv(filters, kernel_size, strides=1, dilation=1, use_bias=False, initializer=HE_FAN_OUT, **kwargs):
+    """Returns a convolution padded as PyTorch's `padding=dilation * (kernel_size - 1) // 2`.
+
+    At stride 1 Keras's "same" is that already and needs no separate padding.
+    """
+    kwargs |= {"use_bias": use_bias, "kernel_initializer": keras.initializers.get(initializer)}
+    if strides == 1:
+        return layers.Conv2D(filters, kernel_size, padding="same", dilation_rate=dilation, **kwargs)
+    return PaddedConv2D(filters, kernel_size, strides=strides, dilation_rate=dilation, **kwargs)

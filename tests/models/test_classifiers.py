@@ -1,0 +1,180 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_fracture import models
+from keras_fracture.errors import ModelError
+
+SLOW = pytest.mark.slow
+GOLDEN = {
+    "compact_cnn": 13_489 + 129,  # two classes: one dense column more; without the 96 moving statistics
+    "resnet18": 11_177_538,
+    "resnet34": 21_285_698,
+    "resnet50": 23_512_130,
+    "resnet101": 42_504_258,
+    "resnet152": 58_147_906,
+    "drn_a_50": 23_512_130,
+    "drn_c_26": 20_614_610,
+    "drn_c_42": 30_722_770,
+    "drn_c_58": 41_079_634 - (2048 * 512 + 2 * 512),  # without the authors' unused projection
+    "drn_d_22": 15_881_778,
+    "drn_d_24": 20_602_418,
+    "drn_d_38": 25_989_938,
+    "drn_d_40": 30_710_578,
+    "drn_d_54": 35_297_202,
+    "drn_d_56": 40_017_842,
+    "drn_d_105": 54_289_330,
+    "drn_d_107": 59_009_970,
+}
+QUICK = {"compact_cnn", "resnet18", "resnet50", "drn_c_26", "drn_d_22"}
+SMALL = {
+    "compact_cnn": {"image_size": 32, "dropout": (0.0, 0.0)},
+    "resnet18": {"image_size": 32, "width": 4, "depths": (1, 1, 1, 1)},
+    "resnet50": {"image_size": 32, "width": 4, "depths": (1, 2, 1, 1)},
+    "inception_net": {
+        "image_size": 32,
+        "stem_width": 4,
+        "stages": ((4, True),),
+        "dropout": 0.0,
+    },
+    "drn_c_26": {"image_size": 32, "depths": (1,) * 8, "widths": (4, 4, 4, 8, 8, 8, 8, 8)},
+    "drn_d_22": {"image_size": 32, "depths": (1,) * 8, "widths": (4, 4, 4, 8, 8, 8, 8, 8)},
+}
+
+
+def trainable(model):
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+def pictures(model, count=4):
+    return np.random.default_rng(0).random((count, 32, 32, model.channels), dtype="float32")
+
+
+@pytest.fixture(scope="module", params=SMALL)
+def small(request):
+    keras.utils.set_random_seed(1)
+    model = models.create(request.param, num_classes=2, **SMALL[request.param])
+    model(pictures(model), training=True)  # moving statistics other than the initial ones
+    model.key = request.param
+    return model
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=SLOW) for n in GOLDEN])
+def test_golden_parameter_count(name):
+    model = models.create(name, num_classes=2)
+    assert trainable(model) == GOLDEN[name]
+    keras.backend.clear_session()
+
+
+def test_inception_parameter_count_by_hand():
+    def unit(inner, outer, kernel):
+        return inner * outer * kernel**2 + outer + 2 * outer  # kernel, bias; gamma, beta
+
+    total, inner = unit(3, 32, 7), 32
+    for width in (32, 64, 128, 256):
+        half = width // 2
+        total += 2 * unit(inner, width, 1) + 2 * unit(inner, half, 1)
+        total += unit(half, width, 3) + unit(half, width, 5)
+        inner = 4 * width
+    total += inner * 2 + 2
+    assert trainable(models.create("inception_net")) == total == 2_012_898
+
+
+def test_output_is_finite_float32_logits(small):
+    logits = small(pictures(small))
+    assert logits.shape == (4, 2)
+    assert logits.dtype == "float32"
+    assert np.isfinite(logits).all()
+    assert small.pixel_range == (0.0, 1.0)
+    assert small(keras.Input((32, 32, small.channels))).shape == (None, 2)
+
+
+def test_config_round_trip(small):
+    config = json.loads(json.dumps(small.get_config()))
+    again = type(small).from_config(config)
+    assert json.loads(json.dumps(again.get_config())) == config
+    assert [w.shape for w in again.weights] == [w.shape for w in small.weights]
+
+
+def test_save_and_load_give_equal_outputs(small, tmp_path):
+    small.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(pictures(small)), small(pictures(small)))
+
+
+def test_export_round_trip(small, tmp_path):
+    if small.key not in ("compact_cnn", "resnet18", "inception_net", "drn_d_22"):
+        pytest.skip("one variant a family")
+    small.export(tmp_path / "saved", verbose=False)
+    saved = tf.saved_model.load(str(tmp_path / "saved"))
+    for count in (1, 4):
+        x = pictures(small, count)
+        np.testing.assert_allclose(saved.serve(tf.constant(x)), small(x), rtol=1e-4, atol=1e-5)
+
+
+def test_one_step_lowers_the_loss(small):
+    kept = small.get_weights()
+    x, y = pictures(small, 8), np.arange(8) % 2
+    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with tf.GradientTape() as tape:
+        before = loss_of(y, small(x, training=True))
+    weights = small.trainable_variables
+    gradients = tape.gradient(before, weights)
+    assert all(gradient is not None for gradient in gradients)
+    keras.optimizers.SGD(0.01).apply(gradients, weights)
+    after = loss_of(y, small(x, training=True))
+    small.set_weights(kept)
+    assert float(after) < float(before)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "drn_d_22", "inception_net"])
+def test_any_size_and_one_channel(name):
+    model = models.create(name, **(SMALL[name] | {"image_size": None, "channels": 1, "num_classes": 1}))
+    for size in (32, 41):
+        x = np.random.default_rng(0).random((2, size, size, 1), dtype="float32")
+        assert model(x).shape == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("resnet18", (1, 1, 1, 32)), ("drn_a_50", (1, 4, 4, 128)), ("drn_c_26", (1, 4, 4, 8))]
+)
+def test_without_the_top_the_last_map_comes_out(name, shape):
+    small = SMALL["resnet50" if name == "drn_a_50" else name]
+    model = models.create(name, include_top=False, **small)
+    assert model(np.zeros((1, 32, 32, 3), "float32")).shape == shape
+
+
+def test_mixed_bfloat16_gives_close_float32_logits():
+    model = models.create("resnet18", **SMALL["resnet18"])
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        half = models.create("resnet18", **SMALL["resnet18"])
+    finally:
+        keras.config.set_dtype_policy(before)
+    half.set_weights(model.get_weights())
+    x = pictures(model)
+    assert half(x, training=True).dtype == "float32"
+    half.set_weights(model.get_weights())
+    np.testing.assert_allclose(half(x), model(x), rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("resnet18", {"block": "dense"}),
+        ("resnet18", {"depths": (2, 2, 2)}),
+        ("resnet18", {"dilations": (1, 1, 1, 0)}),
+        ("drn_d_22", {"arch": "B"}),
+        ("drn_d_22", {"widths": (16, 32)}),
+        ("inception_net", {"stages": ()}),
+        ("inception_net", {"dropout": 1.0}),
+        ("inception_net", {"reduction": 0}),
+    ],
+)
+def test_wrong_settings_are_named(name, wrong):
+    with pytest.raises(ModelError, match="Received: "):
+        models.create(name, **wrong)

@@ -1,0 +1,1 @@
+"""The architectures again, in PyTorch, written from the papers: the other side of every agreement test."""
