@@ -27,3 +27,7 @@ class TrainingError(FractureError):
 
 class OutputError(FractureError):
     """A result cannot be written."""
+
+
+class EvaluationError(FractureError):
+    """A metric is not defined for what it was given."""

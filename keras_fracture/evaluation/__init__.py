@@ -1,1 +1,5 @@
 """Metrics with intervals that respect which pictures share a source."""
+
+from keras_fracture.evaluation.classification import METRICS, Predictions, gains, scores
+
+__all__ = ["METRICS", "Predictions", "gains", "scores"]

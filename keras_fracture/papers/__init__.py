@@ -1,1 +1,50 @@
 """One recipe a paper, by key."""
+
+import importlib
+
+from keras_fracture.errors import FractureError
+
+_RECIPES = {"ibrahim_gan": "IbrahimGAN"}
+
+
+def keys():
+    """Keys of the papers that can be reproduced."""
+    return list(_RECIPES)
+
+
+def get(key):
+    """The recipe class of a paper.
+
+    Raises:
+        FractureError: No such paper.
+    """
+    if key not in _RECIPES:
+        raise FractureError(f"No such paper. Choose one of {', '.join(_RECIPES)}. Received: {key!r}")
+    return getattr(importlib.import_module(f"keras_fracture.papers.{key}"), _RECIPES[key])
+
+
+def reproduce(key, profile="quick", *, out=None, resume=False, data_dir=None, results=None, **settings):
+    """Carries out a paper's recipe.
+
+    Args:
+        key: One of `keys()`.
+        profile: "smoke", "quick" or "paper".
+        out: Run folder; default `runs/KEY/TIME`.
+        resume: Go on with a run that was cut off.
+        data_dir: Where real data lie.
+        results: Folder whose `KEY.json` also gets the numbers, or None.
+        **settings: Numbers of the recipe that win over the profile's.
+
+    Returns:
+        The run folder.
+    """
+    from keras_fracture.papers import recipe
+    from keras_fracture.report import results as kept
+
+    chosen = recipe.configure(get(key), profile, **settings)
+    folder = recipe.run_folder(key, out, resume)
+    config = recipe.begin(chosen, profile, folder, resume)
+    metrics = chosen.run(folder, data_dir)
+    if results:
+        kept.keep(results, config, metrics)
+    return folder

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import keras
+from tqdm import tqdm
 
 from keras_fracture.errors import TrainingError
 
@@ -87,3 +88,28 @@ class EpochBackup(keras.callbacks.Callback):
         beside.replace(after)
         if before and before != after:
             before.unlink()
+
+
+class Progress(keras.callbacks.Callback):
+    """One progress bar for a whole training, with the last epoch's losses.
+
+    Args:
+        title: Beside the bar.
+        epochs: Epochs in all.
+    """
+
+    def __init__(self, title, epochs):
+        super().__init__()
+        self.title, self.epochs, self.bar = title, epochs, None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.bar is None:
+            self.bar = tqdm(total=self.epochs, initial=epoch, desc=self.title, unit=" epochs")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.bar.set_postfix({name: f"{value:.3f}" for name, value in (logs or {}).items()}, refresh=False)
+        self.bar.update()
+
+    def on_train_end(self, logs=None):
+        if self.bar is not None:
+            self.bar.close()

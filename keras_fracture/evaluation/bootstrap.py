@@ -1,0 +1,63 @@
+"""Intervals by resampling sources, not files: pictures of one X-ray stand or fall together."""
+
+import numpy as np
+from scipy import stats
+
+from keras_fracture.errors import EvaluationError
+
+
+class Clusters:
+    """The sources of a test set, ready to be resampled.
+
+    Args:
+        sources: The source of each picture.
+        labels: 0 or 1 a picture; sources are resampled within their class, so that no resample lacks one.
+
+    Raises:
+        EvaluationError: A class has fewer than two sources.
+    """
+
+    def __init__(self, sources, labels):
+        names, self.codes = np.unique(np.asarray(sources), return_inverse=True)
+        self.count = len(names)
+        kind = np.zeros(self.count, int)
+        np.maximum.at(kind, self.codes, np.asarray(labels, int))
+        self.strata = [np.flatnonzero(kind == value) for value in (0, 1)]
+        for value, members in enumerate(self.strata):
+            if len(members) < 2:
+                raise EvaluationError(
+                    f"An interval needs at least two sources of each label. "
+                    f"Received: {len(members)} of label {value}"
+                )
+
+    def interval(self, statistic, runs=1, resamples=2000, confidence=0.95, seed=0):
+        """Percentile interval of a statistic, over sources and over runs.
+
+        Args:
+            statistic: Function of a weight for each picture `(n,)` and of an array of run numbers; a number.
+            runs: How many trained models (seeds) the statistic averages over; resampled too where there are
+                at least two.
+            resamples: Bootstrap resamples.
+            confidence: Share of resamples inside the interval.
+            seed: Of the resampling.
+
+        Returns:
+            A dict of `value` (on the whole test set), `low` and `high`.
+        """
+        data = [*self.strata, np.arange(runs)] if runs > 1 else self.strata
+
+        def resampled(healthy, finding, chosen=(0,)):
+            times = np.bincount(np.concatenate([healthy, finding]), minlength=self.count)
+            return statistic(times[self.codes].astype(float), np.asarray(chosen))
+
+        result = stats.bootstrap(
+            data,
+            resampled,
+            n_resamples=resamples,
+            confidence_level=confidence,
+            vectorized=False,
+            method="percentile",
+            rng=seed,
+        )
+        low, high = (float(end) for end in result.confidence_interval)
+        return {"value": float(resampled(*data)), "low": low, "high": high}

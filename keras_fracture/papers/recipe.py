@@ -1,0 +1,158 @@
+"""What all recipes share: a run folder that can be resumed, provenance, sets loaded as arrays."""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import platform
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from keras_fracture import data
+from keras_fracture.data import splits
+from keras_fracture.errors import FractureError, OutputError
+from keras_fracture.report import files
+
+PROFILES = ("smoke", "quick", "paper")
+_PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "opencv-python-headless", "scipy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """One paper as numbers. Subclasses add what differs, and `run`.
+
+    Attributes:
+        data: The data set used unless another is named.
+        seed: First seed; run k uses `seed + k`.
+        seeds: How many times classifiers are trained.
+    """
+
+    key = ""
+    title = ""
+    data: str = "phantom"
+    seed: int = 0
+    seeds: int = 3
+
+    def run(self, out, data_dir=None):
+        """Carries the recipe out into a run folder and returns `metrics.json` as a dict."""
+        raise FractureError(f"{type(self).__name__} does not say how to run")
+
+    def labelled(self, preprocess, policy, data_dir=None):
+        """The three splits of one policy as arrays.
+
+        Returns:
+            A dict of split name to `Split`.
+        """
+        loaded = {}
+        for name in splits.NAMES:
+            records = data.load(self.data, name, policy, data_dir=data_dir)
+            images, labels = records.arrays(preprocess)
+            loaded[name] = Split(images, labels, records.table["source"].to_numpy().astype(str))
+        return loaded
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Preprocessed pictures uint8 `(n, size, size, channels)`, labels `(n,)` and sources `(n,)`."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    sources: np.ndarray
+
+    def of(self, label):
+        """The pictures of one class."""
+        return self.images[self.labels == label]
+
+
+def configure(recipe_class, profile, **overrides):
+    """A recipe with a profile's numbers.
+
+    Args:
+        recipe_class: A subclass of `Recipe` with `PROFILES`, a dict of profile to numbers.
+        profile: One of `PROFILES`.
+        **overrides: Numbers that win over the profile's; None is left out.
+    """
+    if profile not in PROFILES:
+        raise FractureError(f"No such profile. Choose one of {', '.join(PROFILES)}. Received: {profile!r}")
+    known = {field.name for field in dataclasses.fields(recipe_class)}
+    chosen = {name: value for name, value in overrides.items() if value is not None}
+    unknown = sorted(set(chosen) - known)
+    if unknown:
+        raise FractureError(f"{recipe_class.key} has no setting {', '.join(unknown)}. Received: {chosen}")
+    return recipe_class(**recipe_class.PROFILES[profile] | chosen)
+
+
+def run_folder(key, out=None, resume=False):
+    """The folder of a run: a new one named by the time, a given one, or the one to go on with.
+
+    Args:
+        key: The paper's key.
+        out: The folder itself, or None for `runs/KEY/TIME`.
+        resume: Go on with `out`, or with the newest unfinished run of this key.
+
+    Raises:
+        OutputError: There is nothing to resume, or `out` holds a run already.
+    """
+    if out:
+        out = Path(out)
+        if not resume and (out / "config.json").exists():
+            raise OutputError(f"{out} holds a run already: use --resume to go on with it, or name another folder")
+    elif resume:
+        runs = sorted(Path("runs", key).glob("*/config.json"))
+        unfinished = [path.parent for path in runs if not (path.parent / "metrics.json").exists()]
+        if not unfinished:
+            raise OutputError(f"There is no unfinished run of {key} in {Path('runs', key)} to resume")
+        out = unfinished[-1]
+    else:
+        out = Path("runs", key, datetime.datetime.now().strftime("%Y%m%d-%H%M%S"))
+    return files.folder(out)
+
+
+def begin(recipe, profile, out, resume):
+    """Writes `config.json`, or on `resume` checks that it says what is asked for now.
+
+    Raises:
+        OutputError: The run to go on with was started with other settings.
+    """
+    settings = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    config = {"paper": recipe.key, "profile": profile, "settings": settings, **provenance()}
+    path = Path(out) / "config.json"
+    if resume and path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before["settings"] != settings:
+            names = [name for name in settings if before["settings"].get(name) != settings[name]]
+            raise OutputError(f"{out} was started with other settings of {', '.join(names)}: name another folder")
+        return before
+    files.write_text(path, json.dumps(config, indent=1) + "\n")
+    return config
+
+
+def provenance():
+    """Command, date and versions of this run."""
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    program = Path(sys.argv[0]).name
+    return {
+        "command": shlex.join([program, *sys.argv[1:]]),
+        "date": datetime.date.today().isoformat(),
+        "versions": {"python": platform.python_version(), **versions},
+        "machine": f"{platform.machine()}, {platform.system()}",
+    }
+
+
+def once(path, make):
+    """Arrays that are made once: read from `path` if it is there, else made and written, whole or not at all.
+
+    Args:
+        path: An .npz file.
+        make: Function that returns a dict of arrays.
+    """
+    path = Path(path)
+    if not path.exists():
+        made = make()
+        with files.writing(path) as beside, open(beside, "wb") as stream:
+            np.savez(stream, **made)
+    with np.load(path) as stored:
+        return dict(stored)

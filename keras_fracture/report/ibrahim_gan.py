@@ -1,0 +1,190 @@
+"""The report of `ibrahim_gan`: does it help to train on synthetic X-rays?"""
+
+import dataclasses
+import json
+
+import numpy as np
+
+from keras_fracture.report import figures, files, tables
+
+_CLASSES = ("healthy", "finding")
+_LABELS = {
+    "original": "original",
+    "classic": "original +\nclassic augm.",
+    "synthetic": "original +\nsynthetic",
+    "warm_start": "warm start on\nsynthetic",
+}
+
+
+def write(recipe, results, out):
+    """Writes figures, `metrics.json` and `report.md`.
+
+    Args:
+        recipe: The recipe, with its settings and `REPORTED`.
+        results: Split policy to what came out (`papers.ibrahim_gan.Comparison`).
+        out: Run folder.
+
+    Returns:
+        What `metrics.json` holds.
+    """
+    scores = {policy: {arm: result.scores(arm) for arm in _LABELS} for policy, result in results.items()}
+    profile = json.loads((out / "config.json").read_text(encoding="utf-8"))["profile"]
+    runs = [
+        {
+            "variant": arm,
+            "model": "compact_cnn",
+            "data": recipe.data,
+            "split_policy": policy,
+            "profile": profile,
+            "seeds": recipe.seeds,
+            "metrics": scores[policy][arm],
+            "reported": {"accuracy": recipe.REPORTED[arm]},
+        }
+        for policy in results
+        for arm in _LABELS
+    ]
+    metrics = {
+        "runs": runs,
+        "settings": dataclasses.asdict(recipe),
+        "splits": {policy: _counts(result.sets) for policy, result in results.items()},
+        "gan": {policy: _losses(result.gans) for policy, result in results.items()},
+    }
+    _figures(recipe, results, scores, out)
+    files.write_text(out / "report.md", _text(recipe, profile, results, scores, metrics, out))
+    # Last, because a run folder with metrics.json is a finished run.
+    files.write_text(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    return metrics
+
+
+def _counts(sets):
+    train = set(sets["train"].sources)
+    return {
+        name: {
+            "pictures": len(split.labels),
+            "findings": int(split.labels.sum()),
+            "sources": len(set(split.sources)),
+            "pictures_of_training_sources": int(np.isin(split.sources, list(train)).sum()),
+        }
+        for name, split in sets.items()
+    }
+
+
+def _losses(gans):
+    return [
+        {name: {loss: float(gan["history"][loss].iloc[-1]) for loss in ("d_loss", "g_loss")}
+         for name, gan in zip(_CLASSES, pair, strict=True)}
+        for pair in gans
+    ]  # fmt: skip
+
+
+def _figures(recipe, results, scores, out):
+    generator = np.random.default_rng(recipe.seed)
+    for policy, result in results.items():
+        for label, name in enumerate(_CLASSES):
+            real = result.sets["train"].of(label)
+            chosen = real[generator.choice(len(real), min(36, len(real)), replace=False)]
+            figures.side_by_side(
+                chosen, result.gans[0][label]["images"], out / f"grid-{policy}-{name}.png",
+                (f"real ({recipe.data}, training split)", "synthetic (generator's output)"),
+                f"{name}: real beside synthetic X-rays, {policy} split",
+            )  # fmt: skip
+    losses = {
+        f"{policy} split": {
+            f"{name}, {kind}": result.gans[0][label]["history"][column]
+            for label, name in enumerate(_CLASSES)
+            for kind, column in (("discriminator", "d_loss"), ("generator", "g_loss"))
+        }
+        for policy, result in results.items()
+    }
+    figures.curves(losses, out / "gan-losses.png", "loss (nats)", "GAN losses, mean of each epoch")
+    accuracy = {f"{policy} split": _validation(result) for policy, result in results.items()}
+    figures.curves(
+        accuracy, out / "classifier-accuracy.png", "validation accuracy",
+        f"Classifiers while training: mean of {recipe.seeds} seeds, shaded from lowest to highest",
+    )  # fmt: skip
+    for metric, name, reported in (("accuracy", "accuracy", recipe.REPORTED), ("auc", "area under ROC", None)):
+        figures.intervals(
+            {f"ours, {policy} split": [scores[policy][arm][metric] for arm in _LABELS] for policy in results},
+            out / f"arms-{metric}.png", list(_LABELS.values()), f"test {name}",
+            f"Test {name} on {recipe.data}, {recipe.seeds} seeds, 95 % intervals over X-rays and seeds",
+            reported and [reported[arm] for arm in _LABELS],
+        )  # fmt: skip
+
+
+def _validation(result):
+    lines = {}
+    for arm, label in _LABELS.items():
+        runs = np.stack([outcome["val_accuracy"] for outcome in result.outcomes[arm]])
+        lines[label.replace("\n", " ")] = runs.mean(0), runs.min(0), runs.max(0)
+    return lines
+
+
+def answer(gain):
+    """What an interval of a gain in accuracy says, in words."""
+    points = f"{tables.percent(gain, signed=True)} points"
+    if gain["low"] > 0:
+        return f"helped: {points}"
+    if gain["high"] < 0:
+        return f"did harm: {points}"
+    return f"made no difference that this test set can show: {points}"
+
+
+def _text(recipe, profile, results, scores, metrics, out):
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    policies = list(results)
+    first = scores[policies[0]]
+    lines = [
+        "# Do synthetic X-rays help a classifier?\n",
+        f"{recipe.title}, re-run on `{recipe.data}`, profile `{profile}`.\n",
+        f"**Answer ({policies[0]} split, accuracy against training on the original pictures alone):**\n",
+        f"- adding synthetic pictures {answer(first['synthetic']['accuracy_gain'])};",
+        f"- a warm start on synthetic pictures {answer(first['warm_start']['accuracy_gain'])};",
+        f"- classic augmentation {answer(first['classic']['accuracy_gain'])}.\n",
+        "95 % intervals in brackets: bootstrap that resamples whole X-rays (sources, not files) and seeds. They "
+        f"do not cover re-training the GANs ({recipe.gans} a class here).\n",
+    ]
+    for policy in policies:
+        counts = metrics["splits"][policy]
+        leaked = counts["test"]["pictures_of_training_sources"]
+        lines += [
+            f"## {policy} split\n",
+            f"Train {_said(counts['train'])}; validation {_said(counts['validation'])}; test "
+            f"{_said(counts['test'])}. **{leaked} of {counts['test']['pictures']} test pictures show an X-ray that "
+            "is also trained on.**\n",
+            tables.markdown(
+                ["arm", "accuracy %, paper", "accuracy %, ours", "AUC, ours", "gain in accuracy over original, points"],
+                [
+                    [
+                        _LABELS[arm].replace("\n", " "), f"{100 * recipe.REPORTED[arm]:.0f}",
+                        tables.percent(found["accuracy"]), tables.decimal(found["auc"]),
+                        tables.percent(found["accuracy_gain"], signed=True) if arm != "original" else "",
+                    ]
+                    for arm, found in scores[policy].items()
+                ],
+            ),
+        ]  # fmt: skip
+    lines += [
+        "![arms](arms-accuracy.png)\n",
+        "![AUC](arms-auc.png)\n",
+        "![training](classifier-accuracy.png)\n",
+        "## The GANs\n",
+        *(f"![{name}](grid-{policy}-{name}.png)\n" for policy in policies for name in _CLASSES),
+        "![losses](gan-losses.png)\n",
+        "## How this was made\n",
+        f"- Command: `{config['command']}`, {config['date']}, first seed {recipe.seed}, {recipe.seeds} seeds.",
+        f"- GAN: width {recipe.gan_width:g} of the poster's channel counts, {recipe.gan_channels} channel(s), "
+        f"{recipe.gan_epochs} epochs of {recipe.gan_steps or 'all'} steps of {recipe.batch_size} pictures (the "
+        "poster: width 1, 3 channels, 100 epochs).",
+        f"- Synthetic pictures: {recipe.synthetic:,} a class (the poster: 10,500), made from training pictures only; "
+        "none is in a validation or test set.",
+        f"- Classifiers: {recipe.epochs} epochs each, the last weights, threshold 0.5; nothing was chosen on the "
+        "test set.",
+        "- SavedModels: `POLICY/gan/CLASS-0/saved_model`, `POLICY/classifiers/ARM/saved_model`.",
+        f"- Versions: {', '.join(f'{name} {version}' for name, version in config['versions'].items())}.\n",
+        "Not for clinical use.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _said(counts):
+    return f"{counts['pictures']:,} pictures of {counts['sources']:,} X-rays"

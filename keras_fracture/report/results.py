@@ -1,0 +1,43 @@
+"""`results/KEY.json`: the numbers worth quoting, written by one function."""
+
+import json
+from pathlib import Path
+
+from keras_fracture.errors import OutputError
+from keras_fracture.report import files
+
+_SAME = ("variant", "model", "data", "split_policy", "profile")
+
+
+def keep(folder, config, metrics):
+    """Adds a run's numbers to `folder/KEY.json`, replacing those of an equal earlier run.
+
+    Args:
+        folder: Where the files are kept.
+        config: What `papers.recipe.begin` returned.
+        metrics: What the recipe's `run` returned; its `runs` are kept.
+
+    Returns:
+        The file's path.
+    """
+    path = Path(folder) / f"{config['paper']}.json"
+    known = read(path)["runs"] if path.exists() else []
+    common = {name: config[name] for name in ("command", "date", "versions")}
+    fresh = [run | common for run in metrics["runs"]]
+    replaced = {tuple(run[name] for name in _SAME) for run in fresh}
+    runs = [run for run in known if tuple(run[name] for name in _SAME) not in replaced] + fresh
+    content = {"paper": config["paper"], "runs": runs}
+    return files.write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def read(path):
+    """A results file as a dict.
+
+    Raises:
+        OutputError: It is missing or not of this form.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return {"paper": content["paper"], "runs": list(content["runs"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{path} is not a results file: {error}") from None

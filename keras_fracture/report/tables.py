@@ -1,0 +1,80 @@
+"""Tables for README and reports, generated from `results/KEY.json`.
+
+keras-fracture tables            # rewrite README.md between its markers
+keras-fracture tables --check    # only say whether it is up to date
+"""
+
+import re
+from pathlib import Path
+
+from keras_fracture.errors import OutputError
+from keras_fracture.report import files, results
+
+_MARK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.S)
+
+
+def percent(score, signed=False):
+    """`81.2 (79.9 to 82.5)` from a dict of value, low and high; `+1.2` with `signed`."""
+    sign = "+" if signed else ""
+    return f"{100 * score['value']:{sign}.1f} ({100 * score['low']:{sign}.1f} to {100 * score['high']:{sign}.1f})"
+
+
+def decimal(score, signed=False):
+    """`0.812 (0.799 to 0.825)` from a dict of value, low and high."""
+    sign = "+" if signed else ""
+    return f"{score['value']:{sign}.3f} ({score['low']:{sign}.3f} to {score['high']:{sign}.3f})"
+
+
+def markdown(header, rows):
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def arms(runs):
+    """The table of a paper that compares ways of training: one row a run."""
+    header = ["data", "split", "arm", "paper: accuracy %", "ours: accuracy %", "AUC", "gain in accuracy, points",
+              "profile, seeds", "date"]  # fmt: skip
+    rows = []
+    for run in runs:
+        scores = run["metrics"]
+        gain = scores.get("accuracy_gain")
+        rows.append([
+            run["data"], run["split_policy"], run["variant"], f"{100 * run['reported']['accuracy']:.0f}",
+            percent(scores["accuracy"]), decimal(scores["auc"]), percent(gain, signed=True) if gain else "",
+            f"{run['profile']}, {run['seeds']}", run["date"],
+        ])  # fmt: skip
+    return markdown(header, rows)
+
+
+_FORMS = {"ibrahim_gan": arms}
+
+
+def generate(folder, key):
+    """The table of one paper, with the commands that made its numbers."""
+    runs = results.read(Path(folder) / f"{key}.json")["runs"]
+    commands = dict.fromkeys(run["command"] for run in runs)
+    return _FORMS[key](runs) + "\n" + "".join(f"`{command}`\n" for command in commands)
+
+
+def update(readme="README.md", folder="results", check=False):
+    """Rewrites all tables of a Markdown file between `<!-- table KEY -->` and `<!-- end -->`.
+
+    Args:
+        readme: The file.
+        folder: Where `KEY.json` are kept.
+        check: Write nothing; only compare.
+
+    Returns:
+        Whether the file was up to date.
+
+    Raises:
+        OutputError: `check`, and it is not.
+    """
+    before = Path(readme).read_text(encoding="utf-8")
+    after = _MARK.sub(lambda match: match[1] + generate(folder, match[2]) + match[3], before)
+    if before != after:
+        if check:
+            raise OutputError(f"The tables of {readme} are not those of {folder}/: run make tables")
+        files.write_text(readme, after)
+    return before == after

@@ -1,0 +1,68 @@
+"""SavedModels for TensorFlow Serving: numeric versions, fixed names, float32 in."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from keras_fracture.errors import OutputError
+from keras_fracture.report import files
+
+
+def export(model, path, version=1, metadata=None):
+    """Exports a model as `path/version`, whole or not at all.
+
+    Classifiers get `images` -> `probabilities`; generators get `noise` -> `images`. Inputs are float32 whatever
+    the model's dtype policy.
+
+    Args:
+        model: A classifier (logits out) or a generator of this package.
+        path: Folder of the model; TensorFlow Serving's `base_path`.
+        version: Positive integer.
+        metadata: Further facts for `metadata.json`.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        OutputError: It exists already, or cannot be written.
+    """
+    target = Path(path) / str(version)
+    if target.exists():
+        raise OutputError(f"{target} exists already: choose another version")
+    beside = files.folder(path) / f".{version}.{os.getpid()}"
+    generator = hasattr(model, "latent_dim")
+    shape = (model.latent_dim,) if generator else (model.image_size, model.image_size, model.channels)
+    name = "noise" if generator else "images"
+    signature = tf.TensorSpec((None, *shape), tf.float32, name=name)
+
+    def generate(noise):
+        return {"images": tf.cast(model(noise, training=False), tf.float32)}
+
+    def classify(images):
+        logits = tf.cast(model(images, training=False), tf.float32)
+        return {"probabilities": tf.sigmoid(logits) if logits.shape[-1] == 1 else tf.nn.softmax(logits)}
+
+    facts = {
+        "architecture": type(model).__name__,
+        "config": model.get_config(),
+        "pixel_range": list(model.pixel_range),
+        "input": {name: [None, *shape]},
+        "not_for_clinical_use": True,
+        **(metadata or {}),
+    }
+    try:
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint("serving_default", generate if generator else classify, [signature])
+        archive.write_out(str(beside), verbose=False)
+        (beside / "metadata.json").write_text(json.dumps(facts, indent=1, default=str) + "\n", encoding="utf-8")
+        beside.replace(target)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return target
