@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from keras_fracture.errors import ModelError
+from keras_fracture.models.layers import NarrowConv2D
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT
 from keras_fracture.models.registry import register
 
@@ -59,7 +60,7 @@ class DenseGenerator(keras.Model):
             self.body.add(layers.Conv2DTranspose(int(filters * width), 4, strides=2, padding="same"))
             self.body.add(layers.LeakyReLU(SLOPE))
         self.body.add(
-            layers.Conv2D(channels, 5, padding="same", activation=output_activation, dtype="float32")
+            NarrowConv2D(channels, 5, padding="same", activation=output_activation, dtype="float32")
         )
         self.build((None, latent_dim))
 

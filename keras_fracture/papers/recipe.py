@@ -99,7 +99,9 @@ def run_folder(key, out=None, resume=False):
     if out:
         out = Path(out)
         if not resume and (out / "config.json").exists():
-            raise OutputError(f"{out} holds a run already: use --resume to go on with it, or name another folder")
+            raise OutputError(
+                f"{out} holds a run already: use --resume to go on with it, or name another folder"
+            )
     elif resume:
         runs = sorted(Path("runs", key).glob("*/config.json"))
         unfinished = [path.parent for path in runs if not (path.parent / "metrics.json").exists()]
@@ -124,7 +126,9 @@ def begin(recipe, profile, out, resume):
         before = json.loads(path.read_text(encoding="utf-8"))
         if before["settings"] != settings:
             names = [name for name in settings if before["settings"].get(name) != settings[name]]
-            raise OutputError(f"{out} was started with other settings of {', '.join(names)}: name another folder")
+            raise OutputError(
+                f"{out} was started with other settings of {', '.join(names)}: name another folder"
+            )
         return before
     files.write_text(path, json.dumps(config, indent=1) + "\n")
     return config

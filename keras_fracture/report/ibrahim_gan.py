@@ -102,7 +102,10 @@ def _figures(recipe, results, scores, out):
         accuracy, out / "classifier-accuracy.png", "validation accuracy",
         f"Classifiers while training: mean of {recipe.seeds} seeds, shaded from lowest to highest",
     )  # fmt: skip
-    for metric, name, reported in (("accuracy", "accuracy", recipe.REPORTED), ("auc", "area under ROC", None)):
+    for metric, name, reported in (
+        ("accuracy", "accuracy", recipe.REPORTED),
+        ("auc", "area under ROC", None),
+    ):
         figures.intervals(
             {f"ours, {policy} split": [scores[policy][arm][metric] for arm in _LABELS] for policy in results},
             out / f"arms-{metric}.png", list(_LABELS.values()), f"test {name}",

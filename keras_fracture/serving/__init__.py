@@ -1,5 +1,6 @@
-"""SavedModel export."""
+"""SavedModel export and use."""
 
 from keras_fracture.serving.export import export
+from keras_fracture.serving.predicting import predict
 
-__all__ = ["export"]
+__all__ = ["export", "predict"]

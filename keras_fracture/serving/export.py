@@ -1,5 +1,6 @@
 """SavedModels for TensorFlow Serving: numeric versions, fixed names, float32 in."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from keras_fracture.errors import OutputError
 from keras_fracture.report import files
 
 
-def export(model, path, version=1, metadata=None):
+def export(model, path, version=1, preprocess=None, metadata=None):
     """Exports a model as `path/version`, whole or not at all.
 
     Classifiers get `images` -> `probabilities`; generators get `noise` -> `images`. Inputs are float32 whatever
@@ -22,6 +23,7 @@ def export(model, path, version=1, metadata=None):
         model: A classifier (logits out) or a generator of this package.
         path: Folder of the model; TensorFlow Serving's `base_path`.
         version: Positive integer.
+        preprocess: The `data.Preprocess` a classifier was trained with.
         metadata: Further facts for `metadata.json`.
 
     Returns:
@@ -52,6 +54,7 @@ def export(model, path, version=1, metadata=None):
         "pixel_range": list(model.pixel_range),
         "input": {name: [None, *shape]},
         "not_for_clinical_use": True,
+        **({"preprocess": dataclasses.asdict(preprocess)} if preprocess else {}),
         **(metadata or {}),
     }
     try:
@@ -59,7 +62,9 @@ def export(model, path, version=1, metadata=None):
         archive.track(model)
         archive.add_endpoint("serving_default", generate if generator else classify, [signature])
         archive.write_out(str(beside), verbose=False)
-        (beside / "metadata.json").write_text(json.dumps(facts, indent=1, default=str) + "\n", encoding="utf-8")
+        (beside / "metadata.json").write_text(
+            json.dumps(facts, indent=1, default=str) + "\n", encoding="utf-8"
+        )
         beside.replace(target)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,35 @@
+# Every target makes .venv itself when it is missing, and again when the pins change.
+PYTHON ?= python3
+PROFILE ?= quick
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: reproduce test test-slow lint tables clean
+
+reproduce: $(READY)  ## the main job on the embedded data: GAN -> synthesis -> four classifiers -> report
+	$(BIN)/keras-fracture reproduce ibrahim_gan --profile $(PROFILE) $(ARGS)
+
+test: $(READY)  ## the whole test suite but the slow ones
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(READY)  ## the slow tests alone
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+tables: $(READY)  ## README's tables from results/*.json
+	$(BIN)/keras-fracture tables
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
