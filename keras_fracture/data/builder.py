@@ -1,6 +1,7 @@
 """What the TFDS builders share: one record shape, one configuration a split policy."""
 
 import dataclasses
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from tqdm import tqdm
 from keras_fracture.data import images, splits
 from keras_fracture.data.catalogue import catalogue, usable
 
+_LOG = logging.getLogger(__name__)
 BOX = tfds.features.BBoxFeature()
 COMMON = {
     "image": tfds.features.Image(shape=(None, None, 1), dtype=np.uint8, doc="grey levels 0 to 255"),
@@ -82,8 +84,16 @@ class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _table(self, dl_manager):
         root = Path(dl_manager.manual_dir)
         root = root if root.name == self.LAYOUT.FOLDER else root / self.LAYOUT.FOLDER
-        found = catalogue(self.name, root=root)
-        return usable(found.table, self.builder_config.keep_conflicts), root
+        table = catalogue(self.name, root=root).table
+        for error in table["error"][table["error"] != ""]:
+            _LOG.warning("left out: %s", error)
+        kept = usable(table, self.builder_config.keep_conflicts)
+        conflicts = int(((table["error"] == "") & ~table.index.isin(kept.index)).sum())
+        if conflicts:
+            _LOG.warning("left out: %d pictures of %s whose label contradicts itself", conflicts, self.name)
+        if recovered := int(kept["truncated"].sum()):
+            _LOG.warning("recovered: %d truncated pictures of %s", recovered, self.name)
+        return kept, root
 
     def _split_generators(self, dl_manager):
         table, root = self._table(dl_manager)

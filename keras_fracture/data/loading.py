@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import logging
 
 from keras_fracture.data import locations, splits
 from keras_fracture.data.catalogue import NAMES, REAL, layout
@@ -38,6 +39,7 @@ def prepare(name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_
     from keras_fracture.data.builder import config
 
     tfds.display_progress_bar(False)
+    logging.getLogger("absl").setLevel(logging.ERROR)
     module = importlib.import_module(f"keras_fracture.data.datasets.{name}.{name}_dataset_builder")
     if policy not in module.layout.POLICIES:
         allowed = ", ".join(module.layout.POLICIES)

@@ -30,11 +30,8 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0):
     Raises:
         DataError: Unknown policy, shares that do not sum to 1, or a split that would lack a class.
     """
+    check(policy, shares)
     shares = np.asarray(shares, float)
-    if policy not in POLICIES:
-        raise DataError(f"No such split policy. Choose one of {', '.join(POLICIES)}. Received: {policy!r}")
-    if shares.shape != (3,) or (shares < 0).any() or not np.isclose(shares.sum(), 1):
-        raise DataError(f"shares must be three numbers that sum to 1. Received: {tuple(shares)}")
     generator = np.random.default_rng(seed)
     published_test = table["published_split"].isin(_PUBLISHED_TEST).to_numpy()
     result = np.full(len(table), "test", object)
@@ -55,6 +52,15 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0):
                 f"Received: {table['source'].nunique()} sources, labels {sorted(set(table['label']))}"
             )
     return result.astype(str)
+
+
+def check(policy, shares):
+    """Raises `DataError` unless `policy` is one of `POLICIES` and `shares` three numbers that sum to 1."""
+    if policy not in POLICIES:
+        raise DataError(f"No such split policy. Choose one of {', '.join(POLICIES)}. Received: {policy!r}")
+    numbers = np.asarray(shares, float)
+    if numbers.shape != (3,) or not (numbers >= 0).all() or not np.isclose(numbers.sum(), 1):
+        raise DataError(f"shares must be three numbers that sum to 1. Received: {tuple(shares)}")
 
 
 def _draw(table, groups, shares, generator):

@@ -1,0 +1,56 @@
+import json
+
+import pytest
+
+from keras_fracture.errors import OutputError
+from keras_fracture.report import results, tables
+
+SCORE = {"value": 0.8123, "low": 0.79, "high": 0.8312}
+
+
+def run(variant, accuracy):
+    score = {"value": accuracy, "low": accuracy - 0.01, "high": accuracy + 0.01}
+    return {
+        "variant": variant, "model": "compact_cnn", "data": "phantom", "split_policy": "grouped", "profile": "quick",
+        "seeds": 3, "metrics": {"accuracy": score, "auc": score, "accuracy_gain": score},
+        "reported": {"accuracy": 0.92},
+    }  # fmt: skip
+
+
+CONFIG = {"paper": "ibrahim_gan", "command": "keras-fracture reproduce ibrahim_gan", "date": "2026-01-02",
+          "versions": {"keras": "3"}}  # fmt: skip
+
+
+def test_scores_are_printed_with_their_interval():
+    assert tables.percent(SCORE) == "81.2 (79.0 to 83.1)"
+    assert tables.percent(SCORE, signed=True) == "+81.2 (+79.0 to +83.1)"
+    assert tables.decimal(SCORE) == "0.812 (0.790 to 0.831)"
+
+
+def test_a_repeated_run_replaces_its_numbers_and_no_others(tmp_path):
+    results.keep(tmp_path, CONFIG, {"runs": [run("original", 0.5), run("synthetic", 0.6)]})
+    path = results.keep(tmp_path, CONFIG | {"date": "2026-02-03"}, {"runs": [run("synthetic", 0.7)]})
+    kept = {entry["variant"]: entry for entry in json.loads(path.read_text())["runs"]}
+    assert kept["original"]["metrics"]["accuracy"]["value"] == 0.5
+    assert kept["synthetic"]["metrics"]["accuracy"]["value"] == 0.7
+    assert kept["synthetic"]["date"] == "2026-02-03"
+
+
+def test_readme_tables_follow_the_results(tmp_path):
+    results.keep(tmp_path, CONFIG, {"runs": [run("original", 0.5)]})
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- table ibrahim_gan -->\nold\n<!-- end -->\nafter\n")
+    with pytest.raises(OutputError, match="make tables"):
+        tables.update(readme, tmp_path, check=True)
+    assert "old" in readme.read_text()
+    assert tables.update(readme, tmp_path) is False
+    assert tables.update(readme, tmp_path, check=True) is True
+    text = readme.read_text()
+    assert text.startswith("before\n") and text.endswith("<!-- end -->\nafter\n") and "old" not in text
+    assert "| phantom | grouped | original | 92 | 50.0 (49.0 to 51.0) |" in text
+
+
+def test_a_damaged_results_file_is_named(tmp_path):
+    (tmp_path / "ibrahim_gan.json").write_text("{")
+    with pytest.raises(OutputError, match="not a results file"):
+        results.keep(tmp_path, CONFIG, {"runs": []})

@@ -1,0 +1,91 @@
+import dataclasses
+import json
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.special import expit
+
+from keras_fracture import models, serving
+from keras_fracture.data import Preprocess
+from keras_fracture.errors import ImageError, ModelError, OutputError
+from keras_fracture.models.preprocessing import scale
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    model = models.create("compact_cnn", image_size=32)
+    folder = tmp_path_factory.mktemp("served") / "compact_cnn"
+    version = serving.export(model, folder, preprocess=Preprocess(size=32))
+    return model, folder, version
+
+
+def test_a_classifier_answers_with_the_probabilities_of_its_logits(classifier):
+    model, _, version = classifier
+    images = np.random.default_rng(0).random((3, 32, 32, 1), "float32")
+    served = tf.saved_model.load(str(version)).signatures["serving_default"](images=tf.constant(images))
+    np.testing.assert_allclose(served["probabilities"], expit(np.asarray(model(images))), atol=1e-6)
+
+
+def test_a_generator_answers_with_its_pictures(tmp_path):
+    model = models.create("dense_gan_generator", width=1 / 32, channels=1)
+    version = serving.export(model, tmp_path / "generator", version=3)
+    assert version.name == "3"
+    noise = np.random.default_rng(0).standard_normal((2, 128)).astype("float32")
+    served = tf.saved_model.load(str(version)).signatures["serving_default"](noise=tf.constant(noise))
+    np.testing.assert_allclose(served["images"], model(noise), atol=1e-5)
+
+
+def test_a_bfloat16_model_is_served_in_float32(tmp_path):
+    model = models.create("compact_cnn", image_size=32, dtype="mixed_bfloat16")
+    version = serving.export(model, tmp_path / "half")
+    signature = tf.saved_model.load(str(version)).signatures["serving_default"]
+    assert signature.structured_input_signature[1]["images"].dtype == tf.float32
+    assert signature.structured_outputs["probabilities"].dtype == tf.float32
+
+
+def test_a_version_is_whole_or_absent(classifier, tmp_path):
+    model, folder, _ = classifier
+    with pytest.raises(OutputError, match="exists already"):
+        serving.export(model, folder)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot be written"):
+        serving.export(model, tmp_path / "file")
+    assert sorted(path.name for path in folder.iterdir()) == ["1"]
+
+
+def test_metadata_says_how_to_prepare_a_picture(classifier):
+    facts = json.loads((classifier[2] / "metadata.json").read_text())
+    assert facts["preprocess"] == dataclasses.asdict(Preprocess(size=32))
+    assert facts["pixel_range"] == [0.0, 1.0]
+    assert facts["not_for_clinical_use"] is True
+
+
+def test_predict_reads_files_as_training_does(classifier, tmp_path):
+    model, folder, _ = classifier
+    picture = np.random.default_rng(1).integers(0, 256, (60, 40), np.uint8)
+    paths = {"eight.png": picture, "sixteen.png": picture.astype(np.uint16) * 257}
+    for name, levels in paths.items():
+        cv2.imwrite(str(tmp_path / name), levels)
+    answers = serving.predict(folder, [tmp_path / name for name in paths])
+    prepared = scale(Preprocess(size=32)(picture)[None], model.pixel_range)
+    wanted = float(expit(np.asarray(model(prepared)))[0, 0])
+    assert [path for path, _ in answers] == [str(tmp_path / name) for name in paths]
+    for _, probabilities in answers:
+        assert probabilities == pytest.approx([wanted], abs=1e-6)
+
+
+def test_predict_says_what_it_cannot_use(classifier, tmp_path):
+    _, folder, _ = classifier
+    (tmp_path / "text.jpg").write_text("this is no picture")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    for name, words in (
+        ("text.jpg", "not a picture"),
+        ("empty.jpg", "zero bytes"),
+        ("none.jpg", "does not exist"),
+    ):
+        with pytest.raises(ImageError, match=words):
+            serving.predict(folder, [tmp_path / name])
+    with pytest.raises(ModelError, match="no SavedModel"):
+        serving.predict(tmp_path, [tmp_path / "text.jpg"])
