@@ -175,9 +175,10 @@ def _text(recipe, profile, results, scores, metrics, out):
         "![losses](gan-losses.png)\n",
         "## How this was made\n",
         f"- Command: `{config['command']}`, {config['date']}, first seed {recipe.seed}, {recipe.seeds} seeds.",
-        f"- GAN: width {recipe.gan_width:g} of the poster's channel counts, {recipe.gan_channels} channel(s), "
-        f"{recipe.gan_epochs} epochs of {recipe.gan_steps or 'all'} steps of {recipe.batch_size} pictures (the "
-        "poster: width 1, 3 channels, 100 epochs).",
+        f"- GAN: generator {recipe.gan_width:g} and discriminator {recipe.discriminator_width or recipe.gan_width:g} "
+        f"times as wide as the poster's, {recipe.gan_channels} channel(s), {recipe.gan_epochs} epochs of "
+        f"{recipe.gan_steps or 'all'} steps of {recipe.batch_size} pictures, Adam {recipe.gan_rate:g}, weight average "
+        f"{recipe.gan_ema or 'none'} (the poster: width 1, 3 channels, 100 epochs; rate and average not stated).",
         f"- Synthetic pictures: {recipe.synthetic:,} a class (the poster: 10,500), made from training pictures only; "
         "none is in a validation or test set.",
         f"- Classifiers: {recipe.epochs} epochs each, the last weights, threshold 0.5; nothing was chosen on the "
