@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
+import keras_fracture
 from keras_fracture.errors import TrainingError
 from keras_fracture.models.preprocessing import SYMMETRIC
 from keras_fracture.training import callbacks, running
@@ -127,7 +128,9 @@ def test_two_runs_in_one_process_are_equal_and_further_epochs_only_add(undisturb
 def test_killed_run_resumes_to_the_same_weights(undisturbed, tmp_path):
     """A kill -9, as a lost power line would do it."""
     command = [sys.executable, killed_run.__file__, str(tmp_path), "400"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    # The package under test, also where another copy is installed.
+    environment = os.environ | {"PYTHONPATH": str(Path(keras_fracture.__file__).parents[1])}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     backup = callbacks.EpochBackup(tmp_path / "backup")
     deadline = time.monotonic() + 120
     try:
