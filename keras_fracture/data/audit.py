@@ -103,10 +103,16 @@ def _equal(table):
     return _finding("equal pixels, other file", rows, "beyond the first of each, and beyond exact copies")
 
 
+def _unequal(table, pairs):
+    """Near pairs without those of equal pixels; a hash distance of 0 does not mean equal."""
+    digests = table["digest"].to_numpy()
+    return pairs[digests[pairs[:, 0]] != digests[pairs[:, 1]]]
+
+
 def _near(table, pairs):
-    near = pairs[pairs[:, 2] > 0]
+    near = _unequal(table, pairs)
     named = table["named_source"].to_numpy()
-    apart = near[named[near[:, 0]] != named[near[:, 1]]] if len(near) else near
+    apart = near[named[near[:, 0]] != named[near[:, 1]]]
     rows = table.iloc[np.unique(apart[:, :2])]
     detail = f"{len(apart)} pairs of different named sources differ in at most 10 of 256 hash bits"
     return _finding("near duplicates", rows, detail)
@@ -114,7 +120,8 @@ def _near(table, pairs):
 
 def _near_opposites(table, pairs):
     labels = table["label"].to_numpy()
-    opposite = pairs[(pairs[:, 2] > 0) & (labels[pairs[:, 0]] != labels[pairs[:, 1]])]
+    near = _unequal(table, pairs)
+    opposite = near[labels[near[:, 0]] != labels[near[:, 1]]]
     names = table["filename"].to_numpy()
     detail = "; ".join(f"{names[i]} ~ {names[j]} ({distance} bits)" for i, j, distance in opposite[:8])
     return _finding("near duplicates, both labels", table.iloc[np.unique(opposite[:, :2])], f"kept: {detail}")

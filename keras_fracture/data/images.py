@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile, ImageOps
 
 from keras_fracture.errors import ImageError
 
 cv2.setNumThreads(
     1
 )  # two pictures at a time, one thread each, is twice as fast as one picture on two threads
+ImageFile.LOAD_TRUNCATED_IMAGES = True  # `decode` says itself what was truncated
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
@@ -54,9 +55,9 @@ def decode(data, name="picture"):
     if not data:
         raise ImageError(f"{name} is empty (zero bytes): fetch it again or delete it")
     truncated = is_truncated(data)
-    if truncated and data.startswith(_JPEG_START):
-        # An end marker makes decoders keep what there is; Pillow does so without libjpeg's words on stderr.
-        image = _decode_pillow(data + _JPEG_END, name)
+    if truncated:
+        # Pillow keeps what there is, without words on stderr; libjpeg does once there is an end marker.
+        image = _decode_pillow(data, name, _JPEG_END if data.startswith(_JPEG_START) else b"")
     else:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
         image = _decode_pillow(data, name) if image is None else image
@@ -65,11 +66,13 @@ def decode(data, name="picture"):
     return Decoded(np.ascontiguousarray(image.astype(np.uint8, copy=False)), truncated)
 
 
-def _decode_pillow(data, name):
-    """The formats OpenCV does not read."""
+def _decode_pillow(data, name, end=b""):
+    """The formats OpenCV does not read, and what is truncated; `end` is put behind the bytes."""
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return np.asarray(picture.convert("L"))
+        with Image.open(io.BytesIO(data + end)) as picture:
+            upright = ImageOps.exif_transpose(picture)
+            # Pillow would clip 16 bits.
+            return np.asarray(upright if upright.mode.startswith("I;16") else upright.convert("L"))
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} is too large to decode: {error}") from None
     except Exception:

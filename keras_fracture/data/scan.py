@@ -92,7 +92,11 @@ def scan(name, paths, progress=True):
     kept = cache_dir() / "scans" / f"{name}-{fingerprint(paths)}.csv"
     text = {"file_digest": str, "digest": str, "hash": str, "error": str}
     if kept.is_file():
-        return pd.read_csv(kept, dtype=text, keep_default_na=False, na_values={s: [""] for s in SCALARS})
+        missing = {scalar: [""] for scalar in SCALARS}
+        # Without "round_trip" the last digits would differ from those of the first run.
+        return pd.read_csv(
+            kept, dtype=text, keep_default_na=False, na_values=missing, float_precision="round_trip"
+        )
 
     def read(path):
         return measure(path.read_bytes(), str(path))

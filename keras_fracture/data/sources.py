@@ -21,7 +21,7 @@ def near_pairs(hashes, limit=NEAR):
     """
     known = np.array([index for index, text in enumerate(hashes) if text], int)
     words = np.frombuffer(bytes.fromhex("".join(hashes[i] for i in known)), np.uint64)
-    words = words.reshape(len(known), -1)
+    words = words.reshape(len(known), 4)
     found = [np.zeros((0, 3), int)]
     for start in range(0, len(words), _BLOCK):
         block = words[start : start + _BLOCK, None]

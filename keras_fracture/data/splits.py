@@ -40,6 +40,8 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0):
             raise DataError("This data set has no official split: use grouped or paper")
         free, wanted = np.ones(len(table), bool), shares
     else:
+        if not shares[:2].any():
+            raise DataError(f"The published train list needs a share of train. Received: {tuple(shares)}")
         free, wanted = ~published_test, np.array([shares[0], shares[1], 0]) / (shares[0] + shares[1])
     # One file is its own source where the paper drew files.
     groups = np.arange(len(table)) if policy == "paper" else pd.factorize(table["source"])[0]

@@ -59,7 +59,7 @@ class AdversarialModel(keras.Model):
             loss: A pair of losses from `training.losses`; default `NonSaturating()`.
             **kwargs: As in `keras.Model.compile`.
         """
-        super().compile(**kwargs)
+        super().compile(optimizer=None, **kwargs)
         self.d_optimizer = scaled(d_optimizer, self.discriminator.dtype_policy)
         self.g_optimizer = scaled(g_optimizer, self.generator.dtype_policy)
         self.adversarial_loss = loss or NonSaturating()

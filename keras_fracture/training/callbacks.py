@@ -76,6 +76,9 @@ class EpochBackup(keras.callbacks.Callback):
         """Loads the newest backup into a built and compiled model; returns the epochs it has behind it."""
         path, epochs = self.saved()
         if path:
+            # Keras builds it in the first step, and loads nothing into an optimizer that is not built.
+            if model.optimizer is not None and not model.optimizer.built:
+                model.optimizer.build(model.trainable_variables)
             model.load_weights(path)
         return epochs
 

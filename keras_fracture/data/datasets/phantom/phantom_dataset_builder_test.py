@@ -1,0 +1,23 @@
+from pathlib import Path
+from unittest import mock
+
+import tensorflow_datasets as tfds
+
+from keras_fracture.data.datasets.phantom.phantom_dataset_builder import Builder
+
+
+class PhantomTest(tfds.testing.DatasetBuilderTestCase):
+    DATASET_CLASS = Builder
+    EXAMPLE_DIR = Path(__file__).parent  # there are no files to read: the pictures are drawn
+    BUILDER_CONFIG_NAMES_TO_TEST = ["grouped"]
+    SPLITS = {"train": 32, "validation": 24, "test": 16}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.enterClassContext(mock.patch.object(Builder, "SOURCES", 24))
+
+
+class PhantomPaperTest(PhantomTest):
+    BUILDER_CONFIG_NAMES_TO_TEST = ["paper"]
+    SPLITS = {"train": 48, "validation": 8, "test": 16}

@@ -1,0 +1,225 @@
+"""A Kaggle-like folder with every fault planted by hand: the audit must find each, and count it exactly."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from keras_fracture.data import audit, images, phantom, splits
+from keras_fracture.data.catalogue import catalogue, usable
+from keras_fracture.data.datasets.kaggle_fracture import layout
+from keras_fracture.data.scan import SCALARS
+from keras_fracture.errors import DataError
+
+F, N, VAL_F, VAL_N = "train/fractured/", "train/not fractured/", "val/fractured/", "val/not fractured/"
+DEPTHS = ("", "-rotated1", "-rotated1-rotated2", "-rotated1-rotated2-rotated3")
+
+
+def _jpeg(picture, quality=90):
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def _planted():
+    """Bytes by file name: 49 files."""
+    healthy, hurt = ([s for s in phantom.plan() if (s.finding != "none") == label] for label in (False, True))
+    files = {}
+
+    def add(place, name, source, depths):
+        picture = phantom.draw(source, 0, size=96)["image"][..., 0]
+        if place in (N, VAL_N):  # the shortcut: whatever is healthy is blurred
+            picture = cv2.GaussianBlur(picture, (0, 0), 2)
+        for depth in depths:
+            turn = cv2.getRotationMatrix2D((47.5, 47.5), 35 * depth, 1)
+            files[f"{place}{name}{DEPTHS[depth]}.jpg"] = _jpeg(cv2.warpAffine(picture, turn, (96, 96)))
+        return picture
+
+    for number in range(1, 7):
+        original = add(F, number, hurt[number], (0, 1, 2) if number < 6 else ())
+        if number == 1:  # a near duplicate under another name: other size, brightness and compression
+            larger = cv2.resize(original, (120, 120), interpolation=cv2.INTER_CUBIC)
+            files[F + "6.jpg"] = _jpeg(cv2.convertScaleAbs(larger, alpha=0.9, beta=9))
+        add(N, number, healthy[number], (1, 2, 3) if number == 4 else (0, 1, 2, 3))
+    for number in (1, 2):
+        add(VAL_F, number, hurt[6 + number], (0, 1))
+    add(VAL_N, 1, healthy[7], (0, 1))
+    add(VAL_N, 4, healthy[4], (0,))  # the source that train/ has copies of only
+    files[VAL_N + "4-rotated3.jpg"] = files[N + "4-rotated1.jpg"]
+    files[F + "5-rotated3.jpg"] = files[F + "5-rotated1.jpg"]
+    files[N + "2.jpg"] = files[F + "2.jpg"]
+    files[N + "6-rotated3.png"] = images.encode_png(images.decode(files[N + "5-rotated1.jpg"]).image)
+    files[F + "3-rotated1.jpg"] = files[F + "3-rotated1.jpg"][:1500]
+    files[N + "3-rotated1.jpg"] = b"<html>not found</html>"
+    return files
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data") / layout.FOLDER
+    for name, data in _planted().items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+@pytest.fixture(scope="module")
+def found(root):
+    return catalogue("kaggle_fracture", root.parent, progress=False)
+
+
+@pytest.fixture(scope="module")
+def report(root, found):
+    return audit.examine("kaggle_fracture", found)
+
+
+@pytest.fixture(scope="module")
+def findings(report):
+    return {finding["kind"]: finding for finding in report["findings"]}
+
+
+def test_totals(report):
+    assert report["pictures"] == 49 and report["labels"] == {"healthy": 28, "finding": 21}
+    assert report["majority_accuracy"] == 28 / 49
+    assert report["sources"] == {"named": 16, "distinct": 12}
+
+
+@pytest.mark.parametrize(
+    ("kind", "files"),
+    [
+        ("unreadable", [N + "3-rotated1.jpg"]),
+        ("truncated", [F + "3-rotated1.jpg"]),
+        ("contradictory label", [F + "2.jpg", N + "2.jpg"]),
+        ("exact copies of a file", [F + "5-rotated3.jpg", N + "2.jpg", VAL_N + "4-rotated3.jpg"]),
+        ("equal pixels, other file", [N + "6-rotated3.png"]),
+        ("near duplicates", [F + "1.jpg", F + "6.jpg"]),
+        ("source without its original", [f"{N}4{depth}.jpg" for depth in DEPTHS[1:]]),
+        ("leak across the published split", [VAL_N + "4-rotated3.jpg", VAL_N + "4.jpg"]),
+        ("processing in one class only", [f"{N}{number}{DEPTHS[3]}.jpg" for number in range(1, 7)]),
+    ],
+)
+def test_fault_is_found_with_exactly_its_files(findings, kind, files):
+    assert findings[kind]["files"] == sorted(files)
+    assert findings[kind]["count"] == len(files)
+
+
+def test_sources_of_equal_and_near_pictures_are_joined(found, findings):
+    named = found.table.groupby("source")["named_source"].unique()
+    joined = {tuple(sorted(group)) for group in named if len(group) > 1}
+    assert joined == {(F + "1", F + "6"), (F + "2", N + "2"), (N + "5", N + "6"), (N + "4", VAL_N + "4")}
+    assert findings["one X-ray under several names"]["count"] == 3 + 1 + 3 + 4 + 4 + 5 + 3 + 2
+    assert findings["several pictures of one source"]["count"] == 49
+
+
+def test_details_say_which_and_how_many(findings):
+    assert "1 of label 1" in findings["truncated"]["detail"]
+    assert findings["contradictory label"]["detail"].startswith("1 contradictions")
+    assert f"{F}2.jpg = {N}2.jpg" in findings["contradictory label"]["detail"]
+    assert "across published splits" in findings["exact copies of a file"]["detail"]
+    assert "2 of 8 test pictures come from 1 sources" in findings["leak across the published split"]["detail"]
+    assert (
+        "copies rotated 3 times exist only with label 0" in findings["processing in one class only"]["detail"]
+    )
+
+
+def test_planted_blur_is_reported_as_a_shortcut(found, findings):
+    table = found.table[found.table["error"] == ""]
+    reached = audit.scalar_accuracies(found.table)
+    assert set(reached) == set(SCALARS)
+    shortcuts = [kind.removeprefix("shortcut: ") for kind in findings if kind.startswith("shortcut")]
+    assert shortcuts == sorted((s for s in SCALARS if reached[s] >= 0.6), key=lambda s: -reached[s])
+    for scalar in ("sharpness", "fine_detail"):
+        values, labels = table[scalar].to_numpy(), table["label"].to_numpy()
+        assert reached[scalar] == pytest.approx(_brute_force(values, labels)) and reached[scalar] > 0.75
+        finding = findings[f"shortcut: {scalar}"]
+        assert f"{scalar} is above" in finding["detail"] and f"{reached[scalar]:.1%}" in finding["detail"]
+        hits = set(finding["files"])
+        assert hits <= set(table[table["label"] == 1]["filename"])
+        least = table[table["filename"].isin(hits)][scalar].min()
+        assert finding["count"] == ((table[scalar] >= least) & (table["label"] == 1)).sum()
+
+
+def _brute_force(values, labels):
+    best = 0.5
+    for threshold in values:
+        above = values > threshold
+        accuracy = (above[labels == 1].mean() + (~above)[labels == 0].mean()) / 2
+        best = max(best, accuracy, 1 - accuracy)
+    return best
+
+
+def test_threshold_accuracy_equals_brute_force():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        labels = rng.integers(0, 2, 60)
+        values = np.round(rng.normal(0, 1, 60) + rng.choice([-1, 0, 1]) * labels, 1)
+        accuracy, threshold, above = audit.threshold_accuracy(values, labels)
+        assert accuracy == pytest.approx(_brute_force(values, labels), abs=1e-12)
+        predicted = (values > threshold) == above
+        reached = (predicted[labels == 1].mean() + (~predicted)[labels == 0].mean()) / 2
+        assert reached == pytest.approx(accuracy, abs=1e-12)
+
+
+def test_threshold_accuracy_leaves_out_what_was_not_measured():
+    values, labels = [1, 2, 3, 4, np.nan, np.nan], [0, 0, 1, 1, 0, 1]
+    assert audit.threshold_accuracy(values, labels) == (1.0, 2.0, True)
+    assert audit.threshold_accuracy([1, 2], [1, 1])[0] == 0.5
+
+
+def test_usable_leaves_out_the_unreadable_and_the_contradictory(found):
+    names = set(found.table["filename"])
+    assert names - set(usable(found.table)["filename"]) == {F + "2.jpg", N + "2.jpg", N + "3-rotated1.jpg"}
+    assert names - set(usable(found.table, keep_conflicts=True)["filename"]) == {N + "3-rotated1.jpg"}
+
+
+def test_grouped_split_has_no_pixel_twice_and_paper_split_has(found):
+    table = usable(found.table)
+    for policy, leaks in (("grouped", False), ("paper", True)):
+        side = splits.assign(table, policy, (0.6, 0.2, 0.2))
+        assert (table.assign(side=side).groupby("digest")["side"].nunique().max() > 1) == leaks
+
+
+def test_flat_pictures_of_other_grey_are_not_near(tmp_path):
+    for number, place in enumerate((F, N, VAL_F, VAL_N)):
+        (tmp_path / place).mkdir(parents=True)
+        for shade in (0, 1):
+            picture = np.full((40, 40), 20 * number + 90 * shade, np.uint8)
+            (tmp_path / place / f"{shade}.png").write_bytes(images.encode_png(picture))
+    found = catalogue("kaggle_fracture", root=tmp_path, progress=False)
+    assert len(found.near_pairs) == 0 and found.table["source"].nunique() == 8
+
+
+def test_equal_hash_is_near_also_where_pixels_differ(tmp_path):
+    sharp = phantom.records(sources=2, size=96)[0]["image"][..., 0]
+    for place, picture in ((F, sharp), (N, sharp + (sharp < 255)), (VAL_F, sharp.T), (VAL_N, 255 - sharp)):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "1.png").write_bytes(images.encode_png(np.ascontiguousarray(picture)))
+    found = catalogue("kaggle_fracture", root=tmp_path, progress=False)
+    assert found.near_pairs.tolist() == [[0, 1, 0]]
+    counts = {f["kind"]: f["count"] for f in audit.examine("planted", found)["findings"]}
+    assert counts["near duplicates"] == 2 and counts["near duplicates, both labels"] == 2
+    assert "equal pixels, other file" not in counts and "contradictory label" not in counts
+
+
+def test_written_audit_reads_back_and_shows_every_fault(report, root, tmp_path):
+    paths = audit.write(report, tmp_path / "out", root)
+    assert [path.name for path in paths] == ["audit.json", "audit.png"]
+    assert json.loads(paths[0].read_text()) == report
+    sheet = images.decode(paths[1].read_bytes()).image
+    assert sheet.shape[0] == 34 + len(report["findings"]) * (26 + 128 + 2)
+    text = audit.as_text(report)
+    assert "16 named sources, 12 distinct" in text
+    assert all(finding["kind"] in text for finding in report["findings"])
+
+
+def test_clean_set_reports_no_leak_and_no_contradiction(dummy_root):
+    report = audit.audit("kaggle_fracture", dummy_root, progress=False)
+    kinds = {finding["kind"] for finding in report["findings"]}
+    assert report["sources"] == {"named": 8, "distinct": 8}
+    assert not kinds & {"unreadable", "truncated", "contradictory label", "leak across the published split"}
+
+
+def test_unknown_and_absent_sets_are_data_errors(tmp_path):
+    with pytest.raises(DataError, match="Choose one of btxrd, fracatlas, kaggle_fracture"):
+        catalogue("phantom")
+    with pytest.raises(DataError, match=f"not in {tmp_path}.*Kaggle.*KERAS_FRACTURE_DATA"):
+        catalogue("kaggle_fracture", tmp_path)

@@ -1,0 +1,200 @@
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_fracture.data import images, phantom
+from keras_fracture.errors import ImageError
+
+
+@pytest.fixture(scope="module")
+def grey():
+    """A drawn radiograph, not square."""
+    return phantom.records(sources=2, size=96)[0]["image"][8:80, :, 0]
+
+
+@pytest.fixture(scope="module")
+def colour(grey):
+    return np.stack([grey, 255 - grey, np.roll(grey, 9, 1)], -1)
+
+
+def _bytes(picture, kind="PNG", **options):
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def _luma(colour):
+    """ITU-R 601, by its definition."""
+    return colour.astype(float) @ [0.299, 0.587, 0.114]
+
+
+def test_grey_png_and_bmp_are_lossless(grey):
+    for kind in ("PNG", "BMP", "TIFF"):
+        decoded = images.decode(_bytes(Image.fromarray(grey), kind))
+        np.testing.assert_array_equal(decoded.image, grey)
+        assert decoded.image.dtype == np.uint8 and not decoded.truncated
+
+
+def test_jpeg_equals_pillow(grey, colour):
+    for picture in (Image.fromarray(grey), Image.fromarray(colour)):
+        data = _bytes(picture, "JPEG", quality=90)
+        expected = np.asarray(Image.open(io.BytesIO(data)).convert("L")).astype(int)
+        # Colour is decoded to luma by libjpeg itself, without the rounding on the way through RGB.
+        allowed = 0 if picture.mode == "L" else 40
+        assert np.abs(images.decode(data).image - expected).max() <= allowed
+        assert np.abs(images.decode(data).image - expected).mean() <= 1
+
+
+def test_colour_is_turned_to_luma(colour):
+    for picture in (Image.fromarray(colour), Image.fromarray(colour).convert("RGBA")):
+        np.testing.assert_allclose(images.decode(_bytes(picture)).image, _luma(colour), atol=1.01)
+
+
+def test_palette_is_looked_up(grey):
+    picture = Image.fromarray(grey).quantize(16)
+    expected = _luma(np.asarray(picture.convert("RGB")))
+    np.testing.assert_allclose(images.decode(_bytes(picture)).image, expected, atol=1.01)
+
+
+def test_sixteen_bits_are_scaled_not_clipped(grey):
+    deep = grey.astype(np.uint16) * 257
+    deep[0, :2] = 128, 129  # the border of rounding: 128 / 257 < 0.5 < 129 / 257
+    decoded = images.decode(_bytes(Image.fromarray(deep))).image
+    np.testing.assert_array_equal(decoded[1:], grey[1:])
+    assert decoded[0, :2].tolist() == [0, 1]
+
+
+def test_cmyk_jpeg_is_read_as_pillow_reads_it(colour):
+    data = _bytes(Image.fromarray(colour).convert("CMYK"), "JPEG", quality=95)
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.mode == "CMYK"
+        expected = _luma(np.asarray(picture.convert("RGB")))
+    difference = np.abs(images.decode(data).image - expected)
+    assert difference.max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_truncated_file_keeps_what_was_before_the_cut(grey, kind):
+    picture = cv2.resize(grey, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+    whole = _bytes(Image.fromarray(picture), kind)
+    decoded = images.decode(whole[: int(0.6 * len(whole))])
+    assert decoded.truncated and decoded.image.shape == picture.shape
+    top, bottom = slice(0, len(picture) // 3), slice(-len(picture) // 8, None)
+    reference = images.decode(whole).image.astype(int)
+    np.testing.assert_array_equal(decoded.image[top], reference[top])
+    assert np.abs(decoded.image[bottom] - reference[bottom]).mean() > 10
+
+
+def test_truncated_sixteen_bits_are_scaled_too(grey):
+    whole = _bytes(Image.fromarray(np.tile(grey, (4, 4)).astype(np.uint16) * 257))
+    decoded = images.decode(whole[: int(0.6 * len(whole))])
+    assert decoded.truncated
+    np.testing.assert_array_equal(decoded.image[:72, :96], grey)
+
+
+def test_padding_after_the_end_marker_is_no_truncation(grey):
+    for kind in ("JPEG", "PNG"):
+        assert not images.decode(_bytes(Image.fromarray(grey), kind) + b"\0" * 200).truncated
+
+
+def test_rotated_by_exif_is_turned_upright_also_when_truncated(grey):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = _bytes(Image.fromarray(grey), "JPEG", quality=95, exif=exif)
+    plain = images.decode(_bytes(Image.fromarray(grey), "JPEG", quality=95)).image
+    np.testing.assert_array_equal(images.decode(data).image, np.rot90(plain, -1))
+    assert images.decode(data[:-2]).truncated
+    np.testing.assert_array_equal(images.decode(data[:-2]).image, np.rot90(plain, -1))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "zero bytes"),
+        (b"these are words, not a picture", "not a picture"),
+        (b"\xff\xd8\xff", "Received: 3 bytes"),
+    ],
+)
+def test_what_is_no_picture_is_an_image_error_naming_the_file(data, words):
+    with pytest.raises(ImageError, match=words) as caught:
+        images.decode(data, "folder/words.jpg")
+    assert "folder/words.jpg" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_plain_files_are_those_every_decoder_reads_alike(grey, colour):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    jpeg = _bytes(Image.fromarray(grey), "JPEG")
+    assert images.is_plain(jpeg) and images.is_plain(_bytes(Image.fromarray(grey)))
+    assert images.is_plain(_bytes(Image.fromarray(colour), "JPEG"))
+    assert not images.is_plain(jpeg[:-40])
+    assert not images.is_plain(_bytes(Image.fromarray(grey), "JPEG", exif=exif))
+    assert not images.is_plain(_bytes(Image.fromarray(grey.astype(np.uint16))))
+    assert not images.is_plain(_bytes(Image.fromarray(colour).convert("CMYK"), "JPEG"))
+
+
+def test_fit_and_pad_equals_pillow_pasted_on_black(grey):
+    height, width = grey.shape
+    for size in (48, 96, 200):
+        fitted = size, round(height * size / width)
+        expected = Image.new("L", (size, size), 0)
+        expected.paste(
+            Image.fromarray(grey).resize(fitted, Image.Resampling.LANCZOS), (0, (size - fitted[1]) // 2)
+        )
+        np.testing.assert_array_equal(images.fit_and_pad(grey, size), np.asarray(expected))
+
+
+def test_fit_and_pad_of_a_flat_picture_has_the_area_it_should():
+    square = images.fit_and_pad(np.full((300, 100), 200, np.uint8), 60)
+    assert (square == 200).sum() == 60 * 20 and (square == 0).sum() == 60 * 40
+    assert (square[:, 20:40] == 200).all()
+    thin = images.fit_and_pad(np.full((1000, 2), 200, np.uint8), 10)
+    assert (thin > 0).any(0).sum() == 1
+
+
+def test_resize_and_crop_equals_pillow_cropped_in_the_middle(grey):
+    height, width = grey.shape
+    for size in (31, 64, 144):
+        scaled = round(width * size / height), size
+        left = (scaled[0] - size) // 2
+        expected = (
+            Image.fromarray(grey).resize(scaled, Image.Resampling.LANCZOS).crop((left, 0, left + size, size))
+        )
+        np.testing.assert_array_equal(images.resize_and_crop(grey, size), np.asarray(expected))
+
+
+def test_square_of_the_right_size_is_left_alone(grey):
+    square = np.ascontiguousarray(grey[:64, :64])
+    for resize in (images.fit_and_pad, images.resize_and_crop):
+        np.testing.assert_array_equal(resize(square, 64), square)
+
+
+def test_clahe_is_opencvs(grey):
+    expected = cv2.createCLAHE(clipLimit=3.0, tileGridSize=(4, 4)).apply(grey)
+    np.testing.assert_array_equal(images.clahe(grey, 3.0, 4), expected)
+    assert images.clahe(grey, 3.0, 4).std() > grey.std()
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (120, 400), (50, 50)])
+def test_boxes_lie_where_a_drawn_rectangle_lands(shape):
+    height, width = shape
+    picture = np.zeros(shape, np.uint8)
+    top, left, bottom, right = height // 5, width // 4, height // 2, 3 * width // 4
+    picture[top:bottom, left:right] = 255
+    boxes = [[top / height, left / width, bottom / height, right / width]]
+    rows, columns = np.nonzero(images.fit_and_pad(picture, 200) > 127)
+    landed = np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]) / 200
+    np.testing.assert_allclose(images.fit_boxes(boxes, height, width)[0], landed, atol=1.01 / 200)
+
+
+def test_no_boxes_stay_none():
+    assert images.fit_boxes(np.zeros((0, 4)), 30, 40).shape == (0, 4)
+
+
+def test_png_round_trip(grey, colour):
+    np.testing.assert_array_equal(images.decode(images.encode_png(grey)).image, grey)
+    with Image.open(io.BytesIO(images.encode_png(colour))) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), colour)

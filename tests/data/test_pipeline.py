@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_fracture import data
+from keras_fracture.data import images, pipeline
+from keras_fracture.data.pipeline import Preprocess, augmentation
+from keras_fracture.errors import DataError
+from keras_fracture.models.preprocessing import SYMMETRIC, scale
+
+
+@pytest.fixture(scope="module")
+def train(dummy_root):
+    return data.load("kaggle_fracture", "train", data_dir=dummy_root)
+
+
+def _epoch(dataset):
+    pictures, labels = zip(*dataset.as_numpy_iterator(), strict=True)
+    return np.concatenate(pictures), np.concatenate(labels)
+
+
+@pytest.mark.parametrize(("pixel_range", "size"), [((0.0, 1.0), 32), (SYMMETRIC, 48)])
+def test_batches_have_the_documented_shape_dtype_and_range(train, pixel_range, size):
+    dataset = train.batched(5, size, pixel_range=pixel_range)
+    assert dataset.element_spec[0].shape.as_list() == [None, size, size, 1]
+    assert dataset.element_spec[0].dtype == tf.float32 and dataset.element_spec[1].dtype == tf.int64
+    batches = list(dataset.as_numpy_iterator())
+    assert [len(labels) for _, labels in batches] == [5, 5, 2] and len(train) == 12
+    pictures, _ = _epoch(dataset)
+    assert pictures.min() == pixel_range[0] and 0.7 < pictures.max() <= pixel_range[1]
+
+
+def test_batched_equals_arrays_and_the_table(train):
+    setting = Preprocess(size=40, clahe=(2.0, 4), channels=3)
+    pictures, labels = train.arrays(setting)
+    assert pictures.shape == (12, 40, 40, 3) and pictures.dtype == np.uint8 and labels.dtype == np.int64
+    batched, same = _epoch(train.batched(5, preprocess=setting))
+    np.testing.assert_allclose(batched, pictures / 255, atol=1e-6)
+    np.testing.assert_array_equal(same, labels)
+    np.testing.assert_array_equal(train.table["label"], labels)
+
+
+def test_table_order_is_the_order_of_raw_and_of_the_pixels(train, dummy_root):
+    raw = list(train.raw().as_numpy_iterator())
+    assert train.table["filename"].tolist() == [row["filename"].decode() for row in raw]
+    assert train.table["source"].nunique() == 4 and "image" not in train.table
+    pictures, _ = train.arrays(Preprocess(size=64))
+    for name, picture in zip(train.table["filename"], pictures, strict=True):
+        stored = images.decode((dummy_root / "kaggle_bone_fracture" / name).read_bytes()).image
+        np.testing.assert_array_equal(picture[..., 0], stored)
+
+
+def test_order_is_fixed_without_shuffle_and_changes_each_epoch_with_it(train):
+    fixed = train.batched(4, 32)
+    np.testing.assert_array_equal(_epoch(fixed)[0], _epoch(fixed)[0])
+    shuffled = train.batched(4, 32, shuffle=7)
+    first, second = _epoch(shuffled)[0], _epoch(shuffled)[0]
+    assert (first != second).any()
+    np.testing.assert_array_equal(*(np.sort(e.reshape(12, -1).sum(1)) for e in (first, second)))
+    np.testing.assert_array_equal(_epoch(train.batched(4, 32, shuffle=7))[0], first)
+
+
+def test_cache_comes_before_augmentation(train, monkeypatch):
+    decoded = []
+    decode = images.decode
+    monkeypatch.setattr(images, "decode", lambda data, *name: decoded.append(1) or decode(data, *name))
+    augmented = train.batched(4, 32, augment=augmentation(seed=1))
+    first, labels = _epoch(augmented)
+    assert len(decoded) == 12
+    second, same = _epoch(augmented)
+    assert len(decoded) == 12  # the second epoch comes from the cache
+    np.testing.assert_array_equal(labels, same)
+    plain, _ = _epoch(train.batched(4, 32))
+    for one, other in ((first, second), (first, plain), (second, plain)):
+        assert (np.abs(one - other).reshape(12, -1).max(1) > 0.05).all()
+    assert min(first.min(), second.min()) >= 0 and max(first.max(), second.max()) <= 1
+
+
+def test_cache_file_holds_what_was_there_before_augmentation(train, tmp_path):
+    path = tmp_path / "cache"
+    _epoch(train.batched(4, 32, augment=augmentation(seed=1), cache=path))
+    assert list(tmp_path.iterdir())
+    plain, _ = _epoch(train.batched(4, 32, cache=path))
+    np.testing.assert_array_equal(plain, _epoch(train.batched(4, 32, cache=False))[0])
+
+
+def test_augmentation_off_changes_nothing_and_fills_with_the_low_end():
+    pictures = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 1)).astype("float32")
+    still = augmentation(flip=None, rotation=0, zoom=0, shift=0, contrast=0)
+    assert not still.layers
+    shifted = augmentation(None, 0, 0, shift=0.5, contrast=0, value_range=SYMMETRIC, seed=3)
+    moved = np.asarray(shifted(np.ones((8, 16, 16, 1), "float32"), training=True))
+    assert moved.min() == -1 and moved.max() == 1
+    layer = augmentation(value_range=SYMMETRIC, seed=3)
+    np.testing.assert_array_equal(layer(pictures, training=False), pictures)
+
+
+def test_preprocess_is_the_single_functions_in_their_order():
+    picture = np.random.default_rng(0).integers(0, 256, (70, 50), np.uint8)
+    clear = images.clahe(picture, 2.0, 8)
+    padded = Preprocess(size=32, clahe=(2.0, 8), channels=3)(picture)
+    np.testing.assert_array_equal(padded, np.stack([images.fit_and_pad(clear, 32)] * 3, -1))
+    cropped = Preprocess(size=32, crop=True)(picture)
+    np.testing.assert_array_equal(cropped, images.resize_and_crop(picture, 32)[..., None])
+
+
+@pytest.mark.parametrize("options", [{"size": 0}, {"channels": 2}])
+def test_preprocess_refuses_what_cannot_be(options):
+    with pytest.raises(DataError, match="Received"):
+        Preprocess(**options)
+
+
+def test_batches_of_arrays_drop_the_remainder_if_asked():
+    pictures = np.arange(10 * 4, dtype=np.uint8).reshape(10, 2, 2, 1)
+    dataset = pipeline.batches((pictures, np.arange(10)), 10, 4, drop_remainder=True, pixel_range=SYMMETRIC)
+    batched, labels = _epoch(dataset)
+    np.testing.assert_array_equal(labels, np.arange(8))
+    np.testing.assert_allclose(batched, scale(pictures[:8], SYMMETRIC), atol=1e-6)
+    np.testing.assert_allclose(batched, pictures[:8] / 127.5 - 1, atol=1e-6)
+
+
+def test_truncated_picture_is_stored_recovered(dummy_root):
+    splits = [data.load("fracatlas", name, data_dir=dummy_root) for name in ("train", "validation", "test")]
+    rows = [row for split in splits for row in split.raw().as_numpy_iterator()]
+    (stored,) = [row["image"] for row in rows if row["filename"].endswith(b"IMG0000002.jpg")]
+    file = dummy_root / "FracAtlas" / "images" / "Non_fractured" / "IMG0000002.jpg"
+    recovered = images.decode(file.read_bytes())
+    assert recovered.truncated and not images.is_truncated(stored)
+    np.testing.assert_array_equal(tf.io.decode_image(stored)[..., 0], recovered.image)
+
+
+def test_other_settings_make_other_records(dummy_root):
+    default = data.prepare("kaggle_fracture", data_dir=dummy_root)
+    other = data.prepare("kaggle_fracture", data_dir=dummy_root, seed=5, shares=(0.5, 0.25, 0.25))
+    assert default.builder_config.name == "grouped"
+    assert other.builder_config.name == "grouped-50-25-25-seed5"
+    assert default.data_path != other.data_path
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda root: data.load("mura", data_dir=root), "Choose one of btxrd"),
+        (lambda root: data.load("fracatlas", "val", data_dir=root), "Choose one of train, validation, test"),
+        (lambda root: data.load("fracatlas", policy="random", data_dir=root), "Choose one of grouped"),
+        (
+            lambda root: data.load("fracatlas", policy="official", data_dir=root),
+            "Choose one of grouped, paper",
+        ),
+        (lambda root: data.load("fracatlas", data_dir=root / "none"), "FracAtlas is not in"),
+        (lambda root: data.load("fracatlas", data_dir=root, shares=(1, 1, 1)), "sum to 1"),
+    ],
+)
+def test_what_cannot_be_loaded_is_a_data_error(dummy_root, call, words):
+    with pytest.raises(DataError, match=words):
+        call(dummy_root)

@@ -1,0 +1,96 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from keras_fracture.data import splits
+from keras_fracture.errors import DataError
+
+
+def _table(sources=200, published=False, seed=0):
+    """Sources of 1 to 6 pictures, 30 % with a finding, four body parts."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(sources):
+        facts = {
+            "source": f"s{number:03d}",
+            "label": int(rng.random() < 0.3),
+            "body_part": "abcd"[number % 4],
+        }
+        facts["published_split"] = ("val" if rng.random() < 0.2 else "train") if published else ""
+        rows += [facts] * int(rng.integers(1, 7))
+    return pd.DataFrame(rows).sample(frac=1, random_state=seed, ignore_index=True)
+
+
+def _sides(table, side):
+    return {name: set(table["source"][side == name]) for name in splits.NAMES}
+
+
+@pytest.mark.parametrize("shares", [(0.7, 0.1, 0.2), (0.34, 0.33, 0.33), (0.9, 0.1, 0)])
+def test_grouped_divides_no_source_and_keeps_shares_in_every_stratum(shares):
+    table = _table()
+    side = splits.assign(table, "grouped", shares)
+    sides = _sides(table, side)
+    assert sum(map(len, sides.values())) == table["source"].nunique()
+    for _, stratum in table.assign(side=side).groupby(["label", "body_part"]):
+        reached = [(stratum["side"] == name).mean() for name in splits.NAMES]
+        # A stratum cannot be dealt out finer than its largest source, 6 pictures.
+        np.testing.assert_allclose(reached, shares, atol=6 / len(stratum))
+    overall = [(side == name).mean() for name in splits.NAMES]
+    np.testing.assert_allclose(overall, shares, atol=0.03)
+
+
+def test_one_seed_one_split():
+    table = _table()
+    one, again, other = (splits.assign(table, seed=seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).mean() > 0.2
+
+
+def test_paper_keeps_the_published_test_pictures_and_cuts_train_by_file():
+    table = _table(published=True)
+    side = splits.assign(table, "paper", (0.72, 0.08, 0.2))
+    np.testing.assert_array_equal(side == "test", table["published_split"] == "val")
+    sides = _sides(table, side)
+    assert sides["train"] & sides["validation"]
+    free = side[side != "test"]
+    assert (free == "validation").mean() == pytest.approx(0.1, abs=0.02)
+
+
+def test_paper_leaks_where_the_publisher_leaks():
+    table = _table(published=True)
+    table.loc[table.index[::10], "published_split"] = "val"
+    sides = _sides(table, splits.assign(table, "paper"))
+    assert len(sides["train"] & sides["test"]) > 20
+
+
+def test_paper_without_published_split_draws_files_into_all_three():
+    table = _table()
+    sides = _sides(table, splits.assign(table, "paper"))
+    assert sides["train"] & sides["test"] and sides["train"] & sides["validation"]
+
+
+def test_official_keeps_the_published_lists_and_divides_no_train_source():
+    table = _table(published=True)
+    side = splits.assign(table, "official", (0.7, 0.1, 0.2))
+    np.testing.assert_array_equal(side == "test", table["published_split"] == "val")
+    sides = _sides(table, side)
+    assert not sides["train"] & sides["validation"]
+    assert (side[side != "test"] == "validation").mean() == pytest.approx(0.125, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "words"),
+    [
+        (_table(), {"policy": "random"}, "No such split policy.*'random'"),
+        (_table(), {"policy": "official"}, "no official split"),
+        (_table(), {"shares": (0.5, 0.2, 0.2)}, "sum to 1"),
+        (_table(), {"shares": (1.2, -0.1, -0.1)}, "sum to 1"),
+        (_table(), {"shares": (0.5, 0.5)}, "three numbers"),
+        (_table(2), {}, "would lack a class"),
+        (_table().assign(label=0), {}, "would lack a class"),
+        (_table(published=True), {"policy": "official", "shares": (0, 0, 1)}, "needs a share"),
+    ],
+)
+def test_what_cannot_be_split_is_a_data_error(table, options, words):
+    with pytest.raises(DataError, match=words):
+        splits.assign(table, **options)

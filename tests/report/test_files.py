@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from keras_fracture.data import images
+from keras_fracture.errors import OutputError
+from keras_fracture.report import files, sheets
+
+
+def test_file_appears_whole_with_its_folder(tmp_path):
+    path = tmp_path / "a" / "b" / "result.json"
+    assert files.write_text(path, "grün\n") == path
+    assert path.read_bytes() == "grün\n".encode()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_former_file_stays_until_the_new_one_is_whole(tmp_path):
+    path = files.write_text(tmp_path / "a.txt", "old")
+    with files.writing(path) as beside:
+        beside.write_text("new")
+        assert path.read_text() == "old" and beside.parent == tmp_path and beside.suffix == ".txt"
+    assert path.read_text() == "new"
+
+
+def test_nothing_is_left_when_the_body_raises(tmp_path):
+    path = files.write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(ZeroDivisionError), files.writing(path) as beside:
+        beside.write_text("half")
+        raise ZeroDivisionError
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"] and path.read_text() == "old"
+
+
+def test_target_that_cannot_be_written_is_an_output_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder" / "full").mkdir(parents=True)
+    for path in (tmp_path / "file" / "a.txt", tmp_path / "folder"):
+        with pytest.raises(OutputError, match=f"{path} cannot be written") as caught:
+            files.write_text(path, "text")
+        assert "\n" not in str(caught.value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_full_disk_is_an_output_error_and_leaves_nothing(tmp_path):
+    with pytest.raises(OutputError, match="No space left"), files.writing(tmp_path / "a.txt") as beside:
+        beside.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_is_made_and_proven_writable(tmp_path):
+    folder = files.folder(tmp_path / "a" / "b")
+    assert folder.is_dir() and not list(folder.iterdir())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        files.folder(tmp_path / "file")
+
+
+def test_tiles_lie_in_rows_with_a_gap():
+    pictures = np.arange(1, 6, dtype=np.uint8)[:, None, None, None] * np.ones((5, 3, 4, 1), np.uint8)
+    sheet = sheets.tile(pictures, columns=3)
+    assert sheet.shape == (2 * 5 + 2, 3 * 6 + 2, 1)
+    for index in range(5):
+        top, left = 2 + index // 3 * 5, 2 + index % 3 * 6
+        np.testing.assert_array_equal(sheet[top : top + 3, left : left + 4], pictures[index])
+    assert (sheet == 255).sum() == sheet.size - 5 * 12
+    assert sheets.tile(pictures).shape == sheet.shape
+
+
+def test_grid_of_grey_and_of_colour_reads_back(tmp_path):
+    rng = np.random.default_rng(0)
+    for channels in (1, 3):
+        pictures = rng.integers(0, 256, (4, 8, 8, channels), np.uint8)
+        data = sheets.grid(pictures, tmp_path / "grid.png").read_bytes()
+        grey = images.decode(data).image.astype(float)
+        weights = [1.0] if channels == 1 else [0.299, 0.587, 0.114]
+        np.testing.assert_allclose(grey, sheets.tile(pictures) @ np.array(weights), atol=1.01)
+
+
+def test_contact_sheet_shows_each_file_and_marks_the_unreadable(tmp_path):
+    (tmp_path / "a.png").write_bytes(images.encode_png(np.full((50, 50), 70, np.uint8)))
+    (tmp_path / "b.png").write_bytes(b"nothing")
+    rows = [("first", [tmp_path / "a.png", tmp_path / "b.png"]), ("second", [tmp_path / "a.png"])]
+    path = sheets.contact_sheet(rows, tmp_path / "sheet.png", title="t", size=64)
+    sheet = images.decode(path.read_bytes()).image
+    assert sheet.shape == (34 + 2 * (26 + 66), 900)
+    top = 34 + 26
+    assert (sheet[top : top + 64, 2:66] == 70).all()
+    assert (sheet[top : top + 64, 68:132] == 230).mean() > 0.8
+    assert (sheet[top + 92 : top + 156, 2:66] == 70).all()

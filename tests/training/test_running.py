@@ -1,0 +1,232 @@
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+import keras_fracture
+from keras_fracture.errors import TrainingError
+from keras_fracture.models.preprocessing import SYMMETRIC
+from keras_fracture.training import callbacks, running
+
+sys.path.insert(0, str(Path(__file__).parent))
+import killed_run  # the model and stream that the killed process trains too
+
+
+def _numbers(count, batch_size, take, **options):
+    """The first batches of a stream of numbered pictures, as lists of numbers."""
+    pictures = np.arange(count, dtype=np.uint8).reshape(count, 1, 1, 1)
+    dataset, steps = running.epochs_of(pictures, batch_size=batch_size, pixel_range=(0, 255), **options)
+    batches = [
+        batch.ravel().round().astype(int).tolist() for (batch,) in dataset.take(take).as_numpy_iterator()
+    ]
+    return batches, steps
+
+
+def test_each_epoch_is_a_permutation_and_they_differ():
+    batches, steps = _numbers(12, 4, 9)
+    assert steps == 3 and all(len(batch) == 4 for batch in batches)
+    epochs = [list(itertools.chain(*batches[3 * i : 3 * i + 3])) for i in range(3)]
+    assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] and epochs[0] != list(range(12))
+    assert _numbers(12, 4, 9)[0] == batches and _numbers(12, 4, 9, seed=1)[0] != batches
+
+
+def test_what_does_not_fill_a_batch_is_left_out_of_an_epoch_not_repeated():
+    batches, steps = _numbers(11, 4, 40)
+    assert steps == 2
+    for i in range(0, 40, 2):
+        assert len(set(batches[i] + batches[i + 1])) == 8
+    assert len({number for batch in batches for number in batch}) == 11
+
+
+def test_fewer_pictures_than_a_batch_make_one_batch_of_all():
+    batches, steps = _numbers(5, 32, 3)
+    assert steps == 1 and all(sorted(batch) == list(range(5)) for batch in batches)
+
+
+@pytest.mark.parametrize("steps", [None, 2, 5])
+@pytest.mark.parametrize("first", [1, 3])
+def test_resumed_stream_equals_the_uninterrupted_one(first, steps):
+    whole, per_epoch = _numbers(13, 4, 30, steps=steps)
+    resumed, _ = _numbers(13, 4, 30 - first * per_epoch, steps=steps, first_epoch=first)
+    assert resumed == whole[first * per_epoch :]
+
+
+def test_labels_stay_with_their_pictures_and_pixels_are_scaled():
+    pictures = (np.arange(10, dtype=np.uint8) * 25).reshape(10, 1, 1, 1)
+    dataset, _ = running.epochs_of(pictures, np.arange(10), batch_size=5, pixel_range=SYMMETRIC)
+    for batch, labels in dataset.take(4).as_numpy_iterator():
+        np.testing.assert_allclose(batch.ravel(), labels * 25 / 127.5 - 1, atol=1e-6)
+
+
+def test_nothing_to_train_on_is_a_training_error():
+    with pytest.raises(TrainingError, match="0 pictures"):
+        running.epochs_of(np.zeros((0, 8, 8, 1), np.uint8))
+
+
+def _train(folder, epochs, **options):
+    model = killed_run.model()
+    history = running.fit(model, killed_run.stream, epochs, folder, verbose=0, **options)
+    return model, history
+
+
+def _same_weights(one, other):
+    assert len(one.weights) == len(other.weights) > 20
+    for a, b in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-6, err_msg=a.path)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Model and history of four epochs, with grids drawn on the way that must change nothing."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    result = _train(folder, 4, callbacks=[callbacks.SampleGrid(folder / "grids", every=2, count=4)])
+    assert sorted(p.name for p in (folder / "grids").iterdir()) == ["epoch-0002.png", "epoch-0004.png"]
+    return result
+
+
+def test_interrupted_and_resumed_run_ends_with_the_same_weights(undisturbed, tmp_path):
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.d_optimizer.iterations.numpy() == 2 * killed_run.STEPS + 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path, 4, callbacks=[Interrupt()])
+    assert [path.name for path in (tmp_path / "backup").iterdir()] == ["epoch-00002.weights.h5"]
+    # A kill between history and backup leaves an epoch in the history that is run again.
+    lost = pd.read_csv(tmp_path / "history.csv")
+    pd.concat([lost, lost[:1].assign(epoch=3, d_loss=99.0)]).to_csv(tmp_path / "history.csv", index=False)
+    resumed, history = _train(tmp_path, 4)
+    model, expected = undisturbed
+    _same_weights(resumed, model)
+    np.testing.assert_array_equal(resumed.sample(3), model.sample(3))
+    assert history["epoch"].tolist() == [1, 2, 3, 4]
+    for column in ("d_loss", "g_loss", "d_real", "d_fake"):
+        np.testing.assert_allclose(history[column], expected[column], atol=1e-5)
+
+
+def test_two_runs_in_one_process_are_equal_and_further_epochs_only_add(undisturbed, tmp_path):
+    model, history = _train(tmp_path, 2)
+    again, same = _train(tmp_path, 2)
+    _same_weights(again, model)
+    pd.testing.assert_frame_equal(history, same)
+    further, longer = _train(tmp_path, 4)
+    _same_weights(further, undisturbed[0])
+    pd.testing.assert_frame_equal(longer[:2], history)
+
+
+def test_killed_run_resumes_to_the_same_weights(undisturbed, tmp_path):
+    """A kill -9, as a lost power line would do it."""
+    command = [sys.executable, killed_run.__file__, str(tmp_path), "400"]
+    # The package under test, also where another copy is installed.
+    environment = os.environ | {"PYTHONPATH": str(Path(keras_fracture.__file__).parents[1])}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    backup = callbacks.EpochBackup(tmp_path / "backup")
+    deadline = time.monotonic() + 120
+    try:
+        while backup.saved()[1] < 1:
+            assert process.poll() is None, process.stderr.read().decode()
+            assert time.monotonic() < deadline, "no epoch was finished"
+            time.sleep(0.02)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    behind = backup.saved()[1]
+    assert 1 <= behind < 400
+    target = max(4, behind + 1)
+    expected = undisturbed[0] if target == 4 else _train(tmp_path / "whole", target)[0]
+    resumed, history = _train(tmp_path, target)
+    _same_weights(resumed, expected)
+    assert history["epoch"].tolist() == list(range(1, target + 1))
+
+
+def test_backup_keeps_one_whole_epoch_and_restores_every_state(tmp_path):
+    model, _ = _train(tmp_path, 2)
+    backup = callbacks.EpochBackup(tmp_path / "backup")
+    path, epochs = backup.saved()
+    assert epochs == 2 and [path] == list((tmp_path / "backup").iterdir())
+    other = killed_run.model()
+    assert backup.restore(other) == 2
+    _same_weights(other, model)
+    for name in ("d_optimizer", "g_optimizer"):
+        pairs = zip(getattr(model, name).variables, getattr(other, name).variables, strict=True)
+        assert all(np.array_equal(a.numpy(), b.numpy()) for a, b in pairs)
+    assert other.d_optimizer.iterations.numpy() == 2 * killed_run.STEPS
+    # A kill between the rename and the removal of the former file leaves both.
+    (path.parent / "epoch-00001.weights.h5").write_bytes(b"old")
+    (path.parent / "next.weights.h5").write_bytes(b"half")
+    assert backup.saved() == (path, 2)
+
+
+def test_no_backup_is_no_epoch(tmp_path):
+    assert callbacks.EpochBackup(tmp_path / "none").saved() == (None, 0)
+
+
+def test_losses_that_are_not_finite_stop_the_run_and_name_the_step(tmp_path):
+    class Spoil(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if self.model.d_optimizer.iterations.numpy() == killed_run.STEPS + 1:
+                weight = self.model.discriminator.trainable_variables[0]
+                weight.assign(weight * np.nan)
+
+    with pytest.raises(TrainingError, match=r"epoch 2, step 2 \(last finite: d_fake [\d.]+, .*--resume"):
+        _train(tmp_path, 4, callbacks=[Spoil()])
+    assert callbacks.EpochBackup(tmp_path / "backup").saved()[1] == 1
+    assert pd.read_csv(tmp_path / "history.csv")["epoch"].tolist() == [1]
+
+
+def test_stop_on_nan_lets_finite_losses_pass():
+    watch = callbacks.StopOnNaN()
+    watch.on_epoch_begin(6)
+    watch.on_train_batch_end(0, {"loss": 1.5})
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(TrainingError, match=r"epoch 7, step 2 \(last finite: loss 1.5\)"):
+            watch.on_train_batch_end(1, {"loss": bad})
+
+
+def test_reseed_gives_every_epoch_its_own_numbers():
+    model = killed_run.model()
+    reseed = running.Reseed()
+    reseed.set_model(model)
+
+    def noise(epoch):
+        reseed.on_epoch_begin(epoch)
+        return keras.random.normal((3,), seed=model.noise).numpy()
+
+    np.testing.assert_array_equal(noise(2), noise(2))
+    assert np.abs(noise(2) - noise(3)).max() > 0.01
+    seeds = [v for v in model.variables if v.name == "seed_generator_state"]
+    assert len(seeds) >= 2  # the noise and the dropout
+
+
+def test_classifier_with_validation_resumes_to_the_same_weights(tmp_path):
+    pictures, labels = killed_run.pictures(), np.arange(24) % 2
+
+    def stream(first):
+        return running.epochs_of(pictures, labels, batch_size=8, seed=1, first_epoch=first)
+
+    def train(folder, epochs):
+        keras.utils.set_random_seed(2)
+        layers = [keras.layers.Flatten(), keras.layers.Dropout(0.5, seed=4), keras.layers.Dense(1)]
+        model = keras.Sequential([keras.Input((16, 16, 1)), *layers])
+        model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
+        check = tf.data.Dataset.from_tensors((pictures[:8] / 255, labels[:8]))
+        return model, running.fit(model, stream, epochs, folder, validation_data=check, verbose=0)
+
+    whole, history = train(tmp_path / "whole", 3)
+    train(tmp_path / "cut", 1)
+    resumed, again = train(tmp_path / "cut", 3)
+    for a, b in zip(whole.weights, resumed.weights, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-6)
+    np.testing.assert_allclose(again[["loss", "val_loss"]], history[["loss", "val_loss"]], atol=1e-5)
