@@ -2,6 +2,8 @@
 
 import argparse
 import errno
+import importlib
+import os
 import sys
 
 from keras_fracture import __version__
@@ -27,6 +29,21 @@ def main(arguments=None):
         print("keras-fracture: stopped; --resume goes on with a run", file=sys.stderr)
         return 130
     return 0
+
+
+def _import_tensorflow():
+    """Imports TensorFlow without the lines its native code prints on stderr before logging can be set.
+
+    A failing import still raises.
+    """
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        importlib.import_module("tensorflow")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 def _fail(options, error):
@@ -170,6 +187,7 @@ def data_list(options):
 
 def data_prepare(options):
     """`data prepare`."""
+    _import_tensorflow()
     from keras_fracture import data
     from keras_fracture.data import locations
 
@@ -209,6 +227,7 @@ def data_audit(options):
 
 def reproduce(options):
     """`reproduce`."""
+    _import_tensorflow()
     from keras_fracture import papers
 
     out = papers.reproduce(
@@ -228,6 +247,7 @@ def reproduce(options):
 
 def predict(options):
     """`predict`."""
+    _import_tensorflow()
     from keras_fracture import serving
 
     for picture, probabilities in serving.predict(options.model, options.pictures):
@@ -236,6 +256,7 @@ def predict(options):
 
 def convert(options):
     """`convert`."""
+    _import_tensorflow()
     from keras_fracture.interop.convert import convert as carry
 
     carry(options.weights, options.model, options.to, options.names, num_classes=options.num_classes)
