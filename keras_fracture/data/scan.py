@@ -19,7 +19,7 @@ SCALARS = (
     "width", "height", "file_size", "bytes_per_pixel", "mean", "deviation", "darkest", "brightest",
     "sharpness", "fine_detail", "border", "corner", "black_share", "white_share",
 )  # fmt: skip
-_VERSION = 3  # of the cached result; raise it when `measure` changes
+_VERSION = 4  # of the cached result; raise it when `measure` changes
 
 
 def difference_hash(image):
