@@ -69,6 +69,7 @@ def build_parser():
     _add_predict(verbs)
     _add_convert(verbs)
     _add_tables(verbs)
+    _add_benchmark(verbs)
     return parser
 
 
@@ -169,6 +170,17 @@ def _add_tables(verbs):
     verb.add_argument("--check", action="store_true", help="write nothing, fail if a table is out of date")
 
 
+def _add_benchmark(verbs):
+    verb = _verb(
+        verbs, "benchmark", benchmark, "measure the input pipeline on this machine",
+        "keras-fracture benchmark data --data fracatlas",
+    )  # fmt: skip
+    verb.add_argument("what", choices=["data"], help="what to measure")
+    verb.add_argument("--data", default="phantom", metavar="NAME", help="data set (default: phantom)")
+    verb.add_argument("--count", type=int, default=600, help="pictures (default 600)")
+    _data_dir(verb)
+
+
 def data_list(options):
     """`data list`."""
     from keras_fracture.data import catalogue, locations
@@ -261,6 +273,15 @@ def convert(options):
 
     carry(options.weights, options.model, options.to, options.names, num_classes=options.num_classes)
     print(f"wrote {options.to}")
+
+
+def benchmark(options):
+    """`benchmark`."""
+    _import_tensorflow()
+    from keras_fracture.benchmark import measure_data
+
+    for name, number in measure_data(options.data, options.count, options.data_dir).items():
+        print(f"{name:<62}{number:>10.4g}")
 
 
 def tables(options):

@@ -16,12 +16,13 @@ def audit(name, data_dir=None, progress=True):
     """Finds faults.
 
     Args:
-        name: A real data set.
+        name: A data set.
         data_dir: Where to look, see `locations.data_dir`.
         progress: Whether to show a progress bar.
 
     Returns:
-        A dict: `name`, `pictures`, `labels`, `body_parts`, `sources`, and `findings`, a list of dicts `kind`,
+        A dict: `name`, `pictures`, `labels`, `body_parts`, `sources`, `scalars` (the balanced accuracy that each
+        number alone reaches) and `findings`, a list of dicts `kind`,
         `count` (pictures), `detail` (one line), `files` (the offenders, sorted).
     """
     return examine(name, catalogue(name, data_dir, progress=progress))
@@ -55,6 +56,7 @@ def examine(name, found):
             "named": int(table["named_source"].nunique()),
             "distinct": int(table["source"].nunique()),
         },
+        "scalars": scalar_accuracies(table),
         "findings": [finding for finding in findings if finding["count"]],
     }
 
@@ -131,7 +133,7 @@ def _merged(table):
     names = table.groupby("source")["named_source"].unique()
     joined = names[names.map(len) > 1]
     rows = table[table["source"].isin(joined.index)]
-    shown = "; ".join(" = ".join(sorted(group)) for group in joined.iloc[:8])
+    shown = "; ".join(" = ".join(sorted(group)[:6]) for group in joined.iloc[:8])
     more = f"; and {len(joined) - 8} more" if len(joined) > 8 else ""
     detail = (
         f"{table['named_source'].nunique()} named sources are {table['source'].nunique()} distinct: "
@@ -238,7 +240,7 @@ def write(report, out, root):
     Args:
         report: What `audit` returned.
         out: Folder to write into; made if missing.
-        root: The data set's folder.
+        root: The data set's folder, or None.
 
     Returns:
         The paths written.
@@ -247,10 +249,18 @@ def write(report, out, root):
 
     out = files.folder(out)
     written = [files.write_text(out / "audit.json", json.dumps(report, indent=1) + "\n")]
-    rows = [
-        (f"{finding['kind']} ({finding['count']})", [Path(root) / name for name in _spread(finding["files"])])
-        for finding in report["findings"]
-    ]
+    # Of the embedded set there are no files to show.
+    rows = (
+        []
+        if root is None
+        else [
+            (
+                f"{finding['kind']} ({finding['count']})",
+                [Path(root) / name for name in _spread(finding["files"])],
+            )
+            for finding in report["findings"]
+        ]
+    )
     if rows:
         written.append(sheets.contact_sheet(rows, out / "audit.png", title=f"Audit of {report['name']}"))
     return written
@@ -272,5 +282,7 @@ def as_text(report):
         "",
         f"{'fault':<34}{'pictures':>9}  detail",
     ]
+    best = max(report["scalars"], key=report["scalars"].get)
+    lines[2:2] = [f"best single number: {best}, balanced accuracy {report['scalars'][best]:.1%}"]
     lines += [f"{f['kind']:<34}{f['count']:>9,}  {f['detail']}" for f in report["findings"]]
     return "\n".join(lines)

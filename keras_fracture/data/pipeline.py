@@ -126,7 +126,7 @@ class Records:
             batch_size: Pictures a batch.
             size: Side in pixels, where `preprocess` is not given.
             preprocess: A `Preprocess`; default fits and pads to `size`.
-            augment: A Keras layer or function applied to scaled batches after the cache, or None.
+            augment: A Keras layer applied to scaled batches after the cache, or None.
             shuffle: Seed of an order that changes every epoch; None keeps the order fixed.
             pixel_range: `(low, high)` that pixels are scaled to; take the model's `pixel_range`.
             cache: True keeps preprocessed pictures in memory, a path keeps them there, False keeps none.

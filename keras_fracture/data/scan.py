@@ -98,19 +98,24 @@ def scan(name, paths, progress=True):
             kept, dtype=text, keep_default_na=False, na_values=missing, float_precision="round_trip"
         )
 
-    def read(path):
-        return measure(path.read_bytes(), str(path))
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        bar = tqdm(
-            pool.map(read, paths), f"scan {name}", len(paths), unit=" files", disable=not progress, delay=1
-        )
-        result = pd.DataFrame(list(bar))
+    result = _measure_all(name, lambda path: measure(path.read_bytes(), str(path)), paths, progress)
     kept.parent.mkdir(parents=True, exist_ok=True)
     beside = kept.with_suffix(f".{os.getpid()}.part")
     result.to_csv(beside, index=False)
     beside.replace(kept)
     return result
+
+
+def scan_bytes(name, contents, progress=True):
+    """`scan` of files that are in memory; nothing is remembered."""
+    return _measure_all(name, measure, contents, progress)
+
+
+def _measure_all(name, read, items, progress):
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        done = pool.map(read, items)
+        bar = tqdm(done, f"scan {name}", len(items), unit=" files", disable=not progress, delay=1)
+        return pd.DataFrame(list(bar))
 
 
 def fingerprint(paths):

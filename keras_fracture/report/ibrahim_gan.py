@@ -4,6 +4,8 @@ import dataclasses
 import json
 
 import numpy as np
+import pandas as pd
+from tqdm import tqdm
 
 from keras_fracture.report import figures, files, tables
 
@@ -27,7 +29,11 @@ def write(recipe, results, out):
     Returns:
         What `metrics.json` holds.
     """
-    scores = {policy: {arm: result.scores(arm) for arm in _LABELS} for policy, result in results.items()}
+    scores = {policy: {} for policy in results}
+    for policy, arm in tqdm(
+        [(policy, arm) for policy in results for arm in _LABELS], "intervals", unit=" arms"
+    ):
+        scores[policy][arm] = results[policy].scores(arm)
     profile = json.loads((out / "config.json").read_text(encoding="utf-8"))["profile"]
     runs = [
         {
@@ -49,6 +55,7 @@ def write(recipe, results, out):
         "splits": {policy: _counts(result.sets) for policy, result in results.items()},
         "gan": {policy: _losses(result.gans) for policy, result in results.items()},
     }
+    files.write_text(out / "history.csv", _history(results).to_csv(index=False))
     _figures(recipe, results, scores, out)
     files.write_text(out / "report.md", _text(recipe, profile, results, scores, metrics, out))
     # Last, because a run folder with metrics.json is a finished run.
@@ -67,6 +74,21 @@ def _counts(sets):
         }
         for name, split in sets.items()
     }
+
+
+def _history(results):
+    """Every epoch of every classifier, one row each."""
+    frames = []
+    for policy, result in results.items():
+        for arm, runs in result.outcomes.items():
+            for run, outcome in enumerate(runs):
+                columns = {name: values for name, values in outcome.items() if name != "probabilities"}
+                frame = pd.DataFrame(columns)
+                frame.insert(0, "epoch", np.arange(1, len(frame) + 1))
+                for name, value in (("run", run), ("arm", arm), ("split_policy", policy)):
+                    frame.insert(0, name, value)
+                frames.append(frame)
+    return pd.concat(frames)
 
 
 def _losses(gans):

@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_fracture.errors import TrainingError
+
 
 class NonSaturating:
     """Binary cross-entropy on logits, with the generator's labels flipped (Goodfellow et al. 2014, Section 3).
@@ -12,7 +14,10 @@ class NonSaturating:
     """
 
     def __init__(self, reduction="sum", smoothing=0.0):
-        self.factor = {"sum": 1.0, "mean": 0.5}[reduction]
+        factors = {"sum": 1.0, "mean": 0.5}
+        if reduction not in factors:
+            raise TrainingError(f"reduction must be sum or mean. Received: {reduction!r}")
+        self.factor = factors[reduction]
         self.smoothing = smoothing
 
     def discriminator(self, real, fake):

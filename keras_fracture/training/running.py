@@ -61,7 +61,9 @@ def epochs_of(
     return batches(dataset.unbatch(), None, batch_size, pixel_range=pixel_range, augment=augment), steps
 
 
-def fit(model, stream, epochs, folder, *, callbacks=(), validation_data=None, verbose="auto"):
+def fit(
+    model, stream, epochs, folder, *, callbacks=(), validation_data=None, tensorboard=False, verbose="auto"
+):
     """Trains a compiled model to `epochs` epochs, going on where a killed run in `folder` stopped.
 
     Args:
@@ -71,6 +73,7 @@ def fit(model, stream, epochs, folder, *, callbacks=(), validation_data=None, ve
         folder: Gets `history.csv` and `backup/`.
         callbacks: Further Keras callbacks.
         validation_data: As in `keras.Model.fit`.
+        tensorboard: Whether to log into `tensorboard/` too.
         verbose: As in `keras.Model.fit`.
 
     Returns:
@@ -81,6 +84,7 @@ def fit(model, stream, epochs, folder, *, callbacks=(), validation_data=None, ve
     backup, history = EpochBackup(folder / "backup"), folder / "history.csv"
     first = backup.restore(model)
     log = History(history, first)
+    extra = [keras.callbacks.TensorBoard(folder / "tensorboard")] if tensorboard else []
     if first < epochs:
         dataset, steps = stream(first)
         model.fit(
@@ -90,7 +94,7 @@ def fit(model, stream, epochs, folder, *, callbacks=(), validation_data=None, ve
             steps_per_epoch=steps,
             validation_data=validation_data,
             # The history first: an epoch is over once its backup stands.
-            callbacks=[Reseed(), StopOnNaN(), *callbacks, log, backup],
+            callbacks=[Reseed(), StopOnNaN(), *callbacks, *extra, log, backup],
             verbose=verbose,
             shuffle=False,
         )

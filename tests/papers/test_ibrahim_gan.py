@@ -2,6 +2,7 @@ import dataclasses
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from keras_fracture import papers
@@ -47,6 +48,13 @@ def test_metrics_have_intervals_and_gains_against_the_original_arm(finished):
     recorded = json.loads((finished[1] / "ibrahim_gan.json").read_text())
     assert [run["metrics"] for run in recorded["runs"]] == [run["metrics"] for run in metrics["runs"]]
     assert {"command", "date", "versions", "reported"} <= set(recorded["runs"][0])
+
+
+def test_the_history_has_every_epoch_of_every_classifier(finished):
+    history = pd.read_csv(finished[0] / "history.csv")
+    assert len(history) == 1 * 2 * 4  # epochs, seeds, arms
+    assert history.groupby(["arm", "run"])["epoch"].max().eq(1).all()
+    assert history["val_accuracy"].between(0, 1).all()
 
 
 def test_synthetic_pictures_are_made_for_both_classes_and_differ(finished):
