@@ -114,7 +114,9 @@ def scan_bytes(name, contents, progress=True):
 def _measure_all(name, read, items, progress):
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         done = pool.map(read, items)
-        bar = tqdm(done, f"scan {name}", len(items), unit=" files", disable=not progress, delay=1)
+        bar = tqdm(
+            done, f"scan {name}", len(items), unit=" files", disable=None if progress else True, delay=1
+        )
         return pd.DataFrame(list(bar))
 
 
