@@ -226,8 +226,8 @@ def data_prepare(options):
 
 def data_audit(options):
     """`data audit`."""
+    from keras_fracture import files
     from keras_fracture.data import audit, catalogue
-    from keras_fracture.report import files
 
     out = files.folder(options.out or f"audit/{options.name}")
     found = catalogue.catalogue(options.name, options.data_dir)

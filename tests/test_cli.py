@@ -7,9 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_fracture import cli, papers
+from keras_fracture import cli, files, papers
 from keras_fracture.data import phantom
-from keras_fracture.report import files
 
 
 def run(capsys, *arguments):

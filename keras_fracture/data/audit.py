@@ -245,7 +245,8 @@ def write(report, out, root):
     Returns:
         The paths written.
     """
-    from keras_fracture.report import files, sheets
+    from keras_fracture import files
+    from keras_fracture.data import sheets
 
     out = files.folder(out)
     written = [files.write_text(out / "audit.json", json.dumps(report, indent=1) + "\n")]

@@ -7,7 +7,7 @@ import logging
 
 from keras_fracture.data import locations, splits
 from keras_fracture.data.catalogue import NAMES, REAL, layout
-from keras_fracture.errors import DataError
+from keras_fracture.errors import DataError, OutputError
 
 
 def prepare(name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_conflicts=False):
@@ -26,13 +26,11 @@ def prepare(name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_
 
     Raises:
         DataError: No such data set or policy, files missing, a layout that is not the published one.
+        OutputError: The cache cannot be written.
     """
     if name not in NAMES:
         raise DataError(f"No such data set. Choose one of {', '.join(NAMES)}. Received: {name!r}")
-    if policy not in splits.POLICIES:
-        raise DataError(
-            f"No such split policy. Choose one of {', '.join(splits.POLICIES)}. Received: {policy!r}"
-        )
+    splits.check(policy, shares or (1, 0, 0))
     root = locations.find(layout(name), data_dir) if name in REAL else None
     import tensorflow_datasets as tfds
 
@@ -52,8 +50,12 @@ def prepare(name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_
         # Records are kept apart by what they were made from: another folder, another set of records.
         folder /= fingerprint(root)
     builder = module.Builder(config=setting, data_dir=folder)
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own words on stdout; there is a progress bar
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=root))
+    download = tfds.download.DownloadConfig(manual_dir=root)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own words; there is a progress bar
+            builder.download_and_prepare(download_config=download)
+    except (OSError, RuntimeError) as error:  # TFDS turns a full disk into a RuntimeError
+        raise OutputError(f"Records of {name} cannot be written to {folder}: {error}") from error
     return builder
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from keras_fracture import files
 from keras_fracture.data import images
 from keras_fracture.data.locations import cache_dir
 from keras_fracture.errors import ImageError
@@ -99,10 +100,7 @@ def scan(name, paths, progress=True):
         )
 
     result = _measure_all(name, lambda path: measure(path.read_bytes(), str(path)), paths, progress)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    beside = kept.with_suffix(f".{os.getpid()}.part")
-    result.to_csv(beside, index=False)
-    beside.replace(kept)
+    files.write_text(kept, result.to_csv(index=False))
     return result
 
 

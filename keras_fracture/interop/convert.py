@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from keras_fracture import models
+from keras_fracture import files, models
 from keras_fracture.errors import WeightsError
 from keras_fracture.interop.torch import load_torch_weights, save_torch_weights
-from keras_fracture.report import files
 
 _KERAS = ".weights.h5"
 

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_fracture import data
+from keras_fracture import data, files
 from keras_fracture.data import splits
 from keras_fracture.errors import FractureError, OutputError
-from keras_fracture.report import files
 
 PROFILES = ("smoke", "quick", "paper")
 _PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "opencv-python-headless", "scipy")

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from keras_fracture import files
 from keras_fracture.errors import OutputError
-from keras_fracture.report import files
 
 _SAME = ("variant", "model", "data", "split_policy", "profile")
 

@@ -7,8 +7,9 @@ keras-fracture tables --check    # only say whether it is up to date
 import re
 from pathlib import Path
 
+from keras_fracture import files
 from keras_fracture.errors import OutputError
-from keras_fracture.report import files, results
+from keras_fracture.report import results
 
 _MARK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.S)
 

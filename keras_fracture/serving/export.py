@@ -9,8 +9,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from keras_fracture import files
 from keras_fracture.errors import OutputError
-from keras_fracture.report import files
 
 
 def export(model, path, version=1, preprocess=None, metadata=None):

@@ -24,7 +24,7 @@ class SampleGrid(keras.callbacks.Callback):
         self.folder, self.every, self.count, self.seed = Path(folder), every, count, seed
 
     def on_epoch_end(self, epoch, logs=None):
-        from keras_fracture.report import sheets
+        from keras_fracture.data import sheets
 
         if (epoch + 1) % self.every == 0:
             pictures = self.model.sample(self.count, seed=self.seed)

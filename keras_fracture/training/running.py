@@ -133,7 +133,7 @@ class History(keras.callbacks.Callback):
         self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        from keras_fracture.report import files
+        from keras_fracture import files
 
         seconds = round(time.perf_counter() - self.start, 3)
         values = {name: float(value) for name, value in (logs or {}).items()}

@@ -1,5 +1,6 @@
 """A Kaggle-like folder with every fault planted by hand: the audit must find each, and count it exactly."""
 
+import functools
 import json
 
 import cv2
@@ -9,6 +10,7 @@ import pytest
 from keras_fracture.data import audit, images, phantom, splits
 from keras_fracture.data.catalogue import catalogue, usable
 from keras_fracture.data.datasets.kaggle_fracture import layout
+from keras_fracture.data.datasets.phantom import layout as embedded
 from keras_fracture.data.scan import SCALARS
 from keras_fracture.errors import DataError
 
@@ -219,7 +221,17 @@ def test_clean_set_reports_no_leak_and_no_contradiction(dummy_root):
 
 
 def test_unknown_and_absent_sets_are_data_errors(tmp_path):
-    with pytest.raises(DataError, match="Choose one of btxrd, fracatlas, kaggle_fracture"):
-        catalogue("phantom")
+    with pytest.raises(DataError, match="Choose one of btxrd, fracatlas, kaggle_fracture, phantom"):
+        catalogue("mura")
     with pytest.raises(DataError, match=f"not in {tmp_path}.*Kaggle.*KERAS_FRACTURE_DATA"):
         catalogue("kaggle_fracture", tmp_path)
+
+
+def test_the_embedded_set_is_audited_by_its_known_sources(monkeypatch):
+    monkeypatch.setattr(embedded, "read", functools.partial(embedded.read.__wrapped__, 16))
+    report = audit.audit("phantom", progress=False)
+    assert report["sources"] == {"named": 16, "distinct": 16}
+    assert report["labels"]["finding"] == report["labels"]["healthy"]
+    assert {finding["kind"] for finding in report["findings"]} - {"several pictures of one source"} == {
+        finding["kind"] for finding in report["findings"] if finding["kind"].startswith("shortcut")
+    }

@@ -230,3 +230,18 @@ def test_classifier_with_validation_resumes_to_the_same_weights(tmp_path):
     for a, b in zip(whole.weights, resumed.weights, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-6)
     np.testing.assert_allclose(again[["loss", "val_loss"]], history[["loss", "val_loss"]], atol=1e-5)
+
+
+def test_a_run_logs_for_tensorboard_where_asked(tmp_path):
+    pytest.importorskip("tensorboard")
+    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    pictures, labels = np.zeros((8, 4, 4, 1), np.uint8), np.zeros(8)
+
+    def stream(first):
+        return running.epochs_of(pictures, labels, batch_size=4, first_epoch=first)
+
+    running.fit(model, stream, 1, tmp_path / "with", tensorboard=True, verbose=0)
+    running.fit(model, stream, 1, tmp_path / "without", verbose=0)
+    assert list((tmp_path / "with" / "tensorboard").rglob("events.out.tfevents.*"))
+    assert not (tmp_path / "without" / "tensorboard").exists()

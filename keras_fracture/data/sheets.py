@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from keras_fracture import files
 from keras_fracture.data import images
 from keras_fracture.errors import ImageError
-from keras_fracture.report import files
 
 _GAP = 2
 

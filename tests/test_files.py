@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from keras_fracture.data import images
+from keras_fracture import files
+from keras_fracture.data import images, sheets
 from keras_fracture.errors import OutputError
-from keras_fracture.report import files, sheets
 
 
 def test_file_appears_whole_with_its_folder(tmp_path):
