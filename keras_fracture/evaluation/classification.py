@@ -3,11 +3,25 @@
 import dataclasses
 
 import numpy as np
+from sklearn.metrics import roc_curve
 
 from keras_fracture.errors import EvaluationError
 from keras_fracture.evaluation.bootstrap import Clusters
 
-METRICS = ("accuracy", "auc")
+# Of weighted counts: true and false positives, true and false negatives.
+_COUNTED = {
+    "accuracy": lambda tp, fp, tn, fn: (tp + tn) / (tp + fp + tn + fn),
+    "balanced_accuracy": lambda tp, fp, tn, fn: (tp / (tp + fn) + tn / (tn + fp)) / 2,
+    "precision": lambda tp, fp, tn, fn: tp / np.maximum(tp + fp, 1e-12),
+    "recall": lambda tp, fp, tn, fn: tp / (tp + fn),
+    "specificity": lambda tp, fp, tn, fn: tn / (tn + fp),
+    "f1": lambda tp, fp, tn, fn: 2 * tp / (2 * tp + fp + fn),
+}
+_RANKED = ("auc", "average_precision", "sensitivity_at_90", "sensitivity_at_95")
+_CALIBRATED = ("brier", "ece")
+METRICS = (*_COUNTED, *_RANKED, *_CALIBRATED)
+HEADLINE = ("accuracy", "auc")
+_BINS = 10  # of equal width, for the expected calibration error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,34 +55,68 @@ class Predictions:
 
     def statistic(self, metric):
         """A function of picture weights and run numbers, for `bootstrap.Clusters.interval`."""
-        if metric == "accuracy":
-            right = (self.probabilities >= self.threshold) == (self.labels == 1)
-            return lambda weights, runs: float((right[runs] @ weights).mean() / weights.sum())
-        if metric == "auc":
+        if metric in _COUNTED:
+            positive, found = self.labels == 1, self.probabilities >= self.threshold
+            cells = [found & positive, found & ~positive, ~found & ~positive, ~found & positive]
+            formula = _COUNTED[metric]
+            return lambda weights, runs: float(np.mean(formula(*(cell[runs] @ weights for cell in cells))))
+        if metric in _RANKED:
             ranked = [_Ranked(self.labels, row) for row in self.probabilities]
-            return lambda weights, runs: float(np.mean([ranked[run].auc(weights) for run in runs]))
+            return lambda weights, runs: float(np.mean([ranked[run].value(metric, weights) for run in runs]))
+        if metric == "brier":
+            errors = (self.probabilities - self.labels) ** 2
+            return lambda weights, runs: float((errors[runs] @ weights).mean() / weights.sum())
+        if metric == "ece":
+            bins = np.digitize(self.probabilities, np.linspace(0, 1, _BINS + 1)[1:-1])
+            off = self.labels - self.probabilities
+            return lambda weights, runs: float(
+                np.mean([np.abs(np.bincount(bins[run], off[run] * weights)).sum() for run in runs])
+                / weights.sum()
+            )
         raise EvaluationError(f"metric must be one of {', '.join(METRICS)}. Received: {metric!r}")
 
 
 class _Ranked:
-    """Scores sorted once, so that thousands of weighted AUCs cost one pass each."""
+    """Scores sorted once, highest first, so that thousands of weighted resamples cost one pass each."""
 
     def __init__(self, labels, scores):
-        self.order = np.argsort(scores, kind="stable")
+        self.order = np.argsort(-scores, kind="stable")
         ordered = scores[self.order]
         self.starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
         self.positive = labels[self.order] == 1
 
-    def auc(self, weights):
-        """Share of weighted (finding, healthy) pairs in the right order, ties counting half."""
+    def value(self, metric, weights):
+        """One of `_RANKED` under picture weights; ties share a threshold."""
         weights = weights[self.order]
         positive = np.add.reduceat(np.where(self.positive, weights, 0), self.starts)
         negative = np.add.reduceat(np.where(self.positive, 0, weights), self.starts)
-        below = np.cumsum(negative) - negative
-        return float((positive * (below + negative / 2)).sum() / (positive.sum() * negative.sum()))
+        hits, alarms = np.cumsum(positive), np.cumsum(negative)
+        if metric == "auc":
+            above = alarms[-1] - alarms + negative / 2
+            return (positive * above).sum() / (hits[-1] * alarms[-1])
+        if metric == "average_precision":
+            return (positive * hits / np.maximum(hits + alarms, 1e-12)).sum() / hits[-1]
+        most = (1 - int(metric[-2:]) / 100) * alarms[-1]
+        allowed = hits[alarms <= most + 1e-9]
+        return allowed[-1] / hits[-1] if len(allowed) else 0.0
 
 
-def scores(predictions, metrics=METRICS, resamples=2000, seed=0):
+def best_threshold(labels, probabilities):
+    """The probability from which on to call a finding that gives the highest balanced accuracy (Youden's index).
+
+    Args:
+        labels: 0 or 1, of a validation set; never of the set that is reported.
+        probabilities: Of label 1.
+
+    Returns:
+        A threshold that occurs among `probabilities`.
+    """
+    false, true, thresholds = roc_curve(labels, probabilities, drop_intermediate=False)
+    # The first threshold is infinite: nothing is called a finding.
+    return float(thresholds[1:][np.argmax((true - false)[1:])])
+
+
+def scores(predictions, metrics=HEADLINE, resamples=2000, seed=0):
     """Metrics averaged over runs, with 95 % intervals over sources and runs.
 
     Args:
@@ -88,7 +136,7 @@ def scores(predictions, metrics=METRICS, resamples=2000, seed=0):
     }
 
 
-def gains(predictions, baseline, metrics=METRICS, resamples=2000, seed=0):
+def gains(predictions, baseline, metrics=HEADLINE, resamples=2000, seed=0):
     """Paired differences to a baseline on the same pictures, with 95 % intervals.
 
     Each resample draws the same sources and the same runs (seeds) for both.

@@ -1,9 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn import metrics
 
 from keras_fracture.errors import EvaluationError
-from keras_fracture.evaluation import Predictions, gains, scores
+from keras_fracture.evaluation import METRICS, Predictions, best_threshold, gains, scores
 from keras_fracture.evaluation.bootstrap import Clusters
 
 
@@ -21,19 +23,61 @@ def predictions():
 
 def test_values_are_scikit_learns_averaged_over_runs(predictions):
     found = scores(predictions, resamples=50)
-    auc = np.mean([roc_auc_score(predictions.labels, row) for row in predictions.probabilities])
+    auc = np.mean([metrics.roc_auc_score(predictions.labels, row) for row in predictions.probabilities])
     accuracy = np.mean((predictions.probabilities >= 0.5) == predictions.labels)
     assert found["auc"]["value"] == pytest.approx(auc, abs=1e-12)
     assert found["accuracy"]["value"] == pytest.approx(accuracy, abs=1e-12)
     assert found["auc"]["low"] < found["auc"]["value"] < found["auc"]["high"]
 
 
-def test_weighted_auc_is_that_of_repeated_pictures(predictions):
+def ece(labels, probabilities):
+    """Expected calibration error by its definition: share of a bin times how far its mean is off."""
+    total, edges = 0.0, np.linspace(0, 1, 11)
+    for low, high in itertools.pairwise(edges):
+        inside = (probabilities >= low) & ((probabilities < high) | (high == 1))
+        if inside.any():
+            total += inside.mean() * abs(labels[inside].mean() - probabilities[inside].mean())
+    return total
+
+
+def sensitivity_at(specificity, labels, probabilities):
+    false, true, _ = metrics.roc_curve(labels, probabilities)
+    return true[false <= 1 - specificity + 1e-9].max()
+
+
+THEIRS = {
+    "accuracy": lambda y, p: metrics.accuracy_score(y, p >= 0.5),
+    "balanced_accuracy": lambda y, p: metrics.balanced_accuracy_score(y, p >= 0.5),
+    "precision": lambda y, p: metrics.precision_score(y, p >= 0.5),
+    "recall": lambda y, p: metrics.recall_score(y, p >= 0.5),
+    "specificity": lambda y, p: metrics.recall_score(y, p >= 0.5, pos_label=0),
+    "f1": lambda y, p: metrics.f1_score(y, p >= 0.5),
+    "auc": metrics.roc_auc_score,
+    "average_precision": metrics.average_precision_score,
+    "sensitivity_at_90": lambda y, p: sensitivity_at(0.90, y, p),
+    "sensitivity_at_95": lambda y, p: sensitivity_at(0.95, y, p),
+    "brier": metrics.brier_score_loss,
+    "ece": ece,
+}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_weighted_metrics_are_scikit_learns_of_repeated_pictures(predictions, metric):
     weights = np.random.default_rng(1).integers(0, 4, len(predictions.labels))
-    ours = predictions.statistic("auc")(weights.astype(float), [0])
     repeated = np.repeat(np.arange(len(weights)), weights)
-    theirs = roc_auc_score(predictions.labels[repeated], predictions.probabilities[0][repeated])
-    assert ours == pytest.approx(theirs, abs=1e-12)
+    labels, probabilities = predictions.labels[repeated], predictions.probabilities[:, repeated]
+    ours = predictions.statistic(metric)(weights.astype(float), np.array([0, 2]))
+    theirs = np.mean([THEIRS[metric](labels, probabilities[run]) for run in (0, 2)])
+    assert ours == pytest.approx(theirs, abs=1e-9)
+
+
+def test_the_best_threshold_has_the_highest_balanced_accuracy(predictions):
+    labels, probabilities = predictions.labels, predictions.probabilities[0]
+    chosen = best_threshold(labels, probabilities)
+    reached = metrics.balanced_accuracy_score(labels, probabilities >= chosen)
+    assert reached == max(
+        metrics.balanced_accuracy_score(labels, probabilities >= t) for t in set(probabilities)
+    )
 
 
 def test_the_interval_resamples_sources_and_not_files():
