@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_fracture import models
-from keras_fracture.errors import ModelError
+from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.dense_gan import DenseDiscriminator, DenseGenerator
 from keras_fracture.training.adversarial import AdversarialModel, sample
 from keras_fracture.training.losses import NonSaturating
@@ -51,7 +51,7 @@ def test_losses_are_their_closed_form(reduction, smoothing):
 
 
 def test_unknown_reduction_is_refused():
-    with pytest.raises(KeyError):
+    with pytest.raises(TrainingError, match="sum or mean"):
         NonSaturating("median")
 
 
