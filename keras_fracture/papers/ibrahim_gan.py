@@ -227,8 +227,13 @@ class Comparison:
         return Predictions(test.labels, test.sources, probabilities)
 
     def scores(self, arm):
-        """Metrics of one arm and its gains over the original arm, each with an interval."""
+        """Metrics of one arm and its gains over the original arm, each with an interval.
+
+        `validation_accuracy` is that of the last epoch, its `low` and `high` those of the seeds.
+        """
         found = evaluation.scores(self.predictions(arm))
+        last = [float(outcome["val_accuracy"][-1]) for outcome in self.outcomes[arm]]
+        found["validation_accuracy"] = {"value": float(np.mean(last)), "low": min(last), "high": max(last)}
         if arm != "original":
             better = evaluation.gains(self.predictions(arm), self.predictions("original"))
             found |= {f"{metric}_gain": value for metric, value in better.items()}

@@ -6,6 +6,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from keras_fracture import files
 from keras_fracture.data import sheets
@@ -75,6 +76,7 @@ def curves(panels, path, ylabel, suptitle, xlabel="epoch"):
             if low is not None:
                 axis.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
         axis.set(title=title, xlabel=xlabel)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0][0].set_ylabel(ylabel)
     axes[0][-1].legend(fontsize=9)
     figure.suptitle(suptitle)
@@ -106,6 +108,6 @@ def intervals(groups, path, xlabels, ylabel, suptitle, reported=None):
         axis.plot(places, reported, "x", color="black", markersize=9, mew=2, label="reported in the paper")
     axis.set(xticks=places, xticklabels=xlabels, ylabel=ylabel, xlim=(-0.6, len(xlabels) - 0.4))
     axis.grid(axis="x", visible=False)
-    axis.legend(fontsize=9, loc="best")
+    figure.legend(fontsize=9, loc="outside lower center", ncols=3)
     figure.suptitle(suptitle)
     return save(figure, path)

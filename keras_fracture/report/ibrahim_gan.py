@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from keras_fracture.report import figures, files, tables
+from keras_fracture import files
+from keras_fracture.report import figures, tables
 
 _CLASSES = ("healthy", "finding")
 _LABELS = {
@@ -166,7 +167,8 @@ def _text(recipe, profile, results, scores, metrics, out):
         f"- a warm start on synthetic pictures {answer(first['warm_start']['accuracy_gain'])};",
         f"- classic augmentation {answer(first['classic']['accuracy_gain'])}.\n",
         "95 % intervals in brackets: bootstrap that resamples whole X-rays (sources, not files) and seeds. They "
-        f"do not cover re-training the GANs ({recipe.gans} a class here).\n",
+        f"do not cover re-training the GANs ({recipe.gans} a class here). Beside validation accuracies stand the "
+        "lowest and the highest seed.\n",
     ]
     for policy in policies:
         counts = metrics["splits"][policy]
@@ -177,12 +179,14 @@ def _text(recipe, profile, results, scores, metrics, out):
             f"{_said(counts['test'])}. **{leaked} of {counts['test']['pictures']} test pictures show an X-ray that "
             "is also trained on.**\n",
             tables.markdown(
-                ["arm", "accuracy %, paper", "accuracy %, ours", "AUC, ours", "gain in accuracy over original, points"],
+                ["arm", "accuracy %, paper", "test accuracy %, ours", "test AUC, ours",
+                 "gain in test accuracy over original, points", "validation accuracy %, last epoch"],
                 [
                     [
                         _LABELS[arm].replace("\n", " "), f"{100 * recipe.REPORTED[arm]:.0f}",
                         tables.percent(found["accuracy"]), tables.decimal(found["auc"]),
                         tables.percent(found["accuracy_gain"], signed=True) if arm != "original" else "",
+                        tables.percent(found["validation_accuracy"]),
                     ]
                     for arm, found in scores[policy].items()
                 ],

@@ -34,8 +34,8 @@ def markdown(header, rows):
 
 def arms(runs):
     """The table of a paper that compares ways of training: one row a run."""
-    header = ["data", "split", "arm", "paper: accuracy %", "ours: accuracy %", "AUC", "gain in accuracy, points",
-              "profile, seeds", "date"]  # fmt: skip
+    header = ["data", "split", "arm", "paper: accuracy %", "ours: test accuracy %", "test AUC",
+              "gain in accuracy, points", "validation accuracy %", "profile, seeds", "date"]  # fmt: skip
     rows = []
     for run in runs:
         scores = run["metrics"]
@@ -43,6 +43,7 @@ def arms(runs):
         rows.append([
             run["data"], run["split_policy"], run["variant"], f"{100 * run['reported']['accuracy']:.0f}",
             percent(scores["accuracy"]), decimal(scores["auc"]), percent(gain, signed=True) if gain else "",
+            percent(scores["validation_accuracy"]),
             f"{run['profile']}, {run['seeds']}", run["date"],
         ])  # fmt: skip
     return markdown(header, rows)
