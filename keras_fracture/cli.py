@@ -3,6 +3,7 @@
 import argparse
 import errno
 import importlib
+import logging
 import os
 import sys
 
@@ -44,6 +45,8 @@ def _import_tensorflow():
         os.dup2(kept, 2)
         os.close(kept)
         os.close(null)
+    # One run builds many small models; that each is traced anew is no news.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def _fail(options, error):
