@@ -9,7 +9,7 @@ from keras_fracture import data
 from keras_fracture.data import Preprocess, images, phantom
 
 
-def measure_data(name="phantom", count=600, data_dir=None):
+def measure_data(name="phantom", count=3000, data_dir=None):
     """Times the input pipeline: drawing, a plain loop, `tf.data` on all cores, and a cached epoch.
 
     Loop and pipeline do the same calls on the same bytes: decode, CLAHE, Lanczos fit and pad to 224.
@@ -33,12 +33,12 @@ def measure_data(name="phantom", count=600, data_dir=None):
     encoded = [record["image"] for record in records.raw().take(count).as_numpy_iterator()]
     threads = cv2.getNumThreads()
     loops, pipelines = [], []
-    for _ in range(3):  # alternating, so that a slow moment meets both
+    for _ in range(5):  # alternating, so that a slow moment meets both
         start = time.perf_counter()
         for content in encoded:
             preprocess(images.decode(content).image)
         loops.append(time.perf_counter() - start)
-        dataset = records.preprocessed(preprocess).take(len(encoded))
+        dataset = records.preprocessed(preprocess).take(len(encoded)).batch(32)
         start = time.perf_counter()
         for _ in dataset:
             pass
@@ -46,7 +46,7 @@ def measure_data(name="phantom", count=600, data_dir=None):
     cached = records.preprocessed(preprocess).take(len(encoded)).cache()
     cached = data.batches(cached, len(encoded), 32)
     epochs = []
-    for _ in range(4):
+    for _ in range(12):
         start = time.perf_counter()
         for _ in cached:
             pass

@@ -180,7 +180,7 @@ def _add_benchmark(verbs):
     )  # fmt: skip
     verb.add_argument("what", choices=["data"], help="what to measure")
     verb.add_argument("--data", default="phantom", metavar="NAME", help="data set (default: phantom)")
-    verb.add_argument("--count", type=int, default=600, help="pictures (default 600)")
+    verb.add_argument("--count", type=int, default=3000, help="pictures (default 3000)")
     _data_dir(verb)
 
 

@@ -23,7 +23,8 @@ def scale(images, pixel_range):
         return images.astype("float32") * np.float32((high - low) / 255.0) + np.float32(low)
     from keras import ops
 
-    return ops.cast(images, "float32") * ((high - low) / 255.0) + low
+    scaled = ops.cast(images, "float32") * ((high - low) / 255.0)
+    return scaled + low if low else scaled  # a pass over all pixels that adds nothing costs a fifth of an epoch
 
 
 def unscale(images, pixel_range):
