@@ -94,7 +94,6 @@ class Records:
 
     def preprocessed(self, preprocess):
         """A `tf.data.Dataset` of (uint8 picture `(size, size, channels)`, int64 label), in a fixed order."""
-
         shape = (None, preprocess.size, preprocess.size, preprocess.channels)
 
         def read(chunk):

@@ -24,7 +24,9 @@ def scale(images, pixel_range):
     from keras import ops
 
     scaled = ops.cast(images, "float32") * ((high - low) / 255.0)
-    return scaled + low if low else scaled  # a pass over all pixels that adds nothing costs a fifth of an epoch
+    return (
+        scaled + low if low else scaled
+    )  # a pass over all pixels that adds nothing costs a fifth of an epoch
 
 
 def unscale(images, pixel_range):
