@@ -135,6 +135,12 @@ def _add_reproduce(verbs):
     verb.add_argument("--data", metavar="NAME", help="data set (default: the recipe's)")
     verb.add_argument("--seed", type=int, help="first seed (default 0)")
     verb.add_argument("--seeds", type=int, help="how many trainings of each classifier")
+    verb.add_argument("--epochs", type=int, help="of each classifier (default: the profile's)")
+    verb.add_argument(
+        "--depth", type=int, nargs="+", help="lisbon_resnet: 18, 34, 50, 101, 152 (default: all)"
+    )
+    verb.add_argument("--variant", help="lisbon_resnet: paper (default) or tuned")
+    verb.add_argument("--pretrained", metavar="FILE", help=".weights.h5 that classifiers start from")
     verb.add_argument("--out", metavar="DIR", help="run folder (default: runs/PAPER/TIME)")
     verb.add_argument(
         "--resume", action="store_true", help="go on with the newest unfinished run, or with --out"
@@ -255,6 +261,10 @@ def reproduce(options):
         data=options.data,
         seed=options.seed,
         seeds=options.seeds,
+        epochs=options.epochs,
+        variant=options.variant,
+        pretrained=options.pretrained,
+        models=options.depth and tuple(f"resnet{depth}" for depth in options.depth),
     )
     print((out / "report.md").read_text(encoding="utf-8"))
     print(f"wrote {out}/report.md, metrics.json, figures and SavedModels")

@@ -83,6 +83,12 @@ def _decode_pillow(data, name, end=b""):
         ) from None
 
 
+def size_of(data):
+    """(height, width) in pixels of an upright picture's bytes, without decoding it."""
+    with Image.open(io.BytesIO(data)) as picture:
+        return picture.size[::-1]
+
+
 def clahe(image, clip_limit=2.0, tiles=8):
     """Contrast-limited adaptive histogram equalisation, OpenCV's, on a `tiles` x `tiles` grid."""
     return cv2.createCLAHE(clip_limit, (tiles, tiles)).apply(image)

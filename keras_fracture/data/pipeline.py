@@ -82,10 +82,14 @@ class Records:
 
     @property
     def table(self):
-        """A `pandas.DataFrame` of all fields but the pixels, one row a picture, in the order of `raw`."""
+        """A `pandas.DataFrame` of all fields but the pixels, one row a picture, in the order of `raw`.
+
+        In place of the pixels stand `height` and `width`, which `boxes` are fractions of.
+        """
         if self._table is None:
-            fields = [name for name in self.builder.info.features if name != "image"]
-            table = pd.DataFrame(list(self.raw(fields).as_numpy_iterator()))
+            table = pd.DataFrame(list(self.raw().as_numpy_iterator()))
+            sizes = [images.size_of(data) for data in table.pop("image")] if len(table) else []
+            table["height"], table["width"] = np.reshape(sizes, (-1, 2)).T.astype(int)
             for column in table:
                 if len(table) and isinstance(table[column].iloc[0], bytes):
                     table[column] = table[column].str.decode("utf-8")
@@ -152,8 +156,9 @@ class Records:
 
 
 def batches(
-    dataset, count, batch_size, *, augment=None, shuffle=None, pixel_range=UNIT, drop_remainder=False
-):
+    dataset, count, batch_size, *, augment=None, shuffle=None, pixel_range=UNIT, drop_remainder=False,
+    channels=None,
+):  # fmt: skip
     """The second half of every pipeline: shuffle, batch, scale, augment, prefetch.
 
     Args:
@@ -164,6 +169,7 @@ def batches(
         shuffle: As in `Records.batched`.
         pixel_range: As in `Records.batched`.
         drop_remainder: Whether to drop a last batch that is not full.
+        channels: Grey pictures are repeated to this many channels, last of all: the cache stays small.
     """
     if not isinstance(dataset, tf.data.Dataset):
         dataset = tf.data.Dataset.from_tensor_slices(dataset)
@@ -172,10 +178,18 @@ def batches(
 
     def finish(images_, *rest):
         images_ = scale(images_, pixel_range)
-        return (augment(images_, training=True) if augment else images_, *rest)
+        images_ = augment(images_, training=True) if augment else images_
+        return (grey_to(images_, channels), *rest)
 
     dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
     return dataset.map(finish, num_parallel_calls=_WORKERS).prefetch(2).with_options(_OPTIONS)
+
+
+def grey_to(pictures, channels):
+    """Repeats grey pictures `(n, height, width, 1)` to `channels`; others, and None, are left as they are."""
+    if channels is None or pictures.shape[-1] == channels:
+        return pictures
+    return tf.repeat(pictures, channels, axis=3)
 
 
 def augmentation(

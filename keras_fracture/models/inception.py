@@ -62,8 +62,8 @@ class InceptionNet(keras.Model):
     1x1 reductions (half the branch: `reduction`) and the dropout rates (0.25). Another net of the family:
     `InceptionNet(stem_width=64, stages=((64, False), (128, False)), dropout=0, image_size=112)`.
 
-    Input: float32 `(batch, image_size, image_size, channels)`, range 0 to 1, before the normalisation with
-    the data set's mean and standard deviation (0.2184 and 0.2088) that the paper's recipe applies.
+    Input: float32 `(batch, image_size, image_size, channels)`, range 0 to 1; the network itself normalises it
+    with `mean` and `std`.
     Output: float32 logits `(batch, num_classes)`; the softmax is in the loss.
 
     Args:
@@ -74,6 +74,8 @@ class InceptionNet(keras.Model):
         dropout: Rate after the stem and before the dense layer.
         image_size: Side of the square input in pixels, or None for any size.
         channels: 3 or 1.
+        mean: Of the training pictures' pixels; the paper's set has 0.2184.
+        std: Their standard deviation; the paper's set has 0.2088.
 
     Raises:
         ModelError: No stages, or a width or rate out of range.
@@ -90,18 +92,22 @@ class InceptionNet(keras.Model):
         dropout=0.25,
         image_size=224,
         channels=3,
+        mean=0.0,
+        std=1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_classes, self.stem_width = num_classes, stem_width
         self.stages = tuple((int(filters), bool(pool)) for filters, pool in stages)
         self.reduction, self.dropout = reduction, dropout
-        self.image_size, self.channels = image_size, channels
+        self.image_size, self.channels, self.mean, self.std = image_size, channels, mean, std
         if not self.stages or min(filters for filters, _ in self.stages) < 1 or stem_width < 1:
             raise ModelError(
                 "InceptionNet needs at least one stage, and positive widths. "
                 f"Received: stem_width={stem_width}, stages={self.stages}"
             )
+        if not std > 0:
+            raise ModelError(f"std must be above 0. Received: {std}")
         if not (reduction > 0 and 0 <= dropout < 1):
             raise ModelError(
                 "reduction must be above 0 and dropout at least 0 and below 1. "
@@ -129,11 +135,13 @@ class InceptionNet(keras.Model):
         self.built = True
 
     def call(self, images, training=False):
-        return self.body(images, training=training)
+        return self.body((images - self.mean) / self.std, training=training)
 
     def get_config(self):
         return super().get_config() | {
             "num_classes": self.num_classes,
+            "mean": self.mean,
+            "std": self.std,
             "stem_width": self.stem_width,
             "stages": self.stages,
             "reduction": self.reduction,

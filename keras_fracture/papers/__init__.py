@@ -4,7 +4,11 @@ import importlib
 
 from keras_fracture.errors import FractureError
 
-_RECIPES = {"ibrahim_gan": "IbrahimGAN"}
+_RECIPES = {
+    "garcia_inception": "GarciaInception",
+    "ibrahim_gan": "IbrahimGAN",
+    "lisbon_resnet": "LisbonResNet",
+}
 
 
 def keys():

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from keras_fracture import data, files
 from keras_fracture.data import splits
@@ -48,18 +49,22 @@ class Recipe:
         loaded = {}
         for name in splits.NAMES:
             records = data.load(self.data, name, policy, data_dir=data_dir)
-            images, labels = records.arrays(preprocess)
-            loaded[name] = Split(images, labels, records.table["source"].to_numpy().astype(str))
+            loaded[name] = Split(*records.arrays(preprocess), records.table)
         return loaded
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Preprocessed pictures uint8 `(n, size, size, channels)`, labels `(n,)` and sources `(n,)`."""
+    """Preprocessed pictures uint8 `(n, size, size, channels)`, labels `(n,)`, and all other fields as a table."""
 
     images: np.ndarray
     labels: np.ndarray
-    sources: np.ndarray
+    table: pd.DataFrame
+
+    @property
+    def sources(self):
+        """The source of each picture, str `(n,)`."""
+        return self.table["source"].to_numpy().astype(str)
 
     def of(self, label):
         """The pictures of one class."""
@@ -76,12 +81,16 @@ def configure(recipe_class, profile, **overrides):
     """
     if profile not in PROFILES:
         raise FractureError(f"No such profile. Choose one of {', '.join(PROFILES)}. Received: {profile!r}")
+    variants = getattr(recipe_class, "VARIANTS", {})
     known = {field.name for field in dataclasses.fields(recipe_class)}
     chosen = {name: value for name, value in overrides.items() if value is not None}
     unknown = sorted(set(chosen) - known)
     if unknown:
         raise FractureError(f"{recipe_class.key} has no setting {', '.join(unknown)}. Received: {chosen}")
-    return recipe_class(**recipe_class.PROFILES[profile] | chosen)
+    variant = chosen.get("variant")
+    if variant is not None and variant not in variants:
+        raise FractureError(f"No such variant. Choose one of {', '.join(variants)}. Received: {variant!r}")
+    return recipe_class(**recipe_class.PROFILES[profile] | variants.get(variant, {}) | chosen)
 
 
 def run_folder(key, out=None, resume=False):

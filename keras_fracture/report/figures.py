@@ -53,6 +53,27 @@ def side_by_side(left, right, path, titles, suptitle, side=6):
     return save(figure, path)
 
 
+def columns_of(columns, path, suptitle):
+    """Steps of a preprocessing side by side, a row a picture.
+
+    Args:
+        columns: Dict of step name to a list of uint8 pictures `(height, width)` of any size.
+        path: PNG to write.
+        suptitle: Of the figure.
+    """
+    rows = len(next(iter(columns.values())))
+    figure, axes = plt.subplots(
+        rows, len(columns), figsize=(3.2 * len(columns), 3.0 * rows + 0.5), squeeze=False
+    )
+    for column, (name, pictures) in enumerate(columns.items()):
+        for row, picture in enumerate(pictures):
+            axes[row][column].imshow(picture, cmap="gray", vmin=0, vmax=255)
+            axes[row][column].axis("off")
+        axes[0][column].set_title(name)
+    figure.suptitle(suptitle)
+    return save(figure, path)
+
+
 def curves(panels, path, ylabel, suptitle, xlabel="epoch"):
     """Lines over epochs, a panel each.
 

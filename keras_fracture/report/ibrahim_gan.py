@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.report import figures, tables
+from keras_fracture.report import results as report_results
 
 _CLASSES = ("healthy", "finding")
 _LABELS = {
@@ -53,7 +54,7 @@ def write(recipe, results, out):
     metrics = {
         "runs": runs,
         "settings": dataclasses.asdict(recipe),
-        "splits": {policy: _counts(result.sets) for policy, result in results.items()},
+        "splits": {policy: report_results.counts(result.sets) for policy, result in results.items()},
         "gan": {policy: _losses(result.gans) for policy, result in results.items()},
     }
     files.write_text(out / "history.csv", _history(results).to_csv(index=False))
@@ -62,19 +63,6 @@ def write(recipe, results, out):
     # Last, because a run folder with metrics.json is a finished run.
     files.write_text(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     return metrics
-
-
-def _counts(sets):
-    train = set(sets["train"].sources)
-    return {
-        name: {
-            "pictures": len(split.labels),
-            "findings": int(split.labels.sum()),
-            "sources": len(set(split.sources)),
-            "pictures_of_training_sources": int(np.isin(split.sources, list(train)).sum()),
-        }
-        for name, split in sets.items()
-    }
 
 
 def _history(results):
@@ -172,12 +160,9 @@ def _text(recipe, profile, results, scores, metrics, out):
     ]
     for policy in policies:
         counts = metrics["splits"][policy]
-        leaked = counts["test"]["pictures_of_training_sources"]
         lines += [
             f"## {policy} split\n",
-            f"Train {_said(counts['train'])}; validation {_said(counts['validation'])}; test "
-            f"{_said(counts['test'])}. **{leaked} of {counts['test']['pictures']} test pictures show an X-ray that "
-            "is also trained on.**\n",
+            report_results.overlap(counts),
             tables.markdown(
                 ["arm", "accuracy %, paper", "test accuracy %, ours", "test AUC, ours",
                  "gain in test accuracy over original, points", "validation accuracy %, last epoch"],
@@ -214,7 +199,3 @@ def _text(recipe, profile, results, scores, metrics, out):
         "Not for clinical use.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _said(counts):
-    return f"{counts['pictures']:,} pictures of {counts['sources']:,} X-rays"

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 from keras_fracture import files
 from keras_fracture.errors import OutputError
 
@@ -41,3 +43,34 @@ def read(path):
         return {"paper": content["paper"], "runs": list(content["runs"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{path} is not a results file: {error}") from None
+
+
+def counts(sets):
+    """How many pictures, findings and sources each split has, and how many pictures show a training source.
+
+    Args:
+        sets: Split name to `papers.recipe.Split`.
+    """
+    train = set(sets["train"].sources)
+    return {
+        name: {
+            "pictures": len(split.labels),
+            "findings": int(split.labels.sum()),
+            "sources": len(set(split.sources)),
+            "pictures_of_training_sources": int(np.isin(split.sources, list(train)).sum()),
+        }
+        for name, split in sets.items()
+    }
+
+
+def overlap(counts):
+    """The size of the splits and how far they overlap, in words; `counts` as `counts` gives them."""
+    parts = [
+        f"{name} {count['pictures']:,} pictures of {count['sources']:,} X-rays"
+        for name, count in counts.items()
+    ]
+    test = counts["test"]
+    return (
+        f"Splits: {'; '.join(parts)}. **{test['pictures_of_training_sources']} of {test['pictures']} test "
+        "pictures show an X-ray that is also trained on.**\n"
+    )

@@ -49,7 +49,25 @@ def arms(runs):
     return markdown(header, rows)
 
 
-_FORMS = {"ibrahim_gan": arms}
+def classifiers(runs):
+    """The table of a paper that compares architectures: one row a run, the paper's numbers in front."""
+    header = ["data", "split", "model", "variant", "paper: accuracy %, AUC", "validation accuracy %",
+              "validation AUC", "test accuracy %", "test AUC", "sensitivity at 90 % specificity", "profile",
+              "pixels, epochs, seeds", "date"]  # fmt: skip
+    rows = []
+    for run in runs:
+        scores, reported = run["metrics"], run["reported"]
+        rows.append([
+            run["data"], run["split_policy"], run["model"], run["variant"],
+            f"{100 * reported['accuracy']:.0f}" + (f", {reported['auc']:.2f}" if "auc" in reported else ""),
+            percent(scores["validation_accuracy"]), decimal(scores["validation_auc"]), percent(scores["accuracy"]),
+            decimal(scores["auc"]), percent(scores["sensitivity_at_90"]), run["profile"],
+            f"{run['image_size']}, {run['epochs']}, {run['seeds']}", run["date"],
+        ])  # fmt: skip
+    return markdown(header, rows)
+
+
+_FORMS = {"garcia_inception": classifiers, "ibrahim_gan": arms, "lisbon_resnet": classifiers}
 
 
 def generate(folder, key):

@@ -3,6 +3,7 @@
 from keras_fracture.training import precision
 from keras_fracture.training.adversarial import AdversarialModel, sample
 from keras_fracture.training.callbacks import Progress, SampleGrid, StopOnNaN
+from keras_fracture.training.classifier import add_l2, class_weights, sgd
 from keras_fracture.training.running import Reseed, epochs_of, fit
 
 __all__ = [
@@ -11,8 +12,11 @@ __all__ = [
     "Reseed",
     "SampleGrid",
     "StopOnNaN",
+    "add_l2",
+    "class_weights",
     "epochs_of",
     "fit",
     "precision",
     "sample",
+    "sgd",
 ]

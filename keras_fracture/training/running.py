@@ -14,8 +14,9 @@ from keras_fracture.training.callbacks import EpochBackup, StopOnNaN
 
 
 def epochs_of(
-    pictures, labels=None, *, batch_size=32, seed=0, first_epoch=0, steps=None, pixel_range=UNIT, augment=None
-):
+    pictures, labels=None, *, batch_size=32, seed=0, first_epoch=0, steps=None, pixel_range=UNIT, augment=None,
+    channels=None,
+):  # fmt: skip
     """An endless stream of training batches whose order depends on seed and epoch alone.
 
     A stream that starts at epoch k gives what one from epoch 0 gives there, so a resumed run sees the pictures
@@ -23,13 +24,14 @@ def epochs_of(
 
     Args:
         pictures: uint8 `(n, height, width, channels)`.
-        labels: Array `(n,)`, or None for pictures alone.
+        labels: Array `(n,)` or `(n, classes)`, or None for pictures alone.
         batch_size: Pictures a batch; if there are fewer, a batch holds them all.
         seed: Of the order.
         first_epoch: Epoch to start at.
         steps: Steps an epoch; default is one pass over the pictures.
         pixel_range: `(low, high)` that pixels are scaled to.
         augment: A Keras layer applied to scaled batches, or None.
+        channels: Grey pictures are repeated to this many channels, after `augment`.
 
     Returns:
         A `tf.data.Dataset`, and its steps an epoch.
@@ -58,12 +60,16 @@ def epochs_of(
     else:
         labels = tf.constant(labels)
         dataset = order.map(lambda rows: (tf.gather(pictures, rows), tf.gather(labels, rows)))
-    return batches(dataset.unbatch(), None, batch_size, pixel_range=pixel_range, augment=augment), steps
+    dataset = batches(
+        dataset.unbatch(), None, batch_size, pixel_range=pixel_range, augment=augment, channels=channels
+    )
+    return dataset, steps
 
 
 def fit(
-    model, stream, epochs, folder, *, callbacks=(), validation_data=None, tensorboard=False, verbose="auto"
-):
+    model, stream, epochs, folder, *, callbacks=(), validation_data=None, class_weight=None, tensorboard=False,
+    verbose="auto",
+):  # fmt: skip
     """Trains a compiled model to `epochs` epochs, going on where a killed run in `folder` stopped.
 
     Args:
@@ -73,11 +79,15 @@ def fit(
         folder: Gets `history.csv` and `backup/`.
         callbacks: Further Keras callbacks.
         validation_data: As in `keras.Model.fit`.
+        class_weight: As in `keras.Model.fit`.
         tensorboard: Whether to log into `tensorboard/` too.
         verbose: As in `keras.Model.fit`.
 
     Returns:
         The history of all epochs as a `pandas.DataFrame`; `seconds` is each epoch's wall time.
+
+    Raises:
+        TrainingError: All epochs are done and their history is gone.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,10 +103,15 @@ def fit(
             epochs=epochs,
             steps_per_epoch=steps,
             validation_data=validation_data,
+            class_weight=class_weight,
             # The history first: an epoch is over once its backup stands.
             callbacks=[Reseed(), StopOnNaN(), *callbacks, *extra, log, backup],
             verbose=verbose,
             shuffle=False,
+        )
+    if not history.is_file():
+        raise TrainingError(
+            f"{folder} has a backup of epoch {first} but no history.csv: delete its backup folder to train again"
         )
     return pd.read_csv(history)
 

@@ -1,0 +1,45 @@
+"""From pictures to probabilities of a finding."""
+
+import numpy as np
+import scipy
+import tensorflow as tf
+from keras import ops
+
+from keras_fracture.data.pipeline import grey_to
+from keras_fracture.errors import EvaluationError
+from keras_fracture.models.preprocessing import scale
+
+
+def probabilities(model, pictures, batch_size=64, flips=False):
+    """What a classifier says about pictures.
+
+    Args:
+        model: A classifier of this package, with one logit or two.
+        pictures: uint8 `(n, size, size, 1 or 3)`; grey ones are repeated to the model's channels.
+        batch_size: Pictures at a time.
+        flips: Average over the picture and its mirror image, as `garcia_inception` may.
+
+    Returns:
+        float64 `(n,)`, the probability of label 1.
+
+    Raises:
+        EvaluationError: The model has more than two classes.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def logits_of(batch):
+        return model(batch, training=False)
+
+    views = [pictures, pictures[:, :, ::-1]] if flips else [pictures]
+    found = []
+    for view in views:
+        parts = []
+        for start in range(0, len(view), batch_size):
+            batch = tf.convert_to_tensor(scale(view[start : start + batch_size], model.pixel_range))
+            parts.append(ops.convert_to_numpy(logits_of(grey_to(batch, model.channels))))
+        logits = np.concatenate(parts).astype(np.float64)
+        if logits.shape[1] > 2:
+            raise EvaluationError(f"A classifier must have one logit or two. Received: {logits.shape[1]}")
+        # Softmax over two logits is the sigmoid of their difference.
+        found.append(scipy.special.expit(logits[:, -1] - (logits[:, 0] if logits.shape[1] == 2 else 0.0)))
+    return np.mean(found, axis=0)

@@ -1,0 +1,208 @@
+"""How every classifier paper is carried out, top to bottom: train, choose a threshold, test, explain, export."""
+
+import contextlib
+import dataclasses
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_fracture import evaluation, models, serving, training
+from keras_fracture.data import augmentation, batches
+from keras_fracture.errors import ModelError
+from keras_fracture.evaluation import Predictions
+from keras_fracture.evaluation.predicting import probabilities
+from keras_fracture.papers.recipe import Recipe, once
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierRecipe(Recipe):
+    """A recipe that trains classifiers with two logits. Subclasses say `preprocess`, `build` and `compile`.
+
+    Attributes:
+        policies: Split policies, each carried out in full.
+        models: Names of architectures, each trained `seeds` times.
+        variant: "paper" for the paper's own recipe; others are named in `VARIANTS`.
+        epochs: Of each training.
+        batch_size: Pictures a step.
+        image_size: Side of the pictures in pixels.
+        rate: Highest learning rate.
+        augment: Whether training pictures are changed a little (flip, rotation, zoom, shift, contrast).
+        balanced: Whether both classes weigh alike in the loss.
+        decay: L2 weight decay of the kernels.
+        threshold: Probability from which on a picture counts as a finding; None chooses it on validation.
+        flips: Whether a prediction averages over the picture and its mirror image.
+        pretrained: A `.weights.h5` file to start from, see `keras-fracture convert`; its head may differ.
+    """
+
+    REPORTED = {}
+    VARIANTS = {"paper": {}}
+
+    policies: tuple = ("grouped", "paper")
+    models: tuple = ()
+    variant: str = "paper"
+    seeds: int = 1
+    epochs: int = 10
+    batch_size: int = 32
+    image_size: int = 224
+    rate: float = 1e-3
+    augment: bool = False
+    balanced: bool = False
+    decay: float = 0.0
+    threshold: float | None = None
+    flips: bool = False
+    pretrained: str | None = None
+
+    def build(self, name, train):
+        """An architecture for the pictures of a `Split`, not compiled."""
+        return models.create(name, num_classes=2, image_size=self.image_size)
+
+    def compile(self, model, steps):
+        """Gives a model the paper's loss and an optimizer for so many steps in all."""
+        raise NotImplementedError
+
+    def arrange(self, sets, policy):
+        """The splits as the paper trains on them; here as they come."""
+        return sets
+
+    def run(self, out, data_dir=None):
+        """See `Recipe.run`."""
+        out = Path(out)
+        results = {}
+        for policy in self.policies:
+            sets = self.arrange(self.labelled(self.preprocess, policy, data_dir), policy)
+            results[policy] = Outcome(
+                sets, {name: self.carry_out(name, sets, out / policy / name) for name in self.models}
+            )
+        from keras_fracture.report import classifier
+
+        return classifier.write(self, results, out, data_dir)
+
+    def carry_out(self, name, sets, folder):
+        """Trains one architecture on all seeds; returns what `Trained` holds."""
+        runs = [self.train(name, number, sets, folder / f"run-{number}") for number in range(self.seeds)]
+        said = {split: np.stack([run["said"][split] for run in runs]) for split in ("validation", "test")}
+        threshold = self.threshold
+        if threshold is None:
+            threshold = evaluation.best_threshold(sets["validation"].labels, said["validation"].mean(axis=0))
+        return Trained(runs[0]["model"], [run["history"] for run in runs], said, threshold)
+
+    def train(self, name, number, sets, folder):
+        """Trains one model, or takes up where a killed run stopped; returns model, history, probabilities."""
+        seed = self.seed + number
+        keras.utils.set_random_seed(seed)
+        train, validation = sets["train"], sets["validation"]
+        model = self.build(name, train)
+        if self.pretrained:
+            start_from(model, self.pretrained)
+        training.add_l2(model, self.decay)
+        self.compile(model, self.epochs * (len(train.labels) // min(self.batch_size, len(train.labels))))
+
+        def stream(first):
+            return training.epochs_of(
+                train.images,
+                one_hot(train.labels),
+                batch_size=self.batch_size,
+                seed=seed,
+                first_epoch=first,
+                pixel_range=model.pixel_range,
+                augment=augmentation(seed=seed, value_range=model.pixel_range) if self.augment else None,
+                channels=model.channels,
+            )
+
+        history = training.fit(
+            model,
+            stream,
+            self.epochs,
+            folder,
+            callbacks=[training.Progress(f"{name}, {folder.parent.parent.name}", self.epochs)],
+            validation_data=batches(
+                (validation.images, one_hot(validation.labels)),
+                len(validation.labels),
+                64,
+                pixel_range=model.pixel_range,
+                channels=model.channels,
+            ),
+            class_weight=training.class_weights(train.labels) if self.balanced else None,
+            verbose=0,
+        )
+        said = once(
+            folder / "probabilities.npz",
+            lambda: {
+                split: probabilities(model, sets[split].images, flips=self.flips)
+                for split in ("validation", "test")
+            },
+        )
+        if number == 0 and not (folder / "saved_model").exists():
+            preprocess = dataclasses.replace(self.preprocess, channels=model.channels)
+            serving.export(model, folder / "saved_model", preprocess=preprocess)
+        return {"model": model, "history": history, "said": said}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """One architecture after training.
+
+    Attributes:
+        model: Of the first seed.
+        histories: A `pandas.DataFrame` a seed.
+        said: Split name to probabilities `(seeds, n)`.
+        threshold: From which probability on a picture counts as a finding.
+    """
+
+    model: keras.Model
+    histories: list
+    said: dict
+    threshold: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came out under one split policy: the splits, and architecture name to `Trained`."""
+
+    sets: dict
+    trained: dict
+
+    def predictions(self, name, split="test"):
+        """`evaluation.Predictions` of one architecture on one split."""
+        found, pictures = self.trained[name], self.sets[split]
+        return Predictions(pictures.labels, pictures.sources, found.said[split], found.threshold)
+
+
+def one_hot(labels):
+    """Labels 0 or 1 as float32 `(n, 2)`."""
+    return np.eye(2, dtype="float32")[labels]
+
+
+def start_from(model, path):
+    """Loads weights into a built model; a head of another width keeps its fresh weights.
+
+    Args:
+        model: A classifier of this package.
+        path: A `.weights.h5` file of the same architecture.
+
+    Raises:
+        ModelError: Not such a file, or something besides the head does not fit.
+    """
+    if not str(path).endswith(".weights.h5") or not Path(path).is_file():
+        raise ModelError(
+            f"--pretrained takes a .weights.h5 file (keras-fracture convert makes one). Received: {path}"
+        )
+    before = model.get_weights()
+    head = {id(weight) for weight in model.trainable_weights[-2:]}
+    probe = [weight for weight in model.weights if id(weight) not in head]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # A weight that the file lacks would stay what it was: make that visible.
+        for weight in probe:
+            weight.assign(np.full(weight.shape, np.nan, "float32"))
+        with contextlib.suppress(ValueError, KeyError, OSError):
+            model.load_weights(path, skip_mismatch=True)
+    missing = [weight.path for weight in probe if np.isnan(keras.ops.convert_to_numpy(weight)).any()]
+    if missing:
+        model.set_weights(before)
+        raise ModelError(
+            f"{path} does not fit {type(model).__name__}: {missing[0]} and {len(missing) - 1} other weights are "
+            f"not in it, or have other shapes, or are not numbers"
+        )

@@ -1,0 +1,165 @@
+import json
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from keras_fracture import cli, models, papers
+from keras_fracture.data.datasets.phantom import phantom_dataset_builder
+from keras_fracture.errors import FractureError, ModelError
+from keras_fracture.papers import classifier_recipe, recipe
+from keras_fracture.papers.garcia_inception import GarciaInception, doubled
+from keras_fracture.papers.lisbon_resnet import LisbonResNet
+from keras_fracture.report import tables
+
+
+@pytest.fixture(scope="module")
+def few_phantoms(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setattr(phantom_dataset_builder.Builder, "SOURCES", 60)
+    patch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def lisbon(few_phantoms, tmp_path_factory):
+    """A whole run of ResNet-18: its folder, and the folder its numbers were recorded in."""
+    folder, results = tmp_path_factory.mktemp("runs") / "run", tmp_path_factory.mktemp("results")
+    papers.reproduce("lisbon_resnet", "smoke", out=folder, results=results)
+    return folder, results
+
+
+def test_the_report_shows_the_papers_numbers_beside_ours(lisbon):
+    text = (lisbon[0] / "report.md").read_text()
+    assert "| 72, 0.84 |" in text  # Table 1, ResNet-18
+    assert "**0 of" in text, "the grouped split must not leak"
+    for figure in (
+        "accuracy",
+        "loss",
+        "preprocessing",
+        "grouped/resnet18/confusion",
+        "grouped/resnet18/heat",
+    ):
+        assert f"({figure}.png)" in text
+        assert (lisbon[0] / f"{figure}.png").stat().st_size > 5000
+
+
+def test_scores_are_those_of_the_stored_probabilities(lisbon):
+    run = json.loads((lisbon[0] / "metrics.json").read_text())["runs"][0]
+    said = np.load(lisbon[0] / "grouped" / "resnet18" / "run-0" / "probabilities.npz")
+    loaded = LisbonResNet(data="phantom", image_size=32).labelled(
+        LisbonResNet(image_size=32).preprocess, "grouped"
+    )
+    found = said["test"] >= run["threshold"]
+    assert run["metrics"]["accuracy"]["value"] == pytest.approx((found == loaded["test"].labels).mean())
+    assert run["threshold"] in said["validation"]
+    for score in run["metrics"].values():
+        assert score["low"] <= score["value"] <= score["high"]
+
+
+def test_the_exported_model_says_what_the_run_says(lisbon):
+    folder = lisbon[0] / "grouped" / "resnet18" / "run-0"
+    settings = LisbonResNet(data="phantom", image_size=32)
+    test = settings.labelled(settings.preprocess, "grouped")["test"]
+    serve = tf.saved_model.load(str(folder / "saved_model" / "1")).signatures["serving_default"]
+    pictures = np.repeat(test.images[:5], 3, axis=3).astype("float32") / 255
+    served = serve(images=tf.constant(pictures))["probabilities"].numpy()[:, 1]
+    np.testing.assert_allclose(served, np.load(folder / "probabilities.npz")["test"][:5], atol=1e-5)
+
+
+def test_groups_add_up_to_the_test_set_worst_first(lisbon):
+    groups = pd.read_csv(lisbon[0] / "grouped" / "resnet18" / "groups.csv")
+    counts = json.loads((lisbon[0] / "metrics.json").read_text())["splits"]["grouped"]["test"]
+    for _, rows in groups.groupby("column"):
+        assert rows["pictures"].sum() == counts["pictures"]
+        assert rows["accuracy"].is_monotonic_increasing
+
+
+def test_results_make_a_table_for_the_readme(lisbon):
+    table = tables.generate(lisbon[1], "lisbon_resnet")
+    assert "| phantom | grouped | resnet18 | paper | 72, 0.84 |" in table
+
+
+def test_a_resumed_run_trains_nothing_again(lisbon, capsys):
+    folder = lisbon[0]
+    before = json.loads((folder / "metrics.json").read_text())["runs"]
+    history = (folder / "grouped" / "resnet18" / "run-0" / "history.csv").read_text()
+    (folder / "metrics.json").unlink()
+    papers.reproduce("lisbon_resnet", "smoke", out=folder, resume=True)
+    assert json.loads((folder / "metrics.json").read_text())["runs"] == before
+    assert (folder / "grouped" / "resnet18" / "run-0" / "history.csv").read_text() == history
+
+
+def test_garcia_doubles_and_draws_validation_after_that(few_phantoms, tmp_path):
+    papers.reproduce("garcia_inception", "smoke", out=tmp_path / "run", policies=("paper",))
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    counts = metrics["splits"]["paper"]
+    settings = GarciaInception(data="phantom", image_size=32)
+    plain = settings.labelled(settings.preprocess, "paper")
+    both = 2 * (len(plain["train"].labels) + len(plain["validation"].labels))
+    assert counts["train"]["pictures"] == round(0.9 * both)
+    assert counts["train"]["pictures"] + counts["validation"]["pictures"] == both
+    assert counts["validation"]["pictures_of_training_sources"] == counts["validation"]["pictures"]
+    config = json.loads((tmp_path / "run/paper/inception_net/run-0/saved_model/1/metadata.json").read_text())
+    trained = settings.arrange(plain, "paper")["train"].images / 255.0
+    assert config["config"]["mean"] == pytest.approx(trained.mean(), abs=1e-6)
+    assert config["config"]["std"] == pytest.approx(trained.std(), abs=1e-6)
+
+
+def test_doubling_mirrors_left_and_right():
+    images = np.arange(6, dtype=np.uint8).reshape(1, 2, 3, 1)
+    split = recipe.Split(images, np.array([1]), pd.DataFrame({"source": ["a"]}))
+    both = doubled(split)
+    assert both.images[1, 0, :, 0].tolist() == [2, 1, 0]
+    assert both.labels.tolist() == [1, 1]
+    assert both.sources.tolist() == ["a", "a"]
+
+
+def test_the_inception_net_normalises_by_mean_and_std():
+    small = {"image_size": 32, "stem_width": 4, "stages": ((4, True),), "dropout": 0.0}
+    keras.utils.set_random_seed(0)
+    plain = models.create("inception_net", **small)
+    normalising = models.create("inception_net", mean=0.2, std=0.4, **small)
+    normalising.set_weights(plain.get_weights())
+    pictures = np.random.default_rng(0).random((2, 32, 32, 3), dtype="float32")
+    np.testing.assert_allclose(normalising(pictures), plain((pictures - 0.2) / 0.4), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ModelError, match="std must be above 0"):
+        models.create("inception_net", std=0)
+
+
+def test_pretrained_weights_come_in_and_a_head_of_another_width_stays(tmp_path):
+    small = {"image_size": 32, "width": 4, "depths": (1, 1, 1, 1)}
+    source = models.create("resnet18", num_classes=5, **small)
+    source.save_weights(tmp_path / "five.weights.h5")
+    model = models.create("resnet18", num_classes=2, **small)
+    head = model.fc.get_weights()
+    classifier_recipe.start_from(model, tmp_path / "five.weights.h5")
+    np.testing.assert_array_equal(model.conv1.get_weights()[0], source.conv1.get_weights()[0])
+    np.testing.assert_array_equal(model.layer4.get_weights()[0], source.layer4.get_weights()[0])
+    np.testing.assert_array_equal(model.fc.get_weights()[0], head[0])
+
+
+def test_pretrained_weights_of_another_architecture_change_nothing(tmp_path):
+    models.create("resnet18", image_size=32, width=8, depths=(1, 1, 1, 1)).save_weights(
+        tmp_path / "a.weights.h5"
+    )
+    model = models.create("resnet18", image_size=32, width=4, depths=(1, 1, 1, 1))
+    before = model.get_weights()
+    with pytest.raises(ModelError, match="does not fit ResNet: "):
+        classifier_recipe.start_from(model, tmp_path / "a.weights.h5")
+    for now, then in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    with pytest.raises(ModelError, match=r"takes a .weights.h5 file"):
+        classifier_recipe.start_from(model, tmp_path / "none.weights.h5")
+
+
+def test_variants_and_depths_by_name(capsys):
+    tuned = recipe.configure(LisbonResNet, "paper", variant="tuned", epochs=3)
+    assert (tuned.augment, tuned.balanced, tuned.epochs) == (True, True, 3)
+    with pytest.raises(FractureError, match="No such variant"):
+        recipe.configure(LisbonResNet, "paper", variant="best")
+    assert cli.main(["reproduce", "lisbon_resnet", "--depth", "19"]) == 2
+    assert "lisbon_resnet has depths (18, 34, 50, 101, 152)" in capsys.readouterr().err
