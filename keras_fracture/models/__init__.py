@@ -1,6 +1,7 @@
 """Architectures, and nothing else: one a file, logits out, `create(name)` the only registry."""
 
 from keras_fracture.models.compact_cnn import CompactCNN
+from keras_fracture.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from keras_fracture.models.dense_gan import DenseDiscriminator, DenseGenerator
 from keras_fracture.models.drn import DRN
 from keras_fracture.models.inception import InceptionNet
@@ -10,6 +11,8 @@ from keras_fracture.models.resnet import ResNet
 __all__ = [
     "DRN",
     "CompactCNN",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
     "DenseDiscriminator",
     "DenseGenerator",
     "InceptionNet",
