@@ -1,9 +1,15 @@
+import errno
 import pickle
+import re
+from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
-from keras_fracture.errors import WeightsError
+from keras_fracture import cli, models
+from keras_fracture.errors import OutputError, WeightsError
+from keras_fracture.interop.convert import convert
 from keras_fracture.interop.torch import load_torch_weights, save_torch_weights
 from tests.interop.conftest import tiny, tiny_twin
 
@@ -37,7 +43,7 @@ def other_architecture(folder):
     torch.save(compact_cnn().state_dict(), folder / "file.pth")
     return (
         folder / "file.pth",
-        r"model's conv1.weight \(convolution, \(4, 3, 7, 7\)\).*Received: 0.weight, convolution",
+        r"model's conv1.weight \(convolution, \(4, 3, 7, 7\)\).*Received: 0.weight, convolution \(32, 1, 3, 3\)",
     )
 
 
@@ -76,23 +82,42 @@ def negative_variance(folder):
     return state, "negative. Received: -1 in bn1.running_var"
 
 
+def not_a_number_in_safetensors(folder):
+    model = tiny()
+    model.fc.bias.assign([0, float("nan")])
+    save_torch_weights(model, folder / "file.safetensors")
+    return folder / "file.safetensors", "Received: NaN or infinity in fc.bias"
+
+
+def halved(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    return path
+
+
 def truncated(folder):
     torch.save(tiny_twin().state_dict(), folder / "file.pth")
-    content = (folder / "file.pth").read_bytes()
-    (folder / "file.pth").write_bytes(content[: len(content) // 2])
-    return folder / "file.pth", "Damaged"
+    return halved(folder / "file.pth"), "Damaged"
 
 
 def truncated_safetensors(folder):
     save_torch_weights(tiny(), folder / "file.safetensors")
-    content = (folder / "file.safetensors").read_bytes()
-    (folder / "file.safetensors").write_bytes(content[: len(content) // 2])
-    return folder / "file.safetensors", "Damaged"
+    return halved(folder / "file.safetensors"), "Damaged"
 
 
 def empty(folder):
     (folder / "file.pt").write_bytes(b"")
     return folder / "file.pt", "Damaged"
+
+
+def text(folder):
+    (folder / "file.pth").write_text("epoch,loss\n1,0.5\n")
+    return folder / "file.pth", "no PyTorch weights at all"
+
+
+def text_as_safetensors(folder):
+    (folder / "file.safetensors").write_text("epoch,loss\n1,0.5\n")
+    return folder / "file.safetensors", "Damaged"
 
 
 def code(folder):
@@ -133,11 +158,14 @@ CASES = [
     too_short,
     too_long,
     not_a_number,
+    not_a_number_in_safetensors,
     infinite,
     negative_variance,
     truncated,
     truncated_safetensors,
     empty,
+    text,
+    text_as_safetensors,
     code,
     code_in_zip,
     whole_model,
@@ -160,3 +188,95 @@ def test_bad_weights_change_nothing_and_say_so_in_one_line(case, victim, tmp_pat
     assert not (tmp_path / "pwned").exists()
     for ours, theirs in zip(victim.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def refused_by_convert(source, target, message, capsys):
+    """`convert` raises, the command line says so in one line, and the folder is as it was."""
+    before = sorted(target.parent.iterdir())
+    with pytest.raises(WeightsError, match=message):
+        convert(source, "resnet18", target)
+    assert cli.main(["convert", str(source), "--model", "resnet18", "--to", str(target)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "Traceback" not in error
+    assert re.search(message, error)
+    assert sorted(target.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_bad_weights_are_not_converted(case, victim, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models, "create", lambda *_, **__: victim)
+    source, message = case(tmp_path)
+    if not isinstance(source, Path):
+        torch.save(source, tmp_path / "state.pth")
+        source = tmp_path / "state.pth"
+    refused_by_convert(source, tmp_path / "out.weights.h5", message, capsys)
+    assert not (tmp_path / "pwned").exists()
+
+
+def other_keras_model(path):
+    models.create("compact_cnn").save_weights(path)
+    return "does not fit resnet18"
+
+
+def other_keras_width(path):
+    models.ResNet(width=8, depths=(1, 1, 1, 1), image_size=32, num_classes=2).save_weights(path)
+    return r"does not fit resnet18: .*\(7, 7, 3, 4\).*\(7, 7, 3, 8\)"
+
+
+def not_a_number_in_keras(path):
+    model = tiny()
+    model.layer1.layers[0].bn1.gamma.assign(np.full(4, np.nan))
+    model.save_weights(path)
+    return "Received: NaN or infinity in layer1.0.bn1.weight"
+
+
+def truncated_keras(path):
+    tiny().save_weights(path)
+    halved(path)
+    return "Damaged, or not Keras weights"
+
+
+def text_as_keras(path):
+    path.write_text("epoch,loss\n1,0.5\n")
+    return "Damaged, or not Keras weights"
+
+
+def missing_keras(path):
+    return "No such weights file"
+
+
+KERAS_CASES = [
+    other_keras_model,
+    other_keras_width,
+    not_a_number_in_keras,
+    truncated_keras,
+    text_as_keras,
+    missing_keras,
+]
+
+
+@pytest.mark.parametrize("case", KERAS_CASES, ids=lambda case: case.__name__)
+def test_bad_keras_weights_are_not_converted(case, tmp_path, monkeypatch, capsys):
+    message = case(tmp_path / "file.weights.h5")
+    monkeypatch.setattr(models, "create", lambda *_, **__: tiny())
+    refused_by_convert(tmp_path / "file.weights.h5", tmp_path / "out.pth", message, capsys)
+
+
+def test_an_unknown_ending_is_refused_before_a_model_is_built(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(models, "create", None)
+    (tmp_path / "file.pth").write_bytes(b"")
+    refused_by_convert(tmp_path / "file.pth", tmp_path / "out.onnx", r"\.weights\.h5\. Received: ", capsys)
+
+
+def test_a_full_disk_leaves_no_half_of_a_keras_file(tmp_path, monkeypatch):
+    def full(self, path):
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    save_torch_weights(tiny(), tmp_path / "file.safetensors")
+    monkeypatch.setattr(models, "create", lambda *_, **__: tiny())
+    monkeypatch.setattr(keras.Model, "save_weights", full)
+    with pytest.raises(OutputError, match="No space left"):
+        convert(tmp_path / "file.safetensors", "resnet18", tmp_path / "out.weights.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["file.safetensors"]
