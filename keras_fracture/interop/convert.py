@@ -54,7 +54,7 @@ def _load_keras_weights(network, path, model):
     except OSError as error:
         raise WeightsError(f"Damaged, or not Keras weights: {_reason(error)}. Received: {path}") from error
     except Exception as error:  # whatever the reader trips over
-        raise WeightsError(f"{path} does not fit {model}: {_reason(error)}") from error
+        raise WeightsError(f"Does not fit {model}: {_reason(error)}. Received: {path}") from error
     for parameter in parameters_of(network):
         if not np.isfinite(parameter.to_torch()).all():
             raise WeightsError(
@@ -73,6 +73,6 @@ def _save_keras_weights(network, path):
 
 
 def _reason(error):
-    """What went wrong first, without Keras's list of everything else that did."""
-    first = str(error).partition("List of objects")[0]
+    """What went wrong first, without the values of variables and the list of everything else that did."""
+    first = str(error).partition("List of objects")[0].partition("Target variable")[0]
     return " ".join(first.split()).rstrip(".") or type(error).__name__

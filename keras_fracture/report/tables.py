@@ -61,14 +61,8 @@ def speeds(path):
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        header = [
-            "model",
-            "parameters",
-            "precision",
-            "ours: pictures/s",
-            "PyTorch: pictures/s",
-            "ours / PyTorch",
-        ]
+        header = ["model", "parameters", "precision", "ours: pictures/s", "PyTorch: pictures/s",
+                  "ours / PyTorch"]  # fmt: skip
         rows = [
             [run["model"], f"{run['parameters']:,}", run["precision"], f"{run['ours']:.1f}",
              f"{run['pytorch']:.1f}", f"{run['ratio']:.2f}"]

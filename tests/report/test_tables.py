@@ -82,5 +82,5 @@ def test_a_benchmark_becomes_a_table_with_its_conditions(tmp_path):
 @pytest.mark.parametrize("damage", [{"runs": [{"model": "resnet18"}]}, {"cpu": None}, {"versions": {}}])
 def test_a_damaged_benchmark_is_named(damage, tmp_path):
     (tmp_path / "benchmark_models.json").write_text(json.dumps(BENCHMARK | damage))
-    with pytest.raises(OutputError, match="benchmark_models.json is not a benchmark"):
+    with pytest.raises(OutputError, match="is not a benchmark of models"):
         tables.generate(tmp_path, "benchmark_models")
