@@ -180,11 +180,29 @@ def _add_tables(verbs):
 
 
 def _add_benchmark(verbs):
+    benchmark = verbs.add_parser("benchmark", help="measure the input pipeline or training on this machine")
+    kinds = benchmark.add_subparsers(title="commands", required=True, metavar="COMMAND")
     verb = _verb(
-        verbs, "benchmark", benchmark, "measure the input pipeline on this machine",
+        kinds, "models", benchmark_models, "time training steps beside PyTorch, on the CPU (needs a checkout)",
+        "keras-fracture benchmark models --models resnet18 drn_d_22 --json results/benchmark_models.json",
+    )  # fmt: skip
+    verb.add_argument(
+        "--models", nargs="+", metavar="NAME", help="(default: six, the smaller of each family)"
+    )
+    verb.add_argument("--batch-size", type=int, default=16, help="pictures a step (default 16)")
+    verb.add_argument("--image-size", type=int, default=224, help="side in pixels (default 224)")
+    verb.add_argument("--steps", type=int, default=10, help="timed steps, their median counts (default 10)")
+    verb.add_argument(
+        "--precision",
+        nargs="+",
+        metavar="P",
+        help="float32, bfloat16 (default: float32, and bfloat16 on CPUs with AVX512_BF16 or AMX)",
+    )
+    verb.add_argument("--json", metavar="FILE", help="also write the numbers and conditions here")
+    verb = _verb(
+        kinds, "data", benchmark_data, "time the input pipeline",
         "keras-fracture benchmark data --data fracatlas",
     )  # fmt: skip
-    verb.add_argument("what", choices=["data"], help="what to measure")
     verb.add_argument("--data", default="phantom", metavar="NAME", help="data set (default: phantom)")
     verb.add_argument("--count", type=int, default=3000, help="pictures (default 3000)")
     _data_dir(verb)
@@ -288,13 +306,25 @@ def convert(options):
     print(f"wrote {options.to}")
 
 
-def benchmark(options):
-    """`benchmark`."""
+def benchmark_data(options):
+    """`benchmark data`."""
     _import_tensorflow()
-    from keras_fracture.benchmark import measure_data
+    from keras_fracture.benchmarks.data import measure_data
 
     for name, number in measure_data(options.data, options.count, options.data_dir).items():
         print(f"{name:<62}{number:>10.4g}")
+
+
+def benchmark_models(options):
+    """`benchmark models`."""
+    _import_tensorflow()
+    from keras_fracture.benchmarks import models
+
+    sizes = options.batch_size, options.image_size, options.steps
+    names = options.models or models.DEFAULT
+    models.measure(names, *sizes, options.precision, out=options.json)
+    if options.json:
+        print(f"wrote {options.json}")
 
 
 def tables(options):

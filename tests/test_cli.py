@@ -170,7 +170,7 @@ def test_convert_carries_weights_there_and_back(capsys, tmp_path):
         np.testing.assert_array_equal(one, other)
     fails(
         capsys,
-        "does not fit",
+        "Does not fit",
         "convert",
         tmp_path / "a.weights.h5",
         "--model",

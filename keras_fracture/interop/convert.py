@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from keras_fracture import files, models
 from keras_fracture.errors import WeightsError
+from keras_fracture.interop.layout import parameters_of
 from keras_fracture.interop.torch import load_torch_weights, save_torch_weights
 
 _KERAS = ".weights.h5"
+_ENDINGS = (".pth", ".pt", ".safetensors", _KERAS)
 
 
 def convert(weights, model, to, names=None, **overrides):
-    """Reads weights into an architecture and writes them in another format.
+    """Reads weights into an architecture and writes them in another format, whole or not at all.
 
     Args:
         weights: `.pth`, `.pt`, `.safetensors` or `.weights.h5` file.
@@ -23,23 +27,52 @@ def convert(weights, model, to, names=None, **overrides):
         The model.
 
     Raises:
-        WeightsError: The file cannot be read or does not fit.
+        WeightsError: The file is absent, cannot be read, does not fit, or holds NaN or infinity; or one of
+            the endings is unknown.
+        OutputError: `to` cannot be written.
     """
+    for path in (weights, to):  # before a large model is built for nothing
+        if not str(path).endswith(_ENDINGS):
+            raise WeightsError(f"Weights files end in {', '.join(_ENDINGS)}. Received: {path}")
+    if not Path(weights).is_file():
+        raise WeightsError(f"No such weights file. Received: {weights}")
     network = models.create(model, **overrides)
     if str(weights).endswith(_KERAS):
-        try:
-            network.load_weights(weights)
-        except (OSError, ValueError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise WeightsError(f"{weights} does not fit {model}: {reason}") from error
+        _load_keras_weights(network, weights, model)
     else:
         load_torch_weights(network, weights, names)
     if str(to).endswith(_KERAS):
-        with files.writing(to) as beside:
-            # Keras insists on the ending.
-            named = Path(str(beside) + _KERAS)
-            network.save_weights(named)
-            named.replace(beside)
+        _save_keras_weights(network, to)
     else:
         save_torch_weights(network, to, names)
     return network
+
+
+def _load_keras_weights(network, path, model):
+    try:
+        network.load_weights(path)
+    except OSError as error:
+        raise WeightsError(f"Damaged, or not Keras weights: {_reason(error)}. Received: {path}") from error
+    except Exception as error:  # whatever the reader trips over
+        raise WeightsError(f"Does not fit {model}: {_reason(error)}. Received: {path}") from error
+    for parameter in parameters_of(network):
+        if not np.isfinite(parameter.to_torch()).all():
+            raise WeightsError(
+                f"{path}: weights must be finite. Received: NaN or infinity in {parameter.name}"
+            )
+
+
+def _save_keras_weights(network, path):
+    with files.writing(path) as beside:
+        named = Path(f"{beside}{_KERAS}")  # Keras insists on the ending
+        try:
+            network.save_weights(named)
+            named.replace(beside)
+        finally:
+            named.unlink(missing_ok=True)
+
+
+def _reason(error):
+    """What went wrong first, without the values of variables and the list of everything else that did."""
+    first = str(error).partition("List of objects")[0].partition("Target variable")[0]
+    return " ".join(first.split()).rstrip(".") or type(error).__name__

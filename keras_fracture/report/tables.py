@@ -4,6 +4,7 @@ keras-fracture tables            # rewrite README.md between its markers
 keras-fracture tables --check    # only say whether it is up to date
 """
 
+import json
 import re
 from pathlib import Path
 
@@ -67,11 +68,43 @@ def classifiers(runs):
     return markdown(header, rows)
 
 
+def speeds(path):
+    """The table of `benchmark models --json`: both libraries, one row a model and precision.
+
+    Args:
+        path: The JSON file.
+
+    Raises:
+        OutputError: It is missing or not of that form.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        header = ["model", "parameters", "precision", "ours: pictures/s", "PyTorch: pictures/s",
+                  "ours / PyTorch"]  # fmt: skip
+        rows = [
+            [run["model"], f"{run['parameters']:,}", run["precision"], f"{run['ours']:.1f}",
+             f"{run['pytorch']:.1f}", f"{run['ratio']:.2f}"]
+            for run in content["runs"]
+        ]  # fmt: skip
+        cpu, size, versions = content["cpu"], content["image_size"], content["versions"]
+        libraries = ", ".join(f"{name} {versions[name]}" for name in ("tensorflow", "keras", "torch"))
+        about = (
+            f"Training steps, batch {content['batch_size']}, {size}x{size} pixels, median of {content['steps']}; "
+            f"{cpu['name']}, {cpu['cores']} cores ({', '.join(cpu['flags']) or 'flags unknown'}); {libraries}; "
+            f"{content['date']}.\n"
+        )
+        return f"{markdown(header, rows)}\n{about}`{content['command']}`\n"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{path} is not a benchmark of models: {error}") from None
+
+
 _FORMS = {"garcia_inception": classifiers, "ibrahim_gan": arms, "lisbon_resnet": classifiers}
 
 
 def generate(folder, key):
-    """The table of one paper, with the commands that made its numbers."""
+    """The table of one paper, with the commands that made its numbers, or of `benchmark_models`."""
+    if key == "benchmark_models":
+        return speeds(Path(folder) / f"{key}.json")
     runs = results.read(Path(folder) / f"{key}.json")["runs"]
     commands = dict.fromkeys(run["command"] for run in runs)
     return _FORMS[key](runs) + "\n" + "".join(f"`{command}`\n" for command in commands)

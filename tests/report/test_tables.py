@@ -54,3 +54,33 @@ def test_a_damaged_results_file_is_named(tmp_path):
     (tmp_path / "ibrahim_gan.json").write_text("{")
     with pytest.raises(OutputError, match="not a results file"):
         results.keep(tmp_path, CONFIG, {"runs": []})
+
+
+BENCHMARK = {
+    "benchmark": "models", "command": "keras-fracture benchmark models", "date": "2026-01-02",
+    "versions": {"tensorflow": "2.21.0", "keras": "3.15.1", "torch": "2.13.0"},
+    "cpu": {"name": "Some CPU", "cores": 2, "flags": ["avx2"]}, "batch_size": 16, "image_size": 224, "steps": 10,
+    "runs": [
+        {"model": "resnet18", "parameters": 11_177_538, "precision": "float32", "ours": 30.04, "pytorch": 24.0,
+         "ratio": 30.04 / 24},
+    ],
+}  # fmt: skip
+
+
+def test_a_benchmark_becomes_a_table_with_its_conditions(tmp_path):
+    (tmp_path / "benchmark_models.json").write_text(json.dumps(BENCHMARK))
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- table benchmark_models -->\n<!-- end -->\nafter\n")
+    assert tables.update(readme, tmp_path) is False
+    assert tables.update(readme, tmp_path, check=True) is True
+    text = readme.read_text()
+    assert "ours / PyTorch" in text and "| resnet18 | 11,177,538 | float32 | 30.0 | 24.0 | 1.25 |" in text
+    assert "Some CPU, 2 cores (avx2); tensorflow 2.21.0, keras 3.15.1, torch 2.13.0; 2026-01-02." in text
+    assert "`keras-fracture benchmark models`\n<!-- end -->" in text
+
+
+@pytest.mark.parametrize("damage", [{"runs": [{"model": "resnet18"}]}, {"cpu": None}, {"versions": {}}])
+def test_a_damaged_benchmark_is_named(damage, tmp_path):
+    (tmp_path / "benchmark_models.json").write_text(json.dumps(BENCHMARK | damage))
+    with pytest.raises(OutputError, match="is not a benchmark of models"):
+        tables.generate(tmp_path, "benchmark_models")

@@ -1,4 +1,4 @@
-"""Measures this package on this machine: `keras-fracture benchmark data`. Timings live here, never in tests."""
+"""The input pipeline: `keras-fracture benchmark data`."""
 
 import time
 

@@ -1,0 +1,247 @@
+"""Training steps of the classifiers beside their PyTorch twins: `keras-fracture benchmark models`.
+
+Each library at its best setting on a CPU. Ours: a float32 graph, channels last, BatchNormalization on
+TensorFlow's fused kernel; for bfloat16 with `training.precision.onednn_bfloat16`. PyTorch: channels last, as
+many threads as cores; for bfloat16 under autocast.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_fracture import files, models
+from keras_fracture.errors import BenchmarkError
+from keras_fracture.interop.torch import load_torch_weights
+from keras_fracture.models import DRN, ResNet
+from keras_fracture.papers.recipe import provenance
+from keras_fracture.training.precision import onednn_bfloat16
+
+DEFAULT = ("resnet18", "resnet34", "resnet50", "inception_net", "drn_d_22", "drn_c_26")
+PRECISIONS = ("float32", "bfloat16")
+CHECKOUT = Path(__file__).resolve().parents[2]
+_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+_ROUND = 2  # timed steps before the next setting has its turn
+_RATE = 0.01
+
+
+def measure(names=DEFAULT, batch_size=16, image_size=224, steps=10, precisions=None, show=print, out=None):
+    """Times training steps (forward, backward, SGD update) of both libraries in this process, on the CPU.
+
+    Settings take turns, so that a slow moment of the machine meets all of them; the first step of a turn is
+    not timed. Both sides start from the same weights, and see the same random pictures of two classes.
+    For the whole process, PyTorch gets as many threads as cores and GPUs are hidden from TensorFlow.
+
+    Args:
+        names: ResNets, DRNs or `inception_net`, see `models.names()`.
+        batch_size: Pictures a step, 2 or more.
+        image_size: Side of a picture in pixels, 32 or more.
+        steps: Timed steps of each setting; their median counts.
+        precisions: Some of `PRECISIONS`, or None for float32, and bfloat16 where the CPU computes in it.
+        show: Function called with each line of the table as soon as it is known.
+        out: JSON file for what is returned, or None.
+
+    Returns:
+        A dict: conditions (`cpu`, `versions`, `date`, `command`, ...) and `runs`, a dict for every model and
+        precision with `ours` and `pytorch` in pictures a second and `ratio`, ours over PyTorch's.
+
+    Raises:
+        BenchmarkError: PyTorch or the twins are missing, a model has no twin, a number is out of range, or
+            TensorFlow runs on a GPU already.
+        OutputError: `out` cannot be written.
+    """
+    processor = cpu()
+    if precisions is None:
+        native = {"avx512_bf16", "amx_bf16"} & set(processor["flags"])
+        precisions = PRECISIONS if native else ("float32",)
+    _check(names, batch_size, image_size, steps, precisions)
+    twins = _twins()
+    import torch
+
+    if out:
+        files.folder(Path(out).parent)  # fails now, not after the last model
+    torch.set_num_threads(processor["cores"])
+    _hide_gpus()
+    about = provenance()
+    about["versions"]["torch"] = torch.__version__
+    conditions = {"batch_size": batch_size, "image_size": image_size, "steps": steps}
+    content = {"benchmark": "models", **about, "cpu": processor, **conditions, "runs": []}
+    show(f"{'model':<16}{'precision':<11}{'ours, pictures/s':>18}{'PyTorch, pictures/s':>21}{'ratio':>8}")
+    for name in names:
+        keras.backend.clear_session()
+        gc.collect()
+        for run in _measure_one(name, batch_size, image_size, steps, precisions, twins):
+            content["runs"].append(run)
+            show(
+                f"{name:<16}{run['precision']:<11}{run['ours']:>18.2f}{run['pytorch']:>21.2f}"
+                f"{run['ratio']:>8.2f}"
+            )
+    if out:
+        files.write_text(out, json.dumps(content, indent=1) + "\n")
+    return content
+
+
+def cpu():
+    """Name, cores open to this process, and which of AVX2, AVX-512, AVX512_BF16 and AMX the CPU has.
+
+    Returns:
+        A dict of `name`, `cores` and `flags`; without /proc/cpuinfo the name is the platform's and flags are
+        empty.
+    """
+    fields = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            fields.setdefault(key.strip(), value.strip())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    flags = set(fields.get("flags", "").split())
+    return {
+        "name": fields.get("model name") or platform.processor() or platform.machine(),
+        "cores": cores,
+        "flags": [flag for flag in _FLAGS if flag in flags],
+    }
+
+
+def _check(names, batch_size, image_size, steps, precisions):
+    classifiers = [name for name in models.names() if name.startswith(("resnet", "drn_", "inception_net"))]
+    for given, possible in ((names, classifiers), (precisions, PRECISIONS)):
+        for name in given:
+            if name not in possible:
+                raise BenchmarkError(f"Only {', '.join(possible)} can be measured. Received: {name!r}")
+    # Two pictures: PyTorch refuses to normalise a single value a channel.
+    sizes = ("batch size", batch_size, 2), ("image size", image_size, 32), ("steps", steps, 1)
+    for name, number, least in sizes:
+        if number < least:
+            raise BenchmarkError(f"{name} must be {least} or more. Received: {number}")
+
+
+def _hide_gpus():
+    if tf.config.list_physical_devices("GPU"):
+        try:
+            tf.config.set_visible_devices([], "GPU")
+        except RuntimeError as error:
+            raise BenchmarkError(f"Set CUDA_VISIBLE_DEVICES=-1 to measure CPUs. Received: {error}") from error
+
+
+def _twins():
+    """The modules of tests/torch_twins that have twins of classifiers."""
+    if not (CHECKOUT / "tests" / "torch_twins").is_dir():
+        raise BenchmarkError(
+            "The PyTorch twins are part of the tests: clone the repository and run this from there. "
+            f"Received: no tests/torch_twins in {CHECKOUT}"
+        )
+    sys.path.insert(0, str(CHECKOUT))  # the console script has its own folder there
+    try:
+        names = ("resnet", "drn", "inception")
+        return {name: importlib.import_module(f"tests.torch_twins.{name}") for name in names}
+    except ImportError as error:
+        raise BenchmarkError(
+            f'The twins need PyTorch: pip install "keras-fracture[torch]". Received: {error}'
+        ) from error
+    finally:
+        sys.path.remove(str(CHECKOUT))
+
+
+def _twin_of(model, twins):
+    """The PyTorch model of the same numbers, with its own random weights."""
+    sizes = {"num_classes": model.num_classes, "channels": model.channels}
+    if isinstance(model, ResNet):
+        sizes |= {"width": model.width, "strides": model.strides, "dilations": model.dilations}
+        return twins["resnet"].ResNet(model.depths, model.block == "bottleneck", **sizes)
+    if isinstance(model, DRN):
+        return twins["drn"].DRN(
+            model.arch, model.depths, model.block == "bottleneck", widths=model.widths, **sizes
+        )
+    sizes |= {"stem_width": model.stem_width, "stages": model.stages, "reduction": model.reduction}
+    return twins["inception"].inception_net(**sizes)
+
+
+def _measure_one(name, batch_size, image_size, steps, precisions, twins):
+    """Yields the run of each precision of one model."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    images = rng.random((batch_size, image_size, image_size, 3)).astype("float32")
+    labels = rng.integers(0, 2, batch_size)
+    options = {"num_classes": 2, "image_size": image_size}
+    if name == "inception_net":
+        options["dropout"] = 0.0  # the twin has none
+    takers = {}
+    for precision in precisions:
+        # One model a setting: the rewritten graph of one must not serve the other.
+        torch.manual_seed(0)
+        model = models.create(name, **options)
+        twin = _twin_of(model, twins)
+        load_torch_weights(model, twin.state_dict())
+        takers["ours", precision] = _our_step(model, images, labels, precision)
+        takers["pytorch", precision] = _torch_step(twin, images, labels, precision)
+    seconds = {setting: [] for setting in takers}
+    for done in range(0, steps, _ROUND):
+        for setting, step in takers.items():
+            step()
+            for _ in range(min(_ROUND, steps - done)):
+                start = time.perf_counter()
+                step()
+                seconds[setting].append(time.perf_counter() - start)
+    rates = {setting: batch_size / float(np.median(taken)) for setting, taken in seconds.items()}
+    for precision in precisions:
+        ours, theirs = rates["ours", precision], rates["pytorch", precision]
+        yield {
+            "model": name,
+            "parameters": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
+            "precision": precision,
+            "ours": ours,
+            "pytorch": theirs,
+            "ratio": ours / theirs,
+        }
+
+
+def _our_step(model, images, labels, precision):
+    images, labels = tf.constant(images), tf.constant(labels)
+    optimizer = keras.optimizers.SGD(_RATE)
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    optimizer.build(model.trainable_variables)
+
+    @tf.function
+    def graph(images, labels):
+        with tf.GradientTape() as tape:
+            loss = cross_entropy(labels, model(images, training=True))
+        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        return loss
+
+    def step():
+        before = onednn_bfloat16(precision == "bfloat16")
+        try:
+            return float(graph(images, labels))
+        finally:
+            onednn_bfloat16(before)
+
+    return step
+
+
+def _torch_step(twin, images, labels, precision):
+    import torch
+
+    twin = twin.train().to(memory_format=torch.channels_last)
+    images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(memory_format=torch.channels_last)
+    labels = torch.from_numpy(labels)
+    optimizer = torch.optim.SGD(twin.parameters(), _RATE)
+
+    def step():
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = torch.nn.functional.cross_entropy(twin(images), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
