@@ -12,14 +12,20 @@ class Clusters:
     Args:
         sources: The source of each picture.
         labels: 0 or 1 a picture; sources are resampled within their class, so that no resample lacks one.
+            None resamples all sources alike.
 
     Raises:
-        EvaluationError: A class has fewer than two sources.
+        EvaluationError: A class, or without labels the test set, has fewer than two sources.
     """
 
-    def __init__(self, sources, labels):
+    def __init__(self, sources, labels=None):
         names, self.codes = np.unique(np.asarray(sources), return_inverse=True)
         self.count = len(names)
+        if labels is None:
+            self.strata = [np.arange(self.count)]
+            if self.count < 2:
+                raise EvaluationError(f"An interval needs at least two sources. Received: {self.count}")
+            return
         kind = np.zeros(self.count, int)
         np.maximum.at(kind, self.codes, np.asarray(labels, int))
         self.strata = [np.flatnonzero(kind == value) for value in (0, 1)]
@@ -46,8 +52,9 @@ class Clusters:
         """
         data = [*self.strata, np.arange(runs)] if runs > 1 else self.strata
 
-        def resampled(healthy, finding, chosen=(0,)):
-            times = np.bincount(np.concatenate([healthy, finding]), minlength=self.count)
+        def resampled(*drawn):
+            chosen = drawn[len(self.strata)] if runs > 1 else (0,)
+            times = np.bincount(np.concatenate(drawn[: len(self.strata)]), minlength=self.count)
             return statistic(times[self.codes].astype(float), np.asarray(chosen))
 
         result = stats.bootstrap(

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 from sklearn.metrics import roc_curve
 
 from keras_fracture.errors import EvaluationError
@@ -67,7 +68,7 @@ class Predictions:
             errors = (self.probabilities - self.labels) ** 2
             return lambda weights, runs: float((errors[runs] @ weights).mean() / weights.sum())
         if metric == "ece":
-            bins = np.digitize(self.probabilities, np.linspace(0, 1, _BINS + 1)[1:-1])
+            bins = _binned(self.probabilities)
             off = self.labels - self.probabilities
             return lambda weights, runs: float(
                 np.mean([np.abs(np.bincount(bins[run], off[run] * weights)).sum() for run in runs])
@@ -99,6 +100,58 @@ class _Ranked:
         most = (1 - int(metric[-2:]) / 100) * alarms[-1]
         allowed = hits[alarms <= most + 1e-9]
         return allowed[-1] / hits[-1] if len(allowed) else 0.0
+
+
+def _binned(probabilities):
+    """The bin, from 0 to `_BINS` - 1, of each probability."""
+    return np.digitize(probabilities, np.linspace(0, 1, _BINS + 1)[1:-1])
+
+
+def calibration(predictions):
+    """The ten bins of the expected calibration error: what was predicted, and how often it was so.
+
+    With several runs a picture counts once for each: the bins pool the runs, while the metric `ece` averages
+    each run's own error and so is at least theirs.
+
+    Args:
+        predictions: `Predictions`.
+
+    Returns:
+        A `pandas.DataFrame`, a row a bin of equal width: `low`, `high` (its edges), `probability` (mean
+        predicted), `observed` (share of findings), `pictures`; NaN means where a bin is empty.
+    """
+    bins, edges = _binned(predictions.probabilities).ravel(), np.linspace(0, 1, _BINS + 1)
+    labels = np.broadcast_to(predictions.labels, predictions.probabilities.shape).ravel()
+    pictures = np.bincount(bins, minlength=_BINS)
+    counted = np.where(pictures, pictures, np.nan)
+    return pd.DataFrame(
+        {
+            "low": edges[:-1],
+            "high": edges[1:],
+            "probability": np.bincount(bins, predictions.probabilities.ravel(), _BINS) / counted,
+            "observed": np.bincount(bins, labels, _BINS) / counted,
+            "pictures": pictures,
+        }
+    )
+
+
+def confusion(predictions):
+    """How many pictures of each class were called what, at the threshold.
+
+    Args:
+        predictions: `Predictions`. With several runs the counts are means over them, rounded so that each row
+            still sums to the pictures of its class.
+
+    Returns:
+        int `(2, 2)`: rows the true class, columns the predicted one, healthy before finding.
+    """
+    called = (predictions.probabilities >= predictions.threshold).mean(0)
+    table = []
+    for label in (0, 1):
+        members = predictions.labels == label
+        findings = int(np.rint(called[members].sum()))
+        table.append([int(members.sum()) - findings, findings])
+    return np.array(table)
 
 
 def best_threshold(labels, probabilities):

@@ -3,9 +3,11 @@
 import keras
 from keras import layers
 
-from keras_fracture.models.layers import FusedBatchNormalization
+from keras_fracture.models.layers import FusedBatchNormalization, run_through
 from keras_fracture.models.preprocessing import UNIT
 from keras_fracture.models.registry import register
+
+_HEAD = 3  # layers of the body up to the last convolution
 
 
 @register("compact_cnn")
@@ -53,8 +55,16 @@ class CompactCNN(keras.Model):
     def build(self, input_shape):
         self.built = True
 
+    def features(self, images, training=False):
+        """Returns the second convolution's maps `(batch, image_size // 9, image_size // 9, 16)`."""
+        return run_through(self.body.layers[:_HEAD], images, training)
+
+    def classify(self, maps, training=False):
+        """Returns the logits of what `features` gave."""
+        return run_through(self.body.layers[_HEAD:], maps, training)
+
     def call(self, images, training=False):
-        return self.body(images, training=training)
+        return self.classify(self.features(images, training), training)
 
     def get_config(self):
         return super().get_config() | {

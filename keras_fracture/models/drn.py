@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_fracture.errors import ModelError
-from keras_fracture.models.layers import batch_norm, conv
+from keras_fracture.models.layers import batch_norm, conv, run_through
 from keras_fracture.models.preprocessing import UNIT
 from keras_fracture.models.registry import register
 from keras_fracture.models.resnet import BLOCKS, BasicBlock, ResNet
@@ -130,13 +130,17 @@ class DRN(keras.Model):
             shape = layer.compute_output_shape(shape)
         self.built = True
 
-    def call(self, images, training=False):
-        maps = images
-        for part in self._parts():
-            maps = part(maps)  # Keras hands `training` on to the layers called in here
-        if not self.include_top:
-            return maps
+    def features(self, images, training=False):
+        """Returns the last maps `(batch, image_size / 8, image_size / 8, widths[-1])`."""
+        return run_through(self._parts(), images, training)
+
+    def classify(self, maps, training=False):
+        """Returns the logits of what `features` gave."""
         return ops.squeeze(self.fc(self.avgpool(maps)), (1, 2))
+
+    def call(self, images, training=False):
+        maps = self.features(images, training)
+        return self.classify(maps, training) if self.include_top else maps
 
     def get_config(self):
         return super().get_config() | {

@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_fracture.errors import ModelError
-from keras_fracture.models.layers import PaddedMaxPooling2D, batch_norm, conv
+from keras_fracture.models.layers import PaddedMaxPooling2D, batch_norm, conv, run_through
 from keras_fracture.models.preprocessing import UNIT
 from keras_fracture.models.registry import register
 
@@ -126,6 +126,7 @@ class InceptionNet(keras.Model):
             self.body.add(InceptionBlock(filters, max(1, int(filters * reduction))))
             if pool:
                 self.body.add(PaddedMaxPooling2D())
+        self._head = len(self.body.layers) - self.stages[-1][1]  # behind the last block
         self.body.add(layers.GlobalAveragePooling2D())
         self.body.add(layers.Dropout(dropout))
         self.body.add(layers.Dense(num_classes, dtype="float32"))
@@ -134,8 +135,17 @@ class InceptionNet(keras.Model):
     def build(self, input_shape):
         self.built = True
 
+    def features(self, images, training=False):
+        """Returns the last block's maps `(batch, height, width, 4 * branch width)`, before any pool."""
+        images = (images - self.mean) / self.std
+        return run_through(self.body.layers[: self._head], images, training)
+
+    def classify(self, maps, training=False):
+        """Returns the logits of what `features` gave."""
+        return run_through(self.body.layers[self._head :], maps, training)
+
     def call(self, images, training=False):
-        return self.body((images - self.mean) / self.std, training=training)
+        return self.classify(self.features(images, training), training)
 
     def get_config(self):
         return super().get_config() | {

@@ -161,3 +161,10 @@ class NarrowConv2D(layers.Conv2D):
         if self.use_bias:
             outputs = outputs + self.bias
         return self.activation(outputs)
+
+
+def run_through(parts, maps, training=False):
+    """Returns what comes out of layers applied one after another."""
+    for part in parts:
+        maps = part(maps, training=training)
+    return maps

@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_fracture.errors import ModelError
-from keras_fracture.models.layers import PaddedMaxPooling2D, batch_norm, conv
+from keras_fracture.models.layers import PaddedMaxPooling2D, batch_norm, conv, run_through
 from keras_fracture.models.preprocessing import UNIT
 from keras_fracture.models.registry import register
 
@@ -182,12 +182,18 @@ class ResNet(keras.Model):
             shape = layer.compute_output_shape(shape)
         self.built = True
 
+    def features(self, images, training=False):
+        """Returns the last maps `(batch, image_size / 32, image_size / 32, 8 * width * expansion)`."""
+        maps = self.maxpool(ops.relu(self.bn1(self.conv1(images), training=training)))
+        return run_through((self.layer1, self.layer2, self.layer3, self.layer4), maps, training)
+
+    def classify(self, maps, training=False):
+        """Returns the logits of what `features` gave."""
+        return self.fc(self.avgpool(maps))
+
     def call(self, images, training=False):
-        maps = ops.relu(self.bn1(self.conv1(images), training=training))
-        maps = self.maxpool(maps)
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            maps = stage(maps, training=training)
-        return self.fc(self.avgpool(maps)) if self.include_top else maps
+        maps = self.features(images, training)
+        return self.classify(maps, training) if self.include_top else maps
 
     def get_config(self):
         return super().get_config() | {

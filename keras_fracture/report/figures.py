@@ -6,12 +6,16 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import patheffects
+from matplotlib.cm import ScalarMappable
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from keras_fracture import files
 from keras_fracture.data import sheets
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
+HEAT = plt.get_cmap("inferno")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 plt.rcParams |= {
     "axes.spines.top": False,
@@ -131,4 +135,131 @@ def intervals(groups, path, xlabels, ylabel, suptitle, reported=None):
     axis.grid(axis="x", visible=False)
     figure.legend(fontsize=9, loc="outside lower center", ncols=3)
     figure.suptitle(suptitle)
+    return save(figure, path)
+
+
+def reliability(bins, path, suptitle):
+    """How far probabilities can be taken at their word: predicted against observed, over how often.
+
+    Args:
+        bins: `pandas.DataFrame` from `evaluation.calibration`.
+        path: PNG to write.
+        suptitle: Of the figure.
+    """
+    figure, (axis, below) = plt.subplots(2, 1, figsize=(5.4, 6.4), height_ratios=(3, 1), sharex=True)
+    filled = bins[bins["pictures"] > 0]
+    axis.plot([0, 1], [0, 1], "--", color="grey", label="perfectly calibrated")
+    axis.vlines(filled["probability"], filled["probability"], filled["observed"], color=COLOURS[1], alpha=0.6)
+    axis.plot(
+        filled["probability"],
+        filled["observed"],
+        "o-",
+        color=COLOURS[0],
+        label="the model, and how far it is off",
+    )
+    axis.set(ylabel="observed share of findings", xlim=(0, 1), ylim=(-0.03, 1.03), aspect="equal")
+    axis.legend(fontsize=9, loc="upper left")
+    below.bar(
+        bins["low"],
+        bins["pictures"],
+        bins["high"] - bins["low"],
+        align="edge",
+        color=COLOURS[0],
+        edgecolor="white",
+    )
+    below.set(xlabel="predicted probability of a finding", ylabel="pictures")
+    below.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    figure.suptitle(suptitle)
+    return save(figure, path)
+
+
+def confusion(matrix, path, class_names, suptitle):
+    """A table of true against predicted classes: counts, and shares of the true class.
+
+    Args:
+        matrix: int `(classes, classes)`, rows the true class, such as `evaluation.confusion` gives.
+        path: PNG to write.
+        class_names: In the order of the rows.
+        suptitle: Of the figure.
+    """
+    matrix = np.asarray(matrix)
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    figure, axis = plt.subplots(figsize=(5, 4.4))
+    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        share = shares[row, column]
+        words = f"{count:,}\n{100 * share:.1f} %"
+        axis.text(
+            column, row, words, ha="center", va="center", color="white" if share > 0.55 else "black", size=14
+        )
+    places = range(len(class_names))
+    axis.set(xticks=places, yticks=places, xticklabels=class_names, xlabel="predicted", ylabel="true")
+    axis.set_yticklabels(class_names, rotation=90, va="center")
+    axis.grid(visible=False)
+    axis.spines[:].set_visible(False)
+    axis.tick_params(length=0)
+    figure.colorbar(image, label="share of the true class", shrink=0.85)
+    figure.suptitle(suptitle)
+    return save(figure, path)
+
+
+def heated(pictures, heats, strength=0.7):
+    """Colours pictures where they are hot; where they are cold they stay as they are.
+
+    Args:
+        pictures: uint8 `(n, height, width, 1 or 3)`.
+        heats: `(n, height, width)`, 0 to 1.
+        strength: Opacity of the colour where heat is 1.
+
+    Returns:
+        uint8 `(n, height, width, 3)`.
+    """
+    heats = np.asarray(heats)
+    opacity = strength * heats[..., None]
+    return np.rint((1 - opacity) * pictures + opacity * 255 * HEAT(heats)[..., :3]).astype(np.uint8)
+
+
+def overlays(pictures, heats, path, boxes=None, captions=None, columns=3):
+    """Each picture beside itself under its heat, with the boxes outlined.
+
+    Shows the pictures themselves: for the run's own folder, where data sets may not be passed on.
+
+    Args:
+        pictures: uint8 `(n, height, width, 1 or 3)`.
+        heats: `(n, height, width)` from `evaluation.gradcam`.
+        path: PNG to write.
+        boxes: n arrays `(k, 4)` of ymin, xmin, ymax, xmax as fractions of the picture, k maybe 0, or None.
+        captions: n titles, or None.
+        columns: Pairs a row.
+    """
+    count, height, width = np.shape(heats)
+    boxes = [()] * count if boxes is None else boxes
+    captions = [""] * count if captions is None else captions
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(4.2 * columns + 0.9, (4.2 * height / width / 2 + 0.35) * rows + 0.1),
+        squeeze=False,
+    )
+    plain = np.broadcast_to(pictures, (count, height, width, 3))
+    pairs = np.concatenate([plain, heated(pictures, heats)], 2)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, pair, of_one, caption in zip(axes.flat[:count], pairs, boxes, captions, strict=True):
+        axis.imshow(pair)
+        axis.set_title(caption, fontsize=9)
+        for top, left, bottom, right in of_one:
+            for shift in (0, 1):
+                corner = (left + shift) * width - 0.5, top * height - 0.5
+                outline = Rectangle(
+                    corner, (right - left) * width, (bottom - top) * height, fill=False, ec=COLOURS[5], lw=1.4
+                )
+                # A dark rim, so that the outline shows on bright bone too.
+                outline.set_path_effects([patheffects.withStroke(linewidth=3, foreground="black")])
+                axis.add_patch(outline)
+    figure.colorbar(
+        ScalarMappable(cmap=HEAT), ax=axes, label="evidence for a finding, over its maximum", shrink=0.8
+    )
     return save(figure, path)

@@ -5,7 +5,15 @@ import pytest
 from sklearn import metrics
 
 from keras_fracture.errors import EvaluationError
-from keras_fracture.evaluation import METRICS, Predictions, best_threshold, gains, scores
+from keras_fracture.evaluation import (
+    METRICS,
+    Predictions,
+    best_threshold,
+    calibration,
+    confusion,
+    gains,
+    scores,
+)
 from keras_fracture.evaluation.bootstrap import Clusters
 
 
@@ -110,6 +118,49 @@ def test_intervals_are_repeatable_and_depend_on_the_seed(predictions):
     assert scores(predictions, resamples=50) != scores(predictions, resamples=50, seed=1)
 
 
+def test_calibration_bins_add_up_to_the_error(predictions):
+    alone = Predictions(predictions.labels, predictions.sources, predictions.probabilities[:1])
+    bins = calibration(alone)
+    off = (bins["pictures"] * (bins["observed"] - bins["probability"]).abs()).sum() / len(alone.labels)
+    weights = np.ones(len(alone.labels))
+    assert off == pytest.approx(alone.statistic("ece")(weights, np.array([0])))
+    assert off == pytest.approx(ece(alone.labels, alone.probabilities[0]))
+    assert calibration(predictions)["pictures"].sum() == 3 * len(alone.labels)  # runs are pooled
+
+
+def test_calibration_bins_by_hand():
+    labels, probabilities = np.array([0, 1, 1, 1]), np.array([[0.05, 0.31, 0.37, 1.0]])
+    bins = calibration(Predictions(labels, np.array(list("abcd")), probabilities))
+    assert bins["pictures"].tolist() == [1, 0, 0, 2, 0, 0, 0, 0, 0, 1]
+    assert bins.loc[[0, 3, 9], "observed"].tolist() == [0, 1, 1]
+    assert bins.loc[[0, 3, 9], "probability"].tolist() == pytest.approx([0.05, 0.34, 1.0])
+    assert bins.loc[1, ["observed", "probability"]].isna().all()
+    assert (bins.loc[3, "low"], bins.loc[3, "high"]) == pytest.approx((0.3, 0.4))
+
+
+def test_confusion_counts_one_run_and_averages_several(predictions):
+    labels, sources = predictions.labels, predictions.sources
+    tables = []
+    for row in predictions.probabilities:
+        tables.append(metrics.confusion_matrix(labels, row >= 0.6))
+        ours = confusion(Predictions(labels, sources, row[None], threshold=0.6))
+        np.testing.assert_array_equal(ours, tables[-1])
+    several = confusion(Predictions(labels, sources, predictions.probabilities, threshold=0.6))
+    assert several.dtype.kind == "i"
+    assert np.abs(several - np.mean(tables, 0)).max() <= 0.5
+    assert several.sum(1).tolist() == [160, 160]
+
+
+def test_an_interval_without_labels_resamples_all_sources():
+    # Twenty coins of ten pictures: a standard error of 0.5 / sqrt(20).
+    right = np.repeat(np.arange(20) % 2, 10).astype(float)
+    found = Clusters(np.repeat(np.arange(20), 10)).interval(
+        lambda w, _: (w @ right) / w.sum(), resamples=1000
+    )
+    assert found["value"] == 0.5
+    assert found["high"] - found["low"] == pytest.approx(4 * 0.5 / np.sqrt(20), abs=0.07)
+
+
 def test_what_is_not_defined_is_said(predictions):
     with pytest.raises(EvaluationError, match="both classes"):
         Predictions(np.ones(4, int), np.array(list("abcd")), np.ones((1, 4)))
@@ -119,5 +170,7 @@ def test_what_is_not_defined_is_said(predictions):
         Predictions(np.array([0, 1]), np.array(["a", "b"]), np.array([0.5, 0.1]))
     with pytest.raises(EvaluationError, match="at least two sources"):
         Clusters(["a", "b", "c"], [0, 1, 1])
+    with pytest.raises(EvaluationError, match=r"at least two sources. Received: 1"):
+        Clusters(["a", "a"])
     with pytest.raises(EvaluationError, match="metric must be one of"):
         predictions.statistic("luck")

@@ -45,6 +45,16 @@ SMALL = {
 }
 
 
+MAPS = {  # of four pictures
+    "compact_cnn": (4, 3, 3, 16),
+    "resnet18": (4, 1, 1, 32),
+    "resnet50": (4, 1, 1, 128),
+    "inception_net": (4, 8, 8, 16),
+    "drn_c_26": (4, 4, 4, 8),
+    "drn_d_22": (4, 4, 4, 8),
+}
+
+
 def trainable(model):
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
@@ -90,6 +100,24 @@ def test_output_is_finite_float32_logits(small):
     assert np.isfinite(logits).all()
     assert small.pixel_range == (0.0, 1.0)
     assert small(keras.Input((32, 32, small.channels))).shape == (None, 2)
+
+
+def test_classifying_the_features_is_the_call(small):
+    maps = small.features(pictures(small))
+    assert maps.shape == MAPS[small.key]
+    np.testing.assert_array_equal(small.classify(maps), small(pictures(small)))
+
+
+def test_the_features_heed_training(small):
+    kept = small.get_weights()
+    small.features(pictures(small))
+    for now, before in zip(small.get_weights(), kept, strict=True):
+        np.testing.assert_array_equal(now, before)
+    small.features(pictures(small), training=True)
+    moved = [not np.array_equal(*pair) for pair in zip(small.get_weights(), kept, strict=True)]
+    small.set_weights(kept)
+    assert any(moved)  # moving statistics
+    assert not any(now for now, weight in zip(moved, small.weights, strict=True) if weight.trainable)
 
 
 def test_config_round_trip(small):

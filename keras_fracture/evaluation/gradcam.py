@@ -1,0 +1,118 @@
+"""Where a classifier looks: Grad-CAM, and the pointing game that scores it against boxes."""
+
+import numpy as np
+
+from keras_fracture.errors import EvaluationError
+
+
+def gradcam(model, images):
+    """Heat over each picture: what in it speaks for a finding.
+
+    Source: Selvaraju et al. 2017, "Grad-CAM", Section 3. The gradient of the finding's logit with respect to
+    the last convolutional maps, averaged over space, weighs the maps' channels; the ReLU of the weighted sum is
+    enlarged bilinearly. The logit is the only one, or the second of two.
+
+    Args:
+        model: A classifier of this package with its top: it has `features`, `classify` and `pixel_range`.
+        images: float32 `(n, height, width, channels)` in the model's `pixel_range`; one batch, so pass no more
+            than fit into memory.
+
+    Returns:
+        float32 `(n, height, width)`, the highest of each picture 1; all 0 where nothing speaks for a finding.
+
+    Raises:
+        EvaluationError: No pictures of that shape, or a model without the two halves or with other outputs.
+        ModelError: Values outside the pixel range.
+    """
+    import tensorflow as tf  # here: metrics and tables do without, and importing it takes seconds
+
+    from keras_fracture.models.preprocessing import check_range
+
+    images = np.asarray(images, "float32")
+    if images.ndim != 4 or 0 in images.shape:
+        raise EvaluationError(f"images must be (n, height, width, channels). Received: {images.shape}")
+    if not hasattr(model, "classify") or not getattr(model, "include_top", True):
+        raise EvaluationError(
+            f"Grad-CAM needs a classifier with features and classify. Received: {type(model).__name__}"
+        )
+    check_range(images, model.pixel_range)
+    maps = tf.convert_to_tensor(model.features(images))
+    with tf.GradientTape() as tape:
+        tape.watch(maps)
+        logits = model.classify(maps)
+        if logits.shape[-1] > 2:
+            raise EvaluationError(f"The model must give one or two logits. Received: {logits.shape[-1]}")
+        evidence = logits[:, -1]
+    # Pictures do not influence each other in inference: the sum's gradient is each one's own.
+    gradients = tf.cast(tape.gradient(evidence, maps), "float32")
+    weights = tf.reduce_mean(gradients, (1, 2), keepdims=True)
+    heat = tf.nn.relu(tf.reduce_sum(weights * tf.cast(maps, "float32"), -1, keepdims=True))
+    heat = tf.image.resize(heat, images.shape[1:3], "bilinear")[..., 0]
+    return tf.math.divide_no_nan(heat, tf.reduce_max(heat, (1, 2), keepdims=True)).numpy()
+
+
+def pointing_game(heat, boxes, tolerance=15):
+    """Whether the hottest pixel of each picture lies on a finding.
+
+    Source: Zhang et al. 2018, "Top-Down Neural Attention by Excitation Backprop", Section 4: a hit lies in a
+    box or at most 15 pixels from one. Where several pixels are equally hot, the one nearest to their middle
+    counts (enlarging leaves flat rims); a picture without heat is a miss.
+
+    Args:
+        heat: `(n, height, width)`, not negative, as `gradcam` gives it.
+        boxes: n arrays `(k, 4)` of ymin, xmin, ymax, xmax as fractions of the picture as shown (see
+            `data.images.fit_boxes`), k at least 1.
+        tolerance: Pixels from a box that still count.
+
+    Returns:
+        bool `(n,)`.
+
+    Raises:
+        EvaluationError: Other shapes, or a picture without boxes.
+    """
+    heat = np.asarray(heat)
+    if heat.ndim != 3 or len(heat) != len(boxes):
+        raise EvaluationError(
+            f"heat must be (n, height, width) with boxes for each. Received: {heat.shape}, {len(boxes)} boxes"
+        )
+    targets = [_target(of_one, heat.shape[1:], tolerance) for of_one in boxes]
+    return np.array(
+        [one.max() > 0 and target[_hottest(one)] for one, target in zip(heat, targets, strict=True)], bool
+    )
+
+
+def chance(boxes, shape, tolerance=15):
+    """The share of pictures that pointing at a random pixel would hit.
+
+    Args:
+        boxes: As for `pointing_game`.
+        shape: `(height, width)` of the pictures in pixels.
+        tolerance: As for `pointing_game`.
+
+    Returns:
+        The mean share of a picture's pixels that count as a hit.
+
+    Raises:
+        EvaluationError: No pictures, or as for `pointing_game`.
+    """
+    if not len(boxes):
+        raise EvaluationError("The chance level needs at least one picture with boxes. Received: none")
+    return float(np.mean([_target(of_one, shape, tolerance).mean() for of_one in boxes]))
+
+
+def _target(boxes, shape, tolerance):
+    """Which pixels are hits: bool `shape`, true where a pixel's centre is near enough to any of the boxes."""
+    boxes = np.asarray(boxes, "float64")
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
+        raise EvaluationError(f"boxes of a picture must be (k, 4), k at least 1. Received: {boxes.shape}")
+    top, left, bottom, right = (boxes * np.tile(shape, 2)).T[:, :, None]
+    rows, columns = (np.arange(side)[None] + 0.5 for side in shape)
+    above = np.maximum(np.maximum(top - rows, rows - bottom), 0)
+    beside = np.maximum(np.maximum(left - columns, columns - right), 0)
+    return (np.hypot(above[:, :, None], beside[:, None, :]) <= tolerance).any(0)
+
+
+def _hottest(heat):
+    """Row and column of the maximum."""
+    places = np.argwhere(heat == heat.max())
+    return tuple(places[np.argmin(((places - places.mean(0)) ** 2).sum(1))])

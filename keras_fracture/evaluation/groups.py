@@ -1,0 +1,96 @@
+"""Where a classifier fails: its scores by group, and its most confident errors."""
+
+import numpy as np
+import pandas as pd
+
+from keras_fracture.errors import EvaluationError
+from keras_fracture.evaluation.bootstrap import Clusters
+from keras_fracture.evaluation.classification import HEADLINE, Predictions, scores
+
+COLUMNS = ("body_part", "view", "hardware", "multiscan")
+
+
+def by_group(predictions, table, columns=COLUMNS, resamples=500):
+    """Accuracy and AUC in every group of pictures, with 95 % intervals over sources and runs.
+
+    A group with fewer than two sources of either class has no AUC; the interval of its accuracy resamples all
+    its sources alike, and is NaN where there is only one.
+
+    Args:
+        predictions: `Predictions`.
+        table: `pandas.DataFrame`, a row a picture in the order of `predictions.labels`, such as
+            `data.Records.table`.
+        columns: Names of columns that make groups; those `table` lacks are passed over.
+        resamples: Bootstrap resamples.
+
+    Returns:
+        A `pandas.DataFrame`, a row a group: `column`, `value`, `pictures`, `sources`, `findings`, then
+        `accuracy` and `auc`, each with `_low` and `_high`. Within a column the least accurate group is first;
+        groups of a single source, which say little, come last.
+
+    Raises:
+        EvaluationError: The table's rows are not the pictures predicted.
+    """
+    if len(table) != len(predictions.labels):
+        raise EvaluationError(
+            f"The table must have a row for each of {len(predictions.labels)} pictures. Received: {len(table)}"
+        )
+    if "label" in table and not np.array_equal(table["label"], predictions.labels):
+        raise EvaluationError("The table's rows must be in the order of the pictures. Received: other labels")
+    rows = []
+    for column in (name for name in columns if name in table):
+        values = table[column].astype(str).to_numpy()
+        groups = [
+            {"column": column, "value": value} | _group(predictions, values == value, resamples)
+            for value in np.unique(values)
+        ]
+        rows += sorted(groups, key=lambda group: (group["sources"] < 2, group["accuracy"]))
+    ends = [metric + end for metric in HEADLINE for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=["column", "value", "pictures", "sources", "findings", *ends])
+
+
+def _group(predictions, inside, resamples):
+    """One row of `by_group`: the pictures where `inside` is true."""
+    labels, sources = predictions.labels[inside], np.asarray(predictions.sources)[inside]
+    probabilities = predictions.probabilities[:, inside]
+    row = {"pictures": len(labels), "sources": len(set(sources)), "findings": int(labels.sum())}
+    try:
+        group = Predictions(labels, sources, probabilities, predictions.threshold)
+        found = scores(group, HEADLINE, resamples)
+    except EvaluationError:  # one class, or too few sources of it
+        found = {"accuracy": _accuracy(labels, sources, probabilities >= predictions.threshold, resamples)}
+    for metric, score in found.items():
+        row |= {metric: score["value"], f"{metric}_low": score["low"], f"{metric}_high": score["high"]}
+    return row
+
+
+def _accuracy(labels, sources, called, resamples):
+    """Accuracy that needs no second class."""
+    right = (called == labels).astype(float)
+    if len(set(sources)) < 2:
+        return {"value": float(right.mean()), "low": np.nan, "high": np.nan}
+
+    def statistic(weights, runs):
+        return float((right[runs] @ weights).mean() / weights.sum())
+
+    return Clusters(sources).interval(statistic, len(right), resamples)
+
+
+def most_confident_errors(predictions, count=16):
+    """The pictures a model is most sure of, and wrong.
+
+    Args:
+        predictions: `Predictions`; probabilities are averaged over runs.
+        count: How many at most.
+
+    Returns:
+        int array of places in `predictions.labels`, the most confident error first. Confidence is how far
+        the mean probability lies on the wrong side of the threshold, as a share of how far it could, so that
+        missed findings and false alarms compare whatever the threshold.
+    """
+    mean, threshold = predictions.probabilities.mean(0), predictions.threshold
+    called = mean >= threshold
+    room = np.where(called, 1 - threshold, threshold)
+    confidence = np.abs(mean - threshold) / np.maximum(room, 1e-12)
+    wrong = np.flatnonzero(called != (predictions.labels == 1))
+    return wrong[np.argsort(-confidence[wrong], kind="stable")][:count]

@@ -1,0 +1,183 @@
+import cv2
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_fracture import models
+from keras_fracture.errors import EvaluationError, ModelError
+from keras_fracture.evaluation import chance, gradcam, pointing_game
+
+
+class Averaging:
+    """Maps are the picture, averaged over squares; a linear layer reads their mean."""
+
+    pixel_range = (0.0, 1.0)
+
+    def __init__(self, kernel, square=1):
+        self.kernel, self.square = np.asarray(kernel, "float32"), square
+
+    def features(self, images):
+        return tf.nn.avg_pool2d(images, self.square, self.square, "VALID")
+
+    def classify(self, maps):
+        return tf.reduce_mean(maps, (1, 2)) @ self.kernel + 0.3
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).random((3, 12, 8, 2), dtype="float32")
+
+
+def test_heat_behind_a_global_average_is_the_linear_layer_at_every_place(images):
+    heat = gradcam(Averaging([[0.7], [-0.4]]), images)
+    expected = np.maximum(images @ np.array([0.7, -0.4]), 0)
+    assert heat.dtype == np.float32
+    np.testing.assert_allclose(heat, expected / expected.max((1, 2), keepdims=True), atol=1e-6)
+
+
+def test_of_two_logits_the_second_is_the_finding(images):
+    one = gradcam(Averaging([[0.7], [-0.4]]), images)
+    two = gradcam(Averaging([[-3.0, 0.7], [9.0, -0.4]]), images)
+    np.testing.assert_array_equal(two, one)
+
+
+def test_where_nothing_speaks_for_a_finding_there_is_no_heat(images):
+    assert gradcam(Averaging([[0.7], [-0.4]]), images).any()
+    assert not gradcam(Averaging([[-0.7], [-0.4]]), images).any()
+
+
+def test_each_picture_has_its_own_scale(images):
+    faint = images.copy()
+    faint[1] /= 10
+    model = Averaging([[1.0], [0.5]])
+    np.testing.assert_allclose(gradcam(model, faint), gradcam(model, images), atol=1e-6)
+
+
+def test_maps_are_enlarged_bilinearly(images):
+    heat = gradcam(Averaging([[1.0], [0.5]], square=4), images)
+    small = images.reshape(3, 3, 4, 2, 4, 2).mean((2, 4)) @ np.array([1.0, 0.5])
+    large = np.stack([cv2.resize(one, (8, 12), interpolation=cv2.INTER_LINEAR) for one in small])
+    np.testing.assert_allclose(heat, large / large.max((1, 2), keepdims=True), atol=1e-5)
+
+
+def test_a_residual_networks_heat_is_its_last_layer_at_every_place():
+    keras.utils.set_random_seed(2)
+    model = models.create("resnet18", image_size=96, width=4, depths=(1, 1, 1, 1))
+    pictures = np.random.default_rng(0).random((2, 96, 96, 3), dtype="float32")
+    maps = np.asarray(model.features(pictures))
+    small = np.maximum(maps @ np.asarray(model.fc.kernel)[:, 0], 0)
+    assert small.any()
+    large = np.stack([cv2.resize(one, (96, 96), interpolation=cv2.INTER_LINEAR) for one in small])
+    peak = np.maximum(large.max((1, 2), keepdims=True), 1e-12)
+    np.testing.assert_allclose(gradcam(model, pictures), large / peak, atol=1e-4)
+
+
+def last_maps(twin, name):
+    """The module of a PyTorch twin that gives its last convolutional maps."""
+    if name == "compact_cnn":
+        return twin[4]
+    if name == "inception_net":
+        return [module for module in twin if type(module).__name__ == "Inception"][-1]
+    return twin.layer8 if name.startswith("drn") else twin.layer4
+
+
+@pytest.mark.parametrize("name", ["compact_cnn", "resnet18", "inception_net", "drn_d_22"])
+def test_pytorch_sees_the_same(name):
+    torch = pytest.importorskip("torch")
+    from tests.interop.test_torch import NARROWED, Pair
+
+    pair = Pair(name, **NARROWED.get(name, {}))
+    kept = []
+    pair.twin.eval()
+    handle = last_maps(pair.twin, name).register_forward_hook(lambda *call: kept.append(call[2]))
+    logits = pair.twin(pair.twin_images)
+    handle.remove()
+    (gradients,) = torch.autograd.grad(logits[:, 1].sum(), kept[0])
+    heat = torch.relu((gradients.mean((2, 3), keepdim=True) * kept[0]).sum(1, keepdim=True))
+    heat = torch.nn.functional.interpolate(heat, pair.images.shape[1:3], mode="bilinear")[:, 0]
+    heat = (heat / heat.amax((1, 2), keepdim=True).clamp(min=1e-12)).detach().numpy()
+    assert heat.any()
+    np.testing.assert_allclose(gradcam(pair.model, pair.images), heat, atol=2e-3)
+
+
+def test_wrong_models_and_pictures_are_named(images):
+    with pytest.raises(EvaluationError, match=r"images must be .* Received: \(12, 8, 2\)"):
+        gradcam(Averaging([[1.0], [1.0]]), images[0])
+    with pytest.raises(EvaluationError, match=r"Received: \(0, 12, 8, 2\)"):
+        gradcam(Averaging([[1.0], [1.0]]), images[:0])
+    with pytest.raises(EvaluationError, match=r"one or two logits. Received: 3"):
+        gradcam(Averaging(np.ones((2, 3))), images)
+    with pytest.raises(EvaluationError, match="Received: Sequential"):
+        gradcam(keras.Sequential(), images)
+    with pytest.raises(ModelError, match="between 0"):
+        gradcam(Averaging([[1.0], [1.0]]), images * 255)
+    headless = models.create("resnet18", image_size=32, width=4, depths=(1, 1, 1, 1), include_top=False)
+    with pytest.raises(EvaluationError, match="Received: ResNet"):
+        gradcam(headless, np.zeros((1, 32, 32, 3)))
+
+
+BOX = np.array([[0.25, 0.5, 0.5, 0.75]])  # of 40 x 20 pixels: rows 10 to 19, columns 10 to 14
+
+
+def point(row, column):
+    heat = np.zeros((1, 40, 20), "float32")
+    heat[0, row, column] = 1
+    return heat
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "tolerance", "hit"),
+    [
+        (10, 10, 0, True),
+        (19, 14, 0, True),
+        (9, 10, 0, False),
+        (20, 14, 0, False),
+        (19, 15, 0, False),
+        (7, 12, 3, True),  # its centre is 2.5 pixels above the box
+        (6, 12, 3, False),
+        (8, 8, 2.2, True),  # off a corner by 1.5 and 1.5
+        (8, 8, 2.0, False),
+    ],
+)
+def test_a_hit_lies_in_a_box_or_near_it(row, column, tolerance, hit):
+    assert pointing_game(point(row, column), [BOX], tolerance).tolist() == [hit]
+
+
+def test_any_box_of_a_picture_counts_and_none_of_anothers():
+    other = np.array([[0.9, 0.0, 1.0, 0.1]])
+    heat = np.concatenate([point(12, 12)] * 3)
+    assert pointing_game(heat, [np.concatenate([other, BOX]), other, BOX], 0).tolist() == [True, False, True]
+
+
+def test_a_flat_summit_is_pointed_at_in_its_middle():
+    heat = np.zeros((1, 40, 20), "float32")
+    heat[0, 8:15, 12] = 1  # begins above the box
+    assert pointing_game(heat, [BOX], 0).all()
+
+
+def test_without_heat_there_is_no_hit():
+    everything = np.array([[0.0, 0.0, 1.0, 1.0]])
+    assert pointing_game(point(0, 0), [everything]).all()
+    assert not pointing_game(np.zeros((1, 40, 20)), [everything]).any()
+
+
+def test_chance_is_the_share_of_pixels_that_would_hit():
+    assert chance([BOX], (40, 20), 0) == pytest.approx(50 / 800)
+    assert chance([BOX, np.array([[0, 0, 1, 1]])], (40, 20), 0) == pytest.approx((50 / 800 + 1) / 2)
+    assert chance([BOX], (40, 20), 100) == 1
+    everywhere = [point(row, column) for row in range(40) for column in range(20)]
+    hits = pointing_game(np.concatenate(everywhere), [BOX] * 800, 4)
+    assert hits.mean() == pytest.approx(chance([BOX], (40, 20), 4))
+
+
+def test_pictures_without_boxes_are_refused():
+    for wrong in (np.zeros((0, 4)), np.zeros(4), np.zeros((2, 3))):
+        with pytest.raises(EvaluationError, match="boxes of a picture"):
+            pointing_game(point(0, 0), [wrong])
+    with pytest.raises(EvaluationError, match="with boxes for each"):
+        pointing_game(point(0, 0), [BOX, BOX])
+    with pytest.raises(EvaluationError, match="with boxes for each"):
+        pointing_game(point(0, 0)[0], [BOX])
+    with pytest.raises(EvaluationError, match="at least one picture"):
+        chance([], (40, 20))
