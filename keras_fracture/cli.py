@@ -167,7 +167,9 @@ def _add_convert(verbs):
     verb.add_argument("--model", required=True, help="architecture, such as resnet18")
     verb.add_argument("--to", required=True, metavar="FILE", help="file to write; its ending says which kind")
     verb.add_argument("--num-classes", type=int, default=1, help="of the weights file (default 1)")
-    verb.add_argument("--names", help="name map: torchvision_resnet or drn (default: by name or order)")
+    verb.add_argument(
+        "--names", help="name map: torchvision_resnet, drn or dcgan (default: by name or order)"
+    )
 
 
 def _add_tables(verbs):

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from keras_fracture.errors import OutputError, WeightsError
 from keras_fracture.interop.layout import WORDS, parameters_of
-from keras_fracture.models import DRN, ResNet
+from keras_fracture.models import DRN, DCGANDiscriminator, DCGANGenerator, ResNet
 
 BATCHES = "num_batches_tracked"
 NOTHING = r"(?!)"  # matches no name
@@ -27,6 +27,7 @@ NOTHING = r"(?!)"  # matches no name
 NAME_MAPS = {
     "torchvision_resnet": (ResNet, NOTHING),
     # DRN-C-58's unused projection: see models/drn.py.
+    "dcgan": ((DCGANGenerator, DCGANDiscriminator), NOTHING),  # of pytorch/examples
     "drn": ((DRN, ResNet), r"layer[78]\.\d+\.downsample\."),
 }
 
@@ -43,7 +44,7 @@ def load_torch_weights(model, source, names=None):
         source: Path of a `.pth`, `.pt` (PyTorch needed) or `.safetensors` file, or a state dict of tensors
             or arrays.
         names: How parameters meet. None: by name where the file has the model's own names, otherwise one
-            by one in the order of definition. "torchvision_resnet" or "drn": by those names. A dict: from
+            by one in the order of definition. "torchvision_resnet", "drn" or "dcgan": by those names. A dict: from
             the model's parameter or layer names (`to_torch_state_dict(model)` lists them) to the file's.
 
     Raises:

@@ -8,8 +8,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from keras_fracture import evaluation, files
-from keras_fracture.data import images, sheets
-from keras_fracture.evaluation import gradcam
+from keras_fracture.data import images
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.report import figures, tables
 from keras_fracture.report import results as report_results
@@ -107,10 +106,10 @@ def _explain(outcome, name, folder):
     if len(boxed):
         heats = _heats(found.model, test.images[boxed])
         boxes = [_fitted(test.table.iloc[row]) for row in boxed]
-        hits = gradcam.pointing_game(heats, boxes)
+        hits = evaluation.pointing_game(heats, boxes)
         pointing = {
             "value": float(hits.mean()),
-            "chance": float(gradcam.chance(boxes, heats.shape[1:])),
+            "chance": float(evaluation.chance(boxes, heats.shape[1:])),
             "pictures": len(hits),
         }
         captions = [f"probability {mean[row]:.2f}" for row in boxed[:16]]
@@ -130,14 +129,14 @@ def _heats(model, pictures):
     parts = []
     for start in range(0, len(pictures), 16):
         batch = grey_to(scale(pictures[start : start + 16], model.pixel_range), model.channels)
-        parts.append(gradcam.gradcam(model, batch))
+        parts.append(evaluation.gradcam(model, batch))
     return np.concatenate(parts)
 
 
 def _overlay(model, split, rows, captions, path):
     boxes = [_fitted(split.table.iloc[row]) for row in rows]
     pictures = split.images[rows]
-    sheets.overlays(pictures, _heats(model, pictures), path, boxes, captions)
+    figures.overlays(pictures, _heats(model, pictures), path, boxes, captions)
 
 
 def _history(outcomes):
