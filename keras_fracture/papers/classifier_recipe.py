@@ -31,6 +31,7 @@ class ClassifierRecipe(Recipe):
         augment: Whether training pictures are changed a little (flip, rotation, zoom, shift, contrast).
         balanced: Whether both classes weigh alike in the loss.
         decay: L2 weight decay of the kernels.
+        patience: Early stopping, see `training.fit`; off in the papers.
         threshold: Probability from which on a picture counts as a finding; None chooses it on validation.
         flips: Whether a prediction averages over the picture and its mirror image.
         pretrained: A `.weights.h5` file to start from, see `keras-fracture convert`; its head may differ.
@@ -50,6 +51,7 @@ class ClassifierRecipe(Recipe):
     augment: bool = False
     balanced: bool = False
     decay: float = 0.0
+    patience: int | None = None
     threshold: float | None = None
     flips: bool = False
     pretrained: str | None = None
@@ -124,6 +126,7 @@ class ClassifierRecipe(Recipe):
                 pixel_range=model.pixel_range,
                 channels=model.channels,
             ),
+            patience=self.patience,
             class_weight=training.class_weights(train.labels) if self.balanced else None,
             verbose=0,
         )

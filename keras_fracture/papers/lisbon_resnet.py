@@ -47,7 +47,8 @@ class LisbonResNet(ClassifierRecipe):
         "quick": {"image_size": 112},
         "paper": {},
     }
-    # What the paper does not do: balance the classes, vary the pictures, decay the weights, train longer.
+    # What the paper does not do: balance the classes, vary the pictures, decay the weights, train longer but
+    # stop early.
     VARIANTS: ClassVar = {
         "paper": {},
         "tuned": {

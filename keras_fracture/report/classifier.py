@@ -92,7 +92,7 @@ def _explain(outcome, name, folder):
     groups = evaluation.by_group(predictions, test.table)
     files.write_text(folder / "groups.csv", groups.to_csv(index=False))
 
-    wrong = evaluation.most_confident_errors(predictions, 16)
+    wrong = evaluation.most_confident_errors(predictions, 15)
     mean = predictions.probabilities.mean(axis=0)
     if len(wrong):
         captions = [
@@ -112,8 +112,10 @@ def _explain(outcome, name, folder):
             "chance": float(evaluation.chance(boxes, heats.shape[1:])),
             "pictures": len(hits),
         }
-        captions = [f"probability {mean[row]:.2f}" for row in boxed[:16]]
-        _overlay(found.model, test, boxed[:16], captions, folder / "heat.png")
+        _, firsts = np.unique(test.sources[boxed], return_index=True)
+        shown = boxed[np.sort(firsts)][:15]  # one picture an X-ray
+        captions = [f"probability {mean[row]:.2f}" for row in shown]
+        _overlay(found.model, test, shown, captions, folder / "heat.png")
     return {"groups": groups, "pointing": pointing}
 
 
@@ -212,7 +214,7 @@ def _text(recipe, profile, metrics, explained, out):
         "## How this was made\n",
         f"- Command: `{config['command']}`, {config['date']}.",
         f"- Settings: {settings}.",
-        "- The weights of the last epoch are tested"
+        f"- The weights of the {'last epoch' if recipe.patience is None else 'epoch best on validation'} are tested"
         + (
             "; the threshold gives the highest balanced accuracy on validation."
             if recipe.threshold is None

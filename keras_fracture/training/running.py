@@ -67,8 +67,8 @@ def epochs_of(
 
 
 def fit(
-    model, stream, epochs, folder, *, callbacks=(), validation_data=None, class_weight=None, tensorboard=False,
-    verbose="auto",
+    model, stream, epochs, folder, *, callbacks=(), validation_data=None, class_weight=None, patience=None,
+    tensorboard=False, verbose="auto",
 ):  # fmt: skip
     """Trains a compiled model to `epochs` epochs, going on where a killed run in `folder` stopped.
 
@@ -80,6 +80,8 @@ def fit(
         callbacks: Further Keras callbacks.
         validation_data: As in `keras.Model.fit`.
         class_weight: As in `keras.Model.fit`.
+        patience: Stop once so many epochs have not lowered `val_loss`, and keep the weights of the best epoch;
+            None trains to the end and keeps the last.
         tensorboard: Whether to log into `tensorboard/` too.
         verbose: As in `keras.Model.fit`.
 
@@ -94,8 +96,9 @@ def fit(
     backup, history = EpochBackup(folder / "backup"), folder / "history.csv"
     first = backup.restore(model)
     log = History(history, first)
+    best = BestEpoch(folder / "best.weights.h5", log.rows, patience)
     extra = [keras.callbacks.TensorBoard(folder / "tensorboard")] if tensorboard else []
-    if first < epochs:
+    if first < epochs and not best.over:
         dataset, steps = stream(first)
         model.fit(
             dataset,
@@ -105,7 +108,7 @@ def fit(
             validation_data=validation_data,
             class_weight=class_weight,
             # The history first: an epoch is over once its backup stands.
-            callbacks=[Reseed(), StopOnNaN(), *callbacks, *extra, log, backup],
+            callbacks=[Reseed(), StopOnNaN(), *callbacks, *extra, log, best, backup],
             verbose=verbose,
             shuffle=False,
         )
@@ -113,7 +116,39 @@ def fit(
         raise TrainingError(
             f"{folder} has a backup of epoch {first} but no history.csv: delete its backup folder to train again"
         )
+    if patience is not None:
+        model.load_weights(best.path)
     return pd.read_csv(history)
+
+
+class BestEpoch(keras.callbacks.Callback):
+    """Early stopping that a resumed run takes up: what it knows is in the history file.
+
+    Args:
+        path: Where the weights of the epoch with the lowest `val_loss` are kept.
+        rows: `History.rows`, which this callback must follow.
+        patience: As in `fit`; None makes the callback do nothing.
+    """
+
+    def __init__(self, path, rows, patience):
+        super().__init__()
+        self.path, self.rows, self.patience = path, rows, patience
+
+    @property
+    def over(self):
+        """Whether `patience` epochs have gone by without a lower loss."""
+        losses = [row["val_loss"] for row in self.rows] if self.patience is not None else []
+        return bool(losses) and len(losses) - losses.index(min(losses)) > self.patience
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.patience is None:
+            return
+        losses = [row["val_loss"] for row in self.rows]
+        if losses.index(min(losses)) == len(losses) - 1:
+            beside = self.path.with_name("next-best.weights.h5")
+            self.model.save_weights(beside, overwrite=True)
+            beside.replace(self.path)
+        self.model.stop_training = self.over
 
 
 class Reseed(keras.callbacks.Callback):

@@ -245,3 +245,46 @@ def test_a_run_logs_for_tensorboard_where_asked(tmp_path):
     running.fit(model, stream, 1, tmp_path / "without", verbose=0)
     assert list((tmp_path / "with" / "tensorboard").rglob("events.out.tfevents.*"))
     assert not (tmp_path / "without" / "tensorboard").exists()
+
+
+def _climbing():
+    """A model whose only weight grows by one each epoch, and whose validation loss is lowest at two."""
+    model = keras.Sequential(
+        [keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")]
+    )
+
+    def loss(labels, outputs):
+        return keras.ops.where(labels < 0, labels * outputs, (outputs - labels) ** 2)
+
+    model.compile(keras.optimizers.SGD(1.0), loss)
+    one = np.ones((1, 1), "float32")
+
+    def stream(first):
+        return tf.data.Dataset.from_tensors((one, -one)).repeat(), 1
+
+    return model, stream, tf.data.Dataset.from_tensors((one, 2 * one))
+
+
+@pytest.mark.parametrize("parts", [(9,), (3, 9), (4, 9), (1, 2, 3, 4, 5)])
+def test_early_stopping_keeps_the_best_epoch_also_when_cut_off(parts, tmp_path):
+    for epochs in parts:
+        model, stream, validation = _climbing()
+        history = running.fit(
+            model, stream, epochs, tmp_path, validation_data=validation, patience=2, verbose=0
+        )
+    assert history["val_loss"].tolist() == [1, 0, 1, 4]  # epoch 4 is the second without a better one
+    assert model.get_weights()[0].item() == 2
+
+
+def test_without_patience_the_last_epoch_is_kept(tmp_path):
+    model, stream, validation = _climbing()
+    assert len(running.fit(model, stream, 6, tmp_path, validation_data=validation, verbose=0)) == 6
+    assert model.get_weights()[0].item() == 6
+
+
+def test_a_finished_run_whose_history_is_gone_is_said(tmp_path):
+    model, stream, validation = _climbing()
+    running.fit(model, stream, 2, tmp_path, validation_data=validation, verbose=0)
+    (tmp_path / "history.csv").unlink()
+    with pytest.raises(TrainingError, match=r"no history.csv: delete its backup"):
+        running.fit(model, stream, 2, tmp_path, validation_data=validation, verbose=0)
