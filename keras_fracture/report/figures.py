@@ -146,27 +146,16 @@ def reliability(bins, path, suptitle):
         path: PNG to write.
         suptitle: Of the figure.
     """
-    figure, (axis, below) = plt.subplots(2, 1, figsize=(5.4, 6.4), height_ratios=(3, 1), sharex=True)
+    figure, (axis, below) = plt.subplots(2, 1, figsize=(5.6, 6.8), height_ratios=(3, 1), sharex=True)
     filled = bins[bins["pictures"] > 0]
     axis.plot([0, 1], [0, 1], "--", color="grey", label="perfectly calibrated")
-    axis.vlines(filled["probability"], filled["probability"], filled["observed"], color=COLOURS[1], alpha=0.6)
-    axis.plot(
-        filled["probability"],
-        filled["observed"],
-        "o-",
-        color=COLOURS[0],
-        label="the model, and how far it is off",
-    )
-    axis.set(ylabel="observed share of findings", xlim=(0, 1), ylim=(-0.03, 1.03), aspect="equal")
+    predicted, observed = filled["probability"], filled["observed"]
+    axis.vlines(predicted, predicted, observed, color=COLOURS[1], label="how far it is off")
+    axis.plot(predicted, observed, "o-", color=COLOURS[0], label="the model")
+    axis.set(ylabel="observed share of findings", xlim=(0, 1), ylim=(-0.03, 1.03))
     axis.legend(fontsize=9, loc="upper left")
-    below.bar(
-        bins["low"],
-        bins["pictures"],
-        bins["high"] - bins["low"],
-        align="edge",
-        color=COLOURS[0],
-        edgecolor="white",
-    )
+    widths = bins["high"] - bins["low"]
+    below.bar(bins["low"], bins["pictures"], widths, align="edge", color=COLOURS[0], edgecolor="white")
     below.set(xlabel="predicted probability of a finding", ylabel="pictures")
     below.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     figure.suptitle(suptitle)
@@ -237,29 +226,24 @@ def overlays(pictures, heats, path, boxes=None, captions=None, columns=3):
     captions = [""] * count if captions is None else captions
     columns = min(columns, count)
     rows = -(-count // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(4.2 * columns + 0.9, (4.2 * height / width / 2 + 0.35) * rows + 0.1),
-        squeeze=False,
-    )
+    size = 4.2 * columns + 0.9, (2.1 * height / width + 0.35) * rows + 0.4
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     plain = np.broadcast_to(pictures, (count, height, width, 3))
-    pairs = np.concatenate([plain, heated(pictures, heats)], 2)
+    between = np.full((count, height, 4, 3), 255, np.uint8)
+    pairs = np.concatenate([plain, between, heated(pictures, heats)], 2)
     for axis in axes.flat:
         axis.axis("off")
     for axis, pair, of_one, caption in zip(axes.flat[:count], pairs, boxes, captions, strict=True):
         axis.imshow(pair)
         axis.set_title(caption, fontsize=9)
         for top, left, bottom, right in of_one:
-            for shift in (0, 1):
-                corner = (left + shift) * width - 0.5, top * height - 0.5
-                outline = Rectangle(
-                    corner, (right - left) * width, (bottom - top) * height, fill=False, ec=COLOURS[5], lw=1.4
-                )
+            for start in (0, width + 4):
+                corner = start + left * width - 0.5, top * height - 0.5
+                sides = (right - left) * width, (bottom - top) * height
+                outline = Rectangle(corner, *sides, fill=False, ec=COLOURS[5], lw=1.4)
                 # A dark rim, so that the outline shows on bright bone too.
                 outline.set_path_effects([patheffects.withStroke(linewidth=3, foreground="black")])
                 axis.add_patch(outline)
-    figure.colorbar(
-        ScalarMappable(cmap=HEAT), ax=axes, label="evidence for a finding, over its maximum", shrink=0.8
-    )
+    figure.colorbar(ScalarMappable(cmap=HEAT), ax=axes, label="heat over its maximum", aspect=12 * rows)
+    figure.suptitle("Left the picture, right its Grad-CAM heat; boxes mark findings", fontsize=10)
     return save(figure, path)

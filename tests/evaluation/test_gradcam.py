@@ -85,9 +85,16 @@ def last_maps(twin, name):
 @pytest.mark.parametrize("name", ["compact_cnn", "resnet18", "inception_net", "drn_d_22"])
 def test_pytorch_sees_the_same(name):
     torch = pytest.importorskip("torch")
-    from tests.interop.test_torch import NARROWED, Pair
+    from tests.interop.test_torch import NARROWED, Pair, load_torch_weights
 
-    pair = Pair(name, **NARROWED.get(name, {}))
+    width = dict(NARROWED.get(name, {}))
+    if name == "inception_net":  # a pool behind dead maps breaks ties in its own way in each framework
+        width["stages"] = ((4, False), (8, True), (12, False))
+    pair = Pair(name, **width)
+    if name == "drn_d_22":  # with the weights as drawn nothing speaks for the second class
+        assert not gradcam(pair.model, pair.images).any()
+        pair.twin.fc.weight.data.neg_()
+        load_torch_weights(pair.model, pair.twin.state_dict())
     kept = []
     pair.twin.eval()
     handle = last_maps(pair.twin, name).register_forward_hook(lambda *call: kept.append(call[2]))
@@ -98,7 +105,7 @@ def test_pytorch_sees_the_same(name):
     heat = torch.nn.functional.interpolate(heat, pair.images.shape[1:3], mode="bilinear")[:, 0]
     heat = (heat / heat.amax((1, 2), keepdim=True).clamp(min=1e-12)).detach().numpy()
     assert heat.any()
-    np.testing.assert_allclose(gradcam(pair.model, pair.images), heat, atol=2e-3)
+    np.testing.assert_allclose(gradcam(pair.model, pair.images), heat, atol=1e-3)
 
 
 def test_wrong_models_and_pictures_are_named(images):

@@ -71,7 +71,7 @@ def test_overlays_put_boxes_on_both_halves(drawn, tmp_path):
     axes = drawn[0].axes
     assert [axis.get_title() for axis in axes[:4]] == list("abcd")
     corners = [patch.get_bbox().bounds for patch in axes[0].patches]
-    np.testing.assert_allclose(corners, [(31.5, 15.5, 32, 32), (95.5, 15.5, 32, 32)])
+    np.testing.assert_allclose(corners, [(31.5, 15.5, 32, 32), (99.5, 15.5, 32, 32)])
     assert not axes[1].patches
     shown = axes[2].images[0].get_array()
     np.testing.assert_array_equal(shown[:, :64], np.repeat(pictures[2], 3, 2))
