@@ -32,6 +32,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _ROUND = 2  # timed steps before the next setting has its turn
 _RATE = 0.01
+BUSY = 0.05
 
 
 def measure(names=DEFAULT, batch_size=16, image_size=224, steps=10, precisions=None, show=print, out=None):
@@ -52,7 +53,9 @@ def measure(names=DEFAULT, batch_size=16, image_size=224, steps=10, precisions=N
 
     Returns:
         A dict: conditions (`cpu`, `versions`, `date`, `command`, ...) and `runs`, a dict for every model and
-        precision with `ours` and `pytorch` in pictures a second and `ratio`, ours over PyTorch's.
+        precision with `ours` and `pytorch` in pictures a second, `ratio`, ours over PyTorch's, and `others`,
+        the share of the CPU that other programs used meanwhile. Over `BUSY` the ratio says nothing: on a
+        busy machine two PyTorch threads were half as fast as one.
 
     Raises:
         BenchmarkError: PyTorch or the twins are missing, a model has no twin, a number is out of range, or
@@ -79,12 +82,17 @@ def measure(names=DEFAULT, batch_size=16, image_size=224, steps=10, precisions=N
     for name in names:
         keras.backend.clear_session()
         gc.collect()
-        for run in _measure_one(name, batch_size, image_size, steps, precisions, twins):
-            content["runs"].append(run)
+        before = _spent()
+        runs = list(_measure_one(name, batch_size, image_size, steps, precisions, twins))
+        others = _others(before, _spent(), os.cpu_count())
+        for run in runs:
+            content["runs"].append(run | {"others": others})
             show(
                 f"{name:<16}{run['precision']:<11}{run['ours']:>18.2f}{run['pytorch']:>21.2f}"
                 f"{run['ratio']:>8.2f}"
             )
+        if others is not None and others > BUSY:
+            show(f"not a fair comparison: other programs used {others:.0%} of the CPU meanwhile")
     if out:
         files.write_text(out, json.dumps(content, indent=1) + "\n")
     return content
@@ -109,6 +117,25 @@ def cpu():
         "cores": cores,
         "flags": [flag for flag in _FLAGS if flag in flags],
     }
+
+
+def _spent():
+    """Seconds since some start: of the clock, of all CPUs at work, of this process. None without /proc/stat."""
+    try:
+        fields = Path("/proc/stat").read_text(encoding="utf-8").split("\n")[0].split()[1:9]
+    except OSError:
+        return None
+    user, nice, system, _, _, irq, soft_irq, steal = (int(field) for field in fields)  # without idle, waiting
+    busy = (user + nice + system + irq + soft_irq + steal) / os.sysconf("SC_CLK_TCK")
+    return time.perf_counter(), busy, time.process_time()
+
+
+def _others(before, after, cores):
+    """The share of the CPU that went to other programs between two `_spent()`, 0 to 1, or None."""
+    if before is None or after is None:
+        return None
+    clock, busy, own = np.subtract(after, before)
+    return float(np.clip((busy - own) / (clock * cores), 0, 1))
 
 
 def _check(names, batch_size, image_size, steps, precisions):

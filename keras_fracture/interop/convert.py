@@ -1,7 +1,9 @@
 """Weights files from one framework to the other: `keras-fracture convert`."""
 
+import tempfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from keras_fracture import files, models
@@ -49,17 +51,49 @@ def convert(weights, model, to, names=None, **overrides):
 
 
 def _load_keras_weights(network, path, model):
+    """Loads a .weights.h5 file that holds just what the model does; Keras passes over what is too much."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / f"own{_KERAS}"
+        network.save_weights(own)
+        ours = _shapes(own)
+    theirs = _shapes(path)
+    for name, shape in ours.items():
+        if theirs.get(name) != shape:
+            raise WeightsError(
+                f"Does not fit {model}: the first variable that does not fit is the model's {name} {shape}. "
+                f"Received: {theirs.get(name, 'nothing')} in {path}"
+            )
+    layers = {name.partition("/")[0] for name in ours}  # the file may hold an optimizer's state as well
+    for name, shape in theirs.items():
+        if name not in ours and name.partition("/")[0] in layers and "seed_generator" not in name:
+            raise WeightsError(
+                f"Does not fit {model}: {name}, a variable the model lacks. Received: {shape} in {path}"
+            )
     try:
         network.load_weights(path)
-    except OSError as error:
-        raise WeightsError(f"Damaged, or not Keras weights: {_reason(error)}. Received: {path}") from error
-    except Exception as error:  # whatever the reader trips over
-        raise WeightsError(f"Does not fit {model}: {_reason(error)}. Received: {path}") from error
+    except Exception as error:  # whatever the reader trips over in a damaged file
+        raise WeightsError(f"Damaged, or not Keras weights: {_line(error)}. Received: {path}") from error
     for parameter in parameters_of(network):
         if not np.isfinite(parameter.to_torch()).all():
             raise WeightsError(
                 f"{path}: weights must be finite. Received: NaN or infinity in {parameter.name}"
             )
+
+
+def _shapes(path):
+    """Returns the shape of every variable in a .weights.h5 file, by its path there."""
+    shapes = {}
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset):
+            shapes[name] = item.shape
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(visit)
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"Damaged, or not Keras weights: {_line(error)}. Received: {path}") from error
+    return shapes
 
 
 def _save_keras_weights(network, path):
@@ -72,7 +106,5 @@ def _save_keras_weights(network, path):
             named.unlink(missing_ok=True)
 
 
-def _reason(error):
-    """What went wrong first, without the values of variables and the list of everything else that did."""
-    first = str(error).partition("List of objects")[0].partition("Target variable")[0]
-    return " ".join(first.split()).rstrip(".") or type(error).__name__
+def _line(error):
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

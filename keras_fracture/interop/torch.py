@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -196,7 +197,8 @@ def _read(source):
         return _read_safetensors(path)
     torch = _torch()
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about the pickle protocol of what is then refused
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"Holds code or objects, or no PyTorch weights at all; save model.state_dict(). Received: {path}"

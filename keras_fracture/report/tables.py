@@ -88,10 +88,11 @@ def speeds(path):
         ]  # fmt: skip
         cpu, size, versions = content["cpu"], content["image_size"], content["versions"]
         libraries = ", ".join(f"{name} {versions[name]}" for name in ("tensorflow", "keras", "torch"))
+        others = max(run["others"] or 0 for run in content["runs"])
         about = (
             f"Training steps, batch {content['batch_size']}, {size}x{size} pixels, median of {content['steps']}; "
             f"{cpu['name']}, {cpu['cores']} cores ({', '.join(cpu['flags']) or 'flags unknown'}); {libraries}; "
-            f"{content['date']}.\n"
+            f"{content['date']}. Other programs used at most {others:.0%} of the CPU meanwhile.\n"
         )
         return f"{markdown(header, rows)}\n{about}`{content['command']}`\n"
     except (OSError, ValueError, KeyError, TypeError) as error:

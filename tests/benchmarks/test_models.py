@@ -21,7 +21,8 @@ def test_both_libraries_are_measured_in_both_precisions_and_recorded(tmp_path, c
     out = tmp_path / "results" / "benchmark_models.json"
     precisions = ["--precision", "float32", "bfloat16"]
     assert cli.main(["benchmark", "models", *TINY, *precisions, "--json", str(out)]) == 0
-    header, *rows, wrote = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    header, *rows, wrote = [line for line in lines if not line.startswith("not a fair comparison")]
     assert [row.split()[:2] for row in rows] == [["inception_net", precision] for precision in precisions[1:]]
     assert {len(row) for row in rows} == {len(header)} and wrote == f"wrote {out}"
     content = json.loads(out.read_text())
@@ -32,6 +33,7 @@ def test_both_libraries_are_measured_in_both_precisions_and_recorded(tmp_path, c
     for run, precision in zip(content["runs"], precisions[1:], strict=True):
         assert run["precision"] == precision and run["parameters"] == 2_012_898
         assert run["ours"] > 0 and run["pytorch"] > 0
+        assert run["others"] is None or 0 <= run["others"] <= 1
         assert run["ratio"] == pytest.approx(run["ours"] / run["pytorch"])
     key = "auto_mixed_precision_onednn_bfloat16"
     assert not tf.config.optimizer.get_experimental_options().get(key)
@@ -80,6 +82,18 @@ def test_without_pytorch_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(BenchmarkError, match="need PyTorch"):
         benchmark.measure(["inception_net"], 2, 32, 1)
+
+
+def test_what_other_programs_took_is_told_from_ones_own():
+    assert benchmark._others((0, 0, 0), (10, 15, 15), cores=2) == 0
+    assert benchmark._others((5, 100, 3), (15, 115, 13), cores=2) == pytest.approx(0.25)
+    assert benchmark._others(None, None, cores=2) is None
+
+
+def test_help_has_an_example(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["benchmark", "models", "--help"])
+    assert "example: keras-fracture benchmark models" in capsys.readouterr().out
 
 
 def test_the_cpu_has_a_name_and_cores():
