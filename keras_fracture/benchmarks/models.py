@@ -53,9 +53,10 @@ def measure(names=DEFAULT, batch_size=16, image_size=224, steps=10, precisions=N
 
     Returns:
         A dict: conditions (`cpu`, `versions`, `date`, `command`, ...) and `runs`, a dict for every model and
-        precision with `ours` and `pytorch` in pictures a second, `ratio`, ours over PyTorch's, and `others`,
-        the share of the CPU that other programs used meanwhile. Over `BUSY` the ratio says nothing: on a
-        busy machine two PyTorch threads were half as fast as one.
+        precision with `ours` and `pytorch` in pictures a second, `ratio`, ours over PyTorch's, `others`, the
+        share of the CPU that other programs used meanwhile, and `fair`, whether that is at most `BUSY`. If not,
+        the ratio says nothing: PyTorch's OpenMP threads spin while they wait for each other, and with every
+        core taken two of them were 2 to 40 times slower than one.
 
     Raises:
         BenchmarkError: PyTorch or the twins are missing, a model has no twin, a number is out of range, or
@@ -85,13 +86,14 @@ def measure(names=DEFAULT, batch_size=16, image_size=224, steps=10, precisions=N
         before = _spent()
         runs = list(_measure_one(name, batch_size, image_size, steps, precisions, twins))
         others = _others(before, _spent(), os.cpu_count())
+        fair = others is None or others <= BUSY
         for run in runs:
-            content["runs"].append(run | {"others": others})
+            content["runs"].append(run | {"others": others, "fair": fair})
             show(
                 f"{name:<16}{run['precision']:<11}{run['ours']:>18.2f}{run['pytorch']:>21.2f}"
                 f"{run['ratio']:>8.2f}"
             )
-        if others is not None and others > BUSY:
+        if not fair:
             show(f"not a fair comparison: other programs used {others:.0%} of the CPU meanwhile")
     if out:
         files.write_text(out, json.dumps(content, indent=1) + "\n")

@@ -83,7 +83,7 @@ def speeds(path):
                   "ours / PyTorch"]  # fmt: skip
         rows = [
             [run["model"], f"{run['parameters']:,}", run["precision"], f"{run['ours']:.1f}",
-             f"{run['pytorch']:.1f}", f"{run['ratio']:.2f}"]
+             f"{run['pytorch']:.1f}", f"{run['ratio']:.2f}" if run["fair"] else "machine was busy"]
             for run in content["runs"]
         ]  # fmt: skip
         cpu, size, versions = content["cpu"], content["image_size"], content["versions"]

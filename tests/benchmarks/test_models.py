@@ -34,6 +34,7 @@ def test_both_libraries_are_measured_in_both_precisions_and_recorded(tmp_path, c
         assert run["precision"] == precision and run["parameters"] == 2_012_898
         assert run["ours"] > 0 and run["pytorch"] > 0
         assert run["others"] is None or 0 <= run["others"] <= 1
+        assert run["fair"] == ((run["others"] or 0) <= benchmark.BUSY)
         assert run["ratio"] == pytest.approx(run["ours"] / run["pytorch"])
     key = "auto_mixed_precision_onednn_bfloat16"
     assert not tf.config.optimizer.get_experimental_options().get(key)
