@@ -1,6 +1,7 @@
 """Weights files from one framework to the other: `keras-fracture convert`."""
 
 import tempfile
+import warnings
 from pathlib import Path
 
 import h5py
@@ -40,7 +41,7 @@ def convert(weights, model, to, names=None, **overrides):
         raise WeightsError(f"No such weights file. Received: {weights}")
     network = models.create(model, **overrides)
     if str(weights).endswith(_KERAS):
-        _load_keras_weights(network, weights, model)
+        load_keras_weights(network, weights)
     else:
         load_torch_weights(network, weights, names)
     if str(to).endswith(_KERAS):
@@ -50,27 +51,57 @@ def convert(weights, model, to, names=None, **overrides):
     return network
 
 
-def _load_keras_weights(network, path, model):
-    """Loads a .weights.h5 file that holds just what the model does; Keras passes over what is too much."""
+def load_keras_weights(network, path, any_head=False):
+    """Loads a `.weights.h5` file that holds just what the model does; Keras passes over what is too much.
+
+    Args:
+        network: A built classifier of this package.
+        path: The file.
+        any_head: Whether the file may be for another number of classes; the head then keeps its weights.
+
+    Raises:
+        WeightsError: The file is absent, damaged or no `.weights.h5`, does not fit, or holds NaN or infinity.
+            Unless it was damaged the model is then as it was.
+    """
+    if not str(path).endswith(_KERAS) or not Path(path).is_file():
+        raise WeightsError(
+            f"Expected an existing {_KERAS} file (see keras-fracture convert). Received: {path}"
+        )
+    kind = type(network).__name__
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / f"own{_KERAS}"
         network.save_weights(own)
         ours = _shapes(own)
     theirs = _shapes(path)
+    classes = (getattr(network, "num_classes", None),)
+    heads = set()  # layers that differ in nothing but the number of classes
     for name, shape in ours.items():
-        if theirs.get(name) != shape:
+        received = theirs.get(name)
+        if (
+            any_head
+            and received
+            and received[:-1] == shape[:-1]
+            and received != shape
+            and shape[-1:] == classes
+        ):
+            heads.add(name.rpartition("/")[0])
+        elif received != shape:
             raise WeightsError(
-                f"Does not fit {model}: the first variable that does not fit is the model's {name} {shape}. "
+                f"Does not fit {kind}: the first variable that does not fit is the model's {name} {shape}. "
                 f"Received: {theirs.get(name, 'nothing')} in {path}"
             )
+    if len(heads) > 1:
+        raise WeightsError(f"Does not fit {kind}: {' and '.join(sorted(heads))} differ. Received: {path}")
     layers = {name.partition("/")[0] for name in ours}  # the file may hold an optimizer's state as well
     for name, shape in theirs.items():
         if name not in ours and name.partition("/")[0] in layers and "seed_generator" not in name:
             raise WeightsError(
-                f"Does not fit {model}: {name}, a variable the model lacks. Received: {shape} in {path}"
+                f"Does not fit {kind}: {name}, a variable the model lacks. Received: {shape} in {path}"
             )
     try:
-        network.load_weights(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Keras, that it skips the head
+            network.load_weights(path, skip_mismatch=bool(heads))
     except Exception as error:  # whatever the reader trips over in a damaged file
         raise WeightsError(f"Damaged, or not Keras weights: {_line(error)}. Received: {path}") from error
     for parameter in parameters_of(network):

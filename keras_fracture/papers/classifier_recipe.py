@@ -1,8 +1,6 @@
 """How every classifier paper is carried out, top to bottom: train, choose a threshold, test, explain, export."""
 
-import contextlib
 import dataclasses
-import warnings
 from pathlib import Path
 
 import keras
@@ -10,9 +8,9 @@ import numpy as np
 
 from keras_fracture import evaluation, models, serving, training
 from keras_fracture.data import augmentation, batches
-from keras_fracture.errors import ModelError
 from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.predicting import probabilities
+from keras_fracture.interop.convert import load_keras_weights
 from keras_fracture.papers.recipe import Recipe, once
 
 
@@ -97,7 +95,7 @@ class ClassifierRecipe(Recipe):
         train, validation = sets["train"], sets["validation"]
         model = self.build(name, train)
         if self.pretrained:
-            start_from(model, self.pretrained)
+            load_keras_weights(model, self.pretrained, any_head=True)
         training.add_l2(model, self.decay)
         self.compile(model, self.epochs * (len(train.labels) // min(self.batch_size, len(train.labels))))
 
@@ -176,36 +174,3 @@ class Outcome:
 def one_hot(labels):
     """Labels 0 or 1 as float32 `(n, 2)`."""
     return np.eye(2, dtype="float32")[labels]
-
-
-def start_from(model, path):
-    """Loads weights into a built model; a head of another width keeps its fresh weights.
-
-    Args:
-        model: A classifier of this package.
-        path: A `.weights.h5` file of the same architecture.
-
-    Raises:
-        ModelError: Not such a file, or something besides the head does not fit.
-    """
-    if not str(path).endswith(".weights.h5") or not Path(path).is_file():
-        raise ModelError(
-            f"--pretrained takes a .weights.h5 file (keras-fracture convert makes one). Received: {path}"
-        )
-    before = model.get_weights()
-    head = {id(weight) for weight in model.trainable_weights[-2:]}
-    probe = [weight for weight in model.weights if id(weight) not in head]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # A weight that the file lacks would stay what it was: make that visible.
-        for weight in probe:
-            weight.assign(np.full(weight.shape, np.nan, "float32"))
-        with contextlib.suppress(ValueError, KeyError, OSError):
-            model.load_weights(path, skip_mismatch=True)
-    missing = [weight.path for weight in probe if np.isnan(keras.ops.convert_to_numpy(weight)).any()]
-    if missing:
-        model.set_weights(before)
-        raise ModelError(
-            f"{path} does not fit {type(model).__name__}: {missing[0]} and {len(missing) - 1} other weights are "
-            f"not in it, or have other shapes, or are not numbers"
-        )

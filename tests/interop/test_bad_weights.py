@@ -218,17 +218,17 @@ def test_bad_weights_are_not_converted(case, victim, tmp_path, monkeypatch, caps
 
 def other_keras_model(path):
     models.create("compact_cnn").save_weights(path)
-    return r"Does not fit resnet18: .* bn1/vars/0 \(4,\)\. Received: nothing in .*file.weights.h5"
+    return r"Does not fit ResNet: .* bn1/vars/0 \(4,\)\. Received: nothing in .*file.weights.h5"
 
 
 def other_keras_width(path):
     models.ResNet(width=8, depths=(1, 1, 1, 1), image_size=32, num_classes=2).save_weights(path)
-    return r"Does not fit resnet18: .* bn1/vars/0 \(4,\)\. Received: \(8,\) in .*file.weights.h5"
+    return r"Does not fit ResNet: .* bn1/vars/0 \(4,\)\. Received: \(8,\) in .*file.weights.h5"
 
 
 def deeper_keras_model(path):
     models.ResNet(width=4, depths=(2, 1, 1, 1), image_size=32, num_classes=2).save_weights(path)
-    return r"Does not fit resnet18: layer1/layers/basic_block_1/bn1/vars/0, .* lacks\. Received: \(4,\) in"
+    return r"Does not fit ResNet: layer1/layers/basic_block_1/bn1/vars/0, .* lacks\. Received: \(4,\) in"
 
 
 def not_a_number_in_keras(path):

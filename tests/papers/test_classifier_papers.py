@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from keras_fracture import cli, models, papers
 from keras_fracture.data.datasets.phantom import phantom_dataset_builder
-from keras_fracture.errors import FractureError, ModelError
-from keras_fracture.papers import classifier_recipe, recipe
+from keras_fracture.errors import FractureError, ModelError, WeightsError
+from keras_fracture.interop.convert import load_keras_weights
+from keras_fracture.papers import recipe
 from keras_fracture.papers.garcia_inception import GarciaInception, doubled
 from keras_fracture.papers.lisbon_resnet import LisbonResNet
 from keras_fracture.report import tables
@@ -137,7 +138,7 @@ def test_pretrained_weights_come_in_and_a_head_of_another_width_stays(tmp_path):
     source.save_weights(tmp_path / "five.weights.h5")
     model = models.create("resnet18", num_classes=2, **small)
     head = model.fc.get_weights()
-    classifier_recipe.start_from(model, tmp_path / "five.weights.h5")
+    load_keras_weights(model, tmp_path / "five.weights.h5", any_head=True)
     np.testing.assert_array_equal(model.conv1.get_weights()[0], source.conv1.get_weights()[0])
     np.testing.assert_array_equal(model.layer4.get_weights()[0], source.layer4.get_weights()[0])
     np.testing.assert_array_equal(model.fc.get_weights()[0], head[0])
@@ -149,12 +150,24 @@ def test_pretrained_weights_of_another_architecture_change_nothing(tmp_path):
     )
     model = models.create("resnet18", image_size=32, width=4, depths=(1, 1, 1, 1))
     before = model.get_weights()
-    with pytest.raises(ModelError, match="does not fit ResNet: "):
-        classifier_recipe.start_from(model, tmp_path / "a.weights.h5")
+    for any_head in (False, True):
+        with pytest.raises(WeightsError, match=r"Does not fit ResNet: .* Received: \(8,\)"):
+            load_keras_weights(model, tmp_path / "a.weights.h5", any_head)
     for now, then in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
-    with pytest.raises(ModelError, match=r"takes a .weights.h5 file"):
-        classifier_recipe.start_from(model, tmp_path / "none.weights.h5")
+    with pytest.raises(WeightsError, match=r"Expected an existing .weights.h5 file"):
+        load_keras_weights(model, tmp_path / "none.weights.h5")
+
+
+def test_a_recipe_starts_from_pretrained_weights(few_phantoms, tmp_path):
+    """With a learning rate of 0, what was put in comes out."""
+    source = models.create("resnet18", num_classes=1000, image_size=32)
+    source.save_weights(tmp_path / "a.weights.h5")
+    settings = {"pretrained": str(tmp_path / "a.weights.h5"), "rate": 0.0, "out": tmp_path / "run"}
+    papers.reproduce("lisbon_resnet", "smoke", **settings)
+    trained = tf.saved_model.load(str(tmp_path / "run/grouped/resnet18/run-0/saved_model/1"))
+    first = next(v for v in trained.variables if v.shape == (7, 7, 3, 64))
+    np.testing.assert_array_equal(first.numpy(), source.conv1.get_weights()[0])
 
 
 def test_variants_and_depths_by_name(capsys):
