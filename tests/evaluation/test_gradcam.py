@@ -85,7 +85,7 @@ def last_maps(twin, name):
 @pytest.mark.parametrize("name", ["compact_cnn", "resnet18", "inception_net", "drn_d_22"])
 def test_pytorch_sees_the_same(name):
     torch = pytest.importorskip("torch")
-    from tests.interop.test_torch import NARROWED, Pair, load_torch_weights
+    from tests.interop.test_parity import NARROWED, Pair, load_torch_weights
 
     width = dict(NARROWED.get(name, {}))
     if name == "inception_net":  # a pool behind dead maps breaks ties in its own way in each framework
