@@ -45,7 +45,8 @@ class Preprocess:
         if self.clahe:
             image = images.clahe(image, *self.clahe)
         image = (images.resize_and_crop if self.crop else images.fit_and_pad)(image, self.size)
-        return np.repeat(image[..., None], self.channels, axis=2)
+        image = image[..., None]
+        return image if self.channels == 1 else np.repeat(image, self.channels, axis=2)
 
 
 class Records:
@@ -108,7 +109,8 @@ class Records:
             return tf.ensure_shape(pictures, shape), labels
 
         encoded = self.raw(["image", "label"]).map(lambda record: (record["image"], record["label"]))
-        return encoded.batch(_CHUNK).map(convert, num_parallel_calls=_WORKERS + 1).unbatch()
+        # Read ahead, so that the reader never waits for a chunk in work.
+        return encoded.batch(_CHUNK).prefetch(_CHUNK).map(convert, num_parallel_calls=_WORKERS).unbatch()
 
     def arrays(self, preprocess):
         """All pictures and labels as NumPy arrays, for data that fit into memory at this size.
