@@ -1,4 +1,6 @@
-"""Layers Keras lacks: BatchNormalization on TensorFlow's fused kernel, and PyTorch's symmetric padding."""
+"""Layers Keras lacks: kernels that are faster on CPUs, and PyTorch's symmetric padding."""
+
+import functools
 
 import keras
 from keras import layers, ops
@@ -112,6 +114,43 @@ class PaddedConv2D(layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable("keras_fracture")
+class DilatedConv2D(layers.Conv2D):
+    """Keras's Conv2D of stride 1 and "same" padding, dilated by the convolution kernel itself.
+
+    Keras, through `tf.nn.convolution`, cuts the maps into `dilation_rate ** 2` smaller ones with wider margins
+    and joins what comes out: a step of DRN-D-22 takes a fifth longer. Same weights, configuration and outputs.
+    Where the kernel has no gradient (on CPUs in float64 or without oneDNN), this takes Keras's path.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        if keras.backend.backend() != "tensorflow" or not _dilation_has_gradient(dtype):
+            return super().convolution_op(inputs, kernel)
+        import tensorflow as tf
+
+        return tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME", dilations=self.dilation_rate)
+
+
+@functools.cache
+def _dilation_has_gradient(dtype):
+    """Whether graphs can train TensorFlow's own dilated convolution here; there is no flag to ask."""
+    import tensorflow as tf
+
+    @tf.function
+    def gradient(kernel):
+        return tf.gradients(
+            tf.nn.conv2d(tf.ones((1, 4, 4, 1), dtype), kernel, strides=1, padding="SAME", dilations=2), kernel
+        )
+
+    try:
+        with tf.init_scope():
+            gradient(tf.ones((3, 3, 1, 1), dtype))
+    except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError):
+        return False
+    return True
+
+
+@keras.saving.register_keras_serializable("keras_fracture")
 class PaddedMaxPooling2D(layers.MaxPooling2D):
     """MaxPooling2D 3x3, stride 2, with one zero on every side: only for maps without negatives (ReLU's)."""
 
@@ -135,7 +174,8 @@ def conv(filters, kernel_size, strides=1, dilation=1, use_bias=False, initialize
     """
     kwargs |= {"use_bias": use_bias, "kernel_initializer": keras.initializers.get(initializer)}
     if strides == 1:
-        return layers.Conv2D(filters, kernel_size, padding="same", dilation_rate=dilation, **kwargs)
+        kind = layers.Conv2D if dilation == 1 else DilatedConv2D
+        return kind(filters, kernel_size, padding="same", dilation_rate=dilation, **kwargs)
     return PaddedConv2D(filters, kernel_size, strides=strides, dilation_rate=dilation, **kwargs)
 
 

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_fracture.models import layers as ours
 from keras_fracture.models.layers import FusedBatchNormalization, PaddedConv2D, PaddedMaxPooling2D, conv
 
 
@@ -107,3 +108,24 @@ def test_padded_layers_round_trip_their_config():
         == pool(np.ones((1, 7, 8, 3), "float32")).shape
         == (1, 4, 4, 3)
     )
+
+
+@pytest.mark.parametrize("in_kernel", [True, False])
+@pytest.mark.parametrize(("size", "dilation"), [(12, 2), (12, 4), (11, 2), (5, 4)])
+def test_dilated_conv_is_kerass_own(size, dilation, in_kernel, monkeypatch):
+    monkeypatch.setattr(ours, "_dilation_has_gradient", lambda dtype: in_kernel)
+    keras.utils.set_random_seed(0)
+    theirs = keras.layers.Conv2D(4, 3, padding="same", dilation_rate=dilation)
+    mine = conv(4, 3, dilation=dilation, use_bias=True)
+    images = tf.random.normal((2, size, size + 1, 3))
+    mine.build(images.shape)
+    theirs.build(images.shape)
+    theirs.set_weights(mine.get_weights())
+
+    @tf.function
+    def gradients(layer):
+        outputs = layer(images)
+        return outputs, tf.gradients(tf.reduce_sum(outputs**2), [images, layer.kernel.value])
+
+    for one, other in zip(tf.nest.flatten(gradients(mine)), tf.nest.flatten(gradients(theirs)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
