@@ -8,6 +8,7 @@ _RECIPES = {
     "garcia_inception": "GarciaInception",
     "ibrahim_gan": "IbrahimGAN",
     "lisbon_resnet": "LisbonResNet",
+    "xray_features": "XrayFeatures",
 }
 
 
