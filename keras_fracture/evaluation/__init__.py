@@ -1,4 +1,4 @@
-"""Metrics with intervals that respect which pictures share a source, and where a classifier looks and fails."""
+"""How good classifiers and generators are: metrics that respect which pictures share a source."""
 
 from keras_fracture.evaluation.classification import (
     METRICS,
@@ -9,20 +9,33 @@ from keras_fracture.evaluation.classification import (
     gains,
     scores,
 )
+from keras_fracture.evaluation.features import Extractor, extract, extractor
+from keras_fracture.evaluation.generative import compare, fid, kid, ms_ssim, prdc
 from keras_fracture.evaluation.gradcam import chance, gradcam, pointing_game
 from keras_fracture.evaluation.groups import by_group, most_confident_errors
+from keras_fracture.evaluation.memorisation import NearCopies, near_copies
 
 __all__ = [
     "METRICS",
+    "Extractor",
+    "NearCopies",
     "Predictions",
     "best_threshold",
     "by_group",
     "calibration",
     "chance",
+    "compare",
     "confusion",
+    "extract",
+    "extractor",
+    "fid",
     "gains",
     "gradcam",
+    "kid",
     "most_confident_errors",
+    "ms_ssim",
+    "near_copies",
     "pointing_game",
+    "prdc",
     "scores",
 ]

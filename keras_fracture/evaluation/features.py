@@ -1,0 +1,234 @@
+"""Pictures to features, for distances between sets: extractors by name, and a cache of what they gave."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from keras_fracture import files
+from keras_fracture.data import locations
+from keras_fracture.errors import EvaluationError, WeightsError
+
+NAMES = ("inception_v3", "xray:PATH")
+_INCEPTION_SIZE = 299
+_HOW_TO_TRAIN = (
+    "train one with: keras-fracture reproduce lisbon_resnet --depth 18, "
+    "and give xray:RUN/grouped/resnet18/run-0/saved_model"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extractor:
+    """What turns pictures into features.
+
+    Attributes:
+        name: What reports call it.
+        run: Function of uint8 `(n, height, width, 1 or 3)` that returns float `(n, d)`.
+        identity: Hash of all that its features depend on, weights included; None where that is not known, so
+            that nothing is cached.
+    """
+
+    name: str
+    run: Callable
+    identity: str | None = None
+
+
+def extractor(which):
+    """An extractor by name, or of a model.
+
+    Models of this package and any other Keras model get pictures resized (bilinear, antialiased) to
+    `image_size`, grey repeated or colours averaged to `channels`, and scaled to `pixel_range`; a model without
+    these attributes gets its input's shape and 0 to 1. Features are what `features(images)` returns, or the
+    model itself where it has none; maps `(n, height, width, channels)` are averaged over space.
+
+    Args:
+        which: One of
+            "inception_v3": the average pool of Keras's InceptionV3 with ImageNet weights, 2,048 dimensions, which
+            are downloaded once. Not the weights published scores use: compare within this package only.
+            "xray:PATH": a classifier of this package, a SavedModel it exported or a `.keras` file.
+            A Keras model; a function of uint8 pictures, never cached; or an `Extractor`.
+
+    Returns:
+        An `Extractor`.
+
+    Raises:
+        EvaluationError: No such extractor, or "xray" without a path.
+        WeightsError: Weights cannot be downloaded or read.
+    """
+    if isinstance(which, Extractor):
+        return which
+    if isinstance(which, str):
+        if which == "inception_v3":
+            return _inception()
+        if which in ("xray", "xray:"):
+            raise EvaluationError(
+                f"xray needs a classifier of this package: {_HOW_TO_TRAIN}. Received: {which!r}"
+            )
+        if which.startswith("xray:"):
+            return _of_model(load_classifier(which.removeprefix("xray:")), which)
+    elif hasattr(which, "get_config") and callable(which):
+        return _of_model(which, which.name)
+    elif callable(which):
+        return Extractor(getattr(which, "__name__", type(which).__name__), which)
+    raise EvaluationError(
+        f"An extractor is one of {', '.join(NAMES)}, a Keras model or a function. Received: {which!r}"
+    )
+
+
+def extract(pictures, which, *, batch_size=64, cached=False):
+    """Features of pictures.
+
+    Args:
+        pictures: uint8 `(n, height, width, 1 or 3)`.
+        which: See `extractor`.
+        batch_size: Pictures at a time.
+        cached: Whether to keep the features in the cache folder, under a hash of pictures and extractor, and take
+            them from there the next time. For real pictures; generated ones do not come again.
+
+    Returns:
+        float32 `(n, d)`.
+
+    Raises:
+        EvaluationError: Pictures of another kind, or an extractor that gives other shapes, NaN or infinity.
+        OutputError: The cache cannot be written.
+    """
+    check_pictures(pictures)
+    chosen = extractor(which)
+    if not cached or chosen.identity is None:
+        return _run(chosen, pictures, batch_size)
+    digest = hashlib.sha256(f"{chosen.identity} {pictures.shape}".encode())
+    digest.update(np.ascontiguousarray(pictures))
+    path = locations.cache_dir() / "features" / f"{digest.hexdigest()[:32]}.npy"
+    try:
+        return np.load(path)
+    except (OSError, ValueError, EOFError):  # not there, or damaged
+        found = _run(chosen, pictures, batch_size)
+    with files.writing(path) as beside, open(beside, "wb") as stream:
+        np.save(stream, found)
+    return found
+
+
+def check_pictures(pictures, name="pictures"):
+    """Raises `EvaluationError` unless `pictures` is uint8 `(n, height, width, 1 or 3)` and not empty."""
+    shape, dtype = np.shape(pictures), getattr(pictures, "dtype", None)
+    if dtype != np.uint8 or len(shape) != 4 or shape[-1] not in (1, 3) or 0 in shape:
+        raise EvaluationError(f"{name} must be uint8 (n, height, width, 1 or 3). Received: {dtype} {shape}")
+
+
+def _run(chosen, pictures, batch_size):
+    parts = []
+    for start in tqdm(range(0, len(pictures), batch_size), f"features, {chosen.name}", delay=5):
+        batch = pictures[start : start + batch_size]
+        found = np.asarray(chosen.run(batch), "float32")
+        if found.ndim != 2 or len(found) != len(batch):
+            raise EvaluationError(
+                f"{chosen.name} must give features (n, d) for n pictures. Received: {found.shape} for {len(batch)}"
+            )
+        parts.append(found)
+    found = np.concatenate(parts)
+    if not np.isfinite(found).all():
+        raise EvaluationError(f"{chosen.name} must give finite features. Received: NaN or infinity")
+    return found
+
+
+def _inception():
+    """InceptionV3 with ImageNet weights; Keras keeps them in its own folder."""
+    import keras
+
+    try:
+        network = keras.applications.InceptionV3(include_top=False, pooling="avg", weights="imagenet")
+    except Exception as error:  # Keras raises no narrower one
+        reason = " ".join(str(error).split())
+        raise WeightsError(
+            "The ImageNet weights of inception_v3 cannot be downloaded: connect to the network once, or take "
+            f"xray:PATH as extractor. Received: {reason}"
+        ) from None
+    return _pipeline(
+        "inception_v3",
+        network,
+        (_INCEPTION_SIZE, _INCEPTION_SIZE),
+        3,
+        keras.applications.inception_v3.preprocess_input,
+        network,
+    )
+
+
+def _of_model(model, name):
+    from keras_fracture.models.preprocessing import UNIT, scale
+
+    shape = getattr(model, "input_shape", None) or (None,) * 4
+    size = getattr(model, "image_size", None)
+    size = (size, size) if isinstance(size, int) else shape[1:3]
+    channels = getattr(model, "channels", None) or shape[3] or 3
+    pixel_range = getattr(model, "pixel_range", UNIT)
+    return _pipeline(
+        name,
+        model,
+        size,
+        channels,
+        lambda pictures: scale(pictures, pixel_range),
+        getattr(model, "features", model),
+        tuple(pixel_range),
+    )
+
+
+def _pipeline(name, model, size, channels, preprocess, features, *settings):
+    """An `Extractor` that resizes, preprocesses levels 0 to 255, and pools."""
+    import tensorflow as tf
+
+    @tf.function(reduce_retracing=True)
+    def compute(pictures):
+        pictures = tf.cast(pictures, tf.float32)
+        if None not in size:
+            pictures = tf.image.resize(pictures, size, antialias=True)
+        if channels == 1:
+            pictures = tf.reduce_mean(pictures, 3, keepdims=True)
+        elif pictures.shape[3] == 1:
+            pictures = tf.repeat(pictures, channels, axis=3)
+        found = tf.cast(features(preprocess(pictures), training=False), tf.float32)
+        return tf.reduce_mean(found, (1, 2)) if found.shape.rank == 4 else found
+
+    digest = hashlib.sha256(repr((type(model).__name__, size, channels, settings)).encode())
+    digest.update(json.dumps(model.get_config(), sort_keys=True, default=str).encode())
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight))
+    return Extractor(name, lambda pictures: compute(pictures).numpy(), digest.hexdigest())
+
+
+def load_classifier(path):
+    """A classifier of this package as a Keras model again, with `features`.
+
+    Args:
+        path: A `.keras` file, or a SavedModel folder as `serving.export` writes it, with or without the version.
+
+    Raises:
+        WeightsError: It is neither, or cannot be read.
+    """
+    import keras
+    import tensorflow as tf
+
+    from keras_fracture import models
+
+    path = Path(path)
+    try:
+        if path.suffix == ".keras":
+            return keras.saving.load_model(path, compile=False)
+        versions = [found.parent for found in path.glob("*/metadata.json") if found.parent.name.isdigit()]
+        folder = max(versions, key=lambda version: int(version.name)) if versions else path
+        facts = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+        config = {key: value for key, value in facts["config"].items() if key not in ("name", "dtype")}
+        model = getattr(models, facts["architecture"]).from_config(config)
+        stored = tf.saved_model.load(str(folder)).variables
+        for ours, theirs in zip(model.variables, stored, strict=True):
+            ours.assign(theirs)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(
+            f"{path} is no classifier of this package (a SavedModel folder or a .keras file): {_HOW_TO_TRAIN}. "
+            f"Received: {reason}"
+        ) from None
+    return model

@@ -1,0 +1,304 @@
+"""How near a generator's pictures come to real ones: distances between sets, beside the same between real halves."""
+
+import numpy as np
+from scipy import linalg
+from sklearn.metrics.pairwise import euclidean_distances, polynomial_kernel
+from sklearn.neighbors import NearestNeighbors
+
+from keras_fracture.errors import EvaluationError
+from keras_fracture.evaluation import features
+
+# Wang, Simoncelli and Bovik 2003, Section 3.2: the weight of each scale, finest first, and the window's side.
+_SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+_WINDOW = 11
+METRICS = ("fid", "kid", "precision", "recall", "density", "coverage", "ms_ssim")
+
+
+def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, seed=0, cached=True):
+    """All metrics of a set of generated pictures, each beside its real-versus-real floor.
+
+    The real pictures are parted into two random halves, with no source on both sides. `value` holds the
+    generated pictures against the first half, `floor` the second half against the same first half, with equally
+    many pictures each; both are means over `splits` such partings. A generator as good as the data would reach
+    the floor, and the distances of small sets are far from 0 even there. `ms_ssim` needs no pairing: `value` is
+    of generated pictures alone, `floor` of the first half.
+
+    KID is here the unbiased estimate of whole samples; its spread, as that of the others, is over splits.
+
+    Args:
+        real: uint8 `(n, height, width, 1 or 3)`.
+        fake: uint8 `(m, height, width, 1 or 3)`.
+        extractor: See `features.extractor`.
+        sources: The source of each real picture, so that copies of one X-ray stay on one side; None takes each
+            picture for a source of its own.
+        splits: Partings to average over.
+        k: Neighbours, see `prdc`.
+        pairs: See `ms_ssim`.
+        seed: Of all drawing.
+        cached: Whether the real pictures' features are kept on disk, see `features.extract`.
+
+    Returns:
+        A dict of each of `METRICS` to a dict of floats `value`, `std`, `floor`, `floor_std` (standard deviations
+        over splits) and the int `pictures`, how many were compared with how many.
+
+    Raises:
+        EvaluationError: Fewer than two sources, too few pictures for `k`, or pictures of another kind.
+    """
+    for pictures, name in ((real, "real"), (fake, "fake")):
+        features.check_pictures(pictures, name)
+    sources = np.arange(len(real)) if sources is None else np.asarray(sources)
+    if len(sources) != len(real):
+        raise EvaluationError(
+            f"sources must have an entry for each of {len(real)} real pictures. Received: {len(sources)}"
+        )
+    if splits < 1:
+        raise EvaluationError(f"splits must be at least 1. Received: {splits}")
+    parted = [halves(sources, seed + split) for split in range(splits)]
+    count = min(len(fake), *(len(half) for pair in parted for half in pair))
+    if count <= k:
+        raise EvaluationError(
+            f"Each side needs more than k = {k} pictures: give more real sources or generate more. "
+            f"Received: {count} a side, of {len(np.unique(sources))} sources and {len(fake)} generated"
+        )
+    chosen = features.extractor(extractor)
+    real_features, fake_features = (
+        features.extract(real, chosen, cached=cached),
+        features.extract(fake, chosen),
+    )
+    values, floors = [], []
+    for split, pair in enumerate(parted):
+        generator = np.random.default_rng([seed, split])
+        first, second = (generator.choice(half, count, replace=False) for half in pair)
+        made = generator.choice(len(fake), count, replace=False)
+        values.append(_measure(real_features[first], fake_features[made], fake[made], k, pairs, seed + split))
+        floors.append(
+            _measure(real_features[first], real_features[second], real[first], k, pairs, seed + split)
+        )
+    return {
+        metric: {
+            **_spread("value", "std", [found[metric] for found in values]),
+            **_spread("floor", "floor_std", [found[metric] for found in floors]),
+            "pictures": int(count),
+        }
+        for metric in METRICS
+    }
+
+
+def _measure(real, other, pictures, k, pairs, seed):
+    """All metrics once, from features `real` and `other` and the pictures whose diversity is asked for."""
+    return {
+        "fid": fid(real, other),
+        "kid": kid(real, other, subsets=1, size=len(real))[0],
+        **prdc(real, other, k),
+        "ms_ssim": ms_ssim(pictures, pairs, seed)[0],
+    }
+
+
+def _spread(mean, deviation, values):
+    return {mean: float(np.mean(values)), deviation: float(np.std(values))}
+
+
+def halves(sources, seed=0):
+    """Parts pictures into two random halves with no source on both sides.
+
+    Large sources are dealt first, each to the smaller side, so that the sides come out about equal.
+
+    Args:
+        sources: The source of each picture, `(n,)`.
+        seed: Of the order of sources.
+
+    Returns:
+        Two sorted int arrays of places in `sources`.
+
+    Raises:
+        EvaluationError: There are fewer than two sources.
+    """
+    names, codes, sizes = np.unique(np.asarray(sources), return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise EvaluationError(
+            f"Two halves without a common source need at least two sources. Received: {len(names)}"
+        )
+    order = np.random.default_rng(seed).permutation(len(names))
+    side, filled = np.zeros(len(names), int), [0, 0]
+    for source in order[np.argsort(-sizes[order], kind="stable")]:
+        side[source] = int(filled[1] < filled[0])
+        filled[side[source]] += sizes[source]
+    return np.flatnonzero(side[codes] == 0), np.flatnonzero(side[codes] == 1)
+
+
+def fid(real, fake):
+    """Fréchet distance between Gaussians fitted to two sets of features; 0 is best.
+
+    Source: Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule", Section "Performance Measure".
+    The trace of the matrix square root is the sum of the singular values of one factor's product with the
+    other's, so that no square root of a nearly singular matrix is taken. Biased upwards in small sets, strongly
+    where there are fewer pictures than dimensions: compare equal sizes only.
+
+    Args:
+        real: float `(n, d)`, n at least 2.
+        fake: float `(m, d)`, m at least 2.
+
+    Raises:
+        EvaluationError: Other shapes, or NaN or infinity.
+    """
+    real, fake = _check(real, fake)
+    means, factors = zip(*(_gaussian(rows) for rows in (real, fake)), strict=True)
+    first, second = factors
+    cross = linalg.svdvals(first @ second.T).sum()
+    squares = ((means[0] - means[1]) ** 2).sum() + (first**2).sum() + (second**2).sum()
+    return float(max(squares - 2 * cross, 0.0))
+
+
+def _gaussian(rows):
+    """Mean, and a factor R with R.T @ R the covariance, of at most d rows."""
+    mean = rows.mean(0)
+    centred = (rows - mean) / np.sqrt(len(rows) - 1)
+    return mean, linalg.qr(centred, mode="r", overwrite_a=True)[0][: min(centred.shape)]
+
+
+def kid(real, fake, subsets=100, size=None, seed=0):
+    """Kernel distance: the unbiased squared maximum mean discrepancy under `(x.y / d + 1) ** 3`; 0 is best.
+
+    Source: Bińkowski et al. 2018, "Demystifying MMD GANs", Section 4. Its expectation is 0 where both sets
+    follow one distribution, so single values may be negative.
+
+    Args:
+        real: float `(n, d)`, n at least 2.
+        fake: float `(m, d)`, m at least 2.
+        subsets: Random subsets, drawn without replacement, to average over.
+        size: Rows of each subset; None is half the smaller set, at most 1,000.
+        seed: Of the drawing.
+
+    Returns:
+        Mean and standard deviation over subsets.
+
+    Raises:
+        EvaluationError: Other shapes, NaN or infinity, or `size` beyond the smaller set.
+    """
+    real, fake = _check(real, fake)
+    most = min(len(real), len(fake))
+    size = max(2, min(1000, most // 2)) if size is None else size
+    if not 2 <= size <= most or subsets < 1:
+        raise EvaluationError(
+            f"subsets must be at least 1 and size from 2 to the smaller set's {most}. "
+            f"Received: subsets {subsets}, size {size}"
+        )
+    generator = np.random.default_rng(seed)
+    found = []
+    for _ in range(subsets):
+        first, second = (rows[generator.choice(len(rows), size, replace=False)] for rows in (real, fake))
+        # gamma is 1 / d by default.
+        within = [polynomial_kernel(rows, degree=3, coef0=1) for rows in (first, second)]
+        between = polynomial_kernel(first, second, degree=3, coef0=1).mean()
+        unbiased = [(kernel.sum() - np.trace(kernel)) / (size * (size - 1)) for kernel in within]
+        found.append(sum(unbiased) - 2 * between)
+    return float(np.mean(found)), float(np.std(found))
+
+
+def prdc(real, fake, k=5):
+    """Precision, recall, density and coverage, all higher is better.
+
+    Sources: Kynkäänniemi et al. 2019, "Improved Precision and Recall Metric for Assessing Generative Models",
+    Section 2: shares of one set inside the other's balls, a ball reaching to a picture's k-th neighbour of its
+    own set. Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for Generative Models", Section 3:
+    density counts the real balls a generated picture lies in, over k, and may exceed 1; coverage is the share
+    of real balls with a generated picture inside. Real pictures with k or more copies have balls around the
+    copies alone, so the floor of such data is low too.
+
+    Args:
+        real: float `(n, d)`, n above k.
+        fake: float `(m, d)`, m above k.
+        k: Neighbours.
+
+    Returns:
+        A dict of `precision`, `recall`, `density`, `coverage`, floats.
+
+    Raises:
+        EvaluationError: Other shapes, NaN or infinity.
+    """
+    real, fake = _check(real, fake)
+    if not 1 <= k < min(len(real), len(fake)):
+        raise EvaluationError(
+            f"k must be at least 1 and below the number of pictures. Received: k {k}, "
+            f"{len(real)} real and {len(fake)} generated"
+        )
+    # Around the middle the rounding of squared distances is smallest.
+    middle = real.mean(0)
+    real, fake = real - middle, fake - middle
+    distances = euclidean_distances(real, fake)
+    in_real = distances <= _radii(real, k)[:, None]
+    in_fake = distances <= _radii(fake, k)[None]
+    return {
+        "precision": float(in_real.any(0).mean()),
+        "recall": float(in_fake.any(1).mean()),
+        "density": float(in_real.sum() / (k * len(fake))),
+        "coverage": float(in_real.any(1).mean()),
+    }
+
+
+def _radii(rows, k):
+    """Distance of each row to its k-th nearest other row."""
+    neighbours = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(rows)
+    return neighbours.kneighbors()[0][:, -1]
+
+
+def ms_ssim(pictures, pairs=500, seed=0):
+    """Mean multi-scale structural similarity of random pairs of a set; lower is more diverse, 1 all the same.
+
+    Sources: Wang, Simoncelli and Bovik 2003, "Multi-scale Structural Similarity for Image Quality Assessment";
+    Odena et al. 2017, "Conditional Image Synthesis with Auxiliary Classifier GANs", Section 4.2, for its use on
+    pairs. The published window of 11 pixels is kept, with as many of the five scales as it fits into, their
+    weights scaled to sum to 1: from 176 pixels on five, at 88 four, at 44 three, at 22 two. So 64 pixels have
+    three and 32 have two, and only sets of one size compare.
+
+    Args:
+        pictures: uint8 `(n, height, width, 1 or 3)`, n at least 2, sides at least 11.
+        pairs: Pairs of different pictures, drawn at random.
+        seed: Of the drawing.
+
+    Returns:
+        Mean and standard deviation over pairs.
+
+    Raises:
+        EvaluationError: Fewer than two pictures, smaller ones, or of another kind.
+    """
+    import tensorflow as tf  # here: the other metrics do without, and importing it takes seconds
+
+    features.check_pictures(pictures)
+    side = min(pictures.shape[1:3])
+    if len(pictures) < 2 or side < _WINDOW or pairs < 1:
+        raise EvaluationError(
+            f"Similarity needs two pictures, sides of {_WINDOW} pixels and a pair, or more. "
+            f"Received: pictures {pictures.shape}, pairs {pairs}"
+        )
+    scales = min(len(_SCALES), 1 + int(np.log2(side / _WINDOW)))
+    weights = np.array(_SCALES[:scales]) / sum(_SCALES[:scales])
+    generator = np.random.default_rng(seed)
+    first = generator.integers(len(pictures), size=pairs)
+    second = (first + generator.integers(1, len(pictures), size=pairs)) % len(pictures)
+    found = [
+        tf.image.ssim_multiscale(pictures[one], pictures[other], 255, weights, _WINDOW).numpy()
+        for one, other in zip(_batched(first), _batched(second), strict=True)
+    ]
+    found = np.concatenate(found).astype(float)
+    return float(found.mean()), float(found.std())
+
+
+def _batched(places, size=64):
+    return [places[start : start + size] for start in range(0, len(places), size)]
+
+
+def _check(real, fake):
+    """Both sets as float64."""
+    sets = np.asarray(real, "float64"), np.asarray(fake, "float64")
+    for rows, name in zip(sets, ("real", "fake"), strict=True):
+        if rows.ndim != 2 or len(rows) < 2:
+            raise EvaluationError(f"{name} features must be (n, d) with n at least 2. Received: {rows.shape}")
+        if not np.isfinite(rows).all():
+            raise EvaluationError(f"{name} features must be finite. Received: NaN or infinity")
+    if sets[0].shape[1] != sets[1].shape[1]:
+        raise EvaluationError(
+            f"Both sets need features of one extractor. Received: {sets[0].shape[1]} and "
+            f"{sets[1].shape[1]} dimensions"
+        )
+    return sets
