@@ -166,7 +166,7 @@ def _add_convert(verbs):
     verb.add_argument("weights", help=".pth, .pt, .safetensors or .weights.h5 file")
     verb.add_argument("--model", required=True, help="architecture, such as resnet18")
     verb.add_argument("--to", required=True, metavar="FILE", help="file to write; its ending says which kind")
-    verb.add_argument("--num-classes", type=int, default=1, help="of the weights file (default 1)")
+    verb.add_argument("--num-classes", type=int, help="of the weights file (default: the model's own)")
     verb.add_argument(
         "--names", help="name map: torchvision_resnet, drn or dcgan (default: by name or order)"
     )
@@ -304,7 +304,8 @@ def convert(options):
     _import_tensorflow()
     from keras_fracture.interop.convert import convert as carry
 
-    carry(options.weights, options.model, options.to, options.names, num_classes=options.num_classes)
+    classes = {} if options.num_classes is None else {"num_classes": options.num_classes}
+    carry(options.weights, options.model, options.to, options.names, **classes)
     print(f"wrote {options.to}")
 
 

@@ -16,6 +16,9 @@ class ImageError(DataError):
 class ModelError(FractureError, ValueError):
     """An architecture, a setting of one, or its input is not valid."""
 
+    # Keras prepends lines of its own to what is raised in a layer's call, unless they are there already.
+    _keras_call_info_injected = True
+
 
 class WeightsError(FractureError, ValueError):
     """A weights file does not fit the model, or cannot be read safely."""

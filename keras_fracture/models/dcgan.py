@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_fracture.errors import ModelError
-from keras_fracture.models.layers import batch_norm
+from keras_fracture.models.layers import SpectralConv2D, batch_norm
 from keras_fracture.models.preprocessing import SYMMETRIC
 from keras_fracture.models.registry import register
 
@@ -19,6 +19,24 @@ def _levels(image_size, width):
             f"image_size must be 32, 64 or 128 and width positive. Received: {image_size}, {width}"
         )
     return [width * 2**level for level in reversed(range(levels[image_size]))]
+
+
+def _check_classes(num_classes):
+    if num_classes is not None and num_classes < 2:
+        raise ModelError(f"num_classes must be None, or 2 or more. Received: {num_classes}")
+
+
+def _one_hot(labels, num_classes, dtype):
+    """Labels `(batch,)` as `(batch, num_classes)`; None for a network without classes."""
+    if num_classes is None and labels is not None:
+        raise ModelError("This network has no classes: build it with num_classes. Received: labels")
+    if num_classes is None:
+        return None
+    if labels is None:
+        raise ModelError(f"This network needs labels from 0 to {num_classes - 1}. Received: None")
+    if len(labels.shape) != 1:
+        raise ModelError(f"labels must have the shape (batch,). Received: {tuple(labels.shape)}")
+    return ops.one_hot(ops.cast(labels, "int32"), num_classes, dtype=dtype)
 
 
 def _normal():
@@ -39,7 +57,10 @@ class DCGANGenerator(keras.Model):
     picture can come: stride 2 after the first. 3,576,704 parameters at the defaults, and layers named as in
     PyTorch's DCGAN example (`main.0.weight` ...), so that its weights load by name.
 
-    Input: float `(batch, latent_dim)`, standard normal.
+    With classes the label, one-hot, is joined to the noise (Mirza and Osindero 2014).
+
+    Input: float `(batch, latent_dim)`, standard normal; with classes also int `(batch,)`, 0 to
+        num_classes - 1. ModelError where labels are missing or too much.
     Output: float32 pictures `(batch, image_size, image_size, channels)`, range -1 to 1.
 
     Args:
@@ -47,15 +68,18 @@ class DCGANGenerator(keras.Model):
         image_size: 32, 64 or 128.
         channels: 3 or 1.
         width: Channels of the last map before the picture; each map before has twice as many.
+        num_classes: Classes to tell apart, 2 or more, or None for pictures of one kind.
     """
 
     pixel_range = SYMMETRIC
 
-    def __init__(self, latent_dim=100, image_size=64, channels=3, width=64, **kwargs):
+    def __init__(self, latent_dim=100, image_size=64, channels=3, width=64, num_classes=None, **kwargs):
         super().__init__(**kwargs)
         filters = _levels(image_size, width)
+        _check_classes(num_classes)
         self.latent_dim, self.image_size, self.channels, self.width = latent_dim, image_size, channels, width
-        self.main = keras.Sequential([keras.Input((1, 1, latent_dim))], name="main")
+        self.num_classes = num_classes
+        self.main = keras.Sequential([keras.Input((1, 1, latent_dim + (num_classes or 0)))], name="main")
         for level, outer in enumerate(filters):
             stride, padding = (2, "same") if level else (1, "valid")
             self.main.add(
@@ -74,8 +98,11 @@ class DCGANGenerator(keras.Model):
     def build(self, input_shape):
         self.built = True
 
-    def call(self, noise, training=False):
-        return self.main(ops.reshape(noise, (-1, 1, 1, self.latent_dim)), training=training)
+    def call(self, noise, labels=None, training=False):
+        classes = _one_hot(labels, self.num_classes, noise.dtype)
+        if classes is not None:
+            noise = ops.concatenate([noise, classes], axis=1)
+        return self.main(noise[:, None, None, :], training=training)
 
     def get_config(self):
         return super().get_config() | {
@@ -83,6 +110,7 @@ class DCGANGenerator(keras.Model):
             "image_size": self.image_size,
             "channels": self.channels,
             "width": self.width,
+            "num_classes": self.num_classes,
         }
 
 
@@ -94,7 +122,11 @@ class DCGANDiscriminator(keras.Model):
     Source: as `DCGANGenerator`; SiLU is the paper's own change, its ancestor has LeakyReLU(0.2). The sigmoid is
     in the loss. 2,765,568 parameters at the defaults.
 
-    Input: float32 `(batch, image_size, image_size, channels)`, range -1 to 1.
+    With classes it is a projection discriminator (Miyato and Koyama 2018): the last convolution gives one number
+    for all and one for each class, and the logit is the first plus that of the picture's class.
+
+    Input: float32 `(batch, image_size, image_size, channels)`, range -1 to 1; with classes also int `(batch,)`,
+        0 to num_classes - 1. ModelError where labels are missing or too much.
     Output: float32 logits `(batch, 1)`; positive means "real".
 
     Args:
@@ -102,31 +134,43 @@ class DCGANDiscriminator(keras.Model):
         channels: 3 or 1.
         width: Channels of the first map; each further map has twice as many.
         activation: "silu" or "leaky_relu".
+        num_classes: Classes to tell apart, 2 or more, or None for pictures of one kind.
+        spectral_norm: Whether every convolution is a `SpectralConv2D`.
     """
 
     pixel_range = SYMMETRIC
 
-    def __init__(self, image_size=64, channels=3, width=64, activation="silu", **kwargs):
+    def __init__(
+        self, image_size=64, channels=3, width=64, activation="silu", num_classes=None, spectral_norm=False,
+        **kwargs,
+    ):  # fmt: skip
         super().__init__(**kwargs)
         filters = _levels(image_size, width)[::-1]
         if activation not in ACTIVATIONS:
             raise ModelError(f"activation must be one of {', '.join(ACTIVATIONS)}. Received: {activation!r}")
         self.image_size, self.channels, self.width = image_size, channels, width
-        self.activation = activation
+        _check_classes(num_classes)
+        self.activation, self.num_classes, self.spectral_norm = activation, num_classes, spectral_norm
+        conv = SpectralConv2D if spectral_norm else layers.Conv2D
         self.main = keras.Sequential([keras.Input((image_size, image_size, channels))], name="main")
         for level, outer in enumerate(filters):
-            self.main.add(layers.Conv2D(outer, 4, 2, "same", use_bias=False, kernel_initializer=_normal()))
+            self.main.add(conv(outer, 4, 2, "same", use_bias=False, kernel_initializer=_normal()))
             if level:
                 self.main.add(_norm())
             self.main.add(ACTIVATIONS[activation]())
-        self.main.add(layers.Conv2D(1, 4, use_bias=False, kernel_initializer=_normal(), dtype="float32"))
+        logits = 1 + (num_classes or 0)
+        self.main.add(conv(logits, 4, use_bias=False, kernel_initializer=_normal(), dtype="float32"))
         self.build((None, image_size, image_size, channels))
 
     def build(self, input_shape):
         self.built = True
 
-    def call(self, images, training=False):
-        return ops.squeeze(self.main(images, training=training), (1, 2))
+    def call(self, images, labels=None, training=False):
+        logits = ops.squeeze(self.main(images, training=training), (1, 2))
+        classes = _one_hot(labels, self.num_classes, logits.dtype)
+        if classes is None:
+            return logits
+        return logits[:, :1] + ops.sum(logits[:, 1:] * classes, axis=1, keepdims=True)
 
     def get_config(self):
         return super().get_config() | {
@@ -134,4 +178,6 @@ class DCGANDiscriminator(keras.Model):
             "channels": self.channels,
             "width": self.width,
             "activation": self.activation,
+            "num_classes": self.num_classes,
+            "spectral_norm": self.spectral_norm,
         }

@@ -203,6 +203,40 @@ class NarrowConv2D(layers.Conv2D):
         return self.activation(outputs)
 
 
+@keras.saving.register_keras_serializable("keras_fracture")
+class SpectralConv2D(layers.Conv2D):
+    """Conv2D with its kernel divided by its spectral norm, the largest singular value of `(taps, filters)`.
+
+    Source: Miyato et al. 2018, Algorithm 1: each call in training takes one step of the power iteration, and
+    gradients pass through the norm. Keras's `SpectralNormalization` overwrites the kernel instead: after an
+    update by the optimizer the norm is no longer 1, and pictures of one step meet different kernels.
+    """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.singular = self.add_weight(
+            shape=(self.filters,), initializer="random_normal", trainable=False, name="singular"
+        )
+
+    def call(self, inputs, training=False):
+        kernel = ops.convert_to_tensor(self.kernel)
+        flat, right = ops.reshape(kernel, (-1, self.filters)), ops.convert_to_tensor(self.singular)
+        left = ops.stop_gradient(ops.normalize(ops.matmul(flat, right)))
+        if training:
+            right = ops.stop_gradient(ops.normalize(ops.matmul(left, flat)))
+            self.singular.assign(right)
+        outputs = self.convolution_op(inputs, kernel / ops.sum(left * ops.matmul(flat, ops.normalize(right))))
+        return self.activation(outputs + self.bias if self.use_bias else outputs)
+
+    def save_own_variables(self, store):  # Conv2D saves its kernel and bias and nothing else
+        super().save_own_variables(store)
+        store["singular"] = self.singular
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+        self.singular.assign(store["singular"])
+
+
 def run_through(parts, maps, training=False):
     """Returns what comes out of layers applied one after another."""
     for part in parts:

@@ -16,8 +16,8 @@ from keras_fracture.errors import OutputError
 def export(model, path, version=1, preprocess=None, metadata=None):
     """Exports a model as `path/version`, whole or not at all.
 
-    Classifiers get `images` -> `probabilities`; generators get `noise` -> `images`. Inputs are float32 whatever
-    the model's dtype policy.
+    Classifiers get `images` -> `probabilities`; generators get `noise` -> `images`, those with classes `noise`
+    and int32 `labels` `(batch,)`. Pictures and noise are float32 whatever the model's dtype policy.
 
     Args:
         model: A classifier (logits out) or a generator of this package.
@@ -39,10 +39,12 @@ def export(model, path, version=1, preprocess=None, metadata=None):
     generator = hasattr(model, "latent_dim")
     shape = (model.latent_dim,) if generator else (model.image_size, model.image_size, model.channels)
     name = "noise" if generator else "images"
-    signature = tf.TensorSpec((None, *shape), tf.float32, name=name)
+    signature = [tf.TensorSpec((None, *shape), tf.float32, name=name)]
+    if generator and getattr(model, "num_classes", None):
+        signature.append(tf.TensorSpec((None,), tf.int32, name="labels"))
 
-    def generate(noise):
-        return {"images": tf.cast(model(noise, training=False), tf.float32)}
+    def generate(noise, *labels):
+        return {"images": tf.cast(model(noise, *labels, training=False), tf.float32)}
 
     def classify(images):
         logits = tf.cast(model(images, training=False), tf.float32)
@@ -52,15 +54,16 @@ def export(model, path, version=1, preprocess=None, metadata=None):
         "architecture": type(model).__name__,
         "config": model.get_config(),
         "pixel_range": list(model.pixel_range),
-        "input": {name: [None, *shape]},
+        "input": {spec.name: spec.shape.as_list() for spec in signature},
         "not_for_clinical_use": True,
         **({"preprocess": dataclasses.asdict(preprocess)} if preprocess else {}),
         **(metadata or {}),
     }
     try:
         archive = keras.export.ExportArchive()
-        archive.track(model)
-        archive.add_endpoint("serving_default", generate if generator else classify, [signature])
+        # Not the model itself: Keras would trace it with a single input, and a generator may need labels.
+        archive.add_variable_collection("model_variables", model.variables)
+        archive.add_endpoint("serving_default", generate if generator else classify, signature)
         archive.write_out(str(beside), verbose=False)
         (beside / "metadata.json").write_text(
             json.dumps(facts, indent=1, default=str) + "\n", encoding="utf-8"

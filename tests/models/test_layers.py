@@ -4,7 +4,13 @@ import pytest
 import tensorflow as tf
 
 from keras_fracture.models import layers as ours
-from keras_fracture.models.layers import FusedBatchNormalization, PaddedConv2D, PaddedMaxPooling2D, conv
+from keras_fracture.models.layers import (
+    FusedBatchNormalization,
+    PaddedConv2D,
+    PaddedMaxPooling2D,
+    SpectralConv2D,
+    conv,
+)
 
 
 def images(*shape, dtype="float32", seed=0):
@@ -129,3 +135,45 @@ def test_dilated_conv_is_kerass_own(size, dilation, in_kernel, monkeypatch):
 
     for one, other in zip(tf.nest.flatten(gradients(mine)), tf.nest.flatten(gradients(theirs)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_spectral_convolution_divides_by_the_largest_singular_value():
+    keras.utils.set_random_seed(0)
+    layer = SpectralConv2D(5, 3, padding="same")
+    x = np.random.default_rng(0).standard_normal((2, 8, 8, 4)).astype("float32")
+    for _ in range(60):
+        layer(x, training=True)
+    layer.bias.assign(np.arange(5.0))
+    kernel = layer.kernel.numpy()
+    norm = np.linalg.norm(kernel.reshape(-1, 5), 2)
+    expected = keras.ops.conv(x, kernel / norm, padding="same") + np.arange(5.0)
+    for training in (False, True):
+        np.testing.assert_allclose(layer(x, training=training), expected, atol=1e-4)
+    np.testing.assert_array_equal(layer.kernel.numpy(), kernel)
+    vector = layer.singular.numpy()
+    layer(2 * x, training=False)
+    np.testing.assert_array_equal(layer.singular.numpy(), vector)
+
+
+def test_spectral_convolution_differentiates_through_the_norm_as_pytorch_does():
+    torch = pytest.importorskip("torch")
+    from torch.nn.utils.parametrizations import spectral_norm
+
+    torch.manual_seed(0)
+    twin = spectral_norm(torch.nn.Conv2d(4, 5, 3, padding=1, bias=False))
+    original = twin.parametrizations.weight.original
+    layer = SpectralConv2D(5, 3, padding="same", use_bias=False)
+    x = np.random.default_rng(0).standard_normal((2, 8, 8, 4)).astype("float32")
+    layer.build(x.shape)
+    layer.kernel.assign(original.detach().numpy().transpose(2, 3, 1, 0))
+    images = torch.from_numpy(x.transpose(0, 3, 1, 2).copy())
+    for _ in range(60):  # PyTorch begins its step at the other side
+        twin(images), layer(x, training=True)
+    theirs = twin(images)
+    (theirs**3).sum().backward()
+    with tf.GradientTape() as tape:
+        ours = layer(x, training=True)
+        loss = tf.reduce_sum(ours**3)
+    np.testing.assert_allclose(ours, theirs.detach().numpy().transpose(0, 2, 3, 1), atol=1e-5)
+    gradient = tape.gradient(loss, layer.kernel.value).numpy().transpose(3, 2, 0, 1)
+    np.testing.assert_allclose(gradient, original.grad.numpy(), rtol=1e-3, atol=1e-2)

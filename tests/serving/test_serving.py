@@ -37,6 +37,19 @@ def test_a_generator_answers_with_its_pictures(tmp_path):
     np.testing.assert_allclose(served["images"], model(noise), atol=1e-5)
 
 
+def test_a_generator_with_classes_takes_noise_and_labels(tmp_path):
+    model = models.create("dcgan_generator", image_size=32, width=2, channels=1, num_classes=3)
+    version = serving.export(model, tmp_path / "generator")
+    serve = tf.saved_model.load(str(version)).signatures["serving_default"]
+    noise = np.random.default_rng(0).standard_normal((4, 100)).astype("float32")
+    labels = np.array([2, 0, 1, 2], "int32")
+    served = serve(noise=tf.constant(noise), labels=tf.constant(labels))
+    np.testing.assert_allclose(served["images"], model(noise, labels), atol=1e-5)
+    assert json.loads((version / "metadata.json").read_text())["input"] == {
+        "noise": [None, 100], "labels": [None],
+    }  # fmt: skip
+
+
 def test_a_bfloat16_model_is_served_in_float32(tmp_path):
     model = models.create("compact_cnn", image_size=32, dtype="mixed_bfloat16")
     version = serving.export(model, tmp_path / "half")
