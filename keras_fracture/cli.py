@@ -69,6 +69,7 @@ def build_parser():
     verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_data(verbs)
     _add_reproduce(verbs)
+    _add_generate(verbs)
     _add_predict(verbs)
     _add_convert(verbs)
     _add_tables(verbs)
@@ -139,7 +140,7 @@ def _add_reproduce(verbs):
     verb.add_argument(
         "--depth", type=int, nargs="+", help="lisbon_resnet: 18, 34, 50, 101, 152 (default: all)"
     )
-    verb.add_argument("--variant", help="lisbon_resnet: paper (default) or tuned")
+    verb.add_argument("--variant", help="lisbon_resnet: paper (default), tuned; bai_dcgan: paper, modern")
     verb.add_argument("--pretrained", metavar="FILE", help=".weights.h5 that classifiers start from")
     verb.add_argument("--out", metavar="DIR", help="run folder (default: runs/PAPER/TIME)")
     verb.add_argument(
@@ -147,6 +148,19 @@ def _add_reproduce(verbs):
     )
     verb.add_argument("--results", metavar="DIR", help="also record the numbers in DIR/PAPER.json")
     _data_dir(verb)
+
+
+def _add_generate(verbs):
+    verb = _verb(
+        verbs, "generate", generate, "write synthetic pictures from a trained generator",
+        "keras-fracture generate runs/bai_dcgan/TIME --count 500 --seed 1 --out synthetic",
+    )  # fmt: skip
+    verb.add_argument("generator", help="run folder, SavedModel folder, .keras or .weights.h5 file")
+    verb.add_argument("--out", required=True, metavar="DIR", help="folder to write PNGs and pictures.csv to")
+    verb.add_argument("--count", type=int, default=100, help="pictures (default 100)")
+    verb.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
+    verb.add_argument("--class", dest="label", metavar="NAME", help="one class (default: all in turn)")
+    verb.add_argument("--model", help="architecture of a .weights.h5 file, such as dcgan_generator")
 
 
 def _add_predict(verbs):
@@ -288,6 +302,17 @@ def reproduce(options):
     )
     print((out / "report.md").read_text(encoding="utf-8"))
     print(f"wrote {out}/report.md, metrics.json, figures and SavedModels")
+
+
+def generate(options):
+    """`generate`."""
+    _import_tensorflow()
+    from keras_fracture import serving
+
+    serving.generate(
+        options.generator, options.out, options.count, options.seed, options.label, options.model
+    )
+    print(f"wrote {options.count:,} pictures and pictures.csv to {options.out}")
 
 
 def predict(options):

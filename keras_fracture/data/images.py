@@ -9,6 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from keras_fracture.errors import ImageError
 
@@ -136,8 +137,20 @@ def fit_boxes(boxes, height, width):
     return np.asarray(boxes, np.float32).reshape(-1, 4) * scale + offset
 
 
-def encode_png(image):
-    """PNG bytes of a uint8 picture, grey (h, w) or RGB (h, w, 3)."""
+def encode_png(image, text=None):
+    """PNG bytes of a uint8 picture, grey (h, w) or RGB (h, w, 3).
+
+    Args:
+        image: The picture.
+        text: A dict of str to str kept in the file's text fields, or None.
+    """
+    if text:
+        fields = PngInfo()
+        for name, words in text.items():
+            fields.add_text(name, words)
+        stream = io.BytesIO()
+        Image.fromarray(image).save(stream, "PNG", pnginfo=fields)
+        return stream.getvalue()
     image = image if image.ndim == 2 else image[..., ::-1]
     return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes()
 

@@ -14,7 +14,7 @@ from keras_fracture import evaluation, models, serving, training
 from keras_fracture.data import Preprocess, augmentation
 from keras_fracture.evaluation import Predictions
 from keras_fracture.models.preprocessing import UNIT, scale
-from keras_fracture.papers.recipe import Recipe, once
+from keras_fracture.papers.recipe import Recipe, as_grey, once
 
 ARMS = {
     "original": "original",
@@ -238,8 +238,3 @@ class Comparison:
             better = evaluation.gains(self.predictions(arm), self.predictions("original"))
             found |= {f"{metric}_gain": value for metric, value in better.items()}
         return found
-
-
-def as_grey(images):
-    """Grey pictures `(n, height, width, 1)` from pictures with one or three channels."""
-    return np.rint(images.mean(axis=3, keepdims=True)).astype(np.uint8)

@@ -168,3 +168,8 @@ def once(path, make):
             np.savez(stream, **made)
     with np.load(path) as stored:
         return dict(stored)
+
+
+def as_grey(images):
+    """Grey pictures `(n, height, width, 1)` from pictures with one or three channels, all uint8."""
+    return np.rint(images.mean(axis=3, keepdims=True)).astype(np.uint8)

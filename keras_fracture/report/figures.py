@@ -108,6 +108,82 @@ def curves(panels, path, ylabel, suptitle, xlabel="epoch"):
     return save(figure, path)
 
 
+def losses(histories, reported, path, suptitle):
+    """Both losses of a GAN over epochs, with what a paper reports drawn in.
+
+    Args:
+        histories: One `pandas.DataFrame` a seed with `epoch` and the losses.
+        reported: Dict of loss name to a list of (epoch or range of epochs, value or range of values).
+        path: PNG to write.
+        suptitle: Of the figure.
+    """
+    figure, axes = plt.subplots(1, len(reported), figsize=(5.6 * len(reported), 4.2))
+    for axis, (name, said) in zip(axes, reported.items(), strict=True):
+        for number, history in enumerate(histories):
+            axis.plot(
+                history["epoch"], history[name], color=COLOURS[0], alpha=0.8, label="" if number else "ours"
+            )
+        for number, (epoch, value) in enumerate(said):
+            (first, last), (low, high) = (np.broadcast_to(given, 2) for given in (epoch, value))
+            style = {"color": COLOURS[1], "label": "" if number else "reported in the paper"}
+            if first == last:
+                axis.plot([first], [low], MARKERS[3], **style)
+            elif low == high:
+                axis.plot([first, last], [low, high], lw=4, alpha=0.5, **style)
+            else:
+                axis.fill_between([first, last], low, high, alpha=0.25, lw=0, **style)
+        axis.set(title=name.replace("d_loss", "discriminator").replace("g_loss", "generator"), xlabel="epoch")
+        axis.set(xscale="log", ylabel="loss (nats), mean of the epoch")
+        axis.xaxis.set_major_formatter("{x:g}")
+    axes[0].legend(fontsize=9)
+    figure.suptitle(suptitle)
+    return save(figure, path)
+
+
+def judged(histories, floor, path, suptitle):
+    """KID and the share of near copies over epochs, with what real pictures reach.
+
+    Args:
+        histories: One `pandas.DataFrame` a seed with `epoch`, `kid` and `near_copies`, empty where not measured.
+        floor: Dict of the two names to the number of real pictures against real ones.
+        path: PNG to write.
+        suptitle: Of the figure.
+    """
+    labels = {"kid": "KID to the training pictures", "near_copies": "share of near copies"}
+    figure, axes = plt.subplots(1, 2, figsize=(11.2, 4.2))
+    for axis, (name, label) in zip(axes, labels.items(), strict=True):
+        for number, history in enumerate(histories):
+            measured = history.dropna(subset=[name])
+            axis.plot(
+                measured["epoch"], measured[name], "o-", ms=3.5, color=COLOURS[number], label=f"seed {number}"
+            )
+        axis.axhline(floor[name], ls="--", color="grey", label="real against real")
+        axis.set(xlabel="epoch", ylabel=label)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].legend(fontsize=9)
+    figure.suptitle(suptitle)
+    return save(figure, path)
+
+
+def over_time(grids, path, suptitle, count=5):
+    """Some of a training's sample grids side by side, evenly spread over it.
+
+    Args:
+        grids: Paths of `epoch-NNNN.png`, in order.
+        path: PNG to write.
+        suptitle: Of the figure.
+        count: Grids to show at most.
+    """
+    chosen = [grids[place] for place in np.unique(np.linspace(0, len(grids) - 1, count).round().astype(int))]
+    figure, axes = plt.subplots(1, len(chosen), figsize=(3 * len(chosen), 3.5), squeeze=False)
+    for axis, grid in zip(axes[0], chosen, strict=True):
+        axis.imshow(plt.imread(grid), cmap="gray")
+        axis.set_title(f"epoch {int(grid.stem.split('-')[1])}")
+        axis.axis("off")
+    figure.suptitle(suptitle)
+    return save(figure, path)
+
+
 def intervals(groups, path, xlabels, ylabel, suptitle, reported=None):
     """Values with 95 % intervals, one group of markers for each x label.
 

@@ -24,7 +24,7 @@ def predict(model, pictures):
         ModelError: Not a classifier exported by this package.
         ImageError: A file is missing or no picture; nothing is predicted then.
     """
-    folder = _version(Path(model))
+    folder = version_of(Path(model))
     facts = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
     if "preprocess" not in facts:
         raise ModelError(f"{folder} is not a classifier: its metadata.json says nothing of preprocessing")
@@ -44,8 +44,12 @@ def _read(path):
     return images.decode(path.read_bytes(), str(path)).image
 
 
-def _version(folder):
-    """The folder itself if it is a version, else its highest numbered version."""
+def version_of(folder):
+    """The folder of a SavedModel itself if it is a version, else its highest numbered version.
+
+    Raises:
+        ModelError: It holds no SavedModel of this package.
+    """
     if (folder / "metadata.json").is_file():
         return folder
     versions = [

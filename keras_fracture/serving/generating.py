@@ -1,0 +1,175 @@
+"""Synthetic pictures as files: each can be told from a real one, and made again from its seed."""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from tqdm import tqdm
+
+from keras_fracture import files, models
+from keras_fracture.data import images
+from keras_fracture.errors import ModelError, OutputError
+from keras_fracture.interop.convert import load_keras_weights
+from keras_fracture.models.preprocessing import unscale
+from keras_fracture.serving.predicting import version_of
+
+# Always so many at once, the last ones filled up: other numbers would round a few grey levels otherwise.
+_BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A generator, wherever it comes from.
+
+    Attributes:
+        draw: Function of noise float32 `(n, latent_dim)` and, with classes, int32 labels `(n,)`, to pictures.
+        latent_dim: Length of the noise vector.
+        pixel_range: Of the pictures.
+        num_classes: Or None.
+        classes: Their names, or None where they are not known.
+    """
+
+    draw: Callable
+    latent_dim: int
+    pixel_range: tuple
+    num_classes: int | None = None
+    classes: list | None = None
+
+    def label(self, given):
+        """The number of a class given by name or number; None stays None, and means all in turn.
+
+        Raises:
+            ModelError: No such class.
+        """
+        if given is None:
+            return None
+        names = self.classes or [str(number) for number in range(self.num_classes or 0)]
+        if given in names:
+            return names.index(given)
+        if str(given).isdigit() and int(given) < len(names):
+            return int(given)
+        known = f"it knows {', '.join(names)}" if names else "it knows no classes"
+        raise ModelError(f"The generator has no such class: {known}. Received: {given!r}")
+
+
+def generate(source, out, count=100, seed=0, label=None, model=None):
+    """Writes generated pictures as PNG, and `pictures.csv` that says what each one is.
+
+    The k-th picture of a seed (and class) is the same, bit for bit, whatever the count. Every PNG carries
+    `synthetic=true`, seed, number and class in its text fields.
+
+    Args:
+        source: Run folder of `bai_dcgan`, SavedModel folder, `.keras` file, or `.weights.h5` file (with `model`).
+        out: Folder to write, which must not exist yet.
+        count: Pictures.
+        seed: Of the noise.
+        label: Class by name or number; None takes all classes in turn.
+        model: Architecture of a `.weights.h5` file.
+
+    Returns:
+        The `pandas.DataFrame` of `pictures.csv`: file, seed, number, class, synthetic, source.
+
+    Raises:
+        ModelError: `source` is no generator, or knows no such class.
+        OutputError: `out` exists, or cannot be written.
+    """
+    if count < 1:
+        raise ModelError(f"count must be 1 or more. Received: {count}")
+    out = Path(out)
+    if out.exists():
+        raise OutputError(f"{out} exists already: name another folder")
+    found = load(source, model)
+    wanted = found.label(label)
+    numbers = np.arange(count)
+    labels = None
+    if found.num_classes:
+        labels = numbers % found.num_classes if wanted is None else np.full(count, wanted)
+    beside = files.folder(out.parent) / f".{out.name}.{os.getpid()}"
+    rows = []
+    try:
+        files.folder(beside)
+        for number, picture in zip(numbers, draw(found, count, seed, labels), strict=True):
+            name = "" if labels is None else (found.classes or range(found.num_classes))[labels[number]]
+            row = {"file": f"{number:06d}.png", "seed": seed, "number": int(number), "class": str(name),
+                   "synthetic": True, "source": str(source)}  # fmt: skip
+            marks = {key: str(row[key]) for key in ("seed", "number", "class")} | {"synthetic": "true"}
+            (beside / row["file"]).write_bytes(images.encode_png(picture.squeeze(), marks))
+            rows.append(row)
+        table = pd.DataFrame(rows)
+        table.to_csv(beside / "pictures.csv", index=False)
+        beside.replace(out)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return table
+
+
+def draw(source, count, seed, labels=None):
+    """Yields uint8 pictures `(height, width, channels)`; arguments as in `generate`, labels int `(count,)`."""
+    noise = np.random.default_rng(seed).standard_normal((count, source.latent_dim), "float32")
+    for start in tqdm(range(0, count, _BATCH), "pictures", delay=5):
+        rows = np.resize(np.arange(start, min(start + _BATCH, count)), _BATCH)
+        given = (noise[rows],) if labels is None else (noise[rows], labels[rows].astype("int32"))
+        made = unscale(np.asarray(source.draw(*given)), source.pixel_range)
+        yield from made[: min(_BATCH, count - start)]
+
+
+def load(source, model=None):
+    """A `Source` from what `generate` takes.
+
+    Raises:
+        ModelError: It is no generator.
+    """
+    path = Path(source)
+    if path.suffix == ".h5":
+        if not model:
+            raise ModelError(f"{path} holds weights alone: say of which model, such as dcgan_generator")
+        network = models.create(model)
+        if not hasattr(network, "latent_dim"):
+            raise ModelError(f"Only generators draw pictures. Received: {model!r}")
+        load_keras_weights(network, path)
+        return _of_network(network)
+    if (path / "run-0" / "saved_model").is_dir():
+        path = path / "run-0" / "saved_model"
+    if path.suffix == ".keras":
+        import keras
+
+        try:
+            network = keras.saving.load_model(path, compile=False)
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelError(f"{path} is no model of this package: {' '.join(str(error).split())}") from None
+        return _of_network(network)
+    folder = version_of(path)
+    facts = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+    config = facts["config"]
+    if "latent_dim" not in config:
+        raise ModelError(f"{folder} is not a generator: it was exported from {facts['architecture']}")
+    loaded = tf.saved_model.load(str(folder))
+    serve = loaded.signatures["serving_default"]
+
+    def from_saved(noise, labels=None):
+        given = {} if labels is None else {"labels": tf.constant(labels)}
+        return serve(noise=tf.constant(noise), **given)["images"]
+
+    from_saved.owner = loaded  # a signature alone does not keep its variables
+    return Source(
+        from_saved,
+        config["latent_dim"],
+        tuple(facts["pixel_range"]),
+        config.get("num_classes"),
+        facts.get("classes"),
+    )
+
+
+def _of_network(network):
+    if not hasattr(network, "latent_dim"):
+        raise ModelError(f"Only generators draw pictures. Received: {type(network).__name__}")
+    draw_ = tf.function(lambda *given: network(*given, training=False))
+    return Source(draw_, network.latent_dim, network.pixel_range, getattr(network, "num_classes", None))

@@ -1,0 +1,98 @@
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from keras_fracture import cli, models, serving
+from keras_fracture.errors import ModelError, OutputError
+
+SMALL = {"image_size": 32, "width": 2, "channels": 1}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A run folder with the SavedModel of a generator of two classes."""
+    run = tmp_path_factory.mktemp("run")
+    model = models.create("dcgan_generator", num_classes=2, **SMALL)
+    serving.export(model, run / "run-0" / "saved_model", metadata={"classes": ["healthy", "finding"]})
+    model.save(run / "generator.keras")
+    return run
+
+
+def pixels(folder):
+    return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png"))}
+
+
+def test_pictures_are_the_same_bit_for_bit_whatever_the_count(exported, tmp_path):
+    for name, count, seed in (("few", 3, 7), ("many", 70, 7), ("other", 3, 8)):
+        serving.generate(exported, tmp_path / name, count, seed)
+    few, many, other = (pixels(tmp_path / name) for name in ("few", "many", "other"))
+    assert len(many) == 70
+    for name, picture in few.items():
+        np.testing.assert_array_equal(picture, many[name])
+        assert (picture != other[name]).any()
+    assert len({picture.tobytes() for picture in many.values()}) == 70
+
+
+def test_the_table_and_the_files_say_what_each_picture_is(exported, tmp_path):
+    table = serving.generate(exported, tmp_path / "made", 3, seed=5)
+    pd.testing.assert_frame_equal(table, pd.read_csv(tmp_path / "made" / "pictures.csv"))
+    assert table["class"].tolist() == ["healthy", "finding", "healthy"]
+    with Image.open(tmp_path / "made" / table["file"][1]) as picture:
+        assert picture.mode == "L" and picture.size == (32, 32)
+        assert picture.text == {"synthetic": "true", "seed": "5", "number": "1", "class": "finding"}
+
+
+def test_a_class_is_asked_for_by_name_or_number(exported, tmp_path):
+    for name, label in (("turns", None), ("named", "finding"), ("numbered", "1")):
+        serving.generate(exported, tmp_path / name, 2, label=label)
+    turns, named, numbered = (pixels(tmp_path / name) for name in ("turns", "named", "numbered"))
+    np.testing.assert_array_equal(turns["000001.png"], named["000001.png"])
+    np.testing.assert_array_equal(named["000000.png"], numbered["000000.png"])
+    assert (turns["000000.png"] != named["000000.png"]).any()
+
+
+def test_saved_model_keras_file_and_weights_draw_alike(exported, tmp_path):
+    serving.generate(exported / "run-0" / "saved_model", tmp_path / "saved", 2)
+    serving.generate(exported / "generator.keras", tmp_path / "keras", 2)
+    for name, picture in pixels(tmp_path / "saved").items():
+        other = pixels(tmp_path / "keras")[name]
+        np.testing.assert_allclose(picture.astype(int), other, atol=1)
+    model = models.create("dcgan_generator", channels=3)
+    model.save_weights(tmp_path / "dcgan.weights.h5")
+    arguments = [str(tmp_path / "dcgan.weights.h5"), "--model", "dcgan_generator", "--count", "1"]
+    assert cli.main(["generate", *arguments, "--out", str(tmp_path / "weights")]) == 0
+    noise = np.random.default_rng(0).standard_normal((1, 100), "float32")
+    expected = np.rint((np.asarray(model(noise))[0] + 1) * 127.5)
+    np.testing.assert_allclose(pixels(tmp_path / "weights")["000000.png"], expected, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"label": "elbow"}, ModelError, r"knows healthy, finding. Received: 'elbow'"),
+        ({"label": "2"}, ModelError, r"Received: '2'"),
+        ({"count": 0}, ModelError, r"count must be 1 or more. Received: 0"),
+        ({"out": "there"}, OutputError, r"there exists already"),
+    ],
+)
+def test_bad_requests_are_one_line_and_leave_nothing(exported, tmp_path, options, error, message):
+    (tmp_path / "there").mkdir()
+    options = {"count": 2} | options
+    with pytest.raises(error, match=message):
+        serving.generate(exported, tmp_path / options.pop("out", "new"), **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_classifier_draws_no_pictures(tmp_path, capsys):
+    model = models.create("compact_cnn", image_size=32)
+    model.save(tmp_path / "cnn.keras")
+    model.save_weights(tmp_path / "cnn.weights.h5")
+    serving.export(model, tmp_path / "cnn")
+    for source, extra in (("cnn.keras", []), ("cnn.weights.h5", ["--model", "compact_cnn"]), ("cnn", [])):
+        assert cli.main(["generate", str(tmp_path / source), "--out", str(tmp_path / "out"), *extra]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and "generator" in said.lower(), said
+    assert cli.main(["generate", str(tmp_path / "cnn.weights.h5"), "--out", str(tmp_path / "out")]) == 2
+    assert "weights alone" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
