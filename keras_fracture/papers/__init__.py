@@ -5,6 +5,7 @@ import importlib
 from keras_fracture.errors import FractureError
 
 _RECIPES = {
+    "bai_dcgan": "BaiDCGAN",
     "garcia_inception": "GarciaInception",
     "ibrahim_gan": "IbrahimGAN",
     "lisbon_resnet": "LisbonResNet",
@@ -51,5 +52,5 @@ def reproduce(key, profile="quick", *, out=None, resume=False, data_dir=None, re
     config = recipe.begin(chosen, profile, folder, resume)
     metrics = chosen.run(folder, data_dir)
     if results:
-        kept.keep(results, config, metrics)
+        kept.keep(results, config, metrics, folder)
     return folder

@@ -1,6 +1,7 @@
 """`results/KEY.json`: the numbers worth quoting, written by one function."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,15 @@ from keras_fracture.errors import OutputError
 _SAME = ("variant", "model", "data", "split_policy", "profile")
 
 
-def keep(folder, config, metrics):
-    """Adds a run's numbers to `folder/KEY.json`, replacing those of an equal earlier run.
+def keep(folder, config, metrics, out):
+    """Adds a run's numbers to `folder/KEY.json`, replacing those of an equal earlier run, and keeps its figures.
 
     Args:
         folder: Where the files are kept.
         config: What `papers.recipe.begin` returned.
-        metrics: What the recipe's `run` returned; its `runs` are kept.
+        metrics: What the recipe's `run` returned; its `runs` are kept, and of its `figures`, which show no real
+            picture, a copy in `folder/KEY/VARIANT`.
+        out: The run folder, where the figures are.
 
     Returns:
         The file's path.
@@ -29,6 +32,9 @@ def keep(folder, config, metrics):
     replaced = {tuple(run[name] for name in _SAME) for run in fresh}
     runs = [run for run in known if tuple(run[name] for name in _SAME) not in replaced] + fresh
     content = {"paper": config["paper"], "runs": runs}
+    for name in metrics.get("figures", ()):
+        with files.writing(Path(folder, config["paper"], fresh[0]["variant"], name)) as beside:
+            shutil.copyfile(Path(out) / name, beside)
     return files.write_text(path, json.dumps(content, indent=1) + "\n")
 
 

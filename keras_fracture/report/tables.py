@@ -68,6 +68,26 @@ def classifiers(runs):
     return markdown(header, rows)
 
 
+def generators(runs):
+    """The table of a paper that trains GANs: one row a run, losses of the last epoch beside the paper's."""
+    header = ["data", "split", "variant", "generator loss, paper", "ours", "discriminator loss, paper", "ours",
+              "KID (lowest to highest seed)", "KID, real against real", "near copies %", "real %",
+              "epochs, minutes, seeds", "profile", "date"]  # fmt: skip
+    rows = []
+    for run in runs:
+        scores, losses = run["metrics"], []
+        for name in ("g_loss", "d_loss"):
+            reported = run["reported"][name][-1][1]
+            losses += [f"{reported:.2f}", f"{run['losses'][name]['last']:.2f}"]
+        copies = scores["copies_features"]
+        rows.append([
+            run["data"], run["split_policy"], run["variant"], *losses, decimal(scores["kid"]),
+            f"{scores['kid']['floor']:.3f}", f"{100 * copies['value']:.1f}", f"{100 * copies['floor']:.1f}",
+            f"{run['epochs']}, {run['minutes']['value']:.0f}, {run['seeds']}", run["profile"], run["date"],
+        ])  # fmt: skip
+    return markdown(header, rows)
+
+
 def speeds(path):
     """The table of `benchmark models --json`: both libraries, one row a model and precision.
 
@@ -99,7 +119,12 @@ def speeds(path):
         raise OutputError(f"{path} is not a benchmark of models: {error}") from None
 
 
-_FORMS = {"garcia_inception": classifiers, "ibrahim_gan": arms, "lisbon_resnet": classifiers}
+_FORMS = {
+    "bai_dcgan": generators,
+    "garcia_inception": classifiers,
+    "ibrahim_gan": arms,
+    "lisbon_resnet": classifiers,
+}
 
 
 def generate(folder, key):

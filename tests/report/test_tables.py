@@ -28,8 +28,8 @@ def test_scores_are_printed_with_their_interval():
 
 
 def test_a_repeated_run_replaces_its_numbers_and_no_others(tmp_path):
-    results.keep(tmp_path, CONFIG, {"runs": [run("original", 0.5), run("synthetic", 0.6)]})
-    path = results.keep(tmp_path, CONFIG | {"date": "2026-02-03"}, {"runs": [run("synthetic", 0.7)]})
+    results.keep(tmp_path, CONFIG, {"runs": [run("original", 0.5), run("synthetic", 0.6)]}, tmp_path)
+    path = results.keep(tmp_path, CONFIG | {"date": "2026-02-03"}, {"runs": [run("synthetic", 0.7)]}, tmp_path)
     kept = {entry["variant"]: entry for entry in json.loads(path.read_text())["runs"]}
     assert kept["original"]["metrics"]["accuracy"]["value"] == 0.5
     assert kept["synthetic"]["metrics"]["accuracy"]["value"] == 0.7
@@ -37,7 +37,7 @@ def test_a_repeated_run_replaces_its_numbers_and_no_others(tmp_path):
 
 
 def test_readme_tables_follow_the_results(tmp_path):
-    results.keep(tmp_path, CONFIG, {"runs": [run("original", 0.5)]})
+    results.keep(tmp_path, CONFIG, {"runs": [run("original", 0.5)]}, tmp_path)
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- table ibrahim_gan -->\nold\n<!-- end -->\nafter\n")
     with pytest.raises(OutputError, match="make tables"):
@@ -53,7 +53,7 @@ def test_readme_tables_follow_the_results(tmp_path):
 def test_a_damaged_results_file_is_named(tmp_path):
     (tmp_path / "ibrahim_gan.json").write_text("{")
     with pytest.raises(OutputError, match="not a results file"):
-        results.keep(tmp_path, CONFIG, {"runs": []})
+        results.keep(tmp_path, CONFIG, {"runs": []}, tmp_path)
 
 
 BENCHMARK = {

@@ -1,0 +1,119 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from keras_fracture import papers, serving
+from keras_fracture.data.datasets.phantom import phantom_dataset_builder
+from keras_fracture.errors import FractureError
+from keras_fracture.papers import recipe
+from keras_fracture.papers.bai_dcgan import BaiDCGAN
+from keras_fracture.report import bai_dcgan as report
+from keras_fracture.report import tables
+
+
+@pytest.fixture(scope="module")
+def few_phantoms(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setattr(phantom_dataset_builder.Builder, "SOURCES", 60)
+    patch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def modern(few_phantoms, tmp_path_factory):
+    """A whole run of the conditional variant with two seeds: its folder, and where its numbers went."""
+    folder, results = tmp_path_factory.mktemp("runs") / "run", tmp_path_factory.mktemp("results")
+    papers.reproduce("bai_dcgan", "smoke", variant="modern", seeds=2, out=folder, results=results)
+    return folder, results
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return recipe.configure(BaiDCGAN, "smoke")
+
+
+def test_the_paper_variant_is_the_papers_recipe():
+    paper = recipe.configure(BaiDCGAN, "paper")
+    stated = {"image_size": 64, "channels": 3, "width": 64, "activation": "silu", "batch_size": 32,
+              "epochs": 900, "g_rate": 0.002, "d_rate": 0.002, "loss": "non_saturating"}  # fmt: skip
+    assert {name: getattr(paper, name) for name in stated} == stated
+    gan = paper.build_gan(0, None)
+    assert gan.generator.count_params() - 2 * (512 + 256 + 128 + 64) == 3_576_704
+    assert gan.redraw and gan.ema_generator is None and gan.augment is None
+    assert gan.d_optimizer.beta_1 == gan.g_optimizer.beta_1 == 0.5
+
+
+def test_the_papers_policy_trains_on_validation_pictures_too(few_phantoms, settings):
+    loaded = settings.labelled(settings.preprocess, "paper")
+    sets = settings.arrange(loaded)
+    count = len(loaded["train"].labels) + len(loaded["validation"].labels)
+    assert len(sets["train"].labels) == len(sets["train"].table) == len(sets["train"].images) == count
+    images, classes, names = settings.shown(sets["train"])
+    assert (classes, names) == (None, None) and len(images) == sets["train"].labels.sum()
+
+
+def test_body_parts_as_classes(few_phantoms, settings):
+    by_part = recipe.configure(BaiDCGAN, "smoke", condition="body_part")
+    train = by_part.labelled(by_part.preprocess, "grouped")["train"]
+    images, classes, names = by_part.shown(train)
+    assert names == ["femur", "forearm", "humerus", "tibia"]
+    parts = train.table["body_part"][train.labels == 1]
+    assert [names[code] for code in classes] == parts.tolist()
+    unknown = recipe.Split(train.images, train.labels, train.table.assign(body_part="unknown"))
+    with pytest.raises(FractureError, match=r"does not tell body parts.*Received: unknown"):
+        by_part.shown(unknown)
+    with pytest.raises(FractureError, match="condition must be"):
+        BaiDCGAN(condition="age")
+
+
+def test_the_report_judges_each_seed_against_its_floor(modern):
+    folder, results = modern
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (run,) = metrics["runs"]
+    for name in ("fid", "kid", "copies_pixels", "copies_features"):
+        score = run["metrics"][name]
+        assert score["low"] <= score["value"] <= score["high"] and np.isfinite(score["floor"])
+    # Two epochs of two steps draw noise: far from the data, beyond what two halves of it are apart.
+    assert run["metrics"]["fid"]["value"] > run["metrics"]["fid"]["floor"]
+    text = (folder / "report.md").read_text()
+    assert "3.1071 (1)" in text and "1.5-2.2 (100-900)" in text
+    history = pd.read_csv(folder / "history.csv")
+    assert history.groupby("run")["kid"].count().tolist() == [2, 2]
+    assert run["losses"]["g_loss"]["first"] == pytest.approx(history.query("epoch == 1")["g_loss"].mean())
+    kept = json.loads((results / "bai_dcgan.json").read_text())["runs"][0]
+    assert kept["metrics"] == run["metrics"] and kept["seeds"] == 2
+
+
+def test_only_figures_without_real_pictures_are_kept(modern):
+    folder, results = modern
+    kept = {path.name for path in (results / "bai_dcgan").rglob("*.png")}
+    assert kept == {"losses.png", "judged.png", "generated.png", "over-time.png"}
+    for name in ("real-and-generated.png", "closest-pixels.png", "closest-features.png"):
+        assert (folder / name).stat().st_size > 2000
+    with Image.open(folder / "samples.gif") as moving:
+        assert moving.n_frames == 2
+
+
+def test_pictures_of_a_run_can_be_drawn_again(modern, tmp_path):
+    folder, _ = modern
+    serving.generate(folder, tmp_path / "made", 4, seed=0, label="finding")
+    with np.load(folder / "run-0" / "generated.npz") as stored:
+        assert set(stored) == {"healthy", "finding"}
+        for number, picture in enumerate(stored["finding"][:4, :, :, 0]):
+            drawn = np.asarray(Image.open(tmp_path / "made" / f"{number:06d}.png"))
+            np.testing.assert_allclose(drawn.astype(int), picture, atol=1)
+
+
+def test_the_readme_row_shows_the_reported_losses(modern):
+    row = tables.generate(modern[1], "bai_dcgan").splitlines()[2]
+    assert "1.90" in row and "0.83" in row and "modern" in row
+
+
+def test_words_for_reported_losses():
+    assert report._said((100, 900), (1.5, 2.2)) == "1.5-2.2 (100-900)"
+    assert report._said((210, 900), (0.84, 0.84)) == "0.84 (210-900)"
+    assert report._said(1, 3.1071) == "3.1071 (1)"
