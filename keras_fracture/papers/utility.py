@@ -1,0 +1,113 @@
+"""What generated pictures are good for: classifiers trained on them, tested on real ones, and the reverse."""
+
+import keras
+import numpy as np
+
+from keras_fracture import evaluation, models, training
+from keras_fracture.errors import EvaluationError
+from keras_fracture.evaluation import Predictions
+from keras_fracture.evaluation.features import check_pictures
+from keras_fracture.evaluation.predicting import probabilities
+
+ARMS = {
+    "trtr": "train on real, test on real",
+    "tstr": "train on synthetic, test on real",
+    "trts": "train on real, test on synthetic",
+}
+# Steps of the compact CNN that run in one go, see `ibrahim_gan`.
+_BLOCK = 8
+
+
+def utility(real_train, real_test, synthetic, *, build=None, epochs=20, batch_size=32, seeds=3, seed=0):
+    """Scores of classifiers that were trained or tested on generated pictures.
+
+    Source: Esteban, Hyland and Rätsch 2017, "Real-valued (Medical) Time Series Generation with Recurrent
+    Conditional GANs", Section 4.1. Both trainings get equally many pictures of each class, drawn at random from
+    the larger set, and the same steps, so that `tstr` falls short of `trtr` by what the pictures lack, not by
+    their number.
+
+    Args:
+        real_train: (pictures, labels): uint8 `(n, side, side, 1 or 3)`, and 0 or 1 each.
+        real_test: (pictures, labels, sources) of other sources.
+        synthetic: (pictures, labels), generated from `real_train` alone; both classes.
+        build: Function that returns a built model, not compiled, with one logit; None builds `compact_cnn`.
+        epochs: Of each training.
+        batch_size: Pictures a step.
+        seeds: Trainings an arm.
+        seed: First seed.
+
+    Returns:
+        A dict of each of `ARMS` to a dict of `accuracy` and `auc`, each a dict of `value`, `low`, `high`: means over
+        seeds with 95 % intervals over sources and seeds. Generated pictures count as a source each.
+
+    Raises:
+        EvaluationError: Pictures of different shapes, a class that is missing, or a test set with fewer than two
+            sources of a class.
+    """
+    sets = {"real_train": real_train, "real_test": real_test, "synthetic": synthetic}
+    for name, (pictures, labels, *_) in sets.items():
+        check_pictures(pictures, name)
+        if len(labels) != len(pictures) or set(np.unique(labels)) != {0, 1}:
+            raise EvaluationError(
+                f"{name} needs a label for each picture, and both classes. "
+                f"Received: {len(pictures)} pictures, {len(labels)} labels {np.unique(labels).tolist()}"
+            )
+    if len({pictures.shape[1:] for pictures, *_ in sets.values()}) > 1:
+        shapes = ", ".join(f"{name} {pictures.shape}" for name, (pictures, *_) in sets.items())
+        raise EvaluationError(f"All pictures must have one shape. Received: {shapes}")
+    tests = {"real": real_test, "synthetic": (*synthetic, np.arange(len(synthetic[0])))}
+    said = {arm: [] for arm in ARMS}
+    for run in range(seed, seed + seeds):
+        real, made = _equally_many(real_train, synthetic, run)
+        taught = _train(*real, build, epochs, batch_size, run)
+        said["trtr"].append(probabilities(taught, real_test[0]))
+        said["trts"].append(probabilities(taught, synthetic[0]))
+        taught = _train(*made, build, epochs, batch_size, run)
+        said["tstr"].append(probabilities(taught, real_test[0]))
+    scores = {}
+    for arm in ARMS:
+        _, labels, sources = tests["synthetic" if arm == "trts" else "real"]
+        scores[arm] = evaluation.scores(Predictions(np.asarray(labels), sources, np.stack(said[arm])))
+    return scores
+
+
+def _equally_many(first, second, seed):
+    """Both sets cut to the smaller number of pictures in each class."""
+    generator = np.random.default_rng(seed)
+    places = [[], []]
+    for label in (0, 1):
+        members = [np.flatnonzero(np.asarray(labels) == label) for _, labels in (first, second)]
+        count = min(map(len, members))
+        for kept, found in zip(places, members, strict=True):
+            kept.append(np.sort(generator.choice(found, count, replace=False)))
+    rows = [np.concatenate(kept) for kept in places]
+    return [(one[0][kept], np.asarray(one[1])[kept]) for one, kept in zip((first, second), rows, strict=True)]
+
+
+def _train(pictures, labels, build, epochs, batch_size, seed):
+    """A classifier after `epochs` epochs."""
+    keras.utils.set_random_seed(seed)
+    _, side, _, channels = pictures.shape
+    model = build() if build else models.create("compact_cnn", image_size=side, channels=channels)
+    model.compile(
+        keras.optimizers.Adam(1e-3),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        steps_per_execution=_BLOCK,
+    )
+    stream, steps = training.epochs_of(
+        pictures,
+        labels,
+        batch_size=batch_size,
+        seed=seed,
+        pixel_range=model.pixel_range,
+        channels=model.channels,
+    )
+    model.fit(
+        stream,
+        steps_per_epoch=-(-steps // _BLOCK) * _BLOCK,
+        epochs=epochs,
+        callbacks=[training.Reseed(), training.StopOnNaN()],
+        shuffle=False,
+        verbose=0,
+    )
+    return model
