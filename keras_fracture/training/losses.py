@@ -1,11 +1,31 @@
-"""Adversarial losses, each a pair: of real and fake logits for the discriminator, of fake ones for the generator."""
+"""Adversarial losses, and the penalties on a discriminator's gradient that go with them."""
 
+import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_fracture.errors import TrainingError
 
 
-class NonSaturating:
+class AdversarialLoss:
+    """A pair of losses on logits `(batch, 1)`, each a float32 scalar.
+
+    Attributes:
+        gradient_penalty: Weight of `gradient_penalty()` in the discriminator's loss; 0 for none.
+    """
+
+    gradient_penalty = 0.0
+
+    def discriminator(self, real, fake):
+        """Returns the discriminator's loss of logits on real and on generated pictures."""
+        raise NotImplementedError
+
+    def generator(self, fake):
+        """Returns the generator's loss of logits on generated pictures."""
+        raise NotImplementedError
+
+
+class NonSaturating(AdversarialLoss):
     """Binary cross-entropy on logits, with the generator's labels flipped (Goodfellow et al. 2014, Section 3).
 
     Args:
@@ -21,11 +41,117 @@ class NonSaturating:
         self.smoothing = smoothing
 
     def discriminator(self, real, fake):
-        """Returns the scalar loss of logits `(batch, 1)` on real and on generated pictures."""
         real, fake = ops.cast(real, "float32"), ops.cast(fake, "float32")
         on_real = (1 - self.smoothing) * ops.softplus(-real) + self.smoothing * ops.softplus(real)
         return self.factor * (ops.mean(on_real) + ops.mean(ops.softplus(fake)))
 
     def generator(self, fake):
-        """Returns the scalar loss of logits `(batch, 1)` on generated pictures."""
         return ops.mean(ops.softplus(-ops.cast(fake, "float32")))
+
+
+class Hinge(AdversarialLoss):
+    """Logits beyond 1 on the right side cost nothing (Lim and Ye 2017; Miyato et al. 2018, Equations 16, 17)."""
+
+    def discriminator(self, real, fake):
+        real, fake = ops.cast(real, "float32"), ops.cast(fake, "float32")
+        return ops.mean(ops.relu(1 - real)) + ops.mean(ops.relu(1 + fake))
+
+    def generator(self, fake):
+        return -ops.mean(ops.cast(fake, "float32"))
+
+
+class LeastSquares(AdversarialLoss):
+    """Half the squared distance of logits to 1 for real and 0 for generated pictures (Mao et al. 2017, Equation 9)."""
+
+    def discriminator(self, real, fake):
+        real, fake = ops.cast(real, "float32"), ops.cast(fake, "float32")
+        return (ops.mean((real - 1) ** 2) + ops.mean(fake**2)) / 2
+
+    def generator(self, fake):
+        return ops.mean((ops.cast(fake, "float32") - 1) ** 2) / 2
+
+
+class Wasserstein(AdversarialLoss):
+    """The difference of mean logits, with a gradient penalty (Gulrajani et al. 2017, Equation 3).
+
+    Args:
+        gradient_penalty: Its weight, 0 or more.
+    """
+
+    def __init__(self, gradient_penalty=10.0):
+        if gradient_penalty < 0:
+            raise TrainingError(f"gradient_penalty must be 0 or more. Received: {gradient_penalty}")
+        self.gradient_penalty = gradient_penalty
+
+    def discriminator(self, real, fake):
+        return ops.mean(ops.cast(fake, "float32")) - ops.mean(ops.cast(real, "float32"))
+
+    def generator(self, fake):
+        return -ops.mean(ops.cast(fake, "float32"))
+
+
+_LOSSES = {
+    "non_saturating": NonSaturating,
+    "hinge": Hinge,
+    "least_squares": LeastSquares,
+    "wasserstein": Wasserstein,
+}
+
+
+def get(name, **options):
+    """Builds a loss by name: non_saturating, hinge, least_squares or wasserstein.
+
+    Args:
+        name: The name.
+        **options: Constructor arguments of the loss.
+
+    Raises:
+        TrainingError: No such loss, or it does not take these options.
+    """
+    if name not in _LOSSES:
+        raise TrainingError(f"No such loss. Choose one of {', '.join(_LOSSES)}. Received: {name!r}")
+    try:
+        return _LOSSES[name](**options)
+    except TypeError as error:
+        raise TrainingError(f"{name} cannot be built so: {error}. Received: {options}") from error
+
+
+def gradient_penalty(discriminator, real, fake, seed):
+    """Mean squared distance to 1 of the gradient's norm between real and generated pictures.
+
+    Source: Gulrajani et al. 2017, Section 4. With BatchNormalization in training mode the gradient of a
+    picture's logit holds what the picture does to the others of its batch, here as in `r1_penalty`.
+
+    Args:
+        discriminator: Function from pictures to logits `(batch, 1)`.
+        real: Pictures `(batch, height, width, channels)`.
+        fake: As many generated pictures.
+        seed: `keras.random.SeedGenerator` of the place between each two.
+
+    Returns:
+        A float32 scalar, without its weight.
+    """
+    share = keras.random.uniform((ops.shape(real)[0], 1, 1, 1), seed=seed)
+    squares = _squared_gradients(discriminator, share * real + (1 - share) * fake)
+    return ops.mean((ops.sqrt(squares + 1e-12) - 1) ** 2)  # the root of 0 has no derivative
+
+
+def r1_penalty(discriminator, real):
+    """Half the mean squared norm of the gradient at real pictures (Mescheder et al. 2018, Equation 9).
+
+    Args:
+        discriminator: Function from pictures to logits `(batch, 1)`.
+        real: Pictures `(batch, height, width, channels)`.
+
+    Returns:
+        A float32 scalar, without its weight.
+    """
+    return ops.mean(_squared_gradients(discriminator, real)) / 2
+
+
+def _squared_gradients(discriminator, pictures):
+    """Squared norm `(batch,)` of each picture's gradient of the sum of logits."""
+    with tf.GradientTape() as tape:
+        tape.watch(pictures)
+        total = ops.sum(ops.cast(discriminator(pictures), "float32"))
+    return ops.sum(ops.cast(tape.gradient(total, pictures), "float32") ** 2, axis=(1, 2, 3))
