@@ -13,11 +13,13 @@ from keras_fracture import files
 from keras_fracture.data import locations
 from keras_fracture.errors import EvaluationError, WeightsError
 
-NAMES = ("inception_v3", "xray:PATH")
+NAMES = ("inception_v3", "xray", "xray:PATH")
+# Made by `keras-fracture reproduce xray_features`.
+_PACKAGED = Path(__file__).with_name("xray.keras")
 _INCEPTION_SIZE = 299
 _HOW_TO_TRAIN = (
-    "train one with: keras-fracture reproduce lisbon_resnet --depth 18, "
-    "and give xray:RUN/grouped/resnet18/run-0/saved_model"
+    "take xray alone, or train one with keras-fracture reproduce lisbon_resnet --depth 18 and give "
+    "xray:RUN/grouped/resnet18/run-0/saved_model"
 )
 
 
@@ -49,14 +51,16 @@ def extractor(which):
         which: One of
             "inception_v3": the average pool of Keras's InceptionV3 with ImageNet weights, 2,048 dimensions, which
             are downloaded once. Not the weights published scores use: compare within this package only.
-            "xray:PATH": a classifier of this package, a SavedModel it exported or a `.keras` file.
+            "xray": the small ResNet-18 that comes with the package, 128 dimensions: taught body part and finding on
+            64x64 pixels of FracAtlas, see `papers.xray_features`.
+            "xray:PATH": another classifier of this package, a SavedModel it exported or a `.keras` file.
             A Keras model; a function of uint8 pictures, never cached; or an `Extractor`.
 
     Returns:
         An `Extractor`.
 
     Raises:
-        EvaluationError: No such extractor, or "xray" without a path.
+        EvaluationError: No such extractor.
         WeightsError: Weights cannot be downloaded or read.
     """
     if isinstance(which, Extractor):
@@ -64,10 +68,8 @@ def extractor(which):
     if isinstance(which, str):
         if which == "inception_v3":
             return _inception()
-        if which in ("xray", "xray:"):
-            raise EvaluationError(
-                f"xray needs a classifier of this package: {_HOW_TO_TRAIN}. Received: {which!r}"
-            )
+        if which == "xray":
+            return _of_model(load_classifier(_PACKAGED), which)
         if which.startswith("xray:"):
             return _of_model(load_classifier(which.removeprefix("xray:")), which)
     elif hasattr(which, "get_config") and callable(which):

@@ -46,7 +46,7 @@ class BaiDCGAN(Recipe):
         g_rate: Adam's learning rate for the generator.
         d_rate: The same for the discriminator.
         redraw: Whether the generator is updated on noise of its own; the paper draws twice.
-        augment: DiffAugment's policy, such as "color,translation,cutout", or None.
+        augment: Whether the discriminator sees pictures through DiffAugment.
         ema: Decay of the generator's weight average that makes the pictures, or None.
         condition: What pictures are classed by: "label" (then healthy pictures are learnt too), "body_part", None.
         pictures: Pictures generated for the report.
@@ -72,7 +72,7 @@ class BaiDCGAN(Recipe):
     VARIANTS: ClassVar = {
         "paper": {},
         "modern": {
-            "g_rate": 2e-4, "d_rate": 2e-4, "augment": "color,translation,cutout", "ema": 0.995,
+            "g_rate": 2e-4, "d_rate": 2e-4, "augment": True, "ema": 0.995,
             "condition": "label",
         },
     }  # fmt: skip
@@ -92,7 +92,7 @@ class BaiDCGAN(Recipe):
     g_rate: float = 2e-3
     d_rate: float = 2e-3
     redraw: bool = True
-    augment: str | None = None
+    augment: bool = False
     ema: float | None = None
     condition: str | None = None
     pictures: int = 2000
@@ -192,7 +192,7 @@ class BaiDCGAN(Recipe):
             models.create("dcgan_discriminator", activation=self.activation, **shape),
             ema=self.ema,
             seed=seed,
-            augment=self.augment and training.DiffAugment(self.augment, seed=seed),
+            augment=training.DiffAugment(seed=seed) if self.augment else None,
             redraw=self.redraw,
         )
         gan.compile(

@@ -18,7 +18,10 @@ ARMS = {
 _BLOCK = 8
 
 
-def utility(real_train, real_test, synthetic, *, build=None, epochs=20, batch_size=32, seeds=3, seed=0):
+def utility(
+    real_train, real_test, synthetic, *, synthetic_test=None, build=None, epochs=20, batch_size=32, seeds=3,
+    seed=0,
+):  # fmt: skip
     """Scores of classifiers that were trained or tested on generated pictures.
 
     Source: Esteban, Hyland and Rätsch 2017, "Real-valued (Medical) Time Series Generation with Recurrent
@@ -29,7 +32,10 @@ def utility(real_train, real_test, synthetic, *, build=None, epochs=20, batch_si
     Args:
         real_train: (pictures, labels): uint8 `(n, side, side, 1 or 3)`, and 0 or 1 each.
         real_test: (pictures, labels, sources) of other sources.
-        synthetic: (pictures, labels), generated from `real_train` alone; both classes.
+        synthetic: (pictures, labels), generated from `real_train` alone; both classes. Where a generator knows
+            findings only, healthy pictures of `real_train` join its own.
+        synthetic_test: (pictures, labels) that `trts` tests on, None for `synthetic`; with healthy pictures that
+            are real, they must not be those of `real_train`.
         build: Function that returns a built model, not compiled, with one logit; None builds `compact_cnn`.
         epochs: Of each training.
         batch_size: Pictures a step.
@@ -44,7 +50,9 @@ def utility(real_train, real_test, synthetic, *, build=None, epochs=20, batch_si
         EvaluationError: Pictures of different shapes, a class that is missing, or a test set with fewer than two
             sources of a class.
     """
-    sets = {"real_train": real_train, "real_test": real_test, "synthetic": synthetic}
+    synthetic_test = synthetic_test or synthetic
+    sets = {"real_train": real_train, "real_test": real_test, "synthetic": synthetic,
+            "synthetic_test": synthetic_test}  # fmt: skip
     for name, (pictures, labels, *_) in sets.items():
         check_pictures(pictures, name)
         if len(labels) != len(pictures) or set(np.unique(labels)) != {0, 1}:
@@ -55,13 +63,13 @@ def utility(real_train, real_test, synthetic, *, build=None, epochs=20, batch_si
     if len({pictures.shape[1:] for pictures, *_ in sets.values()}) > 1:
         shapes = ", ".join(f"{name} {pictures.shape}" for name, (pictures, *_) in sets.items())
         raise EvaluationError(f"All pictures must have one shape. Received: {shapes}")
-    tests = {"real": real_test, "synthetic": (*synthetic, np.arange(len(synthetic[0])))}
+    tests = {"real": real_test, "synthetic": (*synthetic_test, np.arange(len(synthetic_test[0])))}
     said = {arm: [] for arm in ARMS}
     for run in range(seed, seed + seeds):
         real, made = _equally_many(real_train, synthetic, run)
         taught = _train(*real, build, epochs, batch_size, run)
         said["trtr"].append(probabilities(taught, real_test[0]))
-        said["trts"].append(probabilities(taught, synthetic[0]))
+        said["trts"].append(probabilities(taught, synthetic_test[0]))
         taught = _train(*made, build, epochs, batch_size, run)
         said["tstr"].append(probabilities(taught, real_test[0]))
     scores = {}

@@ -59,7 +59,7 @@ def test_the_papers_policy_trains_on_validation_pictures_too(few_phantoms, setti
 def test_body_parts_as_classes(few_phantoms, settings):
     by_part = recipe.configure(BaiDCGAN, "smoke", condition="body_part")
     train = by_part.labelled(by_part.preprocess, "grouped")["train"]
-    images, classes, names = by_part.shown(train)
+    _, classes, names = by_part.shown(train)
     assert names == ["femur", "forearm", "humerus", "tibia"]
     parts = train.table["body_part"][train.labels == 1]
     assert [names[code] for code in classes] == parts.tolist()

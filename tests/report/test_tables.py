@@ -29,7 +29,9 @@ def test_scores_are_printed_with_their_interval():
 
 def test_a_repeated_run_replaces_its_numbers_and_no_others(tmp_path):
     results.keep(tmp_path, CONFIG, {"runs": [run("original", 0.5), run("synthetic", 0.6)]}, tmp_path)
-    path = results.keep(tmp_path, CONFIG | {"date": "2026-02-03"}, {"runs": [run("synthetic", 0.7)]}, tmp_path)
+    path = results.keep(
+        tmp_path, CONFIG | {"date": "2026-02-03"}, {"runs": [run("synthetic", 0.7)]}, tmp_path
+    )
     kept = {entry["variant"]: entry for entry in json.loads(path.read_text())["runs"]}
     assert kept["original"]["metrics"]["accuracy"]["value"] == 0.5
     assert kept["synthetic"]["metrics"]["accuracy"]["value"] == 0.7
