@@ -129,7 +129,9 @@ def _add_reproduce(verbs):
         verbs, "reproduce", reproduce, "carry out a paper's recipe and write a report",
         "keras-fracture reproduce ibrahim_gan --data kaggle_fracture --profile quick",
     )  # fmt: skip
-    verb.add_argument("paper", help=f"one of {', '.join(PAPERS)}")
+    verb.add_argument(
+        "paper", help=f"one of {', '.join(PAPERS)}; or xray_features, what generators are judged by"
+    )
     verb.add_argument(
         "--profile", default="quick", help="smoke (seconds), quick (minutes, default) or paper (GPU)"
     )
