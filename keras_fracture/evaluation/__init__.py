@@ -10,7 +10,8 @@ from keras_fracture.evaluation.classification import (
     scores,
 )
 from keras_fracture.evaluation.features import Extractor, extract, extractor
-from keras_fracture.evaluation.generative import compare, fid, kid, ms_ssim, prdc
+from keras_fracture.evaluation.generative import compare
+from keras_fracture.evaluation.generative_metrics import fid, kid, ms_ssim, prdc
 from keras_fracture.evaluation.gradcam import chance, gradcam, pointing_game
 from keras_fracture.evaluation.groups import by_group, most_confident_errors
 from keras_fracture.evaluation.memorisation import NearCopies, near_copies
