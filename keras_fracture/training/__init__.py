@@ -1,13 +1,16 @@
 """Models with custom train_step, callbacks, precision."""
 
-from keras_fracture.training import precision
+from keras_fracture.training import losses, precision
 from keras_fracture.training.adversarial import AdversarialModel, sample
+from keras_fracture.training.augmentation import AdaptiveAugment, DiffAugment
 from keras_fracture.training.callbacks import Progress, SampleGrid, StopOnNaN
 from keras_fracture.training.classifier import add_l2, class_weights, sgd
 from keras_fracture.training.running import Reseed, epochs_of, fit
 
 __all__ = [
+    "AdaptiveAugment",
     "AdversarialModel",
+    "DiffAugment",
     "Progress",
     "Reseed",
     "SampleGrid",
@@ -16,6 +19,7 @@ __all__ = [
     "class_weights",
     "epochs_of",
     "fit",
+    "losses",
     "precision",
     "sample",
     "sgd",

@@ -5,9 +5,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_fracture.errors import ModelError
+from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.preprocessing import unscale
-from keras_fracture.training.losses import NonSaturating
+from keras_fracture.training import losses
 
 
 def scaled(optimizer, policy):
@@ -26,21 +26,42 @@ class AdversarialModel(keras.Model):
     """Generator against discriminator, trained with `compile` and `fit`.
 
     A step draws one batch of noise, updates the discriminator on real and generated pictures, then the
-    generator. `fit` takes batches of pictures in the generator's `pixel_range`, alone or as (pictures, labels);
-    labels are not used.
+    generator. `fit` takes batches of pictures in the generator's `pixel_range`, alone or as (pictures, labels).
+    Networks with classes need the labels, int `(batch,)`; generated pictures get those of the real ones. Others
+    do not use them.
 
     Args:
-        generator: Maps `(batch, latent_dim)` noise to pictures.
-        discriminator: Maps pictures to logits `(batch, 1)`.
+        generator: Maps `(batch, latent_dim)` noise, with classes also labels, to pictures.
+        discriminator: Maps pictures, with classes also labels, to logits `(batch, 1)`.
         ema: Decay of an exponential moving average of the generator's weights, or None for no average.
         seed: Of the noise.
+        augment: A `DiffAugment` or `AdaptiveAugment` that all pictures pass on their way to the discriminator,
+            or None.
+        redraw: Whether the generator is updated on a second, fresh batch of noise, not on the pictures that the
+            discriminator has just seen.
+        r1: Weight of `losses.r1_penalty` in the discriminator's loss. Like Wasserstein's gradient penalty it is
+            taken at the augmented pictures, with the discriminator in training mode.
+
+    Raises:
+        ModelError: `ema` or `r1` is out of range, or the networks differ in channels, size or classes.
     """
 
-    def __init__(self, generator, discriminator, ema=None, seed=0, **kwargs):
+    def __init__(
+        self, generator, discriminator, ema=None, seed=0, augment=None, redraw=False, r1=0.0, **kwargs
+    ):
         super().__init__(**kwargs)
         if ema is not None and not 0 < ema < 1:
             raise ModelError(f"ema must lie between 0 and 1. Received: {ema}")
+        if r1 < 0:
+            raise ModelError(f"r1 must be 0 or more. Received: {r1}")
+        for name in ("channels", "image_size", "num_classes"):
+            made, judged = (getattr(network, name, None) for network in (generator, discriminator))
+            if made != judged:
+                raise ModelError(
+                    f"Generator and discriminator must have the same {name}. Received: {made} and {judged}"
+                )
         self.generator, self.discriminator, self.ema, self.seed = generator, discriminator, ema, seed
+        self.augment, self.redraw, self.r1 = augment, redraw, r1
         self.noise = keras.random.SeedGenerator(seed)
         self.ema_generator = None
         if ema is not None:
@@ -56,13 +77,13 @@ class AdversarialModel(keras.Model):
         Args:
             d_optimizer: Of the discriminator.
             g_optimizer: Of the generator.
-            loss: A pair of losses from `training.losses`; default `NonSaturating()`.
+            loss: A `losses.AdversarialLoss`, or a name that `losses.get` knows; default `NonSaturating()`.
             **kwargs: As in `keras.Model.compile`.
         """
         super().compile(optimizer=None, **kwargs)
         self.d_optimizer = scaled(d_optimizer, self.discriminator.dtype_policy)
         self.g_optimizer = scaled(g_optimizer, self.generator.dtype_policy)
-        self.adversarial_loss = loss or NonSaturating()
+        self.adversarial_loss = losses.get(loss) if isinstance(loss, str) else loss or losses.NonSaturating()
         # Built here, so that a backup can be restored before the first step.
         self.d_optimizer.build(self.discriminator.trainable_variables)
         self.g_optimizer.build(self.generator.trainable_variables)
@@ -76,24 +97,41 @@ class AdversarialModel(keras.Model):
         """The generator to make pictures with: the moving average where there is one."""
         return self.ema_generator or self.generator
 
-    def call(self, noise, training=False):
-        return self.sampler(noise, training=training)
+    def call(self, noise, labels=None, training=False):
+        return self.sampler(noise, *(() if labels is None else (labels,)), training=training)
 
     def train_step(self, data):
-        real = data[0] if isinstance(data, tuple | list) else data
-        noise = keras.random.normal((ops.shape(real)[0], self.generator.latent_dim), seed=self.noise)
-        # The discriminator sees the pictures the generator is then judged on: one pass of the generator a step.
+        real, labels = self._checked(data)
+        given = () if labels is None else (labels,)
+        augment = self.augment or (lambda pictures: pictures)
+
+        def generate():
+            noise = keras.random.normal((ops.shape(real)[0], self.generator.latent_dim), seed=self.noise)
+            return self.generator(noise, *given, training=True)
+
+        def judge(pictures):
+            return self.discriminator(pictures, *given, training=True)
+
+        # The discriminator sees the pictures the generator is then judged on, unless `redraw`: one pass of the
+        # generator a step.
         with tf.GradientTape() as g_tape:
-            fake = self.generator(noise, training=True)
+            fake = generate()
             with tf.GradientTape() as d_tape:
-                real_logits = self.discriminator(real, training=True)
-                fake_logits = self.discriminator(tf.stop_gradient(fake), training=True)
+                shown = augment(real), augment(tf.stop_gradient(fake))
+                real_logits, fake_logits = judge(shown[0]), judge(shown[1])
                 d_loss = self.adversarial_loss.discriminator(real_logits, fake_logits)
+                if self.adversarial_loss.gradient_penalty:
+                    penalty = losses.gradient_penalty(judge, *shown, self.noise)
+                    d_loss += self.adversarial_loss.gradient_penalty * penalty
+                if self.r1:
+                    d_loss += self.r1 * losses.r1_penalty(judge, shown[0])
                 d_scaled = self.d_optimizer.scale_loss(d_loss)
             self._update(self.d_optimizer, d_tape, d_scaled, self.discriminator)
-            g_loss = self.adversarial_loss.generator(self.discriminator(fake, training=True))
+            g_loss = self.adversarial_loss.generator(judge(augment(generate() if self.redraw else fake)))
             g_scaled = self.g_optimizer.scale_loss(g_loss)
         self._update(self.g_optimizer, g_tape, g_scaled, self.generator)
+        if self.augment is not None:
+            self.augment.adapt(real_logits)
         if self.ema_generator is not None:
             for average, weight in zip(self.ema_generator.weights, self.generator.weights, strict=True):
                 average.assign(weight + self.ema * (average - weight))
@@ -107,25 +145,43 @@ class AdversarialModel(keras.Model):
             self.trackers[name].update_state(value)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
+    def _checked(self, data):
+        """Real pictures, and their labels where the networks have classes, else None."""
+        real, *labels = data if isinstance(data, tuple | list) else (data,)
+        if real.shape[-1] != self.discriminator.channels:
+            raise TrainingError(
+                f"The networks take pictures of {self.discriminator.channels} channels: see `channels` of "
+                f"`epochs_of`. Received: {real.shape[-1]} channels"
+            )
+        if getattr(self.generator, "num_classes", None) is None:
+            return real, None
+        if not labels:
+            raise TrainingError("Networks with classes are trained on (pictures, labels). Received: pictures")
+        return real, ops.cast(labels[0], "int32")
+
     @staticmethod
     def _update(optimizer, tape, loss, model):
         weights = model.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
 
-    def sample(self, count, seed=0, batch_size=250):
+    def sample(self, count, seed=0, batch_size=250, labels=None):
         """Makes pictures.
 
-        The k-th picture of a seed depends on seed and k alone, not on count.
+        The k-th picture of a seed depends on seed, k and its label alone, not on count.
 
         Args:
             count: Pictures.
             seed: Of the noise.
             batch_size: Pictures at a time; does not change them beyond float rounding.
+            labels: Int `(count,)` for a generator with classes; None takes the classes in turn.
 
         Returns:
             uint8 `(count, height, width, channels)`.
+
+        Raises:
+            ModelError: Not one label a picture, a label is no class, or the generator has none.
         """
-        return sample(self.sampler, count, seed, batch_size)
+        return sample(self.sampler, count, seed, batch_size, labels)
 
     def get_config(self):
         return {
@@ -133,6 +189,9 @@ class AdversarialModel(keras.Model):
             "discriminator": keras.saving.serialize_keras_object(self.discriminator),
             "ema": self.ema,
             "seed": self.seed,
+            "augment": self.augment and keras.saving.serialize_keras_object(self.augment),
+            "redraw": self.redraw,
+            "r1": self.r1,
             "name": self.name,
         }
 
@@ -140,16 +199,30 @@ class AdversarialModel(keras.Model):
     def from_config(cls, config):
         parts = {
             part: keras.saving.deserialize_keras_object(config[part])
-            for part in ("generator", "discriminator")
+            for part in ("generator", "discriminator", "augment")
         }
         return cls(**config | parts)
 
 
-def sample(generator, count, seed=0, batch_size=250):
+def sample(generator, count, seed=0, batch_size=250, labels=None):
     """`AdversarialModel.sample` of a generator alone."""
     noise = np.random.default_rng(seed).standard_normal((count, generator.latent_dim), "float32")
+    inputs = [noise]
+    classes = getattr(generator, "num_classes", None)
+    if classes is None and labels is not None:
+        raise ModelError("This generator has no classes: sample it without labels. Received: labels")
+    if classes is not None:
+        inputs.append(np.arange(count) % classes if labels is None else np.asarray(labels))
+        if inputs[1].shape != (count,) or not np.isin(inputs[1], np.arange(classes)).all():
+            raise ModelError(
+                f"labels must be {count} numbers from 0 to {classes - 1}. "
+                f"Received: shape {inputs[1].shape}, classes {np.unique(inputs[1])[:9].tolist()}"
+            )
     pictures = [
-        unscale(generator(noise[start : start + batch_size], training=False), generator.pixel_range)
+        unscale(
+            generator(*(array[start : start + batch_size] for array in inputs), training=False),
+            generator.pixel_range,
+        )
         for start in range(0, count, batch_size)
     ]
     return np.concatenate(pictures)
