@@ -135,7 +135,7 @@ def losses(histories, reported, path, suptitle):
         axis.set(title=name.replace("d_loss", "discriminator").replace("g_loss", "generator"), xlabel="epoch")
         axis.set(xscale="log", ylabel="loss (nats), mean of the epoch")
         axis.xaxis.set_major_formatter("{x:g}")
-    axes[0].legend(fontsize=9)
+    axes[-1].legend(fontsize=9)
     figure.suptitle(suptitle)
     return save(figure, path)
 
@@ -177,7 +177,7 @@ def over_time(grids, path, suptitle, count=5):
     chosen = [grids[place] for place in np.unique(np.linspace(0, len(grids) - 1, count).round().astype(int))]
     figure, axes = plt.subplots(1, len(chosen), figsize=(3 * len(chosen), 3.5), squeeze=False)
     for axis, grid in zip(axes[0], chosen, strict=True):
-        axis.imshow(plt.imread(grid), cmap="gray")
+        axis.imshow(plt.imread(grid), cmap="gray", vmin=0, vmax=1)
         axis.set_title(f"epoch {int(grid.stem.split('-')[1])}")
         axis.axis("off")
     figure.suptitle(suptitle)
