@@ -1,0 +1,213 @@
+import http.server
+import os
+import threading
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_fracture import models, serving
+from keras_fracture.errors import EvaluationError, WeightsError
+from keras_fracture.evaluation import Extractor, extract, extractor
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return np.random.default_rng(0).integers(0, 256, (5, 24, 24, 1), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    keras.utils.set_random_seed(0)
+    model = models.create("resnet18", width=4, image_size=32, num_classes=2)
+    model.bn1.moving_mean.assign(np.linspace(-1, 1, 4))
+    return model
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path))
+    return tmp_path / "features"
+
+
+def test_a_classifiers_features_are_pooled_maps_of_what_it_takes(pictures, resnet):
+    found = extract(pictures, resnet, batch_size=2)
+    resized = tf.image.resize(np.repeat(pictures, 3, 3).astype("float32"), (32, 32), antialias=True)
+    maps = resnet.features(resized / 255).numpy()
+    assert maps.shape == (5, 1, 1, 32)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, maps.mean((1, 2)), atol=1e-5)
+
+
+def test_colours_are_averaged_for_a_grey_model(pictures):
+    model = models.create("compact_cnn", image_size=24)
+    coloured = np.concatenate([pictures, pictures, pictures], 3)
+    np.testing.assert_allclose(extract(coloured, model), extract(pictures, model), atol=1e-5)
+
+
+def test_any_keras_model_gives_its_vectors_or_pooled_maps(pictures):
+    inputs = keras.Input((12, 12, 1))
+    maps = keras.layers.AveragePooling2D(6)(inputs)
+    pooled = extract(pictures, keras.Model(inputs, maps))
+    flat = extract(pictures, keras.Model(inputs, keras.layers.Flatten()(maps)))
+    assert pooled.shape == (5, 1)
+    assert flat.shape == (5, 4)
+    np.testing.assert_allclose(pooled[:, 0], pictures.mean((1, 2, 3)) / 255, atol=0.02)
+    np.testing.assert_allclose(flat.mean(1), pooled[:, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "inception_net", "compact_cnn"])
+@pytest.mark.parametrize("kind", ["saved_model", "version", "keras"])
+def test_a_classifier_comes_back_from_its_file(pictures, tmp_path, name, kind):
+    if (name, kind) in (("inception_net", "version"), ("compact_cnn", "version")):
+        pytest.skip("the folder is found alike for all")
+    keras.utils.set_random_seed(1)
+    narrow = {"resnet18": {"width": 4}, "inception_net": {"stem_width": 4, "stages": ((4, True), (4, False))}}
+    model = models.create(name, image_size=27, **narrow.get(name, {}))
+    if kind == "keras":
+        path = tmp_path / "model.keras"
+        model.save(path)
+    else:
+        path = tmp_path / "saved_model"
+        for version, factor in ((2, 0.5), (10, 1.0)):  # the highest version counts
+            keep = model.get_weights()
+            model.set_weights([weight * factor for weight in keep])
+            written = serving.export(model, path, version)
+            model.set_weights(keep)
+        path = written if kind == "version" else path
+    found, ours = extractor(f"xray:{path}"), extractor(model)
+    np.testing.assert_allclose(extract(pictures, found), extract(pictures, ours), atol=1e-6)
+    assert found.name == f"xray:{path}"
+
+
+def test_what_is_no_classifier_is_refused_in_one_line(tmp_path):
+    for path in (tmp_path / "missing", tmp_path / "missing.keras", tmp_path):
+        with pytest.raises(
+            WeightsError, match=r"no classifier of this package.*keras-fracture reproduce"
+        ) as caught:
+            extractor(f"xray:{path}")
+        assert "\n" not in str(caught.value)
+
+
+def test_names_are_checked():
+    for bad in ("inception", None, 3):
+        with pytest.raises(EvaluationError, match=r"one of inception_v3, xray:PATH.*Received: "):
+            extractor(bad)
+    with pytest.raises(EvaluationError, match=r"keras-fracture reproduce lisbon_resnet.*Received: 'xray'"):
+        extractor("xray")
+
+
+def test_inception_sees_299_pixels_in_its_own_range(pictures, monkeypatch):
+    keras.utils.set_random_seed(2)
+    network = keras.applications.InceptionV3(include_top=False, pooling="avg", weights=None)
+
+    def build(**settings):
+        assert settings == {"include_top": False, "pooling": "avg", "weights": "imagenet"}
+        return network
+
+    monkeypatch.setattr(keras.applications, "InceptionV3", build)
+    found = extract(pictures[:2], "inception_v3")
+    large = tf.image.resize(np.repeat(pictures[:2], 3, 3).astype("float32"), (299, 299))
+    assert found.shape == (2, 2048)
+    np.testing.assert_allclose(found, network(large / 127.5 - 1).numpy(), atol=1e-4)
+
+
+def test_weights_that_cannot_be_downloaded_are_said_in_one_line(monkeypatch, tmp_path):
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(503)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    from keras.src.applications import inception_v3
+    from keras.src.backend import config
+
+    monkeypatch.setattr(config, "_KERAS_DIR", str(tmp_path))
+    monkeypatch.setattr(inception_v3, "WEIGHTS_PATH_NO_TOP", f"http://127.0.0.1:{server.server_port}/w.h5")
+    try:
+        with pytest.raises(WeightsError, match=r"cannot be downloaded: connect.*Received: .*503") as caught:
+            extractor("inception_v3")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert "\n" not in str(caught.value)
+
+
+def counting(identity):
+    calls = []
+
+    def run(pictures):
+        calls.append(len(pictures))
+        return pictures.mean((1, 2, 3))[:, None]
+
+    return Extractor("means", run, identity), calls
+
+
+def test_cached_features_are_not_computed_again_and_belong_to_pictures_and_extractor(pictures, cache):
+    chosen, calls = counting("one")
+    first = extract(pictures, chosen, cached=True)
+    assert np.array_equal(extract(pictures, chosen, cached=True), first)
+    assert calls == [5]
+    changed = pictures.copy()
+    changed[0, 0, 0] ^= 1
+    extract(changed, chosen, cached=True)
+    extract(pictures.reshape(5, 12, 48, 1), chosen, cached=True)
+    assert calls == [5, 5, 5]
+    other, others = counting("two")
+    extract(pictures, other, cached=True)
+    assert others == [5]
+    extract(pictures, chosen)
+    assert calls == [5, 5, 5, 5]
+    assert sorted(path.suffix for path in cache.iterdir()) == [".npy"] * 4
+
+
+@pytest.mark.parametrize("length", [0, 40, 140])
+def test_a_truncated_cache_file_is_computed_again(pictures, cache, length):
+    chosen, calls = counting("one")
+    whole = extract(pictures, chosen, cached=True)
+    (path,) = cache.iterdir()
+    os.truncate(path, length)
+    assert np.array_equal(extract(pictures, chosen, cached=True), whole)
+    assert calls == [5, 5]
+    assert np.array_equal(np.load(path), whole)
+
+
+def test_a_function_is_never_cached(pictures, cache):
+    extract(pictures, counting(None)[0], cached=True)
+    extract(pictures, lambda batch: batch.mean((1, 2)), cached=True)
+    assert not cache.exists()
+
+
+def test_the_identity_follows_the_weights_and_the_range(resnet):
+    before = extractor(resnet).identity
+    assert extractor(resnet).identity == before
+    kept = resnet.bn1.moving_mean.numpy()
+    resnet.bn1.moving_mean.assign(kept + 1)
+    changed = extractor(resnet).identity
+    resnet.bn1.moving_mean.assign(kept)
+    assert changed != before == extractor(resnet).identity
+
+
+@pytest.mark.parametrize(
+    ("bad", "received"),
+    [
+        (np.zeros((2, 8, 8, 1)), r"float64 \(2, 8, 8, 1\)"),
+        (np.zeros((2, 8, 8), np.uint8), r"uint8 \(2, 8, 8\)"),
+        (np.zeros((2, 8, 8, 2), np.uint8), r"uint8 \(2, 8, 8, 2\)"),
+        (np.zeros((0, 8, 8, 1), np.uint8), r"uint8 \(0, 8, 8, 1\)"),
+    ],
+)
+def test_other_pictures_are_refused(bad, received):
+    with pytest.raises(EvaluationError, match=rf"must be uint8.*Received: {received}"):
+        extract(bad, lambda batch: batch.mean((1, 2)))
+
+
+def test_other_features_are_refused(pictures):
+    with pytest.raises(EvaluationError, match=r"features \(n, d\).*Received: \(5, 24, 1\) for 5"):
+        extract(pictures, lambda batch: batch.mean(1))
+    with pytest.raises(EvaluationError, match=r"finite features\. Received: NaN"):
+        extract(pictures, lambda batch: batch.mean((1, 2)) * np.nan)

@@ -1,0 +1,108 @@
+import json
+
+import numpy as np
+import pytest
+
+from keras_fracture.errors import EvaluationError
+from keras_fracture.evaluation import compare, fid, kid, prdc
+from keras_fracture.evaluation.generative import METRICS, halves
+
+
+def pixels(pictures):
+    """Means of 4 x 4 cells of 16 x 16 pictures."""
+    cells = pictures.reshape(len(pictures), 4, 4, 4, 4)
+    return cells.mean((2, 4)).reshape(len(pictures), 16) / 255
+
+
+@pytest.fixture(scope="module")
+def draw():
+    """A function that draws pictures of one distribution, shifted by some levels."""
+    generator = np.random.default_rng(0)
+    mix = generator.standard_normal((6, 256))
+
+    def pictures(count, shift=0):
+        rows = 128 + shift + 12 * generator.standard_normal((count, 6)) @ mix
+        return np.clip(rows, 0, 255).astype(np.uint8).reshape(count, 16, 16, 1)
+
+    return pictures
+
+
+def test_halves_share_no_source_and_are_about_equal():
+    sources = np.repeat([f"x{number}" for number in range(30)], np.arange(1, 31))
+    first, second = halves(sources, seed=1)
+    assert np.array_equal(np.sort(np.concatenate([first, second])), np.arange(len(sources)))
+    assert not set(sources[first]) & set(sources[second])
+    assert abs(len(first) - len(second)) <= 1
+    assert not np.array_equal(first, halves(sources, seed=2)[0])
+    assert np.array_equal(first, halves(sources, seed=1)[0])
+
+
+def test_a_perfect_generator_reaches_the_floor_and_a_shifted_one_does_not(draw):
+    real = draw(160)
+    perfect, shifted = (compare(real, fake, pixels, pairs=50) for fake in (draw(80), draw(80, 25)))
+    for metric in ("fid", "kid", "precision", "recall", "density", "coverage"):
+        found = perfect[metric]
+        spread = found["floor_std"] + found["std"] + 0.05 * abs(found["floor"]) + 1e-5
+        assert abs(found["value"] - found["floor"]) < 4 * spread, metric
+        worse = shifted[metric]["value"] - shifted[metric]["floor"]
+        assert worse > 0 if metric in ("fid", "kid") else worse < 0, metric
+        # The same real halves, whatever is held against them.
+        assert shifted[metric]["floor"] == found["floor"]
+    assert shifted["fid"]["value"] > 5 * shifted["fid"]["floor"]
+
+
+def test_values_and_floors_are_the_metrics_of_equally_large_samples(draw):
+    real, fake = draw(40), draw(15, 10)
+    found = compare(real, fake, pixels, splits=1, k=3, pairs=20, seed=4)
+    generator = np.random.default_rng([4, 0])
+    first, second = (generator.choice(half, 15, replace=False) for half in halves(np.arange(40), 4))
+    for name, other in (("value", fake), ("floor", real[second])):
+        sets = pixels(real[first]), pixels(other)
+        expected = {"fid": fid(*sets), "kid": kid(*sets, 1, 15)[0], **prdc(*sets, 3)}
+        assert {metric: found[metric][name] for metric in expected} == pytest.approx(expected)
+    assert {found[metric]["pictures"] for metric in METRICS} == {15}
+    assert found["fid"]["std"] == found["fid"]["floor_std"] == 0
+
+
+def test_copies_of_one_xray_would_lower_the_floor_unless_sources_are_named(draw):
+    real = np.repeat(draw(30), 4, axis=0)
+    sources = np.repeat(np.arange(30), 4)
+    apart = compare(real, real[:60], pixels, sources=sources, splits=2, pairs=10)
+    mixed = compare(real, real[:60], pixels, splits=2, pairs=10)
+    assert mixed["fid"]["floor"] < 0.7 * apart["fid"]["floor"]
+    assert mixed["coverage"]["floor"] > apart["coverage"]["floor"]
+
+
+def test_a_collapsed_generator_shows_in_its_similarity(draw):
+    found = compare(draw(40), np.repeat(draw(1), 20, axis=0), pixels, splits=2, pairs=20)
+    assert found["ms_ssim"]["value"] == pytest.approx(1, abs=1e-5)
+    assert found["ms_ssim"]["floor"] < 0.9
+
+
+def test_the_result_is_plain_json_and_repeats(draw):
+    real, fake = draw(30), draw(15)
+    found = compare(real, fake, pixels, splits=2, pairs=10)
+    assert tuple(found) == METRICS
+    assert json.loads(json.dumps(found)) == found == compare(real, fake, pixels, splits=2, pairs=10)
+    assert found["fid"]["std"] > 0
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "settings", "message"),
+    [
+        (30, 30, {"sources": np.zeros(30)}, r"at least two sources\. Received: 1"),
+        (30, 30, {"sources": np.zeros(29)}, r"each of 30 real pictures\. Received: 29"),
+        (10, 30, {}, "more than k = 5 pictures.*Received: 5 a side, of 10 sources and 30 generated"),
+        (30, 4, {}, "Received: 4 a side, of 30 sources and 4 generated"),
+        (30, 30, {"sources": np.repeat([0, 1], [28, 2])}, "Received: 2 a side, of 2 sources"),
+        (30, 30, {"splits": 0}, "splits must be at least 1. Received: 0"),
+    ],
+)
+def test_too_few_sources_or_pictures_are_said(draw, real, fake, settings, message):
+    with pytest.raises(EvaluationError, match=message):
+        compare(draw(real), draw(fake), pixels, **settings)
+
+
+def test_pictures_of_another_kind_are_refused(draw):
+    with pytest.raises(EvaluationError, match=r"fake must be uint8.*Received: float64 \(30, 16, 16, 1\)"):
+        compare(draw(30), draw(30) / 255, pixels)

@@ -1,0 +1,98 @@
+import json
+
+import numpy as np
+import pytest
+
+from keras_fracture.errors import EvaluationError
+from keras_fracture.evaluation import near_copies
+
+
+@pytest.fixture(scope="module")
+def sets():
+    """Training and held-out pictures of one distribution, and eight generated ones: three copies, five not."""
+    generator = np.random.default_rng(0)
+    pictures = generator.integers(0, 256, (128, 8, 8, 1), np.uint8)
+    train, held_out, own = pictures[:60], pictures[60:120], pictures[120:125]
+    noisy = np.clip(train[[41]].astype(int) + generator.integers(-3, 4, (1, 8, 8, 1)), 0, 255)
+    copies = np.concatenate([train[[7]], train[[23]][:, :, ::-1], noisy.astype(np.uint8)])
+    return np.concatenate([own, copies]), train, held_out
+
+
+def test_planted_copies_are_found_mirrored_and_noisy_ones_too(sets):
+    found = near_copies(*sets)["pixels"]
+    assert found.indices[5:].tolist() == [7, 23, 41]
+    assert found.distances[5:7].tolist() == [0, 0]
+    assert 0 < found.distances[7] < 3 / 255
+    assert found.share == 3 / 8
+    assert found.floor < 0.2
+    places, nearest = found.closest(3)
+    assert places.tolist() == [5, 6, 7]
+    assert nearest.tolist() == [7, 23, 41]
+
+
+def test_distances_are_root_mean_squares_of_the_nearer_way_round(sets):
+    fake, train, _ = sets
+    found = near_copies(*sets)["pixels"]
+    for index, picture in enumerate(fake / 255):
+        ways = [np.sqrt(((train / 255 - way) ** 2).mean((1, 2, 3))) for way in (picture, picture[:, ::-1])]
+        assert found.distances[index] == pytest.approx(np.min(ways), abs=1e-6)
+        assert found.indices[index] == np.argmin(np.min(ways, axis=0))
+
+
+def test_threshold_and_floor_come_from_different_sources(sets):
+    fake, train, held_out = sets
+    found = near_copies(fake, train, held_out, percentile=50)["pixels"]
+    ways = [held_out / 255, held_out[:, :, ::-1] / 255]
+    real = np.min(
+        [[np.sqrt(((train / 255 - one) ** 2).mean((1, 2, 3))).min() for one in way] for way in ways], 0
+    )
+    # At the median of one half, about half of the other is as near.
+    assert real.min() < found.threshold < real.max()
+    assert 0.2 < found.floor < 0.8
+    assert found.held_out == 30
+    assert found.floor * 30 == pytest.approx(round(found.floor * 30))
+
+
+def test_copies_of_the_same_xray_do_not_make_the_threshold(sets):
+    fake, train, held_out = sets
+    held_out = np.concatenate([held_out, train[:20]])  # a leak, known by its source
+    sources = np.concatenate([np.arange(100, 160), np.arange(20)])
+    told = near_copies(fake, train, held_out, train_sources=np.arange(60), held_out_sources=sources)["pixels"]
+    untold = near_copies(fake, train, held_out)["pixels"]
+    assert untold.threshold == 0
+    assert told.threshold > 0.1
+
+
+def test_features_are_searched_as_pixels_are(sets):
+    fake, train, _ = sets
+    found = near_copies(*sets, extractor=lambda pictures: pictures.reshape(len(pictures), -1) / 255.0)[
+        "features"
+    ]
+    rows = [one.reshape(len(one), -1) / 255 for one in (fake, train)]
+    apart = np.linalg.norm(rows[0][:, None] - rows[1][None], axis=2)
+    assert np.array_equal(found.indices, apart.argmin(1))
+    np.testing.assert_allclose(found.distances, apart.min(1), atol=1e-5)
+    assert found.share == 2 / 8  # the mirrored one is no copy to these features
+
+
+def test_the_summary_is_plain_json(sets):
+    found = near_copies(*sets)["pixels"].summary()
+    assert json.loads(json.dumps(found)) == found
+    assert found["value"] == 3 / 8
+    assert (found["pictures"], found["held_out"]) == (8, 30)
+
+
+def test_what_cannot_be_compared_is_refused(sets):
+    fake, train, held_out = sets
+    with pytest.raises(
+        EvaluationError, match=r"one shape. Received: fake \(8, 8, 8, 3\), train \(60, 8, 8, 1\)"
+    ):
+        near_copies(np.repeat(fake, 3, 3), train, held_out)
+    with pytest.raises(EvaluationError, match="Received: of one"):
+        near_copies(fake, train, held_out, train_sources=np.arange(60))
+    with pytest.raises(EvaluationError, match=r"60 and 60\. Received: 60 and 59"):
+        near_copies(fake, train, held_out, train_sources=np.arange(60), held_out_sources=np.arange(59))
+    with pytest.raises(EvaluationError, match=r"at least two sources\. Received: 1"):
+        near_copies(fake, train, held_out[:1])
+    with pytest.raises(EvaluationError, match="training picture of another source"):
+        near_copies(fake, train, held_out, train_sources=np.zeros(60), held_out_sources=np.arange(60))
