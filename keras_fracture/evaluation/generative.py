@@ -96,7 +96,8 @@ def _spread(mean, deviation, values):
 def halves(sources, seed=0):
     """Parts pictures into two random halves with no source on both sides.
 
-    Large sources are dealt first, each to the smaller side, so that the sides come out about equal.
+    Sources are dealt in random order, each to the side with fewer pictures, so that the sides differ by no more
+    than the largest source.
 
     Args:
         sources: The source of each picture, `(n,)`.
@@ -113,9 +114,8 @@ def halves(sources, seed=0):
         raise EvaluationError(
             f"Two halves without a common source need at least two sources. Received: {len(names)}"
         )
-    order = np.random.default_rng(seed).permutation(len(names))
     side, filled = np.zeros(len(names), int), [0, 0]
-    for source in order[np.argsort(-sizes[order], kind="stable")]:
+    for source in np.random.default_rng(seed).permutation(len(names)):
         side[source] = int(filled[1] < filled[0])
         filled[side[source]] += sizes[source]
     return np.flatnonzero(side[codes] == 0), np.flatnonzero(side[codes] == 1)
