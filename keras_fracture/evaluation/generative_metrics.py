@@ -99,8 +99,8 @@ def prdc(real, fake, k=5):
     Section 2: shares of one set inside the other's balls, a ball reaching to a picture's k-th neighbour of its
     own set. Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for Generative Models", Section 3:
     density counts the real balls a generated picture lies in, over k, and may exceed 1; coverage is the share
-    of real balls with a generated picture inside. Real pictures with k or more copies have balls around the
-    copies alone, so the floor of such data is low too.
+    of real balls with a generated picture inside. Balls of pictures with k or more copies reach no further
+    than the copies: take a larger k there.
 
     Args:
         real: float `(n, d)`, n above k.

@@ -32,8 +32,9 @@ def test_halves_share_no_source_and_are_about_equal():
     first, second = halves(sources, seed=1)
     assert np.array_equal(np.sort(np.concatenate([first, second])), np.arange(len(sources)))
     assert not set(sources[first]) & set(sources[second])
-    assert abs(len(first) - len(second)) <= 1
-    assert not np.array_equal(first, halves(sources, seed=2)[0])
+    assert abs(len(first) - len(second)) <= 30
+    again = [set(sources[halves(sources, seed)[0]]) for seed in range(20)]
+    assert 0.2 < np.mean(["x29" in names for names in again]) < 0.8  # by chance, not by size
     assert np.array_equal(first, halves(sources, seed=1)[0])
 
 

@@ -1,0 +1,82 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_fracture.errors import EvaluationError
+from keras_fracture.papers.utility import ARMS, utility
+
+
+def draw(count, generator, told=True):
+    """Pictures of noise; those of label 1 have a bright bar, if the labels are to be told from them at all."""
+    labels = np.tile([0, 1], count // 2)
+    pictures = generator.integers(0, 120, (count, 32, 32, 1))
+    if told:
+        pictures[labels == 1, 8:24, 12:20] += 100
+    return pictures.astype(np.uint8), labels
+
+
+@pytest.fixture(scope="module")
+def sets():
+    generator = np.random.default_rng(0)
+    test = (*draw(60, generator), np.repeat(np.arange(30), 2) // 2 * 2 + np.tile([0, 1], 30))
+    return {
+        "train": draw(200, generator),
+        "test": test,
+        "good": draw(240, generator),
+        "bad": draw(200, generator, told=False),
+    }
+
+
+@pytest.fixture(scope="module")
+def scores(sets):
+    return {
+        kind: utility(sets["train"], sets["test"], sets[kind], epochs=6, seeds=1) for kind in ("good", "bad")
+    }
+
+
+def test_good_pictures_teach_and_are_recognised_as_real_ones_are(scores):
+    assert tuple(scores["good"]) == tuple(ARMS)
+    for arm in ARMS:
+        found = scores["good"][arm]["auc"]
+        assert found["value"] > 0.9, arm
+        assert found["low"] <= found["value"] <= found["high"]
+
+
+def test_pictures_without_their_labels_teach_nothing(scores):
+    assert scores["bad"]["trtr"]["auc"]["value"] > 0.9
+    for arm in ("tstr", "trts"):
+        assert scores["bad"][arm]["auc"]["value"] < 0.75, arm
+
+
+def test_both_trainings_see_equally_many_pictures_of_each_class(sets):
+    seen = []
+
+    class Counting(keras.Model):
+        pixel_range, channels = (0.0, 1.0), 1
+
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(1)
+
+        def call(self, images, training=False):
+            return self.dense(keras.ops.mean(images, (1, 2)))
+
+        def fit(self, stream, steps_per_epoch, **settings):
+            labels = np.concatenate([batch[1].numpy() for batch in stream.take(3)])
+            seen.append((steps_per_epoch, np.bincount(labels).tolist()))
+
+    pictures, labels = sets["good"]
+    keep = np.r_[np.flatnonzero(labels == 0)[:20], np.flatnonzero(labels == 1)[:10]]
+    small = pictures[keep], labels[keep]
+    utility(sets["train"], sets["test"], small, build=Counting, batch_size=10, seeds=1)
+    assert seen == [(8, [20, 10])] * 2
+
+
+def test_what_cannot_be_trained_on_is_refused(sets):
+    pictures, labels = sets["good"]
+    with pytest.raises(EvaluationError, match=r"synthetic needs.*both classes. Received: .* labels \[1\]"):
+        utility(sets["train"], sets["test"], (pictures[labels == 1], labels[labels == 1]))
+    with pytest.raises(EvaluationError, match="Received: 240 pictures, 239 labels"):
+        utility(sets["train"], sets["test"], (pictures, labels[1:]))
+    with pytest.raises(EvaluationError, match=r"one shape.*synthetic \(240, 32, 32, 3\)"):
+        utility(sets["train"], sets["test"], (np.repeat(pictures, 3, 3), labels))
