@@ -205,10 +205,13 @@ def _add_benchmark(verbs):
         "keras-fracture benchmark models --models resnet18 drn_d_22 --json results/benchmark_models.json",
     )  # fmt: skip
     verb.add_argument(
-        "--models", nargs="+", metavar="NAME", help="(default: six, the smaller of each family)"
+        "--models",
+        nargs="+",
+        metavar="NAME",
+        help="classifiers or dcgan (default: six classifiers, the smaller of each family)",
     )
-    verb.add_argument("--batch-size", type=int, default=16, help="pictures a step (default 16)")
-    verb.add_argument("--image-size", type=int, default=224, help="side in pixels (default 224)")
+    verb.add_argument("--batch-size", type=int, help="pictures a step (default 16; dcgan 32)")
+    verb.add_argument("--image-size", type=int, help="side in pixels (default 224; dcgan 64)")
     verb.add_argument("--steps", type=int, default=10, help="timed steps, their median counts (default 10)")
     verb.add_argument(
         "--precision",

@@ -1,4 +1,4 @@
-"""Training steps of the classifiers beside their PyTorch twins: `keras-fracture benchmark models`.
+"""Training steps of classifiers and the DCGAN beside their PyTorch twins: `keras-fracture benchmark models`.
 
 Each library at its best setting on a CPU. Ours: a float32 graph, channels last, BatchNormalization on
 TensorFlow's fused kernel; for bfloat16 with `training.precision.onednn_bfloat16`. PyTorch: channels last, as
@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_fracture import files, models
+from keras_fracture.benchmarks import gan
 from keras_fracture.errors import BenchmarkError
 from keras_fracture.interop.torch import load_torch_weights
 from keras_fracture.models import DRN, ResNet
@@ -28,6 +29,7 @@ from keras_fracture.training.precision import onednn_bfloat16
 
 DEFAULT = ("resnet18", "resnet34", "resnet50", "inception_net", "drn_d_22", "drn_c_26")
 PRECISIONS = ("float32", "bfloat16")
+BATCH_SIZE, IMAGE_SIZE = 16, 224
 CHECKOUT = Path(__file__).resolve().parents[2]
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _ROUND = 2  # timed steps before the next setting has its turn
@@ -35,17 +37,18 @@ _RATE = 0.01
 BUSY = 0.05
 
 
-def measure(names=DEFAULT, batch_size=16, image_size=224, steps=10, precisions=None, show=print, out=None):
-    """Times training steps (forward, backward, SGD update) of both libraries in this process, on the CPU.
+def measure(names=DEFAULT, batch_size=None, image_size=None, steps=10, precisions=None, show=print, out=None):
+    """Times training steps (forward, backward, update) of both libraries in this process, on the CPU.
 
     Settings take turns, so that a slow moment of the machine meets all of them; the first step of a turn is
     not timed. Both sides start from the same weights, and see the same random pictures of two classes.
     For the whole process, PyTorch gets as many threads as cores and GPUs are hidden from TensorFlow.
 
     Args:
-        names: ResNets, DRNs or `inception_net`, see `models.names()`.
-        batch_size: Pictures a step, 2 or more.
-        image_size: Side of a picture in pixels, 32 or more.
+        names: ResNets, DRNs or `inception_net`, see `models.names()`, trained by SGD; or `dcgan`, see
+            `benchmarks.gan`.
+        batch_size: Pictures a step, 2 or more; None is 16, and 32 for the DCGAN.
+        image_size: Side of a picture in pixels, 32 or more; None is 224, and 64 for the DCGAN.
         steps: Timed steps of each setting; their median counts.
         precisions: Some of `PRECISIONS`, or None for float32, and bfloat16 where the CPU computes in it.
         show: Function called with each line of the table as soon as it is known.
@@ -53,7 +56,8 @@ def measure(names=DEFAULT, batch_size=16, image_size=224, steps=10, precisions=N
 
     Returns:
         A dict: conditions (`cpu`, `versions`, `date`, `command`, ...) and `runs`, a dict for every model and
-        precision with `ours` and `pytorch` in pictures a second, `ratio`, ours over PyTorch's, `others`, the
+        precision with `batch_size`, `image_size`, `ours` and `pytorch` in pictures a second, `ratio`, ours over
+        PyTorch's, for the DCGAN `memory` (see `gan.peak_memory`) of "ours" and "pytorch", `others`, the
         share of the CPU that other programs used meanwhile, and `fair`, whether that is at most `BUSY`. If not,
         the ratio says nothing: PyTorch's OpenMP threads spin while they wait for each other, and with every
         core taken two of them were 2 to 40 times slower than one.
@@ -67,7 +71,8 @@ def measure(names=DEFAULT, batch_size=16, image_size=224, steps=10, precisions=N
     if precisions is None:
         native = {"avx512_bf16", "amx_bf16"} & set(processor["flags"])
         precisions = PRECISIONS if native else ("float32",)
-    _check(names, batch_size, image_size, steps, precisions)
+    sizes = {name: _sizes(name, batch_size, image_size) for name in names}
+    _check(sizes, steps, precisions)
     twins = _twins()
     import torch
 
@@ -77,22 +82,30 @@ def measure(names=DEFAULT, batch_size=16, image_size=224, steps=10, precisions=N
     _hide_gpus()
     about = provenance()
     about["versions"]["torch"] = torch.__version__
-    conditions = {"batch_size": batch_size, "image_size": image_size, "steps": steps}
+    usual = next((sizes[name] for name in names if name != gan.NAME), sizes[names[0]])
+    conditions = usual | {"steps": steps}
     content = {"benchmark": "models", **about, "cpu": processor, **conditions, "runs": []}
     show(f"{'model':<16}{'precision':<11}{'ours, pictures/s':>18}{'PyTorch, pictures/s':>21}{'ratio':>8}")
     for name in names:
         keras.backend.clear_session()
         gc.collect()
         before = _spent()
-        runs = list(_measure_one(name, batch_size, image_size, steps, precisions, twins))
+        runs = list(_measure_one(name, *sizes[name].values(), steps, precisions, twins))
         others = _others(before, _spent(), os.cpu_count())
         fair = others is None or others <= BUSY
+        memory = {}
+        if name == gan.NAME:
+            sides = ("ours", "pytorch")
+            memory["memory"] = {side: gan.peak_memory(side, *sizes[name].values()) for side in sides}
         for run in runs:
-            content["runs"].append(run | {"others": others, "fair": fair})
+            content["runs"].append(run | sizes[name] | memory | {"others": others, "fair": fair})
             show(
                 f"{name:<16}{run['precision']:<11}{run['ours']:>18.2f}{run['pytorch']:>21.2f}"
                 f"{run['ratio']:>8.2f}"
             )
+        if memory:
+            ours, theirs = (f"{peak:,.0f}" if peak else "?" for peak in memory["memory"].values())
+            show(f"{name}: peak memory of a process in float32, MiB: ours {ours}, PyTorch {theirs}")
         if not fair:
             show(f"not a fair comparison: other programs used {others:.0%} of the CPU meanwhile")
     if out:
@@ -140,17 +153,30 @@ def _others(before, after, cores):
     return float(np.clip((busy - own) / (clock * cores), 0, 1))
 
 
-def _check(names, batch_size, image_size, steps, precisions):
-    classifiers = [name for name in models.names() if name.startswith(("resnet", "drn_", "inception_net"))]
-    for given, possible in ((names, classifiers), (precisions, PRECISIONS)):
+def _sizes(name, batch_size, image_size):
+    own = (gan.BATCH_SIZE, gan.IMAGE_SIZE) if name == gan.NAME else (BATCH_SIZE, IMAGE_SIZE)
+    given = zip((batch_size, image_size), own, strict=True)
+    batch_size, image_size = (default if size is None else size for size, default in given)
+    return {"batch_size": batch_size, "image_size": image_size}
+
+
+def _check(sizes, steps, precisions):
+    known = [name for name in models.names() if name.startswith(("resnet", "drn_", "inception_net"))]
+    for given, possible in ((sizes, [gan.NAME, *known]), (precisions, PRECISIONS)):
         for name in given:
             if name not in possible:
                 raise BenchmarkError(f"Only {', '.join(possible)} can be measured. Received: {name!r}")
-    # Two pictures: PyTorch refuses to normalise a single value a channel.
-    sizes = ("batch size", batch_size, 2), ("image size", image_size, 32), ("steps", steps, 1)
-    for name, number, least in sizes:
-        if number < least:
-            raise BenchmarkError(f"{name} must be {least} or more. Received: {number}")
+    for name, size in sizes.items():
+        # Two pictures: PyTorch refuses to normalise a single value a channel.
+        least = {"batch_size": 2, "image_size": 32, "steps": 1}
+        for what, number in (size | {"steps": steps}).items():
+            if number < least[what]:
+                words = what.replace("_", " ")
+                raise BenchmarkError(f"{words} must be {least[what]} or more. Received: {number}")
+        if name == gan.NAME and size["image_size"] not in gan.SIZES:
+            raise BenchmarkError(
+                f"The image size of {name} must be 32, 64 or 128. Received: {size['image_size']}"
+            )
 
 
 def _hide_gpus():
@@ -170,7 +196,7 @@ def _twins():
         )
     sys.path.insert(0, str(CHECKOUT))  # the console script has its own folder there
     try:
-        names = ("resnet", "drn", "inception")
+        names = ("resnet", "drn", "inception", "dcgan")
         return {name: importlib.import_module(f"tests.torch_twins.{name}") for name in names}
     except ImportError as error:
         raise BenchmarkError(
@@ -198,21 +224,19 @@ def _measure_one(name, batch_size, image_size, steps, precisions, twins):
     """Yields the run of each precision of one model."""
     import torch
 
-    rng = np.random.default_rng(0)
-    images = rng.random((batch_size, image_size, image_size, 3)).astype("float32")
-    labels = rng.integers(0, 2, batch_size)
-    options = {"num_classes": 2, "image_size": image_size}
-    if name == "inception_net":
-        options["dropout"] = 0.0  # the twin has none
     takers = {}
     for precision in precisions:
         # One model a setting: the rewritten graph of one must not serve the other.
         torch.manual_seed(0)
-        model = models.create(name, **options)
-        twin = _twin_of(model, twins)
-        load_torch_weights(model, twin.state_dict())
-        takers["ours", precision] = _our_step(model, images, labels, precision)
-        takers["pytorch", precision] = _torch_step(twin, images, labels, precision)
+        if name == gan.NAME:
+            *trained, ours = gan.our_step(batch_size, image_size)
+            *copied, theirs = gan.torch_step(batch_size, image_size, precision)
+            for model, twin in zip(trained, copied, strict=True):
+                load_torch_weights(model, twin.state_dict())
+        else:
+            trained, ours, theirs = _classifier_steps(name, batch_size, image_size, precision, twins)
+        takers["ours", precision] = _in_precision(ours, precision)
+        takers["pytorch", precision] = theirs
     seconds = {setting: [] for setting in takers}
     for done in range(0, steps, _ROUND):
         for setting, step in takers.items():
@@ -226,7 +250,9 @@ def _measure_one(name, batch_size, image_size, steps, precisions, twins):
         ours, theirs = rates["ours", precision], rates["pytorch", precision]
         yield {
             "model": name,
-            "parameters": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
+            "parameters": sum(
+                int(np.prod(weight.shape)) for model in trained for weight in model.trainable_weights
+            ),
             "precision": precision,
             "ours": ours,
             "pytorch": theirs,
@@ -234,7 +260,32 @@ def _measure_one(name, batch_size, image_size, steps, precisions, twins):
         }
 
 
-def _our_step(model, images, labels, precision):
+def _in_precision(graph, precision):
+    def step():
+        before = onednn_bfloat16(precision == "bfloat16")
+        try:
+            return graph()
+        finally:
+            onednn_bfloat16(before)
+
+    return step
+
+
+def _classifier_steps(name, batch_size, image_size, precision, twins):
+    """The model in a list, a function that trains it a step, and one that trains its twin."""
+    rng = np.random.default_rng(0)
+    images = rng.random((batch_size, image_size, image_size, 3)).astype("float32")
+    labels = rng.integers(0, 2, batch_size)
+    options = {"num_classes": 2, "image_size": image_size}
+    if name == "inception_net":
+        options["dropout"] = 0.0  # the twin has none
+    model = models.create(name, **options)
+    twin = _twin_of(model, twins)
+    load_torch_weights(model, twin.state_dict())
+    return [model], _our_step(model, images, labels), _torch_step(twin, images, labels, precision)
+
+
+def _our_step(model, images, labels):
     images, labels = tf.constant(images), tf.constant(labels)
     optimizer = keras.optimizers.SGD(_RATE)
     cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -247,14 +298,7 @@ def _our_step(model, images, labels, precision):
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         return loss
 
-    def step():
-        before = onednn_bfloat16(precision == "bfloat16")
-        try:
-            return float(graph(images, labels))
-        finally:
-            onednn_bfloat16(before)
-
-    return step
+    return lambda: float(graph(images, labels))
 
 
 def _torch_step(twin, images, labels, precision):

@@ -114,6 +114,13 @@ def speeds(path):
             f"{cpu['name']}, {cpu['cores']} cores ({', '.join(cpu['flags']) or 'flags unknown'}); {libraries}; "
             f"{content['date']}. Other programs used at most {others:.0%} of the CPU meanwhile.\n"
         )
+        for run in content["runs"]:
+            if "memory" in run:
+                ours, theirs = (f"{peak:,.0f}" if peak else "?" for peak in run["memory"].values())
+                about += (
+                    f"{run['model']}, {run['precision']}: batch {run['batch_size']}, {run['image_size']}x"
+                    f"{run['image_size']} pixels; peak memory in float32 {ours} MiB, PyTorch {theirs}.\n"
+                )
         return f"{markdown(header, rows)}\n{about}`{content['command']}`\n"
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{path} is not a benchmark of models: {error}") from None

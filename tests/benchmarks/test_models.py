@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_fracture import cli, models
+from keras_fracture.benchmarks import gan
 from keras_fracture.benchmarks import models as benchmark
 from keras_fracture.errors import BenchmarkError
 from keras_fracture.report import tables
@@ -42,6 +43,39 @@ def test_both_libraries_are_measured_in_both_precisions_and_recorded(tmp_path, c
     assert "| inception_net | 2,012,898 | bfloat16 |" in tables.generate(out.parent, "benchmark_models")
 
 
+def test_the_dcgan_is_measured_beside_its_twin_with_memory(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setenv(
+        "OMP_NUM_THREADS", "1"
+    )  # in the processes that measure memory; threads spin on a busy machine
+    out = tmp_path / "benchmark_models.json"
+    options = ["--models", "dcgan", "--batch-size", "2", "--image-size", "32", "--steps", "1"]
+    assert cli.main(["benchmark", "models", *options, "--precision", "float32", "--json", str(out)]) == 0
+    shown = capsys.readouterr().out
+    content = json.loads(out.read_text())
+    (run,) = content["runs"]
+    assert (run["model"], run["parameters"]) == ("dcgan", 1_068_928 + 663_296)
+    assert (run["batch_size"], run["image_size"]) == (content["batch_size"], content["image_size"]) == (2, 32)
+    assert run["ours"] > 0 and run["pytorch"] > 0
+    assert list(run["memory"]) == ["ours", "pytorch"] and min(run["memory"].values()) > 100
+    assert f"ours {run['memory']['ours']:,.0f}, PyTorch {run['memory']['pytorch']:,.0f}" in shown
+    table = tables.generate(tmp_path, "benchmark_models")
+    assert (
+        "| dcgan | 1,732,224 | float32 |" in table and "dcgan, float32: batch 2, 32x32 pixels; peak" in table
+    )
+
+
+def test_a_failed_measurement_of_memory_is_said():
+    with pytest.raises(BenchmarkError, match=r"Memory of neither cannot be measured\. Received: 1, KeyError"):
+        gan.peak_memory("neither", 2, 32)
+
+
+def test_every_model_has_its_own_sizes_unless_others_are_given():
+    assert benchmark._sizes("dcgan", None, None) == {"batch_size": 32, "image_size": 64}
+    assert benchmark._sizes("resnet18", None, None) == {"batch_size": 16, "image_size": 224}
+    assert benchmark._sizes("dcgan", 8, None) == {"batch_size": 8, "image_size": 64}
+
+
 @pytest.mark.parametrize(
     "name", ["resnet18", "drn_a_50", "inception_net", "drn_c_26", "drn_d_22", "drn_d_54"]
 )
@@ -58,10 +92,11 @@ def test_twins_have_the_models_numbers(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--models", "compact_cnn"], "Only drn_a_50, .* can be measured. Received: 'compact_cnn'"),
+        (["--models", "compact_cnn"], "Only dcgan, drn_a_50, .* can be measured. Received: 'compact_cnn'"),
         (["--precision", "float16"], "Only float32, bfloat16 can be measured. Received: 'float16'"),
         (["--batch-size", "1"], "batch size must be 2 or more. Received: 1"),
         (["--image-size", "16"], "image size must be 32 or more. Received: 16"),
+        (["--models", "dcgan", "--image-size", "48"], "of dcgan must be 32, 64 or 128. Received: 48"),
         (["--steps", "0"], "steps must be 1 or more. Received: 0"),
     ],
 )

@@ -118,7 +118,7 @@ def test_kth_sample_depends_on_seed_k_and_label_alone():
     others = model.sample(7, seed=4, labels=[0, 1, 2, 1, 1, 2, 0])
     assert (others != many).any(axis=(1, 2, 3)).tolist() == [False] * 3 + [True] + [False] * 3
     for labels in ([0, 1], [0, 1, 3], [0, 1, 0.5]):
-        with pytest.raises(ModelError, match="labels must be 3 numbers from 0 to 2. Received: "):
+        with pytest.raises(ModelError, match=r"labels must be 3 numbers from 0 to 2\. Received: "):
             model.sample(3, labels=labels)
     with pytest.raises(ModelError, match="has no classes"):
         _model().sample(2, labels=[0, 1])
@@ -126,9 +126,9 @@ def test_kth_sample_depends_on_seed_k_and_label_alone():
 
 def test_networks_and_pictures_that_do_not_fit_are_refused():
     grey, rgb = _networks()[0], _networks(channels=3)[1]
-    with pytest.raises(ModelError, match="same channels. Received: 1 and 3"):
+    with pytest.raises(ModelError, match=r"same channels\. Received: 1 and 3"):
         AdversarialModel(grey, rgb)
-    with pytest.raises(ModelError, match="same num_classes. Received: 2 and None"):
+    with pytest.raises(ModelError, match=r"same num_classes\. Received: 2 and None"):
         AdversarialModel(_networks(num_classes=2)[0], _networks()[1])
     with pytest.raises(ModelError, match="r1 must be 0 or more"):
         _model(r1=-1.0)
