@@ -10,8 +10,7 @@ def draw(count, generator, bright=1):
     """Pictures of noise; those of one label have a bright bar."""
     labels = np.tile([0, 1], count // 2)
     pictures = generator.integers(0, 120, (count, 32, 32, 1))
-    if told:
-        pictures[labels == bright, 8:24, 12:20] += 100
+    pictures[labels == bright, 8:24, 12:20] += 100
     return pictures.astype(np.uint8), labels
 
 
