@@ -16,8 +16,8 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
     generated pictures against the first half, `floor` the second half against the same first half, with equally
     many pictures each; both are means over `splits` such partings. A generator as good as the data would reach
     the floor, and the distances of small sets are far from 0 even there. One that was trained on these very
-    pictures knows both halves and may pass the floor by copying: see `memorisation.near_copies`. `ms_ssim` needs no pairing: `value` is
-    of generated pictures alone, `floor` of the first half.
+    pictures knows both halves and may pass the floor by copying: see `memorisation.near_copies`. `ms_ssim` needs
+    no pairing: `value` is of generated pictures alone, `floor` of the first half.
 
     KID is here the unbiased estimate of whole samples; its spread, as that of the others, is over splits.
 

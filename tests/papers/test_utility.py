@@ -6,12 +6,11 @@ from keras_fracture.errors import EvaluationError
 from keras_fracture.papers.utility import ARMS, utility
 
 
-def draw(count, generator, told=True):
-    """Pictures of noise; those of label 1 have a bright bar, if the labels are to be told from them at all."""
+def draw(count, generator, bright=1):
+    """Pictures of noise; those of one label have a bright bar."""
     labels = np.tile([0, 1], count // 2)
     pictures = generator.integers(0, 120, (count, 32, 32, 1))
-    if told:
-        pictures[labels == 1, 8:24, 12:20] += 100
+    pictures[labels == bright, 8:24, 12:20] += 100
     return pictures.astype(np.uint8), labels
 
 
@@ -23,7 +22,7 @@ def sets():
         "train": draw(200, generator),
         "test": test,
         "good": draw(240, generator),
-        "bad": draw(200, generator, told=False),
+        "bad": draw(200, generator, bright=0),
     }
 
 
@@ -42,10 +41,10 @@ def test_good_pictures_teach_and_are_recognised_as_real_ones_are(scores):
         assert found["low"] <= found["value"] <= found["high"]
 
 
-def test_pictures_without_their_labels_teach_nothing(scores):
+def test_pictures_of_the_other_class_teach_the_wrong_thing(scores):
     assert scores["bad"]["trtr"]["auc"]["value"] > 0.9
     for arm in ("tstr", "trts"):
-        assert scores["bad"][arm]["auc"]["value"] < 0.75, arm
+        assert scores["bad"][arm]["auc"]["value"] < 0.1, arm
 
 
 def test_both_trainings_see_equally_many_pictures_of_each_class(sets):
