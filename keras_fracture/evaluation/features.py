@@ -224,7 +224,7 @@ def load_classifier(path):
         facts = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
         config = {key: value for key, value in facts["config"].items() if key not in ("name", "dtype")}
         model = getattr(models, facts["architecture"]).from_config(config)
-        stored = tf.saved_model.load(str(folder)).variables
+        stored = tf.saved_model.load(str(folder)).model_variables
         for ours, theirs in zip(model.variables, stored, strict=True):
             ours.assign(theirs)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -81,7 +81,7 @@ def judge(recipe, sets, made, extractor, seed):
     """Distances and near copies of one GAN's pictures; also the `evaluation.NearCopies` themselves."""
     train = sets["train"]
     real, sources = train.of(1), train.sources[train.labels == 1]
-    scores = evaluation.compare(real, made, extractor, sources=sources, seed=seed)
+    scores = evaluation.compare(real, made, extractor, sources=sources, k=recipe.neighbours, seed=seed)
     near = copies(sets, made, extractor)
     return scores | {f"copies_{kind}": one.summary() for kind, one in near.items()}, near
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_fracture import models, serving
 from keras_fracture.errors import EvaluationError, WeightsError
-from keras_fracture.evaluation import Extractor, extract, extractor
+from keras_fracture.evaluation import Extractor, extract, extractor, features
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +98,19 @@ def test_what_is_no_classifier_is_refused_in_one_line(tmp_path):
 
 def test_names_are_checked():
     for bad in ("inception", None, 3):
-        with pytest.raises(EvaluationError, match=r"one of inception_v3, xray:PATH.*Received: "):
+        with pytest.raises(EvaluationError, match=r"one of inception_v3, xray, xray:PATH.*Received: "):
             extractor(bad)
-    with pytest.raises(EvaluationError, match=r"keras-fracture reproduce lisbon_resnet.*Received: 'xray'"):
-        extractor("xray")
+
+
+def test_xray_is_the_classifier_that_comes_along():
+    """It was taught FracAtlas's five body parts, each with and without a finding."""
+    model = features.load_classifier(features._PACKAGED)
+    assert (model.image_size, model.channels, model.num_classes) == (64, 1, 10)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 1)).astype("uint8")
+    expected = model.features(pictures.astype("float32") / 255).numpy().mean((1, 2))
+    found = extract(pictures, "xray")
+    assert found.shape == (3, 128)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_inception_sees_299_colour_pixels_in_its_own_range(monkeypatch):
