@@ -4,6 +4,7 @@ A step as in `bai_dcgan`: the discriminator's update, then the generator's on no
 program this measures memory; it then imports one of the two libraries only.
 """
 
+import importlib
 import os
 import subprocess
 import sys
@@ -77,12 +78,13 @@ def peak_memory(side, batch_size, image_size):
     """Peak resident memory in MiB of a process that does nothing but a few float32 steps of one side.
 
     Args:
-        side: "ours" or "pytorch"; the library itself is counted.
+        side: "ours" or "pytorch".
         batch_size: Pictures a step.
         image_size: Side of a picture in pixels.
 
     Returns:
-        A float, or None where there is no /proc/self/status.
+        A dict of `library`, what importing it takes, and `step`, what networks and training take beyond that; or
+        None where there is no /proc/self/status.
 
     Raises:
         BenchmarkError: The process failed.
@@ -93,7 +95,8 @@ def peak_memory(side, batch_size, image_size):
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise BenchmarkError(f"Memory of {side} cannot be measured. Received: {done.returncode}, {last}")
-    return float(done.stdout) if done.stdout.strip() else None
+    found = [float(number) for number in done.stdout.split()]
+    return {"library": found[0], "step": found[1] - found[0]} if found else None
 
 
 def _pictures(batch_size, image_size):
@@ -102,9 +105,15 @@ def _pictures(batch_size, image_size):
 
 
 def _main(side, batch_size, image_size):
+    importlib.import_module({"ours": "keras_fracture.training", "pytorch": "torch"}[side])
+    _print_peak()
     *_, step = {"ours": our_step, "pytorch": torch_step}[side](int(batch_size), int(image_size))
     for _ in range(_STEPS):
         step()
+    _print_peak()
+
+
+def _print_peak():
     status = Path("/proc/self/status")
     if status.is_file():
         # Not getrusage's ru_maxrss, which counts the parent of before exec.

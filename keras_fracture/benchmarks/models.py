@@ -25,6 +25,7 @@ from keras_fracture.errors import BenchmarkError
 from keras_fracture.interop.torch import load_torch_weights
 from keras_fracture.models import DRN, ResNet
 from keras_fracture.papers.recipe import provenance
+from keras_fracture.report import tables
 from keras_fracture.training.precision import onednn_bfloat16
 
 DEFAULT = ("resnet18", "resnet34", "resnet50", "inception_net", "drn_d_22", "drn_c_26")
@@ -104,8 +105,7 @@ def measure(names=DEFAULT, batch_size=None, image_size=None, steps=10, precision
                 f"{run['ratio']:>8.2f}"
             )
         if memory:
-            ours, theirs = (f"{peak:,.0f}" if peak else "?" for peak in memory["memory"].values())
-            show(f"{name}: peak memory of a process in float32, MiB: ours {ours}, PyTorch {theirs}")
+            show(f"{name}: {tables.memory(memory['memory'])}")
         if not fair:
             show(f"not a fair comparison: other programs used {others:.0%} of the CPU meanwhile")
     if out:

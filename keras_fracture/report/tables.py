@@ -88,6 +88,16 @@ def generators(runs):
     return markdown(header, rows)
 
 
+def memory(peaks):
+    """What both sides of a benchmark need, in words; `peaks` as `benchmarks.gan.peak_memory` gives them."""
+    words = [
+        f"{name} {peak['step']:,.0f} MiB beyond the {peak['library']:,.0f} of the imported library" if peak else
+        f"{name} unknown"
+        for name, peak in (("ours", peaks["ours"]), ("PyTorch", peaks["pytorch"]))
+    ]  # fmt: skip
+    return f"peak memory of float32 steps: {', '.join(words)}"
+
+
 def speeds(path):
     """The table of `benchmark models --json`: both libraries, one row a model and precision.
 
@@ -116,10 +126,9 @@ def speeds(path):
         )
         for run in content["runs"]:
             if "memory" in run:
-                ours, theirs = (f"{peak:,.0f}" if peak else "?" for peak in run["memory"].values())
                 about += (
                     f"{run['model']}, {run['precision']}: batch {run['batch_size']}, {run['image_size']}x"
-                    f"{run['image_size']} pixels; peak memory in float32 {ours} MiB, PyTorch {theirs}.\n"
+                    f"{run['image_size']} pixels; {memory(run['memory'])}.\n"
                 )
         return f"{markdown(header, rows)}\n{about}`{content['command']}`\n"
     except (OSError, ValueError, KeyError, TypeError) as error:
