@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_fracture import evaluation, models, serving, training
 from keras_fracture.data import augmentation, batches
+from keras_fracture.errors import FractureError
 from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.predicting import probabilities
 from keras_fracture.interop.convert import load_keras_weights
@@ -16,7 +17,7 @@ from keras_fracture.papers.recipe import Recipe, once
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierRecipe(Recipe):
-    """A recipe that trains classifiers with two logits. Subclasses say `preprocess`, `build` and `compile`.
+    """A recipe that trains classifiers with two logits. Subclasses say `preprocess`, `optimizer` and `loss`.
 
     Attributes:
         policies: Split policies, each carried out in full.
@@ -28,6 +29,7 @@ class ClassifierRecipe(Recipe):
         rate: Highest learning rate.
         augment: Whether training pictures are changed a little (flip, rotation, zoom, shift, contrast).
         balanced: Whether both classes weigh alike in the loss.
+        body_parts: Whether body parts are learnt beside findings, see `training.WithBodyPart`.
         decay: L2 weight decay of the kernels.
         patience: Early stopping, see `training.fit`; off in the papers.
         threshold: Probability from which on a picture counts as a finding; None chooses it on validation.
@@ -48,18 +50,27 @@ class ClassifierRecipe(Recipe):
     rate: float = 1e-3
     augment: bool = False
     balanced: bool = False
+    body_parts: bool = False
     decay: float = 0.0
     patience: int | None = None
     threshold: float | None = None
     flips: bool = False
     pretrained: str | None = None
 
+    def __post_init__(self):
+        if self.balanced and self.body_parts:
+            raise FractureError("balanced weighs the classes of one target: it does not go with body_parts")
+
     def build(self, name, train):
         """An architecture for the pictures of a `Split`, not compiled."""
         return models.create(name, num_classes=2, image_size=self.image_size)
 
-    def compile(self, model, steps):
-        """Gives a model the paper's loss and an optimizer for so many steps in all."""
+    def optimizer(self, steps):
+        """The paper's optimizer for so many steps in all."""
+        raise NotImplementedError
+
+    def loss(self):
+        """The paper's loss on two logits."""
         raise NotImplementedError
 
     def arrange(self, sets, policy):
@@ -97,12 +108,19 @@ class ClassifierRecipe(Recipe):
         if self.pretrained:
             load_keras_weights(model, self.pretrained, any_head=True)
         training.add_l2(model, self.decay)
-        self.compile(model, self.epochs * (len(train.labels) // min(self.batch_size, len(train.labels))))
+        learner = self.learner(model, sets)
+        steps = self.epochs * (len(train.labels) // min(self.batch_size, len(train.labels)))
+        several = learner is not model
+        learner.compile(
+            self.optimizer(steps),
+            {"finding": self.loss(), "body_part": _cross_entropy()} if several else self.loss(),
+            metrics={"finding": [_accuracy()]} if several else [_accuracy()],
+        )
 
         def stream(first):
-            return training.epochs_of(
+            dataset, steps = training.epochs_of(
                 train.images,
-                one_hot(train.labels),
+                self.targets(train, sets),
                 batch_size=self.batch_size,
                 seed=seed,
                 first_epoch=first,
@@ -110,24 +128,27 @@ class ClassifierRecipe(Recipe):
                 augment=augmentation(seed=seed, value_range=model.pixel_range) if self.augment else None,
                 channels=model.channels,
             )
+            return self.parted(dataset), steps
 
         history = training.fit(
-            model,
+            learner,
             stream,
             self.epochs,
             folder,
             callbacks=[training.Progress(f"{name}, {folder.parent.parent.name}", self.epochs)],
-            validation_data=batches(
-                (validation.images, one_hot(validation.labels)),
-                len(validation.labels),
-                64,
-                pixel_range=model.pixel_range,
-                channels=model.channels,
+            validation_data=self.parted(
+                batches(
+                    (validation.images, self.targets(validation, sets)),
+                    len(validation.labels),
+                    64,
+                    pixel_range=model.pixel_range,
+                    channels=model.channels,
+                )
             ),
             patience=self.patience,
             class_weight=training.class_weights(train.labels) if self.balanced else None,
             verbose=0,
-        )
+        ).rename(columns=lambda column: column.replace("finding_accuracy", "accuracy"))
         said = once(
             folder / "probabilities.npz",
             lambda: {
@@ -139,6 +160,26 @@ class ClassifierRecipe(Recipe):
             preprocess = dataclasses.replace(self.preprocess, channels=model.channels)
             serving.export(model, folder / "saved_model", preprocess=preprocess)
         return {"model": model, "history": history, "said": said}
+
+    def learner(self, model, sets):
+        """What `fit` trains: the model, or the model with a head for body parts."""
+        return training.WithBodyPart(model, len(_parts(sets))) if self.body_parts else model
+
+    def targets(self, split, sets):
+        """One-hot labels `(n, 2)`, followed by one-hot body parts where they are learnt too."""
+        labels = one_hot(split.labels)
+        if not self.body_parts:
+            return labels
+        parts = split.table["body_part"].to_numpy()[:, None] == _parts(sets)
+        return np.concatenate([labels, parts.astype("float32")], axis=1)
+
+    def parted(self, dataset):
+        """The targets of a dataset by the outputs of `learner`."""
+        if not self.body_parts:
+            return dataset
+        return dataset.map(
+            lambda pictures, both: (pictures, {"finding": both[:, :2], "body_part": both[:, 2:]})
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,3 +215,16 @@ class Outcome:
 def one_hot(labels):
     """Labels 0 or 1 as float32 `(n, 2)`."""
     return np.eye(2, dtype="float32")[labels]
+
+
+def _parts(sets):
+    """Names of the body parts that are trained on, in order."""
+    return np.unique(sets["train"].table["body_part"].to_numpy().astype(str))
+
+
+def _cross_entropy():
+    return keras.losses.CategoricalCrossentropy(from_logits=True)
+
+
+def _accuracy():
+    return keras.metrics.CategoricalAccuracy("accuracy")

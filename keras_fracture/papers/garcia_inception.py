@@ -65,13 +65,13 @@ class GarciaInception(ClassifierRecipe):
         std = float(np.sqrt(levels @ (values - mean) ** 2))
         return models.create(name, num_classes=2, image_size=self.image_size, mean=mean, std=std)
 
-    def compile(self, model, steps):
-        """Cross-entropy and Adam."""
-        model.compile(
-            keras.optimizers.Adam(self.rate),
-            keras.losses.CategoricalCrossentropy(from_logits=True),
-            metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
-        )
+    def optimizer(self, steps):
+        """Adam."""
+        return keras.optimizers.Adam(self.rate)
+
+    def loss(self):
+        """Cross-entropy."""
+        return keras.losses.CategoricalCrossentropy(from_logits=True)
 
 
 def joined(first, second):

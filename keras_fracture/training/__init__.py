@@ -4,7 +4,7 @@ from keras_fracture.training import losses, precision
 from keras_fracture.training.adversarial import AdversarialModel, sample
 from keras_fracture.training.augmentation import AdaptiveAugment, DiffAugment
 from keras_fracture.training.callbacks import Progress, SampleGrid, StopOnNaN
-from keras_fracture.training.classifier import add_l2, class_weights, sgd
+from keras_fracture.training.classifier import WithBodyPart, add_l2, class_weights, sgd
 from keras_fracture.training.running import Reseed, epochs_of, fit
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Reseed",
     "SampleGrid",
     "StopOnNaN",
+    "WithBodyPart",
     "add_l2",
     "class_weights",
     "epochs_of",

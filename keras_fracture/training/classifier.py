@@ -41,6 +41,42 @@ def add_l2(model, decay):
             variable.regularizer = keras.regularizers.L2(decay / 2)
 
 
+@keras.saving.register_keras_serializable("keras_fracture")
+class WithBodyPart(keras.Model):
+    """A classifier that learns to tell body parts beside findings, from the same features.
+
+    Only for training, where a few hundred findings teach little: the features have to keep the anatomy. Train
+    this, then use `classifier`. Takes what the classifier takes; gives a dict of its logits `finding` and of
+    logits `body_part` `(batch, parts)`, each with a loss of its own in `compile`.
+
+    Args:
+        classifier: A built model with `features` and `classify`.
+        parts: How many body parts there are.
+    """
+
+    def __init__(self, classifier, parts, **kwargs):
+        super().__init__(**kwargs)
+        self.classifier, self.parts = classifier, parts
+        self.pool = keras.layers.GlobalAveragePooling2D()
+        self.head = keras.layers.Dense(parts, dtype="float32")
+        side = classifier.image_size
+        maps = classifier.features(keras.ops.zeros((1, side, side, classifier.channels)))
+        self.head.build((None, maps.shape[-1]))
+        self.built = True
+
+    def call(self, images, training=False):
+        maps = self.classifier.features(images, training=training)
+        logits = self.classifier.classify(maps, training=training)
+        return {"finding": logits, "body_part": self.head(self.pool(maps))}
+
+    def get_config(self):
+        return {"classifier": keras.saving.serialize_keras_object(self.classifier), "parts": self.parts}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config["classifier"]), config["parts"])
+
+
 def class_weights(labels):
     """Weights for `fit` that let every class count alike: pictures / (classes * pictures of the class).
 

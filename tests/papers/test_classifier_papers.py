@@ -166,14 +166,33 @@ def test_a_recipe_starts_from_pretrained_weights(few_phantoms, tmp_path):
     settings = {"pretrained": str(tmp_path / "a.weights.h5"), "rate": 0.0, "out": tmp_path / "run"}
     papers.reproduce("lisbon_resnet", "smoke", **settings)
     trained = tf.saved_model.load(str(tmp_path / "run/grouped/resnet18/run-0/saved_model/1"))
-    first = next(v for v in trained.variables if v.shape == (7, 7, 3, 64))
+    first = next(v for v in trained.model_variables if v.shape == (7, 7, 3, 64))
     np.testing.assert_array_equal(first.numpy(), source.conv1.get_weights()[0])
 
 
 def test_variants_and_depths_by_name(capsys):
     tuned = recipe.configure(LisbonResNet, "paper", variant="tuned", epochs=3)
-    assert (tuned.augment, tuned.balanced, tuned.epochs) == (True, True, 3)
+    assert (tuned.augment, tuned.body_parts, tuned.epochs) == (True, True, 3)
     with pytest.raises(FractureError, match="No such variant"):
         recipe.configure(LisbonResNet, "paper", variant="best")
     assert cli.main(["reproduce", "lisbon_resnet", "--depth", "19"]) == 2
     assert "lisbon_resnet has depths (18, 34, 50, 101, 152)" in capsys.readouterr().err
+
+
+def test_body_parts_are_learnt_beside_findings(few_phantoms, tmp_path):
+    tuned = recipe.configure(
+        LisbonResNet, "smoke", variant="tuned", epochs=2, augment=False, image_size=64, rate=0.1
+    )
+    sets = tuned.labelled(tuned.preprocess, "grouped")
+    targets = tuned.targets(sets["test"], sets)
+    assert targets.shape == (len(sets["test"].labels), 2 + 4) and (targets.sum(axis=1) == 2).all()
+    np.testing.assert_array_equal(targets[:, :2], np.eye(2)[sets["test"].labels])
+    parts = np.array(["femur", "forearm", "humerus", "tibia"])[targets[:, 2:].argmax(axis=1)]
+    assert parts.tolist() == sets["test"].table["body_part"].tolist()
+    found = tuned.train("resnet18", 0, sets, tmp_path / "grouped" / "resnet18" / "run-0")
+    assert found["model"].num_classes == 2 and found["said"]["test"].shape == sets["test"].labels.shape
+    assert {"accuracy", "val_accuracy", "loss", "val_loss"} <= set(found["history"])
+    losses = found["history"]["body_part_loss"]
+    assert losses.iloc[1] < losses.iloc[0]
+    with pytest.raises(FractureError, match="does not go with body_parts"):
+        LisbonResNet(balanced=True, body_parts=True)

@@ -48,3 +48,25 @@ def test_class_weights_let_both_classes_count_alike():
     assert weights == pytest.approx({0: 4 / 6, 1: 2.0})
     with pytest.raises(TrainingError, match="need both classes"):
         training.class_weights([1, 1])
+
+
+def test_a_head_for_body_parts_shares_the_features_and_leaves_the_logits():
+    classifier = models.create("resnet18", num_classes=2, width=4, image_size=32, channels=1)
+    both = training.WithBodyPart(classifier, 3)
+    images = np.random.default_rng(0).random((4, 32, 32, 1), "float32")
+    outputs = both(images)
+    np.testing.assert_allclose(outputs["finding"], classifier(images), atol=1e-6)
+    pooled = np.asarray(classifier.features(images)).mean((1, 2))
+    expected = pooled @ np.asarray(both.head.kernel) + np.asarray(both.head.bias)
+    np.testing.assert_allclose(outputs["body_part"], expected, rtol=1e-4, atol=1e-5)
+
+    again = training.WithBodyPart.from_config(both.get_config())
+    again.set_weights(both.get_weights())
+    np.testing.assert_allclose(again(images)["body_part"], outputs["body_part"], atol=1e-6)
+
+    # Taught body parts alone, the first kernel of the classifier moves.
+    before = np.array(classifier.trainable_variables[0])
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    both.compile(keras.optimizers.SGD(0.1), {"finding": None, "body_part": loss})
+    both.train_on_batch(images, {"finding": np.zeros((4, 2)), "body_part": np.eye(3)[[0, 1, 2, 0]]})
+    assert np.abs(np.asarray(classifier.trainable_variables[0]) - before).max() > 1e-4
