@@ -163,11 +163,11 @@ def test_a_recipe_starts_from_pretrained_weights(few_phantoms, tmp_path):
     """With a learning rate of 0, what was put in comes out."""
     source = models.create("resnet18", num_classes=1000, image_size=32)
     source.save_weights(tmp_path / "a.weights.h5")
-    settings = {"pretrained": str(tmp_path / "a.weights.h5"), "rate": 0.0, "out": tmp_path / "run"}
-    papers.reproduce("lisbon_resnet", "smoke", **settings)
-    trained = tf.saved_model.load(str(tmp_path / "run/grouped/resnet18/run-0/saved_model/1"))
-    first = next(v for v in trained.model_variables if v.shape == (7, 7, 3, 64))
-    np.testing.assert_array_equal(first.numpy(), source.conv1.get_weights()[0])
+    path = str(tmp_path / "a.weights.h5")
+    still = recipe.configure(LisbonResNet, "smoke", pretrained=path, rate=0.0)
+    sets = still.labelled(still.preprocess, "grouped")
+    trained = still.train("resnet18", 0, sets, tmp_path / "grouped" / "resnet18" / "run-0")["model"]
+    np.testing.assert_array_equal(trained.conv1.get_weights()[0], source.conv1.get_weights()[0])
 
 
 def test_variants_and_depths_by_name(capsys):
@@ -181,7 +181,7 @@ def test_variants_and_depths_by_name(capsys):
 
 def test_body_parts_are_learnt_beside_findings(few_phantoms, tmp_path):
     tuned = recipe.configure(
-        LisbonResNet, "smoke", variant="tuned", epochs=2, augment=False, image_size=64, rate=0.1
+        LisbonResNet, "smoke", variant="tuned", epochs=3, augment=False, image_size=32, rate=0.005
     )
     sets = tuned.labelled(tuned.preprocess, "grouped")
     targets = tuned.targets(sets["test"], sets)
@@ -193,6 +193,6 @@ def test_body_parts_are_learnt_beside_findings(few_phantoms, tmp_path):
     assert found["model"].num_classes == 2 and found["said"]["test"].shape == sets["test"].labels.shape
     assert {"accuracy", "val_accuracy", "loss", "val_loss"} <= set(found["history"])
     losses = found["history"]["body_part_loss"]
-    assert losses.iloc[1] < losses.iloc[0]
+    assert losses.iloc[2] < losses.iloc[0]
     with pytest.raises(FractureError, match="does not go with body_parts"):
         LisbonResNet(balanced=True, body_parts=True)
