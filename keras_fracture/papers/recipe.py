@@ -145,9 +145,13 @@ def begin(recipe, profile, out, resume):
 def provenance():
     """Command, date and versions of this run."""
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    program = Path(sys.argv[0]).name
+    arguments = list(sys.argv[1:])
+    for option in ("--out", "--data-dir"):  # where a run lies changes no number, and is a path of one machine
+        if option in arguments[:-1]:
+            place = arguments.index(option)
+            del arguments[place : place + 2]
     return {
-        "command": shlex.join([program, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *arguments]),
         "date": datetime.date.today().isoformat(),
         "versions": {"python": platform.python_version(), **versions},
         "machine": f"{platform.machine()}, {platform.system()}",

@@ -196,3 +196,9 @@ def test_body_parts_are_learnt_beside_findings(few_phantoms, tmp_path):
     assert losses.iloc[2] < losses.iloc[0]
     with pytest.raises(FractureError, match="does not go with body_parts"):
         LisbonResNet(balanced=True, body_parts=True)
+
+
+def test_the_recorded_command_names_no_folder_of_this_machine(monkeypatch):
+    words = ["/opt/bin/keras-fracture", "reproduce", "lisbon_resnet", "--out", "/home/me/run", "--seed", "1"]
+    monkeypatch.setattr("sys.argv", [*words, "--data-dir", "/data"])
+    assert recipe.provenance()["command"] == "keras-fracture reproduce lisbon_resnet --seed 1"
