@@ -11,7 +11,8 @@ import pandas as pd
 from keras_fracture import evaluation, files, models, serving, training
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import FractureError
-from keras_fracture.papers.recipe import Recipe, Split, as_grey, once
+from keras_fracture.papers.recipe import Recipe, as_grey, joined, once
+from keras_fracture.papers.utility import utility
 
 CONDITIONS = (None, "label", "body_part")
 
@@ -117,21 +118,17 @@ class BaiDCGAN(Recipe):
         sets = self.arrange(self.labelled(self.preprocess, self.policy, data_dir))
         extractor = evaluation.extractor(self.extractor)
         trained = [self.train(number, sets, extractor, out / f"run-{number}") for number in range(self.seeds)]
+        judged = [self.judge(sets, one.made["finding"], extractor, seed) for seed, one in enumerate(trained)]
+        useful = self.utility(sets, trained[0].made)
         from keras_fracture.report import bai_dcgan
 
-        return bai_dcgan.write(self, sets, trained, extractor, out)
+        return bai_dcgan.write(self, sets, trained, judged, useful, out)
 
     def arrange(self, sets):
         """Under the paper's policy the validation pictures, drawn from its training set, are trained on too."""
         if self.policy != "paper":
             return sets
-        parts = sets["train"], sets["validation"]
-        joined = Split(
-            np.concatenate([part.images for part in parts]),
-            np.concatenate([part.labels for part in parts]),
-            pd.concat([part.table for part in parts], ignore_index=True),
-        )
-        return sets | {"train": joined}
+        return sets | {"train": joined(sets["train"], sets["validation"])}
 
     def shown(self, train):
         """What the GAN learns from: pictures, their classes or None, and the names of the classes or None."""
@@ -222,6 +219,30 @@ class BaiDCGAN(Recipe):
             name: as_grey(gan.sample(self.pictures, seed=seed, labels=wanted))
             for name, wanted in labels.items()
         }
+
+    def judge(self, sets, made, extractor, seed):
+        """Distances and near copies of one GAN's pictures; also the `evaluation.NearCopies` themselves."""
+        train = sets["train"]
+        real, sources = train.of(1), train.sources[train.labels == 1]
+        scores = evaluation.compare(real, made, extractor, sources=sources, k=self.neighbours, seed=seed)
+        near = copies(sets, made, extractor)
+        return scores | {f"copies_{kind}": one.summary() for kind, one in near.items()}, near
+
+    def utility(self, sets, made):
+        """Classifiers trained or tested on generated pictures; on real healthy ones where the GAN draws none."""
+
+        def labelled(healthy, findings):
+            return np.concatenate([healthy, findings]), np.repeat((0, 1), (len(healthy), len(findings)))
+
+        train, test = sets["train"], sets["test"]
+        return utility(
+            (train.images, train.labels),
+            (test.images, test.labels, test.sources),
+            labelled(made.get("healthy", train.of(0)), made["finding"]),
+            synthetic_test=labelled(made.get("healthy", test.of(0)), made["finding"]),
+            epochs=min(20, self.epochs),
+            seed=self.seed,
+        )
 
 
 @dataclasses.dataclass(frozen=True)

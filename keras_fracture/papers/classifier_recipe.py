@@ -1,5 +1,6 @@
 """How every classifier paper is carried out, top to bottom: train, choose a threshold, test, explain, export."""
 
+import abc
 import dataclasses
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from keras_fracture.papers.recipe import Recipe, once
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassifierRecipe(Recipe):
+class ClassifierRecipe(Recipe, abc.ABC):
     """A recipe that trains classifiers with two logits. Subclasses say `preprocess`, `optimizer` and `loss`.
 
     Attributes:
@@ -65,13 +66,13 @@ class ClassifierRecipe(Recipe):
         """An architecture for the pictures of a `Split`, not compiled."""
         return models.create(name, num_classes=2, image_size=self.image_size)
 
+    @abc.abstractmethod
     def optimizer(self, steps):
         """The paper's optimizer for so many steps in all."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def loss(self):
         """The paper's loss on two logits."""
-        raise NotImplementedError
 
     def arrange(self, sets, policy):
         """The splits as the paper trains on them; here as they come."""

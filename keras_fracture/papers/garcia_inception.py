@@ -5,13 +5,12 @@ from typing import ClassVar
 
 import keras
 import numpy as np
-import pandas as pd
 
 from keras_fracture import models
 from keras_fracture.data import Preprocess
 from keras_fracture.models.preprocessing import UNIT, scale
 from keras_fracture.papers.classifier_recipe import ClassifierRecipe
-from keras_fracture.papers.recipe import Split
+from keras_fracture.papers.recipe import Split, joined
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,15 +71,6 @@ class GarciaInception(ClassifierRecipe):
     def loss(self):
         """Cross-entropy."""
         return keras.losses.CategoricalCrossentropy(from_logits=True)
-
-
-def joined(first, second):
-    """Two splits as one."""
-    return Split(
-        np.concatenate([first.images, second.images]),
-        np.concatenate([first.labels, second.labels]),
-        pd.concat([first.table, second.table], ignore_index=True),
-    )
 
 
 def doubled(split):

@@ -71,6 +71,15 @@ class Split:
         return self.images[self.labels == label]
 
 
+def joined(first, second):
+    """Two splits as one."""
+    return Split(
+        np.concatenate([first.images, second.images]),
+        np.concatenate([first.labels, second.labels]),
+        pd.concat([first.table, second.table], ignore_index=True),
+    )
+
+
 def configure(recipe_class, profile, **overrides):
     """A recipe with a profile's numbers.
 

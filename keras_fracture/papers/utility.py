@@ -9,11 +9,7 @@ from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.features import check_pictures
 from keras_fracture.evaluation.predicting import probabilities
 
-ARMS = {
-    "trtr": "train on real, test on real",
-    "tstr": "train on synthetic, test on real",
-    "trts": "train on real, test on synthetic",
-}
+ARMS = ("trtr", "tstr", "trts")  # trained on, tested on: real or synthetic
 # Steps of the compact CNN that run in one go, see `ibrahim_gan`.
 _BLOCK = 8
 

@@ -6,10 +6,8 @@ import json
 import numpy as np
 import pandas as pd
 
-from keras_fracture import evaluation, files
+from keras_fracture import files
 from keras_fracture.data import sheets
-from keras_fracture.papers.bai_dcgan import copies
-from keras_fracture.papers.utility import ARMS, utility
 from keras_fracture.report import figures, tables
 from keras_fracture.report import results as report_results
 
@@ -24,27 +22,31 @@ _WORDS = {
     "copies_pixels": "near copies, by pixels",
     "copies_features": "near copies, by features",
 }
+_USE = {
+    "trtr": "train on real, test on real",
+    "tstr": "train on synthetic, test on real",
+    "trts": "train on real, test on synthetic",
+}
 _NAMES = {"g_loss": "generator", "d_loss": "discriminator"}
 
 
-def write(recipe, sets, trained, extractor, out):
+def write(recipe, sets, trained, judged, useful, out):
     """Writes figures, `metrics.json` and `report.md`.
 
     Args:
         recipe: The recipe, with its settings and `REPORTED`.
         sets: Split name to `papers.recipe.Split`.
         trained: A list of `papers.bai_dcgan.Trained`, one a seed.
-        extractor: An `evaluation.Extractor`.
+        judged: What `BaiDCGAN.judge` found, one a seed.
+        useful: What `BaiDCGAN.utility` found.
         out: Run folder.
 
     Returns:
         What `metrics.json` holds.
     """
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
-    found = [judge(recipe, sets, one.made["finding"], extractor, seed) for seed, one in enumerate(trained)]
-    scores = {name: _over_seeds([one[name] for one, _ in found]) for name in found[0][0]}
+    scores = {name: _over_seeds([one[name] for one, _ in judged]) for name in judged[0][0]}
     histories = [one.history for one in trained]
-    helps = _utility(recipe, sets, trained[0].made)
     run = {
         "variant": recipe.variant,
         "model": "dcgan",
@@ -59,10 +61,10 @@ def write(recipe, sets, trained, extractor, out):
         "width": recipe.width,
         "losses": {name: _ranges(histories, name) for name in _NAMES},
         "metrics": scores,
-        "utility": helps,
+        "utility": useful,
         "reported": recipe.REPORTED,
     }
-    shown = _figures(recipe, sets, trained, found, out)
+    shown = _figures(recipe, sets, trained, judged, out)
     metrics = {
         "runs": [run],
         "settings": dataclasses.asdict(recipe),
@@ -75,32 +77,6 @@ def write(recipe, sets, trained, extractor, out):
     # Last, because a run folder with metrics.json is a finished run.
     files.write_text(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     return metrics
-
-
-def judge(recipe, sets, made, extractor, seed):
-    """Distances and near copies of one GAN's pictures; also the `evaluation.NearCopies` themselves."""
-    train = sets["train"]
-    real, sources = train.of(1), train.sources[train.labels == 1]
-    scores = evaluation.compare(real, made, extractor, sources=sources, k=recipe.neighbours, seed=seed)
-    near = copies(sets, made, extractor)
-    return scores | {f"copies_{kind}": one.summary() for kind, one in near.items()}, near
-
-
-def _utility(recipe, sets, made):
-    """Classifiers trained or tested on the first GAN's pictures; real healthy ones where it draws none."""
-
-    def labelled(healthy, findings):
-        return np.concatenate([healthy, findings]), np.repeat((0, 1), (len(healthy), len(findings)))
-
-    train, test = sets["train"], sets["test"]
-    return utility(
-        (train.images, train.labels),
-        (test.images, test.labels, test.sources),
-        labelled(made.get("healthy", train.of(0)), made["finding"]),
-        synthetic_test=labelled(made.get("healthy", test.of(0)), made["finding"]),
-        epochs=min(20, recipe.epochs),
-        seed=recipe.seed,
-    )
 
 
 def _over_seeds(values):
@@ -126,11 +102,11 @@ def _ranges(histories, name):
     }
 
 
-def _figures(recipe, sets, trained, found, out):
+def _figures(recipe, sets, trained, judged, out):
     """Writes all figures; returns the names of those that show no real picture."""
     histories = [one.history for one in trained]
     figures.losses(histories, recipe.REPORTED, out / "losses.png", f"{recipe.key}, {recipe.variant}")
-    floor = {"kid": found[0][0]["kid"]["floor"], "near_copies": found[0][0]["copies_features"]["floor"]}
+    floor = {"kid": judged[0][0]["kid"]["floor"], "near_copies": judged[0][0]["copies_features"]["floor"]}
     figures.judged(histories, floor, out / "judged.png", f"{recipe.key}, {recipe.variant}: while training")
     made = trained[0].made["finding"]
     generator = np.random.default_rng(recipe.seed)
@@ -141,7 +117,7 @@ def _figures(recipe, sets, trained, found, out):
         f"Pictures with a finding, {recipe.epochs} epochs, {recipe.variant}",
     )  # fmt: skip
     sheets.grid(made[:36], out / "generated.png")
-    for name, near in found[0][1].items():
+    for name, near in judged[0][1].items():
         ours, theirs = near.closest(12)
         pairs = np.stack([made[ours], real[theirs]], axis=1).reshape(-1, *made.shape[1:])
         sheets.grid(pairs, out / f"closest-{name}.png", columns=6)
@@ -205,7 +181,7 @@ def _text(recipe, config, run, metrics):
                     tables.percent(run["utility"][arm]["accuracy"]),
                     tables.decimal(run["utility"][arm]["auc"]),
                 ]
-                for arm, words in ARMS.items()
+                for arm, words in _USE.items()
             ],
         ),
         "## How this was made\n",

@@ -1,5 +1,7 @@
 """Adversarial losses, and the penalties on a discriminator's gradient that go with them."""
 
+import abc
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -7,7 +9,7 @@ from keras import ops
 from keras_fracture.errors import TrainingError
 
 
-class AdversarialLoss:
+class AdversarialLoss(abc.ABC):
     """A pair of losses on logits `(batch, 1)`, each a float32 scalar.
 
     Attributes:
@@ -16,13 +18,13 @@ class AdversarialLoss:
 
     gradient_penalty = 0.0
 
+    @abc.abstractmethod
     def discriminator(self, real, fake):
         """Returns the discriminator's loss of logits on real and on generated pictures."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def generator(self, fake):
         """Returns the generator's loss of logits on generated pictures."""
-        raise NotImplementedError
 
 
 class NonSaturating(AdversarialLoss):

@@ -6,21 +6,11 @@ import pytest
 from PIL import Image
 
 from keras_fracture import papers, serving
-from keras_fracture.data.datasets.phantom import phantom_dataset_builder
 from keras_fracture.errors import FractureError
 from keras_fracture.papers import recipe
 from keras_fracture.papers.bai_dcgan import BaiDCGAN
 from keras_fracture.report import bai_dcgan as report
 from keras_fracture.report import tables
-
-
-@pytest.fixture(scope="module")
-def few_phantoms(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setattr(phantom_dataset_builder.Builder, "SOURCES", 60)
-    patch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
-    patch.undo()
 
 
 @pytest.fixture(scope="module")

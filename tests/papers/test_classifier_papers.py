@@ -7,22 +7,12 @@ import pytest
 import tensorflow as tf
 
 from keras_fracture import cli, models, papers
-from keras_fracture.data.datasets.phantom import phantom_dataset_builder
 from keras_fracture.errors import FractureError, ModelError, WeightsError
 from keras_fracture.interop.convert import load_keras_weights
 from keras_fracture.papers import recipe
 from keras_fracture.papers.garcia_inception import GarciaInception, doubled
 from keras_fracture.papers.lisbon_resnet import LisbonResNet
 from keras_fracture.report import tables
-
-
-@pytest.fixture(scope="module")
-def few_phantoms(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setattr(phantom_dataset_builder.Builder, "SOURCES", 60)
-    patch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
-    patch.undo()
 
 
 @pytest.fixture(scope="module")
