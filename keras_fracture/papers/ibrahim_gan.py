@@ -1,6 +1,7 @@
 """Do synthetic X-rays help a classifier? The `ibrahim_gan` poster, with leaks looked for."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import ClassVar
 
@@ -176,34 +177,23 @@ class IbrahimGAN(Recipe):
         )
         real = sets["train"].images, sets["train"].labels
         made = np.concatenate([gan["images"] for gan in gans]), np.repeat((0, 1), self.synthetic)
+        fit = functools.partial(
+            training.fit_briefly,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=seed,
+            validation=(sets["validation"].images, sets["validation"].labels),
+        )
         if arm == "warm_start":
-            self.fit_classifier(model, made, sets["validation"], seed)
+            fit(model, *made)
         if arm == "synthetic":
             real = tuple(np.concatenate(pair) for pair in zip(real, made, strict=True))
         augment = augmentation(seed=seed) if arm == "classic" else None
-        history = self.fit_classifier(model, real, sets["validation"], seed, augment)
+        history = fit(model, *real, augment=augment)
         if run == 0:
             serving.export(model, out / "classifiers" / arm / "saved_model", preprocess=self.preprocess)
         logits = keras.ops.convert_to_numpy(model(scale(sets["test"].images, UNIT)))[:, 0]
         return {"probabilities": scipy.special.expit(logits.astype(float)), **history}
-
-    def fit_classifier(self, model, pictures, validation, seed, augment=None):
-        """Trains for `epochs` epochs; returns the history as arrays."""
-        stream, steps = training.epochs_of(
-            *pictures, batch_size=self.batch_size, seed=seed, augment=augment, pixel_range=UNIT
-        )
-        steps = -(-steps // _BLOCK) * _BLOCK
-        history = model.fit(
-            stream,
-            steps_per_epoch=steps,
-            epochs=self.epochs,
-            validation_data=(scale(validation.images, UNIT), validation.labels),
-            validation_batch_size=256,
-            callbacks=[training.Reseed(), training.StopOnNaN()],
-            shuffle=False,
-            verbose=0,
-        )
-        return {name: np.asarray(values) for name, values in history.history.items()}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -98,20 +98,5 @@ def _train(pictures, labels, build, epochs, batch_size, seed):
         keras.losses.BinaryCrossentropy(from_logits=True),
         steps_per_execution=_BLOCK,
     )
-    stream, steps = training.epochs_of(
-        pictures,
-        labels,
-        batch_size=batch_size,
-        seed=seed,
-        pixel_range=model.pixel_range,
-        channels=model.channels,
-    )
-    model.fit(
-        stream,
-        steps_per_epoch=-(-steps // _BLOCK) * _BLOCK,
-        epochs=epochs,
-        callbacks=[training.Reseed(), training.StopOnNaN()],
-        shuffle=False,
-        verbose=0,
-    )
+    training.fit_briefly(model, pictures, labels, epochs, batch_size=batch_size, seed=seed)
     return model

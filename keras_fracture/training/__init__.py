@@ -5,7 +5,7 @@ from keras_fracture.training.adversarial import AdversarialModel, sample
 from keras_fracture.training.augmentation import AdaptiveAugment, DiffAugment
 from keras_fracture.training.callbacks import Progress, SampleGrid, StopOnNaN
 from keras_fracture.training.classifier import WithBodyPart, add_l2, class_weights, sgd
-from keras_fracture.training.running import Reseed, epochs_of, fit
+from keras_fracture.training.running import Reseed, epochs_of, fit, fit_briefly
 
 __all__ = [
     "AdaptiveAugment",
@@ -20,6 +20,7 @@ __all__ = [
     "class_weights",
     "epochs_of",
     "fit",
+    "fit_briefly",
     "losses",
     "precision",
     "sample",

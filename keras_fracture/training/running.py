@@ -4,12 +4,13 @@ import time
 from pathlib import Path
 
 import keras
+import numpy as np
 import pandas as pd
 import tensorflow as tf
 
 from keras_fracture.data.pipeline import batches
 from keras_fracture.errors import TrainingError
-from keras_fracture.models.preprocessing import UNIT
+from keras_fracture.models.preprocessing import UNIT, scale
 from keras_fracture.training.callbacks import EpochBackup, StopOnNaN
 
 
@@ -119,6 +120,52 @@ def fit(
     if patience is not None:
         model.load_weights(best.path)
     return pd.read_csv(history)
+
+
+def fit_briefly(
+    model, pictures, labels, epochs, *, batch_size=32, seed=0, steps=None, augment=None, validation=None,
+    class_weight=None,
+):  # fmt: skip
+    """Trains a compiled classifier too briefly to be worth a backup.
+
+    Args:
+        model: Built and compiled; an epoch is rounded up to whole blocks of its `steps_per_execution`.
+        pictures: uint8 `(n, height, width, channels)`.
+        labels: Array `(n,)` or `(n, classes)`.
+        epochs: Epochs.
+        batch_size: Pictures a step.
+        seed: Of the order.
+        steps: Steps an epoch; default is one pass over the pictures.
+        augment: A Keras layer applied to scaled batches, or None.
+        validation: A pair (uint8 pictures, labels), or None.
+        class_weight: As in `keras.Model.fit`.
+
+    Returns:
+        Metric name to its values, an array `(epochs,)`.
+    """
+    stream, steps = epochs_of(
+        pictures,
+        labels,
+        batch_size=batch_size,
+        seed=seed,
+        steps=steps,
+        pixel_range=model.pixel_range,
+        augment=augment,
+        channels=model.channels,
+    )
+    block = model.steps_per_execution
+    history = model.fit(
+        stream,
+        steps_per_epoch=-(-steps // block) * block,
+        epochs=epochs,
+        validation_data=validation and (scale(validation[0], model.pixel_range), validation[1]),
+        validation_batch_size=256,
+        callbacks=[Reseed(), StopOnNaN()],
+        class_weight=class_weight,
+        shuffle=False,
+        verbose=0,
+    )
+    return {name: np.asarray(values) for name, values in history.history.items()}
 
 
 class BestEpoch(keras.callbacks.Callback):
