@@ -7,6 +7,7 @@ from keras_fracture.errors import FractureError
 _RECIPES = {
     "bai_dcgan": "BaiDCGAN",
     "garcia_inception": "GarciaInception",
+    "gupta_unit": "GuptaUNIT",
     "ibrahim_gan": "IbrahimGAN",
     "lisbon_resnet": "LisbonResNet",
     "xray_features": "XrayFeatures",

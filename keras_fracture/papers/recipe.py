@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from keras_fracture import data, files
-from keras_fracture.data import splits
+from keras_fracture.data import images, splits
 from keras_fracture.errors import FractureError, OutputError
 
 PROFILES = ("smoke", "quick", "paper")
@@ -65,6 +65,16 @@ class Split:
     def sources(self):
         """The source of each picture, str `(n,)`."""
         return self.table["source"].to_numpy().astype(str)
+
+    @property
+    def boxes(self):
+        """Boxes of each picture, as fractions of the square it was fitted into: a list of float32 `(k, 4)`."""
+        rows = zip(*(self.table[name] for name in ("boxes", "height", "width")), strict=True)
+        return [images.fit_boxes(*row) for row in rows]
+
+    def take(self, rows):
+        """The pictures of these rows, int `(m,)`."""
+        return Split(self.images[rows], self.labels[rows], self.table.iloc[rows].reset_index(drop=True))
 
     def of(self, label):
         """The pictures of one class."""

@@ -105,7 +105,7 @@ def _explain(outcome, name, folder):
     pointing = None
     if len(boxed):
         heats = _heats(found.model, test.images[boxed])
-        boxes = [_fitted(test.table.iloc[row]) for row in boxed]
+        boxes = test.take(boxed).boxes
         hits = evaluation.pointing_game(heats, boxes)
         pointing = {
             "value": float(hits.mean()),
@@ -117,11 +117,6 @@ def _explain(outcome, name, folder):
         captions = [f"probability {mean[row]:.2f}" for row in shown]
         _overlay(found.model, test, shown, captions, folder / "heat.png")
     return {"groups": groups, "pointing": pointing}
-
-
-def _fitted(row):
-    """The boxes of a record as they lie in the square picture."""
-    return images.fit_boxes(row["boxes"], row["height"], row["width"])
 
 
 def _heats(model, pictures):
@@ -136,9 +131,8 @@ def _heats(model, pictures):
 
 
 def _overlay(model, split, rows, captions, path):
-    boxes = [_fitted(split.table.iloc[row]) for row in rows]
-    pictures = split.images[rows]
-    figures.overlays(pictures, _heats(model, pictures), path, boxes, captions)
+    shown = split.take(rows)
+    figures.overlays(shown.images, _heats(model, shown.images), path, shown.boxes, captions)
 
 
 def _history(outcomes):

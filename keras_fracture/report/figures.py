@@ -1,5 +1,6 @@
 """Figures: titles, units, colours that colour-blind readers can tell apart."""
 
+import cv2
 import matplotlib
 
 matplotlib.use("Agg")
@@ -184,7 +185,9 @@ def over_time(grids, path, suptitle, count=5):
     return save(figure, path)
 
 
-def intervals(groups, path, xlabels, ylabel, suptitle, reported=None):
+def intervals(
+    groups, path, xlabels, ylabel, suptitle, reported=None, source="reported in the paper", slant=False
+):
     """Values with 95 % intervals, one group of markers for each x label.
 
     Args:
@@ -193,7 +196,9 @@ def intervals(groups, path, xlabels, ylabel, suptitle, reported=None):
         xlabels: Names along the x axis.
         ylabel: With its unit.
         suptitle: Of the figure.
-        reported: The paper's numbers, parallel to `xlabels`, or None.
+        reported: The paper's numbers, parallel to `xlabels`, NaN where it has none, or None.
+        source: What these are called.
+        slant: Whether the labels are long.
     """
     figure, axis = plt.subplots(figsize=(9, 4.6))
     places = np.arange(len(xlabels))
@@ -206,9 +211,12 @@ def intervals(groups, path, xlabels, ylabel, suptitle, reported=None):
             fmt=MARKERS[index], color=COLOURS[index], capsize=4, linewidth=1.6,
         )  # fmt: skip
     if reported is not None:
-        axis.plot(places, reported, "x", color="black", markersize=9, mew=2, label="reported in the paper")
+        axis.plot(places, reported, "x", color="black", markersize=9, mew=2, label=source)
     axis.set(xticks=places, xticklabels=xlabels, ylabel=ylabel, xlim=(-0.6, len(xlabels) - 0.4))
     axis.grid(axis="x", visible=False)
+    if slant:
+        axis.tick_params(axis="x", labelrotation=30)
+        plt.setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor", fontsize=9)
     figure.legend(fontsize=9, loc="outside lower center", ncols=3)
     figure.suptitle(suptitle)
     return save(figure, path)
@@ -322,4 +330,43 @@ def overlays(pictures, heats, path, boxes=None, captions=None, columns=3):
                 axis.add_patch(outline)
     figure.colorbar(ScalarMappable(cmap=HEAT), ax=axes, label="heat over its maximum", aspect=12 * rows)
     figure.suptitle("Left the picture, right its Grad-CAM heat; boxes mark findings", fontsize=10)
+    return save(figure, path)
+
+
+def stages(pictures, windows, patches, painted, path, suptitle, captions):
+    """A finding painted into each picture: original, translated and blended, whole and close up.
+
+    Shows the pictures themselves: for the run's own folder, where data sets may not be passed on.
+
+    Args:
+        pictures: uint8 `(n, height, width, 1)`, healthy.
+        windows: int `(n, 4)`, top, left, height, width in pixels.
+        patches: uint8 `(n, size, size, 1)`, what the translator made of the windows.
+        painted: uint8 as `pictures`, after blending.
+        path: PNG to write.
+        suptitle: Of the figure.
+        captions: n words, beside the rows.
+    """
+    count = len(pictures)
+    figure, axes = plt.subplots(count, 6, figsize=(11.5, 2.05 * count + 0.5), squeeze=False)
+    for row, (picture, window, patch, blended) in enumerate(
+        zip(pictures, windows, patches, painted, strict=True)
+    ):
+        top, left, height, width = window
+        inside = slice(top, top + height), slice(left, left + width)
+        hard = picture.copy()
+        hard[inside] = cv2.resize(patch[..., 0], (int(width), int(height)))[..., None]
+        shown = (picture, hard, blended)
+        for column, whole in enumerate(shown):
+            axes[row, column].imshow(whole[..., 0], cmap="gray", vmin=0, vmax=255)
+            box = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, ec="white", ls=":", lw=1.4)
+            axes[row, column].add_patch(box)
+            axes[row, column + 3].imshow(whole[inside][..., 0], cmap="gray", vmin=0, vmax=255)
+        axes[row, 0].set_ylabel(captions[row], fontsize=9)
+    for column, title in enumerate(("original", "translated", "blended") * 2):
+        axes[0, column].set_title(title + (", close up" if column > 2 else ""), fontsize=10)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.grid(visible=False)
+    figure.suptitle(suptitle)
     return save(figure, path)

@@ -9,7 +9,7 @@ import numpy as np
 from keras_fracture import files
 from keras_fracture.errors import OutputError
 
-_SAME = ("variant", "model", "data", "split_policy", "profile")
+_SAME = ("variant", "model", "data", "split_policy", "profile", "part")
 
 
 def keep(folder, config, metrics, out):
@@ -29,13 +29,17 @@ def keep(folder, config, metrics, out):
     known = read(path)["runs"] if path.exists() else []
     common = {name: config[name] for name in ("command", "date", "versions")}
     fresh = [run | common for run in metrics["runs"]]
-    replaced = {tuple(run[name] for name in _SAME) for run in fresh}
-    runs = [run for run in known if tuple(run[name] for name in _SAME) not in replaced] + fresh
+    replaced = {_same(run) for run in fresh}
+    runs = [run for run in known if _same(run) not in replaced] + fresh
     content = {"paper": config["paper"], "runs": runs}
     for name in metrics.get("figures", ()):
         with files.writing(Path(folder, config["paper"], fresh[0]["variant"], name)) as beside:
             shutil.copyfile(Path(out) / name, beside)
     return files.write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def _same(run):
+    return tuple(run.get(name) for name in _SAME)
 
 
 def read(path):

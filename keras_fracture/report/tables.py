@@ -12,6 +12,16 @@ from keras_fracture import files
 from keras_fracture.errors import OutputError
 from keras_fracture.report import results
 
+LESION_ARMS = {
+    "unvaried": "no variation of pictures",
+    "baseline": "baseline: linear transformations",
+    "oversampled": "lesions oversampled",
+    "weighted": "classes weighted",
+    "pool": "all lesions the translator saw",
+    "copy_paste": "real lesions pasted in",
+    "augmented": "augmented: own translator",
+    "transfer": "transfer: first part's translator",
+}
 _MARK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -88,6 +98,31 @@ def generators(runs):
     return markdown(header, rows)
 
 
+def lesion_rows(runs):
+    """Rows of the paper's Table 2 with ours, one a run."""
+    found = []
+    for run in runs:
+        scores, said = run["metrics"], run["reported"]
+        gain = scores.get("auc_gain")
+        found.append([
+            run["part"], LESION_ARMS[run["variant"]], run["lesions"],
+            "" if run["threshold"] is None else f"{run['threshold']:g}", run["added"] or "",
+            decimal(scores["auc"]), decimal(gain, signed=True) if gain else "",
+            f"{said['auc']:.3f} ({said['low']:.3f} to {said['high']:.3f})" if said else "",
+        ])  # fmt: skip
+    return found
+
+
+def lesions(runs):
+    """The table of a paper that paints lesions: one row a part and an arm, as in its Table 2."""
+    header = ["data", "part", "trained on", "lesions", "threshold", "painted", "ours: test AUC", "gain in AUC",
+              "paper: AUC", "profile, seeds", "date"]  # fmt: skip
+    found = zip(runs, lesion_rows(runs), strict=True)
+    return markdown(
+        header, [[run["data"], *row, f"{run['profile']}, {run['seeds']}", run["date"]] for run, row in found]
+    )
+
+
 def memory(peaks):
     """What both sides of a benchmark need, in words; `peaks` as `benchmarks.gan.peak_memory` gives them."""
     words = [
@@ -138,6 +173,7 @@ def speeds(path):
 _FORMS = {
     "bai_dcgan": generators,
     "garcia_inception": classifiers,
+    "gupta_unit": lesions,
     "ibrahim_gan": arms,
     "lisbon_resnet": classifiers,
 }

@@ -1,0 +1,86 @@
+"""Is what UNIT paints a lesion, does it turn back, and does it show where it was pasted in?"""
+
+import keras
+import numpy as np
+
+from keras_fracture import evaluation, models, synthesis, training
+from keras_fracture.evaluation import Predictions
+from keras_fracture.evaluation.predicting import probabilities
+
+_EPOCHS = 10
+_BATCH = 32
+_BLOCK = 8  # steps of the compact CNN that run in one go, see `ibrahim_gan`
+
+
+def judge_patches(translator, healthy, lesions, seed):
+    """What a lesion detector, which learnt from real patches, says of translated ones.
+
+    Args:
+        translator: `gupta_unit.Translator`; the detector learns from its patches.
+        healthy: `synthesis.Patches` of other X-rays, without a lesion.
+        lesions: The same, with one.
+        seed: Of the detector.
+
+    Returns:
+        A dict: `detector_auc` on the real patches given; `raised`, the share of healthy patches that score higher
+        once translated; `score_before`, `score_after` and `score_lesions`, mean probabilities; `cycle_error`, the
+        mean absolute difference, as a share of the range, of healthy patches translated and turned back.
+    """
+    taught = np.concatenate([translator.healthy.images, translator.lesions.images])
+    labels = np.repeat([0, 1], [len(translator.healthy), len(translator.lesions)])
+    detector = _trained(taught, labels, seed)
+    painted = translator.unit.translate(healthy.images)
+    back = translator.unit.translate(painted, "b", "a")
+    before, after, real = (
+        probabilities(detector, images) for images in (healthy.images, painted, lesions.images)
+    )
+    said = np.concatenate([before, real])
+    truth = np.repeat([0, 1], [len(before), len(real)])
+    # A picture has several patches: numbers apart, or a healthy picture's would be taken for a lesion's.
+    sources = np.concatenate([healthy.rows, lesions.rows + healthy.rows.max() + 1])
+    return {
+        "detector_auc": evaluation.scores(Predictions(truth, sources, said[None]), ("auc",))["auc"],
+        "raised": float((after > before).mean()),
+        "score_before": float(before.mean()),
+        "score_after": float(after.mean()),
+        "score_lesions": float(real.mean()),
+        "cycle_error": float(np.abs(back.astype(float) - healthy.images).mean() / 255),
+    }
+
+
+def judge_seams(before, painted, windows, size, seed):
+    """How well a classifier tells painted from real by the seam alone; half the X-rays teach, half test.
+
+    Args:
+        before: `recipe.Split` of the healthy pictures that were painted into.
+        painted: The same pictures, painted.
+        windows: int `(n, 4)`, see `synthesis.border`.
+        size: Side of the seam's patches in pixels.
+        seed: Of the halves and the classifier.
+
+    Returns:
+        A dict: `seam_auc`, an AUC with its interval; 0.5 is no trace.
+    """
+    rings = np.concatenate([synthesis.border(images, windows, size) for images in (before.images, painted)])
+    labels = np.repeat([0, 1], len(painted))
+    sources = np.tile(before.sources, 2)
+    names = np.random.default_rng(seed).permutation(np.unique(sources))
+    teaches = np.isin(sources, names[: len(names) // 2])
+    detector = _trained(rings[teaches], labels[teaches], seed)
+    said = probabilities(detector, rings[~teaches])[None]
+    return {
+        "seam_auc": evaluation.scores(Predictions(labels[~teaches], sources[~teaches], said), ("auc",))["auc"]
+    }
+
+
+def _trained(images, labels, seed):
+    """A compact CNN that tells two kinds of patches."""
+    keras.utils.set_random_seed(seed)
+    model = models.create("compact_cnn", image_size=images.shape[1])
+    model.compile(
+        keras.optimizers.Adam(1e-3),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        steps_per_execution=_BLOCK,
+    )
+    training.fit_briefly(model, images, labels, _EPOCHS, batch_size=_BATCH, seed=seed)
+    return model

@@ -1,0 +1,113 @@
+"""Who plays the three bones of `gupta_unit`, and which pictures are trained on: its Table 1 on public data."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_fracture.data import splits
+from keras_fracture.errors import FractureError
+from keras_fracture.papers.recipe import Split
+
+
+@dataclasses.dataclass(frozen=True)
+class Role:
+    """Pictures that stand for a bone of the paper.
+
+    Attributes:
+        name: What the part is called.
+        region: `body_part` of its pictures.
+        bone: `bone` of its pictures with a lesion, or None for any: BTXRD names bones on those alone, so that
+            two bones share the healthy pictures of their region.
+    """
+
+    name: str
+    region: str
+    bone: str | None = None
+
+
+# In the place of humerus, tibia and femur: translator and filter of the first are lent to the others.
+ROLES = {
+    "btxrd": (
+        Role("upper limb", "upper limb"),
+        Role("tibia", "lower limb", "tibia"),
+        Role("femur", "lower limb", "femur"),
+    ),
+    "fracatlas": (Role("leg", "leg"), Role("hip", "hip"), Role("shoulder", "shoulder")),
+    "phantom": (Role("humerus", "humerus"), Role("tibia", "tibia"), Role("femur", "femur")),
+}
+BONES = ("humerus", "tibia", "femur")
+# Training pictures with a lesion to those without, Table 1.
+RATIOS = (268 / 2295, 214 / 14482, 32 / 4558)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One body part.
+
+    Attributes:
+        name: As in `Role`.
+        bone: The paper's, one of `BONES`.
+        train: What classifiers learn from; lesions as rare as in the paper.
+        validation: For thresholds.
+        test: Never chosen by.
+        pool: Pictures with a lesion on the training side, those with hardware and those `train` leaves out too:
+            what the translator learns from. The paper's saw 2 to 9 times as many lesions as its classifier.
+    """
+
+    name: str
+    bone: str
+    train: Split
+    validation: Split
+    test: Split
+    pool: Split
+
+
+def parts_of(pictures, data, shares, fewest, seed):
+    """The three parts of a data set.
+
+    Args:
+        pictures: The whole data set as a `Split`.
+        data: Its name, a key of `ROLES`.
+        shares: Of training, validation and test, dealt out by source.
+        fewest: Training pictures with a lesion that a part keeps where the paper's ratio would leave fewer.
+        seed: Of the dealing.
+
+    Returns:
+        A list of three `Part`.
+
+    Raises:
+        FractureError: No such data set, or a split of a part would lack a class.
+    """
+    if data not in ROLES:
+        raise FractureError(f"gupta_unit needs boxes: choose one of {', '.join(ROLES)}. Received: {data!r}")
+    return [
+        _part(pictures, role, bone, shares, max_ratio, fewest, seed)
+        for role, bone, max_ratio in zip(ROLES[data], BONES, RATIOS, strict=True)
+    ]
+
+
+def _part(pictures, role, bone, shares, ratio, fewest, seed):
+    table = pictures.table
+    chosen = (table["body_part"] == role.region).to_numpy()
+    if role.bone:
+        chosen &= (pictures.labels == 0) | (table["bone"] == role.bone).to_numpy()
+    own = pictures.take(np.flatnonzero(chosen))
+    split = splits.assign(own.table.assign(label=own.labels, published_split=""), "grouped", shares, seed)
+    # Hardware is left out of classification, but not of the patches (Section 3).
+    plain = ~own.table["hardware"].to_numpy(bool) if "hardware" in own.table else np.ones(len(split), bool)
+    healthy = np.flatnonzero((split == "train") & (own.labels == 0) & plain)
+    lesions = np.flatnonzero((split == "train") & (own.labels == 1) & plain)
+    wanted = max(fewest, round(ratio * len(healthy)))
+    order = np.random.default_rng(seed).permutation(np.unique(own.sources[lesions]))
+    # Whole sources, so that what is left out is left out of both.
+    rank = {source: place for place, source in enumerate(order)}
+    by_source = np.array([rank[source] for source in own.sources[lesions]])
+    kept = lesions[np.argsort(by_source, kind="stable")][:wanted]
+    return Part(
+        role.name,
+        bone,
+        own.take(np.sort(np.concatenate([healthy, kept]))),
+        own.take(np.flatnonzero((split == "validation") & plain)),
+        own.take(np.flatnonzero((split == "test") & plain)),
+        own.take(np.flatnonzero((split == "train") & (own.labels == 1))),
+    )

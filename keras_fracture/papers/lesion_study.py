@@ -1,0 +1,83 @@
+"""What comes out of `gupta_unit`: translators, classifiers by arm, and how they compare."""
+
+import dataclasses
+
+import keras
+import pandas as pd
+
+from keras_fracture import evaluation, synthesis, training
+from keras_fracture.evaluation import Predictions
+from keras_fracture.papers.lesion_parts import Part
+
+
+@dataclasses.dataclass(frozen=True)
+class Translator:
+    """A trained UNIT.
+
+    Attributes:
+        unit: `training.UNITModel`.
+        history: A `pandas.DataFrame`, a row an epoch.
+        healthy: `synthesis.Patches` it learnt from.
+        lesions: The others.
+        digest: First letters of the SHA-256 of its weights file.
+    """
+
+    unit: training.UNITModel
+    history: pd.DataFrame
+    healthy: synthesis.Patches
+    lesions: synthesis.Patches
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """Classifiers that learnt from the same pictures.
+
+    Attributes:
+        said: Split name to probabilities `(seeds, n)`.
+        lesions: Pictures with a lesion they learnt from.
+        added: How many of them are painted.
+        threshold: Of the filter, or None.
+        tried: Validation AUC by threshold.
+    """
+
+    said: dict
+    lesions: int
+    added: int = 0
+    threshold: float | None = None
+    tried: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What came out of one part.
+
+    Attributes:
+        part: `Part`.
+        own: Its `Translator`, or None.
+        judge: The first of its baseline classifiers, which filters.
+        arms: Name to `Arm`.
+        painted: Arm to what `GuptaUNIT.paint` gives.
+        checks: What `lesion_checks` measures; empty without a translator.
+    """
+
+    part: Part
+    own: Translator | None
+    judge: keras.Model
+    arms: dict
+    painted: dict
+    checks: dict
+
+    def predictions(self, arm):
+        """`evaluation.Predictions` of an arm on the test split."""
+        test = self.part.test
+        return Predictions(test.labels, test.sources, self.arms[arm].said["test"])
+
+    def scores(self, arm):
+        """AUC and average precision of an arm, and their gains over the baseline, each with an interval."""
+        metrics = ("auc", "average_precision")
+        found = evaluation.scores(self.predictions(arm), metrics)
+        if arm == "baseline":
+            return found
+        better = evaluation.gains(self.predictions(arm), self.predictions("baseline"), metrics)
+        return found | {f"{metric}_gain": value for metric, value in better.items()}
