@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from keras_fracture.errors import SynthesisError
-from keras_fracture.synthesis.resampling import LEAST, check_window, interpolation, resize, to_levels
+from keras_fracture.synthesis.resampling import SMALLEST, check_window, interpolation, resize, to_levels
 
 
 def weights(height, width, n):
@@ -26,8 +26,10 @@ def weights(height, width, n):
         SynthesisError: `n` is not positive, or a side below 3 pixels.
     """
     n = _exponent(n)
-    if min(height, width) < LEAST:
-        raise SynthesisError(f"A window must be {LEAST} x {LEAST} or more. Received: {height} x {width}")
+    if min(height, width) < SMALLEST:
+        raise SynthesisError(
+            f"A window must be {SMALLEST} x {SMALLEST} or more. Received: {height} x {width}"
+        )
     return np.outer(*(_line(np, np.arange(side, dtype=float), side, n) for side in (height, width)))
 
 

@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 
 from keras_fracture.errors import SynthesisError
-from keras_fracture.synthesis.resampling import LEAST, check_pictures, check_size, cut
+from keras_fracture.synthesis.resampling import SMALLEST, check_pictures, check_size, cut
 
 CONTEXT = (1.2, 2.0)
+LEAST = 16  # pixels; what is smaller shows nothing once it is scaled up
 _LOG = logging.getLogger(__name__)
 _DARK = 8  # grey levels; padding, collimation and air of JPEG files lie below
-_TRIES = 50  # windows a picture is given before it is left out
+_PLACES, _TRIES = 10, 10  # a picture in which no window fits at so many places, so often moved, is given up
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Patches:
         windows: int64 `(n, 4)`, top, left, height, width in pixels.
         rows: int64 `(n,)`, the picture each one is of.
         body_parts: str `(n,)`.
-        places: float64 `(n, 3)`: the centre's y and x as fractions of the picture's content (the box round all
-            that is not black), and the longer side over the square root of that content's area.
+        places: float64 `(n, 4)`: the centre's y and x as fractions of the picture's content (the box round all
+            that is not black), the longer side over the square root of that content's area, and the mean grey
+            level over the content's.
     """
 
     images: np.ndarray
@@ -43,7 +45,7 @@ class Patches:
         return len(self.rows)
 
 
-def lesion_windows(boxes, shape, rng, context=CONTEXT, area=None):
+def lesion_windows(boxes, shape, rng, context=CONTEXT, least=LEAST, area=None):
     """Draws a window round each box: a square whose side is the box's longer one times a random factor.
 
     A square that would reach over the edge is slid inwards; one longer than the area is as long as the area.
@@ -53,30 +55,36 @@ def lesion_windows(boxes, shape, rng, context=CONTEXT, area=None):
         shape: Height and width of the picture in pixels.
         rng: A NumPy generator.
         context: Least and largest factor, 1 or more.
+        least: Least side in pixels: smaller boxes get more context.
         area: Top, left, height, width in pixels of the part of the picture to stay in, where the box allows;
             default all.
 
     Returns:
-        int64 `(k, 4)`, top, left, height, width in pixels. Each holds its box wholly and has 3 pixels or more
-        a side.
+        int64 `(k, 4)`, top, left, height, width in pixels. Each holds its box wholly.
 
     Raises:
-        SynthesisError: A box does not lie in the picture, or factors below 1 or out of order.
+        SynthesisError: A box does not lie in the picture, factors below 1 or out of order, or `least` is
+            below 3 or above the picture's side.
     """
     if not 1 <= context[0] <= context[1]:
         raise SynthesisError(
             f"Context factors must be 1 or more, the smaller one first. Received: {tuple(context)}"
         )
+    if not SMALLEST <= least <= min(shape[:2]):
+        raise SynthesisError(
+            f"The least side of a window must lie between {SMALLEST} and the picture's. "
+            f"Received: {least} for a picture of {shape[0]} x {shape[1]}"
+        )
     area = area or (0, 0, *shape[:2])
     factors = rng.uniform(*context, len(boxes))
     windows = [
-        _window_round(box * np.tile(shape[:2], 2), shape, factor, area)
+        _window_round(box * np.tile(shape[:2], 2), shape, factor, least, area)
         for box, factor in zip(_checked(boxes), factors, strict=True)
     ]
     return np.array(windows, np.int64).reshape(-1, 4)
 
 
-def lesion_patches(pictures, boxes, body_parts, size, count, seed, context=CONTEXT):
+def lesion_patches(pictures, boxes, body_parts, size, count, seed, context=CONTEXT, least=LEAST):
     """Cuts patches round lesions: each box in turn, every time with another context.
 
     Windows stay off the black margins of fitted and padded pictures, so that a margin tells nothing.
@@ -89,6 +97,7 @@ def lesion_patches(pictures, boxes, body_parts, size, count, seed, context=CONTE
         count: Number of patches.
         seed: Of the drawing.
         context: As in `lesion_windows`.
+        least: As in `lesion_windows`.
 
     Returns:
         `Patches`.
@@ -107,17 +116,28 @@ def lesion_patches(pictures, boxes, body_parts, size, count, seed, context=CONTE
         row, box = turns[order[turn % len(turns)]]
         picture = pictures[row]
         rows.append(row)
-        windows.append(lesion_windows([box], picture.shape, rng, context, _content(picture))[0])
+        windows.append(lesion_windows([box], picture.shape, rng, context, least, _content(picture))[0])
     return _patches(pictures, rows, windows, body_parts, size)
 
 
 def healthy_patches(
-    pictures, body_parts, lesions, size, count, seed, boxes=None, jitter=0.1, black=0.1, any_part=False
+    pictures,
+    body_parts,
+    lesions,
+    size,
+    count,
+    seed,
+    boxes=None,
+    jitter=0.05,
+    level=0.25,
+    black=0.1,
+    any_part=False,
 ):
     """Cuts patches without lesions where lesions of the same body part lie, and as large.
 
     Each patch takes the place of a lesion's window, relative to what is not black in its picture, moved and scaled
-    a little. Pictures in which no window fits are left out, and their number is logged.
+    a little, and is about as bright relative to its picture: else many would show no bone. A picture is
+    given up once no window fits, and how many were is logged as a warning.
 
     Args:
         pictures: uint8 `(n, height, width, channels)`, taken in turn.
@@ -127,7 +147,9 @@ def healthy_patches(
         count: Number of patches.
         seed: Of the drawing.
         boxes: For each picture float `(k, 4)` of lesions to stay off, or None.
-        jitter: Furthest way moved, and largest change of side, as a share of the side.
+        jitter: Furthest way moved, as a share of the content's side, and largest change of the window's side, as
+            a share of that.
+        level: Largest difference in brightness from the lesion's window, as a share of that.
         black: Largest share of a window that black border may take: pixels of level 8 or less that are connected
             with the picture's edge, as padding, collimation and air are.
         any_part: Whether a body part without lesions takes the places of all parts.
@@ -139,8 +161,11 @@ def healthy_patches(
         SynthesisError: A body part without lesions, no picture in which a window fits, or a value not allowed.
     """
     _check(pictures, body_parts, size, count, [()] * len(pictures) if boxes is None else boxes)
-    if not (0 <= jitter < 1 and 0 <= black <= 1):
-        raise SynthesisError(f"jitter and black must be shares from 0 to 1. Received: {jitter}, {black}")
+    if not (0 <= jitter < 1 and 0 <= black <= 1 and level > 0):
+        raise SynthesisError(
+            "jitter and black must be shares from 0 to 1, and level positive. "
+            f"Received: {jitter}, {black}, {level}"
+        )
     if not len(lesions):
         raise SynthesisError("There must be lesions whose places to take. Received: no patches")
     places = {part: lesions.places[lesions.body_parts == part] for part in set(body_parts)}
@@ -156,47 +181,50 @@ def healthy_patches(
         row = turns.popleft()
         found = places[body_parts[row]]
         blocked = _blocked(pictures[row], () if boxes is None else boxes[row], black)
-        window = _fitting(pictures[row], found if len(found) else lesions.places, blocked, jitter, rng)
+        found = found if len(found) else lesions.places
+        window = _fitting(pictures[row], found, blocked, jitter, level, rng)
         if window is not None:
             turns.append(row)
             rows.append(row)
             windows.append(window)
     if not turns:
         raise SynthesisError(
-            f"In no picture a window fits off lesions and black border in {_TRIES} tries: give others, or a "
-            f"larger share of black. Received: {len(pictures)} pictures, black {black}"
+            f"In no picture a window of such brightness fits off lesions and black border in {_PLACES * _TRIES} tries: "
+            f"give others, or larger level or black. Received: {len(pictures)} pictures, {level}, {black}"
         )
     if len(turns) < len(pictures):
         _LOG.warning(
-            "%d of %d pictures left out: no window off lesions and black border in %d tries",
-            len(pictures) - len(turns), len(pictures), _TRIES,
+            "%d of %d pictures given up: no window of such brightness off lesions and black border in %d tries",
+            len(pictures) - len(turns), len(pictures), _PLACES * _TRIES,
         )  # fmt: skip
     return _patches(pictures, rows, windows, body_parts, size)
 
 
-def _fitting(picture, places, blocked, jitter, rng):
+def _fitting(picture, places, blocked, jitter, level, rng):
     """A window at one of the `places` that is not `blocked`, or None."""
     area = _content(picture)
-    for _ in range(_TRIES):
-        y, x, side = places[rng.integers(len(places))]
-        side *= np.sqrt(area[2] * area[3])
-        move, scale = rng.uniform(-jitter, jitter, 2) * side, 1 + rng.uniform(-jitter, jitter)
+    scale = np.sqrt(area[2] * area[3])
+    # Each place is tried several times: else the large windows, which fit more easily, would win.
+    for y, x, side, wanted in np.repeat(places[rng.integers(len(places), size=_PLACES)], _TRIES, axis=0):
+        move, growth = rng.uniform(-jitter, jitter, 2) * scale, 1 + rng.uniform(-jitter, jitter)
         centre = area[0] + y * area[2] + move[0], area[1] + x * area[3] + move[1]
-        lines = [_line(c, side * scale, *limits) for c, limits in zip(centre, _limits(area), strict=True)]
+        lines = [
+            _line(c, side * scale * growth, *limits) for c, limits in zip(centre, _limits(area), strict=True)
+        ]
         window = [first for first, _ in lines] + [length for _, length in lines]
-        if not blocked(window):
+        if not blocked(window) and abs(_level(picture, window, area) - wanted) <= level * wanted:
             return window
     return None
 
 
-def _window_round(box, shape, factor, area):
+def _window_round(box, shape, factor, least, area):
     """A window round a box in pixels."""
     first, last = np.floor(box[:2] + 1e-3).astype(int), np.ceil(box[2:] - 1e-3).astype(int)
-    side = factor * max(box[2] - box[0], box[3] - box[1], LEAST)
+    side = max(factor * max(box[2] - box[0], box[3] - box[1]), least)
     lines = []
     for axis, (low, high) in enumerate(_limits(area)):
         low, high = min(low, first[axis]), max(high, last[axis])
-        if high - low < LEAST:
+        if high - low < SMALLEST:
             low, high = 0, shape[axis]
         start, length = _line((box[axis] + box[axis + 2]) / 2, max(side, last[axis] - first[axis]), low, high)
         lines.append((int(np.clip(start, last[axis] - length, first[axis])), length))
@@ -205,7 +233,7 @@ def _window_round(box, shape, factor, area):
 
 def _line(centre, side, low, high):
     """Start and length in pixels of a stretch of `side` round `centre`, slid to lie between `low` and `high`."""
-    length = min(max(LEAST, round(side)), high - low)
+    length = min(max(SMALLEST, round(side)), high - low)
     return int(np.clip(round(centre - length / 2), low, high - length)), length
 
 
@@ -217,7 +245,7 @@ def _content(picture):
     """Top, left, height, width of the box round all that is not black; the whole picture if that is too small."""
     light = picture.max(axis=-1) > _DARK
     rows, columns = np.flatnonzero(light.any(1)), np.flatnonzero(light.any(0))
-    if not len(rows) or min(np.ptp(rows), np.ptp(columns)) + 1 < LEAST:
+    if not len(rows) or min(np.ptp(rows), np.ptp(columns)) + 1 < SMALLEST:
         return 0, 0, *picture.shape[:2]
     return int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
 
@@ -240,16 +268,25 @@ def _blocked(picture, boxes, black):
 
 def _patches(pictures, rows, windows, body_parts, size):
     images = np.stack([cut(pictures[row], window, size) for row, window in zip(rows, windows, strict=True)])
-    places = [_place(window, _content(pictures[row])) for row, window in zip(rows, windows, strict=True)]
+    places = [
+        _place(pictures[row], window, _content(pictures[row]))
+        for row, window in zip(rows, windows, strict=True)
+    ]
     parts = np.array([str(body_parts[row]) for row in rows])
     return Patches(images, np.array(windows, np.int64), np.array(rows, np.int64), parts, np.array(places))
 
 
-def _place(window, area):
+def _place(picture, window, area):
     """Where a window lies in an area, as in `Patches.places`."""
     top, left, height, width = area
     y, x = window[0] + window[2] / 2 - top, window[1] + window[3] / 2 - left
-    return y / height, x / width, max(window[2:]) / np.sqrt(height * width)
+    side = max(window[2:]) / np.sqrt(height * width)
+    return y / height, x / width, side, _level(picture, window, area)
+
+
+def _level(picture, window, area):
+    here, everywhere = (picture[a : a + h, b : b + w].mean() for a, b, h, w in (window, area))
+    return here / max(everywhere, 1e-9)
 
 
 def _checked(boxes):

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_fracture.errors import SynthesisError
 
-LEAST = 3  # pixels a side: a smaller window is all border, where blending leaves the picture as it is
+SMALLEST = 3  # pixels a side: a smaller window is all border, where blending leaves the picture as it is
 _LOBES = 3
 
 
@@ -84,10 +84,10 @@ def check_window(window, shape):
     """
     top, left, height, width = (int(value) for value in window)
     inside = top >= 0 and left >= 0 and top + height <= shape[0] and left + width <= shape[1]
-    if not inside or min(height, width) < LEAST:
+    if not inside or min(height, width) < SMALLEST:
         raise SynthesisError(
             f"A window (top, left, height, width) must lie in its picture of {shape[0]} x {shape[1]} pixels and "
-            f"be {LEAST} x {LEAST} or more. Received: {(top, left, height, width)}"
+            f"be {SMALLEST} x {SMALLEST} or more. Received: {(top, left, height, width)}"
         )
     return top, left, height, width
 
