@@ -38,3 +38,7 @@ class BenchmarkError(FractureError):
 
 class EvaluationError(FractureError):
     """A metric is not defined for what it was given."""
+
+
+class SynthesisError(FractureError, ValueError):
+    """A finding cannot be painted into a picture as asked."""

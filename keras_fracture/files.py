@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 
 from keras_fracture.errors import OutputError
@@ -41,3 +42,23 @@ def folder(path):
         beside.write_bytes(b"")
     (path / ".writable").unlink()
     return path
+
+
+@contextlib.contextmanager
+def new_folder(path):
+    """Gives a folder beside `path` to fill, and renames it into place once that worked.
+
+    Raises:
+        OutputError: `path` exists, the folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    if path.exists():
+        raise OutputError(f"{path} exists already: name another folder")
+    beside = folder(path.parent) / f".{path.name}.{os.getpid()}"
+    try:
+        yield folder(beside)
+        beside.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

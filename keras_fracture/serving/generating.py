@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +10,8 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from keras_fracture import files, models
-from keras_fracture.data import images
-from keras_fracture.errors import ModelError, OutputError
+from keras_fracture import models, synthesis
+from keras_fracture.errors import ModelError
 from keras_fracture.interop.convert import load_keras_weights
 from keras_fracture.models.preprocessing import unscale
 from keras_fracture.serving.predicting import version_of
@@ -81,34 +78,17 @@ def generate(source, out, count=100, seed=0, label=None, model=None):
     """
     if count < 1:
         raise ModelError(f"count must be 1 or more. Received: {count}")
-    out = Path(out)
-    if out.exists():
-        raise OutputError(f"{out} exists already: name another folder")
     found = load(source, model)
     wanted = found.label(label)
-    numbers = np.arange(count)
-    labels = None
+    numbers, names, labels = np.arange(count), "", None
     if found.num_classes:
         labels = numbers % found.num_classes if wanted is None else np.full(count, wanted)
-    beside = files.folder(out.parent) / f".{out.name}.{os.getpid()}"
-    rows = []
-    try:
-        files.folder(beside)
-        for number, picture in zip(numbers, draw(found, count, seed, labels), strict=True):
-            name = "" if labels is None else (found.classes or range(found.num_classes))[labels[number]]
-            row = {"file": f"{number:06d}.png", "seed": seed, "number": int(number), "class": str(name),
-                   "synthetic": True, "source": str(source)}  # fmt: skip
-            marks = {key: str(row[key]) for key in ("seed", "number", "class")} | {"synthetic": "true"}
-            (beside / row["file"]).write_bytes(images.encode_png(picture.squeeze(), marks))
-            rows.append(row)
-        table = pd.DataFrame(rows)
-        table.to_csv(beside / "pictures.csv", index=False)
-        beside.replace(out)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return table
+        names = [str((found.classes or range(found.num_classes))[number]) for number in labels]
+    table = pd.DataFrame(
+        {"seed": seed, "number": numbers, "class": names, "synthetic": True, "source": str(source)}
+    )
+    pictures = draw(found, count, seed, labels)
+    return synthesis.write(pictures, table, out, marks=("seed", "number", "class"))
 
 
 def draw(source, count, seed, labels=None):

@@ -1,1 +1,28 @@
-"""Pictures made by trained generators, written so that they can always be told from real ones."""
+"""Findings painted into healthy X-rays, and synthetic pictures that can always be told from real ones."""
+
+from keras_fracture.synthesis.blending import blend, blend_graph, mix, weights
+from keras_fracture.synthesis.filtering import keep
+from keras_fracture.synthesis.painting import copy_paste, paint
+from keras_fracture.synthesis.patches import Patches, healthy_patches, lesion_patches, lesion_windows
+from keras_fracture.synthesis.records import describe, read, write
+from keras_fracture.synthesis.resampling import cut
+from keras_fracture.synthesis.shortcut import border
+
+__all__ = [
+    "Patches",
+    "blend",
+    "blend_graph",
+    "border",
+    "copy_paste",
+    "cut",
+    "describe",
+    "healthy_patches",
+    "keep",
+    "lesion_patches",
+    "lesion_windows",
+    "mix",
+    "paint",
+    "read",
+    "weights",
+    "write",
+]

@@ -1,0 +1,313 @@
+"""Patches to learn from: windows round lesions, and such windows where there is none.
+
+Source: Gupta, Chopra and Ledig, "Generative Bone Lesions Synthesis for Data Augmentation in X-ray", Patch-making
+and Figure 1. How far windows reach, and where healthy ones lie, is not said there.
+"""
+
+import logging
+from collections import deque
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from keras_fracture.errors import SynthesisError
+from keras_fracture.synthesis.resampling import SMALLEST, check_pictures, check_size, cut
+
+CONTEXT = (1.2, 2.0)
+LEAST = 16  # pixels; what is smaller shows nothing once it is scaled up
+_LOG = logging.getLogger(__name__)
+_DARK = 8  # grey levels; padding, collimation and air of JPEG files lie below
+_PLACES, _TRIES = 10, 10  # a picture in which no window fits at so many places, so often moved, is given up
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Windows of pictures, scaled to squares.
+
+    Attributes:
+        images: uint8 `(n, size, size, channels)`.
+        windows: int64 `(n, 4)`, top, left, height, width in pixels.
+        rows: int64 `(n,)`, the picture each one is of.
+        body_parts: str `(n,)`.
+        places: float64 `(n, 4)`: the centre's y and x as fractions of the picture's content (the box round all
+            that is not black), the longer side over the square root of that content's area, and the mean grey
+            level over the content's.
+    """
+
+    images: np.ndarray
+    windows: np.ndarray
+    rows: np.ndarray
+    body_parts: np.ndarray
+    places: np.ndarray
+
+    def __len__(self):
+        return len(self.rows)
+
+
+def lesion_windows(boxes, shape, rng, context=CONTEXT, least=LEAST, area=None):
+    """Draws a window round each box: a square whose side is the box's longer one times a random factor.
+
+    A square that would reach over the edge is slid inwards; one longer than the area is as long as the area.
+
+    Args:
+        boxes: float `(k, 4)`, ymin, xmin, ymax, xmax as fractions of the picture.
+        shape: Height and width of the picture in pixels.
+        rng: A NumPy generator.
+        context: Least and largest factor, 1 or more.
+        least: Least side in pixels: smaller boxes get more context.
+        area: Top, left, height, width in pixels of the part of the picture to stay in, where the box allows;
+            default all.
+
+    Returns:
+        int64 `(k, 4)`, top, left, height, width in pixels. Each holds its box wholly.
+
+    Raises:
+        SynthesisError: A box does not lie in the picture, factors below 1 or out of order, or `least` is
+            below 3 or above the picture's side.
+    """
+    if not 1 <= context[0] <= context[1]:
+        raise SynthesisError(
+            f"Context factors must be 1 or more, the smaller one first. Received: {tuple(context)}"
+        )
+    if not SMALLEST <= least <= min(shape[:2]):
+        raise SynthesisError(
+            f"The least side of a window must lie between {SMALLEST} and the picture's. "
+            f"Received: {least} for a picture of {shape[0]} x {shape[1]}"
+        )
+    area = area or (0, 0, *shape[:2])
+    factors = rng.uniform(*context, len(boxes))
+    windows = [
+        _window_round(box * np.tile(shape[:2], 2), shape, factor, least, area)
+        for box, factor in zip(_checked(boxes), factors, strict=True)
+    ]
+    return np.array(windows, np.int64).reshape(-1, 4)
+
+
+def lesion_patches(pictures, boxes, body_parts, size, count, seed, context=CONTEXT, least=LEAST):
+    """Cuts patches round lesions: each box in turn, every time with another context.
+
+    Windows stay off the black margins of fitted and padded pictures, so that a margin tells nothing.
+
+    Args:
+        pictures: uint8 `(n, height, width, channels)`.
+        boxes: For each picture float `(k, 4)`, fractions of the (padded) picture, maybe empty.
+        body_parts: For each picture a str.
+        size: Side of the patches in pixels.
+        count: Number of patches.
+        seed: Of the drawing.
+        context: As in `lesion_windows`.
+        least: As in `lesion_windows`.
+
+    Returns:
+        `Patches`.
+
+    Raises:
+        SynthesisError: No box at all, or as in `lesion_windows`.
+    """
+    _check(pictures, body_parts, size, count, boxes)
+    rng = np.random.default_rng(seed)
+    turns = [(row, box) for row, found in enumerate(boxes) for box in np.reshape(found, (-1, 4))]
+    if not turns:
+        raise SynthesisError(f"There must be a lesion box. Received: none in {len(pictures)} pictures")
+    order = rng.permutation(len(turns))
+    rows, windows = [], []
+    for turn in range(count):
+        row, box = turns[order[turn % len(turns)]]
+        picture = pictures[row]
+        rows.append(row)
+        windows.append(lesion_windows([box], picture.shape, rng, context, least, _content(picture))[0])
+    return _patches(pictures, rows, windows, body_parts, size)
+
+
+def healthy_patches(
+    pictures,
+    body_parts,
+    lesions,
+    size,
+    count,
+    seed,
+    boxes=None,
+    jitter=0.05,
+    level=0.25,
+    black=0.1,
+    any_part=False,
+):
+    """Cuts patches without lesions where lesions of the same body part lie, and as large.
+
+    Each patch takes the place of a lesion's window, relative to what is not black in its picture, moved and scaled
+    a little, and is about as bright relative to its picture: else many would show no bone. A picture is
+    given up once no window fits, and how many were is logged as a warning.
+
+    Args:
+        pictures: uint8 `(n, height, width, channels)`, taken in turn.
+        body_parts: For each picture a str.
+        lesions: `Patches` of lesions, whose places are taken.
+        size: Side of the patches in pixels.
+        count: Number of patches.
+        seed: Of the drawing.
+        boxes: For each picture float `(k, 4)` of lesions to stay off, or None.
+        jitter: Furthest way moved, as a share of the content's side, and largest change of the window's side, as
+            a share of that.
+        level: Largest difference in brightness from the lesion's window, as a share of that.
+        black: Largest share of a window that black border may take: pixels of level 8 or less that are connected
+            with the picture's edge, as padding, collimation and air are.
+        any_part: Whether a body part without lesions takes the places of all parts.
+
+    Returns:
+        `Patches`.
+
+    Raises:
+        SynthesisError: A body part without lesions, no picture in which a window fits, or a value not allowed.
+    """
+    _check(pictures, body_parts, size, count, [()] * len(pictures) if boxes is None else boxes)
+    if not (0 <= jitter < 1 and 0 <= black <= 1 and level > 0):
+        raise SynthesisError(
+            "jitter and black must be shares from 0 to 1, and level positive. "
+            f"Received: {jitter}, {black}, {level}"
+        )
+    if not len(lesions):
+        raise SynthesisError("There must be lesions whose places to take. Received: no patches")
+    places = {part: lesions.places[lesions.body_parts == part] for part in set(body_parts)}
+    for part, found in sorted(places.items()):
+        if not len(found) and not any_part:
+            known = ", ".join(sorted(set(lesions.body_parts)))
+            raise SynthesisError(
+                f"There are lesions of {known} only: leave other parts out or set any_part. Received: {part!r}"
+            )
+    rng = np.random.default_rng(seed)
+    turns, rows, windows = deque(rng.permutation(len(pictures)).tolist()), [], []
+    while turns and len(rows) < count:
+        row = turns.popleft()
+        found = places[body_parts[row]]
+        blocked = _blocked(pictures[row], () if boxes is None else boxes[row], black)
+        found = found if len(found) else lesions.places
+        window = _fitting(pictures[row], found, blocked, jitter, level, rng)
+        if window is not None:
+            turns.append(row)
+            rows.append(row)
+            windows.append(window)
+    if not turns:
+        raise SynthesisError(
+            f"In no picture a window of such brightness fits off lesions and black border in {_PLACES * _TRIES} tries: "
+            f"give others, or larger level or black. Received: {len(pictures)} pictures, {level}, {black}"
+        )
+    if len(turns) < len(pictures):
+        _LOG.warning(
+            "%d of %d pictures given up: no window of such brightness off lesions and black border in %d tries",
+            len(pictures) - len(turns), len(pictures), _PLACES * _TRIES,
+        )  # fmt: skip
+    return _patches(pictures, rows, windows, body_parts, size)
+
+
+def _fitting(picture, places, blocked, jitter, level, rng):
+    """A window at one of the `places` that is not `blocked`, or None."""
+    area = _content(picture)
+    scale = np.sqrt(area[2] * area[3])
+    # Each place is tried several times: else the large windows, which fit more easily, would win.
+    for y, x, side, wanted in np.repeat(places[rng.integers(len(places), size=_PLACES)], _TRIES, axis=0):
+        move, growth = rng.uniform(-jitter, jitter, 2) * scale, 1 + rng.uniform(-jitter, jitter)
+        centre = area[0] + y * area[2] + move[0], area[1] + x * area[3] + move[1]
+        lines = [
+            _line(c, side * scale * growth, *limits) for c, limits in zip(centre, _limits(area), strict=True)
+        ]
+        window = [first for first, _ in lines] + [length for _, length in lines]
+        if not blocked(window) and abs(_level(picture, window, area) - wanted) <= level * wanted:
+            return window
+    return None
+
+
+def _window_round(box, shape, factor, least, area):
+    """A window round a box in pixels."""
+    first, last = np.floor(box[:2] + 1e-3).astype(int), np.ceil(box[2:] - 1e-3).astype(int)
+    side = max(factor * max(box[2] - box[0], box[3] - box[1]), least)
+    lines = []
+    for axis, (low, high) in enumerate(_limits(area)):
+        low, high = min(low, first[axis]), max(high, last[axis])
+        if high - low < SMALLEST:
+            low, high = 0, shape[axis]
+        start, length = _line((box[axis] + box[axis + 2]) / 2, max(side, last[axis] - first[axis]), low, high)
+        lines.append((int(np.clip(start, last[axis] - length, first[axis])), length))
+    return [first for first, _ in lines] + [length for _, length in lines]
+
+
+def _line(centre, side, low, high):
+    """Start and length in pixels of a stretch of `side` round `centre`, slid to lie between `low` and `high`."""
+    length = min(max(SMALLEST, round(side)), high - low)
+    return int(np.clip(round(centre - length / 2), low, high - length)), length
+
+
+def _limits(area):
+    return (area[0], area[0] + area[2]), (area[1], area[1] + area[3])
+
+
+def _content(picture):
+    """Top, left, height, width of the box round all that is not black; the whole picture if that is too small."""
+    light = picture.max(axis=-1) > _DARK
+    rows, columns = np.flatnonzero(light.any(1)), np.flatnonzero(light.any(0))
+    if not len(rows) or min(np.ptp(rows), np.ptp(columns)) + 1 < SMALLEST:
+        return 0, 0, *picture.shape[:2]
+    return int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+
+
+def _blocked(picture, boxes, black):
+    """A function that says whether a window meets a lesion, or too much black border."""
+    dark = (picture.max(axis=-1) <= _DARK).astype(np.uint8)
+    _, regions = cv2.connectedComponents(dark, connectivity=4)
+    at_edge = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
+    border = np.isin(regions, at_edge) & (dark > 0)
+    lesions = _checked(boxes) * np.tile(picture.shape[:2], 2)
+
+    def blocked(window):
+        top, left, height, width = window
+        meets = (lesions[:, :2] < [top + height, left + width]) & (lesions[:, 2:] > [top, left])
+        return meets.all(1).any() or border[top : top + height, left : left + width].mean() > black
+
+    return blocked
+
+
+def _patches(pictures, rows, windows, body_parts, size):
+    images = np.stack([cut(pictures[row], window, size) for row, window in zip(rows, windows, strict=True)])
+    places = [
+        _place(pictures[row], window, _content(pictures[row]))
+        for row, window in zip(rows, windows, strict=True)
+    ]
+    parts = np.array([str(body_parts[row]) for row in rows])
+    return Patches(images, np.array(windows, np.int64), np.array(rows, np.int64), parts, np.array(places))
+
+
+def _place(picture, window, area):
+    """Where a window lies in an area, as in `Patches.places`."""
+    top, left, height, width = area
+    y, x = window[0] + window[2] / 2 - top, window[1] + window[3] / 2 - left
+    side = max(window[2:]) / np.sqrt(height * width)
+    return y / height, x / width, side, _level(picture, window, area)
+
+
+def _level(picture, window, area):
+    here, everywhere = (picture[a : a + h, b : b + w].mean() for a, b, h, w in (window, area))
+    return here / max(everywhere, 1e-9)
+
+
+def _checked(boxes):
+    """Boxes as float64 `(k, 4)`, checked; rounding errors of float32 are cut off."""
+    boxes = np.asarray(boxes, float).reshape(-1, 4)
+    wrong = ~((boxes[:, :2] < boxes[:, 2:]).all(1) & (boxes >= -1e-4).all(1) & (boxes <= 1 + 1e-4).all(1))
+    if wrong.any():
+        raise SynthesisError(
+            "Boxes must be ymin, xmin, ymax, xmax as fractions of the picture, from 0 to 1. "
+            f"Received: {boxes[wrong][0].tolist()}"
+        )
+    return boxes.clip(0, 1)
+
+
+def _check(pictures, body_parts, size, count, boxes):
+    check_pictures(pictures)
+    check_size(size)
+    if count < 1:
+        raise SynthesisError(f"The number of patches must be 1 or more. Received: {count}")
+    if not len(pictures) == len(body_parts) == len(boxes):
+        raise SynthesisError(
+            "There must be a body part, and boxes (maybe none), for every picture. "
+            f"Received: {len(pictures)} pictures, {len(body_parts)} parts, {len(boxes)} boxes"
+        )

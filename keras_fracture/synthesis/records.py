@@ -1,0 +1,116 @@
+"""Synthetic pictures as files: each can be told from a real one, and traced to where it came from."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from keras_fracture import files
+from keras_fracture.data import images
+from keras_fracture.errors import DataError, SynthesisError
+
+TABLE = "pictures.csv"
+_TEXT = (
+    "file",
+    "filename",
+    "source",
+    "body_part",
+    "model",
+    "weights",
+)  # never numbers, whatever they look like
+
+
+def describe(table, rows, windows, shape, *, n, seed, scores, model, weights):
+    """Says what each painted picture is, in one row for `write`.
+
+    Args:
+        table: `pandas.DataFrame` of the real pictures, with filename, source and body_part.
+        rows: int `(n,)`, the row of `table` each one was painted into.
+        windows: int `(n, 4)`, top, left, height, width in pixels.
+        shape: Height and width of the painted pictures in pixels.
+        n: Exponent of the blending.
+        seed: Of the drawing of windows (and patches).
+        scores: float `(n,)`, what the filtering classifier says.
+        model: Name of the translator.
+        weights: Hash of its weights.
+
+    Returns:
+        A `pandas.DataFrame`: filename, source and body_part of the real picture; ymin, xmin, ymax, xmax, the box
+        in which the patch outweighs the picture along both axes, as fractions; top, left, height, width of the
+        window; seed, score, model, weights, n.
+    """
+    windows = np.asarray(windows, np.int64)
+    made = table.iloc[rows][["filename", "source", "body_part"]].reset_index(drop=True)
+    # cos(|i|^n pi/2) is a half at |i|^n = 2/3.
+    reach = (2 / 3) ** (1 / n) / 2
+    centres, sides = windows[:, :2] + windows[:, 2:] / 2, windows[:, 2:]
+    corners = np.concatenate([centres - reach * sides, centres + reach * sides], axis=1)
+    made[["ymin", "xmin", "ymax", "xmax"]] = corners / np.tile(shape[:2], 2)
+    made[["top", "left", "height", "width"]] = windows
+    return made.assign(
+        seed=seed, score=np.asarray(scores, float), model=str(model), weights=str(weights), n=float(n)
+    )
+
+
+def write(pictures, table, out, marks=("seed", "filename", "source")):
+    """Writes pictures as PNG, and `pictures.csv` that says what each one is; the whole folder or nothing.
+
+    Args:
+        pictures: uint8 `(height, width, 1 or 3)` each, an array or any iterable.
+        table: `pandas.DataFrame` with a row for each; `file` is put before its columns, `synthetic` added.
+        out: Folder to write, which must not exist yet.
+        marks: Columns that every PNG carries in its text fields, beside `synthetic=true`.
+
+    Returns:
+        The `pandas.DataFrame` of `pictures.csv`.
+
+    Raises:
+        SynthesisError: Other numbers of rows than pictures.
+        OutputError: `out` exists, or cannot be written.
+    """
+    if hasattr(pictures, "__len__") and len(pictures) != len(table):
+        raise SynthesisError(
+            f"There must be a row for every picture. Received: {len(pictures)} pictures, {len(table)} rows"
+        )
+    table = table.reset_index(drop=True)
+    table.insert(0, "file", [f"{number:06d}.png" for number in range(len(table))])
+    table["synthetic"] = True
+    with files.new_folder(out) as folder:
+        for picture, row in zip(pictures, table.to_dict("records"), strict=True):
+            text = {name: str(row[name]) for name in marks} | {"synthetic": "true"}
+            picture = picture[..., 0] if picture.shape[-1] == 1 else picture
+            (folder / row["file"]).write_bytes(images.encode_png(picture, text))
+        table.to_csv(folder / TABLE, index=False)
+    return table
+
+
+def read(folder):
+    """Reads what `write` wrote.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        uint8 pictures `(n, height, width, channels)`, and the `pandas.DataFrame` of `pictures.csv`.
+
+    Raises:
+        DataError: No such folder, a picture that is missing, or one without the mark `synthetic=true`.
+    """
+    path = Path(folder) / TABLE
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False)
+        pictures = [_read(path.parent / name) for name in table["file"]]
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(
+            f"{path.parent} holds no synthetic pictures of this package: {' '.join(str(error).split())}"
+        ) from None
+    return np.stack(pictures), table
+
+
+def _read(path):
+    with Image.open(path) as picture:
+        if picture.info.get("synthetic") != "true":
+            raise ValueError(f"{path.name} is not marked as synthetic")
+        pixels = np.asarray(picture)
+    return pixels if pixels.ndim == 3 else pixels[..., None]

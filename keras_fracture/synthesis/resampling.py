@@ -1,0 +1,120 @@
+"""Scaling between pictures and patches: one formula for cutting out, pasting back, NumPy and graphs.
+
+A window is int (top, left, height, width), in pixels of its picture.
+"""
+
+import numpy as np
+
+from keras_fracture.errors import SynthesisError
+
+SMALLEST = 3  # pixels a side: a smaller window is all border, where blending leaves the picture as it is
+_LOBES = 3
+
+
+def cut(picture, window, size):
+    """Cuts a window out and scales it to a square.
+
+    Args:
+        picture: uint8 `(height, width, channels)`.
+        window: int `(4,)`.
+        size: Side of the square in pixels.
+
+    Returns:
+        uint8 `(size, size, channels)`.
+
+    Raises:
+        SynthesisError: The window does not lie in the picture, or `size` is not positive.
+    """
+    check_size(size)
+    top, left, height, width = check_window(window, picture.shape)
+    return to_levels(resize(picture[top : top + height, left : left + width], size, size))
+
+
+def resize(picture, height, width):
+    """Scales with Lanczos's kernel of three lobes, antialiased as in Pillow.
+
+    Args:
+        picture: Array `(h, w, channels)`.
+        height: Of the result, in pixels.
+        width: Of the result, in pixels.
+
+    Returns:
+        float64 `(height, width, channels)`, not rounded; it may overshoot the picture's range a little.
+    """
+    down, across = _matrix(picture.shape[0], height), _matrix(picture.shape[1], width)
+    return np.einsum("ys,stc,xt->yxc", down, picture, across, optimize=True)
+
+
+def _matrix(count, length):
+    positions = (np.arange(length) + 0.5) * (count / length) - 0.5
+    return interpolation(np, positions, count, max(count / length, 1.0))
+
+
+def interpolation(xp, positions, count, scale):
+    """Matrix of the weights with which samples on a line make up the values between them.
+
+    Args:
+        xp: `numpy`, or `keras.ops` for graphs.
+        positions: float64 `(..., m)`, where values are wanted; sample k lies at k.
+        count: Number of samples.
+        scale: How much wider than one sample the kernel is, 1 or more; a number, or an array that broadcasts
+            with `(..., m, count)`.
+
+    Returns:
+        float64 `(..., m, count)`; rows sum to 1.
+    """
+    away = (positions[..., None] - xp.arange(count, dtype="float64")) / scale
+    middle = xp.abs(away) < 1e-9
+    angle = np.pi * xp.where(middle, 1.0, away)
+    kernel = xp.sin(angle) * xp.sin(angle / _LOBES) * _LOBES / (angle * angle)
+    kernel = xp.where(middle, 1.0, xp.where(xp.abs(away) < _LOBES, kernel, 0.0))
+    return kernel / xp.sum(kernel, axis=-1, keepdims=True)
+
+
+def to_levels(values):
+    """Rounds and clips to uint8 grey levels."""
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def check_window(window, shape):
+    """The window as four ints.
+
+    Raises:
+        SynthesisError: It does not lie in a picture of `shape`, or is smaller than 3 x 3 pixels.
+    """
+    top, left, height, width = (int(value) for value in window)
+    inside = top >= 0 and left >= 0 and top + height <= shape[0] and left + width <= shape[1]
+    if not inside or min(height, width) < SMALLEST:
+        raise SynthesisError(
+            f"A window (top, left, height, width) must lie in its picture of {shape[0]} x {shape[1]} pixels and "
+            f"be {SMALLEST} x {SMALLEST} or more. Received: {(top, left, height, width)}"
+        )
+    return top, left, height, width
+
+
+def check_windows(windows, pictures):
+    """Windows as an array `(n, 4)`, one a picture.
+
+    Raises:
+        SynthesisError: Other numbers of windows than pictures, or pictures that are no uint8 stack.
+    """
+    check_pictures(pictures)
+    windows = np.asarray(windows)
+    if windows.shape != (len(pictures), 4):
+        raise SynthesisError(f"Give one window a picture, {(len(pictures), 4)}. Received: {windows.shape}")
+    return windows
+
+
+def check_pictures(pictures):
+    """Raises `SynthesisError` unless pictures are uint8 `(n, height, width, channels)`, one or more."""
+    if pictures.ndim != 4 or pictures.dtype != np.uint8 or not len(pictures):
+        raise SynthesisError(
+            "Pictures must be a uint8 array (n, height, width, channels), one or more. "
+            f"Received: {pictures.dtype} {pictures.shape}"
+        )
+
+
+def check_size(size):
+    """Raises `SynthesisError` unless `size` is a positive whole number."""
+    if size != int(size) or size < 1:
+        raise SynthesisError(f"The side of patches must be 1 pixel or more. Received: {size}")
