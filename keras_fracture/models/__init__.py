@@ -7,9 +7,11 @@ from keras_fracture.models.drn import DRN
 from keras_fracture.models.inception import InceptionNet
 from keras_fracture.models.registry import create, names
 from keras_fracture.models.resnet import ResNet
+from keras_fracture.models.unit import UNIT, UNITDiscriminator
 
 __all__ = [
     "DRN",
+    "UNIT",
     "CompactCNN",
     "DCGANDiscriminator",
     "DCGANGenerator",
@@ -17,6 +19,7 @@ __all__ = [
     "DenseGenerator",
     "InceptionNet",
     "ResNet",
+    "UNITDiscriminator",
     "create",
     "names",
 ]

@@ -1,6 +1,7 @@
 """Layers Keras lacks: kernels that are faster on CPUs, and PyTorch's symmetric padding."""
 
 import functools
+import math
 
 import keras
 from keras import layers, ops
@@ -165,6 +166,62 @@ class PaddedMaxPooling2D(layers.MaxPooling2D):
     def compute_output_shape(self, input_shape):
         sides = [_strided(s, self.pool_size[0], self.strides[0], self.margin) for s in input_shape[1:3]]
         return (input_shape[0], *sides, input_shape[3])
+
+
+@keras.saving.register_keras_serializable("keras_fracture")
+class ReflectConv2D(PaddedConv2D):
+    """PaddedConv2D that mirrors maps at their border instead of adding zeros; for even kernels too.
+
+    It adds `(kernel_size - 1) // 2` places on every side, so maps must be larger than that.
+    """
+
+    def call(self, inputs):
+        sides = (self.margin, self.margin)
+        return layers.Conv2D.call(self, ops.pad(inputs, ((0, 0), sides, sides, (0, 0)), mode="reflect"))
+
+
+@keras.saving.register_keras_serializable("keras_fracture")
+class CroppedConv2DTranspose(layers.Conv2DTranspose):
+    """Conv2DTranspose 3x3, stride 2, that doubles a map as PyTorch's with padding 1 and output_padding 1 does.
+
+    Keras's "same" cuts off the last row and column of what "valid" gives, PyTorch the first.
+    """
+
+    def __init__(self, filters, kernel_size=3, strides=2, **kwargs):
+        kwargs.pop("padding", None)
+        super().__init__(filters, kernel_size, strides=strides, padding="valid", **kwargs)
+
+    def call(self, inputs):
+        return super().call(inputs)[:, 1:, 1:, :]
+
+    def compute_output_shape(self, input_shape):
+        sides = [side and 2 * side for side in input_shape[1:3]]
+        return (input_shape[0], *sides, self.filters)
+
+
+@keras.saving.register_keras_serializable("keras_fracture")
+class SampleNormalization(layers.GroupNormalization):
+    """Each sample less its mean, over its standard deviation plus epsilon, then a gain and a shift a channel.
+
+    Source: the layer normalisation in the code of MUNIT (Huang et al. 2018). Unlike GroupNormalization of one
+    group it divides by the unbiased deviation (n - 1), adds epsilon to that and not to the variance, and gains
+    start uniform between 0 and 1.
+    """
+
+    def __init__(self, groups=1, epsilon=1e-5, gamma_initializer=None, **kwargs):
+        start = gamma_initializer or keras.initializers.RandomUniform(0.0, 1.0)
+        super().__init__(groups=groups, epsilon=epsilon, gamma_initializer=start, **kwargs)
+
+    def call(self, inputs):
+        maps = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        maps = maps - ops.mean(maps, axis=(1, 2, 3), keepdims=True)
+        degrees = math.prod(inputs.shape[1:]) - 1
+        variance = ops.sum(maps * maps, axis=(1, 2, 3), keepdims=True) / degrees
+        # The root of 0 has no derivative, and a blank picture has no variance.
+        maps = maps / (ops.sqrt(ops.maximum(variance, 1e-12)) + self.epsilon)
+        return ops.cast(
+            maps * ops.cast(self.gamma, maps.dtype) + ops.cast(self.beta, maps.dtype), inputs.dtype
+        )
 
 
 def conv(filters, kernel_size, strides=1, dilation=1, use_bias=False, initializer=HE_FAN_OUT, **kwargs):

@@ -1,0 +1,258 @@
+"""UNIT, the translator of `gupta_unit`: one encoder and one decoder a domain around a shared latent space."""
+
+import keras
+from keras import layers, ops
+
+from keras_fracture.errors import ModelError
+from keras_fracture.models.layers import CroppedConv2DTranspose, ReflectConv2D, SampleNormalization, conv
+from keras_fracture.models.preprocessing import SYMMETRIC
+from keras_fracture.models.registry import register
+
+PRESETS = ("nips2017", "munit")
+DOMAINS = ("a", "b")  # healthy, lesion
+LEVELS = 4  # strided convolutions of a discriminator
+_NORMAL = {"class_name": "RandomNormal", "config": {"stddev": 0.02}}
+_KAIMING = {
+    "class_name": "VarianceScaling",
+    "config": {"scale": 2.0, "mode": "fan_in", "distribution": "untruncated_normal"},
+}
+_INITIALIZERS = {"nips2017": _NORMAL, "munit": _KAIMING}  # of the translator
+
+
+def _check(preset, image_size, channels, width, least):
+    if preset not in PRESETS:
+        raise ModelError(f"preset must be one of {', '.join(PRESETS)}. Received: {preset!r}")
+    if image_size % 4 or image_size < least:
+        raise ModelError(
+            f"image_size must be a multiple of 4, and {least} or more for {preset}. Received: {image_size}"
+        )
+    if channels not in (1, 3) or width < 1:
+        raise ModelError(f"channels must be 1 or 3 and width positive. Received: {channels}, {width}")
+
+
+def _convolution(preset, filters, kernel_size, strides=1, initializer=None):
+    initializer = initializer or _INITIALIZERS[preset]
+    if preset == "nips2017":
+        return conv(filters, kernel_size, strides, use_bias=True, initializer=initializer)
+    return ReflectConv2D(filters, kernel_size, strides, kernel_initializer=initializer)
+
+
+def _instance_norm():
+    return layers.GroupNormalization(groups=-1, epsilon=1e-5, center=False, scale=False)
+
+
+@keras.saving.register_keras_serializable("keras_fracture")
+class ResidualBlock(layers.Layer):
+    """Two 3x3 convolutions with instance normalisation, ReLU between them, beside an identity.
+
+    Args:
+        filters: Channels in and out.
+        preset: "munit" mirrors maps at their border, "nips2017" adds zeros.
+    """
+
+    def __init__(self, filters, preset="nips2017", **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.preset = filters, preset
+        first, second = (_convolution(preset, filters, 3) for _ in range(2))
+        self.inner = keras.Sequential([first, _instance_norm(), layers.ReLU(), second, _instance_norm()])
+
+    def build(self, input_shape):
+        self.inner.build(tuple(input_shape))
+        self.built = True
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def call(self, maps):
+        return maps + self.inner(maps)
+
+    def get_config(self):
+        return super().get_config() | {"filters": self.filters, "preset": self.preset}
+
+
+def _encoder(preset, size, channels, width):
+    """The picture down to a quarter of its side, and the residual blocks that no other domain has."""
+    parts, kernel = [], 3 if preset == "nips2017" else 4
+    for level in range(3):
+        parts.append(_convolution(preset, width * 2**level, kernel if level else 7, 2 if level else 1))
+        parts += [layers.LeakyReLU(0.01)] if preset == "nips2017" else [_instance_norm(), layers.ReLU()]
+    parts += [ResidualBlock(4 * width, preset) for _ in range(3 if preset == "nips2017" else 4)]
+    return keras.Sequential([keras.Input((size, size, channels)), *parts])
+
+
+def _decoder(preset, size, channels, width):
+    """Latent maps up to the picture."""
+    parts = [ResidualBlock(4 * width, preset) for _ in range(3 if preset == "nips2017" else 4)]
+    for filters in (2 * width, width):
+        if preset == "nips2017":
+            parts.append(CroppedConv2DTranspose(filters, kernel_initializer=_NORMAL))
+            parts.append(layers.LeakyReLU(0.01))
+        else:
+            parts += [layers.UpSampling2D(), _convolution(preset, filters, 5)]
+            parts += [SampleNormalization(), layers.ReLU()]
+    if preset == "nips2017":
+        parts.append(layers.Conv2DTranspose(channels, 1, kernel_initializer=_NORMAL))
+    else:
+        parts.append(_convolution(preset, channels, 7))
+    parts.append(layers.Activation("tanh", dtype="float32"))
+    return keras.Sequential([keras.Input((size // 4, size // 4, 4 * width)), *parts])
+
+
+@register("unit")
+@keras.saving.register_keras_serializable("keras_fracture")
+class UNIT(keras.Model):
+    """Translates pictures between two unpaired domains, "a" (healthy) and "b" (lesion).
+
+    Source: Liu, Breuel, Kautz, "Unsupervised image-to-image translation networks", NIPS 2017, which Gupta, Chopra
+    and Ledig, "Generative Bone Lesions Synthesis for Data Augmentation in X-ray", follow. Two presets:
+
+    - "nips2017": the paper's. The domains share the encoders' last and the decoders' first residual block.
+      Zeros at the border, LeakyReLU(0.01), transposed convolutions. 18,017,286 parameters at the defaults.
+    - "munit": the authors' later one (Huang et al. 2018). Nothing is shared. Mirrored borders, ReLU, instance
+      normalisation in the encoders, normalisation of a whole sample and nearest upsampling in the decoders.
+      11,140,483 parameters a domain at the defaults.
+
+    A latent is the mean of a Gaussian of unit variance; `training.UNITModel` adds the noise, nothing here does.
+
+    Input: float32 `(batch, image_size, image_size, channels)`, range -1 to 1.
+    Output: the same, translated from "a" to "b"; always float32.
+
+    Args:
+        preset: "nips2017" or "munit".
+        image_size: A multiple of 4, 8 or more.
+        channels: 3 or 1.
+        width: Channels of the first map; latents have four times as many.
+
+    Raises:
+        ModelError: An argument is out of range, or there is no such domain.
+    """
+
+    pixel_range = SYMMETRIC
+
+    def __init__(self, preset="nips2017", image_size=128, channels=3, width=64, **kwargs):
+        super().__init__(**kwargs)
+        # Below 8 a latent has one place, where instance normalisation leaves nothing.
+        _check(preset, image_size, channels, width, least=8)
+        self.preset, self.image_size, self.channels, self.width = preset, image_size, channels, width
+        self.encoder_a, self.encoder_b = (_encoder(preset, image_size, channels, width) for _ in DOMAINS)
+        self.shared_encoder, self.shared_decoder = (
+            [ResidualBlock(4 * width, preset)] if preset == "nips2017" else [] for _ in range(2)
+        )
+        self.decoder_a, self.decoder_b = (_decoder(preset, image_size, channels, width) for _ in DOMAINS)
+        self.build((None, image_size, image_size, channels))
+
+    def build(self, input_shape):
+        side = self.image_size // 4
+        for block in (*self.shared_encoder, *self.shared_decoder):
+            block.build((None, side, side, 4 * self.width))
+        self.built = True
+
+    def _of(self, part, domain):
+        if domain not in DOMAINS:
+            raise ModelError(f"A domain is one of {', '.join(DOMAINS)}. Received: {domain!r}")
+        return getattr(self, f"{part}_{domain}")
+
+    def encode(self, images, domain):
+        """Returns the latents `(batch, image_size / 4, image_size / 4, 4 * width)` of a domain's pictures."""
+        latents = self._of("encoder", domain)(images)
+        for block in self.shared_encoder:
+            latents = block(latents)
+        return latents
+
+    def decode(self, latents, domain):
+        """Returns a domain's pictures, float32 in -1 to 1, from latents of either domain."""
+        decoder = self._of("decoder", domain)
+        for block in self.shared_decoder:
+            latents = block(latents)
+        return decoder(latents)
+
+    def translate(self, images, source="a", target="b"):
+        """Returns pictures of domain `source` as pictures of domain `target`, without noise."""
+        return self.decode(self.encode(images, source), target)
+
+    def call(self, images, training=False):
+        return self.translate(images)
+
+    def get_config(self):
+        return super().get_config() | {
+            "preset": self.preset,
+            "image_size": self.image_size,
+            "channels": self.channels,
+            "width": self.width,
+        }
+
+
+def _judge(preset, size, channels, width):
+    """A picture of one scale to a map of logits."""
+    parts, kernel, slope = [], *((3, 0.01) if preset == "nips2017" else (4, 0.2))
+    for level in range(LEVELS):
+        parts.append(_convolution(preset, width * 2**level, kernel, 2, initializer=_NORMAL))
+        parts.append(layers.LeakyReLU(slope))
+    parts.append(layers.Conv2D(1, 1, kernel_initializer=_NORMAL, dtype="float32"))
+    return keras.Sequential([keras.Input((size, size, channels)), *parts])
+
+
+@register("unit_discriminator")
+@keras.saving.register_keras_serializable("keras_fracture")
+class UNITDiscriminator(keras.Model):
+    """Judges pictures of one domain at three scales, each with a network of its own; the sigmoid is in the loss.
+
+    Source: as `UNIT`. 4,654,467 parameters at the defaults, with "munit" 8,271,171. Between scales the picture is
+    averaged over 3x3 places at stride 2, padding left out of the average. (The code released with the NIPS paper
+    takes every second place of a picture smoothed by a 3x3 Gaussian.)
+
+    Input: float32 `(batch, image_size, image_size, channels)`, range -1 to 1.
+    Output: a list of three float32 maps of logits `(batch, side, side, 1)`, the finest first; positive means
+        "real". A side is about 1/16, 1/32 and 1/64 of the picture's, and 1 at least.
+
+    Args:
+        preset: "nips2017" (3x3 convolutions, LeakyReLU(0.01), zeros at the border) or "munit" (4x4,
+            LeakyReLU(0.2), mirrored borders).
+        image_size: A multiple of 4: 8 or more, with "munit" 64 or more.
+        channels: 3 or 1.
+        width: Channels of the first map of a scale.
+
+    Raises:
+        ModelError: An argument is out of range.
+    """
+
+    pixel_range = SYMMETRIC
+    scales = 3
+
+    def __init__(self, preset="nips2017", image_size=128, channels=3, width=64, **kwargs):
+        super().__init__(**kwargs)
+        # The third scale has a quarter of the side. A border can be mirrored from a side of 2 on, which four
+        # halvings, the last one included, need 16 for.
+        _check(preset, image_size, channels, width, least=8 if preset == "nips2017" else 64)
+        self.preset, self.image_size, self.channels, self.width = preset, image_size, channels, width
+        self.judges = [
+            _judge(preset, -(-image_size // 2**scale), channels, width) for scale in range(self.scales)
+        ]
+        self.build((None, image_size, image_size, channels))
+
+    def build(self, input_shape):
+        self.built = True
+
+    def call(self, images, training=False):
+        logits = []
+        for judge in self.judges:
+            if logits:
+                images = _halved(images)
+            logits.append(judge(images))
+        return logits
+
+    def get_config(self):
+        return super().get_config() | {
+            "preset": self.preset,
+            "image_size": self.image_size,
+            "channels": self.channels,
+            "width": self.width,
+        }
+
+
+def _halved(images):
+    """Averages over 3x3 places at stride 2, around every second place and of what lies in the picture."""
+    border = ((0, 0), (1, 1), (1, 1), (0, 0))
+    ones = ops.ones((1, *images.shape[1:3], 1), images.dtype)
+    averages, inside = (ops.average_pool(ops.pad(maps, border), 3, 2) for maps in (images, ones))
+    return averages / inside
