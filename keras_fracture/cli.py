@@ -144,6 +144,10 @@ def _add_reproduce(verbs):
     )
     verb.add_argument("--variant", help="lisbon_resnet: paper (default), tuned; bai_dcgan: paper, modern")
     verb.add_argument("--pretrained", metavar="FILE", help=".weights.h5 that classifiers start from")
+    verb.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
+        help="any other number of the recipe, such as image_size=112 or policies=paper; may be repeated",
+    )  # fmt: skip
     verb.add_argument("--out", metavar="DIR", help="run folder (default: runs/PAPER/TIME)")
     verb.add_argument(
         "--resume", action="store_true", help="go on with the newest unfinished run, or with --out"
@@ -304,6 +308,7 @@ def reproduce(options):
         variant=options.variant,
         pretrained=options.pretrained,
         models=options.depth and tuple(f"resnet{depth}" for depth in options.depth),
+        texts=options.settings,
     )
     print((out / "report.md").read_text(encoding="utf-8"))
     print(f"wrote {out}/report.md, metrics.json, figures and SavedModels")

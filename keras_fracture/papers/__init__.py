@@ -30,7 +30,9 @@ def get(key):
     return getattr(importlib.import_module(f"keras_fracture.papers.{key}"), _RECIPES[key])
 
 
-def reproduce(key, profile="quick", *, out=None, resume=False, data_dir=None, results=None, **settings):
+def reproduce(
+    key, profile="quick", *, out=None, resume=False, data_dir=None, results=None, texts=(), **settings
+):
     """Carries out a paper's recipe.
 
     Args:
@@ -40,6 +42,7 @@ def reproduce(key, profile="quick", *, out=None, resume=False, data_dir=None, re
         resume: Go on with a run that was cut off.
         data_dir: Where real data lie.
         results: Folder whose `KEY.json` also gets the numbers, or None.
+        texts: Further settings as `NAME=VALUE`, see `recipe.settings_of`.
         **settings: Numbers of the recipe that win over the profile's.
 
     Returns:
@@ -48,6 +51,7 @@ def reproduce(key, profile="quick", *, out=None, resume=False, data_dir=None, re
     from keras_fracture.papers import recipe
     from keras_fracture.report import results as kept
 
+    settings |= recipe.settings_of(get(key), texts)
     chosen = recipe.configure(get(key), profile, **settings)
     folder = recipe.run_folder(key, out, resume)
     config = recipe.begin(chosen, profile, folder, resume)

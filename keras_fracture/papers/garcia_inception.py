@@ -10,7 +10,7 @@ from keras_fracture import models
 from keras_fracture.data import Preprocess
 from keras_fracture.models.preprocessing import UNIT, scale
 from keras_fracture.papers.classifier_recipe import ClassifierRecipe
-from keras_fracture.papers.recipe import Split, joined
+from keras_fracture.papers.recipe import joined
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class GarciaInception(ClassifierRecipe):
         both = doubled(joined(sets["train"], sets["validation"]))
         order = np.random.default_rng(self.seed).permutation(len(both.labels))
         cut = round(0.9 * len(order))
-        return sets | {"train": chosen(both, order[:cut]), "validation": chosen(both, order[cut:])}
+        return sets | {"train": both.take(order[:cut]), "validation": both.take(order[cut:])}
 
     def build(self, name, train):
         """The net, which normalises by the mean and standard deviation of the training pictures."""
@@ -77,8 +77,3 @@ def doubled(split):
     """A split and its mirror images."""
     mirrored = dataclasses.replace(split, images=split.images[:, :, ::-1])
     return joined(split, mirrored)
-
-
-def chosen(split, rows):
-    """Some rows of a split, in their order."""
-    return Split(split.images[rows], split.labels[rows], split.table.iloc[rows].reset_index(drop=True))

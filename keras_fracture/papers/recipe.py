@@ -1,5 +1,6 @@
 """What all recipes share: a run folder that can be resumed, provenance, sets loaded as arrays."""
 
+import ast
 import dataclasses
 import datetime
 import importlib.metadata
@@ -110,6 +111,47 @@ def configure(recipe_class, profile, **overrides):
     if variant is not None and variant not in variants:
         raise FractureError(f"No such variant. Choose one of {', '.join(variants)}. Received: {variant!r}")
     return recipe_class(**recipe_class.PROFILES[profile] | variants.get(variant, {}) | chosen)
+
+
+def settings_of(recipe_class, texts):
+    """Settings from `NAME=VALUE` texts, as a command line gives them.
+
+    Args:
+        recipe_class: A subclass of `Recipe`.
+        texts: Such as "image_size=112" or "policies=paper,grouped"; values of tuples are parted by commas.
+
+    Returns:
+        A dict of name to value, of the type that the recipe's own value has.
+
+    Raises:
+        FractureError: No such setting, or a value of another type.
+    """
+    fields = {field.name: field for field in dataclasses.fields(recipe_class)}
+    found = {}
+    for text in texts:
+        name, mark, value = text.partition("=")
+        if name not in fields or not mark:
+            raise FractureError(
+                f"A setting of {recipe_class.key} is NAME=VALUE, with a name of {', '.join(fields)}. Received: {text!r}"
+            )
+        default = fields[name].default
+        several = isinstance(default, tuple)
+        values = [_literal(one) for one in value.split(",")] if several else [_literal(value)]
+        kind = type(default[0] if several and default else default)
+        if kind is float:
+            values = [float(one) if type(one) is int else one for one in values]
+        if kind in (bool, int, float, str) and any(type(one) is not kind for one in values):
+            raise FractureError(f"{name} of {recipe_class.key} is a {kind.__name__}. Received: {value!r}")
+        found[name] = tuple(values) if several else values[0]
+    return found
+
+
+def _literal(text):
+    """A number, True, False or None where the text is one; else the text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def run_folder(key, out=None, resume=False):

@@ -73,12 +73,6 @@ def test_nothing_to_train_on_is_a_training_error():
         running.epochs_of(np.zeros((0, 8, 8, 1), np.uint8))
 
 
-def _train(folder, epochs, **options):
-    model = killed_run.model()
-    history = running.fit(model, killed_run.stream, epochs, folder, verbose=0, **options)
-    return model, history
-
-
 def _same_weights(one, other):
     assert len(one.weights) == len(other.weights) > 20
     for a, b in zip(one.weights, other.weights, strict=True):
@@ -89,7 +83,7 @@ def _same_weights(one, other):
 def undisturbed(tmp_path_factory):
     """Model and history of four epochs, with grids drawn on the way that must change nothing."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    result = _train(folder, 4, callbacks=[callbacks.SampleGrid(folder / "grids", every=2, count=4)])
+    result = killed_run.train(folder, 4, callbacks=[callbacks.SampleGrid(folder / "grids", every=2, count=4)])
     assert sorted(p.name for p in (folder / "grids").iterdir()) == ["epoch-0002.png", "epoch-0004.png"]
     return result
 
@@ -101,12 +95,12 @@ def test_interrupted_and_resumed_run_ends_with_the_same_weights(undisturbed, tmp
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        _train(tmp_path, 4, callbacks=[Interrupt()])
+        killed_run.train(tmp_path, 4, callbacks=[Interrupt()])
     assert [path.name for path in (tmp_path / "backup").iterdir()] == ["epoch-00002.weights.h5"]
     # A kill between history and backup leaves an epoch in the history that is run again.
     lost = pd.read_csv(tmp_path / "history.csv")
     pd.concat([lost, lost[:1].assign(epoch=3, d_loss=99.0)]).to_csv(tmp_path / "history.csv", index=False)
-    resumed, history = _train(tmp_path, 4)
+    resumed, history = killed_run.train(tmp_path, 4)
     model, expected = undisturbed
     _same_weights(resumed, model)
     np.testing.assert_array_equal(resumed.sample(3), model.sample(3))
@@ -116,18 +110,18 @@ def test_interrupted_and_resumed_run_ends_with_the_same_weights(undisturbed, tmp
 
 
 def test_two_runs_in_one_process_are_equal_and_further_epochs_only_add(undisturbed, tmp_path):
-    model, history = _train(tmp_path, 2)
-    again, same = _train(tmp_path, 2)
+    model, history = killed_run.train(tmp_path, 2)
+    again, same = killed_run.train(tmp_path, 2)
     _same_weights(again, model)
     pd.testing.assert_frame_equal(history, same)
-    further, longer = _train(tmp_path, 4)
+    further, longer = killed_run.train(tmp_path, 4)
     _same_weights(further, undisturbed[0])
     pd.testing.assert_frame_equal(longer[:2], history)
 
 
-def test_killed_run_resumes_to_the_same_weights(undisturbed, tmp_path):
+def test_killed_run_resumes_to_the_same_weights(tmp_path):
     """A kill -9, as a lost power line would do it."""
-    command = [sys.executable, killed_run.__file__, str(tmp_path), "400"]
+    command = [sys.executable, killed_run.__file__, str(tmp_path), "400", "dcgan"]
     # The package under test, also where another copy is installed.
     environment = os.environ | {"PYTHONPATH": str(Path(keras_fracture.__file__).parents[1])}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -145,14 +139,14 @@ def test_killed_run_resumes_to_the_same_weights(undisturbed, tmp_path):
     behind = backup.saved()[1]
     assert 1 <= behind < 400
     target = max(4, behind + 1)
-    expected = undisturbed[0] if target == 4 else _train(tmp_path / "whole", target)[0]
-    resumed, history = _train(tmp_path, target)
+    expected, _ = killed_run.train(tmp_path / "whole", target, "dcgan")
+    resumed, history = killed_run.train(tmp_path, target, "dcgan")
     _same_weights(resumed, expected)
     assert history["epoch"].tolist() == list(range(1, target + 1))
 
 
 def test_backup_keeps_one_whole_epoch_and_restores_every_state(tmp_path):
-    model, _ = _train(tmp_path, 2)
+    model, _ = killed_run.train(tmp_path, 2)
     backup = callbacks.EpochBackup(tmp_path / "backup")
     path, epochs = backup.saved()
     assert epochs == 2 and [path] == list((tmp_path / "backup").iterdir())
@@ -181,7 +175,7 @@ def test_losses_that_are_not_finite_stop_the_run_and_name_the_step(tmp_path):
                 weight.assign(weight * np.nan)
 
     with pytest.raises(TrainingError, match=r"epoch 2, step 2 \(last finite: d_fake [\d.]+, .*--resume"):
-        _train(tmp_path, 4, callbacks=[Spoil()])
+        killed_run.train(tmp_path, 4, callbacks=[Spoil()])
     assert callbacks.EpochBackup(tmp_path / "backup").saved()[1] == 1
     assert pd.read_csv(tmp_path / "history.csv")["epoch"].tolist() == [1]
 

@@ -1,0 +1,116 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from keras_fracture import papers, synthesis
+from keras_fracture.errors import FractureError
+from keras_fracture.papers.gupta_unit import GuptaUNIT
+from keras_fracture.papers.lesion_parts import BONES, RATIOS, ROLES, parts_of
+from keras_fracture.papers.recipe import Split
+from keras_fracture.report import tables
+
+SHARES = (0.45, 0.15, 0.4)
+
+
+def lower_limbs(hardware=False):
+    """Two pictures a source; lesions of two bones, healthy pictures that know none."""
+    rows = []
+    for number in range(120):
+        bone = ("", "", "tibia", "femur")[number % 4]
+        rows += [
+            {
+                "filename": f"{number}-{shot}.png", "source": f"s{number}", "body_part": "lower limb", "bone": bone,
+                "label": int(bone != ""), "hardware": hardware and number % 10 == 2, "height": 4, "width": 4,
+                "boxes": np.array([[0.2, 0.2, 0.6, 0.6]] if bone else np.zeros((0, 4)), np.float32),
+            }
+            for shot in range(2)
+        ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    upper = table.assign(body_part="upper limb", bone="", source="u" + table["source"])
+    table = pd.concat([table, upper], ignore_index=True)
+    pixels = np.arange(len(table), dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 1), np.uint8)
+    return Split(pixels, table.pop("label").to_numpy(), table)
+
+
+def test_parts_share_healthy_pictures_but_never_a_source_between_splits():
+    arm, tibia, femur = parts_of(lower_limbs(), "btxrd", SHARES, 4, 0)
+    assert [part.bone for part in (arm, tibia, femur)] == list(BONES)
+    for part in (arm, tibia, femur):
+        sides = [set(split.sources) for split in (part.train, part.validation, part.test)]
+        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+        assert set(part.pool.sources).isdisjoint(sides[1] | sides[2])
+        assert (part.pool.labels == 1).all()
+    assert set(tibia.test.table["bone"]) == {"", "tibia"} and set(femur.pool.table["bone"]) == {"femur"}
+    assert set(arm.train.table["body_part"]) == {"upper limb"}
+
+
+def test_training_lesions_are_as_rare_as_in_the_paper():
+    parts = parts_of(lower_limbs(), "btxrd", SHARES, 3, 0)
+    for part, ratio in zip(parts, RATIOS, strict=True):
+        healthy, lesions = np.bincount(part.train.labels)
+        assert lesions == max(3, round(ratio * healthy))
+        assert len(part.pool.labels) > 2 * lesions
+        kept = part.train.sources[part.train.labels == 1]
+        assert len(set(kept)) == -(-lesions // 2), "whole sources first"
+
+
+def test_hardware_is_left_out_of_classification_only():
+    pictures = lower_limbs(hardware=True)
+    _, tibia, _ = parts_of(pictures, "btxrd", SHARES, 99, 0)
+    for split in (tibia.train, tibia.validation, tibia.test):
+        assert not split.table["hardware"].any()
+    assert tibia.pool.table["hardware"].any()
+
+
+def test_a_data_set_without_boxes_is_refused():
+    with pytest.raises(FractureError, match="Received: 'kaggle_fracture'"):
+        parts_of(lower_limbs(), "kaggle_fracture", SHARES, 4, 0)
+    assert set(ROLES) == {"btxrd", "fracatlas", "phantom"}
+
+
+@pytest.fixture(scope="module")
+def run(few_phantoms, tmp_path_factory):
+    """A whole run on phantoms: its folder, and the folder its numbers were recorded in."""
+    folder, results = tmp_path_factory.mktemp("runs") / "run", tmp_path_factory.mktemp("results")
+    papers.reproduce("gupta_unit", "smoke", out=folder, results=results)
+    return folder, results
+
+
+def test_every_arm_is_measured_beside_the_paper(run):
+    folder, results = run
+    kept = json.loads((results / "gupta_unit.json").read_text())["runs"]
+    common = {"unvaried", "baseline", "oversampled", "weighted", "pool", "copy_paste"}
+    arms = {part: {one["variant"] for one in kept if one["part"] == part} for part in BONES}
+    assert arms["humerus"] == common | {"augmented"}
+    assert arms["tibia"] == common | {"augmented", "transfer"}
+    assert arms["femur"] == common | {"transfer"}
+    for one in kept:
+        assert 0 <= one["metrics"]["auc"]["low"] <= one["metrics"]["auc"]["high"] <= 1
+        assert ("auc_gain" in one["metrics"]) == (one["variant"] != "baseline")
+        assert (
+            one["reported"] is None
+            or one["reported"]["auc"] == GuptaUNIT.REPORTED[one["part"]][one["variant"]][0]
+        )
+    text = tables.lesions(kept)
+    assert "0.682 (0.594 to 0.764)" in text and "transfer: first part's translator" in text
+    assert "**0 of" not in (folder / "report.md").read_text()
+
+
+def test_painted_pictures_come_from_healthy_training_pictures(run):
+    folder, _ = run
+    table = pd.read_csv(folder / "humerus" / "augmented" / "pictures.csv")
+    assert table["synthetic"].all() and (table["body_part"] == "humerus").all()
+    pictures, again = synthesis.read(folder / "humerus" / "augmented")
+    assert len(pictures) == len(table) == len(again)
+    with np.load(folder / "humerus" / "augmented.npz") as stored:
+        assert np.array_equal(stored["images"], pictures)
+    settings = json.loads((folder / "config.json").read_text())["settings"]
+    assert settings["exponent"] == table["n"][0]
+
+
+def test_only_drawn_pictures_are_kept_as_figures(run):
+    _, results = run
+    kept = {path.name for path in (results / "gupta_unit").rglob("*.png")}
+    assert {"stages-femur.png", "auc-tibia.png", "unit-losses.png"} <= kept  # phantoms are drawn
