@@ -5,7 +5,8 @@ from keras_fracture.training.adversarial import AdversarialModel, sample
 from keras_fracture.training.augmentation import AdaptiveAugment, DiffAugment
 from keras_fracture.training.callbacks import Progress, SampleGrid, StopOnNaN
 from keras_fracture.training.classifier import WithBodyPart, add_l2, class_weights, sgd
-from keras_fracture.training.running import Reseed, epochs_of, fit
+from keras_fracture.training.running import Reseed, epochs_of, fit, pairs_of
+from keras_fracture.training.unit import UNITModel
 
 __all__ = [
     "AdaptiveAugment",
@@ -15,12 +16,14 @@ __all__ = [
     "Reseed",
     "SampleGrid",
     "StopOnNaN",
+    "UNITModel",
     "WithBodyPart",
     "add_l2",
     "class_weights",
     "epochs_of",
     "fit",
     "losses",
+    "pairs_of",
     "precision",
     "sample",
     "sgd",
