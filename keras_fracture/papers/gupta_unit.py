@@ -18,6 +18,7 @@ from keras_fracture.papers.lesion_checks import judge_patches, judge_seams
 from keras_fracture.papers.lesion_parts import parts_of
 from keras_fracture.papers.lesion_study import Arm, Study, Translator
 from keras_fracture.papers.recipe import Recipe, Split, joined, once
+from keras_fracture.training.unit import adam as unit_adam
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +145,7 @@ class GuptaUNIT(Recipe):
             ema=self.unit_ema,
             seed=self.seed,
         )
-        unit.compile(*(training.unit_adam(self.preset, self.unit_rate) for _ in range(2)))
+        unit.compile(*(unit_adam(self.preset, self.unit_rate) for _ in range(2)))
         healthy, lesions = self.patches_of(part.train, part.pool, part.pool)
 
         def stream(first):

@@ -17,10 +17,11 @@ def export(model, path, version=1, preprocess=None, metadata=None):
     """Exports a model as `path/version`, whole or not at all.
 
     Classifiers get `images` -> `probabilities`; generators get `noise` -> `images`, those with classes `noise`
-    and int32 `labels` `(batch,)`. Pictures and noise are float32 whatever the model's dtype policy.
+    and int32 `labels` `(batch,)`; translators `images` -> `images`, healthy to lesion. Pictures and noise are
+    float32 whatever the model's dtype policy.
 
     Args:
-        model: A classifier (logits out) or a generator of this package.
+        model: A classifier (logits out), a generator or a translator of this package.
         path: Folder of the model; TensorFlow Serving's `base_path`.
         version: Positive integer.
         preprocess: The `data.Preprocess` a classifier was trained with.
@@ -39,12 +40,13 @@ def export(model, path, version=1, preprocess=None, metadata=None):
     generator = hasattr(model, "latent_dim")
     shape = (model.latent_dim,) if generator else (model.image_size, model.image_size, model.channels)
     name = "noise" if generator else "images"
+    draws = generator or hasattr(model, "translate")
     signature = [tf.TensorSpec((None, *shape), tf.float32, name=name)]
     if generator and getattr(model, "num_classes", None):
         signature.append(tf.TensorSpec((None,), tf.int32, name="labels"))
 
-    def generate(noise, *labels):
-        return {"images": tf.cast(model(noise, *labels, training=False), tf.float32)}
+    def draw(given, *labels):
+        return {"images": tf.cast(model(given, *labels, training=False), tf.float32)}
 
     def classify(images):
         logits = tf.cast(model(images, training=False), tf.float32)
@@ -63,7 +65,7 @@ def export(model, path, version=1, preprocess=None, metadata=None):
         archive = keras.export.ExportArchive()
         # Not the model itself: Keras would trace it with a single input, and a generator may need labels.
         archive.add_variable_collection("model_variables", model.variables)
-        archive.add_endpoint("serving_default", generate if generator else classify, signature)
+        archive.add_endpoint("serving_default", draw if draws else classify, signature)
         archive.write_out(str(beside), verbose=False)
         (beside / "metadata.json").write_text(
             json.dumps(facts, indent=1, default=str) + "\n", encoding="utf-8"

@@ -5,7 +5,8 @@ from keras_fracture.training.adversarial import AdversarialModel, sample
 from keras_fracture.training.augmentation import AdaptiveAugment, DiffAugment
 from keras_fracture.training.callbacks import Progress, SampleGrid, StopOnNaN
 from keras_fracture.training.classifier import WithBodyPart, add_l2, class_weights, sgd
-from keras_fracture.training.running import Reseed, epochs_of, fit, fit_briefly
+from keras_fracture.training.running import Reseed, epochs_of, fit, fit_briefly, pairs_of
+from keras_fracture.training.unit import UNITModel
 
 __all__ = [
     "AdaptiveAugment",
@@ -15,6 +16,7 @@ __all__ = [
     "Reseed",
     "SampleGrid",
     "StopOnNaN",
+    "UNITModel",
     "WithBodyPart",
     "add_l2",
     "class_weights",
@@ -22,6 +24,7 @@ __all__ = [
     "fit",
     "fit_briefly",
     "losses",
+    "pairs_of",
     "precision",
     "sample",
     "sgd",

@@ -21,6 +21,20 @@ def scaled(optimizer, policy):
     return optimizer
 
 
+def average_of(network):
+    """A copy of a network for the moving average of its weights; `follow` moves it."""
+    average = type(network).from_config(network.get_config())
+    average.set_weights(network.get_weights())
+    average.trainable = False
+    return average
+
+
+def follow(average, network, decay):
+    """Moves an average's weights by the share `1 - decay` of the way to the network's."""
+    for kept, weight in zip(average.weights, network.weights, strict=True):
+        kept.assign(weight + decay * (kept - weight))
+
+
 @keras.saving.register_keras_serializable("keras_fracture")
 class AdversarialModel(keras.Model):
     """Generator against discriminator, trained with `compile` and `fit`.
@@ -63,11 +77,7 @@ class AdversarialModel(keras.Model):
         self.generator, self.discriminator, self.ema, self.seed = generator, discriminator, ema, seed
         self.augment, self.redraw, self.r1 = augment, redraw, r1
         self.noise = keras.random.SeedGenerator(seed)
-        self.ema_generator = None
-        if ema is not None:
-            self.ema_generator = type(generator).from_config(generator.get_config())
-            self.ema_generator.set_weights(generator.get_weights())
-            self.ema_generator.trainable = False
+        self.ema_generator = None if ema is None else average_of(generator)
         self.trackers = {name: keras.metrics.Mean(name) for name in ("d_loss", "g_loss", "d_real", "d_fake")}
         self.built = True
 
@@ -133,8 +143,7 @@ class AdversarialModel(keras.Model):
         if self.augment is not None:
             self.augment.adapt(real_logits)
         if self.ema_generator is not None:
-            for average, weight in zip(self.ema_generator.weights, self.generator.weights, strict=True):
-                average.assign(weight + self.ema * (average - weight))
+            follow(self.ema_generator, self.generator, self.ema)
         values = {
             "d_loss": d_loss,
             "g_loss": g_loss,

@@ -63,14 +63,21 @@ class Hinge(AdversarialLoss):
 
 
 class LeastSquares(AdversarialLoss):
-    """Half the squared distance of logits to 1 for real and 0 for generated pictures (Mao et al. 2017, Equation 9)."""
+    """Half the squared distance of logits to 1 for real and 0 for generated pictures (Mao et al. 2017, Equation 9).
+
+    Args:
+        factor: Of all terms, 0.5 in the paper; much released code, that of MUNIT too, has 1.
+    """
+
+    def __init__(self, factor=0.5):
+        self.factor = factor
 
     def discriminator(self, real, fake):
         real, fake = ops.cast(real, "float32"), ops.cast(fake, "float32")
-        return (ops.mean((real - 1) ** 2) + ops.mean(fake**2)) / 2
+        return self.factor * (ops.mean((real - 1) ** 2) + ops.mean(fake**2))
 
     def generator(self, fake):
-        return ops.mean((ops.cast(fake, "float32") - 1) ** 2) / 2
+        return self.factor * ops.mean((ops.cast(fake, "float32") - 1) ** 2)
 
 
 class Wasserstein(AdversarialLoss):

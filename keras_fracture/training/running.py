@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_fracture.data.pipeline import batches
 from keras_fracture.errors import TrainingError
-from keras_fracture.models.preprocessing import UNIT, scale
+from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, scale
 from keras_fracture.training.callbacks import EpochBackup, StopOnNaN
 
 
@@ -65,6 +65,44 @@ def epochs_of(
         dataset.unbatch(), None, batch_size, pixel_range=pixel_range, augment=augment, channels=channels
     )
     return dataset, steps
+
+
+def pairs_of(
+    healthy, lesion, *, batch_size=1, seed=0, first_epoch=0, steps=None, pixel_range=SYMMETRIC, augment=None,
+    channels=None,
+):  # fmt: skip
+    """An endless stream of unpaired batches (healthy, lesion), each in an order of its own as by `epochs_of`.
+
+    Either set starts again once it is through, whatever the epoch: steps an epoch follow the larger one.
+
+    Args:
+        healthy: uint8 `(n, height, width, channels)`.
+        lesion: uint8 `(m, height, width, channels)`.
+        batch_size: Pictures of either kind a batch; if a set has fewer, as many as that has.
+        seed: Of both orders.
+        first_epoch: Epoch to start at.
+        steps: Steps an epoch; default is one pass over the larger set.
+        pixel_range: `(low, high)` that pixels are scaled to.
+        augment: A Keras layer applied to scaled batches of either kind, or None.
+        channels: Grey pictures are repeated to this many channels, after `augment`.
+
+    Returns:
+        A `tf.data.Dataset`, and its steps an epoch.
+
+    Raises:
+        TrainingError: A set has no picture.
+    """
+    counts = len(healthy), len(lesion)
+    batch_size = max(min(batch_size, *counts), 1)
+    steps = steps or max(counts) // batch_size
+    streams = [
+        epochs_of(
+            pictures, batch_size=batch_size, seed=2 * seed + place, first_epoch=first_epoch, steps=steps,
+            pixel_range=pixel_range, augment=augment, channels=channels,
+        )[0]
+        for place, pictures in enumerate((healthy, lesion))
+    ]  # fmt: skip
+    return tf.data.Dataset.zip(*streams).map(lambda a, b: (*a, *b)), steps
 
 
 def fit(

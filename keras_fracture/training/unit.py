@@ -1,0 +1,258 @@
+"""The training of the UNIT translator: two auto-encoders, two discriminators, one shared latent space."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_fracture.errors import ModelError, TrainingError
+from keras_fracture.models.preprocessing import scale, unscale
+from keras_fracture.training import losses
+from keras_fracture.training.adversarial import average_of, follow, scaled
+
+WEIGHTS = {
+    "nips2017": {"gan": 10.0, "reconstruction": 100.0, "kl": 0.1, "cycle": 100.0, "cycle_kl": 0.1},
+    "munit": {"gan": 1.0, "reconstruction": 10.0, "kl": 0.01, "cycle": 10.0, "cycle_kl": 0.01},
+}
+
+
+def adam(preset, rate=1e-4):
+    """The Adam of a preset: `rate` halved every 100,000 steps with "munit", betas 0.5 and 0.999."""
+    if preset == "munit":
+        rate = keras.optimizers.schedules.ExponentialDecay(rate, 100_000, 0.5, staircase=True)
+    return keras.optimizers.Adam(rate, 0.5, 0.999, epsilon=1e-8)
+
+
+def adversarial_loss(preset):
+    """Cross-entropy for "nips2017"; for "munit" least squares without the half, as the released code has it."""
+    return losses.NonSaturating() if preset == "nips2017" else losses.LeastSquares(factor=1.0)
+
+
+@keras.saving.register_keras_serializable("keras_fracture")
+class UNITModel(keras.Model):
+    """A translator against a discriminator a domain, trained with `compile` and `fit`.
+
+    Source: Liu, Breuel, Kautz, NIPS 2017, Section 3, with the KL divergence of a Gaussian of unit variance from
+    the standard normal as the mean of squared means (half the divergence's weight is in `kl`).
+
+    `fit` takes batches of pairs (healthy, lesion) of unpaired pictures, both float32
+    `(batch, image_size, image_size, channels)` in -1 to 1, see `pairs_of`. A step draws noise once, updates both
+    discriminators on real and translated pictures, then the translator against the discriminators so updated. The
+    released code draws anew for the second half, which needs another pass of the translator.
+
+    Every term is a sum over both domains; an adversarial one also over the discriminator's scales, of the mean
+    over each map of logits. Metrics are the terms without their weights, and `d_loss` and `g_loss` with them:
+    both hold `gan`, as in the released code.
+
+    Args:
+        translator: A `models.UNIT`.
+        discriminator_a: A `models.UNITDiscriminator` of healthy pictures.
+        discriminator_b: Of pictures with a lesion.
+        gan: Weight of the adversarial terms. This and the four below are the translator's preset's where None.
+        reconstruction: Of the mean absolute difference of a picture and its way through its own domain.
+        kl: Of the mean squared latent.
+        cycle: Of the mean absolute difference of a picture and its way through the other domain and back.
+        cycle_kl: Of the mean squared latent of a translated picture.
+        weight_decay: L2, added to the gradients of all weights as PyTorch's Adam does it, not decoupled.
+        noise: Standard deviation of the noise on latents.
+        ema: Decay of an exponential moving average of the translator's weights, or None for no average.
+        seed: Of the noise.
+
+    Raises:
+        ModelError: A number is out of range, or the networks differ in channels or size.
+    """
+
+    def __init__(
+        self, translator, discriminator_a, discriminator_b, gan=None, reconstruction=None, kl=None, cycle=None,
+        cycle_kl=None, weight_decay=1e-4, noise=1.0, ema=None, seed=0, **kwargs,
+    ):  # fmt: skip
+        super().__init__(**kwargs)
+        given = {
+            "gan": gan, "reconstruction": reconstruction, "kl": kl, "cycle": cycle, "cycle_kl": cycle_kl
+        }  # fmt: skip
+        given = {name: number for name, number in given.items() if number is not None}
+        self.loss_weights = WEIGHTS[translator.preset] | given
+        for name, number in (self.loss_weights | {"weight_decay": weight_decay, "noise": noise}).items():
+            if number < 0:
+                raise ModelError(f"{name} must be 0 or more. Received: {number}")
+        if ema is not None and not 0 < ema < 1:
+            raise ModelError(f"ema must lie between 0 and 1. Received: {ema}")
+        for name in ("channels", "image_size"):
+            found = {getattr(net, name) for net in (translator, discriminator_a, discriminator_b)}
+            if len(found) > 1:
+                raise ModelError(f"The networks must have the same {name}. Received: {sorted(found)}")
+        self.translator, self.ema, self.seed = translator, ema, seed
+        self.discriminator_a, self.discriminator_b = discriminator_a, discriminator_b
+        self.weight_decay, self.noise = weight_decay, noise
+        self.random = keras.random.SeedGenerator(seed)
+        self.ema_translator = None if ema is None else average_of(translator)
+        self.trackers = {
+            name: keras.metrics.Mean(name) for name in ("d_loss", "g_loss", *WEIGHTS["nips2017"])
+        }
+        self.built = True
+
+    def compile(self, d_optimizer=None, g_optimizer=None, loss=None, **kwargs):
+        """Sets optimizers and loss.
+
+        Args:
+            d_optimizer: Of both discriminators; default `adam(preset)`.
+            g_optimizer: Of the translator; default `adam(preset)`.
+            loss: A `losses.AdversarialLoss` without gradient penalty, or a name that `losses.get` knows; default
+                `adversarial_loss(preset)`.
+            **kwargs: As in `keras.Model.compile`.
+
+        Raises:
+            TrainingError: The loss needs a gradient penalty.
+        """
+        super().compile(optimizer=None, **kwargs)
+        preset = self.translator.preset
+        self.d_optimizer = scaled(d_optimizer or adam(preset), self.discriminator_a.dtype_policy)
+        self.g_optimizer = scaled(g_optimizer or adam(preset), self.translator.dtype_policy)
+        self.adversarial_loss = (
+            losses.get(loss) if isinstance(loss, str) else loss or adversarial_loss(preset)
+        )
+        if self.adversarial_loss.gradient_penalty:
+            raise TrainingError(f"UNIT is trained without gradient penalty. Received: {loss!r}")
+        # Built here, so that a backup can be restored before the first step.
+        self.d_optimizer.build(self._judging())
+        self.g_optimizer.build(self.translator.trainable_variables)
+
+    @property
+    def metrics(self):
+        return list(self.trackers.values())
+
+    @property
+    def sampler(self):
+        """The translator to make pictures with: the moving average where there is one."""
+        return self.ema_translator or self.translator
+
+    def call(self, images, training=False):
+        return self.sampler(images)
+
+    def _judging(self):
+        return self.discriminator_a.trainable_variables + self.discriminator_b.trainable_variables
+
+    def _noisy(self, latents):
+        noise = keras.random.normal(ops.shape(latents), dtype=latents.dtype, seed=self.random)
+        return latents + self.noise * noise
+
+    def _translated(self, a, b):
+        """Both pictures in the other's domain, and the terms of the loss that need no discriminator."""
+        net = self.translator
+        latent_a, latent_b = net.encode(a, "a"), net.encode(b, "b")
+        latents = ops.concatenate([self._noisy(latent_a), self._noisy(latent_b)])
+        own_a, from_b = ops.split(net.decode(latents, "a"), 2)
+        from_a, own_b = ops.split(net.decode(latents, "b"), 2)
+        again_a, again_b = net.encode(from_a, "b"), net.encode(from_b, "a")
+        back_a, back_b = net.decode(self._noisy(again_a), "a"), net.decode(self._noisy(again_b), "b")
+        return (from_b, from_a), {
+            "reconstruction": _apart(own_a, a) + _apart(own_b, b),
+            "kl": _square(latent_a) + _square(latent_b),
+            "cycle": _apart(back_a, a) + _apart(back_b, b),
+            "cycle_kl": _square(again_a) + _square(again_b),
+        }
+
+    def train_step(self, data):
+        real = self._checked(data)
+        judges = self.discriminator_a, self.discriminator_b
+        weights = self.loss_weights
+        with tf.GradientTape() as g_tape:
+            fake, terms = self._translated(*real)
+            with tf.GradientTape() as d_tape:
+                d_loss = weights["gan"] * sum(
+                    self.adversarial_loss.discriminator(*ops.split(logits, 2))
+                    for judge, *shown in zip(judges, real, fake, strict=True)
+                    for logits in judge(tf.stop_gradient(ops.concatenate(shown)))
+                )
+                d_scaled = self.d_optimizer.scale_loss(d_loss)
+            self._update(self.d_optimizer, d_tape, d_scaled, self._judging())
+            terms["gan"] = sum(
+                self.adversarial_loss.generator(logits)
+                for judge, shown in zip(judges, fake, strict=True)
+                for logits in judge(shown)
+            )
+            g_loss = sum(weight * terms[name] for name, weight in weights.items())
+            g_scaled = self.g_optimizer.scale_loss(g_loss)
+        self._update(self.g_optimizer, g_tape, g_scaled, self.translator.trainable_variables)
+        if self.ema_translator is not None:
+            follow(self.ema_translator, self.translator, self.ema)
+        for name, value in (terms | {"d_loss": d_loss, "g_loss": g_loss}).items():
+            self.trackers[name].update_state(value)
+        return {name: tracker.result() for name, tracker in self.trackers.items()}
+
+    def _update(self, optimizer, tape, loss, weights):
+        decay = optimizer.scale_loss(self.weight_decay)
+        gradients = tape.gradient(loss, weights)
+        if self.weight_decay:
+            gradients = [
+                gradient + decay * weight for gradient, weight in zip(gradients, weights, strict=True)
+            ]
+        optimizer.apply_gradients(zip(gradients, weights, strict=True))
+
+    def _checked(self, data):
+        net = self.translator
+        shape = (net.image_size, net.image_size, net.channels)
+        if not isinstance(data, tuple | list) or len(data) != 2:
+            raise TrainingError("UNIT is trained on pairs (healthy, lesion), see pairs_of. Received: no pair")
+        for pictures in data:
+            if tuple(pictures.shape[1:]) != shape or pictures.shape[0] != data[0].shape[0]:
+                raise TrainingError(
+                    f"UNIT is trained on two batches of as many pictures {shape}. "
+                    f"Received: {', '.join(str(tuple(each.shape)) for each in data)}"
+                )
+        return data
+
+    def translate(self, pictures, source="a", target="b", batch_size=16):
+        """Translates pictures, without noise and with the moving average where there is one.
+
+        Args:
+            pictures: uint8 `(n, image_size, image_size, channels)`.
+            source: Their domain, "a" (healthy) or "b" (lesion).
+            target: The domain to translate to.
+            batch_size: Pictures at a time; does not change them beyond float rounding.
+
+        Returns:
+            uint8, of the same shape.
+
+        Raises:
+            ModelError: Pictures have another shape or dtype, or there is no such domain.
+        """
+        net, pictures = self.sampler, np.asarray(pictures)
+        shape = (net.image_size, net.image_size, net.channels)
+        if pictures.shape[1:] != shape or pictures.dtype != np.uint8:
+            raise ModelError(
+                f"pictures must be uint8 (n, {', '.join(map(str, shape))}). "
+                f"Received: {pictures.dtype} {pictures.shape}"
+            )
+        made = np.empty_like(pictures)
+        for start in range(0, len(pictures), batch_size):
+            rows = slice(start, start + batch_size)
+            made[rows] = unscale(
+                net.translate(scale(pictures[rows], net.pixel_range), source, target), net.pixel_range
+            )
+        return made
+
+    def get_config(self):
+        nets = ("translator", "discriminator_a", "discriminator_b")
+        return {
+            **{name: keras.saving.serialize_keras_object(getattr(self, name)) for name in nets},
+            **self.loss_weights,
+            "weight_decay": self.weight_decay,
+            "noise": self.noise,
+            "ema": self.ema,
+            "seed": self.seed,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        nets = ("translator", "discriminator_a", "discriminator_b")
+        return cls(**config | {name: keras.saving.deserialize_keras_object(config[name]) for name in nets})
+
+
+def _apart(images, others):
+    return ops.mean(ops.abs(images - others))
+
+
+def _square(latents):
+    return ops.mean(ops.cast(latents, keras.backend.result_type(latents.dtype, "float32")) ** 2)
