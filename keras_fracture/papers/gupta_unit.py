@@ -80,8 +80,8 @@ class GuptaUNIT(Recipe):
     _NARROW: ClassVar = (8, 8, 8, 16, 32, 64, 64, 64)
     PROFILES: ClassVar = {
         "smoke": {
-            "data": "phantom", "seeds": 1, "widths": (8,) * 8, "image_size": 32, "epochs": 1, "patch_size": 32,
-            "width": 4, "unit_epochs": 1, "unit_steps": 2, "patches": 40, "thresholds": (0.0,),
+            "data": "phantom", "seeds": 1, "network": "compact_cnn", "image_size": 32, "epochs": 1, "patch_size": 32,
+            "width": 4, "unit_epochs": 1, "unit_steps": 2, "patches": 40, "thresholds": (0.0,), "translators": 1,
         },
         "quick": {
             "widths": _NARROW, "image_size": 96, "epochs": 12, "patch_size": 64, "width": 16, "unit_epochs": 10,
