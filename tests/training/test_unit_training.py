@@ -277,11 +277,11 @@ def test_pairs_cycle_the_shorter_set_and_depend_on_seed_and_epoch_alone():
 
 def test_a_run_cut_off_resumes_to_the_same_weights(tmp_path):
     rng = np.random.default_rng(0)
-    sets = [rng.integers(0, 256, (count, 16, 16, 1), np.uint8) for count in (2, 1)]
+    sets = [rng.integers(0, 256, (count, 16, 16, 1), np.uint8) for count in (3, 2)]
 
     def run(folder, epochs):
         model = _model(ema=0.9, eager=True)
-        stream = lambda first: pairs_of(*sets, seed=1, first_epoch=first)  # noqa: E731
+        stream = lambda first: pairs_of(*sets, seed=1, steps=1, first_epoch=first)  # noqa: E731
         return model, running.fit(model, stream, epochs, tmp_path / folder, verbose=0)
 
     whole, expected = run("whole", 2)
