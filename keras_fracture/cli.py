@@ -212,10 +212,10 @@ def _add_benchmark(verbs):
         "--models",
         nargs="+",
         metavar="NAME",
-        help="classifiers or dcgan (default: six classifiers, the smaller of each family)",
+        help="classifiers, dcgan or unit (default: six classifiers, the smaller of each family)",
     )
-    verb.add_argument("--batch-size", type=int, help="pictures a step (default 16; dcgan 32)")
-    verb.add_argument("--image-size", type=int, help="side in pixels (default 224; dcgan 64)")
+    verb.add_argument("--batch-size", type=int, help="pictures a step (default 16; dcgan 32, unit 1 pair)")
+    verb.add_argument("--image-size", type=int, help="side in pixels (default 224; dcgan and unit 64)")
     verb.add_argument("--steps", type=int, default=10, help="timed steps, their median counts (default 10)")
     verb.add_argument(
         "--precision",

@@ -1,7 +1,8 @@
-"""Training steps of the DCGAN and its PyTorch twin, for `keras-fracture benchmark models --models dcgan`.
+"""Training steps of DCGAN and UNIT and their PyTorch twins: `keras-fracture benchmark models --models dcgan unit`.
 
-A step as in `bai_dcgan`: the discriminator's update, then the generator's on noise drawn anew, by Adam. Run as a
-program this measures memory; it then imports one of the two libraries only.
+A step of the DCGAN as in `bai_dcgan`: the discriminator's update, then the generator's on noise drawn anew, by
+Adam. One of UNIT as in `gupta_unit`, preset "nips2017": both discriminators' update, then the translator's. Run as
+a program this measures memory; it then imports one of the two libraries only.
 """
 
 import importlib
@@ -14,21 +15,28 @@ import numpy as np
 
 from keras_fracture.errors import BenchmarkError
 
-NAME, BATCH_SIZE, IMAGE_SIZE = "dcgan", 32, 64
-SIZES = (32, 64, 128)
+SIZES = {"dcgan": (32, 64), "unit": (1, 64)}  # batch (for UNIT of pairs), side of a picture
 _RATE, _BETAS = 0.002, (0.5, 0.999)
 _STEPS = 3  # until memory stands still
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def our_step(batch_size, image_size):
-    """Returns the generator, the discriminator and a function that trains them a step, in float32."""
+def our_step(name, batch_size, image_size):
+    """Returns a GAN's networks and a function that trains them a step, in float32."""
     import keras
     import tensorflow as tf
 
     from keras_fracture import models
-    from keras_fracture.training import AdversarialModel
+    from keras_fracture.training import AdversarialModel, UNITModel
 
+    if name == "unit":
+        names = "unit", "unit_discriminator", "unit_discriminator"
+        nets = [models.create(each, image_size=image_size) for each in names]
+        model = UNITModel(*nets)
+        model.compile()
+        pair = tuple(tf.constant(_pictures(batch_size, image_size)) for _ in range(2))
+        graph = tf.function(model.train_step)
+        return *nets, lambda: float(graph(pair)["g_loss"])
     shape = {"image_size": image_size}
     nets = models.create("dcgan_generator", **shape), models.create("dcgan_discriminator", **shape)
     model = AdversarialModel(*nets, redraw=True)
@@ -38,12 +46,14 @@ def our_step(batch_size, image_size):
     return *nets, lambda: float(graph(images)["g_loss"])
 
 
-def torch_step(batch_size, image_size, precision="float32"):
-    """Returns the twins of generator and discriminator, channels last, and a function that trains them a step."""
+def torch_step(name, batch_size, image_size, precision="float32"):
+    """Returns the twins of a GAN's networks, channels last, and a function that trains them a step."""
     import torch
 
     from tests.torch_twins import dcgan
 
+    if name == "unit":
+        return _torch_unit_step(batch_size, image_size, precision)
     twins = dcgan.Generator(image_size=image_size), dcgan.Discriminator(image_size=image_size)
     generator, discriminator = (twin.to(memory_format=torch.channels_last) for twin in twins)
     g_adam, d_adam = (torch.optim.Adam(twin.parameters(), _RATE, _BETAS) for twin in twins)
@@ -74,11 +84,39 @@ def torch_step(batch_size, image_size, precision="float32"):
     return generator, discriminator, step
 
 
-def peak_memory(side, batch_size, image_size):
+def _torch_unit_step(batch_size, image_size, precision):
+    import torch
+
+    from keras_fracture.training import unit as training
+    from tests.torch_twins import unit
+
+    nets = [unit.Unit(), unit.Discriminator(), unit.Discriminator()]
+    nets = [net.to(memory_format=torch.channels_last) for net in nets]
+    judging = [*nets[1].parameters(), *nets[2].parameters()]
+    adams = [
+        torch.optim.Adam(weights, 1e-4, _BETAS, weight_decay=1e-4)
+        for weights in (judging, nets[0].parameters())
+    ]
+    pair = [
+        torch.from_numpy(_pictures(batch_size, image_size).transpose(0, 3, 1, 2).copy()) for _ in range(2)
+    ]
+    pair = [images.to(memory_format=torch.channels_last) for images in pair]
+    latents = (batch_size, 256, image_size // 4, image_size // 4)
+
+    def step():
+        noises = [torch.randn(latents).to(memory_format=torch.channels_last) for _ in range(4)]
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            return unit.step(nets[0], nets[1:], adams, *pair, noises, training.WEIGHTS["nips2017"])["g_loss"]
+
+    return *nets, step
+
+
+def peak_memory(side, name, batch_size, image_size):
     """Peak resident memory in MiB of a process that does nothing but a few float32 steps of one side.
 
     Args:
         side: "ours" or "pytorch".
+        name: One of `SIZES`.
         batch_size: Pictures a step.
         image_size: Side of a picture in pixels.
 
@@ -89,7 +127,7 @@ def peak_memory(side, batch_size, image_size):
     Raises:
         BenchmarkError: The process failed.
     """
-    command = [sys.executable, "-m", __name__, side, str(batch_size), str(image_size)]
+    command = [sys.executable, "-m", __name__, side, name, str(batch_size), str(image_size)]
     environment = os.environ | {"PYTHONPATH": str(_CHECKOUT), "CUDA_VISIBLE_DEVICES": "-1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -104,10 +142,10 @@ def _pictures(batch_size, image_size):
     return np.random.default_rng(0).uniform(-1, 1, shape).astype("float32")
 
 
-def _main(side, batch_size, image_size):
+def _main(side, name, batch_size, image_size):
     importlib.import_module({"ours": "keras_fracture.training", "pytorch": "torch"}[side])
     _print_peak()
-    *_, step = {"ours": our_step, "pytorch": torch_step}[side](int(batch_size), int(image_size))
+    *_, step = {"ours": our_step, "pytorch": torch_step}[side](name, int(batch_size), int(image_size))
     for _ in range(_STEPS):
         step()
     _print_peak()

@@ -1,4 +1,4 @@
-"""Training steps of classifiers and the DCGAN beside their PyTorch twins: `keras-fracture benchmark models`.
+"""Training steps of classifiers, DCGAN and UNIT beside their PyTorch twins: `keras-fracture benchmark models`.
 
 Each library at its best setting on a CPU. Ours: a float32 graph, channels last, BatchNormalization on
 TensorFlow's fused kernel; for bfloat16 with `training.precision.onednn_bfloat16`. PyTorch: channels last, as
@@ -46,10 +46,10 @@ def measure(names=DEFAULT, batch_size=None, image_size=None, steps=10, precision
     For the whole process, PyTorch gets as many threads as cores and GPUs are hidden from TensorFlow.
 
     Args:
-        names: ResNets, DRNs or `inception_net`, see `models.names()`, trained by SGD; or `dcgan`, see
-            `benchmarks.gan`.
-        batch_size: Pictures a step, 2 or more; None is 16, and 32 for the DCGAN.
-        image_size: Side of a picture in pixels, 32 or more; None is 224, and 64 for the DCGAN.
+        names: ResNets, DRNs or `inception_net`, see `models.names()`, trained by SGD; or `dcgan` or
+            `unit`, see `benchmarks.gan`.
+        batch_size: Pictures (for UNIT pairs) a step, 2 or more, for UNIT 1; None is 16, or `gan.SIZES`.
+        image_size: Side of a picture in pixels, 32 or more; None is 224, or `gan.SIZES`.
         steps: Timed steps of each setting; their median counts.
         precisions: Some of `PRECISIONS`, or None for float32, and bfloat16 where the CPU computes in it.
         show: Function called with each line of the table as soon as it is known.
@@ -58,7 +58,7 @@ def measure(names=DEFAULT, batch_size=None, image_size=None, steps=10, precision
     Returns:
         A dict: conditions (`cpu`, `versions`, `date`, `command`, ...) and `runs`, a dict for every model and
         precision with `batch_size`, `image_size`, `ours` and `pytorch` in pictures a second, `ratio`, ours over
-        PyTorch's, for the DCGAN `memory` (see `gan.peak_memory`) of "ours" and "pytorch", `others`, the
+        PyTorch's, for GANs `memory` (see `gan.peak_memory`) of "ours" and "pytorch", `others`, the
         share of the CPU that other programs used meanwhile, and `fair`, whether that is at most `BUSY`. If not,
         the ratio says nothing: PyTorch's OpenMP threads spin while they wait for each other, and with every
         core taken two of them were 2 to 40 times slower than one.
@@ -83,7 +83,7 @@ def measure(names=DEFAULT, batch_size=None, image_size=None, steps=10, precision
     _hide_gpus()
     about = provenance()
     about["versions"]["torch"] = torch.__version__
-    usual = next((sizes[name] for name in names if name != gan.NAME), sizes[names[0]])
+    usual = next((sizes[name] for name in names if name not in gan.SIZES), sizes[names[0]])
     conditions = usual | {"steps": steps}
     content = {"benchmark": "models", **about, "cpu": processor, **conditions, "runs": []}
     show(f"{'model':<16}{'precision':<11}{'ours, pictures/s':>18}{'PyTorch, pictures/s':>21}{'ratio':>8}")
@@ -95,9 +95,9 @@ def measure(names=DEFAULT, batch_size=None, image_size=None, steps=10, precision
         others = _others(before, _spent(), os.cpu_count())
         fair = others is None or others <= BUSY
         memory = {}
-        if name == gan.NAME:
+        if name in gan.SIZES:
             sides = ("ours", "pytorch")
-            memory["memory"] = {side: gan.peak_memory(side, *sizes[name].values()) for side in sides}
+            memory["memory"] = {side: gan.peak_memory(side, name, *sizes[name].values()) for side in sides}
         for run in runs:
             content["runs"].append(run | sizes[name] | memory | {"others": others, "fair": fair})
             show(
@@ -154,7 +154,7 @@ def _others(before, after, cores):
 
 
 def _sizes(name, batch_size, image_size):
-    own = (gan.BATCH_SIZE, gan.IMAGE_SIZE) if name == gan.NAME else (BATCH_SIZE, IMAGE_SIZE)
+    own = gan.SIZES.get(name, (BATCH_SIZE, IMAGE_SIZE))
     given = zip((batch_size, image_size), own, strict=True)
     batch_size, image_size = (default if size is None else size for size, default in given)
     return {"batch_size": batch_size, "image_size": image_size}
@@ -162,18 +162,22 @@ def _sizes(name, batch_size, image_size):
 
 def _check(sizes, steps, precisions):
     known = [name for name in models.names() if name.startswith(("resnet", "drn_", "inception_net"))]
-    for given, possible in ((sizes, [gan.NAME, *known]), (precisions, PRECISIONS)):
+    for given, possible in ((sizes, [*gan.SIZES, *known]), (precisions, PRECISIONS)):
         for name in given:
             if name not in possible:
                 raise BenchmarkError(f"Only {', '.join(possible)} can be measured. Received: {name!r}")
     for name, size in sizes.items():
-        # Two pictures: PyTorch refuses to normalise a single value a channel.
-        least = {"batch_size": 2, "image_size": 32, "steps": 1}
+        # Two pictures: PyTorch refuses to normalise a single value a channel. UNIT has no batch statistics.
+        least = {"batch_size": 1 if name == "unit" else 2, "image_size": 32, "steps": 1}
         for what, number in (size | {"steps": steps}).items():
             if number < least[what]:
                 words = what.replace("_", " ")
                 raise BenchmarkError(f"{words} must be {least[what]} or more. Received: {number}")
-        if name == gan.NAME and size["image_size"] not in gan.SIZES:
+        if name == "unit" and size["image_size"] % 4:
+            raise BenchmarkError(
+                f"The image size of {name} must be a multiple of 4. Received: {size['image_size']}"
+            )
+        if name == "dcgan" and size["image_size"] not in (32, 64, 128):
             raise BenchmarkError(
                 f"The image size of {name} must be 32, 64 or 128. Received: {size['image_size']}"
             )
@@ -196,7 +200,7 @@ def _twins():
         )
     sys.path.insert(0, str(CHECKOUT))  # the console script has its own folder there
     try:
-        names = ("resnet", "drn", "inception", "dcgan")
+        names = ("resnet", "drn", "inception", "dcgan", "unit")
         return {name: importlib.import_module(f"tests.torch_twins.{name}") for name in names}
     except ImportError as error:
         raise BenchmarkError(
@@ -228,9 +232,9 @@ def _measure_one(name, batch_size, image_size, steps, precisions, twins):
     for precision in precisions:
         # One model a setting: the rewritten graph of one must not serve the other.
         torch.manual_seed(0)
-        if name == gan.NAME:
-            *trained, ours = gan.our_step(batch_size, image_size)
-            *copied, theirs = gan.torch_step(batch_size, image_size, precision)
+        if name in gan.SIZES:
+            *trained, ours = gan.our_step(name, batch_size, image_size)
+            *copied, theirs = gan.torch_step(name, batch_size, image_size, precision)
             for model, twin in zip(trained, copied, strict=True):
                 load_torch_weights(model, twin.state_dict())
         else:

@@ -200,6 +200,20 @@ class CroppedConv2DTranspose(layers.Conv2DTranspose):
 
 
 @keras.saving.register_keras_serializable("keras_fracture")
+class InstanceNormalization(layers.Layer):
+    """Each channel of each sample less its mean, over its deviation (biased, epsilon 1e-5): no weights.
+
+    `GroupNormalization(groups=-1, center=False, scale=False)` in a fifth of the operations.
+    """
+
+    def call(self, inputs):
+        maps = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        maps = maps - ops.mean(maps, axis=(1, 2), keepdims=True)
+        scale = ops.rsqrt(ops.mean(ops.square(maps), axis=(1, 2), keepdims=True) + 1e-5)
+        return ops.cast(maps * scale, inputs.dtype)
+
+
+@keras.saving.register_keras_serializable("keras_fracture")
 class SampleNormalization(layers.GroupNormalization):
     """Each sample less its mean, over its standard deviation plus epsilon, then a gain and a shift a channel.
 

@@ -4,7 +4,13 @@ import keras
 from keras import layers, ops
 
 from keras_fracture.errors import ModelError
-from keras_fracture.models.layers import CroppedConv2DTranspose, ReflectConv2D, SampleNormalization, conv
+from keras_fracture.models.layers import (
+    CroppedConv2DTranspose,
+    InstanceNormalization,
+    ReflectConv2D,
+    SampleNormalization,
+    conv,
+)
 from keras_fracture.models.preprocessing import SYMMETRIC
 from keras_fracture.models.registry import register
 
@@ -37,10 +43,6 @@ def _convolution(preset, filters, kernel_size, strides=1, initializer=None):
     return ReflectConv2D(filters, kernel_size, strides, kernel_initializer=initializer)
 
 
-def _instance_norm():
-    return layers.GroupNormalization(groups=-1, epsilon=1e-5, center=False, scale=False)
-
-
 @keras.saving.register_keras_serializable("keras_fracture")
 class ResidualBlock(layers.Layer):
     """Two 3x3 convolutions with instance normalisation, ReLU between them, beside an identity.
@@ -54,7 +56,9 @@ class ResidualBlock(layers.Layer):
         super().__init__(**kwargs)
         self.filters, self.preset = filters, preset
         first, second = (_convolution(preset, filters, 3) for _ in range(2))
-        self.inner = keras.Sequential([first, _instance_norm(), layers.ReLU(), second, _instance_norm()])
+        self.inner = keras.Sequential(
+            [first, InstanceNormalization(), layers.ReLU(), second, InstanceNormalization()]
+        )
 
     def build(self, input_shape):
         self.inner.build(tuple(input_shape))
@@ -75,7 +79,9 @@ def _encoder(preset, size, channels, width):
     parts, kernel = [], 3 if preset == "nips2017" else 4
     for level in range(3):
         parts.append(_convolution(preset, width * 2**level, kernel if level else 7, 2 if level else 1))
-        parts += [layers.LeakyReLU(0.01)] if preset == "nips2017" else [_instance_norm(), layers.ReLU()]
+        parts += (
+            [layers.LeakyReLU(0.01)] if preset == "nips2017" else [InstanceNormalization(), layers.ReLU()]
+        )
     parts += [ResidualBlock(4 * width, preset) for _ in range(3 if preset == "nips2017" else 4)]
     return keras.Sequential([keras.Input((size, size, channels)), *parts])
 

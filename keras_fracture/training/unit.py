@@ -255,4 +255,4 @@ def _apart(images, others):
 
 
 def _square(latents):
-    return ops.mean(ops.cast(latents, keras.backend.result_type(latents.dtype, "float32")) ** 2)
+    return ops.mean(ops.square(ops.cast(latents, "float32")))

@@ -69,12 +69,13 @@ def test_the_dcgan_is_measured_beside_its_twin_with_memory(tmp_path, capsys, mon
 
 def test_a_failed_measurement_of_memory_is_said():
     with pytest.raises(BenchmarkError, match=r"Memory of neither cannot be measured\. Received: 1, KeyError"):
-        gan.peak_memory("neither", 2, 32)
+        gan.peak_memory("neither", "dcgan", 2, 32)
 
 
 def test_every_model_has_its_own_sizes_unless_others_are_given():
     assert benchmark._sizes("dcgan", None, None) == {"batch_size": 32, "image_size": 64}
     assert benchmark._sizes("resnet18", None, None) == {"batch_size": 16, "image_size": 224}
+    assert benchmark._sizes("unit", None, None) == {"batch_size": 1, "image_size": 64}
     assert benchmark._sizes("dcgan", 8, None) == {"batch_size": 8, "image_size": 64}
 
 
@@ -94,11 +95,15 @@ def test_twins_have_the_models_numbers(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--models", "compact_cnn"], "Only dcgan, drn_a_50, .* can be measured. Received: 'compact_cnn'"),
+        (
+            ["--models", "compact_cnn"],
+            "Only dcgan, unit, drn_a_50, .* can be measured. Received: 'compact_cnn'",
+        ),
         (["--precision", "float16"], "Only float32, bfloat16 can be measured. Received: 'float16'"),
         (["--batch-size", "1"], "batch size must be 2 or more. Received: 1"),
         (["--image-size", "16"], "image size must be 32 or more. Received: 16"),
         (["--models", "dcgan", "--image-size", "48"], "of dcgan must be 32, 64 or 128. Received: 48"),
+        (["--models", "unit", "--image-size", "50"], "of unit must be a multiple of 4. Received: 50"),
         (["--steps", "0"], "steps must be 1 or more. Received: 0"),
     ],
 )

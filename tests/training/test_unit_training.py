@@ -15,13 +15,13 @@ from keras_fracture.training.precision import using
 SIZES = {"nips2017": 16, "munit": 64}
 
 
-def _model(preset="nips2017", rate=1e-3, width=2, optimizer=None, **options):
+def _model(preset="nips2017", rate=1e-3, width=2, optimizer=None, eager=False, **options):
     keras.utils.set_random_seed(5)
     shape = {"preset": preset, "image_size": SIZES[preset], "channels": 1, "width": width}
     judges = (models.create("unit_discriminator", **shape) for _ in range(2))
     model = UNITModel(models.create("unit", **shape), *judges, **{"seed": 3} | options)
     optimizers = (optimizer() if optimizer else keras.optimizers.Adam(rate, 0.5) for _ in range(2))
-    model.compile(*optimizers)
+    model.compile(*optimizers, run_eagerly=eager)
     return model
 
 
@@ -80,22 +80,20 @@ def _beside_pytorch(preset, dtype, noise=0.0, width=4):
     return {name: float(value) for name, value in logs.items()}, their_logs, weights
 
 
-@pytest.mark.parametrize(
-    ("preset", "dtype"), [("nips2017", "float32"), ("nips2017", "float64"), ("munit", "float64")]
-)
-def test_a_step_is_pytorchs_step(preset, dtype):
+@pytest.mark.parametrize("preset", SIZES)
+def test_a_step_is_pytorchs_step(preset):
     """All terms and all weights after a full update, with noise.
 
-    In float32 some gradients are only rounding, and Adam's first step is the rate times their sign.
+    In float64, as Adam's first step is the rate times the gradient's sign, and a bias before an instance
+    normalisation has a gradient that is only rounding, beside its decay.
     """
-    ours, theirs, weights = _beside_pytorch(preset, dtype, noise=0.5)
+    ours, theirs, weights = _beside_pytorch(preset, "float64", noise=0.5)
     assert set(ours) == set(theirs)
     for name, value in theirs.items():
         assert ours[name] == pytest.approx(value, rel=1e-5), name
     for name, (mine, their, before) in weights.items():
         assert np.abs(their - before).max() > 5e-4, name
-        apart = np.abs(mine - their) > 1e-4
-        assert apart.mean() <= (1e-2 if dtype == "float32" else 0), name
+        np.testing.assert_allclose(mine, their, atol=1e-4, err_msg=str(name))
 
 
 def test_the_terms_are_what_they_say():
@@ -133,41 +131,30 @@ def test_the_terms_are_what_they_say():
 
 
 def test_noise_and_weights_of_the_loss_can_be_chosen():
-    def reconstruction(**options):
-        return float(
-            _model(optimizer=lambda: keras.optimizers.SGD(0.0), **options).train_step(_pair())[
-                "reconstruction"
-            ]
-        )
+    def reconstruction(model):
+        model.random.state.assign([model.seed, 0])
+        return float(model._translated(*_pair())[1]["reconstruction"])
 
-    still = reconstruction(noise=0.0)
-    assert still == reconstruction(noise=0.0, seed=9) != reconstruction()
-    assert reconstruction() == reconstruction() != reconstruction(seed=9)
-    model = _model(kl=7.0, gan=0.0)
-    assert model.loss_weights == {"gan": 0.0, "reconstruction": 100, "kl": 7.0, "cycle": 100, "cycle_kl": 0.1}
+    still, noisy, other = _model(noise=0.0, seed=9), _model(), _model(seed=9, kl=7.0, gan=0.0)
+    noisy.noise = 0.0
+    assert reconstruction(still) == reconstruction(noisy)
+    noisy.noise = 1.0
+    assert reconstruction(noisy) == reconstruction(noisy) != reconstruction(other)
+    assert other.loss_weights == {"gan": 0.0, "reconstruction": 100, "kl": 7.0, "cycle": 100, "cycle_kl": 0.1}
     assert _model("munit").loss_weights == {
         "gan": 1, "reconstruction": 10, "kl": 0.01, "cycle": 10, "cycle_kl": 0.01,
     }  # fmt: skip
 
 
-def test_weight_decay_is_added_to_the_gradients_also_under_a_loss_scale():
-    for wrap in (lambda o: o, keras.optimizers.LossScaleOptimizer):
-        moved = {}
-        for decay in (0.0, 0.3):
-            model = _model(
-                noise=0.0, weight_decay=decay, optimizer=lambda w=wrap: w(keras.optimizers.SGD(0.1))
-            )
-            old = [weight.numpy() for weight in model.trainable_variables]
-            model.train_step(_pair())
-            moved[decay] = [
-                new.numpy() - was for new, was in zip(model.trainable_variables, old, strict=True)
-            ]
-        # The discriminators alone: the translator's gradients follow their updated weights.
-        judging = {id(weight) for weight in model._judging()}
-        places = [k for k, weight in enumerate(model.trainable_variables) if id(weight) in judging]
-        assert len(places) == 2 * 3 * 10
-        for k in places:
-            np.testing.assert_allclose(moved[0.3][k] - moved[0.0][k], -0.1 * 0.3 * old[k], atol=2e-5)
+@pytest.mark.parametrize("wrap", [lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer])
+def test_weight_decay_is_added_to_the_gradients_also_under_a_loss_scale(wrap):
+    model, optimizer = _model(weight_decay=0.3), wrap(keras.optimizers.SGD(0.1))
+    weight = keras.Variable([2.0])
+    optimizer.build([weight])
+    with tf.GradientTape() as tape:
+        loss = optimizer.scale_loss(keras.ops.sum(weight**2))
+    model._update(optimizer, tape, loss, [weight])
+    assert float(weight[0]) == pytest.approx(2 - 0.1 * (4 + 0.3 * 2), rel=1e-5)
 
 
 def test_defaults_follow_the_preset():
@@ -201,7 +188,6 @@ def test_a_fixed_batch_is_learnt_and_the_average_follows():
 def test_it_trains_in_half_precision(policy):
     with using(policy):
         model = _model()
-        logs = model.train_step(_pair())
         logs = model.train_step(_pair())
     assert all(np.isfinite(float(value)) for value in logs.values())
     assert isinstance(model.d_optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
@@ -294,8 +280,8 @@ def test_a_run_cut_off_resumes_to_the_same_weights(tmp_path):
     sets = [rng.integers(0, 256, (count, 16, 16, 1), np.uint8) for count in (3, 2)]
 
     def run(folder, epochs):
-        model = _model(ema=0.9)
-        stream = lambda first: pairs_of(*sets, seed=1, first_epoch=first)  # noqa: E731
+        model = _model(ema=0.9, eager=True)
+        stream = lambda first: pairs_of(*sets, seed=1, steps=1, first_epoch=first)  # noqa: E731
         return model, running.fit(model, stream, epochs, tmp_path / folder, verbose=0)
 
     whole, expected = run("whole", 2)
