@@ -54,6 +54,24 @@ def test_folder_is_made_and_proven_writable(tmp_path):
         files.folder(tmp_path / "file")
 
 
+def test_new_folder_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a" / "made"
+    with files.new_folder(path) as beside:
+        (beside / "1.txt").write_text("one")
+        assert not path.exists() and beside.parent == path.parent
+    assert [p.name for p in path.iterdir()] == ["1.txt"] and [p.name for p in path.parent.iterdir()] == [
+        "made"
+    ]
+    with pytest.raises(OutputError, match=f"{path} exists already"), files.new_folder(path):
+        pass
+    with pytest.raises(OutputError, match="No space left"), files.new_folder(tmp_path / "b") as beside:
+        (beside / "1.txt").write_text("half")
+        raise OSError(28, "No space left on device")
+    with pytest.raises(ZeroDivisionError), files.new_folder(tmp_path / "b"):
+        raise ZeroDivisionError
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
 def test_tiles_lie_in_rows_with_a_gap():
     pictures = np.arange(1, 6, dtype=np.uint8)[:, None, None, None] * np.ones((5, 3, 4, 1), np.uint8)
     sheet = sheets.tile(pictures, columns=3)

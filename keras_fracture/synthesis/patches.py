@@ -173,7 +173,7 @@ def healthy_patches(
         if not len(found) and not any_part:
             known = ", ".join(sorted(set(lesions.body_parts)))
             raise SynthesisError(
-                f"There are lesions of {known} only: leave other parts out or set any_part. Received: {part!r}"
+                f"There are lesions of {known} only: leave other parts out or set any_part. Received: {str(part)!r}"
             )
     rng = np.random.default_rng(seed)
     turns, rows, windows = deque(rng.permutation(len(pictures)).tolist()), [], []

@@ -99,7 +99,9 @@ def read(folder):
     """
     path = Path(folder) / TABLE
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False)
+        table = pd.read_csv(
+            path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, float_precision="round_trip"
+        )
         pictures = [_read(path.parent / name) for name in table["file"]]
     except (OSError, KeyError, ValueError) as error:
         raise DataError(

@@ -1,0 +1,96 @@
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from keras_fracture import synthesis
+from keras_fracture.errors import DataError, OutputError, SynthesisError
+
+REAL = pd.DataFrame(
+    {
+        "filename": ["a/1.png", "a/2.png", "b/NA.png"],
+        "source": ["0012", "0012", "1e5"],
+        "body_part": ["upper limb", "leg", "unknown"],
+        "label": 0,
+    }
+)
+WINDOWS = np.array([(10, 20, 40, 30), (0, 0, 21, 21)])
+
+
+def described(**changes):
+    options = {"n": 2, "seed": 7, "scores": np.float32([0.91, 0.99]), "model": "unit", "weights": "00123e4"}
+    return synthesis.describe(REAL, [2, 0], WINDOWS, (100, 80), **options | changes)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_written_reads_back(tmp_path, channels):
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 100, 80, channels), np.uint8)
+    written = synthesis.write(pictures, described(), tmp_path / "made")
+    again, table = synthesis.read(tmp_path / "made")
+    np.testing.assert_array_equal(again, pictures)
+    pd.testing.assert_frame_equal(table, written)
+    assert table["file"].tolist() == ["000000.png", "000001.png"] and table["synthetic"].all()
+    assert table["source"].tolist() == ["1e5", "0012"] and table["filename"].tolist() == [
+        "b/NA.png",
+        "a/1.png",
+    ]
+    assert table["body_part"].tolist() == ["unknown", "upper limb"]
+    assert table["weights"].tolist() == ["00123e4"] * 2 and table["model"].tolist() == ["unit"] * 2
+    np.testing.assert_array_equal(table[["top", "left", "height", "width"]], WINDOWS)
+    np.testing.assert_array_equal(table["score"], np.float32([0.91, 0.99]).astype(float))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made"]
+
+
+def test_every_png_says_that_it_is_synthetic(tmp_path):
+    pictures = np.zeros((2, 100, 80, 1), np.uint8)
+    synthesis.write(iter(pictures), described(), tmp_path / "made")
+    for name, source, filename in (("000000", "1e5", "b/NA.png"), ("000001", "0012", "a/1.png")):
+        with Image.open(tmp_path / "made" / f"{name}.png") as picture:
+            assert picture.text == {"synthetic": "true", "seed": "7", "source": source, "filename": filename}
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_the_box_is_where_the_patch_outweighs_the_picture(n):
+    table = synthesis.describe(
+        REAL, [0], [(100, 200, 401, 201)], (1000, 800), n=n, seed=0, scores=[1], model="", weights=""
+    )
+    seen = synthesis.weights(401, 201, n)
+    rows, columns = np.flatnonzero(seen[:, 100] >= 0.5), np.flatnonzero(seen[200] >= 0.5)
+    expected = [
+        (100 + rows[0]) / 1000,
+        (200 + columns[0]) / 800,
+        (101 + rows[-1]) / 1000,
+        (201 + columns[-1]) / 800,
+    ]
+    np.testing.assert_allclose(table[["ymin", "xmin", "ymax", "xmax"]].to_numpy()[0], expected, atol=2e-3)
+
+
+def test_nothing_is_left_of_what_cannot_be_written(tmp_path):
+    pictures = np.zeros((2, 100, 80, 1), np.uint8)
+    with pytest.raises(SynthesisError, match="Received: 1 pictures, 2 rows"):
+        synthesis.write(pictures[:1], described(), tmp_path / "made")
+
+    def failing():
+        yield pictures[0]
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match="made cannot be written: No space left"):
+        synthesis.write(failing(), described(), tmp_path / "made")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "made").mkdir()
+    with pytest.raises(OutputError, match="made exists already"):
+        synthesis.write(pictures, described(), tmp_path / "made")
+
+
+def test_what_is_not_marked_is_not_read(tmp_path):
+    pictures = np.zeros((2, 100, 80, 1), np.uint8)
+    with pytest.raises(DataError, match="gone holds no synthetic pictures"):
+        synthesis.read(tmp_path / "gone")
+    synthesis.write(pictures, described(), tmp_path / "made")
+    Image.fromarray(pictures[0, ..., 0]).save(tmp_path / "made" / "000001.png")
+    with pytest.raises(DataError, match=r"000001.png is not marked as synthetic") as caught:
+        synthesis.read(tmp_path / "made")
+    assert "\n" not in str(caught.value)
+    (tmp_path / "made" / "000001.png").unlink()
+    with pytest.raises(DataError, match="No such file"):
+        synthesis.read(tmp_path / "made")
