@@ -32,8 +32,9 @@ def adversarial_loss(preset):
 class UNITModel(keras.Model):
     """A translator against a discriminator a domain, trained with `compile` and `fit`.
 
-    Source: Liu, Breuel, Kautz, NIPS 2017, Section 3, with the KL divergence of a Gaussian of unit variance from
-    the standard normal as the mean of squared means (half the divergence's weight is in `kl`).
+    Source: Liu, Breuel, Kautz, NIPS 2017, Section 3. The KL divergence of a Gaussian of unit variance from the
+    standard normal is the mean of squared means here; its factor and the number of places are in `kl`. (The code
+    released with that paper squares latents with their noise: on average 1 more, and the same gradient.)
 
     `fit` takes batches of pairs (healthy, lesion) of unpaired pictures, both float32
     `(batch, image_size, image_size, channels)` in -1 to 1, see `pairs_of`. A step draws noise once, updates both

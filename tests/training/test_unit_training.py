@@ -275,6 +275,7 @@ def test_pairs_cycle_the_shorter_set_and_depend_on_seed_and_epoch_alone():
         pairs_of(sets[0], sets[1][:0])
 
 
+@pytest.mark.slow
 def test_a_run_cut_off_resumes_to_the_same_weights(tmp_path):
     rng = np.random.default_rng(0)
     sets = [rng.integers(0, 256, (count, 16, 16, 1), np.uint8) for count in (3, 2)]
