@@ -226,8 +226,9 @@ def _window_round(box, shape, factor, least, area):
         low, high = min(low, first[axis]), max(high, last[axis])
         if high - low < SMALLEST:
             low, high = 0, shape[axis]
-        start, length = _line((box[axis] + box[axis + 2]) / 2, max(side, last[axis] - first[axis]), low, high)
-        lines.append((int(np.clip(start, last[axis] - length, first[axis])), length))
+        # The centre is less than half a pixel off that of the whole pixels: rounding leaves none of them out.
+        shortest = last[axis] - first[axis]
+        lines.append(_line((box[axis] + box[axis + 2]) / 2, max(side, shortest), low, high))
     return [first for first, _ in lines] + [length for _, length in lines]
 
 
