@@ -84,8 +84,8 @@ class GuptaUNIT(Recipe):
             "width": 4, "unit_epochs": 1, "unit_steps": 2, "patches": 40, "thresholds": (0.0,), "translators": 1,
         },
         "quick": {
-            "widths": _NARROW, "image_size": 96, "epochs": 12, "patch_size": 64, "width": 16, "unit_epochs": 10,
-            "unit_steps": 150, "unit_batch": 4, "unit_rate": 1e-3, "patches": 1500,
+            "widths": _NARROW, "image_size": 96, "epochs": 12, "patch_size": 64, "width": 16, "unit_epochs": 6,
+            "unit_steps": 100, "unit_batch": 4, "unit_rate": 2e-3, "patches": 1500,
         },
         "paper": {},
     }  # fmt: skip
@@ -111,7 +111,7 @@ class GuptaUNIT(Recipe):
     unit_ema: float | None = 0.99
     patches: int = 5000
     translators: int = 2
-    exponent: float = 4.0
+    exponent: float = 2.0
     thresholds: tuple = (0.0, 0.9, 0.95)
 
     @property
