@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import keras
 
-from keras_fracture import training
+from keras_fracture import models, training
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import FractureError
 from keras_fracture.papers.classifier_recipe import ClassifierRecipe
@@ -68,6 +68,7 @@ class LisbonResNet(ClassifierRecipe):
     policies: tuple = ("grouped",)
     models: tuple = tuple(f"resnet{depth}" for depth in DEPTHS)
     rate: float = 0.01
+    width: int = 64
     warmup: float = 0.0
     gamma: float = 2.0
     alpha: float = 0.25
@@ -78,6 +79,10 @@ class LisbonResNet(ClassifierRecipe):
         super().__post_init__()
         if unknown:
             raise FractureError(f"lisbon_resnet has depths {DEPTHS}. Received: {', '.join(unknown)}")
+
+    def build(self, name, train):
+        """A ResNet whose first stage has `width` channels; 64 is the paper's."""
+        return models.create(name, num_classes=2, image_size=self.image_size, width=self.width)
 
     @property
     def preprocess(self):
