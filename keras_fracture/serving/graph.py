@@ -11,6 +11,9 @@ import tensorflow as tf
 from keras_fracture.models.preprocessing import scale
 
 _LEVELS = 256
+_JPEG_END = (
+    b"\xff\xd9"  # behind a truncated file it lets libjpeg keep what there is, elsewhere it is not read
+)
 _FIXED = 2**22  # Pillow's weights are whole numbers of this fraction
 _LUMA = (9797, 19234, 3737)  # ITU-R 601 in 1/32768, cut off as libpng does
 
@@ -18,9 +21,9 @@ _LUMA = (9797, 19234, 3737)  # ITU-R 601 in 1/32768, cut off as libpng does
 def decode(data):
     """Decodes JPEG or PNG to 8-bit grey, equal to `data.images.decode`.
 
-    16-bit PNGs are scaled by 1/257, colour is turned to luma (ITU-R 601), transparency is dropped. What
-    TensorFlow cannot do: turn a picture upright as its EXIF orientation says, read CMYK JPEGs, or recover a
-    truncated file.
+    16-bit PNGs are scaled by 1/257, colour is turned to luma (ITU-R 601), transparency is dropped, a truncated JPEG
+    keeps what was there before the cut (in colour, some levels off). What TensorFlow cannot do: turn a picture
+    upright as its EXIF orientation says, read CMYK JPEGs, recover a truncated PNG, or read other formats.
 
     Args:
         data: Scalar string tensor, the file's bytes.
@@ -34,7 +37,7 @@ def decode(data):
     return tf.cond(
         tf.strings.substr(data, 0, 4) == b"\x89PNG",
         lambda: _decode_png(data),
-        lambda: tf.io.decode_jpeg(data, channels=1, dct_method="INTEGER_ACCURATE")[..., 0],
+        lambda: tf.io.decode_jpeg(data + _JPEG_END, channels=1, dct_method="INTEGER_ACCURATE")[..., 0],
     )
 
 

@@ -110,8 +110,11 @@ def files(radiograph):
     smooth = colours.convert("RGB").resize((70, 90))
     sixteen = rng.integers(0, 65536, (50, 41, 4), np.uint16)
     grey = Image.fromarray(radiograph)
+    whole = saved(grey, "JPEG")
     return {
-        "grey JPEG": saved(grey, "JPEG"),
+        "grey JPEG": whole,
+        "truncated JPEG": whole[: len(whole) // 2],
+        "truncated progressive JPEG": saved(grey, "JPEG", progressive=True)[:-900],
         "colour JPEG": saved(smooth, "JPEG", quality=60),
         "progressive JPEG": saved(smooth, "JPEG", progressive=True),
         "grey PNG": saved(grey, "PNG"),
@@ -133,10 +136,20 @@ def test_files_are_read_as_training_reads_them(radiographs):
         np.testing.assert_array_equal(ours(data), images.decode(data).image, name)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x89PNG", b"this is no picture", b"\xff\xd8\xff\xe0cut off"])
-def test_what_is_no_picture_is_an_error(data):
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        graph.decode(tf.constant(data))
+def test_what_cannot_be_read_is_an_error(radiographs):
+    ours = tf.function(graph.decode, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+    whole = images.encode_png(radiographs[0])
+    ink = saved(Image.fromarray(radiographs[0]).convert("CMYK"), "JPEG")
+    for data in (
+        b"",
+        b"\x89PNG",
+        b"this is no picture",
+        b"\xff\xd8\xff\xe0cut off",
+        whole[: len(whole) // 2],
+        ink,
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            ours(data)
 
 
 @pytest.mark.parametrize("crop", [False, True])
