@@ -202,7 +202,9 @@ def _add_tables(verbs):
 
 
 def _add_benchmark(verbs):
-    benchmark = verbs.add_parser("benchmark", help="measure the input pipeline or training on this machine")
+    benchmark = verbs.add_parser(
+        "benchmark", help="measure the input pipeline, training or serving on this machine"
+    )
     kinds = benchmark.add_subparsers(title="commands", required=True, metavar="COMMAND")
     verb = _verb(
         kinds, "models", benchmark_models, "time training steps beside PyTorch, on the CPU (needs a checkout)",
@@ -230,6 +232,16 @@ def _add_benchmark(verbs):
     )  # fmt: skip
     verb.add_argument("--data", default="phantom", metavar="NAME", help="data set (default: phantom)")
     verb.add_argument("--count", type=int, default=3000, help="pictures (default 3000)")
+    _data_dir(verb)
+    verb = _verb(
+        kinds, "serving", benchmark_serving, "compare an exported classifier's answers to files with training's",
+        "keras-fracture benchmark serving --data fracatlas --count 500",
+    )  # fmt: skip
+    verb.add_argument("--data", default="phantom", metavar="NAME", help="data set (default: phantom)")
+    verb.add_argument("--count", type=int, default=500, help="files (default 500)")
+    verb.add_argument(
+        "--model", metavar="DIR", help="SavedModel folder (default: a small untrained ResNet-18)"
+    )
     _data_dir(verb)
 
 
@@ -350,6 +362,16 @@ def benchmark_data(options):
     from keras_fracture.benchmarks.data import measure_data
 
     for name, number in measure_data(options.data, options.count, options.data_dir).items():
+        print(f"{name:<62}{number:>10.4g}")
+
+
+def benchmark_serving(options):
+    """`benchmark serving`."""
+    _import_tensorflow()
+    from keras_fracture.benchmarks.serving import measure_serving
+
+    sizes = options.data, options.count, options.model, options.data_dir
+    for name, number in measure_serving(*sizes).items():
         print(f"{name:<62}{number:>10.4g}")
 
 

@@ -25,17 +25,30 @@ def predict(model, pictures):
         ImageError: A file is missing or no picture; nothing is predicted then.
     """
     folder = version_of(Path(model))
-    facts = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-    if "preprocess" not in facts:
-        raise ModelError(f"{folder} is not a classifier: its metadata.json says nothing of preprocessing")
-    settings = facts["preprocess"]
-    preprocess = Preprocess(**settings | {"clahe": settings["clahe"] and tuple(settings["clahe"])})
-    inputs = [scale(preprocess(_read(Path(path)))[None], facts["pixel_range"]) for path in pictures]
+    preprocess, pixel_range = preparation(folder)
+    inputs = [scale(preprocess(_read(Path(path)))[None], pixel_range) for path in pictures]
     serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
     return [
         (str(path), serve(images=tf.constant(batch))["probabilities"].numpy()[0].tolist())
         for path, batch in zip(pictures, inputs, strict=True)
     ]
+
+
+def preparation(folder):
+    """How pictures are prepared for an exported classifier: its `Preprocess` and its pixel range.
+
+    Args:
+        folder: Path of the SavedModel's version.
+
+    Raises:
+        ModelError: Not a classifier, or exported without its preprocessing.
+    """
+    facts = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+    if "preprocess" not in facts:
+        raise ModelError(f"{folder} is not a classifier: its metadata.json says nothing of preprocessing")
+    settings = facts["preprocess"]
+    preprocess = Preprocess(**settings | {"clahe": settings["clahe"] and tuple(settings["clahe"])})
+    return preprocess, tuple(facts["pixel_range"])
 
 
 def _read(path):

@@ -45,9 +45,15 @@ def test_a_generator_with_classes_takes_noise_and_labels(tmp_path):
     labels = np.array([2, 0, 1, 2], "int32")
     served = serve(noise=tf.constant(noise), labels=tf.constant(labels))
     np.testing.assert_allclose(served["images"], model(noise, labels), atol=1e-5)
-    assert json.loads((version / "metadata.json").read_text())["input"] == {
-        "noise": [None, 100], "labels": [None],
-    }  # fmt: skip
+    assert json.loads((version / "metadata.json").read_text())["endpoints"] == {
+        "serving_default": {
+            "inputs": {
+                "noise": {"dtype": "float32", "shape": [None, 100]},
+                "labels": {"dtype": "int32", "shape": [None]},
+            },
+            "outputs": {"images": {"dtype": "float32", "shape": [None, 32, 32, 1]}},
+        }
+    }
 
 
 def test_a_bfloat16_model_is_served_in_float32(tmp_path):
@@ -73,6 +79,26 @@ def test_metadata_says_how_to_prepare_a_picture(classifier):
     assert facts["preprocess"] == dataclasses.asdict(Preprocess(size=32))
     assert facts["pixel_range"] == [0.0, 1.0]
     assert facts["not_for_clinical_use"] is True
+    answer = {"probabilities": {"dtype": "float32", "shape": [None, 1]}}
+    assert facts["endpoints"] == {
+        "serving_default": {
+            "inputs": {"images": {"dtype": "float32", "shape": [None, 32, 32, 1]}},
+            "outputs": answer,
+        },
+        "serve_bytes": {"inputs": {"bytes": {"dtype": "string", "shape": [None]}}, "outputs": answer},
+    }
+
+
+def test_a_classifier_without_preprocessing_takes_pictures_alone(tmp_path):
+    version = serving.export(models.create("compact_cnn", image_size=32), tmp_path / "plain")
+    assert list(tf.saved_model.load(str(version)).signatures) == ["serving_default"]
+
+
+@pytest.mark.parametrize("preprocess", [Preprocess(size=64), Preprocess(size=32, channels=3)])
+def test_preprocessing_for_another_model_is_refused(tmp_path, preprocess):
+    with pytest.raises(ModelError, match=r"32 pixels and 1 channel\(s\). Received: Preprocess"):
+        serving.export(models.create("compact_cnn", image_size=32), tmp_path / "wrong", preprocess=preprocess)
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_predict_reads_files_as_training_does(classifier, tmp_path):

@@ -1,0 +1,96 @@
+"""Whether an exported classifier answers files as training reads them: `keras-fracture benchmark serving`."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from keras_fracture import models, serving
+from keras_fracture.data import Preprocess, catalogue, images, locations, phantom
+from keras_fracture.errors import BenchmarkError, ImageError
+from keras_fracture.models.preprocessing import scale
+from keras_fracture.serving.predicting import preparation, version_of
+
+
+def measure_serving(name="phantom", count=500, model=None, data_dir=None):
+    """Compares `serve_bytes` with training's pipeline and `serving_default`, file by file.
+
+    Args:
+        name: Data set. Its files are taken as they were published; drawn pictures as PNG.
+        count: Files, drawn at random, always the same ones.
+        model: SavedModel folder of a classifier; default is a small ResNet-18 with random weights and the
+            preprocessing of `lisbon_resnet` at 112 pixels.
+        data_dir: Where real data lie.
+
+    Returns:
+        A dict of name to number. Probabilities are those of the last class, a finding.
+
+    Raises:
+        BenchmarkError: The SavedModel has no `serve_bytes`, or there is nothing to compare.
+        ModelError: `model` is no classifier exported by this package.
+    """
+    if count < 1:
+        raise BenchmarkError(f"count must be 1 or more. Received: {count}")
+    with tempfile.TemporaryDirectory() as folder:
+        version = version_of(Path(model)) if model else _untrained(Path(folder))
+        preprocess, pixel_range = preparation(version)
+        loaded = tf.saved_model.load(str(version))
+        if "serve_bytes" not in loaded.signatures:
+            raise BenchmarkError(
+                f"{version} answers no bytes: export the model again, with its preprocessing"
+            )
+        pairs, unlike, refused = [], 0, 0
+        for data in tqdm(_files(name, count, data_dir), "files", total=count, delay=5):
+            try:
+                picture = preprocess(images.decode(data).image)[None]
+            except ImageError:
+                continue
+            unlike += not images.is_plain(data)
+            try:
+                answer = loaded.signatures["serve_bytes"](bytes=tf.constant([data]))
+            except tf.errors.InvalidArgumentError:
+                refused += 1
+                continue
+            prepared = tf.constant(scale(picture, pixel_range))
+            expected = loaded.signatures["serving_default"](images=prepared)
+            pairs.append([said["probabilities"].numpy()[0, -1] for said in (answer, expected)])
+    if not pairs:
+        raise BenchmarkError(
+            f"No file of {name} is read both ways. Received: {count} files, {refused} refused"
+        )
+    answers, expected = np.array(pairs).T
+    return {
+        f"{name}: files compared": len(pairs),
+        "files that serve_bytes refused": refused,
+        "files cut off, rotated, CMYK, 16-bit or PNG in colour": unlike,
+        "probability of a finding, mean": float(expected.mean()),
+        "probability of a finding, standard deviation": float(expected.std()),
+        "difference of probability, mean": float(np.abs(answers - expected).mean()),
+        "difference of probability, largest": float(np.abs(answers - expected).max()),
+        "files on the other side of one half": int(((answers >= 0.5) != (expected >= 0.5)).sum()),
+    }
+
+
+def _untrained(folder):
+    keras.utils.set_random_seed(0)
+    network = models.create("resnet18", num_classes=2, image_size=112, width=8)
+    preprocess = Preprocess(size=112, clahe=(2.0, 8))
+    preprocess = dataclasses.replace(preprocess, channels=network.channels)
+    return serving.export(network, folder, preprocess=preprocess)
+
+
+def _files(name, count, data_dir):
+    rng = np.random.default_rng(0)
+    layout = catalogue.layout(name)
+    if name not in catalogue.REAL:
+        drawn = phantom.records()
+        for index in rng.permutation(len(drawn))[:count]:
+            yield images.encode_png(drawn[index]["image"][..., 0])
+        return
+    root = locations.find(layout, data_dir)
+    for filename in rng.permutation(layout.read(root)["filename"].to_numpy())[:count]:
+        yield (root / filename).read_bytes()
