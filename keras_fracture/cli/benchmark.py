@@ -1,0 +1,79 @@
+"""Measurements on this machine."""
+
+from keras_fracture.cli import verbs
+
+
+def add_benchmark(commands):
+    """Adds `benchmark`."""
+    benchmark = commands.add_parser(
+        "benchmark", help="measure the input pipeline, training or serving on this machine"
+    )
+    kinds = benchmark.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    verb = verbs.add(
+        kinds, "models", benchmark_models, "time training steps beside PyTorch, on the CPU (needs a checkout)",
+        "keras-fracture benchmark models --models resnet18 drn_d_22 --json results/benchmark_models.json",
+    )  # fmt: skip
+    verb.add_argument(
+        "--models",
+        nargs="+",
+        metavar="NAME",
+        help="classifiers, dcgan or unit (default: six classifiers, the smaller of each family)",
+    )
+    verb.add_argument("--batch-size", type=int, help="pictures a step (default 16; dcgan 32, unit 1 pair)")
+    verb.add_argument("--image-size", type=int, help="side in pixels (default 224; dcgan and unit 64)")
+    verb.add_argument("--steps", type=int, default=10, help="timed steps, their median counts (default 10)")
+    verb.add_argument(
+        "--precision",
+        nargs="+",
+        metavar="P",
+        help="float32, bfloat16 (default: float32, and bfloat16 on CPUs with AVX512_BF16 or AMX)",
+    )
+    verb.add_argument("--json", metavar="FILE", help="also write the numbers and conditions here")
+    verb = verbs.add(
+        kinds, "data", benchmark_data, "time the input pipeline",
+        "keras-fracture benchmark data --data fracatlas",
+    )  # fmt: skip
+    verb.add_argument("--data", default="phantom", metavar="NAME", help="data set (default: phantom)")
+    verb.add_argument("--count", type=int, default=3000, help="pictures (default 3000)")
+    verbs.data_dir(verb)
+    verb = verbs.add(
+        kinds, "serving", benchmark_serving, "compare an exported classifier's answers to files with training's",
+        "keras-fracture benchmark serving --data fracatlas --count 500",
+    )  # fmt: skip
+    verb.add_argument("--data", default="phantom", metavar="NAME", help="data set (default: phantom)")
+    verb.add_argument("--count", type=int, default=500, help="files (default 500)")
+    verb.add_argument(
+        "--model", metavar="DIR", help="SavedModel folder (default: a small untrained ResNet-18)"
+    )
+    verbs.data_dir(verb)
+
+
+def benchmark_data(options):
+    """`benchmark data`."""
+    verbs.import_tensorflow()
+    from keras_fracture.benchmarks.data import measure_data
+
+    for name, number in measure_data(options.data, options.count, options.data_dir).items():
+        print(f"{name:<62}{number:>10.4g}")
+
+
+def benchmark_serving(options):
+    """`benchmark serving`."""
+    verbs.import_tensorflow()
+    from keras_fracture.benchmarks.serving import measure_serving
+
+    sizes = options.data, options.count, options.model, options.data_dir
+    for name, number in measure_serving(*sizes).items():
+        print(f"{name:<62}{number:>10.4g}")
+
+
+def benchmark_models(options):
+    """`benchmark models`."""
+    verbs.import_tensorflow()
+    from keras_fracture.benchmarks import models
+
+    sizes = options.batch_size, options.image_size, options.steps
+    names = options.models or models.DEFAULT
+    models.measure(names, *sizes, options.precision, out=options.json)
+    if options.json:
+        print(f"wrote {options.json}")

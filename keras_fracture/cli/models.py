@@ -1,0 +1,72 @@
+"""Trained models: draw, predict, carry weights."""
+
+from keras_fracture.cli import verbs
+
+
+def add_generate(commands):
+    """Adds `generate`."""
+    verb = verbs.add(
+        commands, "generate", generate, "write synthetic pictures from a trained generator",
+        "keras-fracture generate runs/bai_dcgan/TIME --count 500 --seed 1 --out synthetic",
+    )  # fmt: skip
+    verb.add_argument("generator", help="run folder, SavedModel folder, .keras or .weights.h5 file")
+    verb.add_argument("--out", required=True, metavar="DIR", help="folder to write PNGs and pictures.csv to")
+    verb.add_argument("--count", type=int, default=100, help="pictures (default 100)")
+    verb.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
+    verb.add_argument("--class", dest="label", metavar="NAME", help="one class (default: all in turn)")
+    verb.add_argument("--model", help="architecture of a .weights.h5 file, such as dcgan_generator")
+
+
+def add_predict(commands):
+    """Adds `predict`."""
+    verb = verbs.add(
+        commands, "predict", predict, "probabilities of a finding for pictures, from an exported classifier",
+        "keras-fracture predict runs/ibrahim_gan/TIME/grouped/classifiers/original/saved_model hand.jpg",
+    )  # fmt: skip
+    verb.add_argument("model", help="SavedModel folder written by this package (with or without its version)")
+    verb.add_argument("pictures", nargs="+", help="JPEG or PNG files")
+
+
+def add_convert(commands):
+    """Adds `convert`."""
+    verb = verbs.add(
+        commands, "convert", convert, "carry weights between PyTorch and Keras",
+        "keras-fracture convert weights.pth --model resnet18 --to resnet18.weights.h5",
+    )  # fmt: skip
+    verb.add_argument("weights", help=".pth, .pt, .safetensors or .weights.h5 file")
+    verb.add_argument("--model", required=True, help="architecture, such as resnet18")
+    verb.add_argument("--to", required=True, metavar="FILE", help="file to write; its ending says which kind")
+    verb.add_argument("--num-classes", type=int, help="of the weights file (default: the model's own)")
+    verb.add_argument(
+        "--names", help="name map: torchvision_resnet, drn or dcgan (default: by name or order)"
+    )
+
+
+def generate(options):
+    """`generate`."""
+    verbs.import_tensorflow()
+    from keras_fracture import serving
+
+    serving.generate(
+        options.generator, options.out, options.count, options.seed, options.label, options.model
+    )
+    print(f"wrote {options.count:,} pictures and pictures.csv to {options.out}")
+
+
+def predict(options):
+    """`predict`."""
+    verbs.import_tensorflow()
+    from keras_fracture import serving
+
+    for picture, probabilities in serving.predict(options.model, options.pictures):
+        print(f"{picture}\t" + "\t".join(f"{value:.6f}" for value in probabilities))
+
+
+def convert(options):
+    """`convert`."""
+    verbs.import_tensorflow()
+    from keras_fracture.interop.convert import convert as carry
+
+    classes = {} if options.num_classes is None else {"num_classes": options.num_classes}
+    carry(options.weights, options.model, options.to, options.names, **classes)
+    print(f"wrote {options.to}")

@@ -1,0 +1,81 @@
+"""Papers: reproduce one, write the tables of README."""
+
+from keras_fracture.cli import verbs
+
+PAPERS = ("bai_dcgan", "garcia_inception", "gupta_unit", "lisbon_resnet", "ibrahim_gan")
+
+
+def add_reproduce(commands):
+    """Adds `reproduce`."""
+    verb = verbs.add(
+        commands, "reproduce", reproduce, "carry out a paper's recipe and write a report",
+        "keras-fracture reproduce ibrahim_gan --data kaggle_fracture --profile quick",
+    )  # fmt: skip
+    verb.add_argument(
+        "paper", help=f"one of {', '.join(PAPERS)}; or xray_features, what generators are judged by"
+    )
+    verb.add_argument(
+        "--profile", default="quick", help="smoke (seconds), quick (minutes, default) or paper (GPU)"
+    )
+    verb.add_argument("--data", metavar="NAME", help="data set (default: the recipe's)")
+    verb.add_argument("--seed", type=int, help="first seed (default 0)")
+    verb.add_argument("--seeds", type=int, help="how many trainings of each classifier")
+    verb.add_argument("--epochs", type=int, help="of each classifier (default: the profile's)")
+    verb.add_argument(
+        "--depth", type=int, nargs="+", help="lisbon_resnet: 18, 34, 50, 101, 152 (default: all)"
+    )
+    verb.add_argument("--variant", help="lisbon_resnet: paper (default), tuned; bai_dcgan: paper, modern")
+    verb.add_argument("--pretrained", metavar="FILE", help=".weights.h5 that classifiers start from")
+    verb.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
+        help="any other number of the recipe, such as image_size=112 or policies=paper; may be repeated",
+    )  # fmt: skip
+    verb.add_argument("--out", metavar="DIR", help="run folder (default: runs/PAPER/TIME)")
+    verb.add_argument(
+        "--resume", action="store_true", help="go on with the newest unfinished run, or with --out"
+    )
+    verb.add_argument("--results", metavar="DIR", help="also record the numbers in DIR/PAPER.json")
+    verbs.data_dir(verb)
+
+
+def add_tables(commands):
+    """Adds `tables`."""
+    verb = verbs.add(
+        commands, "tables", tables, "rewrite README's tables from results/", "keras-fracture tables --check"
+    )
+    verb.add_argument("--readme", default="README.md")
+    verb.add_argument("--results", default="results", metavar="DIR")
+    verb.add_argument("--check", action="store_true", help="write nothing, fail if a table is out of date")
+
+
+def reproduce(options):
+    """`reproduce`."""
+    verbs.import_tensorflow()
+    from keras_fracture import papers
+
+    out = papers.reproduce(
+        options.paper,
+        options.profile,
+        out=options.out,
+        resume=options.resume,
+        data_dir=options.data_dir,
+        results=options.results,
+        data=options.data,
+        seed=options.seed,
+        seeds=options.seeds,
+        epochs=options.epochs,
+        variant=options.variant,
+        pretrained=options.pretrained,
+        models=options.depth and tuple(f"resnet{depth}" for depth in options.depth),
+        texts=options.settings,
+    )
+    print((out / "report.md").read_text(encoding="utf-8"))
+    print(f"wrote {out}/report.md, metrics.json, figures and SavedModels")
+
+
+def tables(options):
+    """`tables`."""
+    from keras_fracture.report import tables as made
+
+    same = made.update(options.readme, options.results, options.check)
+    print(f"{options.readme} is up to date" if same else f"wrote {options.readme}")

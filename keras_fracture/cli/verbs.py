@@ -1,0 +1,39 @@
+"""What all commands are made of."""
+
+import argparse
+import importlib
+import logging
+import os
+
+FORM = argparse.RawDescriptionHelpFormatter
+
+
+def add(commands, name, command, help_, example):
+    """Adds a command to argparse's subparsers; `command` is a function of its options. Returns its parser."""
+    verb = commands.add_parser(
+        name, help=help_, description=help_, epilog=f"example: {example}", formatter_class=FORM
+    )
+    verb.set_defaults(command=command)
+    return verb
+
+
+def data_dir(verb):
+    """Adds --data-dir."""
+    verb.add_argument("--data-dir", metavar="DIR", help="where real data lie (default: KERAS_FRACTURE_DATA)")
+
+
+def import_tensorflow():
+    """Imports TensorFlow without the lines its native code prints on stderr before logging can be set.
+
+    A failing import still raises.
+    """
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        importlib.import_module("tensorflow")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
+    # One run builds many small models; that each is traced anew is no news.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
