@@ -42,3 +42,11 @@ class EvaluationError(FractureError):
 
 class SynthesisError(FractureError, ValueError):
     """A finding cannot be painted into a picture as asked."""
+
+
+class ServerError(FractureError):
+    """A server cannot be started or reached, or does not answer as asked."""
+
+
+class RequestError(FractureError, ValueError):
+    """A request to a served model is not one it can answer."""

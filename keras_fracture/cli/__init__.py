@@ -5,7 +5,7 @@ import errno
 import sys
 
 from keras_fracture import __version__
-from keras_fracture.cli import benchmark, data, models, papers, verbs
+from keras_fracture.cli import benchmark, data, models, papers, serving, verbs
 from keras_fracture.cli.papers import PAPERS
 from keras_fracture.errors import FractureError
 
@@ -51,7 +51,8 @@ def build_parser():
     data.add_data(commands)
     papers.add_reproduce(commands)
     models.add_generate(commands)
-    models.add_predict(commands)
+    serving.add_predict(commands)
+    serving.add_serve(commands)
     models.add_convert(commands)
     papers.add_tables(commands)
     benchmark.add_benchmark(commands)

@@ -1,4 +1,4 @@
-"""Trained models: draw, predict, carry weights."""
+"""Trained models: draw pictures, carry weights."""
 
 from keras_fracture.cli import verbs
 
@@ -15,16 +15,6 @@ def add_generate(commands):
     verb.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
     verb.add_argument("--class", dest="label", metavar="NAME", help="one class (default: all in turn)")
     verb.add_argument("--model", help="architecture of a .weights.h5 file, such as dcgan_generator")
-
-
-def add_predict(commands):
-    """Adds `predict`."""
-    verb = verbs.add(
-        commands, "predict", predict, "probabilities of a finding for pictures, from an exported classifier",
-        "keras-fracture predict runs/ibrahim_gan/TIME/grouped/classifiers/original/saved_model hand.jpg",
-    )  # fmt: skip
-    verb.add_argument("model", help="SavedModel folder written by this package (with or without its version)")
-    verb.add_argument("pictures", nargs="+", help="JPEG or PNG files")
 
 
 def add_convert(commands):
@@ -51,15 +41,6 @@ def generate(options):
         options.generator, options.out, options.count, options.seed, options.label, options.model
     )
     print(f"wrote {options.count:,} pictures and pictures.csv to {options.out}")
-
-
-def predict(options):
-    """`predict`."""
-    verbs.import_tensorflow()
-    from keras_fracture import serving
-
-    for picture, probabilities in serving.predict(options.model, options.pictures):
-        print(f"{picture}\t" + "\t".join(f"{value:.6f}" for value in probabilities))
 
 
 def convert(options):

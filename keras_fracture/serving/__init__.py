@@ -1,7 +1,15 @@
-"""SavedModel export and use."""
+"""SavedModels: written, served, asked.
 
-from keras_fracture.serving.export import export
-from keras_fracture.serving.generating import generate
-from keras_fracture.serving.predicting import predict
+The functions are imported on first use: a client of a server should not wait for TensorFlow.
+"""
 
-__all__ = ["export", "generate", "predict"]
+import importlib
+
+_HOMES = {"export": "exporting", "generate": "generating", "predict": "predicting", "connect": "client"}
+__all__ = ["connect", "export", "generate", "predict"]
+
+
+def __getattr__(name):
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,6 @@
 """Synthetic pictures as files: each can be told from a real one, and made again from its seed."""
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from keras_fracture import models, synthesis
 from keras_fracture.errors import ModelError
 from keras_fracture.interop.convert import load_keras_weights
 from keras_fracture.models.preprocessing import unscale
-from keras_fracture.serving.predicting import version_of
+from keras_fracture.serving.versions import facts_of, version_of
 
 # Always so many at once, the last ones filled up: other numbers would round a few grey levels otherwise.
 _BATCH = 64
@@ -127,7 +126,7 @@ def load(source, model=None):
             raise ModelError(f"{path} is no model of this package: {' '.join(str(error).split())}") from None
         return _of_network(network)
     folder = version_of(path)
-    facts = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+    facts = facts_of(folder)
     config = facts["config"]
     if "latent_dim" not in config:
         raise ModelError(f"{folder} is not a generator: it was exported from {facts['architecture']}")

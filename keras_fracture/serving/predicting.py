@@ -1,13 +1,13 @@
-"""Pictures on disk to probabilities, through a SavedModel."""
+"""Pictures to probabilities, through a SavedModel."""
 
-import json
-from pathlib import Path
-
+import numpy as np
 import tensorflow as tf
 
 from keras_fracture.data import Preprocess, images
-from keras_fracture.errors import ImageError, ModelError
+from keras_fracture.errors import ModelError
 from keras_fracture.models.preprocessing import scale
+from keras_fracture.serving import pictures as files
+from keras_fracture.serving.versions import facts_of, version_of
 
 
 def predict(model, pictures):
@@ -24,14 +24,43 @@ def predict(model, pictures):
         ModelError: Not a classifier exported by this package.
         ImageError: A file is missing or no picture; nothing is predicted then.
     """
-    folder = version_of(Path(model))
-    preprocess, pixel_range = preparation(folder)
-    inputs = [scale(preprocess(_read(Path(path)))[None], pixel_range) for path in pictures]
-    serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
-    return [
-        (str(path), serve(images=tf.constant(batch))["probabilities"].numpy()[0].tolist())
-        for path, batch in zip(pictures, inputs, strict=True)
-    ]
+    names = [str(path) for path in pictures]
+    classifier = Classifier(model)
+    answers = classifier.predict([files.read(path) for path in pictures], names)
+    return list(zip(names, answers.tolist(), strict=True))
+
+
+class Classifier:
+    """An exported classifier in this process; asked as a server's client is (`client.Client`).
+
+    Args:
+        model: SavedModel folder; without a version, the highest is taken.
+
+    Attributes:
+        classes: Names of its probabilities, or None where the SavedModel says none.
+
+    Raises:
+        ModelError: Not a classifier exported by this package.
+    """
+
+    def __init__(self, model):
+        folder = version_of(model)
+        self.classes = facts_of(folder).get("classes")
+        self._preprocess, self._pixel_range = preparation(folder)
+        self._loaded = tf.saved_model.load(str(folder))
+
+    def predict(self, pictures, names=None):
+        """Probabilities, float32 `(n, classes)`, of the bytes of n picture files; `names` is for errors."""
+        names = names or ["picture"] * len(pictures)
+        prepared = [
+            scale(self._preprocess(images.decode(data, name).image)[None], self._pixel_range)
+            for data, name in zip(pictures, names, strict=True)
+        ]
+        serve = self._loaded.signatures["serving_default"]
+        return np.concatenate([serve(images=tf.constant(each))["probabilities"].numpy() for each in prepared])
+
+    def close(self):
+        """Does nothing; a client has a connection to close."""
 
 
 def preparation(folder):
@@ -43,31 +72,9 @@ def preparation(folder):
     Raises:
         ModelError: Not a classifier, or exported without its preprocessing.
     """
-    facts = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+    facts = facts_of(folder)
     if "preprocess" not in facts:
         raise ModelError(f"{folder} is not a classifier: its metadata.json says nothing of preprocessing")
     settings = facts["preprocess"]
     preprocess = Preprocess(**settings | {"clahe": settings["clahe"] and tuple(settings["clahe"])})
     return preprocess, tuple(facts["pixel_range"])
-
-
-def _read(path):
-    if not path.is_file():
-        raise ImageError(f"{path} does not exist: name a JPEG or PNG file")
-    return images.decode(path.read_bytes(), str(path)).image
-
-
-def version_of(folder):
-    """The folder of a SavedModel itself if it is a version, else its highest numbered version.
-
-    Raises:
-        ModelError: It holds no SavedModel of this package.
-    """
-    if (folder / "metadata.json").is_file():
-        return folder
-    versions = [
-        path for path in folder.glob("*") if path.name.isdigit() and (path / "metadata.json").is_file()
-    ]
-    if not versions:
-        raise ModelError(f"{folder} holds no SavedModel written by this package (NUMBER/metadata.json)")
-    return max(versions, key=lambda path: int(path.name))

@@ -1,0 +1,118 @@
+"""Trained models at work: predict and serve."""
+
+from pathlib import Path
+
+from keras_fracture.cli import verbs
+
+
+def add_predict(commands):
+    """Adds `predict`."""
+    verb = verbs.add(
+        commands, "predict", predict, "probabilities of a finding for pictures, from a SavedModel or a server",
+        "keras-fracture predict --model saved_models/compact_cnn hand.jpg --csv hand.csv --overlays hand",
+    )  # fmt: skip
+    verb.add_argument("pictures", nargs="+", help="JPEG or PNG files")
+    verb.add_argument(
+        "--model", help="SavedModel folder written by this package; with --server a model's name"
+    )
+    verb.add_argument(
+        "--server",
+        metavar="URL",
+        help="http://HOST:PORT or grpc://HOST:PORT of TensorFlow Serving or `serve`",
+    )
+    verb.add_argument("--version", type=int, help="of the server's model (default: the highest)")
+    verb.add_argument("--timeout", type=float, default=30, help="seconds a server may take (default 30)")
+    verb.add_argument("--retries", type=int, default=3, help="of a request to a server (default 3)")
+    verb.add_argument("--csv", metavar="FILE", help="also write the table here")
+    verb.add_argument(
+        "--overlays",
+        metavar="DIR",
+        help="also write each picture here, coloured where it speaks for a finding",
+    )
+
+
+def add_serve(commands):
+    """Adds `serve`."""
+    verb = verbs.add(
+        commands, "serve", serve, "answer over HTTP and gRPC, with the models of a folder (needs kserve)",
+        "keras-fracture serve saved_models",
+    )  # fmt: skip
+    verb.add_argument("folder", help="of models (NAME/NUMBER), or one model's")
+    verb.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at (default: this machine alone)"
+    )
+    verb.add_argument("--rest-port", type=int, default=8501, help="default 8501")
+    verb.add_argument("--grpc-port", type=int, default=8500, help="default 8500")
+
+
+def predict(options):
+    """`predict`."""
+    from keras_fracture.errors import ModelError
+    from keras_fracture.serving import pictures
+
+    if not (options.server or options.model):
+        raise ModelError("Name a SavedModel folder by --model, or a server by --server. Received: neither")
+    contents = [pictures.read(path) for path in options.pictures]
+    if options.server:
+        if options.server.startswith("grpc:"):
+            verbs.import_tensorflow()  # its stubs do
+        from keras_fracture.serving.client import connect
+
+        limits = options.version, options.timeout, options.retries
+        classifier = connect(options.server, options.model, *limits)
+    else:
+        verbs.import_tensorflow()
+        from keras_fracture.serving.predicting import Classifier
+
+        classifier = Classifier(options.model)
+    answers = classifier.predict(contents, options.pictures)
+    table = _table(options.pictures, answers, classifier.classes)
+    print(table.to_string(index=False, float_format="{:.6f}".format))
+    if options.csv:
+        from keras_fracture import files
+
+        print(f"wrote {files.write_text(options.csv, table.to_csv(index=False))}")
+    if options.overlays:
+        _overlay(classifier, options.pictures, contents, options.overlays)
+    classifier.close()
+
+
+def _table(names, answers, classes):
+    import pandas as pd
+
+    count = answers.shape[1]
+    known = {1: ["finding"], 2: ["healthy", "finding"]}
+    columns = classes or known.get(count) or [f"class {number}" for number in range(count)]
+    table = pd.DataFrame(answers, columns=columns[-count:])
+    table.insert(0, "file", names)
+    return table
+
+
+def _overlay(classifier, names, contents, folder):
+    from keras_fracture import files
+    from keras_fracture.data import images
+    from keras_fracture.report.figures import heated
+    from keras_fracture.serving.heat import occlusion
+
+    folder = files.folder(folder)
+    for number, (name, data) in enumerate(zip(names, contents, strict=True)):
+        picture, heat = occlusion(classifier.predict, data)
+        marks = {"source": Path(name).name, "heat": "occlusion", "not_for_clinical_use": "true"}
+        path = folder / f"{number:04d}-{Path(name).stem}.png"
+        with files.writing(path) as beside:
+            beside.write_bytes(images.encode_png(heated(picture[None], heat[None])[0], marks))
+    print(f"wrote {len(names)} overlays to {folder}")
+
+
+def serve(options):
+    """`serve`."""
+    verbs.import_tensorflow()
+    try:
+        from keras_fracture.serving.server import serve as start
+    except ModuleNotFoundError as error:
+        from keras_fracture.errors import ServerError
+
+        raise ServerError(
+            f"`serve` needs what `pip install keras-fracture[serving]` brings. Received: {error}"
+        ) from None
+    start(options.folder, options.host, options.rest_port, options.grpc_port)

@@ -1,0 +1,184 @@
+"""A client of TensorFlow Serving and of `keras-fracture serve`, over REST or gRPC."""
+
+import base64
+import json
+from urllib.parse import urlsplit
+
+import numpy as np
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from keras_fracture.errors import ServerError
+from keras_fracture.serving import pictures as limits
+
+_BACKOFF = 0.2  # seconds before the second try, doubled before each further one
+_PASSING = (429, 502, 503, 504)  # HTTP statuses that may be others a moment later
+
+
+def connect(url, model=None, version=None, timeout=30.0, retries=3):
+    """A client of one model of a server.
+
+    Args:
+        url: `http://HOST:PORT` or `https://HOST:PORT` (REST), or `grpc://HOST:PORT`.
+        model: Its name; may be left out where a `keras-fracture serve` over REST has one model only.
+        version: Its number; default is the server's choice, the highest.
+        timeout: Seconds an answer may take.
+        retries: How often a request is repeated when there is no connection or the server is busy.
+
+    Returns:
+        A `Client`. Nothing is sent yet, unless the model must be asked for.
+
+    Raises:
+        ServerError: No such kind of URL, or no model is named and the server has not just one.
+    """
+    kind = {"http": RestClient, "https": RestClient, "grpc": GrpcClient}.get(urlsplit(url).scheme)
+    if kind is None or not urlsplit(url).netloc:
+        raise ServerError(f"A server is http://, https:// or grpc://HOST:PORT. Received: {url!r}")
+    return kind(url.rstrip("/"), model, version, timeout, retries)
+
+
+class Client:
+    """What both protocols share; `predict` may be called from several threads.
+
+    Attributes:
+        classes: None: a server does not tell the names of its probabilities.
+    """
+
+    classes = None
+
+    def predict(self, pictures, names=None):
+        """Probabilities of pictures, as the model's `serve_bytes` gives them.
+
+        Args:
+            pictures: n contents of JPEG or PNG files, bytes; checked here first, sent in as many requests as needed.
+            names: n names for errors.
+
+        Returns:
+            float32 `(n, classes)`.
+
+        Raises:
+            ImageError: A file is no picture, or not one that servers take.
+            ServerError: The server cannot be reached in time, or refuses.
+        """
+        for data, name in zip(pictures, names or ["picture"] * len(pictures), strict=True):
+            limits.check(data, name)
+        return np.concatenate([self._ask(batch) for batch in _batches(pictures)])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class RestClient(Client):
+    """Speaks `/v1/models/NAME:predict`; see `connect`."""
+
+    def __init__(self, url, model=None, version=None, timeout=30.0, retries=3):
+        self._timeout = timeout
+        self._session = requests.Session()
+        again = Retry(
+            retries,
+            backoff_factor=_BACKOFF,
+            status_forcelist=_PASSING,
+            allowed_methods=None,  # a prediction may be asked for twice
+            raise_on_status=False,
+        )
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=again, pool_maxsize=32))
+        model = model or self._only_model(url)
+        self._url = f"{url}/v1/models/{model}" + (f"/versions/{version}" if version else "") + ":predict"
+
+    def _only_model(self, url):
+        answer = self._send("GET", f"{url}/v1/models")
+        names = answer.get("models", [])
+        if len(names) != 1:
+            raise ServerError(f"Name one of the models of {url}: {', '.join(names)}. Received: no name")
+        return names[0]
+
+    def _ask(self, batch):
+        rows = [{"b64": base64.b64encode(data).decode()} for data in batch]
+        body = json.dumps({"signature_name": "serve_bytes", "instances": rows})
+        return np.array(self._send("POST", self._url, body)["predictions"], np.float32)
+
+    def _send(self, method, url, body=None):
+        kind = {"Content-Type": "application/json"}
+        try:
+            answer = self._session.request(method, url, data=body, headers=kind, timeout=self._timeout)
+        except requests.RequestException as error:
+            raise ServerError(f"{url} does not answer: {_one_line(error)}") from None
+        try:
+            said = answer.json()
+        except ValueError:
+            said = {"error": answer.text}
+        if not answer.ok:
+            reason = said.get("error") or said.get("detail") or answer.reason
+            raise ServerError(f"{url} answers {answer.status_code}: {_one_line(reason)}")
+        return said
+
+    def close(self):
+        """Closes its connections."""
+        self._session.close()
+
+
+class GrpcClient(Client):
+    """Speaks TensorFlow Serving's `PredictionService.Predict`; needs `tensorflow-serving-api`; see `connect`."""
+
+    def __init__(self, url, model=None, version=None, timeout=30.0, retries=3):
+        import grpc
+        from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+        if not model:
+            raise ServerError(f"Name a model of {url}: gRPC has no list of them. Received: no name")
+        self._url, self._model, self._version, self._timeout = url, model, version, timeout
+        again = {
+            "maxAttempts": retries + 1,
+            "initialBackoff": f"{_BACKOFF}s",
+            "maxBackoff": "10s",
+            "backoffMultiplier": 2,
+            "retryableStatusCodes": ["UNAVAILABLE"],
+        }
+        policy = {"methodConfig": [{"name": [{}], "retryPolicy": again}]} if retries else {}
+        # gRPC tries five times at most, unless told otherwise.
+        options = [("grpc.service_config", json.dumps(policy)), ("grpc.max_retry_attempts", retries + 1)]
+        self._channel = grpc.insecure_channel(urlsplit(url).netloc, options)
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+
+    def _ask(self, batch):
+        import grpc
+        import tensorflow as tf
+        from tensorflow_serving.apis import predict_pb2
+
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = self._model
+        request.model_spec.signature_name = "serve_bytes"
+        if self._version:
+            request.model_spec.version.value = int(self._version)
+        request.inputs["bytes"].CopyFrom(tf.make_tensor_proto(batch, tf.string, [len(batch)]))
+        try:
+            answer = self._stub.Predict(request, timeout=self._timeout)
+        except grpc.RpcError as error:
+            reason = _one_line(error.details())
+            raise ServerError(f"{self._url} answers {error.code().name}: {reason}") from None
+        return tf.make_ndarray(answer.outputs["probabilities"])
+
+    def close(self):
+        """Closes its connection."""
+        self._channel.close()
+
+
+def _batches(pictures):
+    """Parts that a request may hold; base64 and JSON add less than a half."""
+    batch, size = [], 0
+    for data in pictures:
+        if batch and (len(batch) == limits.MAX_PICTURES or size + len(data) > limits.MAX_REQUEST // 2):
+            yield batch
+            batch, size = [], 0
+        batch.append(data)
+        size += len(data)
+    yield batch
+
+
+def _one_line(words):
+    return " ".join(str(words).split())

@@ -1,0 +1,65 @@
+"""What a picture, and a request, may hold: checked before anything is decoded, alike by servers and clients."""
+
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from keras_fracture.data import images
+from keras_fracture.errors import ImageError
+
+MAX_BYTES = 20 * 2**20  # of a picture's file
+MAX_PIXELS = 25_000_000  # of a picture; `serve_bytes` takes about 30 bytes a pixel while it prepares one
+MAX_PICTURES = 64  # of a request
+MAX_REQUEST = 64 * 2**20  # bytes of a request; base64 makes 4 of 3
+_ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
+
+
+def read(path):
+    """The bytes of a picture file.
+
+    Raises:
+        ImageError: There is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ImageError(f"{path} does not exist: name a JPEG or PNG file")
+    return path.read_bytes()
+
+
+def check(data, name="picture"):
+    """Refuses what `serve_bytes` cannot read, would read otherwise than training, or should not try to.
+
+    Reads the header alone. A damaged file with a whole header and an end marker passes.
+
+    Args:
+        data: The file's bytes.
+        name: What errors call it.
+
+    Raises:
+        ImageError: Empty, no JPEG or PNG, cut off, CMYK, not upright, or over a limit.
+    """
+    if not data:
+        raise ImageError(f"{name} is empty (zero bytes): send a JPEG or PNG file")
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"{name} must have {MAX_BYTES:,} bytes at most. Received: {len(data):,}")
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
+            (width, height), mode = picture.size, picture.mode
+            # Pillow decodes a whole PNG to look for EXIF that is not in front of the pixels.
+            tagged = picture.format != "PNG" or "exif" in picture.info
+            turned = picture.getexif().get(_ORIENTATION, 1) if tagged else 1
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} must have {MAX_PIXELS:,} pixels at most. Received: {error}") from None
+    except Exception:
+        raise ImageError(
+            f"{name} must be a JPEG or PNG file. Received: {len(data):,} bytes starting {data[:8]!r}"
+        ) from None
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{name} must have {MAX_PIXELS:,} pixels at most. Received: {width} x {height}")
+    if images.is_truncated(data):
+        raise ImageError(f"{name} is cut off (no end marker): fetch it again. Received: {len(data):,} bytes")
+    if mode == "CMYK":
+        raise ImageError(f"{name} must be grey or RGB: convert it. Received: CMYK")
+    if turned != 1:
+        raise ImageError(f"{name} must be stored upright: turn it. Received: EXIF orientation {turned}")

@@ -1,0 +1,145 @@
+"""Requests and answers as three protocols spell them: KServe's V1 and V2, TensorFlow Serving's `Predict`.
+
+Each function takes a `Served` model and a request and gives the answer, or raises `RequestError`.
+"""
+
+import base64
+import binascii
+import struct
+
+import numpy as np
+import orjson
+import tensorflow as tf
+from kserve.errors import InvalidInput
+from kserve.protocol.infer_type import InferOutput, InferResponse
+from tensorflow_serving.apis import predict_pb2
+
+from keras_fracture.errors import RequestError
+from keras_fracture.serving import pictures
+
+DATATYPES = {"float32": "FP32", "int32": "INT32", "string": "BYTES"}  # KServe's names
+
+
+def v1(served, body):
+    """KServe's V1, which is TensorFlow Serving's REST: `{"instances": [...]}`, maybe with a `signature_name`.
+
+    An instance is a value, or a dict of input name to value; bytes are `{"b64": "..."}`. Without a signature name
+    bytes go to `serve_bytes` and anything else to `serving_default`.
+    """
+    if isinstance(body, bytes):  # curl says that JSON is a form unless told otherwise
+        try:
+            body = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise RequestError(f"A request is JSON: {error}") from None
+    rows = body.get("instances") if isinstance(body, dict) else None
+    if not isinstance(rows, list):
+        raise RequestError('A request is JSON with a list: {"instances": [...]}')
+    _count(rows)
+    name = body.get("signature_name") or ("serve_bytes" if any(map(_is_coded, rows)) else "serving_default")
+    wanted = served.endpoint(name)["inputs"]
+    if len(wanted) == 1:
+        (only,) = wanted
+        rows = [row if isinstance(row, dict) and not _is_coded(row) else {only: row} for row in rows]
+    for row in rows:
+        if not isinstance(row, dict) or set(row) != set(wanted):
+            raise RequestError(f"Each instance must hold {', '.join(wanted)}. Received: {str(row)[:60]}")
+    outputs = served.run(
+        name,
+        {key: _of_json(key, [row[key] for row in rows], facts["dtype"]) for key, facts in wanted.items()},
+    )
+    lists = {key: values.tolist() for key, values in outputs.items()}
+    if len(lists) == 1:
+        return {"predictions": next(iter(lists.values()))}
+    return {"predictions": [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]}
+
+
+def v2(served, request):
+    """KServe's V2; the endpoint is the one that takes what is given. In JSON, bytes are base64."""
+    given = {tensor.name: tensor for tensor in request.inputs}
+    fitting = [name for name, facts in served.endpoints.items() if set(facts["inputs"]) == set(given)]
+    if not fitting:
+        takes = " or ".join(", ".join(facts["inputs"]) for facts in served.endpoints.values())
+        raise RequestError(f"{served.name} takes {takes}. Received: {', '.join(given) or 'nothing'}")
+    wanted = served.endpoint(fitting[0])["inputs"]
+    outputs = served.run(fitting[0], {key: _of_v2(tensor, wanted[key]) for key, tensor in given.items()})
+    binary = bool(request.use_binary_outputs)
+    tensors = []
+    for key, values in outputs.items():
+        tensors.append(InferOutput(key, list(values.shape), DATATYPES[values.dtype.name]))
+        tensors[-1].set_data_from_numpy(values, binary_data=binary)
+    return InferResponse(
+        response_id=request.id or "",
+        model_name=served.name,
+        model_version=str(served.version),
+        infer_outputs=tensors,
+        use_binary_outputs=binary,
+        requested_outputs=request.request_outputs,
+    )
+
+
+def predict(served, request):
+    """TensorFlow Serving's `PredictRequest` to its `PredictResponse`."""
+    name = request.model_spec.signature_name or "serving_default"
+    try:
+        inputs = {key: tf.make_ndarray(tensor) for key, tensor in request.inputs.items()}
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"The tensors cannot be read: {error}") from None
+    answer = predict_pb2.PredictResponse()
+    answer.model_spec.name = served.name
+    answer.model_spec.version.value = served.version
+    answer.model_spec.signature_name = name
+    for key, values in served.run(name, inputs).items():
+        answer.outputs[key].CopyFrom(tf.make_tensor_proto(values))
+    return answer
+
+
+def _count(rows):
+    """Before any of them is decoded."""
+    if not 1 <= len(rows) <= pictures.MAX_PICTURES:
+        raise RequestError(f"A request holds 1 to {pictures.MAX_PICTURES} pictures. Received: {len(rows)}")
+
+
+def _is_coded(row):
+    return isinstance(row, dict) and "b64" in row
+
+
+def _of_json(key, values, dtype):
+    if dtype == "string":
+        if not all(map(_is_coded, values)):
+            raise RequestError(f'{key} must be bytes in base64: {{"b64": "..."}}')
+        return _objects([_decoded(key, value["b64"]) for value in values])
+    try:
+        return np.array(values)
+    except ValueError:
+        raise RequestError(f"{key} must all have one shape. Received: lists of several lengths") from None
+
+
+def _of_v2(tensor, wanted):
+    datatype = DATATYPES[wanted["dtype"]]
+    if tensor.datatype != datatype:
+        raise RequestError(f"{tensor.name} must be {datatype}. Received: {tensor.datatype}")
+    try:
+        values = tensor.as_numpy()
+    except (InvalidInput, OverflowError, TypeError, ValueError, struct.error) as error:
+        raise RequestError(
+            f"{tensor.name} cannot be read as {datatype} of shape {tensor.shape}: {error}"
+        ) from None
+    if datatype != "BYTES":
+        return values
+    if values.ndim != 1:
+        raise RequestError(f"{tensor.name} must have the shape (n,). Received: {values.shape}")
+    _count(values)
+    return _objects([data if isinstance(data, bytes) else _decoded(tensor.name, data) for data in values])
+
+
+def _decoded(key, text):
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise RequestError(f"{key} must be base64: {error}. Received: {str(text)[:20]!r}") from None
+
+
+def _objects(values):
+    made = np.empty(len(values), object)
+    made[:] = values
+    return made

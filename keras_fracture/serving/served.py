@@ -1,0 +1,100 @@
+"""A SavedModel that requests are put to: what it takes, and what is wrong with what it is given."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from keras_fracture.errors import RequestError
+from keras_fracture.serving import pictures
+from keras_fracture.serving.versions import facts_of, version_of
+
+
+class Served:
+    """The highest version of a model, loaded.
+
+    Args:
+        folder: Path of a model, `NAME/NUMBER/metadata.json`.
+
+    Attributes:
+        name: The folder's name.
+        version: The version's number.
+        endpoints: Name to inputs and outputs, each name to dtype and shape, as in `metadata.json`.
+
+    Raises:
+        ModelError: It holds no SavedModel of this package.
+    """
+
+    def __init__(self, folder):
+        path = version_of(folder)
+        facts = facts_of(path)
+        self.name, self.version = folder.name, int(path.name)
+        self.endpoints = facts["endpoints"]
+        self._pixel_range = facts["pixel_range"]
+        self._loaded = tf.saved_model.load(str(path))  # signatures alone do not keep their variables
+
+    def endpoint(self, name):
+        """Inputs and outputs of an endpoint.
+
+        Raises:
+            RequestError: There is none of that name.
+        """
+        if name not in self.endpoints:
+            raise RequestError(
+                f"{self.name} has the endpoints {', '.join(self.endpoints)}. Received: {name!r}"
+            )
+        return self.endpoints[name]
+
+    def run(self, name, inputs):
+        """Answers a request.
+
+        Args:
+            name: An endpoint.
+            inputs: Name to array, objects of type bytes for strings; the first axis counts pictures.
+
+        Returns:
+            Name to array.
+
+        Raises:
+            RequestError: Other names, dtypes or shapes than the endpoint's, too many pictures, numbers that are not
+                finite or out of the pixel range, or bytes that are no picture.
+        """
+        wanted = self.endpoint(name)["inputs"]
+        if set(inputs) != set(wanted):
+            raise RequestError(
+                f"{name} takes {', '.join(wanted)}. Received: {', '.join(inputs) or 'nothing'}"
+            )
+        counts = {len(values) if values.ndim else 0 for values in inputs.values()}
+        if len(counts) != 1 or not 1 <= max(counts) <= pictures.MAX_PICTURES:
+            numbers = ", ".join(map(str, sorted(counts)))
+            raise RequestError(f"A request holds 1 to {pictures.MAX_PICTURES} pictures. Received: {numbers}")
+        tensors = {key: self._tensor(key, values, wanted[key]) for key, values in inputs.items()}
+        try:
+            answer = self._loaded.signatures[name](**tensors)
+        except tf.errors.InvalidArgumentError as error:
+            reason = error.message.strip().splitlines()[0]
+            raise RequestError(f"{self.name} cannot read what it was given: {reason}") from None
+        return {key: tensor.numpy() for key, tensor in answer.items()}
+
+    def _tensor(self, key, values, wanted):
+        if list(values.shape[1:]) != wanted["shape"][1:]:
+            shape = ", ".join(map(str, wanted["shape"][1:]))
+            raise RequestError(f"{key} must have the shape (n, {shape}). Received: {values.shape}")
+        if wanted["dtype"] == "string":
+            for number, data in enumerate(values):
+                pictures.check(data, f"picture {number}")
+            return tf.constant(values.tolist(), tf.string)
+        kind = np.dtype(wanted["dtype"])
+        if kind.kind == "i" and values.dtype.kind not in "iu":
+            raise RequestError(f"{key} must be whole numbers. Received: {values.dtype}")
+        if values.dtype.kind not in "iuf":
+            raise RequestError(f"{key} must be {kind} numbers. Received: {values.dtype}")
+        if not np.isfinite(values).all():
+            raise RequestError(f"{key} must be finite numbers. Received: NaN or infinity")
+        low, high = self._pixel_range if key == "images" else (-math.inf, math.inf)
+        if values.min() < low - 1e-3 or values.max() > high + 1e-3:
+            least, most = values.min(), values.max()
+            raise RequestError(
+                f"{key} must lie between {low:g} and {high:g}. Received: {least:g} to {most:g}"
+            )
+        return tf.constant(values.astype(kind))

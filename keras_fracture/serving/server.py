@@ -1,0 +1,278 @@
+"""The models of a folder behind KServe's Python server and TensorFlow Serving's gRPC contract, on one machine.
+
+REST: KServe's V1 (`:predict`, also as TensorFlow Serving spells it) and V2 (`infer`), `/metrics`. gRPC: KServe's V2
+and TensorFlow Serving's `PredictionService.Predict`. The process knows TensorFlow, no architecture of this package.
+"""
+
+import asyncio
+import logging
+import re
+import signal
+import socket
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import kserve
+import uvicorn
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from kserve.errors import InvalidInput, ModelNotFound
+from kserve.model_server import app
+from kserve.protocol.dataplane import DataPlane
+from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
+from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
+from kserve.protocol.grpc.servicer import InferenceServicer
+from kserve.protocol.infer_type import InferRequest
+from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+from kserve.protocol.rest.server import RESTServer
+from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+from keras_fracture.errors import FractureError, ServerError
+from keras_fracture.serving import pictures, protocols
+from keras_fracture.serving.served import Served
+from keras_fracture.serving.versions import models_in
+
+PARALLEL = (
+    2  # requests answered at a time, the others wait; `serve_bytes` takes memory, see `pictures.MAX_PIXELS`
+)
+_VERSIONED = re.compile(
+    r"(?P<before>/v[12]/models/(?P<name>[^/]+))/versions/(?P<version>[^/:]+)(?P<after>.*)"
+)
+
+
+def serve(folder, host="127.0.0.1", rest_port=8501, grpc_port=8500):
+    """Serves the models of a folder until SIGINT or SIGTERM. Each answers by its folder's name.
+
+    The highest version of each is loaded; `POST /v2/repository/models/NAME/load` loads a newer one, or a new model.
+
+    Args:
+        folder: Of models, `NAME/NUMBER/metadata.json`, or one model's.
+        host: Address to listen at; there is no authentication, so the default is this machine alone.
+        rest_port: For HTTP.
+        grpc_port: For gRPC.
+
+    Raises:
+        ModelError: There are no models.
+        ServerError: A port is taken.
+    """
+    repository = Repository(folder)
+    logging.getLogger("kserve").addFilter(_one_line)
+    warnings.filterwarnings("ignore", "ORJSONResponse is deprecated")  # KServe's
+    # uvicorn stops at these and then raises them again, which must not cut off the gRPC server's last answers.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, lambda *_: None)
+    asyncio.run(_run(repository, host, rest_port, grpc_port))
+
+
+async def _run(repository, host, rest_port, grpc_port):
+    plane, extension = _DataPlane(repository), _Extension(repository)
+    RESTServer("kserve.model_server:app", plane, extension, rest_port).create_application()
+    app.add_middleware(_Gate, repository=repository)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    remote = grpc.aio.server(
+        interceptors=(ExceptionToStatusInterceptor(),),
+        options=[("grpc.max_receive_message_length", pictures.MAX_REQUEST), ("grpc.so_reuseport", 0)],
+    )
+    service = InferenceServicer(plane, extension)
+    grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(service, remote)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Prediction(repository), remote)
+    try:
+        listening = socket.create_server((host, rest_port))
+        remote.add_insecure_port(f"{host}:{grpc_port}")
+    except (OSError, RuntimeError) as error:
+        raise ServerError(f"{host}:{rest_port} or :{grpc_port} cannot be listened at: {error}") from None
+    await remote.start()
+    names = ", ".join(f"{model.name} (version {model.version})" for model in repository.models.values())
+    print(f"serving {names} at http://{host}:{rest_port} and grpc://{host}:{grpc_port}", flush=True)
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10)
+    await uvicorn.Server(config).serve(sockets=[listening])
+    await remote.stop(grace=10)
+
+
+class Repository(kserve.ModelRepository):
+    """The models of a folder, by name.
+
+    Args:
+        folder: Of models, or one model's.
+
+    Raises:
+        ModelError: There are none.
+    """
+
+    def __init__(self, folder):
+        super().__init__(str(folder))
+        for path in models_in(folder):
+            self.update(Model(path))
+
+    def load(self, name):
+        """Loads the highest version of a model, of a new one too.
+
+        Raises:
+            ModelNotFound: The folder has none of that name.
+        """
+        folders = {path.name: path for path in models_in(self.models_dir)}
+        if name not in folders:
+            raise ModelNotFound(name)
+        self.update(Model(folders[name]))
+
+    def find(self, name):
+        """A model by its name.
+
+        Raises:
+            ModelNotFound: It is not served.
+        """
+        model = self.get_model(name)
+        if model is None:
+            raise ModelNotFound(name)
+        return model
+
+
+class Model(kserve.Model):
+    """KServe's face of a SavedModel.
+
+    Args:
+        folder: Path of a model.
+    """
+
+    _pool = ThreadPoolExecutor(PARALLEL, "answer")
+
+    def __init__(self, folder):
+        super().__init__(folder.name)
+        self._served = Served(folder)
+        self.version = self._served.version
+        self.ready = True
+
+    def get_input_types(self):
+        return self._types("inputs")
+
+    def get_output_types(self):
+        return self._types("outputs")
+
+    def _types(self, side):
+        endpoints = self._served.endpoints
+        tensors = endpoints.get("serve_bytes", endpoints["serving_default"])[side]
+        return [
+            {
+                "name": name,
+                "datatype": protocols.DATATYPES[facts["dtype"]],
+                "shape": [-1 if size is None else size for size in facts["shape"]],
+            }
+            for name, facts in tensors.items()
+        ]
+
+    async def predict(self, payload, headers=None):
+        """Answers KServe's V1 (a dict or bytes) and V2 (an `InferRequest`) requests.
+
+        Raises:
+            InvalidInput: The request cannot be answered; one line says why.
+            ModelNotFound: It asks for another version.
+        """
+        if isinstance(payload, InferRequest):
+            self.check(payload.model_version)
+            return await self.answer(protocols.v2, payload)
+        return await self.answer(protocols.v1, payload)
+
+    async def answer(self, protocol, request):
+        """Runs one of `protocols` beside the event loop, which goes on answering."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._pool, protocol, self._served, request
+            )
+        except FractureError as error:
+            raise InvalidInput(" ".join(str(error).split())) from None
+
+    def check(self, version):
+        """Raises `ModelNotFound` if a version is asked for that is not the loaded one."""
+        if version and str(version) != str(self.version):
+            error = ModelNotFound()
+            error.reason = f"{self.name} is served in version {self.version}. Received: version {version}"
+            raise error
+
+
+class _Extension(ModelRepositoryExtension):
+    """KServe's, loading beside the event loop."""
+
+    async def load(self, model_name):
+        await asyncio.to_thread(self._model_registry.load, model_name)
+
+
+class _DataPlane(DataPlane):
+    """KServe's, for which a request that cannot be taken apart is the client's mistake."""
+
+    def decode(self, body, headers, *arguments, **options):
+        try:
+            return super().decode(body, headers, *arguments, **options)
+        except InvalidInput:
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__} {error}".split())
+            raise InvalidInput(f"The request cannot be read: {reason}") from None
+
+
+class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """TensorFlow Serving's gRPC contract, of which the part that predicts."""
+
+    def __init__(self, repository):
+        self._repository = repository
+
+    async def Predict(self, request, context):  # noqa: N802
+        model = self._repository.find(request.model_spec.name)
+        model.check(request.model_spec.version.value)
+        return await model.answer(protocols.predict, request)
+
+
+class _Gate:
+    """In front of KServe's routes: versions in paths, which they do not know, and bodies that are too large."""
+
+    def __init__(self, app, repository):
+        self._app, self._repository = app, repository
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        versioned = _VERSIONED.fullmatch(scope["path"])
+        if versioned:
+            try:
+                self._repository.find(versioned["name"]).check(versioned["version"])
+            except ModelNotFound as error:
+                return await _refuse(404, error)(scope, receive, send)
+            path = versioned["before"] + versioned["after"]
+            scope = {**scope, "path": path, "raw_path": path.encode()}
+        size, parts, more = int(dict(scope["headers"]).get(b"content-length", 0)), [], True
+        received = 0
+        while more and max(size, received) <= pictures.MAX_REQUEST:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            parts.append(message.get("body", b""))
+            received += len(parts[-1])
+            more = message.get("more_body", False)
+        if max(size, received) > pictures.MAX_REQUEST:
+            reason = (
+                f"A request has {pictures.MAX_REQUEST:,} bytes at most. Received: {max(size, received):,}"
+            )
+            return await _refuse(413, reason)(scope, receive, send)
+        whole = iter([{"type": "http.request", "body": b"".join(parts), "more_body": False}])
+
+        async def again():
+            return next(whole, None) or await receive()
+
+        return await self._app(scope, again, send)
+
+
+def _refuse(status, reason):
+    return JSONResponse(status_code=status, content={"error": str(reason)})
+
+
+async def _malformed(_, error):
+    first = error.errors()[0]
+    return _refuse(400, f"The request cannot be read: {first['msg']} at {'.'.join(map(str, first['loc']))}")
+
+
+def _one_line(record):
+    """KServe logs the traceback of every mistake of a client: a line will do."""
+    error = record.exc_info and record.exc_info[1]
+    if isinstance(error, (InvalidInput, ModelNotFound)):
+        record.msg, record.args, record.exc_info = "refused: %s", (error,), None
+    return True

@@ -1,0 +1,49 @@
+"""Where the SavedModels of a folder are: one folder a model, one numbered folder a version."""
+
+import json
+from pathlib import Path
+
+from keras_fracture.errors import ModelError
+
+
+def version_of(folder):
+    """The folder of a SavedModel itself if it is a version, else its highest numbered version.
+
+    Raises:
+        ModelError: It holds no SavedModel of this package.
+    """
+    folder = Path(folder)
+    if _is_version(folder):
+        return folder
+    versions = _versions(folder)
+    if not versions:
+        raise ModelError(f"{folder} holds no SavedModel written by this package (NUMBER/metadata.json)")
+    return max(versions, key=lambda path: int(path.name))
+
+
+def models_in(folder):
+    """The model folders of a folder, by name; or the folder itself, if it is one model's.
+
+    Raises:
+        ModelError: There are none.
+    """
+    folder = Path(folder).resolve()
+    found = [path for path in (folder, *sorted(folder.glob("*"))) if any(_versions(path))]
+    if not found:
+        raise ModelError(
+            f"{folder} holds no SavedModels of this package: want NAME/NUMBER/metadata.json. See `serving.export`"
+        )
+    return found[:1] if found[0] == folder else found
+
+
+def facts_of(version):
+    """What `metadata.json` says of a SavedModel's version."""
+    return json.loads((version / "metadata.json").read_text(encoding="utf-8"))
+
+
+def _versions(folder):
+    return [path for path in folder.glob("*") if path.name.isdecimal() and _is_version(path)]
+
+
+def _is_version(folder):
+    return (folder / "metadata.json").is_file()
