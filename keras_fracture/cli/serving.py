@@ -43,6 +43,9 @@ def add_serve(commands):
     )
     verb.add_argument("--rest-port", type=int, default=8501, help="default 8501")
     verb.add_argument("--grpc-port", type=int, default=8500, help="default 8500")
+    verb.add_argument(
+        "--write-config", metavar="FILE", help="instead write TensorFlow Serving's list of these models"
+    )
 
 
 def predict(options):
@@ -106,6 +109,13 @@ def _overlay(classifier, names, contents, folder):
 
 def serve(options):
     """`serve`."""
+    if options.write_config:
+        from keras_fracture import files
+        from keras_fracture.serving import versions
+
+        text = versions.model_config(options.folder)
+        print(f"wrote {files.write_text(options.write_config, text)}")
+        return
     verbs.import_tensorflow()
     try:
         from keras_fracture.serving.server import serve as start

@@ -56,16 +56,31 @@ def serve(folder, host="127.0.0.1", rest_port=8501, grpc_port=8500):
         ModelError: There are no models.
         ServerError: A port is taken.
     """
-    repository = Repository(folder)
-    logging.getLogger("kserve").addFilter(_one_line)
-    warnings.filterwarnings("ignore", "ORJSONResponse is deprecated")  # KServe's
-    # uvicorn stops at these and then raises them again, which must not cut off the gRPC server's last answers.
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, lambda *_: None)
-    asyncio.run(_run(repository, host, rest_port, grpc_port))
+    with _bound(host, rest_port) as http:
+        _bound(host, grpc_port).close()  # gRPC would print lines of its own about a port that is taken
+        repository = Repository(folder)
+        logging.getLogger("kserve").addFilter(_one_line)
+        warnings.filterwarnings("ignore", "ORJSONResponse is deprecated")  # KServe's
+        # uvicorn stops at these and then raises them again, which must not cut off the gRPC server's last answers.
+        for stop in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(stop, lambda *_: None)
+        asyncio.run(_run(repository, http, host, grpc_port))
 
 
-async def _run(repository, host, rest_port, grpc_port):
+def _bound(host, port):
+    """A socket that nobody can connect to yet: the models are still to be loaded."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except (OSError, OverflowError) as error:
+        made.close()
+        raise ServerError(f"{host}:{port} cannot be listened at: {error}. Name another port") from None
+    return made
+
+
+async def _run(repository, http, host, grpc_port):
+    rest_port = http.getsockname()[1]
     plane, extension = _DataPlane(repository), _Extension(repository)
     RESTServer("kserve.model_server:app", plane, extension, rest_port).create_application()
     app.add_middleware(_Gate, repository=repository)
@@ -77,16 +92,12 @@ async def _run(repository, host, rest_port, grpc_port):
     service = InferenceServicer(plane, extension)
     grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(service, remote)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Prediction(repository), remote)
-    try:
-        listening = socket.create_server((host, rest_port))
-        remote.add_insecure_port(f"{host}:{grpc_port}")
-    except (OSError, RuntimeError) as error:
-        raise ServerError(f"{host}:{rest_port} or :{grpc_port} cannot be listened at: {error}") from None
+    remote.add_insecure_port(f"{host}:{grpc_port}")
     await remote.start()
     names = ", ".join(f"{model.name} (version {model.version})" for model in repository.models.values())
     print(f"serving {names} at http://{host}:{rest_port} and grpc://{host}:{grpc_port}", flush=True)
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10)
-    await uvicorn.Server(config).serve(sockets=[listening])
+    await uvicorn.Server(config).serve(sockets=[http])
     await remote.stop(grace=10)
 
 

@@ -36,6 +36,28 @@ def models_in(folder):
     return found[:1] if found[0] == folder else found
 
 
+def model_config(folder, base="/models"):
+    """TensorFlow Serving's `--model_config_file` for the models of a folder, as text.
+
+    Args:
+        folder: Of models.
+        base: Where the server sees the folder; in `serving/compose.yaml` at /models.
+
+    Raises:
+        ModelError: There are none.
+    """
+    entries = [
+        f"  config {{\n    name: {json.dumps(path.name)}\n    base_path: {json.dumps(f'{base}/{path.name}')}\n"
+        f'    model_platform: "tensorflow"\n  }}\n'
+        for path in models_in(folder)
+    ]
+    return (
+        "# One entry a folder of saved_models/. Without a version policy the highest version is served.\n"
+        "# `keras-fracture serve saved_models --write-config serving/models.config` writes it anew.\n"
+        f"model_config_list {{\n{''.join(entries)}}}\n"
+    )
+
+
 def facts_of(version):
     """What `metadata.json` says of a SavedModel's version."""
     return json.loads((version / "metadata.json").read_text(encoding="utf-8"))

@@ -1,0 +1,102 @@
+"""Requests in all protocols, and a server that was really started to put them to."""
+
+import base64
+import contextlib
+import functools
+import io
+import json
+import socket
+import subprocess
+import sys
+import time
+
+import grpc
+import numpy as np
+import requests
+import tensorflow as tf
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as v2_pb2
+from PIL import Image
+
+# Exits 0 only if the server was told to stop, stopped by itself, and never imported an architecture.
+PROGRAM = """
+import sys
+from keras_fracture.cli import main
+code = main(sys.argv[1:])
+sys.exit(code or "keras_fracture.models" in sys.modules)
+"""
+PREDICT = "/v1/models/cnn:predict"
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+class Started:
+    """Where the server is, and the SavedModels it should answer as."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.rest, self.grpc = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.rest}"
+        ports = ["--rest-port", str(self.rest), "--grpc-port", str(self.grpc)]
+        self.log = folder.parent / "log"
+        with self.log.open("w") as log:
+            command = [sys.executable, "-c", PROGRAM, "serve", str(folder), *ports]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        for _ in range(600):
+            with contextlib.suppress(requests.ConnectionError):
+                if requests.get(f"{self.url}/v2/health/ready", timeout=5).ok:
+                    return
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+        raise AssertionError(self.log.read_text())
+
+    def own(self, name="cnn", version=2, endpoint="serve_bytes", **inputs):
+        """What the SavedModel answers in this process."""
+        loaded = _loaded(self.folder / name / str(version))
+        (answer,) = loaded.signatures[endpoint](**inputs).values()
+        return answer.numpy()
+
+    def post(self, path, body, **options):
+        data = body if isinstance(body, bytes) else json.dumps(body)
+        return requests.post(f"{self.url}{path}", data, timeout=30, **options)
+
+
+@functools.cache
+def _loaded(version):
+    return tf.saved_model.load(str(version))
+
+
+def saved(picture, kind, **options):
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def coded(data):
+    return {"b64": base64.b64encode(data).decode()}
+
+
+def rows(*contents):
+    return {"instances": [coded(data) for data in contents]}
+
+
+def predictions(answer):
+    assert answer.status_code == 200, answer.text
+    return np.array(answer.json()["predictions"])
+
+
+@contextlib.contextmanager
+def channel(server):
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc}") as opened:
+        yield opened
+
+
+def v2_request(data, name="cnn", version="", tensor="bytes", datatype="BYTES", shape=None):
+    request = v2_pb2.ModelInferRequest(model_name=name, model_version=version)
+    request.inputs.add(name=tensor, datatype=datatype, shape=shape or [len(data)])
+    contents = request.inputs[0].contents
+    (contents.bytes_contents if datatype == "BYTES" else contents.fp32_contents).extend(data)
+    return request

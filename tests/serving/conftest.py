@@ -1,0 +1,35 @@
+"""One server for all that ask one."""
+
+import signal
+
+import keras
+import pytest
+
+from keras_fracture import models, serving
+from keras_fracture.data import Preprocess, phantom
+from tests.serving.asking import Started, saved
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served") / "saved_models"
+    for version in (1, 2):
+        keras.utils.set_random_seed(version)
+        network = models.create("compact_cnn", image_size=32)
+        serving.export(network, folder / "cnn", version, Preprocess(size=32, clahe=(2.0, 8)))
+    generator = models.create("dcgan_generator", image_size=32, width=2, channels=1, num_classes=3)
+    serving.export(generator, folder / "gan", 4)
+    started = Started(folder)
+    yield started
+    started.process.send_signal(signal.SIGTERM)
+    assert started.process.wait(30) == 0, started.log.read_text()
+
+
+@pytest.fixture(scope="session")
+def radiographs():
+    return [record["image"][..., 0] for record in phantom.records(seed=3)[:3]]
+
+
+@pytest.fixture(scope="session")
+def files(radiographs):
+    return [saved(picture, kind) for picture, kind in zip(radiographs, ("PNG", "JPEG", "PNG"), strict=True)]

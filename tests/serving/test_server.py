@@ -1,0 +1,212 @@
+"""A server that was really started, asked over HTTP and gRPC; what it answers is compared with the SavedModel's own."""
+
+import re
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+import tensorflow as tf
+from google.protobuf import text_format
+from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as v2_grpc
+from PIL import Image
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.config import model_server_config_pb2
+
+from keras_fracture import cli, serving
+from keras_fracture.data import images
+from keras_fracture.serving import pictures
+from keras_fracture.serving.versions import model_config
+from tests.serving.asking import channel, coded, free_port, predictions, rows, v2_request
+
+CONFIG = Path(__file__).parents[2] / "serving"
+
+
+def test_v1_answers_files_as_the_saved_model_does(server, files):
+    expected = server.own(bytes=tf.constant(files))
+    assert np.ptp(expected) > 1e-4
+    named = {"instances": [{"bytes": coded(data)} for data in files], "signature_name": "serve_bytes"}
+    for path, body in (
+        ("/v1/models/cnn:predict", rows(*files)),
+        ("/v1/models/cnn:predict", named),
+        ("/v1/models/cnn/versions/2:predict", rows(*files)),
+    ):
+        np.testing.assert_allclose(predictions(server.post(path, body)), expected, atol=1e-6)
+
+
+def test_v1_answers_prepared_pictures(server):
+    prepared = np.random.default_rng(0).random((2, 32, 32, 1)).astype("float32")
+    answer = predictions(server.post("/v1/models/cnn:predict", {"instances": prepared.tolist()}))
+    expected = server.own(endpoint="serving_default", images=tf.constant(prepared))
+    np.testing.assert_allclose(answer, expected, atol=1e-6)
+
+
+def test_v1_draws_from_noise_and_labels(server):
+    noise = np.random.default_rng(0).standard_normal((2, 100)).astype("float32")
+    body = {"instances": [{"noise": row.tolist(), "labels": k} for k, row in enumerate(noise)]}
+    tensors = {"noise": tf.constant(noise), "labels": tf.constant([0, 1])}
+    expected = server.own("gan", 4, "serving_default", **tensors)
+    answer = predictions(server.post("/v1/models/gan:predict", body))
+    np.testing.assert_allclose(answer, expected, atol=1e-5)
+
+
+def test_v2_over_http(server, files):
+    given = {
+        "name": "bytes",
+        "datatype": "BYTES",
+        "shape": [3],
+        "data": [coded(data)["b64"] for data in files],
+    }
+    for path in ("/v2/models/cnn/infer", "/v2/models/cnn/versions/2/infer"):
+        answer = server.post(
+            path, {"id": "7", "inputs": [given]}, headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 200, answer.text
+        said = answer.json()
+        assert (said["id"], said["model_version"]) == ("7", "2")
+        (output,) = said["outputs"]
+        made = np.reshape(output["data"], output["shape"])
+        np.testing.assert_allclose(made, server.own(bytes=tf.constant(files)), atol=1e-6)
+    facts = requests.get(f"{server.url}/v2/models/cnn", timeout=5).json()
+    assert facts["inputs"] == [{"name": "bytes", "datatype": "BYTES", "shape": [-1]}]
+    assert facts["outputs"] == [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 1]}]
+
+
+def test_v2_over_grpc(server, files):
+    raw = v2_request([], shape=[len(files)])
+    raw.inputs[0].ClearField("contents")
+    raw.raw_input_contents.append(b"".join(struct.pack("<I", len(data)) + data for data in files))
+    expected = server.own(bytes=tf.constant(files))
+    with channel(server) as opened:
+        stub = v2_grpc.GRPCInferenceServiceStub(opened)
+        plain = stub.ModelInfer(v2_request(files, version="2"), timeout=30)
+        packed = stub.ModelInfer(raw, timeout=30)
+    made = np.reshape(plain.outputs[0].contents.fp32_contents, plain.outputs[0].shape)
+    np.testing.assert_allclose(made, expected, atol=1e-6)
+    made = np.frombuffer(packed.raw_output_contents[0], "<f4").reshape(packed.outputs[0].shape)
+    np.testing.assert_allclose(made, expected, atol=1e-6)
+
+
+def test_grpc_as_tensorflow_serving_speaks_it(server, files):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "cnn", "serve_bytes"
+    request.inputs["bytes"].CopyFrom(tf.make_tensor_proto(files))
+    with channel(server) as opened:
+        answer = prediction_service_pb2_grpc.PredictionServiceStub(opened).Predict(request, timeout=30)
+    assert answer.model_spec.version.value == 2
+    made = tf.make_ndarray(answer.outputs["probabilities"])
+    np.testing.assert_allclose(made, server.own(bytes=tf.constant(files)), atol=1e-6)
+
+
+def test_the_client_speaks_both_in_as_many_requests_as_it_takes(server, files):
+    many = [files[k % 3] for k in range(pictures.MAX_PICTURES + 3)]
+    expected = np.resize(server.own(bytes=tf.constant(files)), (len(many), 1))
+    for url in (server.url, f"grpc://127.0.0.1:{server.grpc}"):
+        with serving.connect(url, "cnn", version=2) as client:
+            np.testing.assert_allclose(client.predict(many), expected, atol=1e-6)
+
+
+def test_predict_asks_the_server_what_it_asks_the_saved_model(server, files, tmp_path, capsys):
+    names = [tmp_path / f"{number}.{kind}" for number, kind in enumerate(("png", "jpg", "png"))]
+    for name, data in zip(names, files, strict=True):
+        name.write_bytes(data)
+    names = [str(name) for name in names]
+    tables = []
+    for where in (["--server", server.url, "--model", "cnn"], ["--model", str(server.folder / "cnn")]):
+        out = ["--csv", str(tmp_path / "table.csv"), "--overlays", str(tmp_path / f"heat{len(tables)}")]
+        assert cli.main(["predict", *names, *where, *out]) == 0
+        shown = capsys.readouterr().out.splitlines()
+        assert shown[0].split() == ["file", "finding"]
+        table = np.genfromtxt(tmp_path / "table.csv", delimiter=",", skip_header=1, usecols=1)
+        assert [line.split()[1] for line in shown[1:4]] == [f"{value:.6f}" for value in table]
+        tables.append(table)
+    np.testing.assert_allclose(*tables, atol=1e-4)
+    assert cli.main(["predict", names[0], "--server", server.url]) == 2
+    assert "cnn, gan. Received: no name" in capsys.readouterr().err
+    heats = [np.asarray(Image.open(tmp_path / f"heat{k}" / "0001-1.png"), int) for k in range(2)]
+    assert heats[0].shape == (*images.decode(files[1]).image.shape, 3)
+    assert np.ptp(heats[0], axis=2).max() > 50  # coloured
+    assert np.abs(heats[0] - heats[1]).mean() < 2
+
+
+def test_a_new_version_is_loaded_on_request(server, files):
+    answers = []
+    try:
+        for version, source in ((9, 1), (10, 2)):
+            shutil.copytree(server.folder / "cnn" / str(source), server.folder / "late" / str(version))
+            assert server.post("/v2/repository/models/late/load", b"").ok
+            answers.append(
+                predictions(server.post(f"/v1/models/late/versions/{version}:predict", rows(*files)))
+            )
+            expected = server.own("cnn", source, bytes=tf.constant(files))
+            np.testing.assert_allclose(answers[-1], expected, atol=1e-6)
+    finally:
+        server.post("/v2/repository/models/late/unload", b"")
+    assert np.abs(answers[0] - answers[1]).max() > 1e-4
+    assert server.post("/v1/models/late:predict", rows(*files)).status_code == 404
+
+
+def test_metrics_count_the_answers(server, files):
+    def count():
+        text = requests.get(f"{server.url}/metrics", timeout=5).text
+        found = re.search(r'request_predict_seconds_count\{model_name="cnn"\} (\S+)', text)
+        return float(found[1]) if found else 0.0
+
+    before = count()
+    for _ in range(3):
+        server.post("/v1/models/cnn:predict", rows(files[0]))
+    assert count() == before + 3
+
+
+def test_another_server_at_the_same_port_is_refused(server, capsys):
+    for ports in ((server.rest, free_port()), (free_port(), server.grpc)):
+        arguments = ["--rest-port", str(ports[0]), "--grpc-port", str(ports[1])]
+        assert cli.main(["serve", str(server.folder), *arguments]) == 2
+        taken = {server.rest, server.grpc} & set(ports)
+        said = capsys.readouterr().err
+        assert f"127.0.0.1:{taken.pop()} cannot be listened at" in said and said.count("\n") == 1
+
+
+def test_a_folder_without_models_is_refused(tmp_path, capsys):
+    (tmp_path / "notes" / "1").mkdir(parents=True)
+    ports = ["--rest-port", str(free_port()), "--grpc-port", str(free_port())]
+    assert cli.main(["serve", str(tmp_path), *ports]) == 2
+    assert "holds no SavedModels of this package" in capsys.readouterr().err
+
+
+def test_the_list_of_models_is_tensorflow_servings(server, tmp_path, capsys):
+    path = tmp_path / "models.config"
+    assert cli.main(["serve", str(server.folder), "--write-config", str(path)]) == 0
+    for text, names in ((path.read_text(), ("cnn", "gan")), ((CONFIG / "models.config").read_text(), None)):
+        found = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config
+        assert names is None or {each.name for each in found} >= set(names)
+        for each in found:
+            assert each.base_path == f"/models/{each.name}" and each.model_platform == "tensorflow"
+
+
+@pytest.mark.skipif(not shutil.which("tensorflow_model_server"), reason="tensorflow_model_server is not here")
+def test_tensorflow_serving_answers_as_the_saved_model_does(server, files, tmp_path):
+    ports = free_port(), free_port()
+    (tmp_path / "models.config").write_text(model_config(server.folder, server.folder))
+    command = [
+        "tensorflow_model_server",
+        f"--rest_api_port={ports[0]}",
+        f"--port={ports[1]}",
+        f"--model_config_file={tmp_path / 'models.config'}",
+        "--enable_batching=true",
+        f"--batching_parameters_file={CONFIG / 'batching.config'}",
+        f"--monitoring_config_file={CONFIG / 'monitoring.config'}",
+    ]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        for url in (f"http://127.0.0.1:{ports[0]}", f"grpc://127.0.0.1:{ports[1]}"):
+            with serving.connect(url, "cnn", version=2, timeout=30, retries=10) as client:
+                expected = server.own(bytes=tf.constant(files))
+                np.testing.assert_allclose(client.predict(files), expected, atol=1e-5)
+    finally:
+        process.terminate()
+        process.wait(30)
