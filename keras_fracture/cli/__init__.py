@@ -51,6 +51,7 @@ def build_parser():
     data.add_data(commands)
     papers.add_reproduce(commands)
     models.add_generate(commands)
+    models.add_export(commands)
     serving.add_predict(commands)
     serving.add_serve(commands)
     models.add_convert(commands)

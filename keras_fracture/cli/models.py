@@ -17,6 +17,27 @@ def add_generate(commands):
     verb.add_argument("--model", help="architecture of a .weights.h5 file, such as dcgan_generator")
 
 
+def add_export(commands):
+    """Adds `export`."""
+    verb = verbs.add(
+        commands, "export", export, "write a trained model as a SavedModel with a model card, for TensorFlow Serving",
+        "keras-fracture export runs/lisbon_resnet/TIME --which grouped/resnet18 --to saved_models/resnet18_fracatlas",
+    )  # fmt: skip
+    verb.add_argument(
+        "source",
+        nargs="?",
+        help="run folder, .keras or .weights.h5 file (default: random weights of --model)",
+    )
+    verb.add_argument(
+        "--to", required=True, metavar="DIR", help="the model's folder; its name is the model's"
+    )
+    verb.add_argument("--version", type=int, default=1, help="positive number (default 1)")
+    verb.add_argument("--model", help="architecture of a .weights.h5 file, such as resnet18")
+    verb.add_argument(
+        "--which", metavar="NAME", help="of a run with several models: SPLIT/MODEL/VARIANT, or its beginning"
+    )
+
+
 def add_convert(commands):
     """Adds `convert`."""
     verb = verbs.add(
@@ -41,6 +62,15 @@ def generate(options):
         options.generator, options.out, options.count, options.seed, options.label, options.model
     )
     print(f"wrote {options.count:,} pictures and pictures.csv to {options.out}")
+
+
+def export(options):
+    """`export`."""
+    verbs.import_tensorflow()
+    from keras_fracture.serving.releasing import release
+
+    where = release(options.source, options.to, options.version, options.model, options.which)
+    print(f"wrote {where}: SavedModel, metadata.json, model_card.md")
 
 
 def convert(options):

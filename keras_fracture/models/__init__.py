@@ -7,6 +7,7 @@ from keras_fracture.models.drn import DRN
 from keras_fracture.models.inception import InceptionNet
 from keras_fracture.models.registry import create, names
 from keras_fracture.models.resnet import ResNet
+from keras_fracture.models.saved import load
 from keras_fracture.models.unit import UNIT, UNITDiscriminator
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "ResNet",
     "UNITDiscriminator",
     "create",
+    "load",
     "names",
 ]

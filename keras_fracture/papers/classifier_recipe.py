@@ -159,7 +159,12 @@ class ClassifierRecipe(Recipe, abc.ABC):
         )
         if number == 0 and not (folder / "saved_model").exists():
             preprocess = dataclasses.replace(self.preprocess, channels=model.channels)
-            serving.export(model, folder / "saved_model", preprocess=preprocess)
+            serving.export(
+                model,
+                folder / "saved_model",
+                preprocess=preprocess,
+                metadata={"classes": ["healthy", "finding"]},
+            )
         return {"model": model, "history": history, "said": said}
 
     def learner(self, model, sets):

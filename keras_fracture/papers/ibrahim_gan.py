@@ -191,7 +191,10 @@ class IbrahimGAN(Recipe):
         augment = augmentation(seed=seed) if arm == "classic" else None
         history = fit(model, *real, augment=augment)
         if run == 0:
-            serving.export(model, out / "classifiers" / arm / "saved_model", preprocess=self.preprocess)
+            facts = {"classes": ["finding"], "threshold": {"value": 0.5, "chosen": "fixed beforehand"}}
+            serving.export(
+                model, out / "classifiers" / arm / "saved_model", preprocess=self.preprocess, metadata=facts
+            )
         logits = keras.ops.convert_to_numpy(model(scale(sets["test"].images, UNIT)))[:, 0]
         return {"probabilities": scipy.special.expit(logits.astype(float)), **history}
 

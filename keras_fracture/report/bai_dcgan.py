@@ -59,6 +59,7 @@ def write(recipe, sets, trained, judged, useful, out):
         "minutes": _over_seeds([{"value": float(history["seconds"].sum()) / 60} for history in histories]),
         "image_size": recipe.image_size,
         "width": recipe.width,
+        "saved_model": "run-0/saved_model",
         "losses": {name: _ranges(histories, name) for name in _NAMES},
         "metrics": scores,
         "utility": useful,
@@ -68,7 +69,7 @@ def write(recipe, sets, trained, judged, useful, out):
     metrics = {
         "runs": [run],
         "settings": dataclasses.asdict(recipe),
-        "split": report_results.counts(sets),
+        "splits": {recipe.policy: report_results.counts(sets)},
         "figures": shown,
     }
     columns = [history.assign(run=number) for number, history in enumerate(histories)]
@@ -147,7 +148,7 @@ def _text(recipe, config, run, metrics):
         f"Re-run on `{recipe.data}`, {recipe.policy} split, profile `{config['profile']}`, variant "
         f"`{recipe.variant}`: {recipe.epochs} epochs of {run['steps'] // recipe.epochs} steps (the paper: 900), "
         f"{run['minutes']['value']:.0f} minutes a GAN, {recipe.seeds} seed(s).\n",
-        report_results.overlap(metrics["split"]),
+        report_results.overlap(metrics["splits"][recipe.policy]),
         "## Losses\n",
         tables.markdown(
             ["", "ours, first epoch", "ours, last epoch", "ours, range of epochs", "reported, by epoch"],

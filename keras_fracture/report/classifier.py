@@ -46,6 +46,7 @@ def write(recipe, outcomes, out, data_dir=None):
                 "epochs": recipe.epochs,
                 "image_size": recipe.image_size,
                 "threshold": outcome.trained[name].threshold,
+                "saved_model": f"{policy}/{name}/run-0/saved_model",
                 "metrics": _scores(outcome, name),
                 "reported": recipe.REPORTED[name],
             }

@@ -45,6 +45,7 @@ def write(recipe, results, out):
             "split_policy": policy,
             "profile": profile,
             "seeds": recipe.seeds,
+            "saved_model": f"{policy}/classifiers/{arm}/saved_model",
             "metrics": scores[policy][arm],
             "reported": {"accuracy": recipe.REPORTED[arm]},
         }

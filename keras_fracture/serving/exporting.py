@@ -11,26 +11,36 @@ import tensorflow as tf
 
 from keras_fracture import files
 from keras_fracture.errors import ModelError, OutputError
-from keras_fracture.serving import graph
+from keras_fracture.serving import card, endpoints, warmup
 
 
-def export(model, path, version=1, preprocess=None, metadata=None):
+def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0):
     """Exports a model as `path/version`, whole or not at all.
 
-    Classifiers get `images` -> `probabilities`; generators get `noise` -> `images`, those with classes `noise`
-    and int32 `labels` `(batch,)`; translators `images` -> `images`, healthy to lesion. Pictures and noise are
-    float32 whatever the model's dtype policy.
+    | model | endpoint | inputs | outputs |
+    | --- | --- | --- | --- |
+    | classifier | `serving_default` | `images` | `probabilities` |
+    | classifier, with `preprocess` | `serve_bytes` | `bytes` | `probabilities` |
+    | generator | `serving_default` | `noise`, with classes `labels` | `images` |
+    | generator | `generate` | `n`, `seed`, with classes `label` | `images`, uint8 |
+    | translator | `serving_default` | `images`, healthy | `images`, with a lesion |
+    | translator | `translate` | `bytes`, `windows` | `pictures_bytes`, PNG |
 
-    With `preprocess`, classifiers get a second endpoint, `serve_bytes`: `bytes`, string `(batch,)`, the contents of
-    JPEG or PNG files -> `probabilities`, float32. It prepares pictures as training does, grey level by grey level, in
-    TensorFlow operations alone; `graph.decode` says what it cannot read. One unreadable file fails its whole batch.
+    Pictures are float32 in the model's pixel range and noise float32, whatever the model's dtype policy, unless the
+    table says otherwise. `bytes` is string `(batch,)`, the contents of JPEG or PNG files. `serve_bytes` prepares them
+    as training does, grey level by grey level, in TensorFlow operations alone; `graph.decode` says what it cannot
+    read. One unreadable file fails its whole batch. See `endpoints` for the others.
+
+    Beside the SavedModel lie `metadata.json`, the same as a model card, `model_card.md`, and, where
+    `tensorflow-serving-api` is installed, a warm-up request an endpoint for TensorFlow Serving.
 
     Args:
         model: A classifier (logits out), a generator or a translator of this package.
         path: Folder of the model; TensorFlow Serving's `base_path`.
         version: Positive integer.
         preprocess: The `data.Preprocess` a classifier was trained with.
-        metadata: Further facts for `metadata.json`.
+        metadata: Further facts for `metadata.json`, see `card`.
+        exponent: Of the blending of `translate`, see `synthesis.blending.weights`.
 
     Returns:
         The version's folder.
@@ -48,25 +58,11 @@ def export(model, path, version=1, preprocess=None, metadata=None):
     if target.exists():
         raise OutputError(f"{target} exists already: choose another version")
     beside = files.folder(path) / f".{version}.{os.getpid()}"
-    generator = hasattr(model, "latent_dim")
-    shape = (model.latent_dim,) if generator else (model.image_size, model.image_size, model.channels)
-    name = "noise" if generator else "images"
-    draws = generator or hasattr(model, "translate")
-    signature = [tf.TensorSpec((None, *shape), tf.float32, name=name)]
-    if generator and getattr(model, "num_classes", None):
-        signature.append(tf.TensorSpec((None,), tf.int32, name="labels"))
-
-    def draw(given, *labels):
-        return {"images": tf.cast(model(given, *labels, training=False), tf.float32)}
-
-    def classify(images):
-        logits = tf.cast(model(images, training=False), tf.float32)
-        return {"probabilities": tf.sigmoid(logits) if logits.shape[-1] == 1 else tf.nn.softmax(logits)}
-
     facts = {
         "architecture": type(model).__name__,
         "config": model.get_config(),
-        "pixel_range": list(model.pixel_range),
+        "parameters": model.count_params(),
+        "pixel_range": getattr(model, "pixel_range", None),  # the dense discriminator takes any
         "not_for_clinical_use": True,
         **({"preprocess": dataclasses.asdict(preprocess)} if preprocess else {}),
         **(metadata or {}),
@@ -75,17 +71,14 @@ def export(model, path, version=1, preprocess=None, metadata=None):
         archive = keras.export.ExportArchive()
         # Not the model itself: Keras would trace it with a single input, and a generator may need labels.
         archive.add_variable_collection("model_variables", model.variables)
-        serve = archive.add_endpoint("serving_default", draw if draws else classify, signature)
-        endpoints = {"serving_default": serve}
-        if preprocess and not draws:
-            classify_bytes = _of_bytes(serve, preprocess, model)
-            data = tf.TensorSpec((None,), tf.string, name="bytes")
-            endpoints["serve_bytes"] = archive.add_endpoint("serve_bytes", classify_bytes, [data])
-        facts["endpoints"] = {name: _describe(endpoint) for name, endpoint in endpoints.items()}
+        served = _add_endpoints(archive, model, preprocess, exponent)
+        facts["endpoints"] = {name: _describe(endpoint) for name, endpoint in served.items()}
         archive.write_out(str(beside), verbose=False)
+        facts["warm_up_requests"] = warmup.write(beside, Path(path).name, facts["endpoints"])
         (beside / "metadata.json").write_text(
             json.dumps(facts, indent=1, default=str) + "\n", encoding="utf-8"
         )
+        (beside / "model_card.md").write_text(card.text(Path(path).name, facts), encoding="utf-8")
         beside.replace(target)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
@@ -94,20 +87,20 @@ def export(model, path, version=1, preprocess=None, metadata=None):
     return target
 
 
-def _of_bytes(classify, preprocess, model):
-    """The traced classifier (so that the network is saved once) behind its preprocessing."""
-    picture = tf.TensorSpec((preprocess.size, preprocess.size, preprocess.channels), tf.float32)
-
-    def classify_bytes(data):
-        pictures = tf.map_fn(
-            lambda each: graph.preprocess(each, preprocess, model.pixel_range),
-            data,
-            parallel_iterations=2,  # a picture on its way takes about 30 bytes a pixel
-            fn_output_signature=picture,
-        )
-        return classify(pictures)
-
-    return classify_bytes
+def _add_endpoints(archive, model, preprocess, exponent):
+    """Adds a model's endpoints to an archive; returns them, traced, by name."""
+    if hasattr(model, "latent_dim"):
+        answer = archive.add_endpoint("serving_default", *endpoints.draw(model))
+        further = {"generate": endpoints.generate(answer, model)}
+    elif hasattr(model, "translate"):
+        answer = archive.add_endpoint("serving_default", *endpoints.translate(model))
+        further = {"translate": endpoints.translate_bytes(answer, model, exponent)}
+    else:
+        answer = archive.add_endpoint("serving_default", *endpoints.classify(model))
+        further = {"serve_bytes": endpoints.classify_bytes(answer, model, preprocess)} if preprocess else {}
+    return {"serving_default": answer} | {
+        name: archive.add_endpoint(name, *function) for name, function in further.items()
+    }
 
 
 def _describe(endpoint):

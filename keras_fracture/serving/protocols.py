@@ -17,23 +17,34 @@ from tensorflow_serving.apis import predict_pb2
 from keras_fracture.errors import RequestError
 from keras_fracture.serving import pictures
 
-DATATYPES = {"float32": "FP32", "int32": "INT32", "string": "BYTES"}  # KServe's names
+DATATYPES = {
+    "float32": "FP32",
+    "int32": "INT32",
+    "uint8": "UINT8",
+    "string": "BYTES",
+    "object": "BYTES",
+}  # KServe's names
 
 
 def v1(served, body):
     """KServe's V1, which is TensorFlow Serving's REST: `{"instances": [...]}`, maybe with a `signature_name`.
 
     An instance is a value, or a dict of input name to value; bytes are `{"b64": "..."}`. Without a signature name
-    bytes go to `serve_bytes` and anything else to `serving_default`.
+    bytes go to `serve_bytes` and anything else to `serving_default`. `{"inputs": {name: values}}` gives each input as
+    a whole, single numbers too, and is answered by `{"outputs": ...}`.
     """
     if isinstance(body, bytes):  # curl says that JSON is a form unless told otherwise
         try:
             body = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise RequestError(f"A request is JSON: {error}") from None
+    if isinstance(body, dict) and isinstance(body.get("inputs"), dict):
+        return {"outputs": _lists(_columns(served, body["inputs"], body.get("signature_name")))}
     rows = body.get("instances") if isinstance(body, dict) else None
     if not isinstance(rows, list):
-        raise RequestError('A request is JSON with a list: {"instances": [...]}')
+        raise RequestError(
+            'A request is JSON with a list, {"instances": [...]}, or a dict, {"inputs": {...}}'
+        )
     _count(rows)
     name = body.get("signature_name") or ("serve_bytes" if any(map(_is_coded, rows)) else "serving_default")
     wanted = served.endpoint(name)["inputs"]
@@ -47,10 +58,34 @@ def v1(served, body):
         name,
         {key: _of_json(key, [row[key] for row in rows], facts["dtype"]) for key, facts in wanted.items()},
     )
-    lists = {key: values.tolist() for key, values in outputs.items()}
-    if len(lists) == 1:
-        return {"predictions": next(iter(lists.values()))}
+    lists = _lists(outputs)
+    if not isinstance(lists, dict):
+        return {"predictions": lists}
     return {"predictions": [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]}
+
+
+def _columns(served, inputs, name):
+    name = name or "serving_default"
+    wanted = served.endpoint(name)["inputs"]
+    if set(inputs) != set(wanted):
+        raise RequestError(f"{name} takes {', '.join(wanted)}. Received: {', '.join(inputs) or 'nothing'}")
+    for key, values in inputs.items():
+        if isinstance(values, list) and wanted[key]["shape"]:
+            _count(values)
+    return served.run(
+        name, {key: _of_json(key, inputs[key], facts["dtype"]) for key, facts in wanted.items()}
+    )
+
+
+def _lists(outputs):
+    """Outputs as JSON, by name where there are several."""
+    lists = {
+        key: [{"b64": base64.b64encode(each).decode()} for each in values]
+        if values.dtype == object
+        else values.tolist()
+        for key, values in outputs.items()
+    }
+    return lists if len(lists) > 1 else next(iter(lists.values()))
 
 
 def v2(served, request):
@@ -105,7 +140,7 @@ def _is_coded(row):
 
 def _of_json(key, values, dtype):
     if dtype == "string":
-        if not all(map(_is_coded, values)):
+        if not isinstance(values, list) or not all(map(_is_coded, values)):
             raise RequestError(f'{key} must be bytes in base64: {{"b64": "..."}}')
         return _objects([_decoded(key, value["b64"]) for value in values])
     try:

@@ -30,7 +30,7 @@ class Served:
         facts = facts_of(path)
         self.name, self.version = folder.name, int(path.name)
         self.endpoints = facts["endpoints"]
-        self._pixel_range = facts["pixel_range"]
+        self._pixel_range = facts["pixel_range"] or (-math.inf, math.inf)
         self._loaded = tf.saved_model.load(str(path))  # signatures alone do not keep their variables
 
     def endpoint(self, name):
@@ -50,7 +50,8 @@ class Served:
 
         Args:
             name: An endpoint.
-            inputs: Name to array, objects of type bytes for strings; the first axis counts pictures.
+            inputs: Name to array, objects of type bytes for strings; the first axis counts pictures, unless the
+                endpoint takes a single number.
 
         Returns:
             Name to array.
@@ -64,8 +65,9 @@ class Served:
             raise RequestError(
                 f"{name} takes {', '.join(wanted)}. Received: {', '.join(inputs) or 'nothing'}"
             )
-        counts = {len(values) if values.ndim else 0 for values in inputs.values()}
-        if len(counts) != 1 or not 1 <= max(counts) <= pictures.MAX_PICTURES:
+        several = [values for key, values in inputs.items() if wanted[key]["shape"]]
+        counts = {len(values) if values.ndim else 0 for values in several}
+        if several and (len(counts) != 1 or not 1 <= max(counts) <= pictures.MAX_PICTURES):
             numbers = ", ".join(map(str, sorted(counts)))
             raise RequestError(f"A request holds 1 to {pictures.MAX_PICTURES} pictures. Received: {numbers}")
         tensors = {key: self._tensor(key, values, wanted[key]) for key, values in inputs.items()}
@@ -77,6 +79,8 @@ class Served:
         return {key: tensor.numpy() for key, tensor in answer.items()}
 
     def _tensor(self, key, values, wanted):
+        if not wanted["shape"] and values.size == 1:
+            values = values.reshape(())
         if list(values.shape[1:]) != wanted["shape"][1:]:
             shape = ", ".join(map(str, wanted["shape"][1:]))
             raise RequestError(f"{key} must have the shape (n, {shape}). Received: {values.shape}")

@@ -1,0 +1,66 @@
+"""The model card: `metadata.json` as a page."""
+
+from keras_fracture.report.tables import markdown
+
+INTENDED_USE = (
+    "Teaching and research on public data sets: how such a model is built, measured and served. **Not for clinical "
+    "use**: it was never tested on patients, and no authority has seen it."
+)
+
+
+def text(name, facts):
+    """A model card in Markdown.
+
+    Args:
+        name: The model's.
+        facts: What `metadata.json` holds: `architecture`, `config`, `parameters`, `pixel_range`, `endpoints`, and
+            where they are known `classes` (names, in the order of the probabilities), `threshold` (a dict of
+            `value` and `chosen`, in words), `trained_on` and `command` (words), `metrics` (name to a dict of
+            `value` and maybe `low` and `high`), `limits` (words).
+
+    Returns:
+        The page.
+    """
+    lines = [
+        f"# {name}\n",
+        f"{facts['architecture']}, {facts['parameters']:,} parameters. {INTENDED_USE}\n",
+        "## What it takes and gives\n",
+        markdown(
+            ["endpoint", "inputs", "outputs"],
+            [
+                [f"`{endpoint}`", _tensors(described["inputs"]), _tensors(described["outputs"])]
+                for endpoint, described in facts["endpoints"].items()
+            ],
+        ),
+    ]
+    if facts["pixel_range"]:
+        lines.append("Pictures as float32 lie between {:g} and {:g}.".format(*facts["pixel_range"]))
+    if facts.get("classes"):
+        lines.append(f"Classes, in this order: {', '.join(facts['classes'])}.")
+    if "threshold" in facts:
+        lines.append(f"Threshold: {facts['threshold']['value']:.4f}, {facts['threshold']['chosen']}.")
+    if "preprocess" in facts:
+        settings = ", ".join(f"{key} {value}" for key, value in facts["preprocess"].items())
+        lines.append(f"Preprocessing, done by `serve_bytes`: {settings}.")
+    if "trained_on" in facts:
+        lines.append(f"\n## Trained on\n\n{facts['trained_on']}\n")
+    if "metrics" in facts:
+        rows = [[key.replace("_", " "), *_score(score)] for key, score in facts["metrics"].items()]
+        lines += ["## Measured\n", markdown(["", "value", "95 % interval"], rows)]
+    if "limits" in facts:
+        lines.append(f"{facts['limits']}\n")
+    if "command" in facts:
+        lines.append(f"Made by `{facts['command']}`.")
+    return "\n".join(lines) + "\n"
+
+
+def _tensors(tensors):
+    return "; ".join(
+        f"`{name}` {facts['dtype']} ({', '.join('n' if size is None else str(size) for size in facts['shape'])})"
+        for name, facts in tensors.items()
+    )
+
+
+def _score(score):
+    interval = f"{score['low']:.3f} to {score['high']:.3f}" if "low" in score else ""
+    return f"{score['value']:.3f}", interval

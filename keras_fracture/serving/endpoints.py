@@ -1,0 +1,160 @@
+"""What an exported model answers to: one function and its input signature an endpoint, in TensorFlow's operations."""
+
+import tensorflow as tf
+
+from keras_fracture.models.preprocessing import scale
+from keras_fracture.serving import graph
+from keras_fracture.serving.pictures import MAX_PICTURES
+from keras_fracture.synthesis.blending import blend_graph
+from keras_fracture.synthesis.resampling import SMALLEST, interpolation
+
+
+def classify(model):
+    """`images` -> `probabilities`, float32 `(batch, classes)`; of a discriminator of several scales `logits_1`, ..."""
+
+    def classify(images):
+        logits = model(images, training=False)
+        if isinstance(logits, list):
+            return {f"logits_{scale}": tf.cast(each, tf.float32) for scale, each in enumerate(logits, 1)}
+        logits = tf.cast(logits, tf.float32)
+        return {"probabilities": tf.sigmoid(logits) if logits.shape[-1] == 1 else tf.nn.softmax(logits)}
+
+    return classify, [_pictures(model)]
+
+
+def classify_bytes(answer, model, preprocess):
+    """`bytes` -> what `answer`, the traced `classify` (so that the network is saved once), says of these files."""
+
+    def classify_bytes(data):
+        return answer(
+            _prepared(data, lambda each: graph.preprocess(each, preprocess, model.pixel_range), model)
+        )
+
+    return classify_bytes, [tf.TensorSpec((None,), tf.string, name="bytes")]
+
+
+def draw(model):
+    """`noise`, with classes also int32 `labels` -> `images` in the generator's pixel range."""
+
+    def draw(noise, *labels):
+        return {"images": tf.cast(model(noise, *labels, training=False), tf.float32)}
+
+    labels = [tf.TensorSpec((None,), tf.int32, name="labels")] if _classes(model) else []
+    return draw, [tf.TensorSpec((None, model.latent_dim), tf.float32, name="noise"), *labels]
+
+
+def generate(answer, model):
+    """`n`, `seed`, with classes also `label` (-1 takes all in turn), int32 scalars -> `images`, uint8.
+
+    Picture k of a seed has noise of its own, so that it is the same whatever `n`, beyond rounding.
+    """
+    classes = _classes(model)
+
+    def generate(n, seed, *label):
+        checks = [_within("n", n, 1, MAX_PICTURES)]
+        numbers = tf.range(n)
+        given = ()
+        if classes:
+            checks.append(_within("label", label[0], -1, classes - 1))
+            given = (tf.where(label[0] < 0, numbers % classes, label[0]),)
+        with tf.control_dependencies(checks):
+            noise = tf.map_fn(
+                lambda number: tf.random.stateless_normal(
+                    (model.latent_dim,), tf.stack([seed, number]), alg="philox"
+                ),
+                numbers,
+                fn_output_signature=tf.TensorSpec((model.latent_dim,), tf.float32),
+            )
+        return {"images": _levels(answer(noise, *given)["images"], model.pixel_range)}
+
+    names = ("n", "seed", "label") if classes else ("n", "seed")
+    return generate, [tf.TensorSpec((), tf.int32, name=name) for name in names]
+
+
+def translate(model):
+    """`images` of healthy patches -> `images` of the same with a lesion, both in the model's pixel range."""
+
+    def translate(images):
+        return {"images": tf.cast(model(images, training=False), tf.float32)}
+
+    return translate, [_pictures(model)]
+
+
+def translate_bytes(answer, model, exponent):
+    """`bytes` of pictures and `windows` in them -> `pictures_bytes`, PNG files with a lesion painted into the window.
+
+    As `synthesis.paint` does it. Windows are int32 `(batch, 4)`: top, left, height, width in pixels of the picture.
+    Outside of them not a bit changes. (TensorFlow Serving's REST gives an output as base64 if its name ends so.)
+    """
+    size = model.image_size
+
+    def paint(given):
+        data, window = given
+        picture = tf.repeat(graph.decode(data)[..., None], model.channels, axis=2)
+        top, left, height, width = tf.unstack(window)
+        with tf.control_dependencies(
+            [
+                _within("A window's top and left", tf.reduce_min(window[:2]), 0, None),
+                _within("A window's height", height, SMALLEST, tf.shape(picture)[0] - top),
+                _within("A window's width", width, SMALLEST, tf.shape(picture)[1] - left),
+            ]
+        ):
+            inside = tf.slice(picture, [top, left, 0], [height, width, model.channels])
+        patch = tf.einsum(
+            "ys,stc,xt->yxc", _scaling(height, size), tf.cast(inside, tf.float64), _scaling(width, size)
+        )
+        patch = scale(_rounded(patch)[None], model.pixel_range)
+        translated = _levels(answer(patch)["images"], model.pixel_range)
+        blended = blend_graph(picture[None], translated, window[None], exponent)[0]
+        return tf.io.encode_png(_rounded(blended))
+
+    def translate_bytes(data, windows):
+        return {"pictures_bytes": tf.map_fn(paint, (data, windows), 2, fn_output_signature=tf.string)}
+
+    windows = tf.TensorSpec((None, 4), tf.int32, name="windows")
+    return translate_bytes, [tf.TensorSpec((None,), tf.string, name="bytes"), windows]
+
+
+def _classes(model):
+    return getattr(model, "num_classes", None)
+
+
+def _pictures(model):
+    return tf.TensorSpec(
+        (None, model.image_size, model.image_size, model.channels), tf.float32, name="images"
+    )
+
+
+def _prepared(data, prepare, model):
+    return tf.map_fn(
+        prepare,
+        data,
+        parallel_iterations=2,  # a picture on its way takes about 30 bytes a pixel
+        fn_output_signature=tf.TensorSpec((model.image_size, model.image_size, model.channels), tf.float32),
+    )
+
+
+def _scaling(length, size):
+    """Matrix that scales a line of `length` pixels to `size`, see `synthesis.resampling.resize`."""
+    from keras import ops
+
+    ratio = tf.cast(length, tf.float64) / size
+    positions = (tf.range(size, dtype=tf.float64) + 0.5) * ratio - 0.5
+    return interpolation(ops, positions, length, tf.maximum(ratio, 1.0))
+
+
+def _levels(images, pixel_range):
+    """`models.preprocessing.unscale` as operations."""
+    low, high = pixel_range
+    return _rounded((images - low) * (255.0 / (high - low)))
+
+
+def _rounded(values):
+    return tf.cast(tf.clip_by_value(tf.round(values), 0, 255), tf.uint8)
+
+
+def _within(name, number, low, high):
+    """An operation that fails, with a line that says why, unless `low <= number <= high`; None is no limit."""
+    fits = number >= low if high is None else (number >= low) & (number <= high)
+    bounds = [f" must be {low} or more"] if high is None else [f" must lie between {low} and ", high]
+    return tf.debugging.Assert(fits, [name, *bounds, ". Received: ", number])

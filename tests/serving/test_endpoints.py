@@ -1,0 +1,196 @@
+import io
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_fracture import cli, models, serving, synthesis
+from keras_fracture.data import phantom
+from keras_fracture.errors import ModelError
+from keras_fracture.models.preprocessing import unscale
+from tests.serving.asking import saved
+
+TINY = {
+    "compact_cnn": {"image_size": 32},
+    "dense_gan_generator": {"width": 1 / 32, "channels": 1},
+    "dense_gan_discriminator": {"width": 1 / 32, "channels": 1},
+    "dcgan_generator": {"image_size": 32, "width": 2, "channels": 1},
+    "dcgan_discriminator": {"image_size": 32, "width": 2, "channels": 1},
+    "inception_net": {"image_size": 32, "stem_width": 4, "stages": ((4, True), (8, False))},
+    "resnet18": {"image_size": 32, "width": 4},
+    "resnet50": {"image_size": 32, "width": 4},
+    "drn_a_50": {"image_size": 32, "width": 4},
+    "drn_c_26": {"image_size": 32, "widths": (4,) * 8},
+    "drn_d_22": {"image_size": 32, "widths": (4,) * 8},
+    "unit": {"image_size": 16, "width": 2, "channels": 1},
+    "unit_discriminator": {"image_size": 16, "width": 2, "channels": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory):
+    model = models.create("dcgan_generator", image_size=32, width=2, channels=1, num_classes=3)
+    version = serving.export(model, tmp_path_factory.mktemp("endpoints") / "gan")
+    return model, version, tf.saved_model.load(str(version))
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory):
+    model = models.create("unit", image_size=16, width=4, channels=1)
+    # As they are initialised, translated patches are nearly even grey.
+    model.set_weights([3 * weight for weight in model.get_weights()])
+    version = serving.export(model, tmp_path_factory.mktemp("endpoints") / "unit", exponent=1.5)
+    return model, version, tf.saved_model.load(str(version))
+
+
+def drawn(loaded, n, seed, label=-1):
+    numbers = {"n": n, "seed": seed, "label": label}
+    return loaded.signatures["generate"](**{name: tf.constant(value) for name, value in numbers.items()})[
+        "images"
+    ].numpy()
+
+
+def test_generate_draws_the_same_picture_for_a_seed_and_place(generator):
+    _, _, loaded = generator
+    few, many, other = drawn(loaded, 2, 7), drawn(loaded, 64, 7), drawn(loaded, 2, 8)
+    assert many.shape == (64, 32, 32, 1) and many.dtype == np.uint8
+    np.testing.assert_allclose(few.astype(int), many[:2], atol=1)
+    assert (few != other).any()
+    assert len({picture.tobytes() for picture in many}) == 64
+
+
+def test_generate_draws_what_the_model_makes_of_its_noise(generator):
+    model, _, loaded = generator
+    noise = np.stack([tf.random.stateless_normal((100,), (5, number), alg="philox") for number in range(3)])
+    for label, labels in ((-1, [0, 1, 2]), (2, [2, 2, 2])):
+        expected = unscale(model(noise, np.array(labels)), model.pixel_range)
+        np.testing.assert_allclose(drawn(loaded, 3, 5, label).astype(int), expected, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("n", "label", "message"),
+    [(0, 0, r"n must lie between 1 and 64"), (65, 0, "n must lie between"), (1, 3, "label must lie between")],
+)
+def test_generate_refuses_what_it_cannot_draw(generator, n, label, message):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message.replace(" ", r"[\s\\n\]\[']*")):
+        drawn(generator[2], n, 0, label)
+
+
+def test_a_generator_without_classes_is_asked_for_none(tmp_path):
+    version = serving.export(
+        models.create("dense_gan_generator", **TINY["dense_gan_generator"]), tmp_path / "g"
+    )
+    facts = json.loads((version / "metadata.json").read_text())
+    assert list(facts["endpoints"]["generate"]["inputs"]) == ["n", "seed"]
+    assert facts["endpoints"]["generate"]["inputs"]["n"] == {"dtype": "int32", "shape": []}
+
+
+def painted(loaded, files, windows):
+    serve = loaded.signatures["translate"]
+    answer = serve(bytes=tf.constant(files), windows=tf.constant(windows, tf.int32))["pictures_bytes"]
+    return [np.asarray(Image.open(io.BytesIO(data))) for data in answer.numpy()]
+
+
+def test_translate_paints_as_synthesis_does(translator):
+    model, _, loaded = translator
+    pictures = [record["image"] for record in phantom.records(seed=3)[:3]]
+    windows = np.array([[10, 12, 40, 30], [0, 0, 16, 16], [20, 5, 9, 21]])
+    found = painted(loaded, [saved(picture[..., 0], "PNG") for picture in pictures], windows)
+
+    def translate(patches):
+        scaled = patches.astype("float32") / 127.5 - 1
+        return unscale(model.translate(scaled), model.pixel_range)
+
+    for picture, window, ours in zip(pictures, windows, found, strict=True):
+        (expected,), _ = synthesis.paint(picture[None], window[None], translate, 1.5, 16)
+        np.testing.assert_allclose(ours.astype(int), expected[..., 0], atol=1)
+        assert (ours != picture[..., 0]).any()
+        top, left, height, width = window
+        outside = np.ones(ours.shape, bool)
+        outside[top : top + height, left : left + width] = False
+        np.testing.assert_array_equal(ours[outside], picture[..., 0][outside])
+
+
+@pytest.mark.parametrize("window", [(-1, 0, 9, 9), (0, 0, 2, 9), (0, 0, 33, 9), (30, 0, 9, 9), (0, 40, 9, 9)])
+def test_translate_refuses_windows_outside(translator, window):
+    picture = saved(np.zeros((32, 48), np.uint8), "PNG")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="window"):
+        painted(translator[2], [picture], [window])
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_architecture_is_exported_and_comes_back(name, tmp_path):
+    model = models.create(name, **TINY[name])
+    rng = np.random.default_rng(0)
+    model.set_weights([weight + 0.1 * rng.random(weight.shape) for weight in model.get_weights()])
+    version = serving.export(model, tmp_path / name)
+    side = (model.image_size, model.image_size, model.channels)
+    shape = (model.latent_dim,) if hasattr(model, "latent_dim") else side
+    given = rng.random((2, *shape), "float32")
+    served = tf.saved_model.load(str(version)).signatures["serving_default"]
+    (key,) = served.structured_input_signature[1]
+    answers = [each.numpy() for _, each in sorted(served(**{key: tf.constant(given)}).items())]
+    expected = model(given, training=False)
+    expected = expected if isinstance(expected, list) else [expected]
+    if "probabilities" in served.structured_outputs:
+        final = tf.sigmoid if expected[0].shape[-1] == 1 else tf.nn.softmax
+        expected = [final(each) for each in expected]
+    for ours, theirs in zip(answers, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    back = models.load(tmp_path / name)
+    assert type(back) is type(model) and back.get_config() == model.get_config()
+    for ours, theirs in zip(back.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_warm_up_requests_are_ones_the_model_answers(generator, translator):
+    from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+    for _, version, loaded in (generator, translator):
+        path = version / "assets.extra" / "tf_serving_warmup_requests"
+        asked = []
+        for record in tf.data.TFRecordDataset(str(path)):
+            log = PredictionLog.FromString(record.numpy())
+            request = log.predict_log.request
+            inputs = {key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()}
+            loaded.signatures[request.model_spec.signature_name](**inputs)
+            asked.append(request.model_spec.signature_name)
+        assert sorted(asked) == sorted(loaded.signatures)
+        assert json.loads((version / "metadata.json").read_text())["warm_up_requests"] == len(asked)
+
+
+def test_the_card_says_what_metadata_say(tmp_path):
+    facts = {
+        "classes": ["healthy", "finding"],
+        "threshold": {"value": 0.25, "chosen": "on validation"},
+        "metrics": {"auc": {"value": 0.75, "low": 0.6, "high": 0.875}},
+        "command": "keras-fracture reproduce nothing",
+    }
+    version = serving.export(models.create("resnet18", **TINY["resnet18"]), tmp_path / "net", metadata=facts)
+    card = (version / "model_card.md").read_text()
+    for words in (
+        "# net\n", "Not for clinical use", "`images` float32 (n, 32, 32, 3)", "healthy, finding", "0.2500",
+        "| auc | 0.750 | 0.600 to 0.875 |", "`keras-fracture reproduce nothing`",
+    ):  # fmt: skip
+        assert words in card, words
+
+
+def test_no_such_model_is_a_line(tmp_path):
+    with pytest.raises(ModelError, match=r"no such model.* Received: 'nothing'"):
+        models.load("nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="holds no SavedModel"):
+        models.load(tmp_path / "empty")
+
+
+def test_export_of_random_weights_from_the_command_line(tmp_path, capsys):
+    assert (
+        cli.main(["export", "--model", "compact_cnn", "--to", str(tmp_path / "cnn"), "--version", "3"]) == 0
+    )
+    assert sorted(path.name for path in (tmp_path / "cnn" / "3").iterdir()) == [
+        "assets", "assets.extra", "fingerprint.pb", "metadata.json", "model_card.md", "saved_model.pb", "variables",
+    ]  # fmt: skip
+    assert cli.main(["export", "--to", str(tmp_path / "cnn")]) == 2
+    assert "Received: nothing" in capsys.readouterr().err
