@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from keras_fracture import papers, serving
+from keras_fracture import serving
 from keras_fracture.errors import FractureError
 from keras_fracture.papers import recipe
 from keras_fracture.papers.bai_dcgan import BaiDCGAN
@@ -14,9 +14,8 @@ from keras_fracture.report import tables
 
 
 @pytest.fixture(scope="module")
-def modern(few_phantoms, tmp_path_factory):
+def modern(smoke_run):
     """A whole run of the conditional variant with two seeds: its folder, where its numbers went, seeds of judging."""
-    folder, results = tmp_path_factory.mktemp("runs") / "run", tmp_path_factory.mktemp("results")
     seeds, judge = [], BaiDCGAN.judge
 
     def noted(recipe, sets, made, extractor, seed):
@@ -25,8 +24,7 @@ def modern(few_phantoms, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BaiDCGAN, "judge", noted)
-        papers.reproduce("bai_dcgan", "smoke", variant="modern", seed=3, seeds=2, out=folder, results=results)
-    return folder, results, seeds
+        return *smoke_run("bai_dcgan", variant="modern", seed=3, seeds=2), seeds
 
 
 @pytest.fixture(scope="module")
