@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from keras_fracture import papers
+from keras_fracture.data.datasets.phantom import phantom_dataset_builder
 from keras_fracture.errors import FractureError, OutputError
 from keras_fracture.papers import recipe
 from keras_fracture.papers.ibrahim_gan import ARMS, IbrahimGAN, as_grey
@@ -15,9 +16,15 @@ TINY = {"gan_width": 1 / 64, "synthetic": 20, "batch_size": 16, "image_size": 32
 
 
 @pytest.fixture(scope="module")
-def finished(smoke_run):
-    """A whole run, smaller than the smoke profile."""
-    return smoke_run("ibrahim_gan", **TINY)
+def finished(tmp_path_factory):
+    """A whole run on few phantoms: its folder, and the folder its numbers were recorded in."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(phantom_dataset_builder.Builder, "SOURCES", 48)
+    patch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    folder, results = tmp_path_factory.mktemp("runs") / "run", tmp_path_factory.mktemp("results")
+    papers.reproduce("ibrahim_gan", "smoke", out=folder, results=results, **TINY)
+    yield folder, results
+    patch.undo()
 
 
 def test_the_report_holds_every_arm_with_the_papers_number(finished):
