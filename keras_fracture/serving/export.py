@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import shutil
 from pathlib import Path
 
 import keras
@@ -47,7 +45,6 @@ def export(model, path, version=1, preprocess=None, metadata=None):
     target = Path(path) / str(version)
     if target.exists():
         raise OutputError(f"{target} exists already: choose another version")
-    beside = files.folder(path) / f".{version}.{os.getpid()}"
     generator = hasattr(model, "latent_dim")
     shape = (model.latent_dim,) if generator else (model.image_size, model.image_size, model.channels)
     name = "noise" if generator else "images"
@@ -71,7 +68,7 @@ def export(model, path, version=1, preprocess=None, metadata=None):
         **({"preprocess": dataclasses.asdict(preprocess)} if preprocess else {}),
         **(metadata or {}),
     }
-    try:
+    with files.new_folder(target) as folder:
         archive = keras.export.ExportArchive()
         # Not the model itself: Keras would trace it with a single input, and a generator may need labels.
         archive.add_variable_collection("model_variables", model.variables)
@@ -82,15 +79,10 @@ def export(model, path, version=1, preprocess=None, metadata=None):
             data = tf.TensorSpec((None,), tf.string, name="bytes")
             endpoints["serve_bytes"] = archive.add_endpoint("serve_bytes", classify_bytes, [data])
         facts["endpoints"] = {name: _describe(endpoint) for name, endpoint in endpoints.items()}
-        archive.write_out(str(beside), verbose=False)
-        (beside / "metadata.json").write_text(
+        archive.write_out(str(folder), verbose=False)
+        (folder / "metadata.json").write_text(
             json.dumps(facts, indent=1, default=str) + "\n", encoding="utf-8"
         )
-        beside.replace(target)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return target
 
 
