@@ -1,6 +1,5 @@
 """Whether an exported classifier answers files as training reads them: `keras-fracture benchmark serving`."""
 
-import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -79,8 +78,7 @@ def measure_serving(name="phantom", count=500, model=None, data_dir=None):
 def _untrained(folder):
     keras.utils.set_random_seed(0)
     network = models.create("resnet18", num_classes=2, image_size=112, width=8)
-    preprocess = Preprocess(size=112, clahe=(2.0, 8))
-    preprocess = dataclasses.replace(preprocess, channels=network.channels)
+    preprocess = Preprocess(size=112, clahe=(2.0, 8), channels=network.channels)
     return serving.export(network, folder, preprocess=preprocess)
 
 

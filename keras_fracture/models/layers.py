@@ -192,7 +192,11 @@ class CroppedConv2DTranspose(layers.Conv2DTranspose):
         super().__init__(filters, kernel_size, strides=strides, padding="valid", **kwargs)
 
     def call(self, inputs):
-        return super().call(inputs)[:, 1:, 1:, :]
+        maps = super().call(inputs)
+        # A slice, whose gradient is padding; that of [:, 1:, 1:] takes ten times as long.
+        return ops.slice(
+            maps, (0, 1, 1, 0), (ops.shape(maps)[0], *self.compute_output_shape(inputs.shape)[1:])
+        )
 
     def compute_output_shape(self, input_shape):
         sides = [side and 2 * side for side in input_shape[1:3]]

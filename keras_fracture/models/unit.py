@@ -167,10 +167,17 @@ class UNIT(keras.Model):
 
     def decode(self, latents, domain):
         """Returns a domain's pictures, float32 in -1 to 1, from latents of either domain."""
-        decoder = self._of("decoder", domain)
+        return self._of("decoder", domain)(self._shared(latents))
+
+    def decode_both(self, latents):
+        """Returns the pictures of both domains from the same latents, with one pass of what the domains share."""
+        latents = self._shared(latents)
+        return self.decoder_a(latents), self.decoder_b(latents)
+
+    def _shared(self, latents):
         for block in self.shared_decoder:
             latents = block(latents)
-        return decoder(latents)
+        return latents
 
     def translate(self, images, source="a", target="b"):
         """Returns pictures of domain `source` as pictures of domain `target`, without noise."""

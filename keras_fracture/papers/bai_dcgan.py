@@ -118,7 +118,10 @@ class BaiDCGAN(Recipe):
         sets = self.arrange(self.labelled(self.preprocess, self.policy, data_dir))
         extractor = evaluation.extractor(self.extractor)
         trained = [self.train(number, sets, extractor, out / f"run-{number}") for number in range(self.seeds)]
-        judged = [self.judge(sets, one.made["finding"], extractor, seed) for seed, one in enumerate(trained)]
+        judged = [
+            self.judge(sets, one.made["finding"], extractor, self.seed + number)
+            for number, one in enumerate(trained)
+        ]
         useful = self.utility(sets, trained[0].made)
         from keras_fracture.report import bai_dcgan
 

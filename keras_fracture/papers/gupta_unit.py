@@ -126,7 +126,7 @@ class GuptaUNIT(Recipe):
         everything = joined(joined(sets["train"], sets["validation"]), sets["test"])
         studies = []
         for part in parts_of(everything, self.data, self.shares, self.fewest, self.seed):
-            folder = out / part.name.replace(" ", "-")
+            folder = out / part.folder
             own = self.train_translator(part, folder) if len(studies) < self.translators else None
             studies.append(self.study(part, own, studies[0] if studies else None, folder))
         from keras_fracture.report import gupta_unit
@@ -146,7 +146,8 @@ class GuptaUNIT(Recipe):
             seed=self.seed,
         )
         unit.compile(*(unit_adam(self.preset, self.unit_rate) for _ in range(2)))
-        healthy, lesions = self.patches_of(part.train, part.pool, part.pool)
+        lesions = self.lesion_patches(part.pool, self.patches)
+        healthy = self.healthy_patches(part.train, lesions, self.patches)
 
         def stream(first):
             return training.pairs_of(
@@ -167,49 +168,49 @@ class GuptaUNIT(Recipe):
                 unit.sampler.save(beside)
         return Translator(unit, history, healthy, lesions, hashlib.sha256(path.read_bytes()).hexdigest()[:12])
 
-    def patches_of(self, healthy, lesions, places):
-        """Patches of a split's healthy pictures, where lesions of `places` lie, and of a split's lesions."""
-        cut = functools.partial(synthesis.lesion_patches, size=self.patch_size, seed=self.seed)
-        clear = healthy.take(np.flatnonzero(healthy.labels == 0))
-        windows = cut(places.images, places.boxes, _regions(places), count=self.patches)
-        return (
-            synthesis.healthy_patches(
-                clear.images, _regions(clear), windows, self.patch_size, self.patches, self.seed
-            ),
-            cut(lesions.images, lesions.boxes, _regions(lesions), count=self.patches),
+    def lesion_patches(self, split, count):
+        """Patches round the lesions of a split."""
+        return synthesis.lesion_patches(
+            split.images, split.boxes, _regions(split), self.patch_size, count, self.seed
+        )
+
+    def healthy_patches(self, split, lesions, count):
+        """Patches of a split's healthy pictures, where the patches `lesions` lie; `rows` count these pictures."""
+        healthy = split.take(split.labels == 0)
+        return synthesis.healthy_patches(
+            healthy.images, _regions(healthy), lesions, self.patch_size, count, self.seed
         )
 
     def study(self, part, own, lender, folder):
         """All arms of one part; `lender` is the `Study` whose translator and filter are lent, or None."""
         train = part.train
-        lesions = train.labels == 1
-        even = np.arange((~lesions).sum()) % lesions.sum()
-        often = train.take(np.concatenate([np.flatnonzero(~lesions), np.flatnonzero(lesions)[even]]))
-        unseen = ~part.pool.table["filename"].isin(train.table["filename"])
+        healthy, lesions = (np.flatnonzero(train.labels == label) for label in (0, 1))
+        often = train.take(np.concatenate([healthy, np.resize(lesions, len(healthy))]))
+        unseen = ~part.pool.table["filename"].isin(train.table["filename"]).to_numpy()
+        kept = folder / "baseline.keras"
         classify = functools.partial(self.classify, part, folder)
         arms = {
             "unvaried": classify("unvaried", train, varied=False),
-            "baseline": classify("baseline", train),
+            "baseline": classify("baseline", train, kept=kept),
             "oversampled": classify("oversampled", often),
             "weighted": classify("weighted", train, class_weight=training.class_weights(train.labels)),
-            "pool": classify("pool", joined(train, part.pool.take(np.flatnonzero(unseen)))),
+            "pool": classify("pool", joined(train, part.pool.take(unseen))),
         }
-        judge = keras.saving.load_model(folder / "baseline.keras", compile=False)
+        judge = keras.saving.load_model(kept, compile=False)
         helpers = {"augmented": own and (own, judge), "transfer": lender and (lender.own, lender.judge)}
         painted = {}
         for arm, helper in helpers.items():
             if helper:
                 painted[arm] = self.paint(part, *helper, folder / arm)
                 arms[arm] = self.choose(part, folder, arm, painted[arm])
-        windows = next(iter(painted.values()))
-        pasted = self.paste(part, windows, max(arms[arm].added for arm in painted))
+        first = next(iter(painted.values()))
+        pasted = self.paste(part, first, max(arms[arm].added for arm in painted))
         arms["copy_paste"] = classify("copy_paste", with_lesions(train, pasted))
         checks = self.check(part, own, painted["augmented"]) if own else {}
         return Study(part, own, judge, arms, painted, checks)
 
-    def classify(self, part, folder, arm, train, varied=True, class_weight=None, seeds=None):
-        """Trains an arm's classifiers on a split; returns what `Arm` holds."""
-        kept = folder / "baseline.keras" if arm == "baseline" else None
+    def classify(self, part, folder, arm, train, varied=True, class_weight=None, seeds=None, kept=None):
+        """Trains an arm's classifiers on a split, saves the first if `kept` is a path; returns what `Arm` holds."""
         runs = [
             once(
                 folder / "classifiers" / f"{arm}-{number}.npz",
@@ -252,19 +253,14 @@ class GuptaUNIT(Recipe):
 
         Places are those of the part's own training lesions, also where the translator is lent.
         """
-        clear = part.train.take(np.flatnonzero(part.train.labels == 0))
+        healthy = part.train.take(part.train.labels == 0)
 
         def make():
-            lesions = part.train.take(np.flatnonzero(part.train.labels == 1))
-            cut = {"size": self.patch_size, "seed": self.seed}
-            places = synthesis.lesion_patches(
-                lesions.images, lesions.boxes, _regions(lesions), count=self.patches, **cut
-            )
-            found = synthesis.healthy_patches(
-                clear.images, _regions(clear), places, count=len(clear.labels), **cut
-            )
+            lesions = part.train.take(part.train.labels == 1)
+            places = self.lesion_patches(lesions, self.patches)
+            found = self.healthy_patches(part.train, places, len(healthy.labels))
             pictures, _ = synthesis.paint(
-                clear.images[found.rows],
+                healthy.images[found.rows],
                 found.windows,
                 translator.unit.translate,
                 self.exponent,
@@ -278,7 +274,7 @@ class GuptaUNIT(Recipe):
         painted = once(folder.with_suffix(".npz"), make)
         if not folder.exists():
             table = synthesis.describe(
-                clear.table, painted["rows"], painted["windows"], painted["images"].shape[1:3], n=self.exponent,
+                healthy.table, painted["rows"], painted["windows"], painted["images"].shape[1:3], n=self.exponent,
                 seed=self.seed, scores=painted["scores"], model=f"unit, {self.preset}", weights=translator.digest,
             )  # fmt: skip
             synthesis.write(painted["images"], table, folder)
@@ -301,9 +297,7 @@ class GuptaUNIT(Recipe):
     def paste(self, part, painted, count):
         """Healthy training pictures with patches of real lesions in `count` of the painted windows."""
         chosen = np.random.default_rng(self.seed).permutation(len(painted["rows"]))[:count]
-        patches = synthesis.lesion_patches(
-            part.pool.images, part.pool.boxes, _regions(part.pool), self.patch_size, count, self.seed
-        )
+        patches = self.lesion_patches(part.pool, count)
         pictures = part.train.of(0)[painted["rows"][chosen]]
         return synthesis.copy_paste(
             pictures, painted["windows"][chosen], patches.images, self.exponent, self.seed
@@ -311,9 +305,11 @@ class GuptaUNIT(Recipe):
 
     def check(self, part, own, painted):
         """Whether patches look like lesions, turn back, and leave no seam; on pictures that taught nobody."""
-        before = part.train.take(np.flatnonzero(part.train.labels == 0)).take(painted["rows"])
+        healthy = self.healthy_patches(part.test, own.lesions, self.patches)
+        lesions = self.lesion_patches(part.test, self.patches)
+        before = part.train.take(part.train.labels == 0).take(painted["rows"])
         return {
-            **judge_patches(own, *self.patches_of(part.test, part.test, part.pool), self.seed),
+            **judge_patches(own, healthy, lesions, self.seed),
             **judge_seams(before, painted["images"], painted["windows"], self.patch_size, self.seed),
         }
 

@@ -1,16 +1,14 @@
 """Is what UNIT paints a lesion, does it turn back, and does it show where it was pasted in?"""
 
-import keras
 import numpy as np
 
-from keras_fracture import evaluation, models, synthesis, training
+from keras_fracture import evaluation, synthesis
 from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.bootstrap import Clusters
 from keras_fracture.evaluation.predicting import probabilities
+from keras_fracture.papers.utility import small_classifier
 
 _EPOCHS = 10
-_BATCH = 32
-_BLOCK = 8  # steps of the compact CNN that run in one go, see `ibrahim_gan`
 
 
 def judge_patches(translator, healthy, lesions, seed):
@@ -29,7 +27,7 @@ def judge_patches(translator, healthy, lesions, seed):
     """
     taught = np.concatenate([translator.healthy.images, translator.lesions.images])
     labels = np.repeat([0, 1], [len(translator.healthy), len(translator.lesions)])
-    detector = _trained(taught, labels, seed)
+    detector = small_classifier(taught, labels, _EPOCHS, seed)
     painted = translator.unit.translate(healthy.images)
     back = translator.unit.translate(painted, "b", "a")
     before, after, real = (
@@ -67,20 +65,7 @@ def judge_seams(before, painted, windows, size, seed):
     sources = np.tile(before.sources, 2)
     names = np.random.default_rng(seed).permutation(np.unique(sources))
     teaches = np.isin(sources, names[: len(names) // 2])
-    detector = _trained(rings[teaches], labels[teaches], seed)
+    detector = small_classifier(rings[teaches], labels[teaches], _EPOCHS, seed)
     tested = Predictions(labels[~teaches], sources[~teaches], probabilities(detector, rings[~teaches])[None])
     # Every X-ray is there before and after: no strata of labels.
     return {"seam_auc": Clusters(tested.sources).interval(tested.statistic("auc"), 1)}
-
-
-def _trained(images, labels, seed):
-    """A compact CNN that tells two kinds of patches."""
-    keras.utils.set_random_seed(seed)
-    model = models.create("compact_cnn", image_size=images.shape[1])
-    model.compile(
-        keras.optimizers.Adam(1e-3),
-        keras.losses.BinaryCrossentropy(from_logits=True),
-        steps_per_execution=_BLOCK,
-    )
-    training.fit_briefly(model, images, labels, _EPOCHS, batch_size=_BATCH, seed=seed)
-    return model

@@ -61,6 +61,11 @@ class Part:
     test: Split
     pool: Split
 
+    @property
+    def folder(self):
+        """The name in paths."""
+        return self.name.replace(" ", "-")
+
 
 def parts_of(pictures, data, shares, fewest, seed):
     """The three parts of a data set.
@@ -81,8 +86,8 @@ def parts_of(pictures, data, shares, fewest, seed):
     if data not in ROLES:
         raise FractureError(f"gupta_unit needs boxes: choose one of {', '.join(ROLES)}. Received: {data!r}")
     return [
-        _part(pictures, role, bone, shares, max_ratio, fewest, seed)
-        for role, bone, max_ratio in zip(ROLES[data], BONES, RATIOS, strict=True)
+        _part(pictures, role, bone, shares, ratio, fewest, seed)
+        for role, bone, ratio in zip(ROLES[data], BONES, RATIOS, strict=True)
     ]
 
 
@@ -91,7 +96,7 @@ def _part(pictures, role, bone, shares, ratio, fewest, seed):
     chosen = (table["body_part"] == role.region).to_numpy()
     if role.bone:
         chosen &= (pictures.labels == 0) | (table["bone"] == role.bone).to_numpy()
-    own = pictures.take(np.flatnonzero(chosen))
+    own = pictures.take(chosen)
     split = splits.assign(own.table.assign(label=own.labels, published_split=""), "grouped", shares, seed)
     # Hardware is left out of classification, but not of the patches (Section 3).
     plain = ~own.table["hardware"].to_numpy(bool) if "hardware" in own.table else np.ones(len(split), bool)
@@ -107,7 +112,7 @@ def _part(pictures, role, bone, shares, ratio, fewest, seed):
         role.name,
         bone,
         own.take(np.sort(np.concatenate([healthy, kept]))),
-        own.take(np.flatnonzero((split == "validation") & plain)),
-        own.take(np.flatnonzero((split == "test") & plain)),
-        own.take(np.flatnonzero((split == "train") & (own.labels == 1))),
+        own.take((split == "validation") & plain),
+        own.take((split == "test") & plain),
+        own.take((split == "train") & (own.labels == 1)),
     )

@@ -74,7 +74,7 @@ class Split:
         return [images.fit_boxes(*row) for row in rows]
 
     def take(self, rows):
-        """The pictures of these rows, int `(m,)`."""
+        """The pictures of these rows: int `(m,)`, or bool `(n,)`."""
         return Split(self.images[rows], self.labels[rows], self.table.iloc[rows].reset_index(drop=True))
 
     def of(self, label):

@@ -63,10 +63,10 @@ def utility(
     said = {arm: [] for arm in ARMS}
     for run in range(seed, seed + seeds):
         real, made = _equally_many(real_train, synthetic, run)
-        taught = _train(*real, build, epochs, batch_size, run)
+        taught = small_classifier(*real, epochs, run, batch_size, build)
         said["trtr"].append(probabilities(taught, real_test[0]))
         said["trts"].append(probabilities(taught, synthetic_test[0]))
-        taught = _train(*made, build, epochs, batch_size, run)
+        taught = small_classifier(*made, epochs, run, batch_size, build)
         said["tstr"].append(probabilities(taught, real_test[0]))
     scores = {}
     for arm in ARMS:
@@ -88,8 +88,8 @@ def _equally_many(first, second, seed):
     return [(one[0][kept], np.asarray(one[1])[kept]) for one, kept in zip((first, second), rows, strict=True)]
 
 
-def _train(pictures, labels, build, epochs, batch_size, seed):
-    """A classifier after `epochs` epochs."""
+def small_classifier(pictures, labels, epochs, seed, batch_size=32, build=None):
+    """A `compact_cnn`, or what `build` returns, after `epochs` epochs; pictures and labels as in `utility`."""
     keras.utils.set_random_seed(seed)
     _, side, _, channels = pictures.shape
     model = build() if build else models.create("compact_cnn", image_size=side, channels=channels)

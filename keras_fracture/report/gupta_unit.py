@@ -77,14 +77,14 @@ def _counts(part):
 
 
 def _figures(recipe, studies, runs, out):
-    """Writes all figures; returns the names of those that show no X-ray of a real person."""
+    """Writes all figures; returns what `kept_figures` does."""
     by_part = {study.part.name: [run for run in runs if run["part"] == study.part.name] for study in studies}
     for study in studies:
         mine = {run["variant"]: run for run in by_part[study.part.name]}
         reported = recipe.REPORTED[study.part.bone]
         figures.intervals(
             {"ours": [mine[arm]["metrics"]["auc"] for arm in mine]},
-            out / f"auc-{_name(study)}.png", [tables.LESION_ARMS[arm].replace(": ", ":\n") for arm in mine],
+            out / f"auc-{study.part.folder}.png", [tables.LESION_ARMS[arm].replace(": ", ":\n") for arm in mine],
             "area under ROC", f"{study.part.name} of {recipe.data}: test AUC, {recipe.seeds} seeds, 95 % intervals",
             [reported[arm][0] if arm in reported else np.nan for arm in mine],
             f"reported for the {study.part.bone}", slant=True,
@@ -99,13 +99,13 @@ def _figures(recipe, studies, runs, out):
     )
     for study in studies:
         _stages(recipe, study, studies[0], out)
-    plots = [*(f"auc-{_name(study)}.png" for study in studies), "unit-losses.png"]
-    drawn = recipe.data == "phantom"
-    return plots + [f"stages-{_name(study)}.png" for study in studies if drawn]
+    return kept_figures(recipe.data, [study.part.folder for study in studies])
 
 
-def _name(study):
-    return study.part.name.replace(" ", "-")
+def kept_figures(data, parts):
+    """Names of the figures that show no X-ray of a real person."""
+    plots = [*(f"auc-{part}.png" for part in parts), "unit-losses.png"]
+    return plots + [f"stages-{part}.png" for part in parts if data == "phantom"]
 
 
 def _stages(recipe, study, first, out):
@@ -120,7 +120,7 @@ def _stages(recipe, study, first, out):
         before, windows, translator.translate, recipe.exponent, recipe.patch_size
     )
     figures.stages(
-        before, windows, patches, blended, out / f"stages-{_name(study)}.png",
+        before, windows, patches, blended, out / f"stages-{study.part.folder}.png",
         f"{study.part.name}, {arm}: the painted pictures with the highest filter score",
         [f"score {score:.2f}" for score in painted["scores"][rows]],
     )  # fmt: skip
@@ -128,13 +128,9 @@ def _stages(recipe, study, first, out):
 
 def _text(recipe, config, studies, metrics):
     counts = [
-        [
-            name,
-            *(_ratio(sets[split]) for split in splits.NAMES),
-            sets["pool"],
-        ]
+        [name, *(_ratio(sets[split]) for split in splits.NAMES), sets["pool"]]
         for name, sets in metrics["splits"].items()
-    ]  # fmt: skip
+    ]
     checks = [
         [
             name, tables.decimal(found["detector_auc"]), f"{100 * found['raised']:.0f}",
@@ -170,7 +166,7 @@ def _text(recipe, config, studies, metrics):
             ["part", "trained on", "lesions", "threshold", "painted", "test AUC", "gain", "AUC in the paper"],
             tables.lesion_rows(metrics["runs"]),
         ),
-        *(f"![AUC](auc-{_name(study)}.png)\n" for study in studies),
+        *(f"![AUC](auc-{study.part.folder}.png)\n" for study in studies),
         "Validation AUC by which thresholds were chosen (first seed): " + "; ".join(tried) + ".\n",
         "## The patches\n",
         tables.markdown(
@@ -180,7 +176,7 @@ def _text(recipe, config, studies, metrics):
         ),
         "On test X-rays. The detector is a compact CNN that learnt from the translator's real patches. The seam AUC "
         "is that of a compact CNN that sees only the border of painted windows and of the same windows before.\n",
-        *(f"![stages](stages-{_name(study)}.png)\n" for study in studies),
+        *(f"![stages](stages-{study.part.folder}.png)\n" for study in studies),
         "![losses](unit-losses.png)\n",
         "## How this was made\n",
         f"- Command: `{config['command']}`, {config['date']}, first seed {recipe.seed}.",

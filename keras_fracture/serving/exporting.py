@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import shutil
 from pathlib import Path
 
 import keras
@@ -57,7 +55,6 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
     target = Path(path) / str(version)
     if target.exists():
         raise OutputError(f"{target} exists already: choose another version")
-    beside = files.folder(path) / f".{version}.{os.getpid()}"
     facts = {
         "architecture": type(model).__name__,
         "config": model.get_config(),
@@ -67,23 +64,18 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
         **({"preprocess": dataclasses.asdict(preprocess)} if preprocess else {}),
         **(metadata or {}),
     }
-    try:
+    with files.new_folder(target) as folder:
         archive = keras.export.ExportArchive()
         # Not the model itself: Keras would trace it with a single input, and a generator may need labels.
         archive.add_variable_collection("model_variables", model.variables)
         served = _add_endpoints(archive, model, preprocess, exponent)
         facts["endpoints"] = {name: _describe(endpoint) for name, endpoint in served.items()}
-        archive.write_out(str(beside), verbose=False)
-        facts["warm_up_requests"] = warmup.write(beside, Path(path).name, facts["endpoints"])
-        (beside / "metadata.json").write_text(
+        archive.write_out(str(folder), verbose=False)
+        facts["warm_up_requests"] = warmup.write(folder, Path(path).name, facts["endpoints"])
+        (folder / "metadata.json").write_text(
             json.dumps(facts, indent=1, default=str) + "\n", encoding="utf-8"
         )
-        (beside / "model_card.md").write_text(card.text(Path(path).name, facts), encoding="utf-8")
-        beside.replace(target)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        (folder / "model_card.md").write_text(card.text(Path(path).name, facts), encoding="utf-8")
     return target
 
 

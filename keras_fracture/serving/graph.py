@@ -11,9 +11,8 @@ import tensorflow as tf
 from keras_fracture.models.preprocessing import scale
 
 _LEVELS = 256
-_JPEG_END = (
-    b"\xff\xd9"  # behind a truncated file it lets libjpeg keep what there is, elsewhere it is not read
-)
+# Behind a truncated file it lets libjpeg keep what there is, elsewhere it is not read.
+_JPEG_END = b"\xff\xd9"
 _FIXED = 2**22  # Pillow's weights are whole numbers of this fraction
 _LUMA = (9797, 19234, 3737)  # ITU-R 601 in 1/32768, cut off as libpng does
 
@@ -145,12 +144,7 @@ def fit_and_pad(image, size):
 def resize_and_crop(image, size):
     """Scales the shorter side to `size` and crops the centre, equal to `data.images.resize_and_crop`.
 
-    Args:
-        image: uint8 `(height, width)`.
-        size: Side in pixels.
-
-    Returns:
-        uint8 `(size, size)`.
+    Takes and gives what `fit_and_pad` does.
     """
     shape = tf.shape(image)
     scaled = tf.maximum(_scaled(shape, size, tf.reduce_min(shape)), size)

@@ -160,7 +160,8 @@ def healthy_patches(
     Raises:
         SynthesisError: A body part without lesions, no picture in which a window fits, or a value not allowed.
     """
-    _check(pictures, body_parts, size, count, [()] * len(pictures) if boxes is None else boxes)
+    boxes = [()] * len(pictures) if boxes is None else boxes
+    _check(pictures, body_parts, size, count, boxes)
     if not (0 <= jitter < 1 and 0 <= black <= 1 and level > 0):
         raise SynthesisError(
             "jitter and black must be shares from 0 to 1, and level positive. "
@@ -168,9 +169,11 @@ def healthy_patches(
         )
     if not len(lesions):
         raise SynthesisError("There must be lesions whose places to take. Received: no patches")
-    places = {part: lesions.places[lesions.body_parts == part] for part in set(body_parts)}
-    for part, found in sorted(places.items()):
-        if not len(found) and not any_part:
+    places = {}
+    for part in sorted(set(body_parts)):
+        chosen = lesions.body_parts == part
+        places[part] = lesions.places[chosen] if chosen.any() else lesions.places
+        if not chosen.any() and not any_part:
             known = ", ".join(sorted(set(lesions.body_parts)))
             raise SynthesisError(
                 f"There are lesions of {known} only: leave other parts out or set any_part. Received: {str(part)!r}"
@@ -179,10 +182,8 @@ def healthy_patches(
     turns, rows, windows = deque(rng.permutation(len(pictures)).tolist()), [], []
     while turns and len(rows) < count:
         row = turns.popleft()
-        found = places[body_parts[row]]
-        blocked = _blocked(pictures[row], () if boxes is None else boxes[row], black)
-        found = found if len(found) else lesions.places
-        window = _fitting(pictures[row], found, blocked, jitter, level, rng)
+        blocked = _blocked(pictures[row], boxes[row], black)
+        window = _fitting(pictures[row], places[body_parts[row]], blocked, jitter, level, rng)
         if window is not None:
             turns.append(row)
             rows.append(row)

@@ -11,14 +11,8 @@ from keras_fracture.data import images
 from keras_fracture.errors import DataError, SynthesisError
 
 TABLE = "pictures.csv"
-_TEXT = (
-    "file",
-    "filename",
-    "source",
-    "body_part",
-    "model",
-    "weights",
-)  # never numbers, whatever they look like
+# Never numbers, whatever they look like.
+_TEXT = ("file", "filename", "source", "body_part", "model", "weights")
 
 
 def describe(table, rows, windows, shape, *, n, seed, scores, model, weights):

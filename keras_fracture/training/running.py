@@ -67,10 +67,7 @@ def epochs_of(
     return dataset, steps
 
 
-def pairs_of(
-    healthy, lesion, *, batch_size=1, seed=0, first_epoch=0, steps=None, pixel_range=SYMMETRIC, augment=None,
-    channels=None,
-):  # fmt: skip
+def pairs_of(healthy, lesion, *, batch_size=1, seed=0, first_epoch=0, steps=None, pixel_range=SYMMETRIC):
     """An endless stream of unpaired batches (healthy, lesion), each in an order of its own as by `epochs_of`.
 
     Either set starts again once it is through, whatever the epoch: steps an epoch follow the larger one.
@@ -83,8 +80,6 @@ def pairs_of(
         first_epoch: Epoch to start at.
         steps: Steps an epoch; default is one pass over the larger set.
         pixel_range: `(low, high)` that pixels are scaled to.
-        augment: A Keras layer applied to scaled batches of either kind, or None.
-        channels: Grey pictures are repeated to this many channels, after `augment`.
 
     Returns:
         A `tf.data.Dataset`, and its steps an epoch.
@@ -98,7 +93,7 @@ def pairs_of(
     streams = [
         epochs_of(
             pictures, batch_size=batch_size, seed=2 * seed + place, first_epoch=first_epoch, steps=steps,
-            pixel_range=pixel_range, augment=augment, channels=channels,
+            pixel_range=pixel_range,
         )[0]
         for place, pictures in enumerate((healthy, lesion))
     ]  # fmt: skip

@@ -9,6 +9,7 @@ from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.preprocessing import scale, unscale
 from keras_fracture.training import losses
 from keras_fracture.training.adversarial import average_of, follow, scaled
+from keras_fracture.training.optimizers import Adam
 
 WEIGHTS = {
     "nips2017": {"gan": 10.0, "reconstruction": 100.0, "kl": 0.1, "cycle": 100.0, "cycle_kl": 0.1},
@@ -20,7 +21,7 @@ def adam(preset, rate=1e-4):
     """The Adam of a preset: `rate` halved every 100,000 steps with "munit", betas 0.5 and 0.999."""
     if preset == "munit":
         rate = keras.optimizers.schedules.ExponentialDecay(rate, 100_000, 0.5, staircase=True)
-    return keras.optimizers.Adam(rate, 0.5, 0.999, epsilon=1e-8)
+    return Adam(rate, 0.5, 0.999, epsilon=1e-8)
 
 
 def adversarial_loss(preset):
@@ -142,8 +143,7 @@ class UNITModel(keras.Model):
         net = self.translator
         latent_a, latent_b = net.encode(a, "a"), net.encode(b, "b")
         latents = ops.concatenate([self._noisy(latent_a), self._noisy(latent_b)])
-        own_a, from_b = ops.split(net.decode(latents, "a"), 2)
-        from_a, own_b = ops.split(net.decode(latents, "b"), 2)
+        (own_a, from_b), (from_a, own_b) = (ops.split(pictures, 2) for pictures in net.decode_both(latents))
         again_a, again_b = net.encode(from_a, "b"), net.encode(from_b, "a")
         back_a, back_b = net.decode(self._noisy(again_a), "a"), net.decode(self._noisy(again_b), "b")
         return (from_b, from_a), {

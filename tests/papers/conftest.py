@@ -2,6 +2,7 @@
 
 import pytest
 
+from keras_fracture import papers
 from keras_fracture.data.datasets.phantom import phantom_dataset_builder
 
 
@@ -13,3 +14,15 @@ def few_phantoms(tmp_path_factory):
     patch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="module")
+def smoke_run(few_phantoms, tmp_path_factory):
+    """A function of a paper's key and settings: a whole run's folder, and that its numbers were recorded in."""
+
+    def run(key, **settings):
+        folder, results = tmp_path_factory.mktemp("runs") / "run", tmp_path_factory.mktemp("results")
+        papers.reproduce(key, "smoke", out=folder, results=results, **settings)
+        return folder, results
+
+    return run

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from keras_fracture import papers, serving
+from keras_fracture import serving
 from keras_fracture.errors import FractureError
 from keras_fracture.papers import recipe
 from keras_fracture.papers.bai_dcgan import BaiDCGAN
@@ -14,11 +14,17 @@ from keras_fracture.report import tables
 
 
 @pytest.fixture(scope="module")
-def modern(few_phantoms, tmp_path_factory):
-    """A whole run of the conditional variant with two seeds: its folder, and where its numbers went."""
-    folder, results = tmp_path_factory.mktemp("runs") / "run", tmp_path_factory.mktemp("results")
-    papers.reproduce("bai_dcgan", "smoke", variant="modern", seeds=2, out=folder, results=results)
-    return folder, results
+def modern(smoke_run):
+    """A whole run of the conditional variant with two seeds: its folder, where its numbers went, seeds of judging."""
+    seeds, judge = [], BaiDCGAN.judge
+
+    def noted(recipe, sets, made, extractor, seed):
+        seeds.append(seed)
+        return judge(recipe, sets, made, extractor, seed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaiDCGAN, "judge", noted)
+        return *smoke_run("bai_dcgan", variant="modern", seed=3, seeds=2), seeds
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +67,7 @@ def test_body_parts_as_classes(few_phantoms, settings):
 
 
 def test_the_report_judges_each_seed_against_its_floor(modern):
-    folder, results = modern
+    folder, results, _ = modern
     metrics = json.loads((folder / "metrics.json").read_text())
     (run,) = metrics["runs"]
     for name in ("fid", "kid", "copies_pixels", "copies_features"):
@@ -78,8 +84,12 @@ def test_the_report_judges_each_seed_against_its_floor(modern):
     assert kept["metrics"] == run["metrics"] and kept["seeds"] == 2
 
 
+def test_each_gan_is_judged_by_its_own_seed(modern):
+    assert modern[2] == [3, 4]
+
+
 def test_only_figures_without_real_pictures_are_kept(modern):
-    folder, results = modern
+    folder, results, _ = modern
     kept = {path.name for path in (results / "bai_dcgan").rglob("*.png")}
     assert kept == {"losses.png", "judged.png", "generated.png", "over-time.png"}
     for name in ("real-and-generated.png", "closest-pixels.png", "closest-features.png"):
@@ -89,8 +99,8 @@ def test_only_figures_without_real_pictures_are_kept(modern):
 
 
 def test_pictures_of_a_run_can_be_drawn_again(modern, tmp_path):
-    folder, _ = modern
-    serving.generate(folder, tmp_path / "made", 4, seed=0, label="finding")
+    folder, *_ = modern
+    serving.generate(folder, tmp_path / "made", 4, seed=3, label="finding")
     with np.load(folder / "run-0" / "generated.npz") as stored:
         assert set(stored) == {"healthy", "finding"}
         for number, picture in enumerate(stored["finding"][:4, :, :, 0]):

@@ -16,11 +16,9 @@ from keras_fracture.report import tables
 
 
 @pytest.fixture(scope="module")
-def lisbon(few_phantoms, tmp_path_factory):
-    """A whole run of ResNet-18: its folder, and the folder its numbers were recorded in."""
-    folder, results = tmp_path_factory.mktemp("runs") / "run", tmp_path_factory.mktemp("results")
-    papers.reproduce("lisbon_resnet", "smoke", out=folder, results=results)
-    return folder, results
+def lisbon(smoke_run):
+    """A whole run of ResNet-18."""
+    return smoke_run("lisbon_resnet")
 
 
 def test_the_report_shows_the_papers_numbers_beside_ours(lisbon):
@@ -186,9 +184,3 @@ def test_body_parts_are_learnt_beside_findings(few_phantoms, tmp_path):
     assert losses.iloc[2] < losses.iloc[0]
     with pytest.raises(FractureError, match="does not go with body_parts"):
         LisbonResNet(balanced=True, body_parts=True)
-
-
-def test_the_recorded_command_names_no_folder_of_this_machine(monkeypatch):
-    words = ["/opt/bin/keras-fracture", "reproduce", "lisbon_resnet", "--out", "/home/me/run", "--seed", "1"]
-    monkeypatch.setattr("sys.argv", [*words, "--data-dir", "/data"])
-    assert recipe.provenance()["command"] == "keras-fracture reproduce lisbon_resnet --seed 1"

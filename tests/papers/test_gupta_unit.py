@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_fracture import papers, synthesis
+from keras_fracture import synthesis
 from keras_fracture.errors import FractureError
 from keras_fracture.papers.gupta_unit import GuptaUNIT
 from keras_fracture.papers.lesion_parts import BONES, RATIOS, ROLES, parts_of
-from keras_fracture.papers.recipe import Split
+from keras_fracture.papers.recipe import Split, configure, joined
 from keras_fracture.report import tables
+from keras_fracture.report.gupta_unit import kept_figures
 
 SHARES = (0.45, 0.15, 0.4)
 
@@ -71,11 +72,9 @@ def test_a_data_set_without_boxes_is_refused():
 
 
 @pytest.fixture(scope="module")
-def run(few_phantoms, tmp_path_factory):
-    """A whole run on phantoms: its folder, and the folder its numbers were recorded in."""
-    folder, results = tmp_path_factory.mktemp("runs") / "run", tmp_path_factory.mktemp("results")
-    papers.reproduce("gupta_unit", "smoke", out=folder, results=results)
-    return folder, results
+def run(smoke_run):
+    """A whole run on phantoms."""
+    return smoke_run("gupta_unit")
 
 
 def test_every_arm_is_measured_beside_the_paper(run):
@@ -94,7 +93,8 @@ def test_every_arm_is_measured_beside_the_paper(run):
         )
     text = tables.lesions(kept)
     assert "0.682 (0.594 to 0.764)" in text and "transfer: first part's translator" in text
-    assert "**0 of" not in (folder / "report.md").read_text()
+    splits = json.loads((folder / "metrics.json").read_text())["splits"]
+    assert [splits[part]["test"]["pictures_of_training_sources"] for part in BONES] == [0, 0, 0]
 
 
 def test_painted_pictures_come_from_healthy_training_pictures(run):
@@ -107,9 +107,30 @@ def test_painted_pictures_come_from_healthy_training_pictures(run):
         assert np.array_equal(stored["images"], pictures)
     settings = json.loads((folder / "config.json").read_text())["settings"]
     assert settings["exponent"] == table["n"][0]
+    recipe = configure(GuptaUNIT, "smoke")
+    sets = recipe.labelled(recipe.preprocess, "grouped")
+    everything = joined(joined(sets["train"], sets["validation"]), sets["test"])
+    train = parts_of(everything, recipe.data, recipe.shares, recipe.fewest, recipe.seed)[0].train
+    healthy = train.take(train.labels == 0)
+    assert set(table["filename"]) <= set(healthy.table["filename"])
+    before = dict(zip(healthy.table["filename"], healthy.images, strict=True))
+    for made, name, window in zip(
+        pictures, table["filename"], table[["top", "left", "height", "width"]].to_numpy(), strict=True
+    ):
+        top, left, height, width = window
+        outside = np.ones(made.shape, bool)
+        outside[top : top + height, left : left + width] = False
+        np.testing.assert_array_equal(made[outside], before[name][outside])
 
 
-def test_only_drawn_pictures_are_kept_as_figures(run):
+def test_figures_are_kept_pictures_too_as_phantoms_are_drawn(run):
     _, results = run
     kept = {path.name for path in (results / "gupta_unit").rglob("*.png")}
-    assert {"stages-femur.png", "auc-tibia.png", "unit-losses.png"} <= kept  # phantoms are drawn
+    assert kept == {f"{kind}-{part}.png" for kind in ("auc", "stages") for part in BONES} | {
+        "unit-losses.png"
+    }
+
+
+def test_pictures_of_real_data_are_not_kept():
+    kept = kept_figures("btxrd", ["upper-limb", "tibia"])
+    assert kept == ["auc-upper-limb.png", "auc-tibia.png", "unit-losses.png"]

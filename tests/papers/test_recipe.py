@@ -4,7 +4,6 @@ from keras_fracture.errors import FractureError
 from keras_fracture.papers import recipe
 from keras_fracture.papers.gupta_unit import GuptaUNIT
 from keras_fracture.papers.lisbon_resnet import LisbonResNet
-from keras_fracture.report import results
 
 
 def test_settings_take_the_type_of_the_recipes_own():
@@ -29,10 +28,7 @@ def test_a_setting_that_is_none_is_refused(text):
         recipe.settings_of(LisbonResNet, [text])
 
 
-def test_results_of_other_parts_stand_beside_each_other(tmp_path):
-    run = {"variant": "v", "model": "m", "data": "d", "split_policy": "s", "profile": "p"}
-    config = {"paper": "gupta_unit", "command": "c", "date": "d", "versions": {}}
-    for part, value in (("tibia", 1), ("femur", 2), ("tibia", 3)):
-        results.keep(tmp_path, config, {"runs": [run | {"part": part, "value": value}]}, tmp_path)
-    kept = results.read(tmp_path / "gupta_unit.json")["runs"]
-    assert [(one["part"], one["value"]) for one in kept] == [("femur", 2), ("tibia", 3)]
+def test_the_recorded_command_names_no_folder_of_this_machine(monkeypatch):
+    words = ["/opt/bin/keras-fracture", "reproduce", "lisbon_resnet", "--out", "/home/me/run", "--seed", "1"]
+    monkeypatch.setattr("sys.argv", [*words, "--data-dir", "/data"])
+    assert recipe.provenance()["command"] == "keras-fracture reproduce lisbon_resnet --seed 1"

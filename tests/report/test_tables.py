@@ -38,6 +38,13 @@ def test_a_repeated_run_replaces_its_numbers_and_no_others(tmp_path):
     assert kept["synthetic"]["date"] == "2026-02-03"
 
 
+def test_results_of_other_parts_stand_beside_each_other(tmp_path):
+    for part, accuracy in (("tibia", 0.1), ("femur", 0.2), ("tibia", 0.3)):
+        results.keep(tmp_path, CONFIG, {"runs": [run("augmented", accuracy) | {"part": part}]}, tmp_path)
+    kept = results.read(tmp_path / "ibrahim_gan.json")["runs"]
+    assert [(one["part"], one["metrics"]["auc"]["value"]) for one in kept] == [("femur", 0.2), ("tibia", 0.3)]
+
+
 def test_readme_tables_follow_the_results(tmp_path):
     results.keep(tmp_path, CONFIG, {"runs": [run("original", 0.5)]}, tmp_path)
     readme = tmp_path / "README.md"

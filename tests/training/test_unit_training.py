@@ -282,7 +282,10 @@ def test_a_run_cut_off_resumes_to_the_same_weights(tmp_path):
 
     def run(folder, epochs):
         model = _model(ema=0.9, eager=True)
-        stream = lambda first: pairs_of(*sets, seed=1, steps=1, first_epoch=first)  # noqa: E731
+
+        def stream(first):
+            return pairs_of(*sets, seed=1, steps=1, first_epoch=first)
+
         return model, running.fit(model, stream, epochs, tmp_path / folder, verbose=0)
 
     whole, expected = run("whole", 2)
