@@ -39,8 +39,8 @@ def measure_server(requests_=2000, clients=8, model=None):
         A dict of name to number. Times in milliseconds, as the client sees them; memory of the server's process, MiB.
 
     Raises:
-        BenchmarkError: Fewer than ten requests for each client, or the server does not start.
-        ModelError: `model` is no classifier exported by this package.
+        BenchmarkError: Fewer than ten requests a client, no `serve_bytes`, or the server does not start.
+        ModelError: `model` holds no SavedModel exported by this package.
     """
     if clients < 1 or requests_ < 10 * clients:
         raise BenchmarkError(
@@ -52,7 +52,12 @@ def measure_server(requests_=2000, clients=8, model=None):
         version = version_of(model) if model else _untrained(Path(folder) / "exported")
         served = Path(folder) / "models"
         shutil.copytree(version, served / "model" / "1")
-        serve = tf.saved_model.load(str(version)).signatures["serve_bytes"]
+        loaded = tf.saved_model.load(str(version))
+        if "serve_bytes" not in loaded.signatures:
+            raise BenchmarkError(
+                f"{version} answers no bytes: export the model again, with its preprocessing"
+            )
+        serve = loaded.signatures["serve_bytes"]
 
         def direct(data):
             return serve(bytes=tf.constant([data]))["probabilities"].numpy()
