@@ -46,6 +46,15 @@ def add_benchmark(commands):
         "--model", metavar="DIR", help="SavedModel folder (default: a small untrained ResNet-18)"
     )
     verbs.data_dir(verb)
+    verb = verbs.add(
+        kinds, "server", benchmark_server, "put requests to `serve`: lost ones, times, memory, overhead",
+        "keras-fracture benchmark server --requests 2000 --clients 8",
+    )  # fmt: skip
+    verb.add_argument("--requests", type=int, default=2000, help="over REST, one picture each (default 2000)")
+    verb.add_argument("--clients", type=int, default=8, help="asking at once (default 8)")
+    verb.add_argument(
+        "--model", metavar="DIR", help="SavedModel folder (default: a small untrained compact_cnn)"
+    )
 
 
 def benchmark_data(options):
@@ -64,6 +73,15 @@ def benchmark_serving(options):
 
     sizes = options.data, options.count, options.model, options.data_dir
     for name, number in measure_serving(*sizes).items():
+        print(f"{name:<62}{number:>10.4g}")
+
+
+def benchmark_server(options):
+    """`benchmark server`."""
+    verbs.import_tensorflow()
+    from keras_fracture.benchmarks.load import measure_server
+
+    for name, number in measure_server(options.requests, options.clients, options.model).items():
         print(f"{name:<62}{number:>10.4g}")
 
 

@@ -36,6 +36,13 @@ def jpeg(**options):
     return saved(np.random.default_rng(0).integers(0, 256, (40, 50), np.uint8), "JPEG", **options)
 
 
+def wide_jpeg():
+    """Says it is 60,000 x 60,000."""
+    data = jpeg()
+    size = data.index(b"\xff\xc0") + 5
+    return data[:size] + struct.pack(">HH", 60_000, 60_000) + data[size + 4 :]
+
+
 def turned():
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -55,6 +62,7 @@ BAD_PICTURES = {
     "truncated PNG": (saved(np.zeros((9, 9), np.uint8), "PNG")[:-20], "picture 0 is cut off"),
     "20,000 x 20,000": (header_of(20_000, 20_000), "25,000,000 pixels at most"),
     "6,000 x 6,000": (header_of(6_000, 6_000), "25,000,000 pixels at most. Received: 6000 x 6000"),
+    "60,000 x 60,000 JPEG": (wide_jpeg(), "25,000,000 pixels at most"),
     "without pixels": (header_of(20, 20), "cnn cannot read what it was given"),
     "turned": (turned(), "EXIF orientation 6"),
     "CMYK": (ink(), "Received: CMYK"),

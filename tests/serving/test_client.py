@@ -3,6 +3,8 @@
 import base64
 import contextlib
 import json
+import subprocess
+import sys
 import threading
 import time
 from concurrent import futures
@@ -200,6 +202,14 @@ def test_nobody_there_is_one_line(contents, kind):
     with serving.connect(url, "cnn", timeout=5, retries=1) as client, pytest.raises(ServerError) as caught:
         client.predict(contents[:1])
     assert url in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_client_of_rest_does_not_wait_for_tensorflow():
+    program = (
+        "import sys; from keras_fracture import serving; serving.connect('http://localhost:8501', 'cnn')"
+    )
+    program += "; sys.exit('tensorflow' in sys.modules or 'kserve' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 def test_wrong_addresses_are_refused():

@@ -1,0 +1,162 @@
+"""What `keras-fracture serve` bears: `keras-fracture benchmark server`."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count as counter
+from pathlib import Path
+
+import keras
+import numpy as np
+import psutil
+import requests
+import tensorflow as tf
+
+from keras_fracture import models, serving
+from keras_fracture.data import Preprocess, images, phantom
+from keras_fracture.errors import BenchmarkError, FractureError
+from keras_fracture.serving.versions import version_of
+
+_ALONE = 200  # requests without company, for the overhead
+_PICTURES = 20  # different ones, in turn
+_TOLERANCE = 1e-5  # of a probability: TensorFlow's sums depend on how threads share them
+
+
+def measure_server(requests_=2000, clients=8, model=None):
+    """Starts a server, asks it one picture at a time, alone and from several clients at once, and the SavedModel too.
+
+    Args:
+        requests_: Over REST, from all clients together. Each is checked against the SavedModel's own answer.
+        clients: Asking at once.
+        model: SavedModel folder of a classifier; default is an untrained `compact_cnn` at 64 pixels with CLAHE.
+
+    Returns:
+        A dict of name to number. Times in milliseconds, as the client sees them; memory of the server's process, MiB.
+
+    Raises:
+        BenchmarkError: Fewer than ten requests a client, no `serve_bytes`, or the server does not start.
+        ModelError: `model` holds no SavedModel exported by this package.
+    """
+    if clients < 1 or requests_ < 10 * clients:
+        raise BenchmarkError(
+            f"Want ten requests a client or more. Received: {requests_} from {clients} clients"
+        )
+    drawn = phantom.records(seed=1)
+    pictures = [images.encode_png(drawn[index]["image"][..., 0]) for index in range(_PICTURES)]
+    with tempfile.TemporaryDirectory() as folder:
+        version = version_of(model) if model else _untrained(Path(folder) / "exported")
+        served = Path(folder) / "models"
+        shutil.copytree(version, served / "model" / "1")
+        loaded = tf.saved_model.load(str(version))
+        if "serve_bytes" not in loaded.signatures:
+            raise BenchmarkError(
+                f"{version} answers no bytes: export the model again, with its preprocessing"
+            )
+        serve = loaded.signatures["serve_bytes"]
+
+        def direct(data):
+            return serve(bytes=tf.constant([data]))["probabilities"].numpy()
+
+        expected = [direct(data) for data in pictures]
+        with (
+            _started(served) as (process, http, grpc),
+            serving.connect(http, "model") as rest,
+            serving.connect(grpc, "model") as remote,
+        ):
+            found = _alone({"SavedModel": direct, "REST": _one(rest), "gRPC": _one(remote)}, pictures)
+            found |= _load(rest, process, pictures, expected, requests_, clients)
+    return found
+
+
+def _one(client):
+    return lambda data: client.predict([data])
+
+
+def _alone(ways, pictures):
+    times = {name: [] for name in ways}
+    for number in range(_ALONE + _PICTURES):
+        for name, ask in ways.items():  # in turn, so that a slow moment meets all
+            start = time.perf_counter()
+            ask(pictures[number % _PICTURES])
+            times[name].append(1000 * (time.perf_counter() - start))
+    middle = {name: float(np.median(of_one[_PICTURES:])) for name, of_one in times.items()}
+    direct, *others = middle
+    return {f"{name}, one client, p50 ms": middle[name] for name in middle} | {
+        f"overhead of {name} over {direct}, ms": middle[name] - middle[direct] for name in others
+    }
+
+
+def _load(client, process, pictures, expected, requests_, clients):
+    numbers, times, memory, lost, wrong = counter(), [], [], [], []
+
+    def ask(_):
+        for number in iter(lambda: next(numbers), None):
+            if number >= requests_:
+                return
+            start = time.perf_counter()
+            try:
+                answer = client.predict([pictures[number % _PICTURES]])
+            except FractureError as error:
+                lost.append(error)
+                continue
+            times.append(time.perf_counter() - start)
+            if np.abs(answer - expected[number % _PICTURES]).max() > _TOLERANCE:
+                wrong.append(number)
+            if number % (requests_ // 10) == 0:
+                memory.append(process.memory_info().rss / 2**20)
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(ask, range(clients)))
+    seconds = time.perf_counter() - began
+    return {
+        f"REST, {clients} clients: requests": requests_,
+        "requests lost": len(lost),
+        "answers unlike the SavedModel's": len(wrong),
+        "p50 ms": 1000 * float(np.quantile(times, 0.5)) if times else np.nan,
+        "p99 ms": 1000 * float(np.quantile(times, 0.99)) if times else np.nan,
+        "requests a second": len(times) / seconds,
+        "server's memory after a tenth, MiB": memory[1] if len(memory) > 1 else np.nan,
+        "server's memory, most from there on, MiB": max(memory[1:], default=np.nan),
+        "server's memory at the end, MiB": process.memory_info().rss / 2**20,
+    }
+
+
+@contextlib.contextmanager
+def _started(folder):
+    ports = [_free_port(), _free_port()]
+    command = [sys.executable, "-m", "keras_fracture.cli", "serve", str(folder)]
+    command += ["--rest-port", str(ports[0]), "--grpc-port", str(ports[1])]
+    process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    http, grpc = f"http://127.0.0.1:{ports[0]}", f"grpc://127.0.0.1:{ports[1]}"
+    try:
+        for _ in range(600):
+            with contextlib.suppress(requests.RequestException):
+                if requests.get(f"{http}/v2/health/ready", timeout=5).ok:
+                    break
+            if process.poll() is not None:
+                raise BenchmarkError(
+                    "The server does not start: try `keras-fracture serve` with the same model"
+                )
+            time.sleep(0.2)
+        yield process, http, grpc
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def _untrained(folder):
+    keras.utils.set_random_seed(0)
+    network = models.create("compact_cnn", image_size=64)
+    return serving.export(network, folder, preprocess=Preprocess(size=64, clahe=(2.0, 8)))
