@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from keras_fracture import files, models, synthesis, training
 from keras_fracture.data import Preprocess, augmentation
+from keras_fracture.errors import FractureError
 from keras_fracture.evaluation.predicting import probabilities
 from keras_fracture.papers.lesion_checks import judge_patches, judge_seams
 from keras_fracture.papers.lesion_parts import parts_of
@@ -114,6 +115,10 @@ class GuptaUNIT(Recipe):
     exponent: float = 2.0
     thresholds: tuple = (0.0, 0.9, 0.95)
 
+    def __post_init__(self):
+        if self.translators < 1:
+            raise FractureError(f"translators must be 1 or more. Received: {self.translators}")
+
     @property
     def preprocess(self):
         """The whole picture, fitted into a square."""
@@ -166,7 +171,9 @@ class GuptaUNIT(Recipe):
         if not path.exists():
             with files.writing(path) as beside:
                 unit.sampler.save(beside)
-        return Translator(unit, history, healthy, lesions, hashlib.sha256(path.read_bytes()).hexdigest()[:12])
+        # Of the numbers, not of the file: a zip archive holds the time it was written at.
+        digest = hashlib.sha256(b"".join(np.asarray(weight).tobytes() for weight in unit.sampler.weights))
+        return Translator(unit, history, healthy, lesions, digest.hexdigest()[:12])
 
     def lesion_patches(self, split, count):
         """Patches round the lesions of a split."""
