@@ -1,5 +1,6 @@
 """One recipe a paper, by key."""
 
+import dataclasses
 import importlib
 
 from keras_fracture.errors import FractureError
@@ -51,8 +52,10 @@ def reproduce(
     from keras_fracture.papers import recipe
     from keras_fracture.report import results as kept
 
-    settings |= recipe.settings_of(get(key), texts)
-    chosen = recipe.configure(get(key), profile, **settings)
+    named = recipe.settings_of(get(key), texts)
+    chosen = recipe.configure(get(key), profile, **settings | named)
+    # What is not given is None too, and left out: a None that was asked for comes last.
+    chosen = dataclasses.replace(chosen, **{name: None for name, value in named.items() if value is None})
     folder = recipe.run_folder(key, out, resume)
     config = recipe.begin(chosen, profile, folder, resume)
     metrics = chosen.run(folder, data_dir)

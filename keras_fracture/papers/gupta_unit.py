@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from keras_fracture import files, models, synthesis, training
 from keras_fracture.data import Preprocess, augmentation
+from keras_fracture.errors import FractureError
 from keras_fracture.evaluation.predicting import probabilities
 from keras_fracture.papers.lesion_checks import judge_patches, judge_seams
 from keras_fracture.papers.lesion_parts import parts_of
@@ -61,6 +62,7 @@ class GuptaUNIT(Recipe):
         patches: Of each kind it learns from.
         translators: So many parts have a translator of their own; the paper could train none on the femur.
         exponent: Of the blending; larger leaves more of the patch.
+        exponents: Others whose seams are looked at too.
         thresholds: Of the filter, one of which is chosen on validation pictures. Those that no picture passes
             are left out; 0 lets all pass.
     """
@@ -82,6 +84,7 @@ class GuptaUNIT(Recipe):
         "smoke": {
             "data": "phantom", "seeds": 1, "network": "compact_cnn", "image_size": 32, "epochs": 1, "patch_size": 32,
             "width": 4, "unit_epochs": 1, "unit_steps": 2, "patches": 40, "thresholds": (0.0,), "translators": 1,
+            "exponents": (1.0,),
         },
         "quick": {
             "widths": _NARROW, "image_size": 96, "epochs": 12, "patch_size": 64, "width": 16, "unit_epochs": 6,
@@ -112,7 +115,12 @@ class GuptaUNIT(Recipe):
     patches: int = 5000
     translators: int = 2
     exponent: float = 2.0
+    exponents: tuple = (0.5, 1.0, 2.0, 4.0)
     thresholds: tuple = (0.0, 0.9, 0.95)
+
+    def __post_init__(self):
+        if self.translators < 1:
+            raise FractureError(f"translators must be 1 or more. Received: {self.translators}")
 
     @property
     def preprocess(self):
@@ -166,7 +174,9 @@ class GuptaUNIT(Recipe):
         if not path.exists():
             with files.writing(path) as beside:
                 unit.sampler.save(beside)
-        return Translator(unit, history, healthy, lesions, hashlib.sha256(path.read_bytes()).hexdigest()[:12])
+        # Of the numbers, not of the file: a zip archive holds the time it was written at.
+        digest = hashlib.sha256(b"".join(np.asarray(weight).tobytes() for weight in unit.sampler.weights))
+        return Translator(unit, history, healthy, lesions, digest.hexdigest()[:12])
 
     def lesion_patches(self, split, count):
         """Patches round the lesions of a split."""
@@ -308,9 +318,14 @@ class GuptaUNIT(Recipe):
         healthy = self.healthy_patches(part.test, own.lesions, self.patches)
         lesions = self.lesion_patches(part.test, self.patches)
         before = part.train.take(part.train.labels == 0).take(painted["rows"])
+        windows, seams = painted["windows"], {}
+        for n in sorted({self.exponent, *self.exponents}):
+            images, _ = synthesis.paint(before.images, windows, own.unit.translate, n, self.patch_size)
+            seams[n] = judge_seams(before, images, windows, self.patch_size, self.seed)
         return {
             **judge_patches(own, healthy, lesions, self.seed),
-            **judge_seams(before, painted["images"], painted["windows"], self.patch_size, self.seed),
+            "seam_auc": seams[self.exponent],
+            "seams": {f"{n:g}": found for n, found in seams.items()},
         }
 
 

@@ -58,7 +58,7 @@ def judge_seams(before, painted, windows, size, seed):
         seed: Of the halves and the classifier.
 
     Returns:
-        A dict: `seam_auc`, an AUC with its interval; 0.5 is no trace.
+        The AUC, a dict of value, low and high; 0.5 is no trace.
     """
     rings = np.concatenate([synthesis.border(images, windows, size) for images in (before.images, painted)])
     labels = np.repeat([0, 1], len(painted))
@@ -68,4 +68,4 @@ def judge_seams(before, painted, windows, size, seed):
     detector = small_classifier(rings[teaches], labels[teaches], _EPOCHS, seed)
     tested = Predictions(labels[~teaches], sources[~teaches], probabilities(detector, rings[~teaches])[None])
     # Every X-ray is there before and after: no strata of labels.
-    return {"seam_auc": Clusters(tested.sources).interval(tested.statistic("auc"), 1)}
+    return Clusters(tested.sources).interval(tested.statistic("auc"), 1)

@@ -19,7 +19,7 @@ class Translator:
         history: A `pandas.DataFrame`, a row an epoch.
         healthy: `synthesis.Patches` it learnt from.
         lesions: The others.
-        digest: First letters of the SHA-256 of its weights file.
+        digest: First letters of the SHA-256 of its weights.
     """
 
     unit: training.UNITModel

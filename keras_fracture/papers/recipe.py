@@ -4,10 +4,12 @@ import ast
 import dataclasses
 import datetime
 import importlib.metadata
+import itertools
 import json
 import platform
 import shlex
 import sys
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -140,7 +142,8 @@ def settings_of(recipe_class, texts):
         kind = type(default[0] if several and default else default)
         if kind is float:
             values = [float(one) if type(one) is int else one for one in values]
-        if kind in (bool, int, float, str) and any(type(one) is not kind for one in values):
+        none = values == [None] and type(None) in typing.get_args(fields[name].type)
+        if kind in (bool, int, float, str) and not none and any(type(one) is not kind for one in values):
             raise FractureError(f"{name} of {recipe_class.key} is a {kind.__name__}. Received: {value!r}")
         found[name] = tuple(values) if several else values[0]
     return found
@@ -206,11 +209,12 @@ def begin(recipe, profile, out, resume):
 def provenance():
     """Command, date and versions of this run."""
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    arguments = list(sys.argv[1:])
-    for option in ("--out", "--data-dir"):  # where a run lies changes no number, and is a path of one machine
-        if option in arguments[:-1]:
-            place = arguments.index(option)
-            del arguments[place : place + 2]
+    places = ("--out", "--data-dir")  # where a run lies changes no number, and is a path of one machine
+    arguments = [
+        argument
+        for before, argument in itertools.pairwise(sys.argv)
+        if before not in places and argument.partition("=")[0] not in places
+    ]
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *arguments]),
         "date": datetime.date.today().isoformat(),

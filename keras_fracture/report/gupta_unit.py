@@ -174,6 +174,10 @@ def _text(recipe, config, studies, metrics):
              "mean score: healthy, translated, real lesion", "cycle error, share of range", "seam AUC (0.5: no trace)"],
             checks,
         ),
+        tables.markdown(
+            ["part", *(f"seam AUC, n = {n}" for n in next(iter(metrics["checks"].values()))["seams"])],
+            [[name, *map(tables.decimal, found["seams"].values())] for name, found in metrics["checks"].items()],
+        ),
         "On test X-rays. The detector is a compact CNN that learnt from the translator's real patches. The seam AUC "
         "is that of a compact CNN that sees only the border of painted windows and of the same windows before.\n",
         *(f"![stages](stages-{study.part.folder}.png)\n" for study in studies),

@@ -1,5 +1,6 @@
 import pytest
 
+from keras_fracture import papers
 from keras_fracture.errors import FractureError
 from keras_fracture.papers import recipe
 from keras_fracture.papers.gupta_unit import GuptaUNIT
@@ -22,13 +23,28 @@ def test_settings_take_the_type_of_the_recipes_own():
     assert recipe.settings_of(GuptaUNIT, ["thresholds=0,0.9"]) == {"thresholds": (0.0, 0.9)}
 
 
-@pytest.mark.parametrize("text", ["size=112", "image_size", "image_size=large", "augment=1", "rate=True"])
+@pytest.mark.parametrize(
+    "text", ["size=112", "image_size", "image_size=large", "augment=1", "rate=True", "rate=None"]
+)
 def test_a_setting_that_is_none_is_refused(text):
     with pytest.raises(FractureError, match="Received"):
         recipe.settings_of(LisbonResNet, [text])
 
 
-def test_the_recorded_command_names_no_folder_of_this_machine(monkeypatch):
-    words = ["/opt/bin/keras-fracture", "reproduce", "lisbon_resnet", "--out", "/home/me/run", "--seed", "1"]
-    monkeypatch.setattr("sys.argv", [*words, "--data-dir", "/data"])
+@pytest.mark.parametrize("places", [["--out", "/home/me/run", "--data-dir", "/data"], ["--out=/home/me/run"]])
+def test_the_recorded_command_names_no_folder_of_this_machine(monkeypatch, places):
+    words = ["/opt/bin/keras-fracture", "reproduce", "lisbon_resnet", *places, "--seed", "1"]
+    monkeypatch.setattr("sys.argv", words)
     assert recipe.provenance()["command"] == "keras-fracture reproduce lisbon_resnet --seed 1"
+
+
+def test_none_can_be_asked_for(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(GuptaUNIT, "run", lambda chosen, out, data_dir: seen.append(chosen))
+    papers.reproduce("gupta_unit", "smoke", out=tmp_path / "run", texts=["unit_ema=None"], seed=None)
+    assert seen[0].unit_ema is None and seen[0].seed == GuptaUNIT.seed
+
+
+def test_gupta_unit_needs_a_translator():
+    with pytest.raises(FractureError, match=r"translators must be 1 or more. Received: 0"):
+        GuptaUNIT(translators=0)
