@@ -13,7 +13,7 @@ from keras_fracture.data import Preprocess, catalogue, images, locations, phanto
 from keras_fracture.errors import BenchmarkError, ImageError
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.serving.predicting import preparation
-from keras_fracture.serving.versions import version_of
+from keras_fracture.versions import version_of
 
 
 def measure_serving(name="phantom", count=500, model=None, data_dir=None):

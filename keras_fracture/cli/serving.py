@@ -111,7 +111,7 @@ def serve(options):
     """`serve`."""
     if options.write_config:
         from keras_fracture import files
-        from keras_fracture.serving import versions
+        from keras_fracture import versions
 
         text = versions.model_config(options.folder)
         print(f"wrote {files.write_text(options.write_config, text)}")

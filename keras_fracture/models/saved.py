@@ -4,8 +4,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_fracture.errors import ModelError
+from keras_fracture.versions import facts_of, version_of
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -25,8 +27,6 @@ def load(name):
     Raises:
         ModelError: There is no such model, or it is not of this package.
     """
-    from keras_fracture.serving.versions import facts_of, version_of
-
     places = [Path(name), *(folder / "saved_models" / name for folder in (Path(), _CHECKOUT))]
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
@@ -40,8 +40,6 @@ def load(name):
     kind = keras.saving.get_registered_object(f"keras_fracture>{facts['architecture']}")
     if kind is None:
         raise ModelError(f"{version} is no model of this package. Received: {facts['architecture']!r}")
-    import tensorflow as tf
-
     model = kind.from_config(facts["config"] | {"dtype": "float32"})
     saved = [np.asarray(each) for each in tf.saved_model.load(str(version)).model_variables]
     for variable, value in zip(model.variables, saved, strict=True):

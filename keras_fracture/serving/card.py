@@ -1,7 +1,5 @@
 """The model card: `metadata.json` as a page."""
 
-from keras_fracture.report.tables import markdown
-
 INTENDED_USE = (
     "Teaching and research on public data sets: how such a model is built, measured and served. **Not for clinical "
     "use**: it was never tested on patients, and no authority has seen it."
@@ -25,13 +23,11 @@ def text(name, facts):
         f"# {name}\n",
         f"{facts['architecture']}, {facts['parameters']:,} parameters. {INTENDED_USE}\n",
         "## What it takes and gives\n",
-        markdown(
-            ["endpoint", "inputs", "outputs"],
-            [
-                [f"`{endpoint}`", _tensors(described["inputs"]), _tensors(described["outputs"])]
-                for endpoint, described in facts["endpoints"].items()
-            ],
+        *(
+            f"- `{endpoint}`: {_tensors(described['inputs'])} -> {_tensors(described['outputs'])}"
+            for endpoint, described in facts["endpoints"].items()
         ),
+        "",
     ]
     if facts["pixel_range"]:
         lines.append("Pictures as float32 lie between {:g} and {:g}.".format(*facts["pixel_range"]))
@@ -45,8 +41,9 @@ def text(name, facts):
     if "trained_on" in facts:
         lines.append(f"\n## Trained on\n\n{facts['trained_on']}\n")
     if "metrics" in facts:
-        rows = [[key.replace("_", " "), *_score(score)] for key, score in facts["metrics"].items()]
-        lines += ["## Measured\n", markdown(["", "value", "95 % interval"], rows)]
+        lines.append("## Measured (95 % interval)\n")
+        lines += [f"- {key.replace('_', ' ')}: {_score(score)}" for key, score in facts["metrics"].items()]
+        lines.append("")
     if "limits" in facts:
         lines.append(f"{facts['limits']}\n")
     if "command" in facts:
@@ -62,5 +59,5 @@ def _tensors(tensors):
 
 
 def _score(score):
-    interval = f"{score['low']:.3f} to {score['high']:.3f}" if "low" in score else ""
-    return f"{score['value']:.3f}", interval
+    interval = f" ({score['low']:.3f} to {score['high']:.3f})" if "low" in score else ""
+    return f"{score['value']:.3f}{interval}"

@@ -13,7 +13,7 @@ from keras_fracture import models, synthesis
 from keras_fracture.errors import ModelError
 from keras_fracture.interop.convert import load_keras_weights
 from keras_fracture.models.preprocessing import unscale
-from keras_fracture.serving.versions import facts_of, version_of
+from keras_fracture.versions import facts_of, version_of
 
 # Always so many at once, the last ones filled up: other numbers would round a few grey levels otherwise.
 _BATCH = 64

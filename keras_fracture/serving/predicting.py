@@ -7,7 +7,7 @@ from keras_fracture.data import Preprocess, images
 from keras_fracture.errors import ModelError
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.serving import pictures as files
-from keras_fracture.serving.versions import facts_of, version_of
+from keras_fracture.versions import facts_of, version_of
 
 
 def predict(model, pictures):

@@ -10,7 +10,7 @@ from keras_fracture.errors import ModelError
 from keras_fracture.interop.convert import load_keras_weights
 from keras_fracture.serving.exporting import export
 from keras_fracture.serving.predicting import preparation
-from keras_fracture.serving.versions import facts_of, version_of
+from keras_fracture.versions import facts_of, version_of
 
 _NOT_SHIPPED = ("architecture", "config", "parameters", "pixel_range", "preprocess", "endpoints",
                 "not_for_clinical_use", "warm_up_requests")  # fmt: skip

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_fracture.errors import RequestError
 from keras_fracture.serving import pictures
-from keras_fracture.serving.versions import facts_of, version_of
+from keras_fracture.versions import facts_of, version_of
 
 
 class Served:

@@ -172,7 +172,7 @@ def test_the_card_says_what_metadata_say(tmp_path):
     card = (version / "model_card.md").read_text()
     for words in (
         "# net\n", "Not for clinical use", "`images` float32 (n, 32, 32, 3)", "healthy, finding", "0.2500",
-        "| auc | 0.750 | 0.600 to 0.875 |", "`keras-fracture reproduce nothing`",
+        "- auc: 0.750 (0.600 to 0.875)", "`keras-fracture reproduce nothing`",
     ):  # fmt: skip
         assert words in card, words
 
