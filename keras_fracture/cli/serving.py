@@ -110,8 +110,7 @@ def _overlay(classifier, names, contents, folder):
 def serve(options):
     """`serve`."""
     if options.write_config:
-        from keras_fracture import files
-        from keras_fracture import versions
+        from keras_fracture import files, versions
 
         text = versions.model_config(options.folder)
         print(f"wrote {files.write_text(options.write_config, text)}")

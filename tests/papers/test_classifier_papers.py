@@ -59,6 +59,30 @@ def test_the_exported_model_says_what_the_run_says(lisbon):
     np.testing.assert_allclose(served, np.load(folder / "probabilities.npz")["test"][:5], atol=1e-5)
 
 
+def test_a_run_is_released_with_all_it_knows(lisbon, tmp_path, capsys):
+    folder, _ = lisbon
+    assert cli.main(["export", str(folder), "--which", "grouped", "--to", str(tmp_path / "net")]) == 0
+    facts = json.loads((tmp_path / "net" / "1" / "metadata.json").read_text())
+    row = json.loads((folder / "metrics.json").read_text())["runs"][0]
+    assert facts["threshold"] == {
+        "value": row["threshold"],
+        "chosen": "chosen on validation for the highest balanced accuracy",
+    }
+    assert facts["classes"] == ["healthy", "finding"]
+    assert facts["metrics"]["auc"]["value"] == row["metrics"]["auc"]["value"]
+    assert "0 test pictures show an X-ray that was trained on" in facts["trained_on"]
+    card = (tmp_path / "net" / "1" / "model_card.md").read_text()
+    assert f"{row['metrics']['auc']['value']:.3f}" in card and f"{row['threshold']:.4f}" in card
+    before = models.load(folder / "grouped" / "resnet18" / "run-0" / "saved_model")
+    after = models.load(tmp_path / "net")
+    pictures = np.random.default_rng(0).random((2, 32, 32, 3), "float32")
+    np.testing.assert_array_equal(before(pictures), after(pictures))
+    capsys.readouterr()
+    assert cli.main(["export", str(folder), "--which", "paper", "--to", str(tmp_path / "other")]) == 2
+    assert "grouped/resnet18/paper" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
 def test_groups_add_up_to_the_test_set_worst_first(lisbon):
     groups = pd.read_csv(lisbon[0] / "grouped" / "resnet18" / "groups.csv")
     counts = json.loads((lisbon[0] / "metrics.json").read_text())["splits"]["grouped"]["test"]
