@@ -1,0 +1,45 @@
+"""What notebooks show under a cell: figures, and curves that grow while a model trains. Needs IPython."""
+
+from pathlib import Path
+
+import keras
+from IPython.display import Image, display
+
+from keras_fracture.report import figures
+
+
+def show(*paths):
+    """Shows PNG files, such as the figures of a run folder.
+
+    Args:
+        *paths: The files; figure functions of this package return theirs.
+    """
+    for path in paths:
+        display(Image(data=Path(path).read_bytes(), format="png"))
+
+
+class LiveCurves(keras.callbacks.Callback):
+    """One figure that is redrawn after each epoch.
+
+    Args:
+        path: PNG to write.
+        names: Of what to draw, as in the epoch's logs; those that a training lacks are left out.
+        ylabel: With its unit.
+        suptitle: Of the figure.
+    """
+
+    def __init__(self, path, names=("loss", "val_loss"), ylabel="loss (nats)", suptitle="While training"):
+        super().__init__()
+        self.path, self.names, self.ylabel, self.suptitle = Path(path), names, ylabel, suptitle
+        self.lines, self.handle = {}, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        for name in self.names:
+            if name in (logs or {}):
+                self.lines.setdefault(name, []).append(float(logs[name]))
+        figures.curves({"": self.lines}, self.path, self.ylabel, self.suptitle)
+        image = Image(data=self.path.read_bytes(), format="png")
+        if self.handle is None:
+            self.handle = display(image, display_id=True)
+        else:
+            self.handle.update(image)

@@ -1,0 +1,43 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_fracture import models, training
+from keras_fracture.report import figures, notebook
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """What is shown, in order, instead of a notebook: (kind, PNG bytes)."""
+    seen = []
+
+    class Handle:
+        def update(self, image):
+            seen.append(("update", image.data))
+
+    def display(image, display_id=False):
+        seen.append(("display", image.data))
+        return Handle() if display_id else None
+
+    monkeypatch.setattr(notebook, "display", display)
+    return seen
+
+
+def test_show_embeds_the_files_in_order(screen, tmp_path):
+    paths = [
+        figures.curves({"": {"loss": [1, value]}}, tmp_path / f"{value}.png", "y", "t") for value in (2, 3)
+    ]
+    notebook.show(*paths)
+    assert [data for _, data in screen] == [path.read_bytes() for path in paths]
+
+
+def test_curves_grow_in_one_place_and_hold_each_epoch(screen, tmp_path):
+    model = models.create("compact_cnn", image_size=32)
+    model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
+    pictures = np.zeros((8, 32, 32, 1), np.uint8)
+    stream, steps = training.epochs_of(pictures, np.arange(8) % 2, batch_size=4)
+    live = notebook.LiveCurves(tmp_path / "live.png", ("loss", "no_such_loss"))
+    history = model.fit(stream, steps_per_epoch=steps, epochs=3, callbacks=[live], verbose=0)
+    assert live.lines == {"loss": pytest.approx(history.history["loss"])}
+    assert [kind for kind, _ in screen] == ["display", "update", "update"]
+    assert screen[-1][1] == (tmp_path / "live.png").read_bytes() != screen[0][1]
