@@ -75,14 +75,18 @@ def tidy(notebook, private):
 
 def main(arguments=None):
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", help="beginnings of names, such as 05; default all")
     parser.add_argument("--profile", choices=("smoke", "quick"), default="smoke")
     parser.add_argument("--write", action="store_true", help="write outputs into the notebooks; quick only")
     given = parser.parse_args(arguments)
     if given.write and given.profile != "quick":
         parser.error("--write is for --profile quick, which the notebooks' own parameters say")
-    paths = [path for path in sorted(HERE.glob("*.ipynb")) if path.name.startswith(tuple(given.names or [""]))]
+    paths = [
+        path for path in sorted(HERE.glob("*.ipynb")) if path.name.startswith(tuple(given.names or [""]))
+    ]
     if not paths:
         parser.error(f"no notebook begins so. Received: {' '.join(given.names)}")
     from papermill import PapermillExecutionError
@@ -107,7 +111,7 @@ def main(arguments=None):
             print(f"{path.stem:<28}{time.perf_counter() - start:>7.0f} s", flush=True)
             if given.write:
                 private = (folder, str(HERE.parent), sys.prefix, str(Path.home()))
-                text = json.dumps(tidy(made, private), ensure_ascii=False, indent=1)
+                text = json.dumps(tidy(made, private), ensure_ascii=False, indent=1, sort_keys=True)
                 path.write_text(text + "\n", encoding="utf-8")
     return 1 if failed else 0
 

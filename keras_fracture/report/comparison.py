@@ -1,6 +1,5 @@
 """The paper's numbers beside those of a run and of the recorded runs, as one table with a column a run."""
 
-import json
 from pathlib import Path
 
 from keras_fracture.report import results, tables
@@ -19,13 +18,11 @@ def beside(key, run=None, folder="results"):
         says which commands made the recorded ones, or that there are none.
 
     Raises:
-        OutputError: `KEY.json` is not of its form.
+        OutputError: `KEY.json` is not of its form, or the run is not finished.
     """
     path = Path(folder) / f"{key}.json"
     recorded = results.read(path)["runs"] if path.is_file() else []
-    here = []
-    if run is not None:
-        here = json.loads((Path(run) / "metrics.json").read_text(encoding="utf-8"))["runs"]
+    here = [] if run is None else results.of_run(run)["runs"]
     rows, columns = {}, {}
     for prefix, runs in (("here: ", here), ("recorded: ", recorded)):
         for one in runs:
