@@ -1,21 +1,35 @@
 """What notebooks show under a cell: figures, and curves that grow while a model trains. Needs IPython."""
 
+import io
+import logging
 from pathlib import Path
 
 import keras
+import PIL.Image
 from IPython.display import Image, display
 
 from keras_fracture.report import figures
 
+# In a notebook TensorFlow logs to standard output: every export and every retracing would stand under a cell.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
 
 def show(*paths):
-    """Shows PNG files, such as the figures of a run folder.
+    """Shows PNG files, such as the figures of a run folder, in 256 colours: a notebook keeps a third of the bytes.
 
     Args:
         *paths: The files; figure functions of this package return theirs.
     """
     for path in paths:
-        display(Image(data=Path(path).read_bytes(), format="png"))
+        display(_image(path))
+
+
+def _image(path):
+    """A PNG file with a palette of its own, for `display`."""
+    stream = io.BytesIO()
+    with PIL.Image.open(path) as picture:
+        picture.convert("RGB").quantize(256).save(stream, "PNG", optimize=True)
+    return Image(data=stream.getvalue(), format="png")
 
 
 class LiveCurves(keras.callbacks.Callback):
@@ -38,7 +52,7 @@ class LiveCurves(keras.callbacks.Callback):
             if name in (logs or {}):
                 self.lines.setdefault(name, []).append(float(logs[name]))
         figures.curves({"": self.lines}, self.path, self.ylabel, self.suptitle)
-        image = Image(data=self.path.read_bytes(), format="png")
+        image = _image(self.path)
         if self.handle is None:
             self.handle = display(image, display_id=True)
         else:
