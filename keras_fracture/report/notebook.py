@@ -15,7 +15,7 @@ logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def show(*paths):
-    """Shows PNG files, such as the figures of a run folder, in 256 colours: a notebook keeps a third of the bytes.
+    """Shows PNG files, such as the figures of a run folder, in 256 colours, which halves their bytes.
 
     Args:
         *paths: The files; figure functions of this package return theirs.

@@ -91,3 +91,8 @@ def test_arms_of_one_run_share_a_column(tmp_path):
     rows = rows_of(comparison.beside("gupta_unit", folder=tmp_path))
     assert rows["tibia, baseline: AUC"] == ["0.618 (0.532 to 0.705)", "0.600 (0.500 to 0.700)"]
     assert rows["tibia, pool: AUC"][-1] == "0.600 (0.500 to 0.700)"
+
+
+def test_a_run_that_was_cut_off_has_no_numbers_yet(tmp_path):
+    with pytest.raises(OutputError, match="no finished run"):
+        comparison.beside("gupta_unit", tmp_path, tmp_path)
