@@ -62,7 +62,7 @@ def bars(table, path, ylabel, suptitle, xlabel=""):
         The path.
     """
     rows, columns = table.shape
-    figure, axis = plt.subplots(figsize=(min(11, 2.5 + 0.5 * rows * columns), 3.8))
+    figure, axis = plt.subplots(figsize=(min(11, max(7, 2.5 + 0.5 * rows * columns)), 3.8))
     width = 0.8 / columns
     for number, name in enumerate(table.columns):
         places = np.arange(rows) + (number - (columns - 1) / 2) * width

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 import keras
+import numpy as np
 import PIL.Image
 from IPython.display import Image, display
 
@@ -12,10 +13,11 @@ from keras_fracture.report import figures
 
 # In a notebook TensorFlow logs to standard output: every export and every retracing would stand under a cell.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
+_GREY, _FEW = 24, 0.05  # levels between a pixel's channels; share of pixels
 
 
 def show(*paths):
-    """Shows PNG files, such as the figures of a run folder, in 256 colours, which halves their bytes.
+    """Shows PNG files, such as the figures of a run folder; what is nearly grey in 256 colours, half the bytes.
 
     Args:
         *paths: The files; figure functions of this package return theirs.
@@ -25,10 +27,14 @@ def show(*paths):
 
 
 def _image(path):
-    """A PNG file with a palette of its own, for `display`."""
+    """A PNG file for `display`; where hardly anything is coloured, with a palette of its own."""
     stream = io.BytesIO()
-    with PIL.Image.open(path) as picture:
-        picture.convert("RGB").quantize(256).save(stream, "PNG", optimize=True)
+    with PIL.Image.open(path) as opened:
+        picture = opened.convert("RGB")
+    coloured = np.ptp(np.asarray(picture), axis=-1) > _GREY
+    # Heat maps would show steps in 256 colours.
+    picture = picture.quantize(256) if coloured.mean() < _FEW else picture
+    picture.save(stream, "PNG", optimize=True)
     return Image(data=stream.getvalue(), format="png")
 
 

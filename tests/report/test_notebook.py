@@ -40,6 +40,14 @@ def test_show_embeds_the_files_in_order_smaller_but_alike(screen, tmp_path):
     assert len(screen[1][1]) < 0.75 * paths[1].stat().st_size
 
 
+def test_heat_keeps_all_its_colours(screen, tmp_path):
+    grey = np.full((1, 64, 64, 1), 128, np.uint8)
+    heats = np.linspace(0, 1, 64 * 64).reshape(1, 64, 64)
+    path = figures.overlays(grey, heats, tmp_path / "heat.png")
+    notebook.show(path)
+    np.testing.assert_array_equal(pixels(screen[0][1]), pixels(path.read_bytes()))
+
+
 def test_curves_grow_in_one_place_and_hold_each_epoch(screen, tmp_path):
     model = models.create("compact_cnn", image_size=32)
     model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
