@@ -7,6 +7,8 @@ from matplotlib.patches import Rectangle
 
 from keras_fracture.report import figures
 
+_PLACE = 160  # pixels that a picture of a gallery fills, about
+
 
 def gallery(pictures, path, suptitle, captions=None, boxes=None, columns=6):
     """Pictures in rows, with captions and boxes.
@@ -32,7 +34,9 @@ def gallery(pictures, path, suptitle, captions=None, boxes=None, columns=6):
     for axis in axes.flat:
         axis.axis("off")
     for place, (axis, picture) in enumerate(zip(axes.flat[:count], pictures, strict=True)):
-        axis.imshow(np.squeeze(picture), cmap="gray", vmin=0, vmax=255)
+        # What is smaller than its place keeps its pixels: honest, and a fraction of the bytes.
+        smooth = "antialiased" if max(picture.shape[:2]) > _PLACE else "nearest"
+        axis.imshow(np.squeeze(picture), cmap="gray", vmin=0, vmax=255, interpolation=smooth)
         axis.set_title(captions[place] if captions else "", fontsize=9)
         height, width = picture.shape[:2]
         for top, left, bottom, right in boxes[place] if boxes is not None else ():
