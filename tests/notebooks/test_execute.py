@@ -1,4 +1,5 @@
 import importlib.util
+import itertools
 import json
 from pathlib import Path
 
@@ -9,11 +10,13 @@ _SPEC = importlib.util.spec_from_file_location("execute_notebooks", _PATH)
 execute = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(execute)
 
+_IDS = itertools.count()
+
 
 def code(text, **more):
     return {
         "cell_type": "code",
-        "id": "a",
+        "id": f"cell-{next(_IDS)}",
         "metadata": {},
         "execution_count": None,
         "outputs": [],
