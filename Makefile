@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: reproduce test test-slow lint tables clean
+.PHONY: reproduce test test-slow lint tables notebooks clean
 
 reproduce: $(READY)  ## the main job on the embedded data: GAN -> synthesis -> four classifiers -> report
 	$(BIN)/keras-fracture reproduce ibrahim_gan --profile $(PROFILE) $(ARGS)
@@ -22,6 +22,9 @@ lint: $(READY)
 
 tables: $(READY)  ## README's tables from results/*.json
 	$(BIN)/keras-fracture tables
+
+notebooks: $(READY)  ## all notebooks from top to bottom, in their smoke profile
+	$(BIN)/python notebooks/execute.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

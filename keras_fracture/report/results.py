@@ -55,6 +55,18 @@ def read(path):
         raise OutputError(f"{path} is not a results file: {error}") from None
 
 
+def of_run(folder):
+    """`metrics.json` of a finished run as a dict.
+
+    Raises:
+        OutputError: The folder holds no finished run.
+    """
+    try:
+        return json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{folder} holds no finished run: {error}") from None
+
+
 def counts(sets):
     """How many pictures, findings and sources each split has, and how many pictures show a training source.
 

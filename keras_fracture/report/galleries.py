@@ -1,0 +1,84 @@
+"""Figures of a data set: what its pictures look like, and how many there are of each kind."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.patches import Rectangle
+
+from keras_fracture.report import figures
+
+_PLACE = 160  # pixels that a picture of a gallery fills, about
+
+
+def gallery(pictures, path, suptitle, captions=None, boxes=None, columns=6):
+    """Pictures in rows, with captions and boxes.
+
+    Shows the pictures themselves: for the run's own folder, where data sets may not be passed on.
+
+    Args:
+        pictures: A sequence of uint8 `(height, width)` or `(height, width, 1 or 3)`, of any sizes.
+        path: PNG to write.
+        suptitle: Of the figure.
+        captions: A title for each picture, or None.
+        boxes: For each picture an array `(k, 4)` of ymin, xmin, ymax, xmax as fractions of it, k maybe 0; or None.
+        columns: Pictures a row.
+
+    Returns:
+        The path.
+    """
+    count = len(pictures)
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    size = 1.75 * columns, (1.95 if captions else 1.75) * rows + 0.5
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for place, (axis, picture) in enumerate(zip(axes.flat[:count], pictures, strict=True)):
+        # What is smaller than its place keeps its pixels: honest, and a fraction of the bytes.
+        smooth = "antialiased" if max(picture.shape[:2]) > _PLACE else "nearest"
+        axis.imshow(np.squeeze(picture), cmap="gray", vmin=0, vmax=255, interpolation=smooth)
+        axis.set_title(captions[place] if captions else "", fontsize=9)
+        height, width = picture.shape[:2]
+        for top, left, bottom, right in boxes[place] if boxes is not None else ():
+            corner, sides = (
+                (left * width - 0.5, top * height - 0.5),
+                ((right - left) * width, (bottom - top) * height),
+            )
+            outline = Rectangle(corner, *sides, fill=False, ec=figures.COLOURS[5], lw=1.4)
+            outline.set_path_effects([patheffects.withStroke(linewidth=3, foreground="black")])
+            axis.add_patch(outline)
+    figure.suptitle(suptitle)
+    return figures.save(figure, path)
+
+
+def bars(table, path, ylabel, suptitle, xlabel=""):
+    """Numbers as groups of bars, each with its number above it.
+
+    Args:
+        table: `pandas.DataFrame`: a group of bars for each row, a colour for each column; such as
+            `pandas.crosstab` gives. Whole numbers are written as such, others with two digits.
+        path: PNG to write.
+        ylabel: With its unit.
+        suptitle: Of the figure.
+        xlabel: Of the groups.
+
+    Returns:
+        The path.
+    """
+    rows, columns = table.shape
+    figure, axis = plt.subplots(figsize=(min(11, max(7, 2.5 + 0.5 * rows * columns)), 3.8))
+    width = 0.8 / columns
+    for number, name in enumerate(table.columns):
+        places = np.arange(rows) + (number - (columns - 1) / 2) * width
+        drawn = axis.bar(places, table[name], width, color=figures.COLOURS[number], label=str(name))
+        whole = np.array_equal(table[name], np.round(table[name]))
+        axis.bar_label(drawn, fmt="{:,.0f}" if whole else "{:.2f}", fontsize=8, padding=2)
+    axis.set(xticks=range(rows), xticklabels=table.index, ylabel=ylabel, xlabel=xlabel)
+    axis.margins(y=0.12)
+    axis.grid(axis="x", visible=False)
+    if max(map(len, map(str, table.index))) > 10:
+        plt.setp(axis.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor", fontsize=9)
+    if columns > 1:
+        figure.legend(fontsize=9, loc="outside lower center", ncols=columns)
+    figure.suptitle(suptitle)
+    return figures.save(figure, path)

@@ -1,0 +1,65 @@
+"""What notebooks show under a cell: figures, and curves that grow while a model trains. Needs IPython."""
+
+import io
+import logging
+from pathlib import Path
+
+import keras
+import numpy as np
+import PIL.Image
+from IPython.display import Image, display
+
+from keras_fracture.report import figures
+
+# In a notebook TensorFlow logs to standard output: every export and every retracing would stand under a cell.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
+_GREY, _FEW = 24, 0.05  # levels between a pixel's channels; share of pixels
+
+
+def show(*paths):
+    """Shows PNG files, such as the figures of a run folder; what is nearly grey in 256 colours, half the bytes.
+
+    Args:
+        *paths: The files; figure functions of this package return theirs.
+    """
+    for path in paths:
+        display(_image(path))
+
+
+def _image(path):
+    """A PNG file for `display`; where hardly anything is coloured, with a palette of its own."""
+    stream = io.BytesIO()
+    with PIL.Image.open(path) as opened:
+        picture = opened.convert("RGB")
+    coloured = np.ptp(np.asarray(picture), axis=-1) > _GREY
+    # Heat maps would show steps in 256 colours.
+    picture = picture.quantize(256) if coloured.mean() < _FEW else picture
+    picture.save(stream, "PNG", optimize=True)
+    return Image(data=stream.getvalue(), format="png")
+
+
+class LiveCurves(keras.callbacks.Callback):
+    """One figure that is redrawn after each epoch.
+
+    Args:
+        path: PNG to write.
+        names: Of what to draw, as in the epoch's logs; those that a training lacks are left out.
+        ylabel: With its unit.
+        suptitle: Of the figure.
+    """
+
+    def __init__(self, path, names=("loss", "val_loss"), ylabel="loss (nats)", suptitle="While training"):
+        super().__init__()
+        self.path, self.names, self.ylabel, self.suptitle = Path(path), names, ylabel, suptitle
+        self.lines, self.handle = {}, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        for name in self.names:
+            if name in (logs or {}):
+                self.lines.setdefault(name, []).append(float(logs[name]))
+        figures.curves({"": self.lines}, self.path, self.ylabel, self.suptitle)
+        image = _image(self.path)
+        if self.handle is None:
+            self.handle = display(image, display_id=True)
+        else:
+            self.handle.update(image)

@@ -1,0 +1,120 @@
+"""Executes the notebooks, one after the other: `make notebooks`.
+
+    python notebooks/execute.py                         # all, smoke: do they run?
+    python notebooks/execute.py 05 --profile quick
+    python notebooks/execute.py --profile quick --write # what is committed: outputs in place, tidied
+
+What runs write goes to a temporary folder that is removed afterwards.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+NEEDS = {"07_pytorch_side_by_side": "torch"}  # which is not in requirements.txt
+LONGEST = 3600  # seconds a cell may take
+
+
+def execute(path, profile, folder):
+    """Executes one notebook from top to bottom.
+
+    Args:
+        path: The .ipynb file.
+        profile: "smoke" or "quick".
+        folder: Where the executed copy goes.
+
+    Returns:
+        The executed notebook as a dict.
+
+    Raises:
+        papermill.PapermillExecutionError: A cell failed.
+    """
+    import papermill
+
+    out = folder / path.name
+    # `quick` is what the notebooks say themselves: without a parameter, no cell is added.
+    parameters = {} if profile == "quick" else {"PROFILE": profile}
+    papermill.execute_notebook(
+        path, out, parameters, cwd=HERE, kernel_name="python3", progress_bar=False, execution_timeout=LONGEST
+    )
+    return json.loads(out.read_text(encoding="utf-8"))
+
+
+def tidy(notebook, private):
+    """An executed notebook without what only this execution knows: times, warnings, paths of the machine.
+
+    Args:
+        notebook: A notebook as a dict, format 4.
+        private: Paths that must not be seen; each is cut out wherever it stands.
+
+    Returns:
+        The notebook as a dict.
+    """
+    for cell in notebook["cells"]:
+        tags = [tag for tag in cell["metadata"].get("tags", ()) if tag == "parameters"]
+        cell["metadata"] = {"tags": tags} if tags else {}
+        if cell["cell_type"] == "code":
+            cell["outputs"] = [each for each in cell["outputs"] if each.get("name") != "stderr"]
+            for output in cell["outputs"]:
+                output.pop("transient", None)
+    notebook["metadata"] = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    text = json.dumps(notebook, ensure_ascii=False)
+    for path in sorted(private, key=len, reverse=True):
+        text = text.replace(path.rstrip("/") + "/", "").replace(path, "")
+    return json.loads(text)
+
+
+def main(arguments=None):
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help="beginnings of names, such as 05; default all")
+    parser.add_argument("--profile", choices=("smoke", "quick"), default="smoke")
+    parser.add_argument("--write", action="store_true", help="write outputs into the notebooks; quick only")
+    given = parser.parse_args(arguments)
+    if given.write and given.profile != "quick":
+        parser.error("--write is for --profile quick, which the notebooks' own parameters say")
+    paths = [
+        path for path in sorted(HERE.glob("*.ipynb")) if path.name.startswith(tuple(given.names or [""]))
+    ]
+    if not paths:
+        parser.error(f"no notebook begins so. Received: {' '.join(given.names)}")
+    from papermill import PapermillExecutionError
+
+    os.environ["TQDM_DISABLE"] = "1"
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="keras_fracture-notebooks-") as folder:
+        os.environ["TMPDIR"] = folder
+        for path in paths:
+            needed = NEEDS.get(path.stem)
+            if needed and importlib.util.find_spec(needed) is None:
+                print(f"{path.stem:<28} left out: {needed} is not installed", flush=True)
+                continue
+            start = time.perf_counter()
+            try:
+                made = execute(path, given.profile, Path(folder))
+            except PapermillExecutionError as error:
+                failed += 1
+                print("\n".join(error.traceback), file=sys.stderr)
+                print(f"{path.stem:<28} FAILED: {error.ename}: {error.evalue}", flush=True)
+                continue
+            print(f"{path.stem:<28}{time.perf_counter() - start:>7.0f} s", flush=True)
+            if given.write:
+                private = (folder, str(HERE.parent), sys.prefix, str(Path.home()))
+                text = json.dumps(tidy(made, private), ensure_ascii=False, indent=1, sort_keys=True)
+                path.write_text(text + "\n", encoding="utf-8")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""What must hold of committed notebooks: executed from top to bottom, on drawn pictures, on no particular machine."""
+
+import re
+
+import pytest
+
+from keras_fracture import papers
+from tests.notebooks.test_notebooks import NOTEBOOKS, OF_PAPERS, column_numbers, each, flat
+
+PATH = re.compile(r"(?<![\w./:])/(home|root|tmp|usr|work|opt|var|mnt|content|Users|private)/|[A-Z]:\\\\")
+
+
+def outputs(name):
+    return [output for cell in NOTEBOOKS[name]["cells"] for output in cell.get("outputs", [])]
+
+
+@each
+def test_cells_were_executed_in_order_without_errors_or_warnings(name):
+    cells = [cell for cell in NOTEBOOKS[name]["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [cell for cell in cells if "".join(cell["source"]).startswith("# Parameters")], "from outside"
+    assert not [output for output in outputs(name) if output["output_type"] == "error"]
+    assert not [output for output in outputs(name) if output.get("name") == "stderr"]
+    text = "".join("".join(output.get("text", "")) for output in outputs(name))
+    assert not re.search(r"warning|traceback|INFO:", text, re.I)
+
+
+@each
+def test_outputs_name_no_place_of_the_machine(name):
+    for output in outputs(name):
+        texts = [output.get("text", "")] + [
+            value for kind, value in output.get("data", {}).items() if kind.startswith("text/")
+        ]
+        for text in texts:
+            assert not PATH.search("".join(text))
+
+
+@each
+def test_it_shows_figures(name):
+    assert sum("image/png" in output.get("data", {}) for output in outputs(name)) >= 2
+
+
+@pytest.mark.parametrize("name", OF_PAPERS)
+def test_the_papers_column_beside_ours_holds_the_papers_numbers(name):
+    tables = ["".join(output.get("data", {}).get("text/markdown", "")) for output in outputs(name)]
+    written = [number for table in tables for number in column_numbers(table, lambda head: head == "paper")]
+    assert written
+    assert set(written) <= set(flat(papers.get(OF_PAPERS[name]).REPORTED))

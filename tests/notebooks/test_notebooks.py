@@ -1,0 +1,125 @@
+"""What must hold of every notebook, whether or not it is executed."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from keras_fracture import papers
+
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+NOTEBOOKS = {
+    path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.ipynb"))
+}
+OF_PAPERS = {name: name[3:] for name in NOTEBOOKS if name[3:] in papers.keys()}  # noqa: SIM118
+NUMBER = re.compile(r"\d[\d,]*\.?\d*")
+each = pytest.mark.parametrize("name", NOTEBOOKS)
+of_paper = pytest.mark.parametrize("name", OF_PAPERS)
+
+
+def sources(name, kind):
+    return ["".join(cell["source"]) for cell in NOTEBOOKS[name]["cells"] if cell["cell_type"] == kind]
+
+
+def trees(name):
+    return [ast.parse(text) for text in sources(name, "code")]
+
+
+def column_numbers(text, wanted):
+    """Numbers in the cells of a Markdown text's tables whose column's head is `wanted`, row by row."""
+    found, kept = [], None
+    for line in text.splitlines():
+        if not line.startswith("|"):
+            kept = None
+            continue
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if kept is None:
+            kept = [place for place, head in enumerate(cells) if wanted(head)]
+        else:
+            found += [
+                float(number.replace(",", "")) for place in kept for number in NUMBER.findall(cells[place])
+            ]
+    return found
+
+
+def flat(reported):
+    """All numbers of a recipe's `REPORTED`, in order; of a loss the values, not the epochs."""
+    if isinstance(reported, dict):
+        values = [number for value in reported.values() for number in flat(value)]
+    elif isinstance(reported, list):  # (epochs, value or (low, high)) each
+        values = [number for _, value in reported for number in dict.fromkeys(flat(value))]
+    elif isinstance(reported, tuple):
+        values = [number for value in reported for number in flat(value)]
+    else:
+        values = [] if reported is None else [float(reported)]
+    return values
+
+
+def test_there_is_one_for_each_paper_and_for_what_they_share():
+    assert set(OF_PAPERS.values()) == set(papers.keys()) - {"xray_features"}
+    assert {"00_quickstart", "06_are_the_numbers_real", "07_pytorch_side_by_side"} < set(NOTEBOOKS)
+
+
+@each
+def test_parameters_are_in_one_tagged_cell_and_default_to_the_embedded_data(name):
+    tagged = [cell for cell in NOTEBOOKS[name]["cells"] if "parameters" in cell["metadata"].get("tags", ())]
+    assert len(tagged) == 1
+    scope = {}
+    exec("".join(tagged[0]["source"]), scope)
+    assert {key: scope[key] for key in ("PROFILE", "DATA", "SEED")} == {
+        "PROFILE": "quick", "DATA": "phantom", "SEED": 0,
+    }  # fmt: skip
+
+
+@each
+def test_cells_are_short_and_parse(name):
+    for text in sources(name, "code"):
+        ast.parse(text)
+        assert len(text.splitlines()) < 25, text
+
+
+@each
+def test_it_imports_the_package_before_keras_and_defines_no_class(name):
+    imported = [
+        alias.name if isinstance(node, ast.Import) else node.module
+        for tree in trees(name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    ]
+    ours = imported.index("keras_fracture")
+    assert all(
+        ours < place for place, module in enumerate(imported) if module in ("keras", "tensorflow", "torch")
+    )
+    assert not any(isinstance(node, ast.ClassDef) for tree in trees(name) for node in ast.walk(tree))
+
+
+@each
+def test_it_has_a_title_a_badge_exercises_with_hidden_solutions_and_references(name):
+    text = "\n".join(sources(name, "markdown"))
+    assert text.startswith("# ")
+    assert f"notebooks/{name}.ipynb)" in text.split("\n\n")[1]
+    exercises = text.partition("## Exercises")[2].partition("## References")[0]
+    assert exercises.count("<details><summary>Solution</summary>") == exercises.count("</details>") == 3
+    assert len(text.partition("## References")[2].strip().splitlines()) >= 3
+    for heading in ("claim", "What can go wrong"):
+        assert name == "00_quickstart" or re.search(rf"^## .*{heading}", text, re.M), heading
+    for code in re.findall(r"```python\n(.*?)```", exercises, re.S):
+        ast.parse(code)
+
+
+@of_paper
+def test_the_papers_table_says_what_the_recipe_says(name):
+    text = "\n".join(sources(name, "markdown"))
+    written = column_numbers(text, lambda head: head == "paper" or head.startswith("paper:"))
+    assert written == flat(papers.get(OF_PAPERS[name]).REPORTED)
+
+
+@each
+def test_the_file_is_small_and_its_lines_are_those_that_were_written(name):
+    path = FOLDER / f"{name}.ipynb"
+    assert path.stat().st_size < 2_000_000
+    again = json.dumps(NOTEBOOKS[name], indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    assert path.read_text(encoding="utf-8") == again

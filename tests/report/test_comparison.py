@@ -1,0 +1,98 @@
+import json
+
+import pytest
+
+from keras_fracture.errors import OutputError
+from keras_fracture.report import comparison
+
+
+def rows_of(text):
+    """A Markdown table as a dict of first cell to the others."""
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    return {line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines}
+
+
+def score(value):
+    return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+
+def classifier(data, profile="quick", variant="paper", accuracy=0.5):
+    names = ("validation_accuracy", "validation_auc", "accuracy", "auc", "sensitivity_at_90")
+    return {
+        "variant": variant, "model": "inception_net", "data": data, "split_policy": "grouped", "profile": profile,
+        "metrics": {name: score(0.3) for name in names} | {"accuracy": score(accuracy)},
+        "reported": {"validation_accuracy": 0.85, "accuracy": 0.81}, "command": f"command {data}",
+    }  # fmt: skip
+
+
+def record(folder, key, runs):
+    (folder / f"{key}.json").write_text(json.dumps({"paper": key, "runs": runs}))
+
+
+def test_each_run_gets_a_column_beside_the_papers(tmp_path):
+    record(
+        tmp_path, "garcia_inception", [classifier("kaggle_fracture"), classifier("kaggle_fracture", "paper")]
+    )
+    (tmp_path / "metrics.json").write_text(json.dumps({"runs": [classifier("phantom", accuracy=0.7)]}))
+    text = comparison.beside("garcia_inception", tmp_path, tmp_path)
+    rows = rows_of(text)
+    head = text.splitlines()[0]
+    assert (
+        head.index("here: phantom")
+        < head.index("fracture, grouped split, quick")
+        < head.index("split, paper")
+    )
+    assert rows["inception_net: accuracy"][:2] == ["0.81", "0.700 (0.600 to 0.800)"]
+    assert rows["inception_net: accuracy"][2:] == ["0.500 (0.400 to 0.600)"] * 2
+    assert rows["inception_net: validation accuracy"][0] == "0.85"
+    assert text.count("`command kaggle_fracture`") == 1
+
+
+def test_a_variant_is_a_column_of_its_own(tmp_path):
+    record(tmp_path, "garcia_inception", [classifier("fracatlas"), classifier("fracatlas", variant="tuned")])
+    assert "recorded: fracatlas, grouped split, quick, tuned" in comparison.beside(
+        "garcia_inception", folder=tmp_path
+    )
+
+
+def test_where_nothing_is_recorded_it_says_so(tmp_path):
+    assert comparison.beside("gupta_unit", folder=tmp_path) == "No run of `gupta_unit` is recorded yet.\n"
+
+
+def test_a_damaged_file_is_not_taken_for_none(tmp_path):
+    (tmp_path / "gupta_unit.json").write_text("{")
+    with pytest.raises(OutputError, match="not a results file"):
+        comparison.beside("gupta_unit", folder=tmp_path)
+
+
+def test_losses_stand_beside_the_papers_first_and_last(tmp_path):
+    measures = {name: {"value": 0.25, "floor": 0.125} for name in ("kid", "fid", "copies_features")}
+    run = {
+        "variant": "paper", "data": "phantom", "split_policy": "paper", "profile": "quick", "command": "c",
+        "losses": {name: {"first": 4.0, "last": 2.0} for name in ("g_loss", "d_loss")}, "metrics": measures,
+        "reported": {"g_loss": [(1, 3.1), ((2, 9), (1, 2)), (9, 1.9)], "d_loss": [(1, 1.6), (9, 0.8)]},
+    }  # fmt: skip
+    record(tmp_path, "bai_dcgan", [run])
+    rows = rows_of(comparison.beside("bai_dcgan", folder=tmp_path))
+    assert rows["generator loss, first epoch"] == ["3.1", "4.0000"]
+    assert rows["discriminator loss, last epoch"] == ["0.8", "2.0000"]
+    assert rows["KID"][-1] == "0.2500 (real against real 0.1250)"
+
+
+def test_arms_of_one_run_share_a_column(tmp_path):
+    runs = [
+        {
+            "variant": arm, "stands_for": "tibia", "data": "btxrd", "split_policy": "grouped", "profile": "quick",
+            "metrics": {"auc": score(0.6)}, "command": "c", "reported": said,
+        }
+        for arm, said in (("baseline", {"auc": 0.618, "low": 0.532, "high": 0.705}), ("pool", None))
+    ]  # fmt: skip
+    record(tmp_path, "gupta_unit", runs)
+    rows = rows_of(comparison.beside("gupta_unit", folder=tmp_path))
+    assert rows["tibia, baseline: AUC"] == ["0.618 (0.532 to 0.705)", "0.600 (0.500 to 0.700)"]
+    assert rows["tibia, pool: AUC"][-1] == "0.600 (0.500 to 0.700)"
+
+
+def test_a_run_that_was_cut_off_has_no_numbers_yet(tmp_path):
+    with pytest.raises(OutputError, match="no finished run"):
+        comparison.beside("gupta_unit", tmp_path, tmp_path)

@@ -1,0 +1,61 @@
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from keras_fracture import models, training
+from keras_fracture.report import figures, notebook
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """What is shown, in order, instead of a notebook: (kind, PNG bytes)."""
+    seen = []
+
+    class Handle:
+        def update(self, image):
+            seen.append(("update", image.data))
+
+    def display(image, display_id=False):
+        seen.append(("display", image.data))
+        return Handle() if display_id else None
+
+    monkeypatch.setattr(notebook, "display", display)
+    return seen
+
+
+def pixels(data):
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).astype(int)
+
+
+def test_show_embeds_the_files_in_order_smaller_but_alike(screen, tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (36, 24, 24, 1), dtype=np.uint8)
+    paths = [
+        figures.curves({"": {"loss": [1, 2], "val_loss": [2, 3]}}, tmp_path / "c.png", "y", "t"),
+        figures.side_by_side(grey, grey, tmp_path / "s.png", ("a", "b"), "t"),
+    ]
+    notebook.show(*paths)
+    for path, (_, data) in zip(paths, screen, strict=True):
+        assert np.abs(pixels(data) - pixels(path.read_bytes())).mean() < 2
+    assert len(screen[1][1]) < 0.75 * paths[1].stat().st_size
+
+
+def test_heat_keeps_all_its_colours(screen, tmp_path):
+    grey = np.full((1, 64, 64, 1), 128, np.uint8)
+    heats = np.linspace(0, 1, 64 * 64).reshape(1, 64, 64)
+    path = figures.overlays(grey, heats, tmp_path / "heat.png")
+    notebook.show(path)
+    np.testing.assert_array_equal(pixels(screen[0][1]), pixels(path.read_bytes()))
+
+
+def test_curves_grow_in_one_place_and_hold_each_epoch(screen, tmp_path):
+    model = models.create("compact_cnn", image_size=32)
+    model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
+    pictures = np.zeros((8, 32, 32, 1), np.uint8)
+    stream, steps = training.epochs_of(pictures, np.arange(8) % 2, batch_size=4)
+    live = notebook.LiveCurves(tmp_path / "live.png", ("loss", "no_such_loss"))
+    history = model.fit(stream, steps_per_epoch=steps, epochs=3, callbacks=[live], verbose=0)
+    assert live.lines == {"loss": pytest.approx(history.history["loss"])}
+    assert [kind for kind, _ in screen] == ["display", "update", "update"]
+    assert np.abs(pixels(screen[-1][1]) - pixels((tmp_path / "live.png").read_bytes())).mean() < 2
+    assert screen[-1][1] != screen[0][1]
