@@ -144,7 +144,7 @@ def _started(folder):
         yield process, http, grpc
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)  # a starved machine takes half a minute to take TensorFlow down
 
 
 def _ready(url):
