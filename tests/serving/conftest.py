@@ -7,7 +7,7 @@ import pytest
 
 from keras_fracture import models, serving
 from keras_fracture.data import Preprocess, phantom
-from tests.serving.asking import Started, saved
+from tests.serving.asking import WAIT, Started, saved
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,7 @@ def server(tmp_path_factory):
     started = Started(folder)
     yield started
     started.process.send_signal(signal.SIGTERM)
-    assert started.process.wait(30) == 0, started.log.read_text()
+    assert started.process.wait(WAIT) == 0, started.log.read_text()
 
 
 @pytest.fixture(scope="session")

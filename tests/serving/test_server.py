@@ -20,7 +20,7 @@ from keras_fracture import cli, serving
 from keras_fracture.data import images
 from keras_fracture.serving import pictures
 from keras_fracture.versions import model_config
-from tests.serving.asking import channel, coded, free_port, predictions, rows, v2_request
+from tests.serving.asking import WAIT, channel, coded, free_port, predictions, rows, v2_request
 
 CONFIG = Path(__file__).parents[2] / "serving"
 
@@ -70,7 +70,7 @@ def test_v2_over_http(server, files):
         (output,) = said["outputs"]
         made = np.reshape(output["data"], output["shape"])
         np.testing.assert_allclose(made, server.own(bytes=tf.constant(files)), atol=1e-6)
-    facts = requests.get(f"{server.url}/v2/models/cnn", timeout=5).json()
+    facts = requests.get(f"{server.url}/v2/models/cnn", timeout=WAIT).json()
     assert facts["inputs"] == [{"name": "bytes", "datatype": "BYTES", "shape": [-1]}]
     assert facts["outputs"] == [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 1]}]
 
@@ -82,8 +82,8 @@ def test_v2_over_grpc(server, files):
     expected = server.own(bytes=tf.constant(files))
     with channel(server) as opened:
         stub = v2_grpc.GRPCInferenceServiceStub(opened)
-        plain = stub.ModelInfer(v2_request(files, version="2"), timeout=30)
-        packed = stub.ModelInfer(raw, timeout=30)
+        plain = stub.ModelInfer(v2_request(files, version="2"), timeout=WAIT)
+        packed = stub.ModelInfer(raw, timeout=WAIT)
     made = np.reshape(plain.outputs[0].contents.fp32_contents, plain.outputs[0].shape)
     np.testing.assert_allclose(made, expected, atol=1e-6)
     made = np.frombuffer(packed.raw_output_contents[0], "<f4").reshape(packed.outputs[0].shape)
@@ -95,7 +95,7 @@ def test_grpc_as_tensorflow_serving_speaks_it(server, files):
     request.model_spec.name, request.model_spec.signature_name = "cnn", "serve_bytes"
     request.inputs["bytes"].CopyFrom(tf.make_tensor_proto(files))
     with channel(server) as opened:
-        answer = prediction_service_pb2_grpc.PredictionServiceStub(opened).Predict(request, timeout=30)
+        answer = prediction_service_pb2_grpc.PredictionServiceStub(opened).Predict(request, timeout=WAIT)
     assert answer.model_spec.version.value == 2
     made = tf.make_ndarray(answer.outputs["probabilities"])
     np.testing.assert_allclose(made, server.own(bytes=tf.constant(files)), atol=1e-6)
@@ -151,7 +151,7 @@ def test_a_new_version_is_loaded_on_request(server, files):
 
 def test_metrics_count_the_answers(server, files):
     def count():
-        text = requests.get(f"{server.url}/metrics", timeout=5).text
+        text = requests.get(f"{server.url}/metrics", timeout=WAIT).text
         found = re.search(r'request_predict_seconds_count\{model_name="cnn"\} (\S+)', text)
         return float(found[1]) if found else 0.0
 
@@ -204,7 +204,7 @@ def test_tensorflow_serving_answers_as_the_saved_model_does(server, files, tmp_p
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         for url in (f"http://127.0.0.1:{ports[0]}", f"grpc://127.0.0.1:{ports[1]}"):
-            with serving.connect(url, "cnn", version=2, timeout=30, retries=10) as client:
+            with serving.connect(url, "cnn", version=2, timeout=WAIT, retries=10) as client:
                 expected = server.own(bytes=tf.constant(files))
                 np.testing.assert_allclose(client.predict(files), expected, atol=1e-5)
     finally:
