@@ -19,6 +19,7 @@ def server(tmp_path_factory):
         serving.export(network, folder / "cnn", version, Preprocess(size=32, clahe=(2.0, 8)))
     generator = models.create("dcgan_generator", image_size=32, width=2, channels=1, num_classes=3)
     serving.export(generator, folder / "gan", 4)
+    serving.export(models.create("unit", image_size=16, width=2, channels=1), folder / "unit")
     started = Started(folder)
     yield started
     started.process.send_signal(signal.SIGTERM)

@@ -125,7 +125,7 @@ def test_predict_asks_the_server_what_it_asks_the_saved_model(server, files, tmp
         tables.append(table)
     np.testing.assert_allclose(*tables, atol=1e-4)
     assert cli.main(["predict", names[0], "--server", server.url]) == 2
-    assert "cnn, gan. Received: no name" in capsys.readouterr().err
+    assert "cnn, gan, unit. Received: no name" in capsys.readouterr().err
     heats = [np.asarray(Image.open(tmp_path / f"heat{k}" / "0001-1.png"), int) for k in range(2)]
     assert heats[0].shape == (*images.decode(files[1]).image.shape, 3)
     assert np.ptp(heats[0], axis=2).max() > 50  # coloured
@@ -210,3 +210,34 @@ def test_tensorflow_serving_answers_as_the_saved_model_does(server, files, tmp_p
     finally:
         process.terminate()
         process.wait(30)
+
+
+def test_generate_is_asked_for_single_numbers(server):
+    body = {"signature_name": "generate", "inputs": {"n": 2, "seed": 5, "label": 1}}
+    answer = server.post("/v1/models/gan:predict", body)
+    assert answer.status_code == 200, answer.text
+    expected = server.own("gan", 4, "generate", n=tf.constant(2), seed=tf.constant(5), label=tf.constant(1))
+    np.testing.assert_array_equal(np.array(answer.json()["outputs"]), expected)
+    for wrong, words in (
+        ({"n": 65}, "n must lie between"),
+        ({"n": [1, 2]}, "shape"),
+        ({"n": None}, "n must be"),
+    ):
+        refused = server.post("/v1/models/gan:predict", body | {"inputs": body["inputs"] | wrong})
+        assert refused.status_code == 400 and words in refused.json()["error"], refused.text
+
+
+def test_translate_paints_into_files(server, files):
+    windows = [[3, 4, 20, 30], [0, 0, 16, 16]]
+    instances = [
+        {"bytes": coded(data), "windows": window} for data, window in zip(files, windows, strict=False)
+    ]
+    answer = server.post("/v1/models/unit:predict", {"signature_name": "translate", "instances": instances})
+    assert answer.status_code == 200, answer.text
+    expected = server.own(
+        "unit", 1, "translate", bytes=tf.constant(files[:2]), windows=tf.constant(windows, tf.int32)
+    )
+    assert answer.json()["predictions"] == [coded(data) for data in expected]
+    instances[0]["windows"] = [0, 0, 9999, 9]
+    refused = server.post("/v1/models/unit:predict", {"signature_name": "translate", "instances": instances})
+    assert refused.status_code == 400 and "window" in refused.json()["error"], refused.text
