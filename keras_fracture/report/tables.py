@@ -181,8 +181,8 @@ _FORMS = {
 
 
 def generate(folder, key):
-    """The table of one paper, with the commands that made its numbers, or of `benchmark_models`."""
-    if key == "benchmark_models":
+    """The table of one paper, with the commands that made its numbers, or of a `benchmark_...`."""
+    if key.startswith("benchmark_"):
         return speeds(Path(folder) / f"{key}.json")
     runs = results.read(Path(folder) / f"{key}.json")["runs"]
     commands = dict.fromkeys(run["command"] for run in runs)
