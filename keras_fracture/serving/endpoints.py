@@ -35,12 +35,8 @@ def classify_bytes(answer, model, preprocess):
 
 def draw(model):
     """`noise`, with classes also int32 `labels` -> `images` in the generator's pixel range."""
-
-    def draw(noise, *labels):
-        return {"images": tf.cast(model(noise, *labels, training=False), tf.float32)}
-
     labels = [tf.TensorSpec((None,), tf.int32, name="labels")] if _classes(model) else []
-    return draw, [tf.TensorSpec((None, model.latent_dim), tf.float32, name="noise"), *labels]
+    return _images(model), [tf.TensorSpec((None, model.latent_dim), tf.float32, name="noise"), *labels]
 
 
 def generate(answer, model):
@@ -73,11 +69,7 @@ def generate(answer, model):
 
 def translate(model):
     """`images` of healthy patches -> `images` of the same with a lesion, both in the model's pixel range."""
-
-    def translate(images):
-        return {"images": tf.cast(model(images, training=False), tf.float32)}
-
-    return translate, [_pictures(model)]
+    return _images(model), [_pictures(model)]
 
 
 def translate_bytes(answer, model, exponent):
@@ -117,6 +109,13 @@ def translate_bytes(answer, model, exponent):
 
 def _classes(model):
     return getattr(model, "num_classes", None)
+
+
+def _images(model):
+    def images(given, *labels):
+        return {"images": tf.cast(model(given, *labels, training=False), tf.float32)}
+
+    return images
 
 
 def _pictures(model):
