@@ -24,11 +24,16 @@ def classify(model):
 
 def classify_bytes(answer, model, preprocess):
     """`bytes` -> what `answer`, the traced `classify` (so that the network is saved once), says of these files."""
+    shape = (model.image_size, model.image_size, model.channels)
 
     def classify_bytes(data):
-        return answer(
-            _prepared(data, lambda each: graph.preprocess(each, preprocess, model.pixel_range), model)
+        pictures = tf.map_fn(
+            lambda each: graph.preprocess(each, preprocess, model.pixel_range),
+            data,
+            parallel_iterations=2,  # a picture on its way takes about 30 bytes a pixel
+            fn_output_signature=tf.TensorSpec(shape, tf.float32),
         )
+        return answer(pictures)
 
     return classify_bytes, [tf.TensorSpec((None,), tf.string, name="bytes")]
 
@@ -121,15 +126,6 @@ def _images(model):
 def _pictures(model):
     return tf.TensorSpec(
         (None, model.image_size, model.image_size, model.channels), tf.float32, name="images"
-    )
-
-
-def _prepared(data, prepare, model):
-    return tf.map_fn(
-        prepare,
-        data,
-        parallel_iterations=2,  # a picture on its way takes about 30 bytes a pixel
-        fn_output_signature=tf.TensorSpec((model.image_size, model.image_size, model.channels), tf.float32),
     )
 
 
