@@ -23,11 +23,10 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 
 def our_step(name, batch_size, image_size):
     """Returns a GAN's networks and a function that trains them a step, in float32."""
-    import keras
     import tensorflow as tf
 
     from keras_fracture import models
-    from keras_fracture.training import AdversarialModel, UNITModel
+    from keras_fracture.training import Adam, AdversarialModel, UNITModel
 
     if name == "unit":
         names = "unit", "unit_discriminator", "unit_discriminator"
@@ -40,7 +39,7 @@ def our_step(name, batch_size, image_size):
     shape = {"image_size": image_size}
     nets = models.create("dcgan_generator", **shape), models.create("dcgan_discriminator", **shape)
     model = AdversarialModel(*nets, redraw=True)
-    model.compile(*(keras.optimizers.Adam(_RATE, *_BETAS) for _ in nets))
+    model.compile(*(Adam(_RATE, *_BETAS) for _ in nets))
     images = tf.constant(_pictures(batch_size, image_size))
     graph = tf.function(model.train_step)
     return *nets, lambda: float(graph(images)["g_loss"])

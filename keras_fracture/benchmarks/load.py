@@ -135,10 +135,7 @@ def _started(folder):
     process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     http, grpc = f"http://127.0.0.1:{ports[0]}", f"grpc://127.0.0.1:{ports[1]}"
     try:
-        for _ in range(600):
-            with contextlib.suppress(requests.RequestException):
-                if requests.get(f"{http}/v2/health/ready", timeout=5).ok:
-                    break
+        while not _ready(http):
             if process.poll() is not None:
                 raise BenchmarkError(
                     "The server does not start: try `keras-fracture serve` with the same model"
@@ -147,7 +144,13 @@ def _started(folder):
         yield process, http, grpc
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)  # a starved machine takes half a minute to take TensorFlow down
+
+
+def _ready(url):
+    with contextlib.suppress(requests.RequestException):
+        return requests.get(f"{url}/v2/health/ready", timeout=60).ok
+    return False
 
 
 def _free_port():

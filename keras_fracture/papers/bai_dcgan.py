@@ -199,8 +199,8 @@ class BaiDCGAN(Recipe):
             redraw=self.redraw,
         )
         gan.compile(
-            keras.optimizers.Adam(self.d_rate, beta_1=0.5),
-            keras.optimizers.Adam(self.g_rate, beta_1=0.5),
+            training.Adam(self.d_rate, beta_1=0.5),
+            training.Adam(self.g_rate, beta_1=0.5),
             training.losses.get(self.loss),
         )
         return gan

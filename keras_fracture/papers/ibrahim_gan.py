@@ -161,7 +161,7 @@ class IbrahimGAN(Recipe):
                 ema=self.gan_ema,
                 seed=seed,
             )
-        gan.compile(*(keras.optimizers.Adam(self.gan_rate, beta_1=0.5) for _ in range(2)))
+        gan.compile(*(training.Adam(self.gan_rate, beta_1=0.5) for _ in range(2)))
         return gan
 
     def train_classifier(self, arm, run, sets, gans, out):

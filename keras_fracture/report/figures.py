@@ -167,7 +167,7 @@ def judged(histories, floor, path, suptitle):
 
 
 def over_time(grids, path, suptitle, count=5):
-    """Some of a training's sample grids side by side, evenly spread over it.
+    """The upper halves of some of a training's sample grids side by side, evenly spread over it.
 
     Args:
         grids: Paths of `epoch-NNNN.png`, in order.
@@ -176,9 +176,10 @@ def over_time(grids, path, suptitle, count=5):
         count: Grids to show at most.
     """
     chosen = [grids[place] for place in np.unique(np.linspace(0, len(grids) - 1, count).round().astype(int))]
-    figure, axes = plt.subplots(1, len(chosen), figsize=(3 * len(chosen), 3.5), squeeze=False)
+    figure, axes = plt.subplots(1, len(chosen), figsize=(3 * len(chosen), 2.1), squeeze=False)
     for axis, grid in zip(axes[0], chosen, strict=True):
-        axis.imshow(plt.imread(grid), cmap="gray", vmin=0, vmax=1)
+        picture = plt.imread(grid)
+        axis.imshow(picture[: len(picture) // 2], cmap="gray", vmin=0, vmax=1)
         axis.set_title(f"epoch {int(grid.stem.split('-')[1])}")
         axis.axis("off")
     figure.suptitle(suptitle)

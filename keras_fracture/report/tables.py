@@ -81,7 +81,7 @@ def classifiers(runs):
 def generators(runs):
     """The table of a paper that trains GANs: one row a run, losses of the last epoch beside the paper's."""
     header = ["data", "split", "variant", "generator loss, paper", "ours", "discriminator loss, paper", "ours",
-              "KID (lowest to highest seed)", "KID, real against real", "near copies %", "real %",
+              "KID, of several seeds lowest to highest", "KID, real against real", "near copies %", "real %",
               "epochs, minutes, seeds", "profile", "date"]  # fmt: skip
     rows = []
     for run in runs:
@@ -91,7 +91,8 @@ def generators(runs):
             losses += [f"{reported:.2f}", f"{run['losses'][name]['last']:.2f}"]
         copies = scores["copies_features"]
         rows.append([
-            run["data"], run["split_policy"], run["variant"], *losses, decimal(scores["kid"]),
+            run["data"], run["split_policy"], run["variant"], *losses,
+            decimal(scores["kid"]) if run["seeds"] > 1 else f"{scores['kid']['value']:.3f}",
             f"{scores['kid']['floor']:.3f}", f"{100 * copies['value']:.1f}", f"{100 * copies['floor']:.1f}",
             f"{run['epochs']}, {run['minutes']['value']:.0f}, {run['seeds']}", run["profile"], run["date"],
         ])  # fmt: skip
@@ -180,8 +181,8 @@ _FORMS = {
 
 
 def generate(folder, key):
-    """The table of one paper, with the commands that made its numbers, or of `benchmark_models`."""
-    if key == "benchmark_models":
+    """The table of one paper, with the commands that made its numbers, or of a `benchmark_...`."""
+    if key.startswith("benchmark_"):
         return speeds(Path(folder) / f"{key}.json")
     runs = results.read(Path(folder) / f"{key}.json")["runs"]
     commands = dict.fromkeys(run["command"] for run in runs)

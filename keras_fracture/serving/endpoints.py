@@ -24,23 +24,24 @@ def classify(model):
 
 def classify_bytes(answer, model, preprocess):
     """`bytes` -> what `answer`, the traced `classify` (so that the network is saved once), says of these files."""
+    shape = (model.image_size, model.image_size, model.channels)
 
     def classify_bytes(data):
-        return answer(
-            _prepared(data, lambda each: graph.preprocess(each, preprocess, model.pixel_range), model)
+        pictures = tf.map_fn(
+            lambda each: graph.preprocess(each, preprocess, model.pixel_range),
+            data,
+            parallel_iterations=2,  # a picture on its way takes about 30 bytes a pixel
+            fn_output_signature=tf.TensorSpec(shape, tf.float32),
         )
+        return answer(pictures)
 
     return classify_bytes, [tf.TensorSpec((None,), tf.string, name="bytes")]
 
 
 def draw(model):
     """`noise`, with classes also int32 `labels` -> `images` in the generator's pixel range."""
-
-    def draw(noise, *labels):
-        return {"images": tf.cast(model(noise, *labels, training=False), tf.float32)}
-
     labels = [tf.TensorSpec((None,), tf.int32, name="labels")] if _classes(model) else []
-    return draw, [tf.TensorSpec((None, model.latent_dim), tf.float32, name="noise"), *labels]
+    return _images(model), [tf.TensorSpec((None, model.latent_dim), tf.float32, name="noise"), *labels]
 
 
 def generate(answer, model):
@@ -73,11 +74,7 @@ def generate(answer, model):
 
 def translate(model):
     """`images` of healthy patches -> `images` of the same with a lesion, both in the model's pixel range."""
-
-    def translate(images):
-        return {"images": tf.cast(model(images, training=False), tf.float32)}
-
-    return translate, [_pictures(model)]
+    return _images(model), [_pictures(model)]
 
 
 def translate_bytes(answer, model, exponent):
@@ -119,18 +116,16 @@ def _classes(model):
     return getattr(model, "num_classes", None)
 
 
+def _images(model):
+    def images(given, *labels):
+        return {"images": tf.cast(model(given, *labels, training=False), tf.float32)}
+
+    return images
+
+
 def _pictures(model):
     return tf.TensorSpec(
         (None, model.image_size, model.image_size, model.channels), tf.float32, name="images"
-    )
-
-
-def _prepared(data, prepare, model):
-    return tf.map_fn(
-        prepare,
-        data,
-        parallel_iterations=2,  # a picture on its way takes about 30 bytes a pixel
-        fn_output_signature=tf.TensorSpec((model.image_size, model.image_size, model.channels), tf.float32),
     )
 
 

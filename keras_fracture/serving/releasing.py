@@ -25,7 +25,7 @@ def release(source, to, version=1, model=None, which=None):
         to: Folder of the model, see `export`.
         version: Positive integer.
         model: Architecture of a `.weights.h5` file, or of random weights.
-        which: Where a run has several models: the beginning of what `models_of` calls one, such as "grouped".
+        which: Where a run has several models: the beginning of `POLICY/MODEL/VARIANT`, such as "grouped".
 
     Returns:
         The version's folder.
@@ -58,29 +58,21 @@ def release(source, to, version=1, model=None, which=None):
     return export(network, to, version)
 
 
-def models_of(run):
-    """The SavedModels of a finished run: name, `POLICY/MODEL/VARIANT`, to (row of `metrics.json`, folder).
-
-    Raises:
-        ModelError: The run is not finished.
-    """
-    if not (run / "metrics.json").is_file():
-        raise ModelError(f"{run} is no finished run: it has no metrics.json")
-    rows = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["runs"]
-    return {
-        f"{row['split_policy']}/{row['model']}/{row['variant']}": (row, run / row["saved_model"])
-        for row in rows
-        if "saved_model" in row
-    }
-
-
 def _of_run(run, which):
     """The SavedModel's folder, and what a model card says of it."""
-    found = {name: each for name, each in models_of(run).items() if name.startswith(which or "")}
+    if not (run / "metrics.json").is_file():
+        raise ModelError(f"{run} is no finished run: it has no metrics.json")
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    rows = {
+        f"{row['split_policy']}/{row['model']}/{row['variant']}": row
+        for row in metrics["runs"]
+        if "saved_model" in row
+    }
+    found = [name for name in rows if name.startswith(which or "")]
     if len(found) != 1:
-        known = ", ".join(found or models_of(run)) or "none"
+        known = ", ".join(found or rows) or "none"
         raise ModelError(f"Say which of the run's models to export: {known}. Received: {which!r}")
-    (row, folder), metrics = next(iter(found.values())), json.loads((run / "metrics.json").read_text("utf-8"))
+    row = rows[found[0]]
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     counts = metrics["splits"][row["split_policy"]]
     facts = {
@@ -102,7 +94,7 @@ def _of_run(run, which):
         fixed = metrics["settings"].get("threshold") is not None
         chosen = "fixed beforehand" if fixed else "chosen on validation for the highest balanced accuracy"
         facts["threshold"] = {"value": row["threshold"], "chosen": chosen}
-    return folder, facts
+    return run / row["saved_model"], facts
 
 
 def _plain(score):

@@ -1,6 +1,7 @@
 """A SavedModel that requests are put to: what it takes, and what is wrong with what it is given."""
 
 import math
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -74,8 +75,7 @@ class Served:
         try:
             answer = self._loaded.signatures[name](**tensors)
         except tf.errors.InvalidArgumentError as error:
-            reason = error.message.strip().splitlines()[0]
-            raise RequestError(f"{self.name} cannot read what it was given: {reason}") from None
+            raise RequestError(f"{self.name} cannot read what it was given: {_reason(error)}") from None
         return {key: tensor.numpy() for key, tensor in answer.items()}
 
     def _tensor(self, key, values, wanted):
@@ -102,3 +102,9 @@ class Served:
                 f"{key} must lie between {low:g} and {high:g}. Received: {least:g} to {most:g}"
             )
         return tf.constant(values.astype(kind))
+
+
+def _reason(error):
+    """The one line of TensorFlow's message that says what is wrong, with an assertion's words joined."""
+    lines = re.sub(r"\n\t \[\[\{\{node.*", "", error.message.strip(), flags=re.S).splitlines()
+    return lines[-1].removeprefix("assertion failed: [").removesuffix("]").replace("] [", "")

@@ -5,10 +5,12 @@ from keras_fracture.training.adversarial import AdversarialModel, sample
 from keras_fracture.training.augmentation import AdaptiveAugment, DiffAugment
 from keras_fracture.training.callbacks import Progress, SampleGrid, StopOnNaN
 from keras_fracture.training.classifier import WithBodyPart, add_l2, class_weights, sgd
+from keras_fracture.training.optimizers import Adam
 from keras_fracture.training.running import Reseed, epochs_of, fit, fit_briefly, pairs_of
 from keras_fracture.training.unit import UNITModel
 
 __all__ = [
+    "Adam",
     "AdaptiveAugment",
     "AdversarialModel",
     "DiffAugment",

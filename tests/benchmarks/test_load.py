@@ -22,6 +22,6 @@ def test_no_request_is_lost_and_memory_is_flat(capsys):
     assert rows["REST, 4 clients: requests"] == "400"
     assert rows["requests lost"] == rows["answers unlike the SavedModel's"] == "0"
     before, most = (
-        float(rows[f"server's memory {when}, MiB"]) for when in ("after a tenth", "most from there on")
+        float(rows[f"server's memory{when}, MiB"]) for when in (" after a tenth", ", most from there on")
     )
     assert 100 < most < before + 30

@@ -24,6 +24,7 @@ from keras_fracture.cli import main
 code = main(sys.argv[1:])
 sys.exit(code or "keras_fracture.models" in sys.modules)
 """
+WAIT = 120  # seconds; only a machine that is very busy takes so long
 PREDICT = "/v1/models/cnn:predict"
 
 
@@ -45,13 +46,14 @@ class Started:
         with self.log.open("w") as log:
             command = [sys.executable, "-c", PROGRAM, "serve", str(folder), *ports]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        for _ in range(600):
-            with contextlib.suppress(requests.ConnectionError):
-                if requests.get(f"{self.url}/v2/health/ready", timeout=5).ok:
-                    return
+        while not self._ready():
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
+
+    def _ready(self):
+        with contextlib.suppress(requests.RequestException):
+            return requests.get(f"{self.url}/v2/health/ready", timeout=WAIT).ok
+        return False
 
     def own(self, name="cnn", version=2, endpoint="serve_bytes", **inputs):
         """What the SavedModel answers in this process."""
@@ -61,7 +63,7 @@ class Started:
 
     def post(self, path, body, **options):
         data = body if isinstance(body, bytes) else json.dumps(body)
-        return requests.post(f"{self.url}{path}", data, timeout=30, **options)
+        return requests.post(f"{self.url}{path}", data, timeout=WAIT, **options)
 
 
 @functools.cache

@@ -7,7 +7,7 @@ import pytest
 
 from keras_fracture import models, serving
 from keras_fracture.data import Preprocess, phantom
-from tests.serving.asking import Started, saved
+from tests.serving.asking import WAIT, Started, saved
 
 
 @pytest.fixture(scope="session")
@@ -19,10 +19,11 @@ def server(tmp_path_factory):
         serving.export(network, folder / "cnn", version, Preprocess(size=32, clahe=(2.0, 8)))
     generator = models.create("dcgan_generator", image_size=32, width=2, channels=1, num_classes=3)
     serving.export(generator, folder / "gan", 4)
+    serving.export(models.create("unit", image_size=16, width=2, channels=1), folder / "unit")
     started = Started(folder)
     yield started
     started.process.send_signal(signal.SIGTERM)
-    assert started.process.wait(30) == 0, started.log.read_text()
+    assert started.process.wait(WAIT) == 0, started.log.read_text()
 
 
 @pytest.fixture(scope="session")

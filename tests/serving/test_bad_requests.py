@@ -17,7 +17,7 @@ from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from keras_fracture.serving import pictures
-from tests.serving.asking import PREDICT, channel, predictions, rows, saved, v2_request
+from tests.serving.asking import PREDICT, WAIT, channel, predictions, rows, saved, v2_request
 
 
 def header_of(width, height):
@@ -186,7 +186,7 @@ def test_binary_v2_that_does_not_add_up_is_refused(server, files):
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_that_is_too_large_is_refused_before_it_is_kept(server, files, chunked):
-    line = http.client.HTTPConnection("127.0.0.1", server.rest, timeout=30)
+    line = http.client.HTTPConnection("127.0.0.1", server.rest, timeout=WAIT)
     line.putrequest("POST", PREDICT)
     if chunked:
         line.putheader("Transfer-Encoding", "chunked")
@@ -240,7 +240,7 @@ def test_bad_requests_over_grpc_have_a_status_and_a_reason(server, files):
             calls.append((predict, request, status, words))
         for call, request, status, words in calls:
             with pytest.raises(grpc.RpcError) as caught:
-                call(request, timeout=30)
+                call(request, timeout=WAIT)
             assert caught.value.code().name == status, caught.value
             assert words in caught.value.details() and "\n" not in caught.value.details()
     answers_on(server, files)

@@ -23,7 +23,7 @@ from keras_fracture.serving import pictures
 from tests.serving.asking import free_port, saved
 
 CONFIG = Path(__file__).parents[2] / "serving"
-QUICK = {"timeout": 5, "retries": 2}
+LIMITS = {"timeout": 60, "retries": 2}
 
 
 def answer_of(data):
@@ -121,7 +121,7 @@ def either(request):
 
 def test_many_pictures_are_sent_in_order_in_requests_that_servers_take(either, contents):
     busy, url = either
-    with serving.connect(url, "cnn", **QUICK) as client:
+    with serving.connect(url, "cnn", **LIMITS) as client:
         made = client.predict(contents)
     np.testing.assert_allclose(made, [answer_of(data) for data in contents], atol=1e-6)
     assert made.dtype == np.float32 and len(busy.asked) == 2
@@ -130,7 +130,7 @@ def test_many_pictures_are_sent_in_order_in_requests_that_servers_take(either, c
 def test_large_pictures_are_sent_in_smaller_requests(either, contents, monkeypatch):
     busy, url = either
     monkeypatch.setattr(pictures, "MAX_REQUEST", 6 * len(contents[0]))
-    with serving.connect(url, "cnn", **QUICK) as client:
+    with serving.connect(url, "cnn", **LIMITS) as client:
         client.predict(contents[:5])
     assert len(busy.asked) > 1
 
@@ -139,7 +139,7 @@ def test_what_is_asked_is_tensorflow_servings_contract(rest, remote, contents):
     (over_http, _), (over_grpc, _) = rest, remote
     for busy, url in (rest, remote):
         busy.failures, busy.asked = 0, []
-        with serving.connect(url, "cnn", version=4, **QUICK) as client:
+        with serving.connect(url, "cnn", version=4, **LIMITS) as client:
             client.predict(contents[:2])
     ((path, body),) = over_http.asked
     assert path == "/v1/models/cnn/versions/4:predict"
@@ -154,7 +154,7 @@ def test_what_is_asked_is_tensorflow_servings_contract(rest, remote, contents):
 
 def test_a_busy_server_is_asked_again_as_often_as_allowed(either, contents):
     busy, url = either
-    with serving.connect(url, "cnn", **QUICK) as client:
+    with serving.connect(url, "cnn", **LIMITS) as client:
         busy.failures = 2
         np.testing.assert_allclose(client.predict(contents[:1]), [answer_of(contents[0])], atol=1e-6)
         assert len(busy.asked) == 3
@@ -166,7 +166,7 @@ def test_a_busy_server_is_asked_again_as_often_as_allowed(either, contents):
 
 def test_a_server_that_says_no_is_not_asked_again(either, contents):
     busy, url = either
-    with serving.connect(url, "nope", **QUICK) as client, pytest.raises(ServerError) as caught:
+    with serving.connect(url, "nope", **LIMITS) as client, pytest.raises(ServerError) as caught:
         client.predict(contents[:1])
     assert "404: Servable" in str(caught.value) or "NOT_FOUND: Servable" in str(caught.value)
     assert "\n" not in str(caught.value) and len(busy.asked) == 1
@@ -183,7 +183,7 @@ def test_a_slow_server_is_not_waited_for(either, contents):
 
 def test_a_bad_picture_is_never_sent(either, contents, tmp_path, capsys):
     busy, url = either
-    with serving.connect(url, "cnn", **QUICK) as client:
+    with serving.connect(url, "cnn", **LIMITS) as client:
         for data, words in (
             (b"", "b.png is empty"),
             (b"text", "b.png must be"),
@@ -199,7 +199,7 @@ def test_a_bad_picture_is_never_sent(either, contents, tmp_path, capsys):
 @pytest.mark.parametrize("kind", ["http", "grpc"])
 def test_nobody_there_is_one_line(contents, kind):
     url = f"{kind}://127.0.0.1:{free_port()}"
-    with serving.connect(url, "cnn", timeout=5, retries=1) as client, pytest.raises(ServerError) as caught:
+    with serving.connect(url, "cnn", timeout=60, retries=1) as client, pytest.raises(ServerError) as caught:
         client.predict(contents[:1])
     assert url in str(caught.value) and "\n" not in str(caught.value)
 

@@ -20,7 +20,7 @@ from keras_fracture import cli, serving
 from keras_fracture.data import images
 from keras_fracture.serving import pictures
 from keras_fracture.versions import model_config
-from tests.serving.asking import channel, coded, free_port, predictions, rows, v2_request
+from tests.serving.asking import WAIT, channel, coded, free_port, predictions, rows, v2_request
 
 CONFIG = Path(__file__).parents[2] / "serving"
 
@@ -70,7 +70,7 @@ def test_v2_over_http(server, files):
         (output,) = said["outputs"]
         made = np.reshape(output["data"], output["shape"])
         np.testing.assert_allclose(made, server.own(bytes=tf.constant(files)), atol=1e-6)
-    facts = requests.get(f"{server.url}/v2/models/cnn", timeout=5).json()
+    facts = requests.get(f"{server.url}/v2/models/cnn", timeout=WAIT).json()
     assert facts["inputs"] == [{"name": "bytes", "datatype": "BYTES", "shape": [-1]}]
     assert facts["outputs"] == [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 1]}]
 
@@ -82,8 +82,8 @@ def test_v2_over_grpc(server, files):
     expected = server.own(bytes=tf.constant(files))
     with channel(server) as opened:
         stub = v2_grpc.GRPCInferenceServiceStub(opened)
-        plain = stub.ModelInfer(v2_request(files, version="2"), timeout=30)
-        packed = stub.ModelInfer(raw, timeout=30)
+        plain = stub.ModelInfer(v2_request(files, version="2"), timeout=WAIT)
+        packed = stub.ModelInfer(raw, timeout=WAIT)
     made = np.reshape(plain.outputs[0].contents.fp32_contents, plain.outputs[0].shape)
     np.testing.assert_allclose(made, expected, atol=1e-6)
     made = np.frombuffer(packed.raw_output_contents[0], "<f4").reshape(packed.outputs[0].shape)
@@ -95,7 +95,7 @@ def test_grpc_as_tensorflow_serving_speaks_it(server, files):
     request.model_spec.name, request.model_spec.signature_name = "cnn", "serve_bytes"
     request.inputs["bytes"].CopyFrom(tf.make_tensor_proto(files))
     with channel(server) as opened:
-        answer = prediction_service_pb2_grpc.PredictionServiceStub(opened).Predict(request, timeout=30)
+        answer = prediction_service_pb2_grpc.PredictionServiceStub(opened).Predict(request, timeout=WAIT)
     assert answer.model_spec.version.value == 2
     made = tf.make_ndarray(answer.outputs["probabilities"])
     np.testing.assert_allclose(made, server.own(bytes=tf.constant(files)), atol=1e-6)
@@ -125,7 +125,7 @@ def test_predict_asks_the_server_what_it_asks_the_saved_model(server, files, tmp
         tables.append(table)
     np.testing.assert_allclose(*tables, atol=1e-4)
     assert cli.main(["predict", names[0], "--server", server.url]) == 2
-    assert "cnn, gan. Received: no name" in capsys.readouterr().err
+    assert "cnn, gan, unit. Received: no name" in capsys.readouterr().err
     heats = [np.asarray(Image.open(tmp_path / f"heat{k}" / "0001-1.png"), int) for k in range(2)]
     assert heats[0].shape == (*images.decode(files[1]).image.shape, 3)
     assert np.ptp(heats[0], axis=2).max() > 50  # coloured
@@ -151,7 +151,7 @@ def test_a_new_version_is_loaded_on_request(server, files):
 
 def test_metrics_count_the_answers(server, files):
     def count():
-        text = requests.get(f"{server.url}/metrics", timeout=5).text
+        text = requests.get(f"{server.url}/metrics", timeout=WAIT).text
         found = re.search(r'request_predict_seconds_count\{model_name="cnn"\} (\S+)', text)
         return float(found[1]) if found else 0.0
 
@@ -204,9 +204,40 @@ def test_tensorflow_serving_answers_as_the_saved_model_does(server, files, tmp_p
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         for url in (f"http://127.0.0.1:{ports[0]}", f"grpc://127.0.0.1:{ports[1]}"):
-            with serving.connect(url, "cnn", version=2, timeout=30, retries=10) as client:
+            with serving.connect(url, "cnn", version=2, timeout=WAIT, retries=10) as client:
                 expected = server.own(bytes=tf.constant(files))
                 np.testing.assert_allclose(client.predict(files), expected, atol=1e-5)
     finally:
         process.terminate()
         process.wait(30)
+
+
+def test_generate_is_asked_for_single_numbers(server):
+    body = {"signature_name": "generate", "inputs": {"n": 2, "seed": 5, "label": 1}}
+    answer = server.post("/v1/models/gan:predict", body)
+    assert answer.status_code == 200, answer.text
+    expected = server.own("gan", 4, "generate", n=tf.constant(2), seed=tf.constant(5), label=tf.constant(1))
+    np.testing.assert_array_equal(np.array(answer.json()["outputs"]), expected)
+    for wrong, words in (
+        ({"n": 65}, "n must lie between"),
+        ({"n": [1, 2]}, "shape"),
+        ({"n": None}, "n must be"),
+    ):
+        refused = server.post("/v1/models/gan:predict", body | {"inputs": body["inputs"] | wrong})
+        assert refused.status_code == 400 and words in refused.json()["error"], refused.text
+
+
+def test_translate_paints_into_files(server, files):
+    windows = [[3, 4, 20, 30], [0, 0, 16, 16]]
+    instances = [
+        {"bytes": coded(data), "windows": window} for data, window in zip(files, windows, strict=False)
+    ]
+    answer = server.post("/v1/models/unit:predict", {"signature_name": "translate", "instances": instances})
+    assert answer.status_code == 200, answer.text
+    expected = server.own(
+        "unit", 1, "translate", bytes=tf.constant(files[:2]), windows=tf.constant(windows, tf.int32)
+    )
+    assert answer.json()["predictions"] == [coded(data) for data in expected]
+    instances[0]["windows"] = [0, 0, 9999, 9]
+    refused = server.post("/v1/models/unit:predict", {"signature_name": "translate", "instances": instances})
+    assert refused.status_code == 400 and "window" in refused.json()["error"], refused.text

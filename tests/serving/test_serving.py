@@ -52,7 +52,11 @@ def test_a_generator_with_classes_takes_noise_and_labels(tmp_path):
                 "labels": {"dtype": "int32", "shape": [None]},
             },
             "outputs": {"images": {"dtype": "float32", "shape": [None, 32, 32, 1]}},
-        }
+        },
+        "generate": {
+            "inputs": {name: {"dtype": "int32", "shape": []} for name in ("n", "seed", "label")},
+            "outputs": {"images": {"dtype": "uint8", "shape": [None, 32, 32, 1]}},
+        },
     }
 
 
