@@ -16,12 +16,12 @@ def score(value):
     return {"value": value, "low": value - 0.1, "high": value + 0.1}
 
 
-def classifier(data, profile="quick", variant="paper", accuracy=0.5):
+def classifier(data, profile="quick", variant="paper", accuracy=0.5, model="inception_net", **sizes):
     names = ("validation_accuracy", "validation_auc", "accuracy", "auc", "sensitivity_at_90")
     return {
-        "variant": variant, "model": "inception_net", "data": data, "split_policy": "grouped", "profile": profile,
+        "variant": variant, "model": model, "data": data, "split_policy": "grouped", "profile": profile,
         "metrics": {name: score(0.3) for name in names} | {"accuracy": score(accuracy)},
-        "reported": {"validation_accuracy": 0.85, "accuracy": 0.81}, "command": f"command {data}",
+        "reported": {"validation_accuracy": 0.85, "accuracy": 0.81}, "command": f"command {data}", **sizes,
     }  # fmt: skip
 
 
@@ -42,9 +42,9 @@ def test_each_run_gets_a_column_beside_the_papers(tmp_path):
         < head.index("fracture, grouped split, quick")
         < head.index("split, paper")
     )
-    assert rows["inception_net: accuracy"][:2] == ["0.81", "0.700 (0.600 to 0.800)"]
-    assert rows["inception_net: accuracy"][2:] == ["0.500 (0.400 to 0.600)"] * 2
-    assert rows["inception_net: validation accuracy"][0] == "0.85"
+    assert rows["accuracy"][:2] == ["0.81", "0.700 (0.600 to 0.800)"]
+    assert rows["accuracy"][2:] == ["0.500 (0.400 to 0.600)"] * 2
+    assert rows["validation accuracy"][0] == "0.85"
     assert text.count("`command kaggle_fracture`") == 1
 
 
@@ -53,6 +53,38 @@ def test_a_variant_is_a_column_of_its_own(tmp_path):
     assert "recorded: fracatlas, grouped split, quick, tuned" in comparison.beside(
         "garcia_inception", folder=tmp_path
     )
+
+
+def test_runs_that_differ_in_pixels_or_epochs_alone_stay_apart(tmp_path):
+    runs = [classifier("fracatlas", accuracy=0.2 * size, image_size=64 * size, epochs=size) for size in (1, 2)]
+    record(tmp_path, "garcia_inception", runs)
+    text = comparison.beside("garcia_inception", folder=tmp_path)
+    assert "quick, 64 pixels, 1 epoch |" in text and "quick, 128 pixels, 2 epochs |" in text
+    assert [cell[:5] for cell in rows_of(text)["accuracy"]] == ["0.81", "0.200", "0.400"]
+
+
+def test_each_network_has_a_table_of_its_own_runs_alone(tmp_path):
+    runs = [
+        classifier("fracatlas", model="resnet18"),
+        classifier("fracatlas", "paper", model="resnet18"),
+        classifier("fracatlas", model="resnet50"),
+    ]
+    record(tmp_path, "lisbon_resnet", runs)
+    heads = [
+        line.split(" | ")
+        for line in comparison.beside("lisbon_resnet", folder=tmp_path).splitlines()
+        if line.startswith("| resnet")
+    ]
+    assert [(head[0], len(head)) for head in heads] == [("| resnet18", 4), ("| resnet50", 3)]
+
+
+def test_a_single_number_has_no_interval(tmp_path):
+    one = classifier("fracatlas")
+    one["metrics"]["train_accuracy"] = {"value": 0.9, "low": 0.9, "high": 0.9}
+    one["reported"]["train_accuracy"] = 0.78
+    record(tmp_path, "lisbon_resnet", [one])
+    rows = rows_of(comparison.beside("lisbon_resnet", folder=tmp_path))
+    assert rows["training accuracy"] == ["0.78", "0.900"]
 
 
 def test_where_nothing_is_recorded_it_says_so(tmp_path):
@@ -68,7 +100,7 @@ def test_a_damaged_file_is_not_taken_for_none(tmp_path):
 def test_losses_stand_beside_the_papers_first_and_last(tmp_path):
     measures = {name: {"value": 0.25, "floor": 0.125} for name in ("kid", "fid", "copies_features")}
     run = {
-        "variant": "paper", "data": "phantom", "split_policy": "paper", "profile": "quick", "command": "c",
+        "variant": "paper", "model": "dcgan", "data": "phantom", "split_policy": "paper", "profile": "quick", "command": "c",
         "losses": {name: {"first": 4.0, "last": 2.0} for name in ("g_loss", "d_loss")}, "metrics": measures,
         "reported": {"g_loss": [(1, 3.1), ((2, 9), (1, 2)), (9, 1.9)], "d_loss": [(1, 1.6), (9, 0.8)]},
     }  # fmt: skip
@@ -88,9 +120,11 @@ def test_arms_of_one_run_share_a_column(tmp_path):
         for arm, said in (("baseline", {"auc": 0.618, "low": 0.532, "high": 0.705}), ("pool", None))
     ]  # fmt: skip
     record(tmp_path, "gupta_unit", runs)
-    rows = rows_of(comparison.beside("gupta_unit", folder=tmp_path))
-    assert rows["tibia, baseline: AUC"] == ["0.618 (0.532 to 0.705)", "0.600 (0.500 to 0.700)"]
-    assert rows["tibia, pool: AUC"][-1] == "0.600 (0.500 to 0.700)"
+    text = comparison.beside("gupta_unit", folder=tmp_path)
+    assert text.startswith("| tibia | paper | recorded: btxrd, grouped split, quick |\n")
+    rows = rows_of(text)
+    assert rows["baseline: AUC"] == ["0.618 (0.532 to 0.705)", "0.600 (0.500 to 0.700)"]
+    assert rows["pool: AUC"][-1] == "0.600 (0.500 to 0.700)"
 
 
 def test_a_run_that_was_cut_off_has_no_numbers_yet(tmp_path):
