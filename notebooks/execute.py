@@ -1,6 +1,6 @@
-"""Executes the notebooks, one after the other: `make notebooks`.
+"""Executes the notebooks: `make notebooks`.
 
-    python notebooks/execute.py                         # all, smoke: do they run?
+    python notebooks/execute.py                         # all, smoke, two at a time: do they run?
     python notebooks/execute.py 05 --profile quick
     python notebooks/execute.py --profile quick --write # what is committed: outputs in place, tidied
 
@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -41,9 +42,31 @@ def execute(path, profile, folder):
     # `quick` is what the notebooks say themselves: without a parameter, no cell is added.
     parameters = {} if profile == "quick" else {"PROFILE": profile}
     papermill.execute_notebook(
-        path, out, parameters, cwd=HERE, kernel_name="python3", progress_bar=False, execution_timeout=LONGEST
-    )
+        path, out, parameters, cwd=HERE, kernel_name="python3", progress_bar=False, execution_timeout=LONGEST,
+        extra_arguments=["--log-level=ERROR"],  # of the kernel, which would warn that its ports are not encrypted
+    )  # fmt: skip
     return json.loads(out.read_text(encoding="utf-8"))
+
+
+def attempt(path, profile, folder):
+    """Executes one notebook and says how it went; returns what `execute` does, or None if a cell failed."""
+    from papermill import PapermillExecutionError
+
+    start = time.perf_counter()
+    try:
+        made = execute(path, profile, folder)
+    except PapermillExecutionError as error:
+        print("\n".join(error.traceback), file=sys.stderr)
+        print(f"{path.stem:<28} FAILED: {error.ename}: {error.evalue}", flush=True)
+        return None
+    print(f"{path.stem:<28}{time.perf_counter() - start:>7.0f} s", flush=True)
+    return made
+
+
+def runnable(path):
+    """Whether the library that a notebook needs, if any, is installed."""
+    needed = NEEDS.get(path.stem)
+    return not needed or importlib.util.find_spec(needed) is not None
 
 
 def tidy(notebook, private):
@@ -89,30 +112,23 @@ def main(arguments=None):
     ]
     if not paths:
         parser.error(f"no notebook begins so. Received: {' '.join(given.names)}")
-    from papermill import PapermillExecutionError
-
     os.environ["TQDM_DISABLE"] = "1"
+    for path in [path for path in paths if not runnable(path)]:
+        print(f"{path.stem:<28} left out: {NEEDS[path.stem]} is not installed", flush=True)
+        paths.remove(path)
+    # What is written was timed, and times others: alone. Smoke runs only have to end.
+    jobs = 2 if given.profile == "smoke" else 1
     failed = 0
     with tempfile.TemporaryDirectory(prefix="keras_fracture-notebooks-") as folder:
         os.environ["TMPDIR"] = folder
-        for path in paths:
-            needed = NEEDS.get(path.stem)
-            if needed and importlib.util.find_spec(needed) is None:
-                print(f"{path.stem:<28} left out: {needed} is not installed", flush=True)
-                continue
-            start = time.perf_counter()
-            try:
-                made = execute(path, given.profile, Path(folder))
-            except PapermillExecutionError as error:
-                failed += 1
-                print("\n".join(error.traceback), file=sys.stderr)
-                print(f"{path.stem:<28} FAILED: {error.ename}: {error.evalue}", flush=True)
-                continue
-            print(f"{path.stem:<28}{time.perf_counter() - start:>7.0f} s", flush=True)
-            if given.write:
-                private = (folder, str(HERE.parent), sys.prefix, str(Path.home()))
-                text = json.dumps(tidy(made, private), ensure_ascii=False, indent=1, sort_keys=True)
-                path.write_text(text + "\n", encoding="utf-8")
+        with ThreadPoolExecutor(jobs) as pool:
+            made = pool.map(lambda path: attempt(path, given.profile, Path(folder)), paths)
+            for path, notebook in zip(paths, made, strict=True):
+                failed += notebook is None
+                if given.write and notebook:
+                    private = (folder, str(HERE.parent), sys.prefix, str(Path.home()))
+                    text = json.dumps(tidy(notebook, private), ensure_ascii=False, indent=1, sort_keys=True)
+                    path.write_text(text + "\n", encoding="utf-8")
     return 1 if failed else 0
 
 

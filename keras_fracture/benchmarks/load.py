@@ -64,7 +64,7 @@ def measure_server(requests_=2000, clients=8, model=None):
 
         expected = [direct(data) for data in pictures]
         with (
-            _started(served) as (process, http, grpc),
+            started(served) as (process, http, grpc),
             serving.connect(http, "model") as rest,
             serving.connect(grpc, "model") as remote,
         ):
@@ -128,7 +128,18 @@ def _load(client, process, pictures, expected, requests_, clients):
 
 
 @contextlib.contextmanager
-def _started(folder):
+def started(folder):
+    """`keras-fracture serve FOLDER` in a process of its own at free ports, until the context is left.
+
+    Args:
+        folder: Of models, see `serving.server.serve`.
+
+    Yields:
+        The `psutil.Popen`, and the server's addresses for `serving.connect`: of REST and of gRPC.
+
+    Raises:
+        BenchmarkError: The server does not start.
+    """
     ports = [_free_port(), _free_port()]
     command = [sys.executable, "-m", "keras_fracture.cli", "serve", str(folder)]
     command += ["--rest-port", str(ports[0]), "--grpc-port", str(ports[1])]
