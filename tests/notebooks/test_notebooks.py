@@ -57,9 +57,17 @@ def flat(reported):
     return values
 
 
-def test_there_is_one_for_each_paper_and_for_what_they_share():
+def test_there_is_one_for_each_paper_and_four_for_what_they_share():
+    assert list(NOTEBOOKS) == [
+        "00_quickstart", "01_bai_dcgan", "02_garcia_inception", "03_gupta_unit", "04_lisbon_resnet",
+        "05_ibrahim_gan", "06_are_the_numbers_real", "07_pytorch_side_by_side", "08_serving",
+    ]  # fmt: skip
     assert set(OF_PAPERS.values()) == set(papers.keys()) - {"xray_features"}
-    assert {"00_quickstart", "06_are_the_numbers_real", "07_pytorch_side_by_side"} < set(NOTEBOOKS)
+
+
+def test_the_index_lists_them_all():
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| \[(\w+)\]\(\1\.ipynb\)", text, re.M) == list(NOTEBOOKS)
 
 
 @each
@@ -78,6 +86,7 @@ def test_cells_are_short_and_parse(name):
     for text in sources(name, "code"):
         ast.parse(text)
         assert len(text.splitlines()) < 25, text
+        assert max(map(len, text.splitlines())) < 120, text
 
 
 @each
@@ -100,7 +109,7 @@ def test_it_imports_the_package_before_keras_and_defines_no_class(name):
 def test_it_has_a_title_a_badge_exercises_with_hidden_solutions_and_references(name):
     text = "\n".join(sources(name, "markdown"))
     assert text.startswith("# ")
-    assert f"notebooks/{name}.ipynb)" in text.split("\n\n")[1]
+    assert "colab-badge.svg" in text.split("\n\n")[1]
     exercises = text.partition("## Exercises")[2].partition("## References")[0]
     assert exercises.count("<details><summary>Solution</summary>") == exercises.count("</details>") == 3
     assert len(text.partition("## References")[2].strip().splitlines()) >= 3
@@ -108,6 +117,19 @@ def test_it_has_a_title_a_badge_exercises_with_hidden_solutions_and_references(n
         assert name == "00_quickstart" or re.search(rf"^## .*{heading}", text, re.M), heading
     for code in re.findall(r"```python\n(.*?)```", exercises, re.S):
         ast.parse(code)
+
+
+@each
+def test_the_first_cell_installs_the_package_on_colab(name):
+    first = sources(name, "code")[0]
+    assert '"google.colab" in sys.modules' in first and "./keras-fracture" in first
+
+
+@of_paper
+def test_a_papers_notebook_shows_networks_live_curves_and_a_whole_run(name):
+    text = "\n".join(sources(name, "code"))
+    for wanted in (".summary(", "LiveCurves(", "kf.papers.reproduce(", "comparison.beside("):
+        assert wanted in text, wanted
 
 
 @of_paper

@@ -56,7 +56,9 @@ def test_a_variant_is_a_column_of_its_own(tmp_path):
 
 
 def test_runs_that_differ_in_pixels_or_epochs_alone_stay_apart(tmp_path):
-    runs = [classifier("fracatlas", accuracy=0.2 * size, image_size=64 * size, epochs=size) for size in (1, 2)]
+    runs = [
+        classifier("fracatlas", accuracy=0.2 * size, image_size=64 * size, epochs=size) for size in (1, 2)
+    ]
     record(tmp_path, "garcia_inception", runs)
     text = comparison.beside("garcia_inception", folder=tmp_path)
     assert "quick, 64 pixels, 1 epoch |" in text and "quick, 128 pixels, 2 epochs |" in text
