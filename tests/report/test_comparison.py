@@ -102,7 +102,8 @@ def test_a_damaged_file_is_not_taken_for_none(tmp_path):
 def test_losses_stand_beside_the_papers_first_and_last(tmp_path):
     measures = {name: {"value": 0.25, "floor": 0.125} for name in ("kid", "fid", "copies_features")}
     run = {
-        "variant": "paper", "model": "dcgan", "data": "phantom", "split_policy": "paper", "profile": "quick", "command": "c",
+        "variant": "paper", "model": "dcgan", "data": "phantom", "split_policy": "paper", "profile": "quick",
+        "command": "c",
         "losses": {name: {"first": 4.0, "last": 2.0} for name in ("g_loss", "d_loss")}, "metrics": measures,
         "reported": {"g_loss": [(1, 3.1), ((2, 9), (1, 2)), (9, 1.9)], "d_loss": [(1, 1.6), (9, 0.8)]},
     }  # fmt: skip
