@@ -110,7 +110,9 @@ class Records:
 
         encoded = self.raw(["image", "label"]).map(lambda record: (record["image"], record["label"]))
         # Read ahead, so that the reader never waits for a chunk in work.
-        return encoded.batch(_CHUNK).prefetch(_CHUNK).map(convert, num_parallel_calls=_WORKERS).unbatch()
+        pictures = encoded.batch(_CHUNK).prefetch(_CHUNK).map(convert, num_parallel_calls=_WORKERS).unbatch()
+        # `unbatch` forgets how many there are, and Keras would warn at an end that it does not expect.
+        return pictures.apply(tf.data.experimental.assert_cardinality(len(self)))
 
     def arrays(self, preprocess):
         """All pictures and labels as NumPy arrays, for data that fit into memory at this size.
