@@ -55,7 +55,9 @@ def prepare(name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own words; there is a progress bar
             builder.download_and_prepare(download_config=download)
     except (OSError, RuntimeError) as error:  # TFDS turns a full disk into a RuntimeError
-        raise OutputError(f"Records of {name} cannot be written to {folder}: {error}") from error
+        builder = module.Builder(config=setting, data_dir=folder)
+        if not builder.is_prepared():  # by another process, which was faster
+            raise OutputError(f"Records of {name} cannot be written to {folder}: {error}") from error
     return builder
 
 

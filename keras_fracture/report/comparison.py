@@ -109,7 +109,7 @@ def _generator(run):
 
 def _lesions(run):
     said = run["reported"]
-    reported = f"{said['auc']:g} ({said['low']:g} to {said['high']:g})" if said else ""
+    reported = f"{said['auc']:.3f} ({said['low']:.3f} to {said['high']:.3f})" if said else ""
     return run["stands_for"], {f"{run['variant']}: AUC": (reported, tables.decimal(run["metrics"]["auc"]))}
 
 

@@ -1,3 +1,5 @@
+import importlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -136,6 +138,27 @@ def test_other_settings_make_other_records(dummy_root):
     assert default.builder_config.name == "grouped"
     assert other.builder_config.name == "grouped-50-25-25-seed5"
     assert default.data_path != other.data_path
+
+
+def test_two_can_prepare_the_same_records_at_once(dummy_root, monkeypatch):
+    module = importlib.import_module(
+        "keras_fracture.data.datasets.kaggle_fracture.kaggle_fracture_dataset_builder"
+    )
+    generate, faster = module.Builder._generate_examples, []
+
+    def prepare():
+        return data.prepare("kaggle_fracture", data_dir=dummy_root, seed=11)
+
+    def overtaken(self, *arguments):
+        if not faster:
+            faster.append(None)  # the faster one is not overtaken
+            faster.append(prepare())
+        yield from generate(self, *arguments)
+
+    monkeypatch.setattr(module.Builder, "_generate_examples", overtaken)
+    slower = prepare()
+    assert slower.data_path == faster[1].data_path
+    assert slower.info.splits["train"].num_examples == faster[1].info.splits["train"].num_examples > 0
 
 
 @pytest.mark.parametrize(
