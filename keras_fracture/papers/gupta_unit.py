@@ -234,13 +234,19 @@ class GuptaUNIT(Recipe):
         said = {split: np.stack([run[split] for run in runs]) for split in ("validation", "test")}
         return Arm(said, int(train.labels.sum()))
 
-    def train_classifier(self, part, train, seed, varied, class_weight, kept=None):
-        """Trains one classifier, saves it if `kept` is a path; returns its probabilities by split."""
-        keras.utils.set_random_seed(seed)
+    @functools.cached_property
+    def classifier(self):
+        """The network all arms are trained on, one after the other."""
         shape = {"widths": self.widths} if self.widths else {}
         model = models.create(self.network, image_size=self.image_size, channels=1, **shape)
         training.add_l2(model, self.decay)
         model.compile(keras.optimizers.Adam(self.rate), keras.losses.BinaryCrossentropy(from_logits=True))
+        return model
+
+    def train_classifier(self, part, train, seed, varied, class_weight, kept=None):
+        """Trains one classifier, saves it if `kept` is a path; returns its probabilities by split."""
+        model = self.classifier
+        training.restart(model, seed)
         training.fit_briefly(
             model,
             train.images,
