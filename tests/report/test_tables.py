@@ -45,6 +45,16 @@ def test_results_of_other_parts_stand_beside_each_other(tmp_path):
     assert [(one["part"], one["metrics"]["auc"]["value"]) for one in kept] == [("femur", 0.2), ("tibia", 0.3)]
 
 
+def test_figures_of_other_data_stand_beside_each_other(tmp_path):
+    (tmp_path / "auc.png").write_bytes(b"a figure")
+    for data in ("btxrd", "phantom"):
+        compared = [run(variant, 0.5) | {"data": data} for variant in ("original", "synthetic")]
+        results.keep(tmp_path, CONFIG, {"runs": compared, "figures": ["auc.png"]}, tmp_path)
+    results.keep(tmp_path, CONFIG, {"runs": [run("original", 0.5)], "figures": ["auc.png"]}, tmp_path)
+    kept = {path.relative_to(tmp_path / "ibrahim_gan").as_posix() for path in tmp_path.rglob("*/*.png")}
+    assert kept == {"btxrd/auc.png", "phantom/auc.png", "phantom/original/auc.png"}
+
+
 def test_readme_tables_follow_the_results(tmp_path):
     results.keep(tmp_path, CONFIG, {"runs": [run("original", 0.5)]}, tmp_path)
     readme = tmp_path / "README.md"
