@@ -59,6 +59,8 @@ def _run(recipe, config, study, arm, scores):
         "split_policy": "grouped",
         "profile": config["profile"],
         "seeds": recipe.seeds,
+        "epochs": recipe.epochs,
+        "image_size": recipe.image_size,
         "lesions": found.lesions,
         "added": found.added,
         "threshold": found.threshold,
@@ -131,14 +133,6 @@ def _text(recipe, config, studies, metrics):
         [name, *(_ratio(sets[split]) for split in splits.NAMES), sets["pool"]]
         for name, sets in metrics["splits"].items()
     ]
-    checks = [
-        [
-            name, tables.decimal(found["detector_auc"]), f"{100 * found['raised']:.0f}",
-            f"{found['score_before']:.2f}, {found['score_after']:.2f}, {found['score_lesions']:.2f}",
-            f"{found['cycle_error']:.3f}", tables.decimal(found["seam_auc"]),
-        ]
-        for name, found in metrics["checks"].items()
-    ]  # fmt: skip
     tried = [
         f"{run['part']}, {run['variant']}: "
         + ", ".join(f"t {limit} {auc:.3f}" for limit, auc in run["tried"].items())
@@ -169,11 +163,7 @@ def _text(recipe, config, studies, metrics):
         *(f"![AUC](auc-{study.part.folder}.png)\n" for study in studies),
         "Validation AUC by which thresholds were chosen (first seed): " + "; ".join(tried) + ".\n",
         "## The patches\n",
-        tables.markdown(
-            ["part", "detector's AUC on real patches", "score raised by translating, % of patches",
-             "mean score: healthy, translated, real lesion", "cycle error, share of range", "seam AUC (0.5: no trace)"],
-            checks,
-        ),
+        tables.lesion_checks(metrics["runs"]),
         tables.markdown(
             ["part", *(f"seam AUC, n = {n}" for n in next(iter(metrics["checks"].values()))["seams"])],
             [[name, *map(tables.decimal, found["seams"].values())] for name, found in metrics["checks"].items()],
