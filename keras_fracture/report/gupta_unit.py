@@ -135,7 +135,7 @@ def _text(recipe, config, studies, metrics):
     ]
     tried = [
         f"{run['part']}, {run['variant']}: "
-        + ", ".join(f"t {limit} {auc:.3f}" for limit, auc in run["tried"].items())
+        + ", ".join(f"above {float(limit):.3g} {auc:.3f}" for limit, auc in run["tried"].items())
         for run in metrics["runs"]
         if run["tried"]
     ]
@@ -175,7 +175,8 @@ def _text(recipe, config, studies, metrics):
         "## How this was made\n",
         f"- Command: `{config['command']}`, {config['date']}, first seed {recipe.seed}.",
         f"- Blending exponent {recipe.exponent:g}. Thresholds offered: "
-        f"{', '.join(f'{limit:g}' for limit in recipe.thresholds)}; 0 lets all pass.",
+        f"{', '.join(f'{limit:g}' for limit in recipe.thresholds)} (0 lets all pass), and those that "
+        f"{', '.join(f'{share:.0%}' for share in recipe.passing)} of the pictures pass.",
         "- All painted pictures with box, source, seed and score: `PART/ARM/pictures.csv`; each PNG says "
         "`synthetic=true`.",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in config['versions'].items())}.\n",

@@ -117,7 +117,7 @@ def lesion_rows(runs):
         gain = scores.get("auc_gain")
         found.append([
             run["part"], LESION_ARMS[run["variant"]], run["lesions"],
-            "" if run["threshold"] is None else f"{run['threshold']:g}", run["added"] or "",
+            "" if run["threshold"] is None else f"{run['threshold']:.3g}", run["added"] or "",
             decimal(scores["auc"]), decimal(gain, signed=True) if gain else "",
             f"{said['auc']:.3f} ({said['low']:.3f} to {said['high']:.3f})" if said else "",
         ])  # fmt: skip
