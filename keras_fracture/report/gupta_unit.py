@@ -61,6 +61,7 @@ def _run(recipe, config, study, arm, scores):
         "seeds": recipe.seeds,
         "epochs": recipe.epochs,
         "image_size": recipe.image_size,
+        "unit_steps": recipe.unit_epochs * recipe.unit_steps,
         "lesions": found.lesions,
         "added": found.added,
         "threshold": found.threshold,
@@ -143,7 +144,7 @@ def _text(recipe, config, studies, metrics):
         f"# {recipe.title}\n",
         f"Re-run on `{recipe.data}`, profile `{config['profile']}`; {recipe.network} on {recipe.image_size}x"
         f"{recipe.image_size} pixels, {recipe.seeds} seeds; UNIT (`{recipe.preset}`, width {recipe.width}) on "
-        f"{recipe.patch_size}x{recipe.patch_size} patches, {recipe.unit_epochs * recipe.unit_steps:,} steps of "
+        f"{recipe.patch_size}x{recipe.patch_size} patches, {metrics['runs'][0]['unit_steps']:,} steps of "
         f"{recipe.unit_batch}.\n",
         "**Do painted lesions help? (gain in test AUC over the baseline)**\n",
         *(f"- {_answer(run)}" for run in metrics["runs"] if run["variant"] in ("augmented", "transfer")),

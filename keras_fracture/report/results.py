@@ -9,7 +9,7 @@ import numpy as np
 from keras_fracture import files
 from keras_fracture.errors import OutputError
 
-_SAME = ("variant", "model", "data", "split_policy", "profile", "part", "image_size", "epochs")
+_SAME = ("variant", "model", "data", "split_policy", "profile", "part", "image_size", "epochs", "unit_steps")
 
 
 def keep(folder, config, metrics, out):

@@ -127,19 +127,22 @@ def lesion_rows(runs):
 def lesions(runs):
     """The table of a paper that paints lesions: one row a part and an arm, as in its Table 2."""
     header = ["data", "part", "trained on", "lesions", "threshold", "painted", "ours: test AUC", "gain in AUC",
-              "paper: AUC", "profile, seeds", "date"]  # fmt: skip
-    found = zip(runs, lesion_rows(runs), strict=True)
-    return markdown(
-        header, [[run["data"], *row, f"{run['profile']}, {run['seeds']}", run["date"]] for run, row in found]
-    )
+              "paper: AUC", "steps of UNIT", "profile, seeds", "date"]  # fmt: skip
+    rows = [
+        [run["data"], *row, f"{run['unit_steps']:,}", f"{run['profile']}, {run['seeds']}", run["date"]]
+        for run, row in zip(runs, lesion_rows(runs), strict=True)
+    ]
+    return markdown(header, rows)
 
 
 def lesion_checks(runs):
     """What is said of the painted patches themselves: one row a part that has a translator."""
-    header = ["data", "part", "detector's AUC on real patches", "score raised by translating, % of patches",
+    header = ["data", "part", "steps of UNIT", "detector's AUC on real patches", "score raised by translating, % of patches",
               "mean score: healthy, translated, real lesion", "cycle error, share of range",
               "seam AUC (0.5: no trace)"]  # fmt: skip
-    checked = {(run["data"], run["part"]): run["checks"] for run in runs if run["checks"]}
+    checked = {
+        (run["data"], run["part"], f"{run['unit_steps']:,}"): run["checks"] for run in runs if run["checks"]
+    }
     rows = [
         [
             *names, decimal(found["detector_auc"]), f"{100 * found['raised']:.0f}",

@@ -123,10 +123,10 @@ def test_checks_of_patches_are_shown_once_a_part(tmp_path):
     score = {"value": 0.9, "low": 0.8, "high": 0.95}
     checks = {"detector_auc": score, "raised": 0.934, "score_before": 0.1, "score_after": 0.8, "score_lesions": 0.9,
               "cycle_error": 0.04, "seam_auc": score}  # fmt: skip
-    arms = [run(arm, 0.5) | {"part": part, "checks": checks if part == "tibia" else {}}
+    arms = [run(arm, 0.5) | {"part": part, "unit_steps": 600, "checks": checks if part == "tibia" else {}}
             for part in ("tibia", "femur") for arm in ("baseline", "augmented")]  # fmt: skip
     results.keep(tmp_path, CONFIG | {"paper": "gupta_unit"}, {"runs": arms}, tmp_path)
     rows = tables.generate(tmp_path, "gupta_checks").splitlines()
     assert rows[2:] == [
-        "| phantom | tibia | 0.900 (0.800 to 0.950) | 93 | 0.10, 0.80, 0.90 | 0.040 | 0.900 (0.800 to 0.950) |"
+        "| phantom | tibia | 600 | 0.900 (0.800 to 0.950) | 93 | 0.10, 0.80, 0.90 | 0.040 | 0.900 (0.800 to 0.950) |"
     ]
