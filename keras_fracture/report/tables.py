@@ -138,8 +138,8 @@ def lesions(runs):
 def lesion_checks(runs):
     """What is said of the painted patches themselves: one row a part that has a translator."""
     header = ["data", "part", "steps of UNIT", "detector's AUC on real patches",
-              "score raised by translating, % of patches", "mean score: healthy, translated, real lesion", "cycle error, share of range",
-              "seam AUC (0.5: no trace)"]  # fmt: skip
+              "score raised by translating, % of patches", "mean score: healthy, translated, real lesion",
+              "cycle error, share of range", "seam AUC (0.5: no trace)"]  # fmt: skip
     checked = {
         (run["data"], run["part"], f"{run['unit_steps']:,}"): run["checks"] for run in runs if run["checks"]
     }
