@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from keras_fracture import files, models, synthesis, training
 from keras_fracture.data import Preprocess, augmentation
 from keras_fracture.errors import FractureError
-from keras_fracture.evaluation.predicting import probabilities
+from keras_fracture.evaluation.predicting import predictor, probabilities
 from keras_fracture.papers.lesion_checks import judge_patches, judge_seams
 from keras_fracture.papers.lesion_parts import parts_of
 from keras_fracture.papers.lesion_study import Arm, Study, Translator
@@ -246,6 +246,11 @@ class GuptaUNIT(Recipe):
         model.compile(keras.optimizers.Adam(self.rate), keras.losses.BinaryCrossentropy(from_logits=True))
         return model
 
+    @functools.cached_property
+    def predictor(self):
+        """What `classifier` says of pictures."""
+        return predictor(self.classifier)
+
     def train_classifier(self, part, train, seed, varied, class_weight, kept=None):
         """Trains one classifier, saves it if `kept` is a path; returns its probabilities by split."""
         model = self.classifier
@@ -265,7 +270,7 @@ class GuptaUNIT(Recipe):
             with files.writing(kept) as beside:
                 model.save(beside)
         held = {"validation": part.validation, "test": part.test}
-        return {name: probabilities(model, split.images) for name, split in held.items()}
+        return {name: self.predictor(split.images) for name, split in held.items()}
 
     def paint(self, part, translator, judge, folder):
         """A lesion in each healthy training picture, and the filter's score: arrays of what `synthesis.paint` does.
