@@ -24,7 +24,9 @@ def add_reproduce(commands):
     verb.add_argument(
         "--depth", type=int, nargs="+", help="lisbon_resnet: 18, 34, 50, 101, 152 (default: all)"
     )
-    verb.add_argument("--variant", help="lisbon_resnet: paper (default), tuned; bai_dcgan: paper, modern")
+    verb.add_argument(
+        "--variant", help="lisbon_resnet, garcia_inception: paper (default), tuned; bai_dcgan: paper, modern"
+    )
     verb.add_argument("--pretrained", metavar="FILE", help=".weights.h5 that classifiers start from")
     verb.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",

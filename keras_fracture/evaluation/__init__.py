@@ -7,6 +7,7 @@ from keras_fracture.evaluation.classification import (
     calibration,
     confusion,
     gains,
+    roc,
     scores,
 )
 from keras_fracture.evaluation.features import Extractor, extract, extractor
@@ -38,5 +39,6 @@ __all__ = [
     "near_copies",
     "pointing_game",
     "prdc",
+    "roc",
     "scores",
 ]

@@ -86,19 +86,29 @@ class _Ranked:
         self.starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
         self.positive = labels[self.order] == 1
 
+    def _counts(self, weights):
+        """Weights of findings and of healthy pictures at each score, highest first."""
+        weights = weights[self.order]
+        return (
+            np.add.reduceat(np.where(members, weights, 0), self.starts)
+            for members in (self.positive, ~self.positive)
+        )
+
     def value(self, metric, weights):
         """One of `_RANKED` under picture weights; ties share a threshold."""
-        weights = weights[self.order]
-        positive = np.add.reduceat(np.where(self.positive, weights, 0), self.starts)
-        negative = np.add.reduceat(np.where(self.positive, 0, weights), self.starts)
+        positive, negative = self._counts(weights)
         hits, alarms = np.cumsum(positive), np.cumsum(negative)
         if metric == "auc":
             above = alarms[-1] - alarms + negative / 2
             return (positive * above).sum() / (hits[-1] * alarms[-1])
         if metric == "average_precision":
             return (positive * hits / np.maximum(hits + alarms, 1e-12)).sum() / hits[-1]
-        most = (1 - int(metric[-2:]) / 100) * alarms[-1]
-        allowed = hits[alarms <= most + 1e-9]
+        return self.sensitivity(int(metric[-2:]) / 100, weights)
+
+    def sensitivity(self, specificity, weights):
+        """The highest sensitivity at no less than this specificity."""
+        hits, alarms = map(np.cumsum, self._counts(weights))
+        allowed = hits[alarms <= (1 - specificity) * alarms[-1] + 1e-9]
         return allowed[-1] / hits[-1] if len(allowed) else 0.0
 
 
@@ -152,6 +162,29 @@ def confusion(predictions):
         findings = int(np.rint(called[members].sum()))
         table.append([int(members.sum()) - findings, findings])
     return np.array(table)
+
+
+def roc(predictions, points=41, resamples=500, seed=0):
+    """The receiver operating characteristic, averaged over runs, with a 95 % interval at each point.
+
+    Args:
+        predictions: `Predictions`.
+        points: How many false-positive rates from 0 to 1.
+        resamples: Bootstrap resamples of each point.
+        seed: Of the resampling.
+
+    Returns:
+        A `pandas.DataFrame`, a row a point: `false_positive_rate`, and of the sensitivity `value`, `low`, `high`.
+    """
+    clusters = Clusters(predictions.sources, predictions.labels)
+    ranked = [_Ranked(predictions.labels, row) for row in predictions.probabilities]
+
+    def sensitivity(specificity):
+        return lambda weights, runs: np.mean([ranked[run].sensitivity(specificity, weights) for run in runs])
+
+    rates = np.linspace(0, 1, points)
+    found = [clusters.interval(sensitivity(1 - rate), len(ranked), resamples, seed=seed) for rate in rates]
+    return pd.DataFrame(found).assign(false_positive_rate=rates)
 
 
 def best_threshold(labels, probabilities):

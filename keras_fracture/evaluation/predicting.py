@@ -10,6 +10,38 @@ from keras_fracture.errors import EvaluationError
 from keras_fracture.models.preprocessing import scale
 
 
+def predictor(model):
+    """`probabilities` of one model as a function of pictures, for many calls: the model is traced once.
+
+    Args:
+        model: A classifier of this package, with one logit or two.
+
+    Returns:
+        A function of `pictures`, `batch_size` and `flips`.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def logits_of(batch):
+        return model(batch, training=False)
+
+    def answer(pictures, batch_size=64, flips=False):
+        views = [pictures, pictures[:, :, ::-1]] if flips else [pictures]
+        found = []
+        for view in views:
+            parts = []
+            for start in range(0, len(view), batch_size):
+                batch = tf.convert_to_tensor(scale(view[start : start + batch_size], model.pixel_range))
+                parts.append(ops.convert_to_numpy(logits_of(grey_to(batch, model.channels))))
+            logits = np.concatenate(parts).astype(np.float64)
+            if logits.shape[1] > 2:
+                raise EvaluationError(f"A classifier must have one logit or two. Received: {logits.shape[1]}")
+            # Softmax over two logits is the sigmoid of their difference.
+            found.append(scipy.special.expit(logits[:, -1] - (logits[:, 0] if logits.shape[1] == 2 else 0.0)))
+        return np.mean(found, axis=0)
+
+    return answer
+
+
 def probabilities(model, pictures, batch_size=64, flips=False):
     """What a classifier says about pictures.
 
@@ -25,21 +57,4 @@ def probabilities(model, pictures, batch_size=64, flips=False):
     Raises:
         EvaluationError: The model has more than two classes.
     """
-
-    @tf.function(reduce_retracing=True)
-    def logits_of(batch):
-        return model(batch, training=False)
-
-    views = [pictures, pictures[:, :, ::-1]] if flips else [pictures]
-    found = []
-    for view in views:
-        parts = []
-        for start in range(0, len(view), batch_size):
-            batch = tf.convert_to_tensor(scale(view[start : start + batch_size], model.pixel_range))
-            parts.append(ops.convert_to_numpy(logits_of(grey_to(batch, model.channels))))
-        logits = np.concatenate(parts).astype(np.float64)
-        if logits.shape[1] > 2:
-            raise EvaluationError(f"A classifier must have one logit or two. Received: {logits.shape[1]}")
-        # Softmax over two logits is the sigmoid of their difference.
-        found.append(scipy.special.expit(logits[:, -1] - (logits[:, 0] if logits.shape[1] == 2 else 0.0)))
-    return np.mean(found, axis=0)
+    return predictor(model)(pictures, batch_size, flips)

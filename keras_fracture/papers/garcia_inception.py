@@ -19,6 +19,7 @@ class GarciaInception(ClassifierRecipe):
 
         keras-fracture reproduce garcia_inception                    # quick: 64 x 64 pixels, 4 epochs
         keras-fracture reproduce garcia_inception --profile paper    # the paper's own schedule
+        keras-fracture reproduce garcia_inception --variant tuned --data fracatlas --set policies=grouped --epochs 8
 
     Source: García Aguirre, "Convolutional neural network for fracture detection in x-ray images". Reported:
     validation accuracy 85 %, test accuracy 81 %, the weakest on hands; ours: results/garcia_inception.json.
@@ -34,6 +35,8 @@ class GarciaInception(ClassifierRecipe):
         "quick": {"image_size": 64, "epochs": 4},
         "paper": {},
     }
+    # What the paper does not do: vary the pictures, learn body parts beside findings.
+    VARIANTS: ClassVar = {"paper": {}, "tuned": {"augment": True, "body_parts": True}}
 
     data: str = "kaggle_fracture"
     models: tuple = ("inception_net",)

@@ -164,10 +164,9 @@ class IbrahimGAN(Recipe):
         gan.compile(*(training.Adam(self.gan_rate, beta_1=0.5) for _ in range(2)))
         return gan
 
-    def train_classifier(self, arm, run, sets, gans, out):
-        """Trains one classifier; returns probabilities on the test split and the history."""
-        seed = self.seed + run
-        keras.utils.set_random_seed(seed)
+    @functools.cached_property
+    def classifier(self):
+        """The compact CNN that all arms train, one after the other."""
         model = models.create("compact_cnn", image_size=self.image_size)
         model.compile(
             keras.optimizers.Adam(1e-3),
@@ -175,6 +174,13 @@ class IbrahimGAN(Recipe):
             metrics=[keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)],
             steps_per_execution=_BLOCK,
         )
+        return model
+
+    def train_classifier(self, arm, run, sets, gans, out):
+        """Trains one classifier; returns probabilities on the test split and the history."""
+        seed = self.seed + run
+        model = self.classifier
+        training.restart(model, seed)
         real = sets["train"].images, sets["train"].labels
         made = np.concatenate([gan["images"] for gan in gans]), np.repeat((0, 1), self.synthetic)
         fit = functools.partial(

@@ -35,6 +35,11 @@ def write(recipe, outcomes, out, data_dir=None):
     for policy, name in tqdm(jobs, "scores and figures", unit=" models"):
         folder, outcome = out / policy / name, outcomes[policy]
         explained[policy, name] = _explain(outcome, name, folder)
+        scores = _scores(outcome, name)
+        figures.roc(
+            evaluation.roc(outcome.predictions(name)), tables.decimal(scores["auc"]), folder / "roc.png",
+            f"{name} on {recipe.data}: test pictures, {policy} split",
+        )  # fmt: skip
         runs.append(
             {
                 "variant": recipe.variant,
@@ -47,7 +52,7 @@ def write(recipe, outcomes, out, data_dir=None):
                 "image_size": recipe.image_size,
                 "threshold": outcome.trained[name].threshold,
                 "saved_model": f"{policy}/{name}/run-0/saved_model",
-                "metrics": _scores(outcome, name),
+                "metrics": scores,
                 "reported": recipe.REPORTED[name],
             }
         )
@@ -58,6 +63,7 @@ def write(recipe, outcomes, out, data_dir=None):
         "pointing_game": {
             f"{policy}/{name}": found["pointing"] for (policy, name), found in explained.items()
         },
+        "figures": [f"{policy}/{name}/roc.png" for policy, name in jobs],
     }
     files.write_text(out / "history.csv", _history(outcomes).to_csv(index=False))
     _curves(recipe, outcomes, out)
@@ -251,7 +257,7 @@ def _one_model(policy, name, found, out):
         "Weakest groups:\n",
         tables.markdown(["field", "value", "pictures", "findings", "accuracy %", "AUC"], rows),
     ]
-    figures_ = ("confusion", "reliability", "failures", "heat")
+    figures_ = ("roc", "confusion", "reliability", "failures", "heat")
     lines += [
         f"![{figure}]({folder}/{figure}.png)\n"
         for figure in figures_

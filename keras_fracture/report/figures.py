@@ -247,6 +247,28 @@ def reliability(bins, path, suptitle):
     return save(figure, path)
 
 
+def roc(points, auc, path, suptitle):
+    """A receiver operating characteristic with the band of its interval.
+
+    Args:
+        points: `pandas.DataFrame` from `evaluation.roc`.
+        auc: The area in words, such as "0.80 (0.74 to 0.86)".
+        path: PNG to write.
+        suptitle: Of the figure.
+    """
+    figure, axis = plt.subplots(figsize=(5, 4.6))
+    rates = points["false_positive_rate"]
+    axis.plot([0, 1], [0, 1], "--", color="grey", label="a coin")
+    axis.plot(rates, points["value"], color=COLOURS[0], label=f"area {auc}")
+    axis.fill_between(
+        rates, points["low"], points["high"], color=COLOURS[0], alpha=0.2, linewidth=0, label="95 % interval"
+    )
+    axis.set(xlabel="false-positive rate", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
+    axis.legend(fontsize=9, loc="lower right")
+    figure.suptitle(suptitle)
+    return save(figure, path)
+
+
 def confusion(matrix, path, class_names, suptitle):
     """A table of true against predicted classes: counts, and shares of the true class.
 

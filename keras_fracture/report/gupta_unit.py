@@ -59,6 +59,9 @@ def _run(recipe, config, study, arm, scores):
         "split_policy": "grouped",
         "profile": config["profile"],
         "seeds": recipe.seeds,
+        "epochs": recipe.epochs,
+        "image_size": recipe.image_size,
+        "unit_steps": recipe.unit_epochs * recipe.unit_steps,
         "lesions": found.lesions,
         "added": found.added,
         "threshold": found.threshold,
@@ -131,17 +134,9 @@ def _text(recipe, config, studies, metrics):
         [name, *(_ratio(sets[split]) for split in splits.NAMES), sets["pool"]]
         for name, sets in metrics["splits"].items()
     ]
-    checks = [
-        [
-            name, tables.decimal(found["detector_auc"]), f"{100 * found['raised']:.0f}",
-            f"{found['score_before']:.2f}, {found['score_after']:.2f}, {found['score_lesions']:.2f}",
-            f"{found['cycle_error']:.3f}", tables.decimal(found["seam_auc"]),
-        ]
-        for name, found in metrics["checks"].items()
-    ]  # fmt: skip
     tried = [
         f"{run['part']}, {run['variant']}: "
-        + ", ".join(f"t {limit} {auc:.3f}" for limit, auc in run["tried"].items())
+        + ", ".join(f"above {float(limit):.3g} {auc:.3f}" for limit, auc in run["tried"].items())
         for run in metrics["runs"]
         if run["tried"]
     ]
@@ -149,7 +144,7 @@ def _text(recipe, config, studies, metrics):
         f"# {recipe.title}\n",
         f"Re-run on `{recipe.data}`, profile `{config['profile']}`; {recipe.network} on {recipe.image_size}x"
         f"{recipe.image_size} pixels, {recipe.seeds} seeds; UNIT (`{recipe.preset}`, width {recipe.width}) on "
-        f"{recipe.patch_size}x{recipe.patch_size} patches, {recipe.unit_epochs * recipe.unit_steps:,} steps of "
+        f"{recipe.patch_size}x{recipe.patch_size} patches, {metrics['runs'][0]['unit_steps']:,} steps of "
         f"{recipe.unit_batch}.\n",
         "**Do painted lesions help? (gain in test AUC over the baseline)**\n",
         *(f"- {_answer(run)}" for run in metrics["runs"] if run["variant"] in ("augmented", "transfer")),
@@ -169,11 +164,7 @@ def _text(recipe, config, studies, metrics):
         *(f"![AUC](auc-{study.part.folder}.png)\n" for study in studies),
         "Validation AUC by which thresholds were chosen (first seed): " + "; ".join(tried) + ".\n",
         "## The patches\n",
-        tables.markdown(
-            ["part", "detector's AUC on real patches", "score raised by translating, % of patches",
-             "mean score: healthy, translated, real lesion", "cycle error, share of range", "seam AUC (0.5: no trace)"],
-            checks,
-        ),
+        tables.lesion_checks(metrics["runs"]),
         tables.markdown(
             ["part", *(f"seam AUC, n = {n}" for n in next(iter(metrics["checks"].values()))["seams"])],
             [[name, *map(tables.decimal, found["seams"].values())] for name, found in metrics["checks"].items()],
@@ -185,7 +176,8 @@ def _text(recipe, config, studies, metrics):
         "## How this was made\n",
         f"- Command: `{config['command']}`, {config['date']}, first seed {recipe.seed}.",
         f"- Blending exponent {recipe.exponent:g}. Thresholds offered: "
-        f"{', '.join(f'{limit:g}' for limit in recipe.thresholds)}; 0 lets all pass.",
+        f"{', '.join(f'{limit:g}' for limit in recipe.thresholds)} (0 lets all pass), and those that "
+        f"{', '.join(f'{share:.0%}' for share in recipe.passing)} of the pictures pass.",
         "- All painted pictures with box, source, seed and score: `PART/ARM/pictures.csv`; each PNG says "
         "`synthetic=true`.",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in config['versions'].items())}.\n",

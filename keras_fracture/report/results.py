@@ -9,7 +9,7 @@ import numpy as np
 from keras_fracture import files
 from keras_fracture.errors import OutputError
 
-_SAME = ("variant", "model", "data", "split_policy", "profile", "part", "image_size", "epochs")
+_SAME = ("variant", "model", "data", "split_policy", "profile", "part", "image_size", "epochs", "unit_steps")
 
 
 def keep(folder, config, metrics, out):
@@ -19,7 +19,7 @@ def keep(folder, config, metrics, out):
         folder: Where the files are kept.
         config: What `papers.recipe.begin` returned.
         metrics: What the recipe's `run` returned; its `runs` are kept, and of its `figures`, which show no real
-            picture, a copy in `folder/KEY/VARIANT`.
+            picture, a copy in `folder/KEY/DATA/VARIANT`, without the last if the run compares several.
         out: The run folder, where the figures are.
 
     Returns:
@@ -32,8 +32,10 @@ def keep(folder, config, metrics, out):
     replaced = {_same(run) for run in fresh}
     runs = [run for run in known if _same(run) not in replaced] + fresh
     content = {"paper": config["paper"], "runs": runs}
+    variants = {run["variant"] for run in fresh}
+    shown = Path(folder, config["paper"], fresh[0]["data"], *(variants if len(variants) == 1 else ()))
     for name in metrics.get("figures", ()):
-        with files.writing(Path(folder, config["paper"], fresh[0]["variant"], name)) as beside:
+        with files.writing(shown / name) as beside:
             shutil.copyfile(Path(out) / name, beside)
     return files.write_text(path, json.dumps(content, indent=1) + "\n")
 

@@ -22,6 +22,16 @@ LESION_ARMS = {
     "augmented": "augmented: own translator",
     "transfer": "transfer: first part's translator",
 }
+# Paper, what is measured, its metric, and which runs of `results/KEY.json` measured it.
+_HEADLINES = (
+    ("ibrahim_gan", "original pictures: accuracy", "accuracy", {"variant": "original", "split_policy": "grouped"}),
+    ("ibrahim_gan", "and synthetic ones: accuracy", "accuracy", {"variant": "synthetic", "split_policy": "grouped"}),
+    ("garcia_inception", "Inception net: accuracy", "accuracy", {"image_size": 64, "data": "kaggle_fracture"}),
+    ("lisbon_resnet", "ResNet-34: AUC", "auc", {"model": "resnet34"}),
+    ("gupta_unit", "femur, baseline: AUC", "auc", {"variant": "baseline", "stands_for": "femur"}),
+    ("gupta_unit", "femur, lesions painted in: AUC", "auc", {"variant": "transfer", "stands_for": "femur"}),
+    ("bai_dcgan", "DCGAN: kernel distance to real pictures", "kid", {}),
+)  # fmt: skip
 _MARK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -107,7 +117,7 @@ def lesion_rows(runs):
         gain = scores.get("auc_gain")
         found.append([
             run["part"], LESION_ARMS[run["variant"]], run["lesions"],
-            "" if run["threshold"] is None else f"{run['threshold']:g}", run["added"] or "",
+            "" if run["threshold"] is None else f"{run['threshold']:.3g}", run["added"] or "",
             decimal(scores["auc"]), decimal(gain, signed=True) if gain else "",
             f"{said['auc']:.3f} ({said['low']:.3f} to {said['high']:.3f})" if said else "",
         ])  # fmt: skip
@@ -117,11 +127,31 @@ def lesion_rows(runs):
 def lesions(runs):
     """The table of a paper that paints lesions: one row a part and an arm, as in its Table 2."""
     header = ["data", "part", "trained on", "lesions", "threshold", "painted", "ours: test AUC", "gain in AUC",
-              "paper: AUC", "profile, seeds", "date"]  # fmt: skip
-    found = zip(runs, lesion_rows(runs), strict=True)
-    return markdown(
-        header, [[run["data"], *row, f"{run['profile']}, {run['seeds']}", run["date"]] for run, row in found]
-    )
+              "paper: AUC", "steps of UNIT", "profile, seeds", "date"]  # fmt: skip
+    rows = [
+        [run["data"], *row, f"{run['unit_steps']:,}", f"{run['profile']}, {run['seeds']}", run["date"]]
+        for run, row in zip(runs, lesion_rows(runs), strict=True)
+    ]
+    return markdown(header, rows)
+
+
+def lesion_checks(runs):
+    """What is said of the painted patches themselves: one row a part that has a translator."""
+    header = ["data", "part", "steps of UNIT", "detector's AUC on real patches",
+              "score raised by translating, % of patches", "mean score: healthy, translated, real lesion",
+              "cycle error, share of range", "seam AUC (0.5: no trace)"]  # fmt: skip
+    checked = {
+        (run["data"], run["part"], f"{run['unit_steps']:,}"): run["checks"] for run in runs if run["checks"]
+    }
+    rows = [
+        [
+            *names, decimal(found["detector_auc"]), f"{100 * found['raised']:.0f}",
+            f"{found['score_before']:.2f}, {found['score_after']:.2f}, {found['score_lesions']:.2f}",
+            f"{found['cycle_error']:.3f}", decimal(found["seam_auc"]),
+        ]
+        for names, found in checked.items()
+    ]  # fmt: skip
+    return markdown(header, rows)
 
 
 def memory(peaks):
@@ -171,6 +201,39 @@ def speeds(path):
         raise OutputError(f"{path} is not a benchmark of models: {error}") from None
 
 
+def papers(folder):
+    """The table of all papers: their headline numbers beside ours.
+
+    Args:
+        folder: Where `KEY.json` are kept; a paper without one is left out.
+
+    Raises:
+        OutputError: A file is not of its form.
+    """
+    rows = []
+    for key, what, metric, where in _HEADLINES:
+        path = Path(folder) / f"{key}.json"
+        runs = results.read(path)["runs"] if path.is_file() else []
+        for run in runs:
+            if where.items() <= run.items():
+                score, reported = run["metrics"][metric], (run["reported"] or {}).get(metric)
+                ours = decimal(score) if score["low"] < score["high"] else f"{score['value']:.3f}"
+                rows.append(
+                    [f"`{key}`", what, f"{reported:.3f}" if reported else "not given", ours, _how(run)]
+                )
+    return markdown(["key", "on test pictures", "paper", "ours", "how ours was measured"], rows)
+
+
+def _how(run):
+    part = f", {run['part']}" if "part" in run else ""
+    variant = f", variant {run['variant']}" if run["variant"] in ("tuned", "modern") else ""
+    pixels = f", {run['image_size']} pixels" if "image_size" in run else ""
+    return (
+        f"{run['data']}{part}, {run['split_policy']} split{variant}, profile {run['profile']}{pixels}, "
+        f"seeds: {run['seeds']}, {run['date']}"
+    )
+
+
 _FORMS = {
     "bai_dcgan": generators,
     "garcia_inception": classifiers,
@@ -181,9 +244,19 @@ _FORMS = {
 
 
 def generate(folder, key):
-    """The table of one paper, with the commands that made its numbers, or of a `benchmark_...`."""
+    """A table of README.
+
+    Args:
+        folder: Where `KEY.json` are kept.
+        key: A paper's, for its numbers and the commands that made them; "papers" for all papers beside each other;
+            "gupta_checks"; or the name of a `benchmark_...`.
+    """
     if key.startswith("benchmark_"):
         return speeds(Path(folder) / f"{key}.json")
+    if key == "papers":
+        return papers(folder)
+    if key == "gupta_checks":
+        return lesion_checks(results.read(Path(folder) / "gupta_unit.json")["runs"])
     runs = results.read(Path(folder) / f"{key}.json")["runs"]
     commands = dict.fromkeys(run["command"] for run in runs)
     return _FORMS[key](runs) + "\n" + "".join(f"`{command}`\n" for command in commands)

@@ -67,7 +67,8 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
     with files.new_folder(target) as folder:
         archive = keras.export.ExportArchive()
         # Not the model itself: Keras would trace it with a single input, and a generator may need labels.
-        archive.add_variable_collection("model_variables", model.variables)
+        # TensorFlow's own variables, which the endpoints hold too: Keras's would be saved a second time.
+        archive.add_variable_collection("model_variables", [variable.value for variable in model.variables])
         served = _add_endpoints(archive, model, preprocess, exponent)
         facts["endpoints"] = {name: _describe(endpoint) for name, endpoint in served.items()}
         archive.write_out(str(folder), verbose=False)

@@ -6,7 +6,7 @@ from keras_fracture.training.augmentation import AdaptiveAugment, DiffAugment
 from keras_fracture.training.callbacks import Progress, SampleGrid, StopOnNaN
 from keras_fracture.training.classifier import WithBodyPart, add_l2, class_weights, sgd
 from keras_fracture.training.optimizers import Adam
-from keras_fracture.training.running import Reseed, epochs_of, fit, fit_briefly, pairs_of
+from keras_fracture.training.running import Reseed, epochs_of, fit, fit_briefly, pairs_of, restart
 from keras_fracture.training.unit import UNITModel
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "losses",
     "pairs_of",
     "precision",
+    "restart",
     "sample",
     "sgd",
 ]

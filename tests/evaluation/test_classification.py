@@ -12,6 +12,7 @@ from keras_fracture.evaluation import (
     calibration,
     confusion,
     gains,
+    roc,
     scores,
 )
 from keras_fracture.evaluation.bootstrap import Clusters
@@ -116,6 +117,16 @@ def test_a_paired_gain_cancels_what_both_share(predictions):
 def test_intervals_are_repeatable_and_depend_on_the_seed(predictions):
     assert scores(predictions, resamples=50) == scores(predictions, resamples=50)
     assert scores(predictions, resamples=50) != scores(predictions, resamples=50, seed=1)
+
+
+def test_the_curve_is_scikit_learns_inside_its_interval(predictions):
+    curve = roc(predictions, points=5, resamples=50)
+    assert curve["false_positive_rate"].tolist() == [0, 0.25, 0.5, 0.75, 1]
+    for rate, value in zip(curve["false_positive_rate"], curve["value"], strict=True):
+        runs = [sensitivity_at(1 - rate, predictions.labels, row) for row in predictions.probabilities]
+        assert value == pytest.approx(np.mean(runs))
+    assert (curve["low"] <= curve["value"]).all() and (curve["value"] <= curve["high"]).all()
+    assert curve["high"][1] - curve["low"][1] > 0.01
 
 
 def test_calibration_bins_add_up_to_the_error(predictions):

@@ -1,4 +1,7 @@
 import json
+import sys
+import types
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -208,3 +211,16 @@ def test_body_parts_are_learnt_beside_findings(few_phantoms, tmp_path):
     assert losses.iloc[2] < losses.iloc[0]
     with pytest.raises(FractureError, match="does not go with body_parts"):
         LisbonResNet(balanced=True, body_parts=True)
+
+
+def test_the_readmes_own_paper_runs(few_phantoms, tmp_path):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    code = readme.split("```python\n# keras_fracture/papers/doe_cnn.py\n")[1].split("```")[0]
+    module = types.ModuleType("doe_cnn")
+    sys.modules["doe_cnn"] = module  # where dataclasses look for it
+    exec(code, module.__dict__)
+    doe = recipe.configure(module.DoeCNN, "smoke", policies=("grouped",))
+    recipe.begin(doe, "smoke", recipe.run_folder(doe.key, tmp_path / "run"), resume=False)
+    (run,) = doe.run(tmp_path / "run")["runs"]
+    assert run["reported"] == {"accuracy": 0.8} and 0 < run["metrics"]["auc"]["value"] < 1
+    assert len(code.splitlines()) < 60

@@ -51,6 +51,17 @@ def test_reliability_draws_the_bins_that_hold_pictures(drawn, tmp_path):
     assert cv2.imread(str(path)).std() > 20
 
 
+def test_a_roc_curve_lies_in_its_band(drawn, tmp_path):
+    points = pd.DataFrame(
+        {"false_positive_rate": [0, 0.5, 1], "value": [0, 0.8, 1], "low": [0, 0.7, 1], "high": [0.1, 0.9, 1]}
+    )
+    figures.roc(points, "0.800 (0.700 to 0.900)", tmp_path / "roc.png", "Title")
+    axis = drawn[0].axes[0]
+    assert axis.lines[1].get_xydata().tolist() == [[0, 0], [0.5, 0.8], [1, 1]]
+    assert axis.collections[0].get_paths()[0].get_extents().ymax == 1
+    assert [text.get_text() for text in axis.get_legend().get_texts()][1] == "area 0.800 (0.700 to 0.900)"
+
+
 def test_cold_places_stay_as_they_are_and_hot_ones_are_coloured():
     pictures = np.full((1, 4, 6, 1), 100, np.uint8)
     heats = np.zeros((1, 4, 6))

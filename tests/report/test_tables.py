@@ -45,6 +45,16 @@ def test_results_of_other_parts_stand_beside_each_other(tmp_path):
     assert [(one["part"], one["metrics"]["auc"]["value"]) for one in kept] == [("femur", 0.2), ("tibia", 0.3)]
 
 
+def test_figures_of_other_data_stand_beside_each_other(tmp_path):
+    (tmp_path / "auc.png").write_bytes(b"a figure")
+    for data in ("btxrd", "phantom"):
+        compared = [run(variant, 0.5) | {"data": data} for variant in ("original", "synthetic")]
+        results.keep(tmp_path, CONFIG, {"runs": compared, "figures": ["auc.png"]}, tmp_path)
+    results.keep(tmp_path, CONFIG, {"runs": [run("original", 0.5)], "figures": ["auc.png"]}, tmp_path)
+    kept = {path.relative_to(tmp_path / "ibrahim_gan").as_posix() for path in tmp_path.rglob("*/*.png")}
+    assert kept == {"btxrd/auc.png", "phantom/auc.png", "phantom/original/auc.png"}
+
+
 def test_readme_tables_follow_the_results(tmp_path):
     results.keep(tmp_path, CONFIG, {"runs": [run("original", 0.5)]}, tmp_path)
     readme = tmp_path / "README.md"
@@ -97,3 +107,26 @@ def test_a_damaged_benchmark_is_named(damage, tmp_path):
     (tmp_path / "benchmark_models.json").write_text(json.dumps(BENCHMARK | damage))
     with pytest.raises(OutputError, match="is not a benchmark of models"):
         tables.generate(tmp_path, "benchmark_models")
+
+
+def test_all_papers_stand_in_one_table(tmp_path):
+    results.keep(tmp_path, CONFIG, {"runs": [run("original", 0.5), run("warm_start", 0.6)]}, tmp_path)
+    rows = tables.generate(tmp_path, "papers").splitlines()
+    assert len(rows) == 3  # header, rule, and the one headline that was measured
+    assert rows[2].startswith(
+        "| `ibrahim_gan` | original pictures: accuracy | 0.920 | 0.500 (0.490 to 0.510) |"
+    )
+    assert rows[2].endswith("| phantom, grouped split, profile quick, seeds: 3, 2026-01-02 |")
+
+
+def test_checks_of_patches_are_shown_once_a_part(tmp_path):
+    score = {"value": 0.9, "low": 0.8, "high": 0.95}
+    checks = {"detector_auc": score, "raised": 0.934, "score_before": 0.1, "score_after": 0.8, "score_lesions": 0.9,
+              "cycle_error": 0.04, "seam_auc": score}  # fmt: skip
+    arms = [run(arm, 0.5) | {"part": part, "unit_steps": 600, "checks": checks if part == "tibia" else {}}
+            for part in ("tibia", "femur") for arm in ("baseline", "augmented")]  # fmt: skip
+    results.keep(tmp_path, CONFIG | {"paper": "gupta_unit"}, {"runs": arms}, tmp_path)
+    rows = tables.generate(tmp_path, "gupta_checks").splitlines()
+    assert rows[2:] == [
+        "| phantom | tibia | 600 | 0.900 (0.800 to 0.950) | 93 | 0.10, 0.80, 0.90 | 0.040 | 0.900 (0.800 to 0.950) |"
+    ]

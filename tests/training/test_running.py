@@ -282,3 +282,26 @@ def test_a_finished_run_whose_history_is_gone_is_said(tmp_path):
     (tmp_path / "history.csv").unlink()
     with pytest.raises(TrainingError, match=r"no history.csv: delete its backup"):
         running.fit(model, stream, 2, tmp_path, validation_data=validation, verbose=0)
+
+
+def test_a_restarted_model_trains_as_a_new_one_without_tracing_again():
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 1), dtype=np.uint8)
+    labels = np.arange(12) % 2
+
+    def compiled(seed):
+        keras.utils.set_random_seed(seed)
+        model = keras_fracture.models.create("compact_cnn", image_size=32)
+        model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
+        return model
+
+    new, used = compiled(1), compiled(0)
+    for model in (new, used):
+        running.fit_briefly(model, pictures, labels, 2, batch_size=4, seed=3)
+    traced = used.train_function
+    running.restart(used, 1)
+    assert used.optimizer.iterations == 0
+    running.fit_briefly(used, pictures, labels, 2, batch_size=4, seed=3)
+    assert used.train_function is traced
+    states = [[*model.variables, *model.optimizer.variables] for model in (new, used)]
+    for one, other in zip(*states, strict=True):
+        np.testing.assert_array_equal(one, other)
