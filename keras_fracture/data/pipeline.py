@@ -186,7 +186,9 @@ def batches(
         return (grey_to(images_, channels), *rest)
 
     dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
-    return dataset.map(finish, num_parallel_calls=_WORKERS).prefetch(2).with_options(_OPTIONS)
+    # Random layers draw in turn from one state: batches in parallel would draw in the order they happen to run.
+    workers = None if augment else _WORKERS
+    return dataset.map(finish, num_parallel_calls=workers).prefetch(2).with_options(_OPTIONS)
 
 
 def grey_to(pictures, channels):

@@ -96,14 +96,14 @@ class _Ranked:
 
     def value(self, metric, weights):
         """One of `_RANKED` under picture weights; ties share a threshold."""
+        if metric.startswith("sensitivity_at_"):
+            return self.sensitivity(int(metric[-2:]) / 100, weights)
         positive, negative = self._counts(weights)
         hits, alarms = np.cumsum(positive), np.cumsum(negative)
         if metric == "auc":
             above = alarms[-1] - alarms + negative / 2
             return (positive * above).sum() / (hits[-1] * alarms[-1])
-        if metric == "average_precision":
-            return (positive * hits / np.maximum(hits + alarms, 1e-12)).sum() / hits[-1]
-        return self.sensitivity(int(metric[-2:]) / 100, weights)
+        return (positive * hits / np.maximum(hits + alarms, 1e-12)).sum() / hits[-1]
 
     def sensitivity(self, specificity, weights):
         """The highest sensitivity at no less than this specificity."""

@@ -247,7 +247,7 @@ class GuptaUNIT(Recipe):
         return model
 
     @functools.cached_property
-    def predictor(self):
+    def answer(self):
         """What `classifier` says of pictures."""
         return predictor(self.classifier)
 
@@ -270,7 +270,7 @@ class GuptaUNIT(Recipe):
             with files.writing(kept) as beside:
                 model.save(beside)
         held = {"validation": part.validation, "test": part.test}
-        return {name: self.predictor(split.images) for name, split in held.items()}
+        return {name: self.answer(split.images) for name, split in held.items()}
 
     def paint(self, part, translator, judge, folder):
         """A lesion in each healthy training picture, and the filter's score: arrays of what `synthesis.paint` does.

@@ -47,6 +47,11 @@ def decimal(score, signed=False):
     return f"{score['value']:{sign}.3f} ({score['low']:{sign}.3f} to {score['high']:{sign}.3f})"
 
 
+def _over_seeds(score):
+    """`decimal`, without an interval where a single seed has none."""
+    return decimal(score) if score["low"] < score["high"] else f"{score['value']:.3f}"
+
+
 def markdown(header, rows):
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
@@ -102,7 +107,7 @@ def generators(runs):
         copies = scores["copies_features"]
         rows.append([
             run["data"], run["split_policy"], run["variant"], *losses,
-            decimal(scores["kid"]) if run["seeds"] > 1 else f"{scores['kid']['value']:.3f}",
+            _over_seeds(scores["kid"]),
             f"{scores['kid']['floor']:.3f}", f"{100 * copies['value']:.1f}", f"{100 * copies['floor']:.1f}",
             f"{run['epochs']}, {run['minutes']['value']:.0f}, {run['seeds']}", run["profile"], run["date"],
         ])  # fmt: skip
@@ -217,16 +222,17 @@ def papers(folder):
         for run in runs:
             if where.items() <= run.items():
                 score, reported = run["metrics"][metric], (run["reported"] or {}).get(metric)
-                ours = decimal(score) if score["low"] < score["high"] else f"{score['value']:.3f}"
-                rows.append(
-                    [f"`{key}`", what, f"{reported:.3f}" if reported else "not given", ours, _how(run)]
-                )
+                rows.append([
+                    f"`{key}`", what, f"{reported:.3f}" if reported else "not given", _over_seeds(score),
+                    _how(run, where),
+                ])  # fmt: skip
     return markdown(["key", "on test pictures", "paper", "ours", "how ours was measured"], rows)
 
 
-def _how(run):
+def _how(run, where):
     part = f", {run['part']}" if "part" in run else ""
-    variant = f", variant {run['variant']}" if run["variant"] in ("tuned", "modern") else ""
+    arm = "variant" in where  # there it is said already
+    variant = "" if arm or run["variant"] == "paper" else f", variant {run['variant']}"
     pixels = f", {run['image_size']} pixels" if "image_size" in run else ""
     return (
         f"{run['data']}{part}, {run['split_policy']} split{variant}, profile {run['profile']}{pixels}, "

@@ -98,4 +98,6 @@ def _of_run(run, which):
 
 
 def _plain(score):
-    return {name: score[name] for name in ("value", "low", "high") if name in score}
+    """Value and interval; the lowest and highest of a single seed are none."""
+    known = score.get("low") != score.get("high")
+    return {name: score[name] for name in (("value", "low", "high") if known else ("value",))}

@@ -294,13 +294,18 @@ def test_a_restarted_model_trains_as_a_new_one_without_tracing_again():
         model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
         return model
 
+    def fit(model):
+        running.fit_briefly(
+            model, pictures, labels, 2, batch_size=4, seed=3, augment=keras_fracture.data.augmentation(seed=1)
+        )
+
     new, used = compiled(1), compiled(0)
     for model in (new, used):
-        running.fit_briefly(model, pictures, labels, 2, batch_size=4, seed=3)
+        fit(model)
     traced = used.train_function
     running.restart(used, 1)
     assert used.optimizer.iterations == 0
-    running.fit_briefly(used, pictures, labels, 2, batch_size=4, seed=3)
+    fit(used)
     assert used.train_function is traced
     states = [[*model.variables, *model.optimizer.variables] for model in (new, used)]
     for one, other in zip(*states, strict=True):
