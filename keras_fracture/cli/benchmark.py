@@ -11,24 +11,26 @@ def add_benchmark(commands):
     kinds = benchmark.add_subparsers(title="commands", required=True, metavar="COMMAND")
     verb = verbs.add(
         kinds, "models", benchmark_models, "time training steps beside PyTorch, on the CPU (needs a checkout)",
-        "keras-fracture benchmark models --models resnet18 drn_d_22 --json results/benchmark_models.json",
+        "keras-fracture benchmark models --models resnet18 drn_d_22 --json benchmark.json",
     )  # fmt: skip
     verb.add_argument(
         "--models",
         nargs="+",
         metavar="NAME",
-        help="classifiers, dcgan or unit (default: six classifiers, the smaller of each family)",
+        help="architectures (default: one or more of each family)",
     )
-    verb.add_argument("--batch-size", type=int, help="pictures a step (default 16; dcgan 32, unit 1 pair)")
-    verb.add_argument("--image-size", type=int, help="side in pixels (default 224; dcgan and unit 64)")
-    verb.add_argument("--steps", type=int, default=10, help="timed steps, their median counts (default 10)")
+    verb.add_argument("--batch-size", type=int, help="pictures a step (default: each model's own)")
+    verb.add_argument("--image-size", type=int, help="side in pixels (default: each model's own)")
+    verb.add_argument("--steps", type=int, default=20, help="timed steps, their median counts (default 20)")
     verb.add_argument(
         "--precision",
         nargs="+",
         metavar="P",
         help="float32, bfloat16 (default: float32, and bfloat16 on CPUs with AVX512_BF16 or AMX)",
     )
-    verb.add_argument("--json", metavar="FILE", help="also write the numbers and conditions here")
+    verb.add_argument(
+        "--json", metavar="FILE", help="also write the numbers and conditions here, beside other benchmarks"
+    )
     verb = verbs.add(
         kinds, "data", benchmark_data, "time the input pipeline",
         "keras-fracture benchmark data --data fracatlas",

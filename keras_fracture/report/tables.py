@@ -4,13 +4,12 @@ keras-fracture tables            # rewrite README.md between its markers
 keras-fracture tables --check    # only say whether it is up to date
 """
 
-import json
 import re
 from pathlib import Path
 
 from keras_fracture import files
 from keras_fracture.errors import OutputError
-from keras_fracture.report import results
+from keras_fracture.report import benchmarks, results
 
 LESION_ARMS = {
     "unvaried": "no variation of pictures",
@@ -159,53 +158,6 @@ def lesion_checks(runs):
     return markdown(header, rows)
 
 
-def memory(peaks):
-    """What both sides of a benchmark need, in words; `peaks` as `benchmarks.gan.peak_memory` gives them."""
-    words = [
-        f"{name} {peak['step']:,.0f} MiB beyond the {peak['library']:,.0f} of the imported library" if peak else
-        f"{name} unknown"
-        for name, peak in (("ours", peaks["ours"]), ("PyTorch", peaks["pytorch"]))
-    ]  # fmt: skip
-    return f"peak memory of float32 steps: {', '.join(words)}"
-
-
-def speeds(path):
-    """The table of `benchmark models --json`: both libraries, one row a model and precision.
-
-    Args:
-        path: The JSON file.
-
-    Raises:
-        OutputError: It is missing or not of that form.
-    """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        header = ["model", "parameters", "precision", "ours: pictures/s", "PyTorch: pictures/s",
-                  "ours / PyTorch"]  # fmt: skip
-        rows = [
-            [run["model"], f"{run['parameters']:,}", run["precision"], f"{run['ours']:.1f}",
-             f"{run['pytorch']:.1f}", f"{run['ratio']:.2f}" if run["fair"] else "machine was busy"]
-            for run in content["runs"]
-        ]  # fmt: skip
-        cpu, size, versions = content["cpu"], content["image_size"], content["versions"]
-        libraries = ", ".join(f"{name} {versions[name]}" for name in ("tensorflow", "keras", "torch"))
-        others = max(run["others"] or 0 for run in content["runs"])
-        about = (
-            f"Training steps, batch {content['batch_size']}, {size}x{size} pixels, median of {content['steps']}; "
-            f"{cpu['name']}, {cpu['cores']} cores ({', '.join(cpu['flags']) or 'flags unknown'}); {libraries}; "
-            f"{content['date']}. Other programs used at most {others:.0%} of the CPU meanwhile.\n"
-        )
-        for run in content["runs"]:
-            if "memory" in run:
-                about += (
-                    f"{run['model']}, {run['precision']}: batch {run['batch_size']}, {run['image_size']}x"
-                    f"{run['image_size']} pixels; {memory(run['memory'])}.\n"
-                )
-        return f"{markdown(header, rows)}\n{about}`{content['command']}`\n"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{path} is not a benchmark of models: {error}") from None
-
-
 def papers(folder):
     """The table of all papers: their headline numbers beside ours.
 
@@ -258,7 +210,7 @@ def generate(folder, key):
             "gupta_checks"; or the name of a `benchmark_...`.
     """
     if key.startswith("benchmark_"):
-        return speeds(Path(folder) / f"{key}.json")
+        return benchmarks.table(Path(folder) / "benchmark.json", key.removeprefix("benchmark_"))
     if key == "papers":
         return papers(folder)
     if key == "gupta_checks":

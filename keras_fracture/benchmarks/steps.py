@@ -1,0 +1,376 @@
+"""A training step of every architecture and of its PyTorch twin: what `benchmark models` times.
+
+Ours is the `train_step` that `fit` runs, in one graph. Classifiers learn two classes by SGD. GANs train as in their
+papers: `dcgan` draws noise anew for the generator as `bai_dcgan` does, `dense_gan` shows both networks one batch as
+`ibrahim_gan` does, `unit` and `unit_munit` are the two presets of `gupta_unit`. Run as a program this measures
+memory; it then imports one of the two libraries only.
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from keras_fracture.errors import BenchmarkError
+
+# Pictures a step (for UNIT pairs), side of a picture in pixels.
+GANS = {"dcgan": (32, 64), "dense_gan": (32, 64), "unit": (1, 64), "unit_munit": (1, 64)}
+_OWN = {"compact_cnn": (32, 64)}
+_CLASSIFIER = (8, 224)
+_RATE, _GAN_RATE, _BETAS = 0.01, 0.002, (0.5, 0.999)
+_WARM = 3  # steps until memory stands still
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def known():
+    """Names of what has a twin, sorted."""
+    from keras_fracture import models
+
+    classifiers = ("resnet", "drn_", "inception_net", "compact_cnn")
+    return sorted([*GANS, *(name for name in models.names() if name.startswith(classifiers))])
+
+
+def sizes(name, batch_size=None, image_size=None):
+    """`batch_size` and `image_size` of a model as a dict; None is its own."""
+    own = (GANS | _OWN).get(name, _CLASSIFIER)
+    return {"batch_size": batch_size or own[0], "image_size": image_size or own[1]}
+
+
+def ours(name, batch_size, image_size):
+    """Networks and a training step of ours.
+
+    Args:
+        name: One of `known()`.
+        batch_size: Pictures a step; of UNIT, pairs.
+        image_size: Side of a picture in pixels.
+
+    Returns:
+        A list of networks, and a function that trains them a step in float32 and returns a loss.
+    """
+    import keras
+    import tensorflow as tf
+
+    from keras_fracture import models
+    from keras_fracture.training import Adam, AdversarialModel, UNITModel
+
+    shape = {"image_size": image_size}
+    if name.startswith("unit"):
+        preset = {"preset": _preset(name)}
+        nets = [models.create("unit", **shape, **preset)]
+        nets += [models.create("unit_discriminator", **shape, **preset) for _ in range(2)]
+        model = UNITModel(*nets)
+        model.compile()
+        batch = tuple(_pictures(batch_size, image_size) for _ in range(2))
+    elif name in GANS:
+        dropout = {"dropout": 0.0} if name == "dense_gan" else {}  # the twin has none
+        nets = [
+            models.create(f"{name}_generator", **shape),
+            models.create(f"{name}_discriminator", **shape, **dropout),
+        ]
+        model = AdversarialModel(*nets, redraw=name == "dcgan")
+        model.compile(*(Adam(_GAN_RATE, *_BETAS) for _ in nets))
+        batch = _pictures(batch_size, image_size)
+    else:
+        dropout = {
+            "inception_net": {"dropout": 0.0},
+            "compact_cnn": {"dropout": (0.0, 0.0)},
+        }  # twins have none
+        model = models.create(name, num_classes=2, **shape, **dropout.get(name, {}))
+        nets = [model]
+        model.compile(
+            keras.optimizers.SGD(_RATE), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        )
+        batch = _pictures(batch_size, image_size, model.channels, low=0), _labels(batch_size)
+    batch = tf.nest.map_structure(tf.constant, batch)
+    graph = tf.function(model.train_step)
+    graph(batch)  # traced, and the optimizer built, before memory of weights is compared
+    key = "g_loss" if name in GANS else "loss"
+    return nets, lambda: float(graph(batch)[key])
+
+
+def plan(name, nets, image_size):
+    """What builds the PyTorch twins of our networks, without TensorFlow.
+
+    Args:
+        name: One of `known()`.
+        nets: Ours, as `ours` returns them.
+        image_size: Side of a picture in pixels.
+
+    Returns:
+        A dict that JSON can hold: `twins`, of each its module in tests/torch_twins, function, arguments and named
+        arguments; `weights` of UNIT's loss.
+    """
+    shape, weights = {"image_size": image_size}, None
+    if name.startswith("unit"):
+        from keras_fracture.training.unit import WEIGHTS
+
+        preset = nets[0].preset
+        twins, weights = (
+            [["unit", each, [preset], {}] for each in ("Unit", *2 * ("Discriminator",))],
+            WEIGHTS[preset],
+        )
+    elif name == "dcgan":
+        twins = [["dcgan", each, [], shape] for each in ("Generator", "Discriminator")]
+    elif name == "dense_gan":
+        twins = [["dense_gan", f"dense_{each}", [], shape] for each in ("generator", "discriminator")]
+    else:
+        (model,) = nets
+        named = {"num_classes": model.num_classes, "channels": model.channels}
+        if name == "compact_cnn":
+            twins = [["compact_cnn", "compact_cnn", [], named]]
+        elif name == "inception_net":
+            named |= {"stem_width": model.stem_width, "stages": model.stages, "reduction": model.reduction}
+            twins = [["inception", "inception_net", [], named]]
+        elif name.startswith("resnet"):
+            named |= {"width": model.width, "strides": model.strides, "dilations": model.dilations}
+            twins = [["resnet", "ResNet", [model.depths, model.block == "bottleneck"], named]]
+        else:
+            given = [model.arch, model.depths, model.block == "bottleneck"]
+            twins = [["drn", "DRN", given, named | {"widths": model.widths}]]
+    return {"twins": twins, "weights": weights}
+
+
+def pytorch():
+    """The module torch.
+
+    Raises:
+        BenchmarkError: It is not installed.
+    """
+    try:
+        return importlib.import_module("torch")
+    except ImportError as error:
+        raise BenchmarkError(
+            f'The twins need PyTorch: pip install "keras-fracture[torch]". Received: {error}'
+        ) from error
+
+
+def build(plan_):
+    """The PyTorch networks of a plan, with random weights of their own.
+
+    Raises:
+        BenchmarkError: PyTorch or the twins are missing.
+    """
+    pytorch()
+    if not (CHECKOUT / "tests" / "torch_twins").is_dir():
+        raise BenchmarkError(
+            "The PyTorch twins are part of the tests: clone the repository and run this from there. "
+            f"Received: no tests/torch_twins in {CHECKOUT}"
+        )
+    if str(CHECKOUT) not in sys.path:  # the console script has its own folder there
+        sys.path.append(str(CHECKOUT))
+    modules = [importlib.import_module(f"tests.torch_twins.{module}") for module, *_ in plan_["twins"]]
+    return [
+        getattr(module, function)(*given, **named)
+        for module, (_, function, given, named) in zip(modules, plan_["twins"], strict=True)
+    ]
+
+
+def theirs(name, nets, weights, batch_size, image_size, precision="float32"):
+    """A training step of the PyTorch twins, channels last.
+
+    Args:
+        name: One of `known()`.
+        nets: What `build` returned.
+        weights: Of the plan.
+        batch_size: Pictures a step; of UNIT, pairs.
+        image_size: Side of a picture in pixels.
+        precision: "float32", or "bfloat16" for autocast.
+
+    Returns:
+        A function that trains them a step and returns a loss.
+    """
+    import torch
+
+    for net in nets:
+        net.train().to(memory_format=torch.channels_last)
+    autocast = _autocast(precision)
+    if name.startswith("unit"):
+        return _unit_step(nets, weights, batch_size, image_size, autocast)
+    if name in GANS:
+        return _gan_step(name, nets, batch_size, image_size, autocast)
+    (net,) = nets
+    channels = next(net.parameters()).shape[1]
+    images, labels = (
+        _tensor(_pictures(batch_size, image_size, channels, low=0)),
+        torch.from_numpy(_labels(batch_size)),
+    )
+    optimizer = torch.optim.SGD(net.parameters(), _RATE)
+
+    def step():
+        optimizer.zero_grad()
+        with autocast():
+            loss = torch.nn.functional.cross_entropy(net(images), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def _gan_step(name, nets, batch_size, image_size, autocast):
+    import torch
+
+    generator, discriminator = nets
+    redraw, latent = (True, 100) if name == "dcgan" else (False, 128)
+    g_adam, d_adam = (torch.optim.Adam(net.parameters(), _GAN_RATE, _BETAS) for net in nets)
+    images = _tensor(_pictures(batch_size, image_size))
+    softplus = torch.nn.functional.softplus
+
+    def step():
+        d_adam.zero_grad()
+        with autocast():
+            # Like ours, one pass of the generator a step where both networks see the same pictures.
+            with torch.set_grad_enabled(not redraw):
+                fake = generator(torch.randn(batch_size, latent))
+            seen = fake.detach()
+            d_loss = softplus(-discriminator(images)).mean() + softplus(discriminator(seen)).mean()
+        d_loss.backward()
+        d_adam.step()
+        g_adam.zero_grad()
+        discriminator.requires_grad_(False)
+        with autocast():
+            made = generator(torch.randn(batch_size, latent)) if redraw else fake
+            g_loss = softplus(-discriminator(made)).mean()
+        g_loss.backward()
+        discriminator.requires_grad_(True)
+        g_adam.step()
+        return g_loss.item()
+
+    return step
+
+
+def _unit_step(nets, weights, batch_size, image_size, autocast):
+    import torch
+
+    from tests.torch_twins import unit
+
+    judging = [*nets[1].parameters(), *nets[2].parameters()]
+    adams = [
+        torch.optim.Adam(learnt, 1e-4, _BETAS, weight_decay=1e-4)
+        for learnt in (judging, nets[0].parameters())
+    ]
+    pair = [_tensor(_pictures(batch_size, image_size)) for _ in range(2)]
+    with torch.no_grad():
+        latents = nets[0].encode(pair[0], "a").shape
+
+    def step():
+        noises = [torch.randn(latents).to(memory_format=torch.channels_last) for _ in range(4)]
+        with autocast():
+            return unit.step(nets[0], nets[1:], adams, *pair, noises, weights)["g_loss"]
+
+    return step
+
+
+def _autocast(precision):
+    import torch
+
+    return lambda: torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def _preset(name):
+    return "munit" if name == "unit_munit" else "nips2017"
+
+
+def _pictures(batch_size, image_size, channels=3, low=-1):
+    shape = (batch_size, image_size, image_size, channels)
+    return np.random.default_rng(0).uniform(low, 1, shape).astype("float32")
+
+
+def _labels(batch_size):
+    return np.random.default_rng(1).integers(0, 2, batch_size)
+
+
+def _tensor(pictures):
+    import torch
+
+    return torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()).to(memory_format=torch.channels_last)
+
+
+def work(step):
+    """What a step of the twins asks of a machine.
+
+    Args:
+        step: What `theirs` returned.
+
+    Returns:
+        A dict: `operations`, the floating-point ones of convolutions and matrix products, a multiplication and an
+        addition being two; `bytes` that all kernels together read and write if each goes to memory; `kernels`, how
+        many there are.
+    """
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+    from torch.utils.flop_counter import FlopCounterMode
+
+    class Traffic(TorchDispatchMode):
+        bytes = kernels = 0
+
+        def __torch_dispatch__(self, kernel, types, args=(), kwargs=None):
+            made = kernel(*args, **(kwargs or {}))
+            if not kernel.is_view:
+                seen = [each for each in tree_leaves((args, kwargs, made)) if hasattr(each, "element_size")]
+                self.bytes += sum(each.numel() * each.element_size() for each in seen)
+                self.kernels += 1
+            return made
+
+    counter = FlopCounterMode(display=False)
+    with Traffic() as traffic, counter:
+        step()
+    return {"operations": counter.get_total_flops(), "bytes": traffic.bytes, "kernels": traffic.kernels}
+
+
+def peak_memory(side, name, batch_size, image_size, planned):
+    """Peak resident memory in MiB of a process that does nothing but a few float32 steps of one side.
+
+    Args:
+        side: "ours" or "pytorch".
+        name: One of `known()`.
+        batch_size: Pictures a step.
+        image_size: Side of a picture in pixels.
+        planned: What `plan` returned.
+
+    Returns:
+        A dict of `library`, what importing it takes, and `step`, what networks and training take beyond that; or
+        None where there is no /proc/self/status.
+
+    Raises:
+        BenchmarkError: The process failed.
+    """
+    given = side, name, str(batch_size), str(image_size), json.dumps(planned)
+    command = [sys.executable, "-m", __name__, *given]
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise BenchmarkError(f"Memory of {side} cannot be measured. Received: {done.returncode}, {last}")
+    found = [float(number) for number in done.stdout.split()]
+    return {"library": found[0], "step": found[1] - found[0]} if found else None
+
+
+def _main(side, name, batch_size, image_size, planned):
+    importlib.import_module({"ours": "keras_fracture.training", "pytorch": "torch"}[side])
+    _print_peak()
+    size = int(batch_size), int(image_size)
+    if side == "ours":
+        _, step = ours(name, *size)
+    else:
+        planned = json.loads(planned)
+        step = theirs(name, build(planned), planned["weights"], *size)
+    for _ in range(_WARM):
+        step()
+    _print_peak()
+
+
+def _print_peak():
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # Not getrusage's ru_maxrss, which counts the parent of before exec.
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        print(int(peak.split()[1]) / 1024)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

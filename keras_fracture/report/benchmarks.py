@@ -1,0 +1,89 @@
+"""The tables of BENCHMARKS.md from `results/benchmark.json`."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from keras_fracture.errors import OutputError
+
+
+def table(path, section):
+    """One benchmark as Markdown: a table, the conditions it was measured under, and the command.
+
+    Args:
+        path: JSON file, see `benchmarks.record`.
+        section: Name of the benchmark.
+
+    Raises:
+        OutputError: The file or the section is missing, or not of its form.
+    """
+    from keras_fracture.report import tables
+
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))[section]
+        header, rows, about = (_models if section == "models" else _numbers)(content)
+        return f"{tables.markdown(header, rows)}\n{about}`{content['command']}`, {content['date']}\n"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{path} holds no benchmark {section} of its form: {error!r}") from None
+
+
+def _models(content):
+    header = [
+        "model", "batch, pixels", "parameters", "precision", "ours: pictures/s", "PyTorch: pictures/s",
+        "ours / PyTorch", "of peak: ours, PyTorch", "peak MiB: ours, PyTorch",
+    ]  # fmt: skip
+    rows = [
+        [
+            run["model"], f"{run['batch_size']}, {run['image_size']}", f"{run['parameters']:,}", run["precision"],
+            f"{run['ours']:,.1f}", f"{run['pytorch']:,.1f}",
+            f"{run['ratio']:.2f}" if run["fair"] else "machine was busy",
+            ", ".join(f"{share_of_peak(run, content['peak'], side):.0%}" for side in ("ours", "pytorch")),
+            ", ".join(_mebibytes(run["memory"][side]) for side in ("ours", "pytorch")),
+        ]
+        for run in content["runs"]
+    ]  # fmt: skip
+    cpu, versions = content["cpu"], content["versions"]
+    libraries = ", ".join(f"{name} {versions[name]}" for name in ("tensorflow", "keras", "torch"))
+    ratios = best_ratios(content["runs"])
+    busy = max(run["others"] or 0 for run in content["runs"])
+    about = (
+        f"Geometric mean of the {len(ratios)} ratios, each side at its faster precision: "
+        f"**{np.exp(np.mean(np.log(list(ratios.values())))):.2f}**, smallest {min(ratios.values()):.2f}. "
+        f"Medians of {content['steps']} steps, both libraries in turn in one process; {cpu['name']}, {cpu['cores']} "
+        f"cores ({', '.join(cpu['flags']) or 'flags unknown'}); {libraries}. Peak: {content['peak'] / 1e9:,.0f} "
+        f"billion operations a second, a float32 matrix product on all cores. Memory: of a process that does nothing "
+        f"else, beyond the imported library. Other programs used at most {busy:.0%} of the CPU meanwhile.\n"
+    )
+    return header, rows, about
+
+
+def best_ratios(runs):
+    """Model name to pictures a second of ours over PyTorch's, each at the precision it is fastest in."""
+    names = dict.fromkeys(run["model"] for run in runs)
+    best = {
+        name: [max(run[side] for run in runs if run["model"] == name) for side in ("ours", "pytorch")]
+        for name in names
+    }
+    return {name: ours / theirs for name, (ours, theirs) in best.items()}
+
+
+def share_of_peak(run, peak, side="ours"):
+    """What share of the operations a second of a matrix product a training step reaches, 0 to 1.
+
+    Args:
+        run: One of the runs of `benchmarks.models.measure`.
+        peak: Its `peak`.
+        side: "ours" or "pytorch".
+    """
+    return run["work"]["operations"] * run[side] / run["batch_size"] / peak
+
+
+def _mebibytes(memory):
+    return f"{memory['step']:,.0f}" if memory else "unknown"
+
+
+def _numbers(content):
+    """Of a benchmark that is a list of names and numbers."""
+    rows = [[name, f"{number:,.4g}"] for name, number in content["numbers"].items()]
+    return ["measured", "number"], rows, ""
