@@ -5,7 +5,6 @@ fused kernel; for bfloat16 with `training.precision.onednn_bfloat16`. PyTorch: o
 as cores; for bfloat16 under autocast.
 """
 
-import contextlib
 import gc
 import os
 import platform
@@ -21,7 +20,7 @@ from keras_fracture.errors import BenchmarkError
 from keras_fracture.interop.torch import load_torch_weights
 from keras_fracture.papers.recipe import provenance
 from keras_fracture.report.benchmarks import share_of_peak
-from keras_fracture.training.precision import onednn_bfloat16
+from keras_fracture.training.precision import NATIVE, cpu_fields, onednn_bfloat16
 
 DEFAULT = (
     "compact_cnn", "inception_net", "resnet18", "resnet34", "resnet50", "drn_d_22", "dcgan", "dense_gan", "unit",
@@ -67,8 +66,7 @@ def measure(
     """
     processor = cpu()
     if precisions is None:
-        native = {"avx512_bf16", "amx_bf16"} & set(processor["flags"])
-        precisions = PRECISIONS if native else ("float32",)
+        precisions = PRECISIONS if NATIVE & set(processor["flags"]) else ("float32",)
     sizes = {name: steps.sizes(name, batch_size, image_size) for name in names}
     _check(sizes, steps_, precisions)
     if out:
@@ -137,11 +135,7 @@ def cpu():
         A dict of `name`, `cores` and `flags`; without /proc/cpuinfo the name is the platform's and flags are
         empty.
     """
-    fields = {}
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            fields.setdefault(key.strip(), value.strip())
+    fields = cpu_fields()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     flags = set(fields.get("flags", "").split())
     return {
@@ -207,7 +201,8 @@ def _measure_one(name, batch_size, image_size, timed, precisions):
     for precision in precisions:
         # One model a setting: the rewritten graph of one must not serve the other.
         torch.manual_seed(0)
-        nets, ours = steps.ours(name, batch_size, image_size)
+        nets = steps.networks(name, image_size)
+        ours = steps.ours(name, nets, batch_size, image_size)
         planned = steps.plan(name, nets, image_size)
         twins = steps.build(planned)
         for net, twin in zip(nets, twins, strict=True):

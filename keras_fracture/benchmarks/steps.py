@@ -40,56 +40,70 @@ def sizes(name, batch_size=None, image_size=None):
     return {"batch_size": batch_size or own[0], "image_size": image_size or own[1]}
 
 
-def ours(name, batch_size, image_size):
-    """Networks and a training step of ours.
+def networks(name, image_size):
+    """Our networks as a benchmark trains them.
 
     Args:
         name: One of `known()`.
+        image_size: Side of a picture in pixels.
+
+    Returns:
+        A list: a classifier of two classes; or generator and discriminator; or translator and two discriminators.
+    """
+    from keras_fracture import models
+
+    shape = {"image_size": image_size}
+    if name.startswith("unit"):
+        shape["preset"] = "munit" if name == "unit_munit" else "nips2017"
+        return [models.create(each, **shape) for each in ("unit", *2 * ("unit_discriminator",))]
+    # The twins have no dropout.
+    if name in GANS:
+        dropout = {"dropout": 0.0} if name == "dense_gan" else {}
+        parts = (
+            models.create(f"{name}_generator", **shape),
+            models.create(f"{name}_discriminator", **shape, **dropout),
+        )
+        return list(parts)
+    dropout = {"inception_net": {"dropout": 0.0}, "compact_cnn": {"dropout": (0.0, 0.0)}}
+    return [models.create(name, num_classes=2, **shape, **dropout.get(name, {}))]
+
+
+def ours(name, nets, batch_size, image_size):
+    """A training step of ours, in float32.
+
+    Args:
+        name: One of `known()`.
+        nets: What `networks` returned.
         batch_size: Pictures a step; of UNIT, pairs.
         image_size: Side of a picture in pixels.
 
     Returns:
-        A list of networks, and a function that trains them a step in float32 and returns a loss.
+        A function that trains them a step and returns a loss.
     """
     import keras
     import tensorflow as tf
 
-    from keras_fracture import models
     from keras_fracture.training import Adam, AdversarialModel, UNITModel
 
-    shape = {"image_size": image_size}
     if name.startswith("unit"):
-        preset = {"preset": _preset(name)}
-        nets = [models.create("unit", **shape, **preset)]
-        nets += [models.create("unit_discriminator", **shape, **preset) for _ in range(2)]
         model = UNITModel(*nets)
         model.compile()
         batch = tuple(_pictures(batch_size, image_size) for _ in range(2))
     elif name in GANS:
-        dropout = {"dropout": 0.0} if name == "dense_gan" else {}  # the twin has none
-        nets = [
-            models.create(f"{name}_generator", **shape),
-            models.create(f"{name}_discriminator", **shape, **dropout),
-        ]
         model = AdversarialModel(*nets, redraw=name == "dcgan")
         model.compile(*(Adam(_GAN_RATE, *_BETAS) for _ in nets))
         batch = _pictures(batch_size, image_size)
     else:
-        dropout = {
-            "inception_net": {"dropout": 0.0},
-            "compact_cnn": {"dropout": (0.0, 0.0)},
-        }  # twins have none
-        model = models.create(name, num_classes=2, **shape, **dropout.get(name, {}))
-        nets = [model]
+        (model,) = nets
         model.compile(
             keras.optimizers.SGD(_RATE), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         )
+        model.optimizer.build(model.trainable_variables)
         batch = _pictures(batch_size, image_size, model.channels, low=0), _labels(batch_size)
     batch = tf.nest.map_structure(tf.constant, batch)
     graph = tf.function(model.train_step)
-    graph(batch)  # traced, and the optimizer built, before memory of weights is compared
     key = "g_loss" if name in GANS else "loss"
-    return nets, lambda: float(graph(batch)[key])
+    return lambda: float(graph(batch)[key])
 
 
 def plan(name, nets, image_size):
@@ -97,7 +111,7 @@ def plan(name, nets, image_size):
 
     Args:
         name: One of `known()`.
-        nets: Ours, as `ours` returns them.
+        nets: What `networks` returned.
         image_size: Side of a picture in pixels.
 
     Returns:
@@ -271,10 +285,6 @@ def _autocast(precision):
     return lambda: torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def _preset(name):
-    return "munit" if name == "unit_munit" else "nips2017"
-
-
 def _pictures(batch_size, image_size, channels=3, low=-1):
     shape = (batch_size, image_size, image_size, channels)
     return np.random.default_rng(0).uniform(low, 1, shape).astype("float32")
@@ -355,7 +365,7 @@ def _main(side, name, batch_size, image_size, planned):
     _print_peak()
     size = int(batch_size), int(image_size)
     if side == "ours":
-        _, step = ours(name, *size)
+        step = ours(name, networks(name, size[1]), *size)
     else:
         planned = json.loads(planned)
         step = theirs(name, build(planned), planned["weights"], *size)

@@ -22,7 +22,8 @@ def table(path, section):
 
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))[section]
-        header, rows, about = (_models if section == "models" else _numbers)(content)
+        form = {"models": _models, "schedules": _schedules}.get(section, _numbers)
+        header, rows, about = form(content)
         return f"{tables.markdown(header, rows)}\n{about}`{content['command']}`, {content['date']}\n"
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{path} holds no benchmark {section} of its form: {error!r}") from None
@@ -81,6 +82,35 @@ def share_of_peak(run, peak, side="ours"):
 
 def _mebibytes(memory):
     return f"{memory['step']:,.0f}" if memory else "unknown"
+
+
+def _schedules(content):
+    device, devices = content["device"], content["devices"]
+    header = [
+        "paper", "network", "batch, pixels", "steps", "billion operations a step", "GB a step", "kernels a step",
+        "this machine", f"1 {device['name']}, at least", f"{devices} of them, at least",
+    ]  # fmt: skip
+    rows = [
+        [
+            run["paper"], run["name"], f"{run['batch_size']}, {run['image_size']}",
+            f"{run['trainings']} x {run['steps']:,}", f"{run['operations'] / 1e9:,.0f}", f"{run['bytes'] / 1e9:,.2f}",
+            f"{run['kernels']:,}", _duration(run["here"]), f"{_duration(run['one'])} ({run['limit']})",
+            "cannot part a batch of 1" if run["many"] is None else _duration(run["many"]),
+        ]
+        for run in content["runs"]
+    ]  # fmt: skip
+    about = (
+        f"{device['name']}: {device['operations'] / 1e12:,.0f} trillion operations a second in TensorFloat-32, "
+        f"{device['bandwidth'] / 1e12:.2f} TB/s of memory, {device['link'] / 1e9:.0f} GB/s between devices, "
+        f"{device['launch'] * 1e6:.0f} microseconds to start a kernel. An estimate, not a measurement.\n"
+    )
+    return header, rows, about
+
+
+def _duration(hours):
+    if hours < 1:
+        return f"{60 * hours:.1f} min"
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
 
 
 def _numbers(content):

@@ -1,30 +1,79 @@
-"""The dtype policy of a run, and bfloat16 below it."""
+"""The precision of a run: Keras's dtype policies, and bfloat16 below them."""
 
 import contextlib
+from pathlib import Path
 
 import keras
 
 from keras_fracture.errors import ModelError
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+CHOICES = ("auto", *POLICIES, "onednn_bfloat16")
+NATIVE = {"avx512_bf16", "amx_bf16"}  # flags of CPUs that compute in bfloat16
 _ONEDNN = "auto_mixed_precision_onednn_bfloat16"
 
 
-@contextlib.contextmanager
-def using(policy):
-    """Builds and trains models under a Keras dtype policy, and puts the former one back.
+def configure(precision="auto"):
+    """Sets the precision of all models that are built, and of all graphs that run, from now on.
+
+    "auto" takes what trains fastest without a change of recipe. On a CPU with bfloat16 arithmetic (AVX512_BF16 or
+    AMX) that is oneDNN's rewrite of float32 graphs, see `onednn_bfloat16`: a step of ResNet-18 (224x224, batch 16)
+    took 300 ms, 401 under the policy mixed_bfloat16, 461 in float32. On other CPUs float32. On a GPU
+    mixed_bfloat16 from compute capability 8.0 on (Ampere), mixed_float16 from 7.0 on (Volta), else float32.
 
     Args:
-        policy: One of `POLICIES`.
+        precision: One of `CHOICES`: "auto", a dtype policy, or "onednn_bfloat16", whose policy is float32.
+
+    Returns:
+        What was chosen, one of `CHOICES` but "auto".
+
+    Raises:
+        ModelError: No such precision.
     """
-    if policy not in POLICIES:
-        raise ModelError(f"precision must be one of {', '.join(POLICIES)}. Received: {policy!r}")
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
+    if precision not in CHOICES:
+        raise ModelError(f"precision must be one of {', '.join(CHOICES)}. Received: {precision!r}")
+    chosen = _fastest() if precision == "auto" else precision
+    keras.config.set_dtype_policy("float32" if chosen == "onednn_bfloat16" else chosen)
+    onednn_bfloat16(chosen == "onednn_bfloat16")
+    return chosen
+
+
+@contextlib.contextmanager
+def using(precision):
+    """`configure` for the time of a context, then the former setting; gives what was chosen."""
+    policy, rewritten = keras.config.dtype_policy(), onednn_bfloat16(False)
     try:
-        yield
+        yield configure(precision)
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.config.set_dtype_policy(policy)
+        onednn_bfloat16(rewritten)
+
+
+def _fastest():
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+        return by_capability(capability)
+    return "onednn_bfloat16" if NATIVE & set(cpu_fields().get("flags", "").split()) else "float32"
+
+
+def by_capability(capability):
+    """The policy for a GPU of a compute capability, a pair of ints."""
+    if capability >= (8, 0):
+        return "mixed_bfloat16"
+    return "mixed_float16" if capability >= (7, 0) else "float32"
+
+
+def cpu_fields(path="/proc/cpuinfo"):
+    """What Linux says of the first processor: name of a field, such as "flags", to its text; else an empty dict."""
+    fields = {}
+    with contextlib.suppress(OSError):
+        for line in Path(path).read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            fields.setdefault(key.strip(), value.strip())
+    return fields
 
 
 def onednn_bfloat16(on=True):

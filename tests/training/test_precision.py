@@ -4,6 +4,8 @@ import pytest
 import tensorflow as tf
 
 from keras_fracture import models
+from keras_fracture.errors import ModelError
+from keras_fracture.training import precision
 from keras_fracture.training.precision import onednn_bfloat16
 
 ONEDNN = "auto_mixed_precision_onednn_bfloat16"
@@ -36,3 +38,42 @@ def test_a_step_in_onednn_bfloat16_learns_and_leaves_float32_weights(options):
     assert np.isfinite(loss)
     assert {weight.dtype for weight in model.weights} == {"float32"}
     assert any((now != then).any() for now, then in zip(model.get_weights(), before, strict=True))
+
+
+def test_cpu_fields_are_those_of_the_first_processor(tmp_path):
+    path = tmp_path / "cpuinfo"
+    path.write_text("processor\t: 0\nmodel name\t: A\nflags\t\t: avx2 amx_bf16\n\nflags\t\t: avx512_bf16\n")
+    fields = precision.cpu_fields(path)
+    assert (fields["model name"], fields["flags"]) == ("A", "avx2 amx_bf16")
+    assert precision.cpu_fields(tmp_path / "missing") == {}
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("avx2", "float32"), ("avx2 amx_bf16", "onednn_bfloat16"), ("avx512_bf16 sse", "onednn_bfloat16")],
+)
+def test_auto_takes_bfloat16_where_the_cpu_computes_in_it(flags, expected, options, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_fields", lambda: {"flags": flags})
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    before = keras.config.dtype_policy()
+    with precision.using("auto") as chosen:
+        assert chosen == expected
+        assert bool(options().get(ONEDNN)) == (expected == "onednn_bfloat16")
+        assert keras.config.dtype_policy().name == "float32"
+    assert keras.config.dtype_policy() == before and not options()[ONEDNN]
+
+
+@pytest.mark.parametrize(
+    ("capability", "policy"),
+    [((9, 0), "mixed_bfloat16"), ((8, 0), "mixed_bfloat16"), ((7, 5), "mixed_float16"), ((6, 1), "float32")],
+)
+def test_auto_on_a_gpu_goes_by_its_compute_capability(capability, policy):
+    assert precision.by_capability(capability) == policy
+
+
+def test_a_policy_holds_within_its_context_and_others_are_refused():
+    with precision.using("mixed_bfloat16") as chosen:
+        assert chosen == keras.config.dtype_policy().name == "mixed_bfloat16"
+    assert keras.config.dtype_policy().name == "float32"
+    with pytest.raises(ModelError, match="precision must be one of auto, float32, .*Received: 'half'"):
+        precision.configure("half")
