@@ -75,5 +75,5 @@ def test_a_policy_holds_within_its_context_and_others_are_refused():
     with precision.using("mixed_bfloat16") as chosen:
         assert chosen == keras.config.dtype_policy().name == "mixed_bfloat16"
     assert keras.config.dtype_policy().name == "float32"
-    with pytest.raises(ModelError, match="precision must be one of auto, float32, .*Received: 'half'"):
+    with pytest.raises(ModelError, match=r"precision must be one of auto, float32, .*Received: 'half'"):
         precision.configure("half")
