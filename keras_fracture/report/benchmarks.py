@@ -18,7 +18,7 @@ def table(path, section):
     Raises:
         OutputError: The file or the section is missing, or not of its form.
     """
-    from keras_fracture.report import tables
+    from keras_fracture.report import tables  # which imports this
 
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))[section]
