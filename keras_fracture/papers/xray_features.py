@@ -71,7 +71,7 @@ class XrayFeatures(Recipe):
         bare.set_weights(model.get_weights())
         with files.writing(out / "xray.keras") as beside:
             bare.save(beside)
-        scores = {name: self.scores(model, sets[name], classes[name]) for name in ("validation", "test")}
+        scores = {name: self.scores(bare, sets[name], classes[name]) for name in ("validation", "test")}
         return self.write(scores, parts, out)
 
     def train(self, sets, classes, count, out):

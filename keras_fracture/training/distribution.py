@@ -12,6 +12,7 @@ order. The first one's files count: each other works in a copy of the run folder
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -25,6 +26,11 @@ import tensorflow as tf
 from keras_fracture.errors import DistributionError
 
 NAMES = ("none", "mirrored", "multiworker")
+# What a collective operation ends with once a worker is gone, or silent for ten seconds.
+_LOST = (
+    tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError, tf.errors.UnavailableError,
+)  # fmt: skip
 _TF_CONFIG = "see examples/distributed/README.md for what TF_CONFIG looks like"
 
 
@@ -60,19 +66,20 @@ def using(name):
     before, _setup = _setup, _made(name or "none")
     try:
         yield
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-        if _setup.workers == 1:
+    except _LOST as error:
+        if _setup.workers == 1 or not re.search("/job:|[Cc]ollective", str(error)):
             raise
-        lost = sorted(set(re.findall(r"/job:(\w+)(?:/replica:\d+)?/task:(\d+)", str(error))))
-        names = " or ".join(f"{kind} {number}" for kind, number in lost) or "another worker"
+        named = re.search(r"/job:(\w+)(?:/replica:\d+)?/task:(\d+)", str(error))
         raise DistributionError(
-            f"This worker ({_setup.worker + 1} of {_setup.workers}) stops, because it lost {names}, whose own output "
-            f"says why. Start all workers again, with --resume: the last whole epoch is kept"
+            f"This worker stops, because it lost {' '.join(named.groups()) if named else 'another one'}, whose own "
+            f"output says why. Start all workers again, with --resume: the last whole epoch is kept. "
+            f"Received: {type(error).__name__} on worker {_setup.worker} of {_setup.workers}, counted from 0"
         ) from None
     finally:
         _setup = before
 
 
+@functools.cache  # a second strategy of one process would take the first one's numbers of collective operations
 def _made(name):
     if name == "none":
         return _Setup()
@@ -140,7 +147,8 @@ def facts():
 def own_folder(folder):
     """The run folder; on workers other than the first a copy of it that is thrown away.
 
-    A copy, so that what is there already (backups, arrays made once) is there for all of them.
+    A copy, so that what is there already (backups, arrays made once) is there for all of them. All wait for the last
+    one at the end.
 
     Args:
         folder: Path, on storage that all workers share if a run is to be resumed; None for an empty one.
@@ -148,6 +156,7 @@ def own_folder(folder):
     if chief():
         _barrier()  # the others have copied
         yield Path(folder)
+        _barrier()
         return
     with tempfile.TemporaryDirectory(prefix="keras_fracture-") as temporary:
         copy = Path(temporary, "run")
@@ -156,6 +165,7 @@ def own_folder(folder):
         copy.mkdir(exist_ok=True)
         _barrier()
         yield copy
+        _barrier()
 
 
 def _barrier():

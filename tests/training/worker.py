@@ -1,9 +1,11 @@
-"""Trains tiny networks as one worker: `python worker.py FOLDER STRATEGY EPOCHS NAME...`; `--devices` splits the CPU.
+"""Trains tiny networks, as one of several workers or alone: `python worker.py FOLDER STRATEGY:NAME...`.
 
-Writes `NAME.npz`, all weights after training, into FOLDER/worker-K, and prints each epoch's number.
+Under "mirrored" the CPU counts as two devices. With `--die N` the process ends itself in epoch N, counted from 0.
 """
 
 import argparse
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from keras_fracture.errors import FractureError
 from keras_fracture.models.preprocessing import SYMMETRIC
 from keras_fracture.training import distribution
 
+EPOCHS = 2
 STEPS = 10  # an epoch
 BATCH = 8
 
@@ -26,18 +29,18 @@ def pictures(side=32, seed=0):
 
 
 def dcgan():
-    """With classes, DiffAugment, the penalty R1, noise drawn twice and a weight average."""
+    """With classes, augmentation that adapts, the penalty R1 and a weight average."""
     shape = {"image_size": 32, "channels": 1, "width": 4, "num_classes": 2}
     gan = training.AdversarialModel(
         models.create("dcgan_generator", **shape),
         models.create("dcgan_discriminator", **shape),
         augment=training.AdaptiveAugment(0.5, pictures=1000, seed=3),
-        redraw=True,
         r1=0.1,
         ema=0.9,
         seed=7,
     )
-    gan.compile(*(training.Adam(1e-3, 0.5, epsilon=EPSILON) for _ in range(2)))
+    # Adam's usual epsilon turns rounding errors of the smallest gradients into whole steps.
+    gan.compile(*(training.Adam(2e-4, 0.5, epsilon=1e-4) for _ in range(2)))
 
     def stream(first):
         return training.epochs_of(
@@ -57,7 +60,8 @@ def unit():
         ema=0.9,
         seed=5,
     )
-    model.compile(*(training.Adam(1e-3, 0.5, epsilon=EPSILON) for _ in range(2)))
+    # Biases before normalisation have gradients that are rounding errors only; Adam would follow them.
+    model.compile(*(keras.optimizers.SGD(1e-4, momentum=0.9) for _ in range(2)))
 
     def stream(first):
         return training.pairs_of(
@@ -72,7 +76,7 @@ def resnet18():
     model = models.create("resnet18", num_classes=2, image_size=32, channels=1, width=8)
     training.add_l2(model, 1e-3)
     model.compile(
-        training.sgd(0.05, 100, warmup=5),
+        training.sgd(0.01, 100, warmup=5),
         keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
     )
@@ -88,46 +92,64 @@ def resnet18():
     return model, stream, {"validation_data": validation, "class_weight": {0: 0.75, 1: 1.5}}
 
 
-EPSILON = 1e-7
-KINDS = {"dcgan": dcgan, "unit": unit, "resnet18": resnet18}
+def plain():
+    """Keras's own batch normalisation, whose statistics each replica takes of its own rows."""
+    model = keras.Sequential(
+        [
+            keras.layers.Input((32, 32, 1)),
+            keras.layers.BatchNormalization(momentum=0.0),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+
+    def stream(first):
+        return training.epochs_of(pictures(), np.zeros(24, "float32"), batch_size=24, seed=1)
+
+    return model, stream, {}
 
 
-class Say(keras.callbacks.Callback):
-    """Prints each step, so that whoever watches knows when to strike."""
+KINDS = {"dcgan": dcgan, "unit": unit, "resnet18": resnet18, "plain": plain}
 
-    def on_train_batch_end(self, batch, logs=None):
-        print("step", self.epoch, batch, flush=True)
+
+class Die(keras.callbacks.Callback):
+    """Ends the process in the middle of an epoch, as a machine that is taken away does."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.last, self.epoch = epoch, 0
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
 
+    def on_train_batch_end(self, batch, logs=None):
+        if self.epoch == self.last and batch == STEPS // 2:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-def train(folder, strategy, epochs, names):
-    """Trains each of `names`; the first worker keeps history, backups and weights in FOLDER/NAME."""
-    with distribution.using(strategy):
-        for name in names:
-            with distribution.own_folder(Path(folder, name)) as own:
-                keras.utils.set_random_seed(1)
-                with distribution.scope():
-                    model, stream, options = KINDS[name]()
-                training.fit(model, stream, epochs, own, callbacks=[Say()], verbose=0, **options)
-                np.savez(own / "weights.npz", **{one.path: one.numpy() for one in model.weights})
+
+def train(folder, strategy, name, callbacks=()):
+    """Two epochs; the first worker keeps history, backup and weights in FOLDER/STRATEGY/NAME."""
+    with distribution.using(strategy), distribution.own_folder(Path(folder, strategy, name)) as own:
+        keras.utils.set_random_seed(1)
+        with distribution.scope():
+            model, stream, options = KINDS[name]()
+        training.fit(model, stream, EPOCHS, own, callbacks=callbacks, verbose=0, **options)
+        np.savez(own / "weights.npz", *(one.numpy() for one in model.weights))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
-    parser.add_argument("strategy")
-    parser.add_argument("epochs", type=int)
-    parser.add_argument("names", nargs="+")
-    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("jobs", nargs="+")
+    parser.add_argument("--die", type=int)
     given = parser.parse_args()
-    cpus = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(
-        cpus[0], [tf.config.LogicalDeviceConfiguration() for _ in range(given.devices)]
-    )
+    if any(job.startswith("mirrored") for job in given.jobs):
+        two = [tf.config.LogicalDeviceConfiguration() for _ in range(2)]
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
     try:
-        train(given.folder, given.strategy, given.epochs, given.names)
+        for job in given.jobs:
+            train(given.folder, *job.split(":"), callbacks=[] if given.die is None else [Die(given.die)])
     except FractureError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
