@@ -175,15 +175,20 @@ def _barrier():
 
 def _sum(numbers):
     """The sums of numbers over all workers."""
-
-    def added():
-        return tf.distribute.get_replica_context().all_reduce(
-            tf.distribute.ReduceOp.SUM, tf.constant(numbers, tf.float64)
-        )
-
-    strategy = _setup.strategy
-    sums = strategy.experimental_local_results(strategy.run(tf.function(added)))[0]
+    sums = _adder(_setup.strategy)(tf.constant(numbers, tf.float64))
     return sums.numpy() * _setup.workers / _setup.replicas
+
+
+@functools.cache
+def _adder(strategy):
+    """A function that sums a tensor over all replicas."""
+
+    def replica(numbers):
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, numbers)
+
+    return tf.function(
+        lambda numbers: strategy.experimental_local_results(strategy.run(replica, args=(numbers,)))[0]
+    )
 
 
 def check_model(model):
@@ -250,10 +255,12 @@ class AverageStatistics(keras.callbacks.Callback):
     not: their statistics would be the first replica's alone.
     """
 
-    def on_epoch_end(self, epoch, logs=None):
+    def __init__(self):
+        super().__init__()
+        self.average = None
+
+    def on_train_begin(self, logs=None):
         strategy = self.model.distribute_strategy
-        if strategy.num_replicas_in_sync == 1:
-            return
         weights = [one for one in self.model.non_trainable_weights if keras.backend.is_float_dtype(one.dtype)]
 
         def average():
@@ -264,8 +271,12 @@ class AverageStatistics(keras.callbacks.Callback):
             ):
                 weight.assign(value)
 
-        if weights:
-            strategy.run(average)
+        if weights and strategy.num_replicas_in_sync > 1:
+            self.average = tf.function(lambda: strategy.run(average))
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.average:
+            self.average()
 
 
 def several_workers():
