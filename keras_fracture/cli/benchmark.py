@@ -56,6 +56,20 @@ def add_benchmark(commands):
         "--model", metavar="DIR", help="SavedModel folder (default: a small untrained compact_cnn)"
     )
 
+    verb = verbs.add(
+        kinds, "startup", benchmark_startup, "time imports and commands that need no TensorFlow, in fresh processes",
+        "keras-fracture benchmark startup",
+    )  # fmt: skip
+    verb.add_argument("--repeats", type=int, default=7, help="rounds, medians count (default 7)")
+
+
+def benchmark_startup(options):
+    """`benchmark startup`."""
+    from keras_fracture.benchmarks.startup import measure_startup
+
+    for name, number in measure_startup(options.repeats).items():
+        print(f"{name:<62}{number:>10.4g}")
+
 
 def benchmark_data(options):
     """`benchmark data`."""
