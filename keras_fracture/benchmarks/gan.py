@@ -143,14 +143,15 @@ def _pictures(batch_size, image_size):
 
 def _main(side, name, batch_size, image_size):
     importlib.import_module({"ours": "keras_fracture.training", "pytorch": "torch"}[side])
-    _print_peak()
+    print_peak()
     *_, step = {"ours": our_step, "pytorch": torch_step}[side](name, int(batch_size), int(image_size))
     for _ in range(_STEPS):
         step()
-    _print_peak()
+    print_peak()
 
 
-def _print_peak():
+def print_peak():
+    """Prints the most memory in MiB that this process ever held; nothing where there is no /proc/self/status."""
     status = Path("/proc/self/status")
     if status.is_file():
         # Not getrusage's ru_maxrss, which counts the parent of before exec.

@@ -35,6 +35,7 @@ def add_benchmark(commands):
     )  # fmt: skip
     verb.add_argument("--data", default="phantom", metavar="NAME", help="data set (default: phantom)")
     verb.add_argument("--count", type=int, default=3000, help="pictures (default 3000)")
+    verb.add_argument("--json", metavar="FILE", help="also write the numbers and conditions here")
     verbs.data_dir(verb)
     verb = verbs.add(
         kinds, "serving", benchmark_serving, "compare an exported classifier's answers to files with training's",
@@ -65,19 +66,20 @@ def add_benchmark(commands):
 
 def benchmark_startup(options):
     """`benchmark startup`."""
-    from keras_fracture.benchmarks.startup import measure_startup
+    from keras_fracture.benchmarks import startup
 
-    for name, number in measure_startup(options.repeats).items():
-        print(f"{name:<62}{number:>10.4g}")
+    _show(startup.measure_startup(options.repeats), startup.GOALS)
 
 
 def benchmark_data(options):
     """`benchmark data`."""
     verbs.import_tensorflow()
-    from keras_fracture.benchmarks.data import measure_data
+    from keras_fracture.benchmarks import data
 
-    for name, number in measure_data(options.data, options.count, options.data_dir).items():
-        print(f"{name:<62}{number:>10.4g}")
+    found = data.measure_data(options.data, options.count, options.data_dir, out=options.json)
+    _show(found, data.GOALS)
+    if options.json:
+        print(f"wrote {options.json}")
 
 
 def benchmark_serving(options):
@@ -85,9 +87,7 @@ def benchmark_serving(options):
     verbs.import_tensorflow()
     from keras_fracture.benchmarks.serving import measure_serving
 
-    sizes = options.data, options.count, options.model, options.data_dir
-    for name, number in measure_serving(*sizes).items():
-        print(f"{name:<62}{number:>10.4g}")
+    _show(measure_serving(options.data, options.count, options.model, options.data_dir))
 
 
 def benchmark_server(options):
@@ -95,8 +95,14 @@ def benchmark_server(options):
     verbs.import_tensorflow()
     from keras_fracture.benchmarks.load import measure_server
 
-    for name, number in measure_server(options.requests, options.clients, options.model).items():
-        print(f"{name:<62}{number:>10.4g}")
+    _show(measure_server(options.requests, options.clients, options.model))
+
+
+def _show(found, goals=()):
+    """Prints a line a number, and its goal where it has one; None is what could not be measured."""
+    for name, number in found.items():
+        shown = "none" if number is None else f"{number:.4g}"
+        print(f"{name:<62}{shown:>10}" + (f"   goal: {goals[name]}" if name in goals else ""))
 
 
 def benchmark_models(options):
