@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
+import numpy as np
 import PIL
 import tensorflow as tf
 from tqdm import tqdm
@@ -24,6 +25,7 @@ except ImportError:  # Windows: two processes then do the same work, and each fi
 
 PICTURES = 256  # a file
 WORKERS = max(2, os.cpu_count() or 2)
+SHUFFLED = 2**27  # bytes of pictures that are shuffled at a time
 _VERSION = 1  # raise it when `Preprocess` makes other pixels, or `write` another file
 _READERS = 8  # files that are read in turn, so that neighbours in a file do not stay neighbours
 _FIELDS = {"image": tf.io.FixedLenFeature((), tf.string), "label": tf.io.FixedLenFeature((), tf.int64)}
@@ -67,27 +69,38 @@ def key(records, preprocess):
 
 
 def read(paths, size, seed=None):
-    """Reads what `prepare` wrote, a few pictures at a time.
+    """Reads what `prepare` wrote, a few pictures at a time: memory does not depend on how many there are.
 
     Args:
         paths: The files.
         size: Side of a picture in pixels.
-        seed: Of an order of the files that changes every epoch, several being read in turn; None keeps the order.
+        seed: Of an order that changes every epoch; None keeps the order. The next picture is drawn among `SHUFFLED`
+            bytes of them; if there are more, the files are in another order each epoch too.
 
     Returns:
-        A `tf.data.Dataset` of (uint8 picture `(size, size, 1)`, int64 label).
+        A `tf.data.Dataset` of records as strings, for `parse`.
     """
-
-    def parse(record):
-        fields = tf.io.parse_single_example(record, _FIELDS)
-        return tf.reshape(tf.io.decode_raw(fields["image"], tf.uint8), (size, size, 1)), fields["label"]
-
-    names = tf.data.Dataset.from_tensor_slices(tf.constant([str(path) for path in paths], tf.string))
-    if seed is not None:
-        names = names.shuffle(max(1, len(paths)), seed=seed, reshuffle_each_iteration=True)
-    readers = 1 if seed is None else _READERS
+    names, readers = (
+        tf.data.Dataset.from_tensor_slices(tf.constant([str(path) for path in paths], tf.string)),
+        1,
+    )
+    among = drawn_among((size, size))
+    if seed is not None and len(paths) * PICTURES > among:
+        names = names.shuffle(len(paths), seed=seed, reshuffle_each_iteration=True)
+        readers = _READERS
     records = names.interleave(tf.data.TFRecordDataset, cycle_length=readers, block_length=1)
-    return records.map(parse, num_parallel_calls=WORKERS)
+    return records if seed is None else records.shuffle(among, seed=seed, reshuffle_each_iteration=True)
+
+
+def parse(records, size):
+    """A batch of records as uint8 pictures `(batch, size, size, 1)` and int64 labels `(batch,)`."""
+    fields = tf.io.parse_example(records, _FIELDS)
+    return tf.reshape(tf.io.decode_raw(fields["image"], tf.uint8), (-1, size, size, 1)), fields["label"]
+
+
+def drawn_among(shape):
+    """How many uint8 pictures of this shape the next one is drawn among."""
+    return max(1, SHUFFLED // int(np.prod(shape)))
 
 
 def write(path, pictures, labels):

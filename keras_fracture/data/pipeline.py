@@ -14,7 +14,6 @@ from keras_fracture.errors import DataError
 from keras_fracture.models.preprocessing import UNIT, scale
 
 _CHUNK = 8  # pictures a call from TensorFlow into Python: the call costs a third of a millisecond
-_SHUFFLED = 2**27  # bytes of pictures that the next one is drawn among, however many there are
 
 # Every parallelism below is fixed. tf.data's tuner, left on, only makes the end of each pass wait for its timer,
 # whose period doubles: a pass of 1,500 pictures took 5.1 s instead of 2.3.
@@ -142,7 +141,8 @@ class Records:
         pictures = np.zeros((len(self), preprocess.size, preprocess.size, preprocess.channels), np.uint8)
         labels = np.zeros(len(self), np.int64)
         done = 0
-        for some, their_labels in self._grey(preprocess, cache).batch(64).as_numpy_iterator():
+        grey, parse = self._grey(preprocess, cache)
+        for some, their_labels in grey.batch(64).map(parse).as_numpy_iterator():
             rows = slice(done, done + len(some))
             pictures[rows], labels[rows] = some, their_labels  # repeats grey to all channels
             done += len(some)
@@ -180,35 +180,32 @@ class Records:
             OutputError: The cache cannot be written.
         """
         preprocess = preprocess or Preprocess(size=size)
+        grey, parse = self._grey(preprocess, cache, shuffle)
         return batches(
-            self._grey(preprocess, cache, shuffle),
+            grey,
             len(self),
             batch_size,
             augment=augment,
-            shuffle=shuffle,
+            shuffle=None if cache else shuffle,  # files are shuffled as they are read
             pixel_range=pixel_range,
             channels=preprocess.channels,
+            parse=parse,
         )
 
     def _grey(self, preprocess, cache, shuffle=None):
-        """A `tf.data.Dataset` of (uint8 picture `(size, size, 1)`, int64 label)."""
+        """A `tf.data.Dataset`, and a function of its batches to uint8 `(n, size, size, 1)` and int64 `(n,)`."""
         if not cache:
-            return self.preprocessed(dataclasses.replace(preprocess, channels=1))
+            dataset = self.preprocessed(dataclasses.replace(preprocess, channels=1))
+            return dataset, lambda pictures, labels: (pictures, labels)
         paths = prepared.prepare(self, preprocess, None if cache is True else cache)
-        # Files change places only where not all pictures are shuffled at once.
-        seed = shuffle if len(self) > _drawn_among((preprocess.size, preprocess.size, 1)) else None
-        pictures = prepared.read(paths, preprocess.size, seed)
-        return pictures.apply(tf.data.experimental.assert_cardinality(len(self)))
-
-
-def _drawn_among(shape):
-    """How many uint8 pictures of this shape are shuffled at a time."""
-    return max(1, _SHUFFLED // int(np.prod(shape)))
+        encoded = prepared.read(paths, preprocess.size, shuffle)
+        encoded = encoded.apply(tf.data.experimental.assert_cardinality(len(self)))
+        return encoded, lambda records: prepared.parse(records, preprocess.size)
 
 
 def batches(
     dataset, count, batch_size, *, augment=None, shuffle=None, pixel_range=UNIT, drop_remainder=False,
-    channels=None,
+    channels=None, parse=None,
 ):  # fmt: skip
     """The second half of every pipeline: shuffle, batch, scale, augment, prefetch.
 
@@ -221,14 +218,16 @@ def batches(
         pixel_range: As in `Records.batched`.
         drop_remainder: Whether to drop a last batch that is not full.
         channels: Grey pictures are repeated to this many channels, last of all: the cache stays small.
+        parse: Function of a batch of `dataset` to pictures and labels, where it does not give these itself.
     """
     if not isinstance(dataset, tf.data.Dataset):
         dataset = tf.data.Dataset.from_tensor_slices(dataset)
     if shuffle is not None:
-        buffer = max(1, min(count, _drawn_among(dataset.element_spec[0].shape)))
+        buffer = max(1, min(count, prepared.drawn_among(dataset.element_spec[0].shape)))
         dataset = dataset.shuffle(buffer, seed=shuffle, reshuffle_each_iteration=True)
 
-    def finish(images_, *rest):
+    def finish(*batch):
+        images_, *rest = parse(*batch) if parse else batch
         images_ = scale(images_, pixel_range)
         images_ = augment(images_, training=True) if augment else images_
         return (grey_to(images_, channels), *rest)

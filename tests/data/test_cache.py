@@ -9,7 +9,7 @@ import prepare_pictures
 import pytest
 
 from keras_fracture import data
-from keras_fracture.data import cache, images, pipeline
+from keras_fracture.data import cache, images
 from keras_fracture.data.pipeline import Preprocess
 from keras_fracture.errors import OutputError
 
@@ -47,6 +47,13 @@ def test_prepared_pictures_are_those_that_were_not(train, tmp_path, decoded):
             np.testing.assert_array_equal(found, plain)
             np.testing.assert_array_equal(same, labels)
             assert len(decoded) == 12, f"prepared {times} times"
+
+
+def test_the_order_is_the_one_without_a_cache(train, tmp_path):
+    kept, plain = (train.batched(5, SIZE, shuffle=3, cache=place) for place in (tmp_path, False))
+    for _ in range(2):
+        for one, other in zip(epoch(kept), epoch(plain), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_grey_is_kept_whatever_the_channels(train, tmp_path, decoded):
@@ -128,7 +135,7 @@ def test_a_disk_that_is_full_is_said_and_leaves_nothing(train, tmp_path):
 
 def test_more_pictures_than_are_shuffled_at_once_come_in_other_orders(train, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "PICTURES", 3)
-    monkeypatch.setattr(pipeline, "_SHUFFLED", 4 * SIZE * SIZE)
+    monkeypatch.setattr(cache, "SHUFFLED", 4 * SIZE * SIZE)
     setting = {"preprocess": Preprocess(SIZE), "cache": tmp_path}
     fixed, _ = epoch(train.batched(5, **setting))
     shuffled = train.batched(5, shuffle=7, **setting)
