@@ -54,3 +54,7 @@ class ServerError(FractureError):
 
 class RequestError(FractureError, ValueError):
     """A request to a served model is not one it can answer."""
+
+
+class ShardError(FractureError, ValueError):
+    """A part of a task is not one there is."""

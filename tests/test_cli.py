@@ -2,6 +2,7 @@ import errno
 import json
 import subprocess
 import sys
+import textwrap
 
 import cv2
 import numpy as np
@@ -48,6 +49,32 @@ def test_help_names_every_command_and_does_not_import_tensorflow():
     code += "assert not {'tensorflow', 'keras', 'cv2', 'pandas'} & set(sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert all(verb in shown for verb in ("data", "reproduce", "predict", "convert", "tables", "example:"))
+
+
+def test_no_help_and_no_list_imports_tensorflow():
+    code = """
+        import argparse, sys
+        from keras_fracture import cli
+
+        def verbs(parser, names=()):
+            yield names
+            for action in parser._actions:
+                if isinstance(action, argparse._SubParsersAction):
+                    for name, verb in action.choices.items():
+                        yield from verbs(verb, (*names, name))
+
+        asked = [(*names, "--help") for names in verbs(cli.build_parser())]
+        for arguments in (*asked, ("data", "list")):
+            try:
+                cli.main(list(arguments))
+            except SystemExit as stop:
+                assert stop.code == 0, arguments
+            assert not {"tensorflow", "keras", "torch"} & set(sys.modules), arguments
+        print(len(asked))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert int(shown.splitlines()[-1]) > 15 and "embedded, drawn by code" in shown
 
 
 @pytest.mark.parametrize(

@@ -1,65 +1,196 @@
 """The input pipeline: `keras-fracture benchmark data`."""
 
+import importlib.util
+import tempfile
 import time
+from pathlib import Path
 
 import cv2
+import keras
 import numpy as np
+import tensorflow as tf
 
-from keras_fracture import data
+from keras_fracture import data, models
+from keras_fracture.benchmarks.pictures import peak_memory
 from keras_fracture.data import Preprocess, images, phantom
+from keras_fracture.errors import BenchmarkError
+
+GOALS = {
+    "pipeline over loop": "at least 1.9",
+    "pipeline over PyTorch's DataLoader": "at least 1.3",
+    "batch from the cache over training step": "at most 0.05",
+    "peak memory of most over fewest pictures": "about 1",
+}
+_BATCH = 32
+_PREPROCESS = Preprocess(size=224, clahe=(2.0, 8))
+_MANY = (4000, 40_000)  # pictures, of which memory should not depend on
 
 
-def measure_data(name="phantom", count=3000, data_dir=None):
-    """Times the input pipeline: drawing, a plain loop, `tf.data` on all cores, and a cached epoch.
+def measure_data(name="phantom", count=3000, data_dir=None, repeats=5, many=_MANY):
+    """Times the input pipeline: drawing, decoding, and what training waits for once pictures are prepared.
 
-    Loop and pipeline do the same calls on the same bytes: decode, CLAHE, Lanczos fit and pad to 224.
+    A plain loop, the pipeline on all cores, and PyTorch's DataLoader with two workers where it is installed do the
+    same calls on the same bytes: decode, CLAHE, Lanczos fit and pad to 224. They take turns.
 
     Args:
         name: Data set.
-        count: Pictures of its training split.
+        count: Pictures of its training split that are decoded.
         data_dir: Where real data lie.
+        repeats: Turns; medians count.
+        many: Numbers of pictures whose peak memory is compared, see `pictures.peak_memory`.
 
     Returns:
-        A dict of name to number.
-    """
-    preprocess = Preprocess(size=224, clahe=(2.0, 8))
-    start = time.perf_counter()
-    drawn = phantom.records(seed=1)[:100]
-    for record in drawn:
-        record["image"].sum()
-    drawing = 10 * (time.perf_counter() - start)
+        A dict of name to number, None where something cannot be measured here; `GOALS` names what some should be.
 
+    Raises:
+        BenchmarkError: `count` or `repeats` is not positive.
+    """
+    if min(count, repeats) < 1:
+        raise BenchmarkError(f"count and repeats must be 1 or more. Received: {count} and {repeats}")
     records = data.load(name, "train", data_dir=data_dir)
-    encoded = [record["image"] for record in records.raw().take(count).as_numpy_iterator()]
-    threads = cv2.getNumThreads()
-    loops, pipelines = [], []
-    for _ in range(5):  # alternating, so that a slow moment meets both
-        start = time.perf_counter()
+    found = {"phantom: seconds for 1,000 pictures of 256x256, one thread": _drawing()}
+    found |= _decoding(records, name, count, repeats)
+    found |= _cached(records, repeats)
+    found |= _memory(many)
+    return found
+
+
+def _drawing():
+    start = time.perf_counter()
+    for record in phantom.records(seed=1)[:100]:
+        record["image"].sum()
+    return 10 * (time.perf_counter() - start)
+
+
+def _decoding(records, name, count, repeats):
+    """Pictures a second from files to squares, three ways."""
+    encoded = [record["image"] for record in records.raw(["image"]).take(count).as_numpy_iterator()]
+
+    def loop():
         for content in encoded:
-            preprocess(images.decode(content).image)
-        loops.append(time.perf_counter() - start)
-        dataset = records.preprocessed(preprocess).take(len(encoded)).batch(32)
-        start = time.perf_counter()
-        for _ in dataset:
+            _prepare(content)
+
+    def pipeline():
+        for _ in records.preprocessed(_PREPROCESS).take(len(encoded)).batch(_BATCH):
             pass
-        pipelines.append(time.perf_counter() - start)
-    cached = records.preprocessed(preprocess).take(len(encoded)).cache()
-    cached = data.batches(cached, len(encoded), 32)
-    epochs = []
-    for _ in range(12):
-        start = time.perf_counter()
-        for _ in cached:
-            pass
-        epochs.append(time.perf_counter() - start)
-    loop, pipeline = float(np.median(loops)), float(np.median(pipelines))
+
+    ways = {"plain loop": loop, "pipeline": pipeline}
+    if importlib.util.find_spec("torch"):
+        ways["PyTorch's DataLoader, two workers"] = _loader(encoded)
+    times = {way: [] for way in ways}
+    for turn in range(repeats + 1):
+        for way, run in ways.items():
+            start = time.perf_counter()
+            run()
+            if turn:  # the first starts the workers
+                times[way].append(time.perf_counter() - start)
+    medians = {way: float(np.median(taken)) for way, taken in times.items()}
+    loop, pipeline, loader = (medians.get(way) for way in (*ways, None)[:3])
     return {
-        "phantom: seconds for 1,000 pictures of 256x256, one thread": drawing,
         f"{name}: pictures": len(encoded),
-        "OpenCV threads a call": threads,
-        "plain loop, pictures a second": len(encoded) / loop,
-        "pipeline, pictures a second": len(encoded) / pipeline,
+        f"{name}: mean kB a picture": sum(map(len, encoded)) / len(encoded) / 1000,
+        "OpenCV threads a call": cv2.getNumThreads(),
+        **{f"{way}, pictures a second": len(encoded) / seconds for way, seconds in medians.items()},
         "pipeline over loop": loop / pipeline,
-        "first epoch, seconds": epochs[0],
-        "cached epoch, seconds": float(np.median(epochs[1:])),
-        "first over cached epoch": epochs[0] / float(np.median(epochs[1:])),
+        "pipeline over PyTorch's DataLoader": loader and loader / pipeline,
     }
+
+
+def _prepare(content):
+    return _PREPROCESS(images.decode(content).image)
+
+
+def _loader(encoded):
+    """A function that goes once through PyTorch's DataLoader; its workers stay between calls."""
+    from torch.utils.data import DataLoader
+
+    loader = DataLoader(_Pictures(encoded), _BATCH, num_workers=2, persistent_workers=True)
+
+    def run():
+        for _ in loader:
+            pass
+
+    return run
+
+
+class _Pictures:
+    """What PyTorch's DataLoader takes for a dataset."""
+
+    def __init__(self, encoded):
+        self.encoded = encoded
+
+    def __len__(self):
+        return len(self.encoded)
+
+    def __getitem__(self, index):
+        import torch
+
+        return torch.from_numpy(_prepare(self.encoded[index]))
+
+
+def _cached(records, repeats):
+    """Preparing, an epoch from the cache in a shuffled order, and the share of it in a training step."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        batches = records.batched(_BATCH, preprocess=_PREPROCESS, shuffle=0, cache=folder)
+        preparing = time.perf_counter() - start
+        kept = sum(path.stat().st_size for path in Path(folder).rglob("*.tfrecord"))
+        epochs, steps = [], []
+        step = _training_step()
+        for _ in range(repeats):
+            start = time.perf_counter()
+            count = sum(1 for _ in batches)
+            epochs.append(time.perf_counter() - start)
+            steps += [_seconds(step) for _ in range(3)]
+    batch, step = float(np.median(epochs)) / count, float(np.median(steps))
+    return {
+        "prepared and kept, pictures a second": len(records) / preparing,
+        "kept, kB a picture": kept / len(records) / 1000,
+        "epoch from the cache, pictures a second": len(records) / float(np.median(epochs)),
+        f"batch of {_BATCH} from the cache, ms": 1000 * batch,
+        f"training step of {_BATCH}, compact_cnn at 224 pixels, ms": 1000 * step,
+        "batch from the cache over training step": batch / step,
+    }
+
+
+def _training_step():
+    """A function that trains the smallest classifier a step."""
+    model = models.create("compact_cnn", num_classes=2, image_size=224)
+    optimizer = keras.optimizers.SGD(0.01)
+    optimizer.build(model.trainable_variables)
+    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    rng = np.random.default_rng(0)
+    shape = (_BATCH, 224, 224, model.channels)
+    pictures = tf.constant(rng.random(shape, "float32"))
+    labels = tf.constant(rng.integers(0, 2, _BATCH))
+
+    @tf.function
+    def graph(pictures, labels):
+        with tf.GradientTape() as tape:
+            loss = loss_of(labels, model(pictures, training=True))
+        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        return loss
+
+    graph(pictures, labels)  # traces
+    return lambda: float(graph(pictures, labels))
+
+
+def _seconds(run):
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _memory(many):
+    """Peak memory of preparing and reading few and many pictures."""
+    found = {}
+    for count in many:
+        with tempfile.TemporaryDirectory() as folder:
+            found[count] = peak_memory(count, folder) or (None, None)
+    rows = {}
+    for count, (preparing, reading) in found.items():
+        rows[f"{count:,} pictures: peak memory until prepared, MiB"] = preparing
+        rows[f"{count:,} pictures: peak memory until read, MiB"] = reading
+    known = [reading for _, reading in found.values() if reading]
+    rows["peak memory of most over fewest pictures"] = known[-1] / known[0] if known else None
+    return rows

@@ -8,13 +8,11 @@ memory; it then imports one of the two libraries only.
 
 import importlib
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 
+from keras_fracture.benchmarks.apart import CHECKOUT, numbers_of, print_peak
 from keras_fracture.errors import BenchmarkError
 
 # Pictures a step (for UNIT pairs), side of a picture in pixels.
@@ -23,7 +21,6 @@ _OWN = {"compact_cnn": (32, 64)}
 _CLASSIFIER = (8, 224)
 _RATE, _GAN_RATE, _BETAS = 0.01, 0.002, (0.5, 0.999)
 _WARM = 3  # steps until memory stands still
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def known():
@@ -349,20 +346,13 @@ def peak_memory(side, name, batch_size, image_size, planned):
     Raises:
         BenchmarkError: The process failed.
     """
-    given = side, name, str(batch_size), str(image_size), json.dumps(planned)
-    command = [sys.executable, "-m", __name__, *given]
-    environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise BenchmarkError(f"Memory of {side} cannot be measured. Received: {done.returncode}, {last}")
-    found = [float(number) for number in done.stdout.split()]
+    found = numbers_of(__name__, side, name, batch_size, image_size, json.dumps(planned))
     return {"library": found[0], "step": found[1] - found[0]} if found else None
 
 
 def _main(side, name, batch_size, image_size, planned):
     importlib.import_module({"ours": "keras_fracture.training", "pytorch": "torch"}[side])
-    _print_peak()
+    print_peak()
     size = int(batch_size), int(image_size)
     if side == "ours":
         step = ours(name, networks(name, size[1]), *size)
@@ -371,15 +361,7 @@ def _main(side, name, batch_size, image_size, planned):
         step = theirs(name, build(planned), planned["weights"], *size)
     for _ in range(_WARM):
         step()
-    _print_peak()
-
-
-def _print_peak():
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # Not getrusage's ru_maxrss, which counts the parent of before exec.
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        print(int(peak.split()[1]) / 1024)
+    print_peak()
 
 
 if __name__ == "__main__":

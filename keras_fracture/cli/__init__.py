@@ -5,7 +5,7 @@ import errno
 import sys
 
 from keras_fracture import __version__
-from keras_fracture.cli import benchmark, data, models, papers, serving, verbs
+from keras_fracture.cli import benchmark, data, evaluating, models, papers, serving, verbs
 from keras_fracture.cli.papers import PAPERS
 from keras_fracture.errors import FractureError
 
@@ -50,6 +50,7 @@ def build_parser():
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     data.add_data(commands)
     papers.add_reproduce(commands)
+    evaluating.add_evaluate(commands)
     models.add_generate(commands)
     models.add_export(commands)
     serving.add_predict(commands)

@@ -15,6 +15,7 @@ def add_generate(commands):
     verb.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
     verb.add_argument("--class", dest="label", metavar="NAME", help="one class (default: all in turn)")
     verb.add_argument("--model", help="architecture of a .weights.h5 file, such as dcgan_generator")
+    verb.add_argument("--shard", metavar="I/N", help="draw only the I-th of N parts of the pictures")
 
 
 def add_export(commands):
@@ -55,13 +56,15 @@ def add_convert(commands):
 
 def generate(options):
     """`generate`."""
+    from keras_fracture.serving import sharding
+
+    shard = sharding.parse(options.shard)
     verbs.import_tensorflow()
     from keras_fracture import serving
 
-    serving.generate(
-        options.generator, options.out, options.count, options.seed, options.label, options.model
-    )
-    print(f"wrote {options.count:,} pictures and pictures.csv to {options.out}")
+    given = options.count, options.seed, options.label, options.model, shard
+    table = serving.generate(options.generator, options.out, *given)
+    print(f"wrote {len(table):,} pictures and pictures.csv to {options.out}")
 
 
 def export(options):

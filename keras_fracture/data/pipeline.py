@@ -1,17 +1,18 @@
 """From prepared records to batches: preprocess, cache, then augment."""
 
 import dataclasses
-import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from keras_fracture.data import images
+from keras_fracture.data import cache as prepared
+from keras_fracture.data import images, scan
+from keras_fracture.data.cache import WORKERS
 from keras_fracture.errors import DataError
 from keras_fracture.models.preprocessing import UNIT, scale
 
-_WORKERS = max(2, os.cpu_count() or 2)
 _CHUNK = 8  # pictures a call from TensorFlow into Python: the call costs a third of a millisecond
 
 # Every parallelism below is fixed. tf.data's tuner, left on, only makes the end of each pass wait for its timer,
@@ -110,20 +111,41 @@ class Records:
 
         encoded = self.raw(["image", "label"]).map(lambda record: (record["image"], record["label"]))
         # Read ahead, so that the reader never waits for a chunk in work.
-        pictures = encoded.batch(_CHUNK).prefetch(_CHUNK).map(convert, num_parallel_calls=_WORKERS).unbatch()
+        pictures = encoded.batch(_CHUNK).prefetch(_CHUNK).map(convert, num_parallel_calls=WORKERS).unbatch()
         # `unbatch` forgets how many there are, and Keras would warn at an end that it does not expect.
         return pictures.apply(tf.data.experimental.assert_cardinality(len(self)))
 
-    def arrays(self, preprocess):
+    @property
+    def facts(self):
+        """What these pictures are and come from, as a dict for JSON: equal as long as nothing changed."""
+        parts = self.builder.info.splits[self.split].file_instructions
+        return {
+            "name": self.builder.name,
+            "config": self.builder.builder_config.name,
+            "version": str(self.builder.version),
+            "split": str(self.split),
+            "pictures": len(self),
+            "files": scan.fingerprint([Path(part.filename) for part in parts]),
+        }
+
+    def arrays(self, preprocess, cache=True):
         """All pictures and labels as NumPy arrays, for data that fit into memory at this size.
+
+        Args:
+            preprocess: A `Preprocess`.
+            cache: As in `batched`.
 
         Returns:
             uint8 `(n, size, size, channels)` and int64 `(n,)`.
         """
         pictures = np.zeros((len(self), preprocess.size, preprocess.size, preprocess.channels), np.uint8)
         labels = np.zeros(len(self), np.int64)
-        for index, (picture, label) in enumerate(self.preprocessed(preprocess).as_numpy_iterator()):
-            pictures[index], labels[index] = picture, label
+        done = 0
+        grey, parse = self._grey(preprocess, cache)
+        for some, their_labels in grey.batch(64).map(parse).as_numpy_iterator():
+            rows = slice(done, done + len(some))
+            pictures[rows], labels[rows] = some, their_labels  # repeats grey to all channels
+            done += len(some)
         return pictures, labels
 
     def batched(
@@ -139,29 +161,51 @@ class Records:
     ):
         """Batches for `fit`, `evaluate` and `predict`.
 
+        Pictures stream from the disk: memory does not depend on how many there are.
+
         Args:
             batch_size: Pictures a batch.
             size: Side in pixels, where `preprocess` is not given.
             preprocess: A `Preprocess`; default fits and pads to `size`.
-            augment: A Keras layer applied to scaled batches after the cache, or None.
+            augment: A Keras layer applied to scaled grey batches after the cache, or None.
             shuffle: Seed of an order that changes every epoch; None keeps the order fixed.
             pixel_range: `(low, high)` that pixels are scaled to; take the model's `pixel_range`.
-            cache: True keeps preprocessed pictures in memory, a path keeps them there, False keeps none.
+            cache: True prepares all pictures now, or finds them prepared, in the cache folder; a path does so
+                there; False prepares each picture anew every epoch. See `cache.prepare`.
 
         Returns:
             A `tf.data.Dataset` of float32 `(batch, size, size, channels)` and int64 `(batch,)`.
+
+        Raises:
+            OutputError: The cache cannot be written.
         """
-        dataset = self.preprocessed(preprocess or Preprocess(size=size))
-        if cache:
-            dataset = dataset.cache("" if cache is True else str(cache))
+        preprocess = preprocess or Preprocess(size=size)
+        grey, parse = self._grey(preprocess, cache, shuffle)
         return batches(
-            dataset, len(self), batch_size, augment=augment, shuffle=shuffle, pixel_range=pixel_range
+            grey,
+            len(self),
+            batch_size,
+            augment=augment,
+            shuffle=None if cache else shuffle,  # files are shuffled as they are read
+            pixel_range=pixel_range,
+            channels=preprocess.channels,
+            parse=parse,
         )
+
+    def _grey(self, preprocess, cache, shuffle=None):
+        """A `tf.data.Dataset`, and a function of its batches to uint8 `(n, size, size, 1)` and int64 `(n,)`."""
+        if not cache:
+            dataset = self.preprocessed(dataclasses.replace(preprocess, channels=1))
+            return dataset, lambda pictures, labels: (pictures, labels)
+        paths = prepared.prepare(self, preprocess, None if cache is True else cache)
+        encoded = prepared.read(paths, preprocess.size, shuffle)
+        encoded = encoded.apply(tf.data.experimental.assert_cardinality(len(self)))
+        return encoded, lambda records: prepared.parse(records, preprocess.size)
 
 
 def batches(
     dataset, count, batch_size, *, augment=None, shuffle=None, pixel_range=UNIT, drop_remainder=False,
-    channels=None,
+    channels=None, parse=None,
 ):  # fmt: skip
     """The second half of every pipeline: shuffle, batch, scale, augment, prefetch.
 
@@ -174,20 +218,23 @@ def batches(
         pixel_range: As in `Records.batched`.
         drop_remainder: Whether to drop a last batch that is not full.
         channels: Grey pictures are repeated to this many channels, last of all: the cache stays small.
+        parse: Function of a batch of `dataset` to pictures and labels, where it does not give these itself.
     """
     if not isinstance(dataset, tf.data.Dataset):
         dataset = tf.data.Dataset.from_tensor_slices(dataset)
     if shuffle is not None:
-        dataset = dataset.shuffle(max(1, count), seed=shuffle, reshuffle_each_iteration=True)
+        buffer = max(1, min(count, prepared.drawn_among(dataset.element_spec[0].shape)))
+        dataset = dataset.shuffle(buffer, seed=shuffle, reshuffle_each_iteration=True)
 
-    def finish(images_, *rest):
+    def finish(*batch):
+        images_, *rest = parse(*batch) if parse else batch
         images_ = scale(images_, pixel_range)
         images_ = augment(images_, training=True) if augment else images_
         return (grey_to(images_, channels), *rest)
 
     dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
     # Random layers draw in turn from one state: batches in parallel would draw in the order they happen to run.
-    workers = None if augment else _WORKERS
+    workers = None if augment else WORKERS
     return dataset.map(finish, num_parallel_calls=workers).prefetch(2).with_options(_OPTIONS)
 
 

@@ -114,6 +114,10 @@ def _duration(hours):
 
 
 def _numbers(content):
-    """Of a benchmark that is a list of names and numbers."""
-    rows = [[name, f"{number:,.4g}"] for name, number in content["numbers"].items()]
-    return ["measured", "number"], rows, ""
+    """Of a benchmark that is a list of names and numbers, None where nothing could be measured."""
+    goals = content["goals"]
+    rows = [
+        [name, "none" if number is None else f"{number:,.4g}", goals.get(name, "")]
+        for name, number in content["numbers"].items()
+    ]
+    return ["measured", "number", "goal"], rows, ""

@@ -5,8 +5,14 @@ The functions are imported on first use: a client of a server should not wait fo
 
 import importlib
 
-_HOMES = {"export": "exporting", "generate": "generating", "predict": "predicting", "connect": "client"}
-__all__ = ["connect", "export", "generate", "predict"]
+_HOMES = {
+    "export": "exporting",
+    "generate": "generating",
+    "predict": "predicting",
+    "evaluate": "scoring",
+    "connect": "client",
+}
+__all__ = ["connect", "evaluate", "export", "generate", "predict"]
 
 
 def __getattr__(name):

@@ -13,6 +13,7 @@ from keras_fracture import models, synthesis
 from keras_fracture.errors import ModelError
 from keras_fracture.interop.convert import load_keras_weights
 from keras_fracture.models.preprocessing import unscale
+from keras_fracture.serving import sharding
 from keras_fracture.versions import facts_of, version_of
 
 # Always so many at once, the last ones filled up: other numbers would round a few grey levels otherwise.
@@ -54,7 +55,7 @@ class Source:
         raise ModelError(f"The generator has no such class: {known}. Received: {given!r}")
 
 
-def generate(source, out, count=100, seed=0, label=None, model=None):
+def generate(source, out, count=100, seed=0, label=None, model=None, shard=None):
     """Writes generated pictures as PNG, and `pictures.csv` that says what each one is.
 
     The k-th picture of a seed (and class) is the same, bit for bit, whatever the count. Every PNG carries
@@ -67,16 +68,20 @@ def generate(source, out, count=100, seed=0, label=None, model=None):
         seed: Of the noise.
         label: Class by name or number; None takes all classes in turn.
         model: Architecture of a `.weights.h5` file.
+        shard: A pair (I, N) draws the I-th of N parts of the pictures alone, with the names, numbers and rows that
+            they have in the whole; None draws all.
 
     Returns:
         The `pandas.DataFrame` of `pictures.csv`: file, seed, number, class, synthetic, source.
 
     Raises:
         ModelError: `source` is no generator, or knows no such class.
+        ShardError: There is no such shard.
         OutputError: `out` exists, or cannot be written.
     """
     if count < 1:
         raise ModelError(f"count must be 1 or more. Received: {count}")
+    start, stop = sharding.rows(shard, count, _BATCH)
     found = load(source, model)
     wanted = found.label(label)
     numbers, names, labels = np.arange(count), "", None
@@ -86,18 +91,29 @@ def generate(source, out, count=100, seed=0, label=None, model=None):
     table = pd.DataFrame(
         {"seed": seed, "number": numbers, "class": names, "synthetic": True, "source": str(source)}
     )
-    pictures = draw(found, count, seed, labels)
-    return synthesis.write(pictures, table, out, marks=("seed", "number", "class"))
+    pictures = draw(found, count, seed, labels, start, stop)
+    marks = "seed", "number", "class"
+    return synthesis.write(pictures, table[start:stop], out, marks, first=start)
 
 
-def draw(source, count, seed, labels=None):
-    """Yields uint8 pictures `(height, width, channels)`; arguments as in `generate`, labels int `(count,)`."""
+def draw(source, count, seed, labels=None, start=0, stop=None):
+    """Yields uint8 pictures `(height, width, channels)`.
+
+    Args:
+        source: A `Source`.
+        count: As in `generate`.
+        seed: As in `generate`.
+        labels: int `(count,)`, or None.
+        start: Number of the first picture drawn, a multiple of the batch.
+        stop: Number after the last one; default is `count`.
+    """
+    stop = count if stop is None else stop
     noise = np.random.default_rng(seed).standard_normal((count, source.latent_dim), "float32")
-    for start in tqdm(range(0, count, _BATCH), "pictures", delay=5):
-        rows = np.resize(np.arange(start, min(start + _BATCH, count)), _BATCH)
+    for first in tqdm(range(start, stop, _BATCH), "pictures", delay=5):
+        rows = np.resize(np.arange(first, min(first + _BATCH, stop)), _BATCH)
         given = (noise[rows],) if labels is None else (noise[rows], labels[rows].astype("int32"))
         made = unscale(np.asarray(source.draw(*given)), source.pixel_range)
-        yield from made[: min(_BATCH, count - start)]
+        yield from made[: stop - first]
 
 
 def load(source, model=None):

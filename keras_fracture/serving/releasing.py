@@ -36,7 +36,7 @@ def release(source, to, version=1, model=None, which=None):
     """
     path = source and Path(source)
     if path and path.is_dir():
-        saved, facts = _of_run(path, which)
+        saved, facts = of_run(path, which)
         found = version_of(saved)
         known = facts_of(found)
         preprocess = preparation(found)[0] if "preprocess" in known else None
@@ -58,8 +58,19 @@ def release(source, to, version=1, model=None, which=None):
     return export(network, to, version)
 
 
-def _of_run(run, which):
-    """The SavedModel's folder, and what a model card says of it."""
+def of_run(run, which):
+    """One model of a finished run of `reproduce`.
+
+    Args:
+        run: Path of the run folder.
+        which: As in `release`.
+
+    Returns:
+        The SavedModel's folder, and a dict of what a model card says of it.
+
+    Raises:
+        ModelError: The run is unfinished, or has several models that `which` fits.
+    """
     if not (run / "metrics.json").is_file():
         raise ModelError(f"{run} is no finished run: it has no metrics.json")
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))

@@ -47,7 +47,7 @@ def describe(table, rows, windows, shape, *, n, seed, scores, model, weights):
     )
 
 
-def write(pictures, table, out, marks=("seed", "filename", "source")):
+def write(pictures, table, out, marks=("seed", "filename", "source"), first=0):
     """Writes pictures as PNG, and `pictures.csv` that says what each one is; the whole folder or nothing.
 
     Args:
@@ -55,6 +55,7 @@ def write(pictures, table, out, marks=("seed", "filename", "source")):
         table: `pandas.DataFrame` with a row for each; `file` is put before its columns, `synthetic` added.
         out: Folder to write, which must not exist yet.
         marks: Columns that every PNG carries in its text fields, beside `synthetic=true`.
+        first: Number that the first file is named by, where these are a part of a larger set.
 
     Returns:
         The `pandas.DataFrame` of `pictures.csv`.
@@ -68,7 +69,7 @@ def write(pictures, table, out, marks=("seed", "filename", "source")):
             f"There must be a row for every picture. Received: {len(pictures)} pictures, {len(table)} rows"
         )
     table = table.reset_index(drop=True)
-    table.insert(0, "file", [f"{number:06d}.png" for number in range(len(table))])
+    table.insert(0, "file", [f"{first + number:06d}.png" for number in range(len(table))])
     table["synthetic"] = True
     with files.new_folder(out) as folder:
         for picture, row in zip(pictures, table.to_dict("records"), strict=True):

@@ -63,20 +63,29 @@ def test_order_is_fixed_without_shuffle_and_changes_each_epoch_with_it(train):
     np.testing.assert_array_equal(_epoch(train.batched(4, 32, shuffle=7))[0], first)
 
 
-def test_cache_comes_before_augmentation(train, monkeypatch):
+def test_cache_comes_before_augmentation(train, monkeypatch, tmp_path):
     decoded = []
     decode = images.decode
     monkeypatch.setattr(images, "decode", lambda data, *name: decoded.append(1) or decode(data, *name))
-    augmented = train.batched(4, 32, augment=augmentation(seed=1))
+    augmented = train.batched(4, 32, augment=augmentation(seed=1), cache=tmp_path)
     first, labels = _epoch(augmented)
     assert len(decoded) == 12
     second, same = _epoch(augmented)
     assert len(decoded) == 12  # the second epoch comes from the cache
     np.testing.assert_array_equal(labels, same)
-    plain, _ = _epoch(train.batched(4, 32))
+    plain, _ = _epoch(train.batched(4, 32, cache=tmp_path))
     for one, other in ((first, second), (first, plain), (second, plain)):
         assert (np.abs(one - other).reshape(12, -1).max(1) > 0.05).all()
     assert min(first.min(), second.min()) >= 0 and max(first.max(), second.max()) <= 1
+
+
+def test_without_a_cache_each_epoch_decodes(train, monkeypatch):
+    decoded = []
+    decode = images.decode
+    monkeypatch.setattr(images, "decode", lambda data, *name: decoded.append(1) or decode(data, *name))
+    plain = train.batched(4, 32, cache=False)
+    np.testing.assert_array_equal(_epoch(plain)[0], _epoch(plain)[0])
+    assert len(decoded) == 24
 
 
 def test_cache_file_holds_what_was_there_before_augmentation(train, tmp_path):

@@ -1,0 +1,69 @@
+"""Peak memory of preparing and of reading many pictures, in a process of its own.
+
+Run as a program: `python -m keras_fracture.benchmarks.pictures COUNT FOLDER`.
+"""
+
+import sys
+
+import tensorflow as tf
+
+from keras_fracture.benchmarks.apart import numbers_of, print_peak
+from keras_fracture.data import images, phantom
+from keras_fracture.data.pipeline import Preprocess, Records
+
+_DRAWN = 256  # different pictures
+
+
+class Repeated(Records):
+    """Records of any number of pictures: drawn ones, over and over."""
+
+    def __init__(self, count):
+        drawn = phantom.records(seed=1)[:_DRAWN]
+        self.count = count
+        self.fields = {
+            "image": [images.encode_png(record["image"][..., 0]) for record in drawn],
+            "label": [int(record["label"]) for record in drawn],
+        }
+
+    def __len__(self):
+        return self.count
+
+    @property
+    def facts(self):
+        """See `Records.facts`."""
+        return {"name": "repeated", "pictures": self.count}
+
+    def raw(self, fields=None):
+        """See `Records.raw`; there are only image and label."""
+        fields = {name: tf.constant(values) for name, values in self.fields.items()}
+        fields["label"] = tf.cast(fields["label"], tf.int64)
+        return tf.data.Dataset.from_tensor_slices(fields).repeat().take(self.count)
+
+
+def peak_memory(count, folder):
+    """Peak resident memory in MiB of a process that prepares pictures of 224 pixels, then reads an epoch shuffled.
+
+    Args:
+        count: Pictures.
+        folder: Where they are kept; 50 kB each.
+
+    Returns:
+        Peak until all are prepared, and peak until all were read; or None where there is no /proc/self/status.
+
+    Raises:
+        BenchmarkError: The process failed.
+    """
+    return numbers_of(__name__, count, folder) or None
+
+
+def _main(count, folder):
+    records = Repeated(int(count))
+    batches = records.batched(32, preprocess=Preprocess(size=224), shuffle=0, cache=folder)
+    print_peak()
+    read = sum(len(labels) for _, labels in batches)
+    assert read == records.count, f"{read} of {records.count} pictures were read"
+    print_peak()
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,54 @@
+"""How long commands and imports take in a fresh process: `keras-fracture benchmark startup`."""
+
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from keras_fracture.benchmarks.apart import CHECKOUT
+from keras_fracture.errors import BenchmarkError
+
+_CLI = "import sys; from keras_fracture.cli import main; sys.exit(main({}))"
+_PROGRAMS = {
+    "Python alone": "pass",
+    "import tensorflow": "import tensorflow",
+    "import keras_fracture, tensorflow": "import keras_fracture, tensorflow",
+    "import keras_fracture": "import keras_fracture",
+    "keras-fracture --help": _CLI.format(["--help"]),
+    "keras-fracture data list": _CLI.format(["data", "list"]),
+}
+GOALS = {"keras_fracture over tensorflow, seconds": "at most 0.3"}
+
+
+def measure_startup(repeats=7):
+    """Times fresh processes in turn, after one round that only warms the disk's cache.
+
+    Args:
+        repeats: Rounds; medians count.
+
+    Returns:
+        A dict of name to seconds.
+
+    Raises:
+        BenchmarkError: `repeats` is no number of rounds, or a process failed.
+    """
+    if repeats < 1:
+        raise BenchmarkError(f"repeats must be 1 or more. Received: {repeats}")
+    taken = {name: [] for name in _PROGRAMS}
+    for _ in range(repeats + 1):
+        for name, program in _PROGRAMS.items():
+            taken[name].append(_seconds(name, program))
+    medians = {f"{name}, seconds": float(np.median(times[1:])) for name, times in taken.items()}
+    base, both = (f"import {modules}, seconds" for modules in ("tensorflow", "keras_fracture, tensorflow"))
+    return medians | {"keras_fracture over tensorflow, seconds": medians[both] - medians[base]}
+
+
+def _seconds(name, program):
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False)
+    if done.returncode:
+        raise BenchmarkError(f"{name} cannot be timed. Received: exit code {done.returncode}")
+    return time.perf_counter() - start

@@ -1,0 +1,133 @@
+"""What a trained classifier says about a data set, picture by picture, and how good that is."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from tqdm import tqdm
+
+from keras_fracture import evaluation
+from keras_fracture.data import images
+from keras_fracture.data.cache import WORKERS
+from keras_fracture.errors import EvaluationError
+from keras_fracture.models.preprocessing import scale
+from keras_fracture.serving import sharding
+from keras_fracture.serving.predicting import preparation
+from keras_fracture.serving.releasing import of_run
+from keras_fracture.versions import facts_of, version_of
+
+COLUMNS = ("filename", "source", "body_part", "label", "probability")
+METRICS = {"accuracy": "accuracy", "AUC": "auc", "sensitivity": "recall", "specificity": "specificity"}
+_BATCH = 32  # always so many at once, the last ones filled up
+
+
+def evaluate(model, records, shard=None, which=None):
+    """Asks an exported classifier about every picture of a split.
+
+    Args:
+        model: SavedModel folder, without a version the highest; or a run folder of `reproduce`.
+        records: `data.pipeline.Records`.
+        shard: A pair (I, N) asks about the I-th of N parts of the pictures alone; None about all. The rows are
+            those that the whole has there, whatever N is.
+        which: Of a run with several models, see `releasing.release`.
+
+    Returns:
+        A `pandas.DataFrame` of `COLUMNS`, a row a picture in the order of `records`. `probability` is that of a
+        finding, rounded to six digits.
+
+    Raises:
+        ModelError: It is no classifier exported by this package.
+        EvaluationError: It has more than two classes.
+        ShardError: There is no such shard.
+    """
+    version, _ = _find(model, which)
+    preprocess, pixel_range = preparation(version)
+    start, stop = sharding.rows(shard, len(records), _BATCH)
+    loaded = tf.saved_model.load(str(version))
+    serve = loaded.signatures["serving_default"]
+    chunks = records.raw(["image", *COLUMNS[:-1]]).skip(start).take(stop - start).batch(_BATCH)
+    bar = tqdm(chunks.as_numpy_iterator(), "pictures", -(-(stop - start) // _BATCH), unit=" batches", delay=5)
+    tables = []
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for chunk in bar:
+            pictures = pool.map(lambda data: preprocess(images.decode(data).image), chunk.pop("image"))
+            pictures = scale(np.stack(list(pictures)), pixel_range)
+            filled = np.resize(np.arange(len(pictures)), _BATCH)
+            said = serve(images=tf.constant(pictures[filled]))["probabilities"].numpy()[: len(pictures)]
+            if said.shape[1] > 2:
+                raise EvaluationError(f"A classifier must have one class or two. Received: {said.shape[1]}")
+            tables.append(pd.DataFrame(chunk | {"probability": said[:, -1].astype(float).round(6)}))
+    table = pd.concat(tables, ignore_index=True)[list(COLUMNS)]
+    for column in ("filename", "source", "body_part"):
+        table[column] = table[column].str.decode("utf-8")
+    return table
+
+
+def text(table):
+    """A table of `evaluate` as csv: those of all shards, but for their first lines, are that of the whole."""
+    return table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+
+
+def read(paths):
+    """Tables of `evaluate` from csv files, joined in the order given.
+
+    Raises:
+        EvaluationError: A file is missing or no such table, or a picture is in it twice.
+    """
+    kinds = dict.fromkeys(COLUMNS[:3], str) | {"label": int, "probability": float}
+    tables = []
+    for path in paths:
+        try:
+            part = pd.read_csv(path, dtype=kinds, keep_default_na=False, float_precision="round_trip")
+        except (OSError, ValueError) as error:
+            raise EvaluationError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+        if tuple(part) != COLUMNS:
+            raise EvaluationError(
+                f"{path} must have the columns {', '.join(COLUMNS)}. Received: {list(part)}"
+            )
+        tables.append(part)
+    table = pd.concat(tables, ignore_index=True)
+    twice = table["filename"][table["filename"].duplicated()]
+    if len(twice):
+        raise EvaluationError(f"Each picture must be in the parts once. Received: twice {twice.iloc[0]}")
+    return table
+
+
+def threshold(model, which=None):
+    """From which probability on a model calls a picture a finding: what its metadata says, else one half."""
+    _, facts = _find(model, which)
+    return facts.get("threshold", {}).get("value", 0.5)
+
+
+def scores(table, threshold=0.5):
+    """How good the answers are, with 95 % intervals that resample whole sources.
+
+    Args:
+        table: Of `evaluate`.
+        threshold: From which probability on a picture counts as a finding.
+
+    Returns:
+        A dict of accuracy, AUC, sensitivity and specificity to `value`, `low`, `high`.
+
+    Raises:
+        EvaluationError: A class is missing, or has fewer than two sources.
+    """
+    found = evaluation.Predictions(
+        table["label"].to_numpy(),
+        table["source"].to_numpy().astype(str),
+        table["probability"].to_numpy()[None],
+        threshold,
+    )
+    known = evaluation.scores(found, METRICS.values())
+    return {name: known[metric] for name, metric in METRICS.items()}
+
+
+def _find(model, which):
+    """The version folder of a model, and what is known of it."""
+    folder, facts = Path(model), {}
+    if (folder / "metrics.json").is_file():
+        folder, facts = of_run(folder, which)
+    version = version_of(folder)
+    return version, facts_of(version) | facts

@@ -1,0 +1,151 @@
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import prepare_pictures
+import pytest
+
+from keras_fracture import data
+from keras_fracture.data import cache, images
+from keras_fracture.data.pipeline import Preprocess
+from keras_fracture.errors import OutputError
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def train(dummy_root):
+    return data.load("kaggle_fracture", "train", data_dir=dummy_root)
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Gets an entry for every picture that is decoded."""
+    seen, decode = [], images.decode
+    monkeypatch.setattr(images, "decode", lambda content, *name: seen.append(1) or decode(content, *name))
+    return seen
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def epoch(dataset):
+    pictures, labels = zip(*dataset.as_numpy_iterator(), strict=True)
+    return np.concatenate(pictures), np.concatenate(labels)
+
+
+def test_prepared_pictures_are_those_that_were_not(train, tmp_path, decoded):
+    for setting in (Preprocess(SIZE, clahe=(2.0, 4)), Preprocess(SIZE, crop=True, channels=3)):
+        plain, labels = train.arrays(setting, cache=False)
+        decoded.clear()
+        for times in (1, 2):
+            found, same = train.arrays(setting, cache=tmp_path)
+            np.testing.assert_array_equal(found, plain)
+            np.testing.assert_array_equal(same, labels)
+            assert len(decoded) == 12, f"prepared {times} times"
+
+
+def test_the_order_is_the_one_without_a_cache(train, tmp_path):
+    kept, plain = (train.batched(5, SIZE, shuffle=3, cache=place) for place in (tmp_path, False))
+    for _ in range(2):
+        for one, other in zip(epoch(kept), epoch(plain), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_grey_is_kept_whatever_the_channels(train, tmp_path, decoded):
+    one, _ = epoch(train.batched(5, preprocess=Preprocess(SIZE), cache=tmp_path))
+    three, _ = epoch(train.batched(5, preprocess=Preprocess(SIZE, channels=3), cache=tmp_path))
+    assert len(decoded) == 12
+    np.testing.assert_array_equal(three, np.repeat(one, 3, axis=3))
+
+
+def test_the_key_follows_from_settings_libraries_and_sources(dummy_root, tmp_path, monkeypatch):
+    root = shutil.copytree(dummy_root / "kaggle_bone_fracture", tmp_path / "kaggle_bone_fracture")
+
+    def key(*setting, split="train", **options):
+        records = data.load("kaggle_fracture", split, data_dir=tmp_path, **options)
+        return cache.key(records, Preprocess(*setting))
+
+    keys = [
+        key(SIZE),
+        key(SIZE + 1),
+        key(SIZE, (2.0, 8)),
+        key(SIZE, (2.0, 4)),
+        key(SIZE, None, True),
+        key(SIZE, split="test"),
+        key(SIZE, seed=3),
+    ]
+    assert key(SIZE) == keys[0]
+    monkeypatch.setattr(cache, "_VERSION", -1)
+    keys.append(key(SIZE))
+    monkeypatch.undo()
+    picture = next(root.rglob("*.jpg"))
+    picture.write_bytes(picture.read_bytes() + b"\0")
+    keys.append(key(SIZE))
+    assert len(set(keys)) == len(keys)
+
+
+def test_processes_share_the_work_even_of_one_that_is_killed(train, dummy_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "PICTURES", prepare_pictures.A_FILE)
+    setting = Preprocess(prepare_pictures.SIZE)
+    cache.prepare(train, setting, tmp_path / "alone")
+    ready, decoded = tmp_path / "ready", []
+    ready.mkdir()
+    command = [sys.executable, prepare_pictures.__file__, dummy_root, tmp_path / "shared", ready, "3"]
+    workers = [
+        subprocess.Popen([*command, *more], stdout=subprocess.PIPE, text=True) for more in (["die"], [])
+    ]
+    decode = prepare_pictures.wait_for_all(images.decode, ready, 3, decoded)
+    monkeypatch.setattr(images, "decode", decode)
+    cache.prepare(train, setting, tmp_path / "shared")
+    (_, said) = (worker.communicate(timeout=90)[0] for worker in workers)
+    assert [worker.returncode for worker in workers] == [-9, 0]
+    assert decoded and int(said) and len(decoded) + int(said) == len(train), "each picture by one of the two"
+    made = contents(tmp_path / "shared")
+    assert len(made) == 6 and made == contents(tmp_path / "alone"), "and neither locks nor halves are left"
+
+
+def test_what_a_killed_process_left_is_no_picture(train, tmp_path):
+    (path,) = cache.prepare(train, Preprocess(SIZE), tmp_path)
+    whole = path.read_bytes()
+    path.unlink()
+    path.with_name(f".{path.stem}.123{path.suffix}").write_bytes(whole[:100])
+    path.with_suffix(".lock").touch()
+    cache.prepare(train, Preprocess(SIZE), tmp_path)
+    assert contents(tmp_path) == {path.name: whole}
+
+
+def test_a_disk_that_is_full_is_said_and_leaves_nothing(train, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OutputError, match=f"{tmp_path}.* cannot be written"):
+            train.arrays(Preprocess(SIZE), cache=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert {Path(name).suffix for name in contents(tmp_path)} <= {".lock"}
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"file.* cannot be written"):
+        train.batched(cache=tmp_path / "file")
+
+
+def test_more_pictures_than_are_shuffled_at_once_come_in_other_orders(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "PICTURES", 3)
+    monkeypatch.setattr(cache, "SHUFFLED", 4 * SIZE * SIZE)
+    setting = {"preprocess": Preprocess(SIZE), "cache": tmp_path}
+    fixed, _ = epoch(train.batched(5, **setting))
+    shuffled = train.batched(5, shuffle=7, **setting)
+    first, second = (epoch(shuffled)[0] for _ in range(2))
+    again = train.batched(5, shuffle=7, **setting)
+    for one, other in zip((first, second), (epoch(again)[0] for _ in range(2)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    other, _ = epoch(train.batched(5, shuffle=8, **setting))
+    orders = [fixed, first, second, other]
+    sums = [each.reshape(12, -1).sum(1) for each in orders]
+    for place, each in enumerate(sums):
+        np.testing.assert_allclose(np.sort(each), np.sort(sums[0]), rtol=1e-6)
+        assert all((each != former).any() for former in sums[:place])

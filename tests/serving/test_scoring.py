@@ -1,0 +1,154 @@
+"""`evaluate`: answers picture by picture, in parts, and their scores."""
+
+import io
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from keras_fracture import cli, data, models, serving
+from keras_fracture.data import Preprocess
+from keras_fracture.errors import EvaluationError, ModelError, ShardError
+from keras_fracture.serving import scoring, sharding
+from keras_fracture.serving.predicting import Classifier
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scored") / "cnn"
+    serving.export(
+        models.create("compact_cnn", image_size=32),
+        folder,
+        preprocess=Preprocess(size=32, clahe=(2.0, 8)),
+        metadata={"threshold": {"value": 0.4321, "chosen": "by hand"}},
+    )
+    return folder
+
+
+@pytest.fixture
+def train(dummy_root, monkeypatch):
+    monkeypatch.setattr(scoring, "_BATCH", 5)
+    return data.load("kaggle_fracture", "train", data_dir=dummy_root)
+
+
+def test_answers_are_those_of_predict_in_the_order_of_the_records(classifier, train):
+    table = serving.evaluate(classifier, train)
+    assert tuple(table) == scoring.COLUMNS
+    for column in ("filename", "source", "body_part", "label"):
+        assert table[column].tolist() == train.table[column].tolist()
+    contents = [record["image"] for record in train.raw().as_numpy_iterator()]
+    expected = Classifier(classifier).predict(contents)[:, -1]
+    np.testing.assert_allclose(table["probability"], expected, atol=2e-6)
+    assert table["probability"].std() > 1e-4
+
+
+@pytest.mark.parametrize("shards", [2, 3])
+def test_parts_one_after_the_other_are_the_whole_byte_for_byte(classifier, train, shards):
+    whole = scoring.text(serving.evaluate(classifier, train))
+    parts = [scoring.text(serving.evaluate(classifier, train, (i + 1, shards))) for i in range(shards)]
+    joined = [part.split("\n", 1) for part in parts]
+    assert whole == parts[0].split("\n")[0] + "\n" + "".join(rows for _, rows in joined)
+    assert all(rows for _, rows in joined)
+
+
+def test_the_command_scores_the_parts_as_the_whole(classifier, train, dummy_root, tmp_path, capsys):
+    command = ["evaluate", str(classifier), "--data", "kaggle_fracture", "--split", "train"]
+    command += ["--data-dir", str(dummy_root), "--out"]
+
+    def said(*arguments):
+        assert cli.main([str(argument) for argument in arguments]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    whole = said(*command, tmp_path / "whole.csv")
+    parts = [tmp_path / f"part-{number}.csv" for number in (1, 2, 3)]
+    for number, part in enumerate(parts, 1):
+        assert len(said(*command, part, "--shard", f"{number}/3")) == 1, "a part is not scored"
+    merged = said("evaluate", classifier, "--from", *parts, "--out", tmp_path / "merged.csv")
+    assert merged[1:] == whole[1:]
+    assert (tmp_path / "merged.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    table = pd.read_csv(tmp_path / "whole.csv")
+    assert whole[1] == "12 pictures of 4 X-rays, threshold 0.432"
+    auc = roc_auc_score(table["label"], table["probability"])
+    called = table["probability"] >= 0.4321
+    values = [(called == table["label"]).mean(), auc, called[table["label"] == 1].mean()]
+    values.append(1 - called[table["label"] == 0].mean())
+    assert [line.split()[:2] for line in whole[2:]] == [
+        [name, f"{value:.3f}"] for name, value in zip(scoring.METRICS, values, strict=True)
+    ]
+
+
+def test_the_threshold_is_the_models_or_one_half(classifier, tmp_path):
+    assert scoring.threshold(classifier) == 0.4321
+    plain = serving.export(models.create("compact_cnn", image_size=32), tmp_path / "plain")
+    assert scoring.threshold(plain) == 0.5
+
+
+def test_a_run_folder_is_a_model_with_the_runs_threshold(classifier, train, tmp_path):
+    (tmp_path / "grouped").mkdir()
+    (tmp_path / "grouped" / "saved_model").symlink_to(classifier)
+    row = {"data": "kaggle_fracture", "profile": "smoke", "split_policy": "grouped", "model": "cnn"}
+    row |= {"variant": "paper", "metrics": {}, "threshold": 0.25, "saved_model": "grouped/saved_model"}
+    count = dict.fromkeys(("pictures", "sources", "pictures_of_training_sources"), 1)
+    splits = {"grouped": dict.fromkeys(("train", "validation", "test"), count)}
+    metrics = {"runs": [row, row | {"split_policy": "paper"}], "splits": splits, "settings": {"seed": 0}}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    (tmp_path / "config.json").write_text(json.dumps(dict.fromkeys(("command", "date", "versions"), "")))
+    with pytest.raises(ModelError, match="Say which"):
+        scoring.threshold(tmp_path)
+    assert scoring.threshold(tmp_path, "grouped") == 0.25
+    pd.testing.assert_frame_equal(
+        serving.evaluate(tmp_path, train, which="grouped"), serving.evaluate(classifier, train)
+    )
+
+
+def test_parts_that_do_not_fit_are_said(tmp_path, classifier, train):
+    table = serving.evaluate(classifier, train)
+    (tmp_path / "one.csv").write_text(scoring.text(table))
+    assert scoring.read([tmp_path / "one.csv"]).equals(table)
+    with pytest.raises(EvaluationError, match=f"twice {table['filename'][0]}"):
+        scoring.read([tmp_path / "one.csv"] * 2)
+    (tmp_path / "other.csv").write_text("filename,label\na,1\n")
+    for name in ("other.csv", "none.csv"):
+        with pytest.raises(EvaluationError, match=name):
+            scoring.read([tmp_path / name])
+    names = io.StringIO("filename,source,body_part,label,probability\nNA,1,,0,0.250000\n")
+    (tmp_path / "names.csv").write_text(names.getvalue())
+    assert scoring.text(scoring.read([tmp_path / "names.csv"])) == names.getvalue()
+
+
+def test_shards_are_cut_between_batches_and_cover_all_rows_once():
+    for count, batch, shards in ((1000, 32, 7), (64, 32, 2), (65, 32, 3), (1, 32, 1)):
+        cuts = [sharding.rows((number, shards), count, batch) for number in range(1, shards + 1)]
+        assert cuts[0][0] == 0 and cuts[-1][1] == count
+        assert all(start < stop and start % batch == 0 for start, stop in cuts)
+        assert all(one[1] == other[0] for one, other in itertools.pairwise(cuts))
+    assert sharding.rows(None, 65, 32) == (0, 65)
+    assert sharding.parse("3/12") == (3, 12) and sharding.parse(None) is None
+
+
+@pytest.mark.parametrize("shard", [(0, 2), (3, 2), (1, 0), (1, 4)])
+def test_shards_that_are_not_there_are_said(shard):
+    with pytest.raises(ShardError, match=f"Received: {shard[0]}/{shard[1]}"):
+        sharding.rows(shard, 65, 32)
+
+
+@pytest.mark.parametrize("words", ["2", "a/b", "1/2/3", "-1/2", "", "0/2", "3/2"])
+def test_a_shard_is_two_numbers(words):
+    with pytest.raises(ShardError, match=f"Received: .?{words}"):
+        sharding.parse(words)
+
+
+def test_bad_commands_are_one_line(classifier, tmp_path, capsys):
+    for arguments, words in (
+        ([], "Received: neither"),
+        ([str(classifier), "--shard", "1/2"], "--out"),
+        ([str(classifier), "--shard", "2/1", "--out", str(tmp_path / "a.csv")], "Received: 2/1"),
+        (["--from", str(tmp_path / "none.csv")], "none.csv"),
+    ):
+        assert cli.main(["evaluate", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and words in error
+    assert not list(tmp_path.iterdir())
