@@ -48,9 +48,13 @@ def add_reproduce(commands):
 def add_tables(commands):
     """Adds `tables`."""
     verb = verbs.add(
-        commands, "tables", tables, "rewrite README's tables from results/", "keras-fracture tables --check"
+        commands,
+        "tables",
+        tables,
+        "rewrite the tables of README and BENCHMARKS from results/",
+        "keras-fracture tables --check",
     )
-    verb.add_argument("--readme", default="README.md")
+    verb.add_argument("files", nargs="*", default=["README.md", "BENCHMARKS.md"], help="Markdown files")
     verb.add_argument("--results", default="results", metavar="DIR")
     verb.add_argument("--check", action="store_true", help="write nothing, fail if a table is out of date")
 
@@ -88,5 +92,6 @@ def tables(options):
     """`tables`."""
     from keras_fracture.report import tables as made
 
-    same = made.update(options.readme, options.results, options.check)
-    print(f"{options.readme} is up to date" if same else f"wrote {options.readme}")
+    for path in options.files:
+        same = made.update(path, options.results, options.check)
+        print(f"{path} is up to date" if same else f"wrote {path}")

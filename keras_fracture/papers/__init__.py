@@ -54,13 +54,13 @@ def reproduce(
     """
     from keras_fracture.papers import recipe
     from keras_fracture.report import results as kept
-    from keras_fracture.training import distribution
+    from keras_fracture.training import distribution, precision
 
     named = recipe.settings_of(get(key), texts)
     chosen = recipe.configure(get(key), profile, **settings | named)
     # What is not given is None too, and left out: a None that was asked for comes last.
     chosen = dataclasses.replace(chosen, **{name: None for name, value in named.items() if value is None})
-    with distribution.using(strategy):
+    with distribution.using(strategy), precision.using(chosen.precision):
         chief = distribution.chief()
         folder = recipe.run_folder(key, out, resume) if chief or resume else None
         with distribution.own_folder(folder) as own:

@@ -50,7 +50,6 @@ class IbrahimGAN(Recipe):
         gan_channels: 3 as the poster, or 1: the pictures are grey.
         gan_rate: Adam's learning rate for both nets.
         gan_ema: Decay of the generator's weight average that makes the pictures; None makes them without.
-        precision: Dtype policy of the GANs, one of `training.precision.POLICIES`.
         synthetic: Synthetic pictures a class.
         epochs: Epochs of each classifier.
         batch_size: Of GAN and classifier.
@@ -82,7 +81,6 @@ class IbrahimGAN(Recipe):
     gan_channels: int = 3
     gan_rate: float = 2e-4
     gan_ema: float | None = None
-    precision: str = "float32"
     synthetic: int = 10_500
     epochs: int = 20
     batch_size: int = 32
@@ -154,7 +152,7 @@ class IbrahimGAN(Recipe):
         keras.utils.set_random_seed(seed)
         shape = {"image_size": self.image_size, "channels": self.gan_channels}
         width = self.discriminator_width or self.gan_width
-        with training.distribution.scope(), training.precision.using(self.precision):
+        with training.distribution.scope():
             gan = training.AdversarialModel(
                 models.create("dense_gan_generator", width=self.gan_width, **shape),
                 models.create("dense_gan_discriminator", width=width, **shape),

@@ -32,6 +32,7 @@ class Recipe:
         data: The data set used unless another is named.
         seed: First seed; run k uses `seed + k`.
         seeds: How many times classifiers are trained.
+        precision: Of everything that is trained, see `training.precision.configure`; "auto" is the fastest here.
     """
 
     key = ""
@@ -39,6 +40,7 @@ class Recipe:
     data: str = "phantom"
     seed: int = 0
     seeds: int = 3
+    precision: str = "float32"
 
     def run(self, out, data_dir=None):
         """Carries the recipe out into a run folder and returns `metrics.json` as a dict."""

@@ -20,13 +20,28 @@ def table(path, section):
     """
     from keras_fracture.report import tables  # which imports this
 
+    content = _section(path, section)
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))[section]
         form = {"models": _models, "schedules": _schedules}.get(section, _numbers)
         header, rows, about = form(content)
         return f"{tables.markdown(header, rows)}\n{about}`{content['command']}`, {content['date']}\n"
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise OutputError(f"The benchmark {section} in {path} is not of its form: {error!r}") from None
+
+
+def ratios(path):
+    """One line of the training steps' ratios, ours over PyTorch's."""
+    runs = _section(path, "models")["runs"]
+    found = sorted(best_ratios(runs).items(), key=lambda pair: -pair[1])
+    mean = np.exp(np.mean(np.log([ratio for _, ratio in found])))
+    return f"{', '.join(f'{name} {ratio:.2f}' for name, ratio in found)}; geometric mean **{mean:.2f}**.\n"
+
+
+def _section(path, section):
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))[section]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{path} holds no benchmark {section} of its form: {error!r}") from None
+        raise OutputError(f"{path} holds no benchmark {section}: {error!r}") from None
 
 
 def _models(content):

@@ -202,13 +202,16 @@ _FORMS = {
 
 
 def generate(folder, key):
-    """A table of README.
+    """A table of README or BENCHMARKS.
 
     Args:
         folder: Where `KEY.json` are kept.
         key: A paper's, for its numbers and the commands that made them; "papers" for all papers beside each other;
-            "gupta_checks"; or the name of a `benchmark_...`.
+            "gupta_checks"; "benchmark_ratios"; or "benchmark_" and the section
+            of a benchmark.
     """
+    if key == "benchmark_ratios":
+        return benchmarks.ratios(Path(folder) / "benchmark.json")
     if key.startswith("benchmark_"):
         return benchmarks.table(Path(folder) / "benchmark.json", key.removeprefix("benchmark_"))
     if key == "papers":

@@ -4,79 +4,128 @@ import json
 import re
 import sys
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_fracture import cli, models
-from keras_fracture.benchmarks import gan
+from keras_fracture.benchmarks import apart, record, recorded, schedules, steps
 from keras_fracture.benchmarks import models as benchmark
-from keras_fracture.errors import BenchmarkError
+from keras_fracture.errors import BenchmarkError, OutputError
 from keras_fracture.report import tables
 
 TINY = ["--models", "inception_net", "--batch-size", "2", "--image-size", "32", "--steps", "1"]
 
 
-def test_both_libraries_are_measured_in_both_precisions_and_recorded(tmp_path, capsys):
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """The file of a run of one small model in both precisions, and what it printed."""
     pytest.importorskip("torch")
-    options = tf.config.optimizer.get_experimental_options()
-    out = tmp_path / "results" / "benchmark_models.json"
-    precisions = ["--precision", "float32", "bfloat16"]
-    assert cli.main(["benchmark", "models", *TINY, *precisions, "--json", str(out)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    header, *rows, wrote = [line for line in lines if not line.startswith("not a fair comparison")]
-    assert [row.split()[:2] for row in rows] == [["inception_net", precision] for precision in precisions[1:]]
-    assert {len(row) for row in rows} == {len(header)} and wrote == f"wrote {out}"
-    content = json.loads(out.read_text())
-    assert (content["batch_size"], content["image_size"], content["steps"]) == (2, 32, 1)
+    patch = pytest.MonkeyPatch()
+    # In the processes that measure memory; threads spin on a busy machine.
+    patch.setenv("OMP_NUM_THREADS", "1")
+    patch.setattr(benchmark, "_PRODUCT", 128)
+    out, lines = tmp_path_factory.mktemp("measured") / "results" / "benchmark.json", []
+    record(out, "startup", {"kept": 1})
+    precisions = ("float32", "bfloat16")
+    benchmark.measure(["compact_cnn"], 2, 64, 1, precisions, lines.append, out)
+    patch.undo()
+    return out, lines
+
+
+def test_both_libraries_are_measured_in_both_precisions_and_recorded(measured):
+    out, (peak, header, *rows) = measured
+    rows = [row for row in rows if not row.startswith("not a fair comparison")]
+    assert [row.split()[:2] for row in rows] == [["compact_cnn", one] for one in ("float32", "bfloat16")]
+    assert {len(row) for row in rows} == {len(header)} and "billion operations a second" in peak
+    assert recorded(out)["startup"] == {"kept": 1}
+    content = recorded(out)["models"]
     assert {"tensorflow", "keras", "torch"} <= set(content["versions"])
     assert set(content["cpu"]) == {"name", "cores", "flags"} and content["cpu"]["cores"] >= 1
-    assert content["command"] and len(content["date"]) == 10
-    for run, precision in zip(content["runs"], precisions[1:], strict=True):
-        assert run["precision"] == precision and run["parameters"] == 2_012_898
-        assert run["ours"] > 0 and run["pytorch"] > 0
+    assert content["command"] and len(content["date"]) == 10 and content["peak"] > 1e8
+    for run, precision in zip(content["runs"], ("float32", "bfloat16"), strict=True):
+        assert (run["model"], run["precision"], run["batch_size"]) == ("compact_cnn", precision, 2)
+        assert run["parameters"] == 13_489 + 129  # a second class
+        assert run["ratio"] == pytest.approx(run["ours"] / run["pytorch"])
         assert run["others"] is None or 0 <= run["others"] <= 1
         assert run["fair"] == ((run["others"] or 0) <= benchmark.BUSY)
-        assert run["ratio"] == pytest.approx(run["ours"] / run["pytorch"])
-    key = "auto_mixed_precision_onednn_bfloat16"
-    assert not tf.config.optimizer.get_experimental_options().get(key)
-    assert not options.get(key)
-    assert "| inception_net | 2,012,898 | bfloat16 |" in tables.generate(out.parent, "benchmark_models")
+        for side in ("ours", "pytorch"):
+            assert run["memory"][side]["library"] > 100 and run["memory"][side]["step"] > 1
+    assert "| compact_cnn | 2, 64 |" in tables.generate(out.parent, "benchmark_models")
+    assert not tf.config.optimizer.get_experimental_options().get("auto_mixed_precision_onednn_bfloat16")
 
 
-def test_the_dcgan_is_measured_beside_its_twin_with_memory(tmp_path, capsys, monkeypatch):
-    pytest.importorskip("torch")
-    monkeypatch.setenv(
-        "OMP_NUM_THREADS", "1"
-    )  # in the processes that measure memory; threads spin on a busy machine
-    out = tmp_path / "benchmark_models.json"
-    options = ["--models", "dcgan", "--batch-size", "2", "--image-size", "32", "--steps", "1"]
-    assert cli.main(["benchmark", "models", *options, "--precision", "float32", "--json", str(out)]) == 0
-    shown = capsys.readouterr().out
-    content = json.loads(out.read_text())
-    (run,) = content["runs"]
-    assert (run["model"], run["parameters"]) == ("dcgan", 1_068_928 + 663_296)
-    assert (run["batch_size"], run["image_size"]) == (content["batch_size"], content["image_size"]) == (2, 32)
-    assert run["ours"] > 0 and run["pytorch"] > 0
-    for name, side in (("ours", "ours"), ("PyTorch", "pytorch")):
-        library, step = (run["memory"][side][kind] for kind in ("library", "step"))
-        assert library > 100 and step > 10  # the two networks alone hold 24 MiB
-        assert f"{name} {step:,.0f} MiB beyond the {library:,.0f} of the imported library" in shown
-    table = tables.generate(tmp_path, "benchmark_models")
-    assert (
-        "| dcgan | 1,732,224 | float32 |" in table and "dcgan, float32: batch 2, 32x32 pixels; peak" in table
+def test_a_step_is_as_much_work_as_its_layers_say():
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, bias=False), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 2)
     )
+    found = steps.work(steps.theirs("compact_cnn", [net], None, 4, 8))
+    convolution, dense = 4 * 36 * 8 * 27, 4 * 288 * 2
+    # Forward, weights' gradient, and below the first layer the inputs' gradient; two operations each.
+    assert found["operations"] == 2 * (2 * convolution + 3 * dense)
+    weights = 216 + 576 + 2
+    assert found["bytes"] > 4 * (4 * 192 + 2 * weights) and found["kernels"] > 8
+
+
+def test_schedules_scale_measured_steps_by_their_operations(measured, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "benchmark.json"
+    content = recorded(measured[0])["models"]
+    record(out, "models", content)
+    with pytest.raises(
+        BenchmarkError, match=r"Measure them first: .* Received: no dcgan, dense_gan, drn_d_22"
+    ):
+        schedules.measure_schedules(out)
+    one = schedules.Training("a_paper", "compact_cnn", 32, 64, 3600, 2, "compact_cnn")
+    single = schedules.Training("a_paper", "unit", 1, 32, 10, 1, "compact_cnn")
+    monkeypatch.setattr(schedules, "TRAININGS", (one, single))
+    monkeypatch.setattr(schedules, "work_of", lambda training: WORK)
+    device = schedules.Device("Some GPU", 1e12, 1e9, 1e9, 1e-3)
+    runs = schedules.measure_schedules(out, device, devices=2)["runs"]
+    like = content["runs"][-1]
+    a_step = WORK["operations"] / (like["work"]["operations"] * like["ours"] / 2)
+    assert runs[0]["here"] == pytest.approx(2 * a_step)
+    # 4e9 bytes at 1e9 a second; two devices halve that, and send 2 (2 - 1) / 2 * 4 bytes of 1e6 weights.
+    assert (runs[0]["limit"], runs[0]["one"]) == ("memory", pytest.approx(2 * 4.0))
+    assert runs[0]["many"] == pytest.approx(2 * (2.0 + 0.004))
+    assert runs[1]["many"] is None
+    assert "cannot part a batch of 1" in tables.generate(tmp_path, "benchmark_schedules")
+
+
+WORK = {"operations": 1e12, "bytes": 4e9, "kernels": 100, "weights": 1_000_000}
+
+
+def test_work_at_a_recipes_batch_is_counted_at_two_small_ones():
+    pytest.importorskip("torch")
+    training = schedules.Training("a_paper", "compact_cnn", 6, 64, 1, 1, "compact_cnn")
+    found = schedules.work_of(training)
+    nets = steps.networks("compact_cnn", 64)
+    planned = steps.plan("compact_cnn", nets, 64)
+    direct = steps.work(steps.theirs("compact_cnn", steps.build(planned), None, 6, 64))
+    assert found["operations"] == direct["operations"] and found["kernels"] == direct["kernels"]
+    assert found["bytes"] == pytest.approx(direct["bytes"], rel=0.01)
+    assert found["weights"] == sum(weight.numel() for weight in steps.build(planned)[0].parameters())
+
+
+def test_a_file_that_holds_no_benchmarks_is_named(tmp_path):
+    for text in ("{", "[1]", '{"models": 3}'):
+        (tmp_path / "benchmark.json").write_text(text)
+        with pytest.raises(OutputError, match=r"benchmark.json is no file of benchmarks"):
+            record(tmp_path / "benchmark.json", "models", {})
 
 
 def test_a_failed_measurement_of_memory_is_said():
-    with pytest.raises(BenchmarkError, match=r"Memory of neither cannot be measured\. Received: 1, KeyError"):
-        gan.peak_memory("neither", "dcgan", 2, 32)
+    with pytest.raises(
+        BenchmarkError, match=r"steps neither .* cannot be measured\. Received: exit code 1, KeyError"
+    ):
+        apart.numbers_of("keras_fracture.benchmarks.steps", "neither", "dcgan", 2, 32, "{}")
 
 
 def test_every_model_has_its_own_sizes_unless_others_are_given():
-    assert benchmark._sizes("dcgan", None, None) == {"batch_size": 32, "image_size": 64}
-    assert benchmark._sizes("resnet18", None, None) == {"batch_size": 16, "image_size": 224}
-    assert benchmark._sizes("unit", None, None) == {"batch_size": 1, "image_size": 64}
-    assert benchmark._sizes("dcgan", 8, None) == {"batch_size": 8, "image_size": 64}
+    assert steps.sizes("dcgan") == {"batch_size": 32, "image_size": 64}
+    assert steps.sizes("resnet18") == {"batch_size": 8, "image_size": 224}
+    assert steps.sizes("unit") == {"batch_size": 1, "image_size": 64}
+    assert steps.sizes("dcgan", 8) == {"batch_size": 8, "image_size": 64}
 
 
 @pytest.mark.parametrize(
@@ -87,22 +136,37 @@ def test_twins_have_the_models_numbers(name):
     widths = {"resnet18": {"width": 4}, "drn_a_50": {"width": 4}, "inception_net": {"stem_width": 4}}
     narrow = widths.get(name, {"widths": (4,) * 8})
     model = models.create(name, num_classes=2, image_size=32, **narrow)
-    twin = benchmark._twin_of(model, benchmark._twins())
+    (twin,) = steps.build(json.loads(json.dumps(steps.plan(name, [model], 32))))
     ours = sum(weight.value.shape.num_elements() for weight in model.trainable_weights)
     assert sum(parameter.numel() for parameter in twin.parameters()) == ours
+
+
+@pytest.mark.parametrize("name", ["dcgan", "dense_gan"])
+def test_a_gans_twins_start_from_its_weights_and_lose_as_much(name):
+    pytest.importorskip("torch")
+    from keras_fracture.interop.torch import load_torch_weights
+
+    nets = steps.networks(name, 32)
+    planned = json.loads(json.dumps(steps.plan(name, nets, 32)))
+    twins = steps.build(planned)
+    for net, twin in zip(nets, twins, strict=True):
+        load_torch_weights(net, twin.state_dict())
+    ours, theirs = steps.ours(name, nets, 8, 32)(), steps.theirs(name, twins, planned["weights"], 8, 32)()
+    # Not equal: the noise differs.
+    assert np.isfinite(ours) and ours == pytest.approx(theirs, rel=0.3)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (
-            ["--models", "compact_cnn"],
-            "Only dcgan, unit, drn_a_50, .* can be measured. Received: 'compact_cnn'",
+            ["--models", "vgg"],
+            "Only compact_cnn, dcgan, dense_gan, drn_a_50, .* can be measured. Received: 'vgg'",
         ),
         (["--precision", "float16"], "Only float32, bfloat16 can be measured. Received: 'float16'"),
         (["--batch-size", "1"], "batch size must be 2 or more. Received: 1"),
         (["--image-size", "16"], "image size must be 32 or more. Received: 16"),
-        (["--models", "dcgan", "--image-size", "48"], "of dcgan must be 32, 64 or 128. Received: 48"),
+        (["--models", "dcgan", "--image-size", "48"], "of dcgan must be one of 32, 64, 128. Received: 48"),
         (["--models", "unit", "--image-size", "50"], "of unit must be a multiple of 4. Received: 50"),
         (["--steps", "0"], "steps must be 1 or more. Received: 0"),
     ],
@@ -114,7 +178,7 @@ def test_what_cannot_be_measured_is_one_line(change, message, capsys):
 
 
 def test_an_installed_package_without_twins_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(steps, "CHECKOUT", tmp_path)
     with pytest.raises(BenchmarkError, match="clone the repository"):
         benchmark.measure(["inception_net"], 2, 32, 1)
 

@@ -1,7 +1,6 @@
 import dataclasses
 import json
 
-import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -92,14 +91,6 @@ def test_profiles_are_the_papers_numbers_and_overrides_win():
     assert IbrahimGAN.REPORTED == {"original": 0.92, "classic": 0.87, "synthetic": 0.91, "warm_start": 0.93}
     with pytest.raises(dataclasses.FrozenInstanceError):
         paper.seeds = 1
-
-
-def test_precision_is_that_of_the_gans_and_of_nothing_else():
-    half = recipe.configure(IbrahimGAN, "smoke", precision="mixed_bfloat16", **TINY).build_gan(0)
-    assert half.generator.dtype_policy.name == half.discriminator.dtype_policy.name == "mixed_bfloat16"
-    assert keras.config.dtype_policy().name == "float32"
-    with pytest.raises(FractureError, match="precision must be one of"):
-        recipe.configure(IbrahimGAN, "smoke", precision="float8", **TINY).build_gan(0)
 
 
 def test_what_does_not_exist_is_said(tmp_path, monkeypatch):

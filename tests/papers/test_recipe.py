@@ -1,3 +1,7 @@
+import dataclasses
+from typing import ClassVar
+
+import keras
 import pytest
 
 from keras_fracture import papers
@@ -48,3 +52,23 @@ def test_none_can_be_asked_for(tmp_path, monkeypatch):
 def test_gupta_unit_needs_a_translator():
     with pytest.raises(FractureError, match=r"translators must be 1 or more. Received: 0"):
         GuptaUNIT(translators=0)
+
+
+def test_a_recipe_runs_in_its_precision_and_leaves_none_behind(tmp_path, monkeypatch):
+    seen = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Seeing(recipe.Recipe):
+        key = "seeing"
+        PROFILES: ClassVar = {"quick": {}}
+
+        def run(self, out, data_dir=None):
+            seen.append(keras.config.dtype_policy().name)
+
+    monkeypatch.setattr(papers, "get", lambda key: Seeing)
+    for chosen in ("mixed_bfloat16", "float32"):
+        papers.reproduce("seeing", out=tmp_path / chosen, texts=[f"precision={chosen}"])
+    assert seen == ["mixed_bfloat16", "float32"] and keras.config.dtype_policy().name == "float32"
+    with pytest.raises(FractureError, match=r"precision must be one of .* Received: 'float8'"):
+        papers.reproduce("seeing", out=tmp_path / "none", texts=["precision=float8"])
+    assert not (tmp_path / "none").exists()

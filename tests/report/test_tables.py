@@ -75,37 +75,60 @@ def test_a_damaged_results_file_is_named(tmp_path):
         results.keep(tmp_path, CONFIG, {"runs": []}, tmp_path)
 
 
+WORK = {"operations": 8e9, "bytes": 1e9, "kernels": 100}
+MEMORY = {side: {"library": 700.0, "step": step} for side, step in (("ours", 282.6), ("pytorch", 326.5))}
+RUN = {
+    "model": "resnet18", "parameters": 11_177_538, "precision": "float32", "ours": 30.0, "pytorch": 24.0,
+    "ratio": 1.25, "others": 0.013, "fair": True, "batch_size": 8, "image_size": 224, "work": WORK, "memory": MEMORY,
+}  # fmt: skip
 BENCHMARK = {
-    "benchmark": "models", "command": "keras-fracture benchmark models", "date": "2026-01-02",
+    "command": "keras-fracture benchmark models", "date": "2026-01-02", "peak": 100e9, "steps": 20,
     "versions": {"tensorflow": "2.21.0", "keras": "3.15.1", "torch": "2.13.0"},
-    "cpu": {"name": "Some CPU", "cores": 2, "flags": ["avx2"]}, "batch_size": 16, "image_size": 224, "steps": 10,
+    "cpu": {"name": "Some CPU", "cores": 2, "flags": ["avx2"]},
     "runs": [
-        {"model": "resnet18", "parameters": 11_177_538, "precision": "float32", "ours": 30.04, "pytorch": 24.0,
-         "ratio": 30.04 / 24, "others": 0.013, "fair": True},
-        {"model": "drn_d_22", "parameters": 15_881_778, "precision": "float32", "ours": 30.0, "pytorch": 1.0,
-         "ratio": 30.0, "others": 0.5, "fair": False},
+        RUN,
+        RUN | {"precision": "bfloat16", "ours": 20.0, "pytorch": 60.0, "ratio": 1 / 3},
+        RUN | {"model": "unit", "ours": 3.2, "pytorch": 1.0, "ratio": 3.2, "others": 0.5, "fair": False},
     ],
 }  # fmt: skip
+STARTUP = {
+    "command": "x",
+    "date": "2026-01-02",
+    "numbers": {"a, seconds": 0.25, "b": None},
+    "goals": {"b": "few"},
+}
 
 
-def test_a_benchmark_becomes_a_table_with_its_conditions(tmp_path):
-    (tmp_path / "benchmark_models.json").write_text(json.dumps(BENCHMARK))
+def test_benchmarks_become_tables_with_their_conditions(tmp_path):
+    (tmp_path / "benchmark.json").write_text(json.dumps({"models": BENCHMARK, "startup": STARTUP}))
     readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- table benchmark_models -->\n<!-- end -->\nafter\n")
+    marks = "".join(
+        f"<!-- table benchmark_{key} -->\n<!-- end -->\n" for key in ("models", "ratios", "startup")
+    )
+    readme.write_text(marks)
     assert tables.update(readme, tmp_path) is False
     assert tables.update(readme, tmp_path, check=True) is True
     text = readme.read_text()
-    assert "ours / PyTorch" in text and "| resnet18 | 11,177,538 | float32 | 30.0 | 24.0 | 1.25 |" in text
-    assert "| drn_d_22 | 15,881,778 | float32 | 30.0 | 1.0 | machine was busy |" in text
-    assert "Some CPU, 2 cores (avx2); tensorflow 2.21.0, keras 3.15.1, torch 2.13.0; 2026-01-02." in text
+    # A billion operations a picture: 30 pictures a second are 30 of 100 billion.
+    row = "| resnet18 | 8, 224 | 11,177,538 | float32 | 30.0 | 24.0 | 1.25 | 30%, 24% | 283, 326 |"
+    assert row in text and "| 3.2 | 1.0 | machine was busy | 3%, 1% |" in text
+    # The best of each side: 30 in float32 over 60 in bfloat16. The root of 0.5 * 3.2.
+    assert (
+        "Geometric mean of the 2 ratios, each side at its faster precision: **1.26**, smallest 0.50." in text
+    )
+    assert "unit 3.20, resnet18 0.50; geometric mean **1.26**.\n<!-- end -->" in text
+    assert "Some CPU, 2 cores (avx2); tensorflow 2.21.0, keras 3.15.1, torch 2.13.0." in text
     assert "Other programs used at most 50% of the CPU meanwhile." in text
-    assert "`keras-fracture benchmark models`\n<!-- end -->" in text
+    assert "`keras-fracture benchmark models`, 2026-01-02\n<!-- end -->" in text
+    assert "| a, seconds | 0.25 |  |\n| b | none | few |" in text
 
 
 @pytest.mark.parametrize("damage", [{"runs": [{"model": "resnet18"}]}, {"cpu": None}, {"versions": {}}])
 def test_a_damaged_benchmark_is_named(damage, tmp_path):
-    (tmp_path / "benchmark_models.json").write_text(json.dumps(BENCHMARK | damage))
-    with pytest.raises(OutputError, match="is not a benchmark of models"):
+    with pytest.raises(OutputError, match="holds no benchmark models"):
+        tables.generate(tmp_path, "benchmark_models")
+    (tmp_path / "benchmark.json").write_text(json.dumps({"models": BENCHMARK | damage}))
+    with pytest.raises(OutputError, match=r"benchmark models in .* is not of its form"):
         tables.generate(tmp_path, "benchmark_models")
 
 
