@@ -129,6 +129,8 @@ def plan(name, nets, image_size):
     elif name == "dense_gan":
         twins = [["dense_gan", f"dense_{each}", [], shape] for each in ("generator", "discriminator")]
     else:
+        from keras_fracture.models import ResNet
+
         (model,) = nets
         named = {"num_classes": model.num_classes, "channels": model.channels}
         if name == "compact_cnn":
@@ -136,7 +138,7 @@ def plan(name, nets, image_size):
         elif name == "inception_net":
             named |= {"stem_width": model.stem_width, "stages": model.stages, "reduction": model.reduction}
             twins = [["inception", "inception_net", [], named]]
-        elif name.startswith("resnet"):
+        elif isinstance(model, ResNet):
             named |= {"width": model.width, "strides": model.strides, "dilations": model.dilations}
             twins = [["resnet", "ResNet", [model.depths, model.block == "bottleneck"], named]]
         else:
@@ -146,11 +148,18 @@ def plan(name, nets, image_size):
 
 
 def pytorch():
-    """The module torch.
+    """The module torch, once it and the twins are found.
 
     Raises:
-        BenchmarkError: It is not installed.
+        BenchmarkError: PyTorch or the twins are missing.
     """
+    if not (CHECKOUT / "tests" / "torch_twins").is_dir():
+        raise BenchmarkError(
+            "The PyTorch twins are part of the tests: clone the repository and run this from there. "
+            f"Received: no tests/torch_twins in {CHECKOUT}"
+        )
+    if str(CHECKOUT) not in sys.path:  # the console script has its own folder there
+        sys.path.append(str(CHECKOUT))
     try:
         return importlib.import_module("torch")
     except ImportError as error:
@@ -159,24 +168,16 @@ def pytorch():
         ) from error
 
 
-def build(plan_):
-    """The PyTorch networks of a plan, with random weights of their own.
+def build(planned):
+    """The PyTorch networks of a `plan`, with random weights of their own.
 
     Raises:
         BenchmarkError: PyTorch or the twins are missing.
     """
     pytorch()
-    if not (CHECKOUT / "tests" / "torch_twins").is_dir():
-        raise BenchmarkError(
-            "The PyTorch twins are part of the tests: clone the repository and run this from there. "
-            f"Received: no tests/torch_twins in {CHECKOUT}"
-        )
-    if str(CHECKOUT) not in sys.path:  # the console script has its own folder there
-        sys.path.append(str(CHECKOUT))
-    modules = [importlib.import_module(f"tests.torch_twins.{module}") for module, *_ in plan_["twins"]]
     return [
-        getattr(module, function)(*given, **named)
-        for module, (_, function, given, named) in zip(modules, plan_["twins"], strict=True)
+        getattr(importlib.import_module(f"tests.torch_twins.{module}"), function)(*given, **named)
+        for module, function, given, named in planned["twins"]
     ]
 
 
