@@ -61,7 +61,7 @@ def unit():
         seed=5,
     )
     # Biases before normalisation have gradients that are rounding errors only; Adam would follow them.
-    model.compile(*(keras.optimizers.SGD(1e-4, momentum=0.9) for _ in range(2)))
+    model.compile(*(keras.optimizers.SGD(1e-5, momentum=0.9) for _ in range(2)))
 
     def stream(first):
         return training.pairs_of(
@@ -76,7 +76,7 @@ def resnet18():
     model = models.create("resnet18", num_classes=2, image_size=32, channels=1, width=8)
     training.add_l2(model, 1e-3)
     model.compile(
-        training.sgd(0.01, 100, warmup=5),
+        training.sgd(1e-3, 100, warmup=5),
         keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
     )
@@ -84,7 +84,7 @@ def resnet18():
 
     def stream(first):
         return training.epochs_of(
-            pictures(seed=3), labels, batch_size=BATCH, seed=1, first_epoch=first, steps=STEPS
+            pictures(seed=3), labels, batch_size=2 * BATCH, seed=1, first_epoch=first, steps=STEPS
         )
 
     held = (pictures(seed=4)[:19] / np.float32(255), labels[:19])
