@@ -261,6 +261,33 @@ def test_a_model_made_outside_the_scope_is_refused(as_worker, tmp_path):
         running.fit(model, stream, 1, tmp_path)
 
 
+@pytest.mark.parametrize("other", [0, 1])
+def test_only_the_first_worker_writes_into_the_run_folder(as_worker, monkeypatch, tmp_path, other):
+    as_worker(other)
+    monkeypatch.setattr(
+        distribution, "_sum", lambda numbers: 2 * np.array(numbers, float)
+    )  # the other agrees
+    (tmp_path / "backup").mkdir()
+    (tmp_path / "backup" / "epoch.h5").write_text("weights")
+    with distribution.own_folder(tmp_path) as own:
+        assert (own / "backup" / "epoch.h5").read_text() == "weights"
+        (own / "backup" / "epoch.h5").unlink()
+        (own / "new.txt").write_text("of this worker")
+    names = [path.name for path in tmp_path.rglob("*.*")]
+    assert names == (["epoch.h5"] if other else ["new.txt"]) and own.exists() == (other == 0)
+
+
+def test_workers_with_different_files_or_epochs_are_refused(as_worker, monkeypatch, tmp_path):
+    as_worker(1)
+    # The first worker has no files, and found three epochs.
+    monkeypatch.setattr(distribution, "_sum", lambda numbers: np.add(numbers, (3.0, 9.0)))
+    with pytest.raises(DistributionError, match="storage that all of them share"):
+        distribution._check_files(tmp_path)
+    with pytest.raises(DistributionError, match="2 epochs on worker 1"):
+        distribution.check_epoch(2)
+    distribution.check_epoch(3)
+
+
 def test_messages_point_at_a_file_that_is_there():
     words = re.search(r"examples/\S+\.md", distribution._TF_CONFIG)[0]
     assert (Path(__file__).parents[2] / words).is_file()
