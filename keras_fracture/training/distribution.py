@@ -201,7 +201,9 @@ def _adder(strategy):
     """A function that sums a tensor over all replicas."""
 
     def replica(numbers):
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, numbers)
+        context = tf.distribute.get_replica_context()
+        # An argument lies on no device yet, and TensorFlow would not know where to sum.
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(numbers))
 
     return tf.function(
         lambda numbers: strategy.experimental_local_results(strategy.run(replica, args=(numbers,)))[0]

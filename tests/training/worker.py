@@ -111,7 +111,32 @@ def plain():
     return model, stream, {}
 
 
-KINDS = {"dcgan": dcgan, "unit": unit, "resnet18": resnet18, "plain": plain}
+def dense():
+    """The least that has weights to lose."""
+    model = keras.Sequential(
+        [
+            keras.layers.Input((32, 32, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(4, "tanh"),
+            keras.layers.Dense(1),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(1e-3), "mse")
+
+    def stream(first):
+        return training.epochs_of(
+            pictures(),
+            np.arange(24, dtype="float32") % 2,
+            batch_size=BATCH,
+            seed=1,
+            first_epoch=first,
+            steps=STEPS,
+        )
+
+    return model, stream, {}
+
+
+KINDS = {"dense": dense, "dcgan": dcgan, "unit": unit, "resnet18": resnet18, "plain": plain}
 
 
 class Die(keras.callbacks.Callback):
