@@ -62,7 +62,7 @@ def reproduce(
     chosen = dataclasses.replace(chosen, **{name: None for name, value in named.items() if value is None})
     with distribution.using(strategy), precision.using(chosen.precision):
         chief = distribution.chief()
-        folder = recipe.run_folder(key, out, resume) if chief or resume else None
+        folder = recipe.run_folder(key, out, resume) if chief or resume else out
         with distribution.own_folder(folder) as own:
             config = recipe.begin(chosen, profile, own, resume)
             metrics = chosen.run(own, data_dir)

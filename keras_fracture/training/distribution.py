@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import tempfile
+import zlib
 from pathlib import Path
 
 import keras
@@ -152,25 +153,41 @@ def own_folder(folder):
 
     Args:
         folder: Path, on storage that all workers share if a run is to be resumed; None for an empty one.
+
+    Raises:
+        DistributionError: Workers see different files there.
     """
+    _same(0)  # nobody is still making the folder
     if chief():
-        _barrier()  # the others have copied
+        _check_files(folder)
         yield Path(folder)
-        _barrier()
-        return
-    with tempfile.TemporaryDirectory(prefix="keras_fracture-") as temporary:
-        copy = Path(temporary, "run")
-        if folder is not None and Path(folder).is_dir():
-            shutil.copytree(folder, copy)
-        copy.mkdir(exist_ok=True)
-        _barrier()
-        yield copy
-        _barrier()
+    else:
+        with tempfile.TemporaryDirectory(prefix="keras_fracture-") as temporary:
+            copy = Path(temporary, "run")
+            if folder is not None and Path(folder).is_dir():
+                shutil.copytree(folder, copy)
+            copy.mkdir(exist_ok=True)
+            _check_files(copy)
+            yield copy
+    _same(0)
 
 
-def _barrier():
-    if _setup.workers > 1:
-        _sum([0.0])
+def _check_files(folder):
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    seen = repr([(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files])
+    if not _same(zlib.crc32(seen.encode()) >> 8):
+        raise DistributionError(
+            f"Workers see different files in the run folder: put it on storage that all of them share. "
+            f"Received: {len(files)} files on worker {_setup.worker}"
+        )
+
+
+def _same(number):
+    """Whether all workers, for which this waits, have the same whole number below 2 ** 24."""
+    if _setup.workers == 1:
+        return True
+    total, squares = _sum([number, number**2])
+    return total**2 == squares * _setup.workers
 
 
 def _sum(numbers):
@@ -184,7 +201,9 @@ def _adder(strategy):
     """A function that sums a tensor over all replicas."""
 
     def replica(numbers):
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, numbers)
+        context = tf.distribute.get_replica_context()
+        # An argument lies on no device yet, and TensorFlow would not know where to sum.
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(numbers))
 
     return tf.function(
         lambda numbers: strategy.experimental_local_results(strategy.run(replica, args=(numbers,)))[0]
@@ -202,13 +221,10 @@ def check_model(model):
 
 def check_epoch(first):
     """Raises `DistributionError` unless all workers start at the same epoch."""
-    if _setup.workers == 1:
-        return
-    total, squares = _sum([float(first), float(first) ** 2])
-    if total**2 != squares * _setup.workers:
+    if not _same(first):
         raise DistributionError(
-            f"Workers found backups of different epochs: put the run folder on storage that all of them share. "
-            f"Received: {first} epochs here, {total / _setup.workers:g} on average"
+            f"Workers found backups of different epochs: give each the folder that own_folder returns. "
+            f"Received: {first} epochs on worker {_setup.worker}"
         )
 
 
@@ -246,37 +262,6 @@ def draw_apart(layer):
         if variable.name == "seed_generator_state":
             seed, drawn = keras.ops.convert_to_numpy(variable)
             variable.assign([seed ^ (_setup.worker << 20), drawn])
-
-
-class AverageStatistics(keras.callbacks.Callback):
-    """Gives all replicas the mean of their weights that are not trained, such as moving statistics.
-
-    The package's batch normalisation keeps them equal, and each epoch's backup holds one replica's. Other layers may
-    not: their statistics would be the first replica's alone.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.average = None
-
-    def on_train_begin(self, logs=None):
-        strategy = self.model.distribute_strategy
-        weights = [one for one in self.model.non_trainable_weights if keras.backend.is_float_dtype(one.dtype)]
-
-        def average():
-            context = tf.distribute.get_replica_context()
-            values = [tf.convert_to_tensor(one) for one in weights]
-            for weight, value in zip(
-                weights, context.all_reduce(tf.distribute.ReduceOp.MEAN, values), strict=True
-            ):
-                weight.assign(value)
-
-        if weights and strategy.num_replicas_in_sync > 1:
-            self.average = tf.function(lambda: strategy.run(average))
-
-    def on_epoch_end(self, epoch, logs=None):
-        if self.average:
-            self.average()
 
 
 def several_workers():

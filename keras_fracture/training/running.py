@@ -12,7 +12,7 @@ from keras_fracture.data.pipeline import batches
 from keras_fracture.errors import TrainingError
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, scale
 from keras_fracture.training import distribution
-from keras_fracture.training.callbacks import EpochBackup, StopOnNaN
+from keras_fracture.training.callbacks import AverageStatistics, EpochBackup, StopOnNaN
 
 
 def epochs_of(
@@ -213,7 +213,7 @@ def fit_briefly(
 
 def _train(model, dataset, callbacks, **options):
     """Keras's `fit`, or that of several workers, with the callbacks that every training has."""
-    callbacks = [Reseed(), StopOnNaN(), distribution.AverageStatistics(), *callbacks]
+    callbacks = [Reseed(), StopOnNaN(), AverageStatistics(), *callbacks]
     if distribution.several_workers():
         return distribution.fit(model, dataset, callbacks=callbacks, **options)
     return model.fit(dataset, callbacks=callbacks, shuffle=False, **options)
