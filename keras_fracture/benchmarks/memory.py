@@ -15,7 +15,7 @@ from keras_fracture.data import images, phantom
 from keras_fracture.data.pipeline import Preprocess, Records
 from keras_fracture.errors import BenchmarkError
 
-_DRAWN = 256  # different pictures
+DRAWN = 64  # different pictures
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -23,7 +23,7 @@ class Repeated(Records):
     """Records of any number of pictures: drawn ones, over and over."""
 
     def __init__(self, count):
-        drawn = phantom.records(seed=1)[:_DRAWN]
+        drawn = phantom.records(seed=1)[:DRAWN]
         self.count = count
         self.fields = {
             "image": [images.encode_png(record["image"][..., 0]) for record in drawn],
