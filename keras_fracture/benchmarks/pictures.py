@@ -11,14 +11,14 @@ from keras_fracture.benchmarks.apart import numbers_of, print_peak
 from keras_fracture.data import images, phantom
 from keras_fracture.data.pipeline import Preprocess, Records
 
-_DRAWN = 256  # different pictures
+DRAWN = 64  # different pictures
 
 
 class Repeated(Records):
     """Records of any number of pictures: drawn ones, over and over."""
 
     def __init__(self, count):
-        drawn = phantom.records(seed=1)[:_DRAWN]
+        drawn = phantom.records(seed=1)[:DRAWN]
         self.count = count
         self.fields = {
             "image": [images.encode_png(record["image"][..., 0]) for record in drawn],
