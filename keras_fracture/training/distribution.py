@@ -43,6 +43,7 @@ class _Setup:
     strategy: tf.distribute.Strategy | None = None
     workers: int = 1
     worker: int = 0
+    task: tuple = ()  # of this worker, as error messages of TensorFlow name it
 
     @property
     def replicas(self):
@@ -70,9 +71,10 @@ def using(name):
     except _LOST as error:
         if _setup.workers == 1 or not re.search("/job:|[Cc]ollective", str(error)):
             raise
-        named = re.search(r"/job:(\w+)(?:/replica:\d+)?/task:(\d+)", str(error))
+        named = re.findall(r"/job:(\w+)(?:/replica:\d+)?/task:(\d+)", str(error))
+        lost = next((" ".join(one) for one in named if one != _setup.task), "another one")
         raise DistributionError(
-            f"This worker stops, because it lost {' '.join(named.groups()) if named else 'another one'}, whose own "
+            f"This worker stops, because it lost {lost}, whose own "
             f"output says why. Start all workers again, with --resume: the last whole epoch is kept. "
             f"Received: {type(error).__name__} on worker {_setup.worker} of {_setup.workers}, counted from 0"
         ) from None
@@ -89,9 +91,9 @@ def _made(name):
         devices = [device.name for device in tf.config.list_logical_devices(kind)]
         return _Setup(name, tf.distribute.MirroredStrategy(devices))
     if name == "multiworker":
-        workers, worker = _place()
+        place = _place()
         try:
-            return _Setup(name, tf.distribute.MultiWorkerMirroredStrategy(), workers, worker)
+            return _Setup(name, tf.distribute.MultiWorkerMirroredStrategy(), *place)
         except (tf.errors.OpError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise DistributionError(
@@ -101,7 +103,7 @@ def _made(name):
 
 
 def _place():
-    """How many workers TF_CONFIG names, and which of them this is; a chief is the first."""
+    """How many workers TF_CONFIG names, which of them this is (a chief is the first), and its kind and number."""
     text = os.environ.get("TF_CONFIG")
     if not text:
         raise DistributionError(f"multiworker needs the environment variable TF_CONFIG: {_TF_CONFIG}")
@@ -126,7 +128,7 @@ def _place():
         raise DistributionError(
             f"The cluster has {counts[place]} {kind}(s), counted from 0: {_TF_CONFIG}. Received: {kind} {index}"
         )
-    return sum(counts), sum(counts[:place]) + index
+    return sum(counts), sum(counts[:place]) + index, (kind, str(index))
 
 
 def scope():

@@ -136,7 +136,8 @@ def fit(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     backup, history = EpochBackup(folder / "backup"), folder / "history.csv"
-    first = backup.restore(model)
+    with distribution.scope():
+        first = backup.restore(model)
     distribution.check_epoch(first)
     log = History(history, first)
     best = BestEpoch(folder / "best.weights.h5", log.rows, patience)
