@@ -88,7 +88,7 @@ def _figures(recipe, studies, runs, out):
         figures.intervals(
             {"ours": [mine[arm]["metrics"]["auc"] for arm in mine]},
             out / f"auc-{study.part.folder}.png", [tables.LESION_ARMS[arm].replace(": ", ":\n") for arm in mine],
-            "area under ROC", f"{study.part.name} of {recipe.data}: test AUC, {recipe.seeds} seeds, 95 % intervals",
+            "area under ROC", f"{study.part.name} of {recipe.data}: test AUC, {tables.counted(recipe.seeds, 'seed')}, 95 % intervals",
             [reported[arm][0] if arm in reported else np.nan for arm in mine],
             f"reported for the {study.part.bone}", slant=True,
         )  # fmt: skip
@@ -143,7 +143,7 @@ def _text(recipe, config, studies, metrics):
     lines = [
         f"# {recipe.title}\n",
         f"Re-run on `{recipe.data}`, profile `{config['profile']}`; {recipe.network} on {recipe.image_size}x"
-        f"{recipe.image_size} pixels, {recipe.seeds} seeds; UNIT (`{recipe.preset}`, width {recipe.width}) on "
+        f"{recipe.image_size} pixels, {tables.counted(recipe.seeds, 'seed')}; UNIT (`{recipe.preset}`, width {recipe.width}) on "
         f"{recipe.patch_size}x{recipe.patch_size} patches, {metrics['runs'][0]['unit_steps']:,} steps of "
         f"{recipe.unit_batch}.\n",
         "**Do painted lesions help? (gain in test AUC over the baseline)**\n",
