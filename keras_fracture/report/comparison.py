@@ -55,7 +55,7 @@ def _conditions(key, run):
     if "image_size" in run:
         parts.append(f"{run['image_size']} pixels")
     if "epochs" in run:
-        parts.append(f"{run['epochs']} epoch{'s' * (run['epochs'] != 1)}")
+        parts.append(tables.counted(run["epochs"], "epoch"))
     return ", ".join(parts)
 
 

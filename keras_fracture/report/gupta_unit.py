@@ -81,6 +81,7 @@ def _counts(part):
 
 def _figures(recipe, studies, runs, out):
     """Writes all figures; returns what `kept_figures` does."""
+    seeds = tables.counted(recipe.seeds, "seed")
     by_part = {study.part.name: [run for run in runs if run["part"] == study.part.name] for study in studies}
     for study in studies:
         mine = {run["variant"]: run for run in by_part[study.part.name]}
@@ -88,7 +89,7 @@ def _figures(recipe, studies, runs, out):
         figures.intervals(
             {"ours": [mine[arm]["metrics"]["auc"] for arm in mine]},
             out / f"auc-{study.part.folder}.png", [tables.LESION_ARMS[arm].replace(": ", ":\n") for arm in mine],
-            "area under ROC", f"{study.part.name} of {recipe.data}: test AUC, {recipe.seeds} seeds, 95 % intervals",
+            "area under ROC", f"{study.part.name} of {recipe.data}: test AUC, {seeds}, 95 % intervals",
             [reported[arm][0] if arm in reported else np.nan for arm in mine],
             f"reported for the {study.part.bone}", slant=True,
         )  # fmt: skip
@@ -130,6 +131,7 @@ def _stages(recipe, study, first, out):
 
 
 def _text(recipe, config, studies, metrics):
+    seeds = tables.counted(recipe.seeds, "seed")
     counts = [
         [name, *(_ratio(sets[split]) for split in splits.NAMES), sets["pool"]]
         for name, sets in metrics["splits"].items()
@@ -143,7 +145,7 @@ def _text(recipe, config, studies, metrics):
     lines = [
         f"# {recipe.title}\n",
         f"Re-run on `{recipe.data}`, profile `{config['profile']}`; {recipe.network} on {recipe.image_size}x"
-        f"{recipe.image_size} pixels, {recipe.seeds} seeds; UNIT (`{recipe.preset}`, width {recipe.width}) on "
+        f"{recipe.image_size} pixels, {seeds}; UNIT (`{recipe.preset}`, width {recipe.width}) on "
         f"{recipe.patch_size}x{recipe.patch_size} patches, {metrics['runs'][0]['unit_steps']:,} steps of "
         f"{recipe.unit_batch}.\n",
         "**Do painted lesions help? (gain in test AUC over the baseline)**\n",

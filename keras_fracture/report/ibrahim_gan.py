@@ -90,6 +90,7 @@ def _losses(gans):
 
 
 def _figures(recipe, results, scores, out):
+    seeds = tables.counted(recipe.seeds, "seed")
     generator = np.random.default_rng(recipe.seed)
     for policy, result in results.items():
         for label, name in enumerate(_CLASSES):
@@ -112,7 +113,7 @@ def _figures(recipe, results, scores, out):
     accuracy = {f"{policy} split": _validation(result) for policy, result in results.items()}
     figures.curves(
         accuracy, out / "classifier-accuracy.png", "validation accuracy",
-        f"Classifiers while training: mean of {recipe.seeds} seeds, shaded from lowest to highest",
+        f"Classifiers while training: mean of {seeds}, shaded from lowest to highest",
     )  # fmt: skip
     for metric, name, reported in (
         ("accuracy", "accuracy", recipe.REPORTED),
@@ -121,7 +122,7 @@ def _figures(recipe, results, scores, out):
         figures.intervals(
             {f"ours, {policy} split": [scores[policy][arm][metric] for arm in _LABELS] for policy in results},
             out / f"arms-{metric}.png", list(_LABELS.values()), f"test {name}",
-            f"Test {name} on {recipe.data}, {recipe.seeds} seeds, 95 % intervals over X-rays and seeds",
+            f"Test {name} on {recipe.data}, {seeds}, 95 % intervals over X-rays and seeds",
             reported and [reported[arm] for arm in _LABELS],
         )  # fmt: skip
 
@@ -145,6 +146,7 @@ def answer(gain):
 
 
 def _text(recipe, profile, results, scores, metrics, out):
+    seeds = tables.counted(recipe.seeds, "seed")
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
     policies = list(results)
     first = scores[policies[0]]
@@ -186,7 +188,7 @@ def _text(recipe, profile, results, scores, metrics, out):
         *(f"![{name}](grid-{policy}-{name}.png)\n" for policy in policies for name in _CLASSES),
         "![losses](gan-losses.png)\n",
         "## How this was made\n",
-        f"- Command: `{config['command']}`, {config['date']}, first seed {recipe.seed}, {recipe.seeds} seeds.",
+        f"- Command: `{config['command']}`, {config['date']}, first seed {recipe.seed}, {seeds}.",
         f"- GAN: generator {recipe.gan_width:g} and discriminator {recipe.discriminator_width or recipe.gan_width:g} "
         f"times as wide as the poster's, {recipe.gan_channels} channel(s), {recipe.gan_epochs} epochs of "
         f"{recipe.gan_steps or 'all'} steps of {recipe.batch_size} pictures, Adam {recipe.gan_rate:g}, weight average "

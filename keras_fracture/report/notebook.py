@@ -14,10 +14,13 @@ from keras_fracture.report import figures
 # In a notebook TensorFlow logs to standard output: every export and every retracing would stand under a cell.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 _GREY, _FEW = 24, 0.05  # levels between a pixel's channels; share of pixels
+_QUALITY = 88  # of JPEG
 
 
 def show(*paths):
-    """Shows PNG files, such as the figures of a run folder; what is nearly grey in 256 colours, half the bytes.
+    """Shows PNG files, such as the figures of a run folder, in few bytes.
+
+    What is nearly grey gets 256 colours; what is mostly pictures is shown as JPEG.
 
     Args:
         *paths: The files; figure functions of this package return theirs.
@@ -27,15 +30,18 @@ def show(*paths):
 
 
 def _image(path):
-    """A PNG file for `display`; where hardly anything is coloured, with a palette of its own."""
-    stream = io.BytesIO()
+    """A PNG file for `display`: as PNG, or as JPEG where that has less than half the bytes."""
+    png, jpeg = io.BytesIO(), io.BytesIO()
     with PIL.Image.open(path) as opened:
         picture = opened.convert("RGB")
+    picture.save(jpeg, "JPEG", quality=_QUALITY, optimize=True)
     coloured = np.ptp(np.asarray(picture), axis=-1) > _GREY
     # Heat maps would show steps in 256 colours.
     picture = picture.quantize(256) if coloured.mean() < _FEW else picture
-    picture.save(stream, "PNG", optimize=True)
-    return Image(data=stream.getvalue(), format="png")
+    picture.save(png, "PNG", optimize=True)
+    if 2 * jpeg.tell() < png.tell():
+        return Image(data=jpeg.getvalue(), format="jpeg")
+    return Image(data=png.getvalue(), format="png")
 
 
 class LiveCurves(keras.callbacks.Callback):

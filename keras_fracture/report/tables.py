@@ -51,6 +51,11 @@ def _over_seeds(score):
     return decimal(score) if score["low"] < score["high"] else f"{score['value']:.3f}"
 
 
+def counted(number, noun):
+    """A number with its noun, such as "1 seed" and "3 seeds"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def markdown(header, rows):
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
