@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_fracture.benchmarks import record, recorded, steps
+from keras_fracture.benchmarks import record, recorded, twins
 from keras_fracture.errors import BenchmarkError
 from keras_fracture.interop.torch import load_torch_weights
 from keras_fracture.papers.recipe import provenance
@@ -33,9 +33,7 @@ _PRODUCT = 2048  # side of the matrices whose product is the machine's peak
 BUSY = 0.05
 
 
-def measure(
-    names=DEFAULT, batch_size=None, image_size=None, steps_=20, precisions=None, show=print, out=None
-):
+def measure(names=DEFAULT, batch_size=None, image_size=None, steps=20, precisions=None, show=print, out=None):
     """Times training steps (forward, backward, update) of both libraries in this process, on the CPU.
 
     Settings take turns, so that a slow moment of the machine meets all of them; the first step of a turn is
@@ -43,10 +41,10 @@ def measure(
     For the whole process, PyTorch gets as many threads as cores and GPUs are hidden from TensorFlow.
 
     Args:
-        names: Some of `steps.known()`.
-        batch_size: Pictures (for UNIT pairs) a step, 2 or more, for UNIT 1; None is `steps.sizes`'.
-        image_size: Side of a picture in pixels, 32 or more; None is `steps.sizes`'.
-        steps_: Timed steps of each setting; their median counts.
+        names: Some of `twins.known()`.
+        batch_size: Pictures (for UNIT pairs) a step, 2 or more, for UNIT 1; None is `twins.sizes`'.
+        image_size: Side of a picture in pixels, 32 or more; None is `twins.sizes`'.
+        steps: Timed steps of each setting; their median counts.
         precisions: Some of `PRECISIONS`, or None for float32, and bfloat16 where the CPU computes in it.
         show: Function called with each line of the table as soon as it is known.
         out: JSON file whose section "models" gets what is returned, or None.
@@ -54,7 +52,7 @@ def measure(
     Returns:
         A dict: conditions (`cpu`, `versions`, `date`, `command`, ...), `peak`, see `matrix_peak`, and `runs`, a
         dict for every model and precision with `batch_size`, `image_size`, `ours` and `pytorch` in pictures a
-        second, `ratio`, ours over PyTorch's, `work`, see `steps.work`, `memory` (see `steps.peak_memory`) of
+        second, `ratio`, ours over PyTorch's, `work`, see `twins.work`, `memory` (see `twins.peak_memory`) of
         "ours" and "pytorch", `others`, the share of the CPU that other programs used meanwhile, and `fair`,
         whether that is at most `BUSY`. If not, the ratio says nothing: PyTorch's OpenMP threads spin while they
         wait for each other, and with every core taken two of them were 2 to 40 times slower than one.
@@ -67,16 +65,16 @@ def measure(
     processor = cpu()
     if precisions is None:
         precisions = PRECISIONS if NATIVE & set(processor["flags"]) else ("float32",)
-    sizes = {name: steps.sizes(name, batch_size, image_size) for name in names}
-    _check(sizes, steps_, precisions)
+    sizes = {name: twins.sizes(name, batch_size, image_size) for name in names}
+    _check(sizes, steps, precisions)
     if out:
         recorded(out)  # fails now, not after the last model
     _hide_gpus()
-    torch = steps.pytorch()
+    torch = twins.pytorch()
     torch.set_num_threads(processor["cores"])
     about = provenance()
     about["versions"]["torch"] = torch.__version__
-    content = {**about, "cpu": processor, "steps": steps_, "peak": matrix_peak(), "runs": []}
+    content = {**about, "cpu": processor, "steps": steps, "peak": matrix_peak(), "runs": []}
     show(f"float32 matrix product: {content['peak'] / 1e9:,.0f} billion operations a second")
     show(_line("model", "precision", "ours, pictures/s", "PyTorch, pictures/s", "ratio", "of peak"))
     for name in names:
@@ -84,11 +82,11 @@ def measure(
         gc.collect()
         size = sizes[name]
         before = _spent()
-        runs, shared, planned = _measure_one(name, *size.values(), steps_, precisions)
+        runs, shared, planned = _measure_one(name, *size.values(), steps, precisions)
         others = _others(before, _spent(), os.cpu_count())
         fair = others is None or others <= BUSY
         memory = {
-            side: steps.peak_memory(side, name, *size.values(), planned) for side in ("ours", "pytorch")
+            side: twins.peak_memory(side, name, *size.values(), planned) for side in ("ours", "pytorch")
         }
         for run in runs:
             run |= size | shared | {"memory": memory, "others": others, "fair": fair}
@@ -113,7 +111,7 @@ def _line(*cells):
 
 def matrix_peak(repeats=12):
     """Floating-point operations a second of a float32 matrix product, the faster library's best of `repeats`."""
-    torch = steps.pytorch()
+    torch = twins.pytorch()
     factors = np.random.default_rng(0).random((2, _PRODUCT, _PRODUCT), "float32")
     ours, theirs = (
         [tf.constant(factor) for factor in factors],
@@ -164,15 +162,15 @@ def _others(before, after, cores):
     return float(np.clip((busy - own) / (clock * cores), 0, 1))
 
 
-def _check(sizes, steps_, precisions):
-    for given, possible in ((sizes, steps.known()), (precisions, PRECISIONS)):
+def _check(sizes, steps, precisions):
+    for given, possible in ((sizes, twins.known()), (precisions, PRECISIONS)):
         for name in given:
             if name not in possible:
                 raise BenchmarkError(f"Only {', '.join(possible)} can be measured. Received: {name!r}")
     for name, size in sizes.items():
         # Two pictures: PyTorch refuses to normalise a single value a channel. UNIT has no batch statistics.
         least = {"batch_size": 1 if name.startswith("unit") else 2, "image_size": 32, "steps": 1}
-        for what, number in (size | {"steps": steps_}).items():
+        for what, number in (size | {"steps": steps}).items():
             if number < least[what]:
                 words = what.replace("_", " ")
                 raise BenchmarkError(f"{words} must be {least[what]} or more. Received: {number}")
@@ -196,19 +194,19 @@ def _hide_gpus():
 
 def _measure_one(name, batch_size, image_size, timed, precisions):
     """The runs of one model, what they share, and the plan of its twins."""
-    torch = steps.pytorch()
+    torch = twins.pytorch()
     takers, work = {}, None
     for precision in precisions:
         # One model a setting: the rewritten graph of one must not serve the other.
         torch.manual_seed(0)
-        nets = steps.networks(name, image_size)
-        ours = steps.ours(name, nets, batch_size, image_size)
-        planned = steps.plan(name, nets, image_size)
-        twins = steps.build(planned)
-        for net, twin in zip(nets, twins, strict=True):
+        nets = twins.networks(name, image_size)
+        ours = twins.ours(name, nets, batch_size, image_size)
+        planned = twins.plan(name, nets, image_size)
+        copies = twins.build(planned)
+        for net, twin in zip(nets, copies, strict=True):
             load_torch_weights(net, twin.state_dict())
-        theirs = steps.theirs(name, twins, planned["weights"], batch_size, image_size, precision)
-        work = work or steps.work(theirs)
+        theirs = twins.theirs(name, copies, planned["weights"], batch_size, image_size, precision)
+        work = work or twins.work(theirs)
         takers["ours", precision], takers["pytorch", precision] = _in_precision(ours, precision), theirs
     seconds = {setting: [] for setting in takers}
     for done in range(0, timed, _ROUND):

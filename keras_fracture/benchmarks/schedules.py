@@ -6,7 +6,7 @@ import math
 import numpy as np
 from tqdm import tqdm
 
-from keras_fracture.benchmarks import record, recorded, steps
+from keras_fracture.benchmarks import record, recorded, twins
 from keras_fracture.errors import BenchmarkError
 from keras_fracture.papers.recipe import provenance
 
@@ -36,7 +36,7 @@ class Device:
         start; summing gradients over devices sends each weight there and back nearly twice (ring all-reduce).
 
         Args:
-            work: As `steps.work` has it, and `weights`, how many there are.
+            work: As `twins.work` has it, and `weights`, how many there are.
             devices: How many there are.
 
         Returns:
@@ -58,7 +58,7 @@ class Training:
 
     Attributes:
         paper: Key.
-        name: Network, one of `steps.known()`.
+        name: Network, one of `twins.known()`.
         batch_size: Pictures a step.
         image_size: Side in pixels.
         steps: Of one training.
@@ -152,18 +152,18 @@ def measure_schedules(path, device=None, devices=8, show=print):
 
 
 def work_of(training):
-    """`steps.work` of a step at the training's own batch size, and `weights`.
+    """`twins.work` of a step at the training's own batch size, and `weights`.
 
     Counted at two small batches: all but the traffic of the weights grows with the batch.
     """
-    nets = steps.networks(training.name, training.image_size)
-    planned = steps.plan(training.name, nets, training.image_size)
+    nets = twins.networks(training.name, training.image_size)
+    planned = twins.plan(training.name, nets, training.image_size)
     small = (2, 4) if training.batch_size > 1 else (1, 1)
     counted = []
     for batch_size in small:
-        twins = steps.build(planned)
-        given = training.name, twins, planned["weights"], batch_size, training.image_size
-        counted.append(steps.work(steps.theirs(*given)))
+        copies = twins.build(planned)
+        given = training.name, copies, planned["weights"], batch_size, training.image_size
+        counted.append(twins.work(twins.theirs(*given)))
     first, second = counted
     more = (training.batch_size - small[0]) / max(small[1] - small[0], 1)
     work = {

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_fracture import cli, models
-from keras_fracture.benchmarks import apart, record, recorded, schedules, steps
+from keras_fracture.benchmarks import apart, record, recorded, schedules, twins
 from keras_fracture.benchmarks import models as benchmark
 from keras_fracture.errors import BenchmarkError, OutputError
 from keras_fracture.report import tables
@@ -60,7 +60,7 @@ def test_a_step_is_as_much_work_as_its_layers_say():
     net = torch.nn.Sequential(
         torch.nn.Conv2d(3, 8, 3, bias=False), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 2)
     )
-    found = steps.work(steps.theirs("compact_cnn", [net], None, 4, 8))
+    found = twins.work(twins.theirs("compact_cnn", [net], None, 4, 8))
     convolution, dense = 4 * 36 * 8 * 27, 4 * 288 * 2
     # Forward, weights' gradient, and below the first layer the inputs' gradient; two operations each.
     assert found["operations"] == 2 * (2 * convolution + 3 * dense)
@@ -68,7 +68,7 @@ def test_a_step_is_as_much_work_as_its_layers_say():
     assert found["bytes"] > 4 * (4 * 192 + 2 * weights) and found["kernels"] > 8
 
 
-def test_schedules_scale_measured_steps_by_their_operations(measured, tmp_path, monkeypatch, capsys):
+def test_schedules_scale_measured_stepsby_their_operations(measured, tmp_path, monkeypatch, capsys):
     out = tmp_path / "benchmark.json"
     content = recorded(measured[0])["models"]
     record(out, "models", content)
@@ -99,12 +99,12 @@ def test_work_at_a_recipes_batch_is_counted_at_two_small_ones():
     pytest.importorskip("torch")
     training = schedules.Training("a_paper", "compact_cnn", 6, 64, 1, 1, "compact_cnn")
     found = schedules.work_of(training)
-    nets = steps.networks("compact_cnn", 64)
-    planned = steps.plan("compact_cnn", nets, 64)
-    direct = steps.work(steps.theirs("compact_cnn", steps.build(planned), None, 6, 64))
+    nets = twins.networks("compact_cnn", 64)
+    planned = twins.plan("compact_cnn", nets, 64)
+    direct = twins.work(twins.theirs("compact_cnn", twins.build(planned), None, 6, 64))
     assert found["operations"] == direct["operations"] and found["kernels"] == direct["kernels"]
     assert found["bytes"] == pytest.approx(direct["bytes"], rel=0.01)
-    assert found["weights"] == sum(weight.numel() for weight in steps.build(planned)[0].parameters())
+    assert found["weights"] == sum(weight.numel() for weight in twins.build(planned)[0].parameters())
 
 
 def test_a_file_that_holds_no_benchmarks_is_named(tmp_path):
@@ -116,16 +116,16 @@ def test_a_file_that_holds_no_benchmarks_is_named(tmp_path):
 
 def test_a_failed_measurement_of_memory_is_said():
     with pytest.raises(
-        BenchmarkError, match=r"steps neither .* cannot be measured\. Received: exit code 1, KeyError"
+        BenchmarkError, match=r"twins neither .* cannot be measured\. Received: exit code 1, KeyError"
     ):
-        apart.numbers_of("keras_fracture.benchmarks.steps", "neither", "dcgan", 2, 32, "{}")
+        apart.numbers_of("keras_fracture.benchmarks.twins", "neither", "dcgan", 2, 32, "{}")
 
 
 def test_every_model_has_its_own_sizes_unless_others_are_given():
-    assert steps.sizes("dcgan") == {"batch_size": 32, "image_size": 64}
-    assert steps.sizes("resnet18") == {"batch_size": 8, "image_size": 224}
-    assert steps.sizes("unit") == {"batch_size": 1, "image_size": 64}
-    assert steps.sizes("dcgan", 8) == {"batch_size": 8, "image_size": 64}
+    assert twins.sizes("dcgan") == {"batch_size": 32, "image_size": 64}
+    assert twins.sizes("resnet18") == {"batch_size": 8, "image_size": 224}
+    assert twins.sizes("unit") == {"batch_size": 1, "image_size": 64}
+    assert twins.sizes("dcgan", 8) == {"batch_size": 8, "image_size": 64}
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_twins_have_the_models_numbers(name):
     widths = {"resnet18": {"width": 4}, "drn_a_50": {"width": 4}, "inception_net": {"stem_width": 4}}
     narrow = widths.get(name, {"widths": (4,) * 8})
     model = models.create(name, num_classes=2, image_size=32, **narrow)
-    (twin,) = steps.build(json.loads(json.dumps(steps.plan(name, [model], 32))))
+    (twin,) = twins.build(json.loads(json.dumps(twins.plan(name, [model], 32))))
     ours = sum(weight.value.shape.num_elements() for weight in model.trainable_weights)
     assert sum(parameter.numel() for parameter in twin.parameters()) == ours
 
@@ -146,12 +146,12 @@ def test_a_gans_twins_start_from_its_weights_and_lose_as_much(name):
     pytest.importorskip("torch")
     from keras_fracture.interop.torch import load_torch_weights
 
-    nets = steps.networks(name, 32)
-    planned = json.loads(json.dumps(steps.plan(name, nets, 32)))
-    twins = steps.build(planned)
-    for net, twin in zip(nets, twins, strict=True):
+    nets = twins.networks(name, 32)
+    planned = json.loads(json.dumps(twins.plan(name, nets, 32)))
+    copies = twins.build(planned)
+    for net, twin in zip(nets, copies, strict=True):
         load_torch_weights(net, twin.state_dict())
-    ours, theirs = steps.ours(name, nets, 8, 32)(), steps.theirs(name, twins, planned["weights"], 8, 32)()
+    ours, theirs = twins.ours(name, nets, 8, 32)(), twins.theirs(name, copies, planned["weights"], 8, 32)()
     # Not equal: the noise differs.
     assert np.isfinite(ours) and ours == pytest.approx(theirs, rel=0.3)
 
@@ -178,7 +178,7 @@ def test_what_cannot_be_measured_is_one_line(change, message, capsys):
 
 
 def test_an_installed_package_without_twins_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(steps, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(twins, "CHECKOUT", tmp_path)
     with pytest.raises(BenchmarkError, match="clone the repository"):
         benchmark.measure(["inception_net"], 2, 32, 1)
 

@@ -35,7 +35,10 @@ def test_outputs_name_no_place_of_the_machine(name):
 
 @each
 def test_it_shows_figures(name):
-    assert sum({"image/png", "image/jpeg"} & set(output.get("data", {})) != set() for output in outputs(name)) >= 2
+    assert (
+        sum({"image/png", "image/jpeg"} & set(output.get("data", {})) != set() for output in outputs(name))
+        >= 2
+    )
 
 
 @each
