@@ -119,7 +119,7 @@ def _example(picture, label):
     label = tf.train.Feature(int64_list=tf.train.Int64List(value=[int(label)]))
     return tf.train.Example(
         features=tf.train.Features(feature={"image": image, "label": label})
-    ).SerializeToString()
+    ).SerializeToString(deterministic=True)
 
 
 def _write_missing(records, preprocess, paths, waiting):
