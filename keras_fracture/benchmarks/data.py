@@ -6,11 +6,10 @@ import time
 from pathlib import Path
 
 import cv2
-import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_fracture import data, models
+from keras_fracture import data
+from keras_fracture.benchmarks import twins
 from keras_fracture.benchmarks.pictures import peak_memory
 from keras_fracture.data import Preprocess, images, phantom
 from keras_fracture.errors import BenchmarkError
@@ -137,6 +136,7 @@ def _cached(records, repeats):
         kept = sum(path.stat().st_size for path in Path(folder).rglob("*.tfrecord"))
         epochs, steps = [], []
         step = _training_step()
+        step()  # traces
         for _ in range(repeats):
             start = time.perf_counter()
             count = sum(1 for _ in batches)
@@ -155,24 +155,7 @@ def _cached(records, repeats):
 
 def _training_step():
     """A function that trains the smallest classifier a step."""
-    model = models.create("compact_cnn", num_classes=2, image_size=224)
-    optimizer = keras.optimizers.SGD(0.01)
-    optimizer.build(model.trainable_variables)
-    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    rng = np.random.default_rng(0)
-    shape = (_BATCH, 224, 224, model.channels)
-    pictures = tf.constant(rng.random(shape, "float32"))
-    labels = tf.constant(rng.integers(0, 2, _BATCH))
-
-    @tf.function
-    def graph(pictures, labels):
-        with tf.GradientTape() as tape:
-            loss = loss_of(labels, model(pictures, training=True))
-        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
-        return loss
-
-    graph(pictures, labels)  # traces
-    return lambda: float(graph(pictures, labels))
+    return twins.ours("compact_cnn", twins.networks("compact_cnn", 224), _BATCH, 224)
 
 
 def _seconds(run):

@@ -15,11 +15,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_fracture.benchmarks import record, recorded, twins
+from keras_fracture.benchmarks import twins
 from keras_fracture.errors import BenchmarkError
 from keras_fracture.interop.torch import load_torch_weights
 from keras_fracture.papers.recipe import provenance
-from keras_fracture.report.benchmarks import share_of_peak
+from keras_fracture.report.benchmarks import record, recorded, share_of_peak
 from keras_fracture.training.precision import NATIVE, cpu_fields, onednn_bfloat16
 
 DEFAULT = (
@@ -30,6 +30,7 @@ PRECISIONS = ("float32", "bfloat16")
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _ROUND = 4  # timed steps before the next setting has its turn
 _PRODUCT = 2048  # side of the matrices whose product is the machine's peak
+_HEAD = ("model", "precision", "ours, pictures/s", "PyTorch, pictures/s", "ratio", "of peak")
 BUSY = 0.05
 
 
@@ -76,7 +77,7 @@ def measure(names=DEFAULT, batch_size=None, image_size=None, steps=20, precision
     about["versions"]["torch"] = torch.__version__
     content = {**about, "cpu": processor, "steps": steps, "peak": matrix_peak(), "runs": []}
     show(f"float32 matrix product: {content['peak'] / 1e9:,.0f} billion operations a second")
-    show(_line("model", "precision", "ours, pictures/s", "PyTorch, pictures/s", "ratio", "of peak"))
+    show(_line(*_HEAD))
     for name in names:
         keras.backend.clear_session()
         gc.collect()
@@ -100,12 +101,10 @@ def measure(names=DEFAULT, batch_size=None, image_size=None, steps=20, precision
     return content
 
 
-def _line(*cells):
-    return f"{cells[0]:<16}{cells[1]:<11}" + "".join(
-        f"{cell:>{len(head) + 3}}"
-        for cell, head in zip(
-            cells[2:], ("ours, pictures/s", "PyTorch, pictures/s", "ratio", "of peak"), strict=True
-        )
+def _line(name, precision, *cells):
+    widths = (len(head) + 3 for head in _HEAD[2:])
+    return f"{name:<16}{precision:<11}" + "".join(
+        f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)
     )
 
 
@@ -217,7 +216,6 @@ def _measure_one(name, batch_size, image_size, timed, precisions):
                 step()
                 seconds[setting].append(time.perf_counter() - start)
     rates = {setting: batch_size / float(np.median(taken)) for setting, taken in seconds.items()}
-    parameters = sum(int(np.prod(weight.shape)) for net in nets for weight in net.trainable_weights)
     runs = [
         {
             "model": name,
@@ -228,7 +226,7 @@ def _measure_one(name, batch_size, image_size, timed, precisions):
         }
         for precision in precisions
     ]
-    return runs, {"parameters": parameters, "work": work}, planned
+    return runs, {"parameters": twins.parameters(nets), "work": work}, planned
 
 
 def _in_precision(graph, precision):

@@ -3,12 +3,12 @@
 import dataclasses
 import math
 
-import numpy as np
 from tqdm import tqdm
 
-from keras_fracture.benchmarks import record, recorded, twins
+from keras_fracture.benchmarks import twins
 from keras_fracture.errors import BenchmarkError
 from keras_fracture.papers.recipe import provenance
+from keras_fracture.report.benchmarks import record, recorded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +170,4 @@ def work_of(training):
         name: math.ceil(first[name] + more * (second[name] - first[name]))
         for name in ("operations", "bytes", "kernels")
     }
-    return work | {
-        "weights": sum(int(np.prod(weight.shape)) for net in nets for weight in net.trainable_weights)
-    }
+    return work | {"weights": twins.parameters(nets)}

@@ -103,6 +103,11 @@ def ours(name, nets, batch_size, image_size):
     return lambda: float(graph(batch)[key])
 
 
+def parameters(nets):
+    """How many trainable weights our networks have together."""
+    return sum(int(np.prod(weight.shape)) for net in nets for weight in net.trainable_weights)
+
+
 def plan(name, nets, image_size):
     """What builds the PyTorch twins of our networks, without TensorFlow.
 

@@ -59,10 +59,7 @@ def add_benchmark(commands):
         "--data fracatlas --json results/benchmark.json",
     )  # fmt: skip
     _data(verb)
-    verb.set_defaults(
-        models=None, batch_size=None, image_size=None, steps=20, precision=None, model=None, requests=2000, clients=8,
-        repeats=7, count=None,
-    )  # fmt: skip
+    verb.set_defaults(kinds=kinds.choices)
 
 
 def _add(kinds, name, run, words, example=""):
@@ -82,15 +79,12 @@ def _data(verb):
 
 def benchmark_all(options):
     """`benchmark all`."""
-    benchmark_models(options)
-    options.count = 3000
-    benchmark_data(options)
-    options.count = 500
-    benchmark_serving(options)
-    benchmark_server(options)
-    benchmark_startup(options)
-    if options.json:
-        benchmark_schedules(options)
+    for name in ("models", "data", "serving", "server", "startup", "schedules"):
+        one = options.kinds[name].parse_args([])  # with its own defaults
+        shared = {key: value for key, value in vars(options).items() if key in ("data", "data_dir", "json")}
+        vars(one).update(shared)
+        if name != "schedules" or options.json:  # which reads what `models` wrote
+            one.command(one)
 
 
 def benchmark_models(options):
@@ -154,7 +148,7 @@ def _finish(options, section, found, goals=None):
         print(f"{name:<62}{shown:>10}" + (f"   goal: {goals[name]}" if name in goals else ""))
     if options.json:
         verbs.import_tensorflow()
-        from keras_fracture.benchmarks import record
         from keras_fracture.papers.recipe import provenance
+        from keras_fracture.report.benchmarks import record
 
         record(options.json, section, {**provenance(), "numbers": found, "goals": goals})

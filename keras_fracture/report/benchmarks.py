@@ -1,18 +1,48 @@
-"""The tables of BENCHMARKS.md from `results/benchmark.json`."""
+"""The numbers of benchmarks in `results/benchmark.json`, and the tables of BENCHMARKS.md from them."""
 
 import json
 from pathlib import Path
 
-import numpy as np
+from scipy.stats import gmean
 
+from keras_fracture import files
 from keras_fracture.errors import OutputError
+
+
+def record(path, section, content):
+    """Writes the numbers of one benchmark into a JSON file that holds several; the others stay.
+
+    Args:
+        path: Such as `results/benchmark.json`; made if it is not there.
+        section: Name of the benchmark, such as "models".
+        content: What JSON can hold.
+
+    Raises:
+        OutputError: The file is there and holds no benchmarks, or cannot be written.
+    """
+    path = Path(path)
+    files.folder(path.parent)
+    files.write_text(path, json.dumps(recorded(path) | {section: content}, indent=1) + "\n")
+
+
+def recorded(path):
+    """The benchmarks in a JSON file: a dict of section to numbers, empty if there is no such file."""
+    if not Path(path).is_file():
+        return {}
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path} is no file of benchmarks: {error}") from None
+    if not isinstance(content, dict) or not all(isinstance(each, dict) for each in content.values()):
+        raise OutputError(f"{path} is no file of benchmarks: delete it, or name another")
+    return content
 
 
 def table(path, section):
     """One benchmark as Markdown: a table, the conditions it was measured under, and the command.
 
     Args:
-        path: JSON file, see `benchmarks.record`.
+        path: JSON file, see `record`.
         section: Name of the benchmark.
 
     Raises:
@@ -20,28 +50,35 @@ def table(path, section):
     """
     from keras_fracture.report import tables  # which imports this
 
-    content = _section(path, section)
-    try:
+    def write(content):
         form = {"models": _models, "schedules": _schedules}.get(section, _numbers)
         header, rows, about = form(content)
         return f"{tables.markdown(header, rows)}\n{about}`{content['command']}`, {content['date']}\n"
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise OutputError(f"The benchmark {section} in {path} is not of its form: {error!r}") from None
+
+    return _written(path, section, write)
 
 
 def ratios(path):
-    """One line of the training steps' ratios, ours over PyTorch's."""
-    runs = _section(path, "models")["runs"]
-    found = sorted(best_ratios(runs).items(), key=lambda pair: -pair[1])
-    mean = np.exp(np.mean(np.log([ratio for _, ratio in found])))
-    return f"{', '.join(f'{name} {ratio:.2f}' for name, ratio in found)}; geometric mean **{mean:.2f}**.\n"
+    """One line of the training steps' ratios, ours over PyTorch's; raises what `table` raises."""
+
+    def write(content):
+        found = best_ratios(content["runs"])
+        best_first = sorted(found.items(), key=lambda pair: -pair[1])
+        words = ", ".join(f"{name} {ratio:.2f}" for name, ratio in best_first)
+        return f"{words}; geometric mean **{gmean(list(found.values())):.2f}**.\n"
+
+    return _written(path, "models", write)
 
 
-def _section(path, section):
+def _written(path, section, write):
+    """What a function writes of a benchmark."""
+    content = recorded(path)
+    if section not in content:
+        raise OutputError(f"{path} holds no benchmark {section}. Received: {', '.join(content) or 'nothing'}")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))[section]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{path} holds no benchmark {section}: {error!r}") from None
+        return write(content[section])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise OutputError(f"The benchmark {section} in {path} is not of its form: {error!r}") from None
 
 
 def _models(content):
@@ -65,7 +102,7 @@ def _models(content):
     busy = max(run["others"] or 0 for run in content["runs"])
     about = (
         f"Geometric mean of the {len(ratios)} ratios, each side at its faster precision: "
-        f"**{np.exp(np.mean(np.log(list(ratios.values())))):.2f}**, smallest {min(ratios.values()):.2f}. "
+        f"**{gmean(list(ratios.values())):.2f}**, smallest {min(ratios.values()):.2f}. "
         f"Medians of {content['steps']} steps, both libraries in turn in one process; {cpu['name']}, {cpu['cores']} "
         f"cores ({', '.join(cpu['flags']) or 'flags unknown'}); {libraries}. Peak: {content['peak'] / 1e9:,.0f} "
         f"billion operations a second, a float32 matrix product on all cores. Memory: of a process that does nothing "

@@ -8,10 +8,10 @@ import pytest
 from keras_fracture import cli
 from keras_fracture.benchmarks import data as benchmark
 from keras_fracture.benchmarks import pictures as many
-from keras_fracture.benchmarks import recorded
 from keras_fracture.benchmarks.pictures import Repeated, peak_memory
 from keras_fracture.data import Preprocess, images
 from keras_fracture.errors import BenchmarkError
+from keras_fracture.report.benchmarks import recorded
 
 
 def test_the_numbers_hold_what_the_goals_name(dummy_root, monkeypatch):

@@ -9,10 +9,11 @@ import pytest
 import tensorflow as tf
 
 from keras_fracture import cli, models
-from keras_fracture.benchmarks import apart, record, recorded, schedules, twins
+from keras_fracture.benchmarks import apart, schedules, twins
 from keras_fracture.benchmarks import models as benchmark
 from keras_fracture.errors import BenchmarkError, OutputError
 from keras_fracture.report import tables
+from keras_fracture.report.benchmarks import record, recorded
 
 TINY = ["--models", "inception_net", "--batch-size", "2", "--image-size", "32", "--steps", "1"]
 
@@ -195,6 +196,22 @@ def test_what_other_programs_took_is_told_from_ones_own():
     assert benchmark._others((0, 0, 0), (10, 15, 15), cores=2) == 0
     assert benchmark._others((5, 100, 3), (15, 115, 13), cores=2) == pytest.approx(0.25)
     assert benchmark._others(None, None, cores=2) is None
+
+
+def test_all_benchmarks_run_with_their_own_defaults(monkeypatch):
+    from keras_fracture.cli import benchmark as commands
+
+    asked = {}
+    for name in ("models", "data", "serving", "server", "startup", "schedules"):
+        monkeypatch.setattr(
+            commands, f"benchmark_{name}", lambda given, name=name: asked.update({name: given})
+        )
+    assert cli.main(["benchmark", "all", "--data", "fracatlas"]) == 0
+    assert list(asked) == ["models", "data", "serving", "server", "startup"]  # no file to read schedules from
+    assert (asked["models"].steps, asked["data"].count, asked["serving"].count) == (20, 3000, 500)
+    assert asked["data"].data == asked["serving"].data == "fracatlas" and asked["server"].clients == 8
+    assert cli.main(["benchmark", "all", "--json", "benchmark.json"]) == 0
+    assert asked["schedules"].json == asked["models"].json == "benchmark.json"
 
 
 def test_help_has_an_example(capsys):
