@@ -28,6 +28,10 @@ class TrainingError(FractureError):
     """A training run cannot go on."""
 
 
+class DistributionError(FractureError):
+    """Several devices or machines cannot train together, or one of them was lost."""
+
+
 class OutputError(FractureError):
     """A result cannot be written."""
 

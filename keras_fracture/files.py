@@ -40,7 +40,7 @@ def folder(path):
     path = Path(path)
     with writing(path / ".writable") as beside:
         beside.write_bytes(b"")
-    (path / ".writable").unlink()
+    (path / ".writable").unlink(missing_ok=True)  # another process may prove the same
     return path
 
 

@@ -36,6 +36,11 @@ def add_reproduce(commands):
     verb.add_argument(
         "--resume", action="store_true", help="go on with the newest unfinished run, or with --out"
     )
+    verb.add_argument(
+        "--strategy", default="none", metavar="NAME",
+        help="train on one device (none, default), on all of this machine (mirrored), or on all machines that "
+        "TF_CONFIG names (multiworker; start the same command on each)",
+    )  # fmt: skip
     verb.add_argument("--results", metavar="DIR", help="also record the numbers in DIR/PAPER.json")
     verbs.data_dir(verb)
 
@@ -66,6 +71,7 @@ def reproduce(options):
         resume=options.resume,
         data_dir=options.data_dir,
         results=options.results,
+        strategy=options.strategy,
         data=options.data,
         seed=options.seed,
         seeds=options.seeds,
@@ -75,6 +81,9 @@ def reproduce(options):
         models=options.depth and tuple(f"resnet{depth}" for depth in options.depth),
         texts=options.settings,
     )
+    if out is None:
+        print("done; the first worker wrote the report")
+        return
     print((out / "report.md").read_text(encoding="utf-8"))
     print(f"wrote {out}/report.md, metrics.json, figures and SavedModels")
 

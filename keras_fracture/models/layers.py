@@ -24,6 +24,9 @@ class FusedBatchNormalization(layers.BatchNormalization):
 
     The fused kernel serves float32 and float16 maps `(batch, height, width, channels)` on the TensorFlow
     backend. Everything else, and bfloat16 (where the kernel is slower on CPUs), takes Keras's own path.
+
+    In a training step of several replicas (`tf.distribute`) statistics are those of all replicas' values, as in one
+    process with the whole batch.
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -36,6 +39,9 @@ class FusedBatchNormalization(layers.BatchNormalization):
             and keras.backend.standardize_dtype(inputs.dtype) in ("float32", "float16")
         )
         update = bool(training) and self.trainable
+        replicas = _replicas() if update else None
+        if replicas:
+            return self._across(inputs, replicas)
         if fused:
             return self._fused(inputs, update)
         if not update:
@@ -67,6 +73,37 @@ class FusedBatchNormalization(layers.BatchNormalization):
             self.moving_mean.assign(mean * self.momentum + batch_mean * (1.0 - self.momentum))
             self.moving_variance.assign(variance * self.momentum + batch_variance * (1.0 - self.momentum))
         return tf.cast(outputs, self.compute_dtype)
+
+    def _across(self, inputs, replicas):
+        """Normalises by the values of all replicas; the variance in a second pass, which loses no digits."""
+        axes = [axis for axis in range(len(inputs.shape)) if axis != self.axis % len(inputs.shape)]
+        values = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        here = ops.cast(ops.size(values) // values.shape[self.axis], values.dtype)
+        count = here * replicas.num_replicas_in_sync  # shares of a batch are equal
+        mean = replicas.all_reduce("SUM", ops.sum(values, axis=axes, keepdims=True)) / count
+        variance = (
+            replicas.all_reduce("SUM", ops.sum(ops.square(values - mean), axis=axes, keepdims=True)) / count
+        )
+        outputs = (values - mean) * ops.rsqrt(variance + self.epsilon)
+        shape = ops.shape(mean)
+        if self.scale:
+            outputs = outputs * ops.reshape(ops.cast(self.gamma, values.dtype), shape)
+        if self.center:
+            outputs = outputs + ops.reshape(ops.cast(self.beta, values.dtype), shape)
+        unbiased = variance * count / ops.maximum(count - 1, 1)
+        for moving, found in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
+            moving.assign(moving * self.momentum + ops.reshape(found, (-1,)) * (1.0 - self.momentum))
+        return ops.cast(outputs, self.compute_dtype)
+
+
+def _replicas():
+    """TensorFlow's context of a step of several replicas, else None."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return context if context and context.num_replicas_in_sync > 1 else None
 
 
 def batch_norm(**kwargs):

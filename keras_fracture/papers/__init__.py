@@ -32,8 +32,9 @@ def get(key):
 
 
 def reproduce(
-    key, profile="quick", *, out=None, resume=False, data_dir=None, results=None, texts=(), **settings
-):
+    key, profile="quick", *, out=None, resume=False, data_dir=None, results=None, strategy=None, texts=(),
+    **settings,
+):  # fmt: skip
     """Carries out a paper's recipe.
 
     Args:
@@ -43,24 +44,30 @@ def reproduce(
         resume: Go on with a run that was cut off.
         data_dir: Where real data lie.
         results: Folder whose `KEY.json` also gets the numbers, or None.
+        strategy: What trainings are spread over, see `training.distribution.using`; changes no number but by
+            rounding, dropout and augmentation.
         texts: Further settings as `NAME=VALUE`, see `recipe.settings_of`.
         **settings: Numbers of the recipe that win over the profile's.
 
     Returns:
-        The run folder.
+        The run folder; None on workers other than the first, which keep nothing.
     """
     from keras_fracture.papers import recipe
     from keras_fracture.report import results as kept
-    from keras_fracture.training import precision
+    from keras_fracture.training import distribution, precision
 
     named = recipe.settings_of(get(key), texts)
     chosen = recipe.configure(get(key), profile, **settings | named)
     # What is not given is None too, and left out: a None that was asked for comes last.
     chosen = dataclasses.replace(chosen, **{name: None for name, value in named.items() if value is None})
-    with precision.using(chosen.precision):
-        folder = recipe.run_folder(key, out, resume)
-        config = recipe.begin(chosen, profile, folder, resume)
-        metrics = chosen.run(folder, data_dir)
+    with distribution.using(strategy), precision.using(chosen.precision):
+        chief = distribution.chief()
+        folder = recipe.run_folder(key, out, resume) if chief or resume else out
+        with distribution.own_folder(folder) as own:
+            config = recipe.begin(chosen, profile, own, resume)
+            metrics = chosen.run(own, data_dir)
+    if not chief:
+        return None
     if results:
         kept.keep(results, config, metrics, folder)
     return folder

@@ -190,19 +190,20 @@ class BaiDCGAN(Recipe):
         keras.utils.set_random_seed(seed)
         shape = {"image_size": self.image_size, "channels": self.channels, "width": self.width,
                  "num_classes": names and len(names)}  # fmt: skip
-        gan = training.AdversarialModel(
-            models.create("dcgan_generator", **shape),
-            models.create("dcgan_discriminator", activation=self.activation, **shape),
-            ema=self.ema,
-            seed=seed,
-            augment=training.DiffAugment(seed=seed) if self.augment else None,
-            redraw=self.redraw,
-        )
-        gan.compile(
-            training.Adam(self.d_rate, beta_1=0.5),
-            training.Adam(self.g_rate, beta_1=0.5),
-            training.losses.get(self.loss),
-        )
+        with training.distribution.scope():
+            gan = training.AdversarialModel(
+                models.create("dcgan_generator", **shape),
+                models.create("dcgan_discriminator", activation=self.activation, **shape),
+                ema=self.ema,
+                seed=seed,
+                augment=training.DiffAugment(seed=seed) if self.augment else None,
+                redraw=self.redraw,
+            )
+            gan.compile(
+                training.Adam(self.d_rate, beta_1=0.5),
+                training.Adam(self.g_rate, beta_1=0.5),
+                training.losses.get(self.loss),
+            )
         return gan
 
     def draw(self, gan, classes, seed):

@@ -105,18 +105,19 @@ class ClassifierRecipe(Recipe, abc.ABC):
         seed = self.seed + number
         keras.utils.set_random_seed(seed)
         train, validation = sets["train"], sets["validation"]
-        model = self.build(name, train)
-        if self.pretrained:
-            load_keras_weights(model, self.pretrained, any_head=True)
-        training.add_l2(model, self.decay)
-        learner = self.learner(model, sets)
         steps = self.epochs * (len(train.labels) // min(self.batch_size, len(train.labels)))
-        several = learner is not model
-        learner.compile(
-            self.optimizer(steps),
-            {"finding": self.loss(), "body_part": _cross_entropy()} if several else self.loss(),
-            metrics={"finding": [_accuracy()]} if several else [_accuracy()],
-        )
+        with training.distribution.scope():
+            model = self.build(name, train)
+            if self.pretrained:
+                load_keras_weights(model, self.pretrained, any_head=True)
+            training.add_l2(model, self.decay)
+            learner = self.learner(model, sets)
+            several = learner is not model
+            learner.compile(
+                self.optimizer(steps),
+                {"finding": self.loss(), "body_part": _cross_entropy()} if several else self.loss(),
+                metrics={"finding": [_accuracy()]} if several else [_accuracy()],
+            )
 
         def stream(first):
             dataset, steps = training.epochs_of(

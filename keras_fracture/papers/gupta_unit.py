@@ -150,13 +150,14 @@ class GuptaUNIT(Recipe):
         shape = {
             "preset": self.preset, "image_size": self.patch_size, "channels": 1, "width": self.width,
         }  # fmt: skip
-        unit = training.UNITModel(
-            models.create("unit", **shape),
-            *(models.create("unit_discriminator", **shape) for _ in range(2)),
-            ema=self.unit_ema,
-            seed=self.seed,
-        )
-        unit.compile(*(unit_adam(self.preset, self.unit_rate) for _ in range(2)))
+        with training.distribution.scope():
+            unit = training.UNITModel(
+                models.create("unit", **shape),
+                *(models.create("unit_discriminator", **shape) for _ in range(2)),
+                ema=self.unit_ema,
+                seed=self.seed,
+            )
+            unit.compile(*(unit_adam(self.preset, self.unit_rate) for _ in range(2)))
         lesions = self.lesion_patches(part.pool, self.patches)
         healthy = self.healthy_patches(part.train, lesions, self.patches)
 
@@ -241,9 +242,10 @@ class GuptaUNIT(Recipe):
     def classifier(self):
         """The network all arms are trained on, one after the other."""
         shape = {"widths": self.widths} if self.widths else {}
-        model = models.create(self.network, image_size=self.image_size, channels=1, **shape)
-        training.add_l2(model, self.decay)
-        model.compile(keras.optimizers.Adam(self.rate), keras.losses.BinaryCrossentropy(from_logits=True))
+        with training.distribution.scope():
+            model = models.create(self.network, image_size=self.image_size, channels=1, **shape)
+            training.add_l2(model, self.decay)
+            model.compile(keras.optimizers.Adam(self.rate), keras.losses.BinaryCrossentropy(from_logits=True))
         return model
 
     @functools.cached_property

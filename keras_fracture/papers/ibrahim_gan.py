@@ -152,25 +152,27 @@ class IbrahimGAN(Recipe):
         keras.utils.set_random_seed(seed)
         shape = {"image_size": self.image_size, "channels": self.gan_channels}
         width = self.discriminator_width or self.gan_width
-        gan = training.AdversarialModel(
-            models.create("dense_gan_generator", width=self.gan_width, **shape),
-            models.create("dense_gan_discriminator", width=width, **shape),
-            ema=self.gan_ema,
-            seed=seed,
-        )
-        gan.compile(*(training.Adam(self.gan_rate, beta_1=0.5) for _ in range(2)))
+        with training.distribution.scope():
+            gan = training.AdversarialModel(
+                models.create("dense_gan_generator", width=self.gan_width, **shape),
+                models.create("dense_gan_discriminator", width=width, **shape),
+                ema=self.gan_ema,
+                seed=seed,
+            )
+            gan.compile(*(training.Adam(self.gan_rate, beta_1=0.5) for _ in range(2)))
         return gan
 
     @functools.cached_property
     def classifier(self):
         """The compact CNN that all arms train, one after the other."""
-        model = models.create("compact_cnn", image_size=self.image_size)
-        model.compile(
-            keras.optimizers.Adam(1e-3),
-            keras.losses.BinaryCrossentropy(from_logits=True),
-            metrics=[keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)],
-            steps_per_execution=_BLOCK,
-        )
+        with training.distribution.scope():
+            model = models.create("compact_cnn", image_size=self.image_size)
+            model.compile(
+                keras.optimizers.Adam(1e-3),
+                keras.losses.BinaryCrossentropy(from_logits=True),
+                metrics=[keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)],
+                steps_per_execution=_BLOCK,
+            )
         return model
 
     def train_classifier(self, arm, run, sets, gans, out):

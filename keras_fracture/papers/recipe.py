@@ -18,6 +18,7 @@ import pandas as pd
 from keras_fracture import data, files
 from keras_fracture.data import images, splits
 from keras_fracture.errors import FractureError, OutputError
+from keras_fracture.training import distribution
 
 PROFILES = ("smoke", "quick", "paper")
 _PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "opencv-python-headless", "scipy")
@@ -222,6 +223,7 @@ def provenance():
         "date": datetime.date.today().isoformat(),
         "versions": {"python": platform.python_version(), **versions},
         "machine": f"{platform.machine()}, {platform.system()}",
+        **distribution.facts(),
     }
 
 

@@ -92,11 +92,12 @@ def small_classifier(pictures, labels, epochs, seed, batch_size=32, build=None):
     """A `compact_cnn`, or what `build` returns, after `epochs` epochs; pictures and labels as in `utility`."""
     keras.utils.set_random_seed(seed)
     _, side, _, channels = pictures.shape
-    model = build() if build else models.create("compact_cnn", image_size=side, channels=channels)
-    model.compile(
-        keras.optimizers.Adam(1e-3),
-        keras.losses.BinaryCrossentropy(from_logits=True),
-        steps_per_execution=_BLOCK,
-    )
+    with training.distribution.scope():
+        model = build() if build else models.create("compact_cnn", image_size=side, channels=channels)
+        model.compile(
+            keras.optimizers.Adam(1e-3),
+            keras.losses.BinaryCrossentropy(from_logits=True),
+            steps_per_execution=_BLOCK,
+        )
     training.fit_briefly(model, pictures, labels, epochs, batch_size=batch_size, seed=seed)
     return model

@@ -71,22 +71,23 @@ class XrayFeatures(Recipe):
         bare.set_weights(model.get_weights())
         with files.writing(out / "xray.keras") as beside:
             bare.save(beside)
-        scores = {name: self.scores(model, sets[name], classes[name]) for name in ("validation", "test")}
+        scores = {name: self.scores(bare, sets[name], classes[name]) for name in ("validation", "test")}
         return self.write(scores, parts, out)
 
     def train(self, sets, classes, count, out):
         """Trains the classifier, or goes on with a run that was cut off; returns it with its best weights."""
         keras.utils.set_random_seed(self.seed)
-        model = models.create(
-            "resnet18", num_classes=count, width=self.width, image_size=self.image_size, channels=1
-        )
-        training.add_l2(model, self.decay)
         steps = self.epochs * (len(sets["train"].labels) // self.batch_size)
-        model.compile(
-            training.sgd(self.rate, steps, warmup=steps // 20),
-            keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
-            metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
-        )
+        with training.distribution.scope():
+            model = models.create(
+                "resnet18", num_classes=count, width=self.width, image_size=self.image_size, channels=1
+            )
+            training.add_l2(model, self.decay)
+            model.compile(
+                training.sgd(self.rate, steps, warmup=steps // 20),
+                keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
+                metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
+            )
         targets = {name: np.eye(count, dtype="float32")[values] for name, values in classes.items()}
 
         def stream(first):

@@ -1,6 +1,6 @@
 """Models with custom train_step, callbacks, precision."""
 
-from keras_fracture.training import losses, precision
+from keras_fracture.training import distribution, losses, precision
 from keras_fracture.training.adversarial import AdversarialModel, sample
 from keras_fracture.training.augmentation import AdaptiveAugment, DiffAugment
 from keras_fracture.training.callbacks import Progress, SampleGrid, StopOnNaN
@@ -22,6 +22,7 @@ __all__ = [
     "WithBodyPart",
     "add_l2",
     "class_weights",
+    "distribution",
     "epochs_of",
     "fit",
     "fit_briefly",

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.preprocessing import unscale
-from keras_fracture.training import losses
+from keras_fracture.training import losses, replicas
 
 
 def scaled(optimizer, policy):
@@ -116,7 +116,10 @@ class AdversarialModel(keras.Model):
         augment = self.augment or (lambda pictures: pictures)
 
         def generate():
-            noise = keras.random.normal((ops.shape(real)[0], self.generator.latent_dim), seed=self.noise)
+            noise = replicas.drawn(
+                lambda shape: keras.random.normal(shape, seed=self.noise),
+                (ops.shape(real)[0], self.generator.latent_dim),
+            )
             return self.generator(noise, *given, training=True)
 
         def judge(pictures):
@@ -135,10 +138,10 @@ class AdversarialModel(keras.Model):
                     d_loss += self.adversarial_loss.gradient_penalty * penalty
                 if self.r1:
                     d_loss += self.r1 * losses.r1_penalty(judge, shown[0])
-                d_scaled = self.d_optimizer.scale_loss(d_loss)
+                d_scaled = self.d_optimizer.scale_loss(replicas.share_of(d_loss))
             self._update(self.d_optimizer, d_tape, d_scaled, self.discriminator)
             g_loss = self.adversarial_loss.generator(judge(augment(generate() if self.redraw else fake)))
-            g_scaled = self.g_optimizer.scale_loss(g_loss)
+            g_scaled = self.g_optimizer.scale_loss(replicas.share_of(g_loss))
         self._update(self.g_optimizer, g_tape, g_scaled, self.generator)
         if self.augment is not None:
             self.augment.adapt(real_logits)

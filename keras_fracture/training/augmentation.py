@@ -5,6 +5,7 @@ import numpy as np
 from keras import layers, ops
 
 from keras_fracture.errors import TrainingError
+from keras_fracture.training import replicas
 
 _NUMBERS = 12  # drawn for each picture: whether each of the five is applied, and how
 
@@ -44,7 +45,9 @@ class DiffAugment(layers.Layer):
 
     def call(self, images):
         count, (height, width, channels) = ops.shape(images)[0], images.shape[1:]
-        draws = keras.random.uniform((_NUMBERS, count), seed=self.random)
+        draws = replicas.drawn(
+            lambda shape: keras.random.uniform(shape, seed=self.random), (_NUMBERS, count), axis=1
+        )
         applied = ops.cast(draws[:5] < self.probability, "float32")
         draws = draws[5:]
         if self.colour:
@@ -102,8 +105,9 @@ class AdaptiveAugment(DiffAugment):
 
     def adapt(self, real_logits):
         """Moves the probability a step, up where the mean sign of logits `(batch, 1)` is above the target."""
-        excess = ops.sign(ops.mean(ops.sign(ops.cast(real_logits, "float32"))) - self.target)
-        step = ops.cast(ops.shape(real_logits)[0], "float32") / self.pictures
+        sureness = replicas.mean(ops.mean(ops.sign(ops.cast(real_logits, "float32"))))
+        excess = ops.sign(sureness - self.target)
+        step = ops.cast(replicas.rows(ops.shape(real_logits)[0]), "float32") / self.pictures
         self.probability.assign(ops.clip(self.probability + step * excess, 0.0, 1.0))
 
 

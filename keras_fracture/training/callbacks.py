@@ -1,9 +1,10 @@
-"""What runs beside `fit`: sample grids, a stop on NaN, and the standard set for a run that can be resumed."""
+"""What runs beside `fit`: sample grids, a stop on NaN, statistics of replicas, backups, a progress bar."""
 
 import math
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 from tqdm import tqdm
 
 from keras_fracture.errors import TrainingError
@@ -91,6 +92,37 @@ class EpochBackup(keras.callbacks.Callback):
         beside.replace(after)
         if before and before != after:
             before.unlink()
+
+
+class AverageStatistics(keras.callbacks.Callback):
+    """Gives all replicas the mean of their weights that are not trained, such as moving statistics.
+
+    The package's batch normalisation keeps them equal, and each epoch's backup holds one replica's. Other layers may
+    not: their statistics would be the first replica's alone.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.average = None
+
+    def on_train_begin(self, logs=None):
+        strategy = self.model.distribute_strategy
+        weights = [one for one in self.model.non_trainable_weights if keras.backend.is_float_dtype(one.dtype)]
+
+        def average():
+            context = tf.distribute.get_replica_context()
+            values = [tf.convert_to_tensor(one) for one in weights]
+            for weight, value in zip(
+                weights, context.all_reduce(tf.distribute.ReduceOp.MEAN, values), strict=True
+            ):
+                weight.assign(value)
+
+        if weights and strategy.num_replicas_in_sync > 1:
+            self.average = tf.function(lambda: strategy.run(average))
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.average:
+            self.average()
 
 
 class Progress(keras.callbacks.Callback):

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_fracture.errors import TrainingError
+from keras_fracture.training import replicas
 
 
 class AdversarialLoss(abc.ABC):
@@ -140,7 +141,9 @@ def gradient_penalty(discriminator, real, fake, seed):
     Returns:
         A float32 scalar, without its weight.
     """
-    share = keras.random.uniform((ops.shape(real)[0], 1, 1, 1), seed=seed)
+    share = replicas.drawn(
+        lambda shape: keras.random.uniform(shape, seed=seed), (ops.shape(real)[0], 1, 1, 1)
+    )
     squares = _squared_gradients(discriminator, share * real + (1 - share) * fake)
     return ops.mean((ops.sqrt(squares + 1e-12) - 1) ** 2)  # the root of 0 has no derivative
 

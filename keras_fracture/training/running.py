@@ -11,7 +11,8 @@ import tensorflow as tf
 from keras_fracture.data.pipeline import batches
 from keras_fracture.errors import TrainingError
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, scale
-from keras_fracture.training.callbacks import EpochBackup, StopOnNaN
+from keras_fracture.training import distribution
+from keras_fracture.training.callbacks import AverageStatistics, EpochBackup, StopOnNaN
 
 
 def epochs_of(
@@ -21,7 +22,8 @@ def epochs_of(
     """An endless stream of training batches whose order depends on seed and epoch alone.
 
     A stream that starts at epoch k gives what one from epoch 0 gives there, so a resumed run sees the pictures
-    an undisturbed one would have seen.
+    an undisturbed one would have seen. With several workers each gets its rows of every batch, and reads, scales and
+    augments no others; an element is then one replica's.
 
     Args:
         pictures: uint8 `(n, height, width, channels)`.
@@ -39,6 +41,7 @@ def epochs_of(
 
     Raises:
         TrainingError: There is no picture.
+        DistributionError: Replicas cannot share a batch equally.
     """
     count = len(pictures)
     if not count:
@@ -55,6 +58,9 @@ def epochs_of(
         return tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
 
     order = tf.data.Dataset.range(done // a_pass, tf.int64.max).flat_map(one_pass).skip(done % a_pass)
+    order, share = distribution.rows_of_worker(order, batch_size)
+    if augment is not None:
+        distribution.draw_apart(augment)
     pictures = tf.constant(pictures)
     if labels is None:
         dataset = order.map(lambda rows: tf.gather(pictures, rows))
@@ -62,7 +68,7 @@ def epochs_of(
         labels = tf.constant(labels)
         dataset = order.map(lambda rows: (tf.gather(pictures, rows), tf.gather(labels, rows)))
     dataset = batches(
-        dataset.unbatch(), None, batch_size, pixel_range=pixel_range, augment=augment, channels=channels
+        dataset.unbatch(), None, share, pixel_range=pixel_range, augment=augment, channels=channels
     )
     return dataset, steps
 
@@ -124,27 +130,31 @@ def fit(
 
     Raises:
         TrainingError: All epochs are done and their history is gone.
+        DistributionError: The model was not made under the strategy, or workers found different backups.
     """
+    distribution.check_model(model)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     backup, history = EpochBackup(folder / "backup"), folder / "history.csv"
-    first = backup.restore(model)
+    with distribution.scope():
+        first = backup.restore(model)
+    distribution.check_epoch(first)
     log = History(history, first)
     best = BestEpoch(folder / "best.weights.h5", log.rows, patience)
     extra = [keras.callbacks.TensorBoard(folder / "tensorboard")] if tensorboard else []
     if first < epochs and not best.over:
         dataset, steps = stream(first)
-        model.fit(
+        _train(
+            model,
             dataset,
+            # The history first: an epoch is over once its backup stands.
+            [*callbacks, *extra, log, best, backup],
             initial_epoch=first,
             epochs=epochs,
             steps_per_epoch=steps,
             validation_data=validation_data,
             class_weight=class_weight,
-            # The history first: an epoch is over once its backup stands.
-            callbacks=[Reseed(), StopOnNaN(), *callbacks, *extra, log, best, backup],
             verbose=verbose,
-            shuffle=False,
         )
     if not history.is_file():
         raise TrainingError(
@@ -176,6 +186,7 @@ def fit_briefly(
     Returns:
         Metric name to its values, an array `(epochs,)`.
     """
+    distribution.check_model(model)
     stream, steps = epochs_of(
         pictures,
         labels,
@@ -187,18 +198,26 @@ def fit_briefly(
         channels=model.channels,
     )
     block = model.steps_per_execution
-    history = model.fit(
+    history = _train(
+        model,
         stream,
+        [],
         steps_per_epoch=-(-steps // block) * block,
         epochs=epochs,
         validation_data=validation and (scale(validation[0], model.pixel_range), validation[1]),
         validation_batch_size=256,
-        callbacks=[Reseed(), StopOnNaN()],
         class_weight=class_weight,
-        shuffle=False,
         verbose=0,
     )
     return {name: np.asarray(values) for name, values in history.history.items()}
+
+
+def _train(model, dataset, callbacks, **options):
+    """Keras's `fit`, or that of several workers, with the callbacks that every training has."""
+    callbacks = [Reseed(), StopOnNaN(), AverageStatistics(), *callbacks]
+    if distribution.several_workers():
+        return distribution.fit(model, dataset, callbacks=callbacks, **options)
+    return model.fit(dataset, callbacks=callbacks, shuffle=False, **options)
 
 
 def restart(model, seed):
@@ -211,10 +230,11 @@ def restart(model, seed):
         seed: Of Python's, NumPy's and TensorFlow's random numbers, too.
     """
     keras.utils.set_random_seed(seed)
-    model.optimizer.build(model.trainable_variables)
-    fresh = type(model).from_config(model.get_config())
-    optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
-    optimizer.build(model.trainable_variables)
+    with distribution.scope():
+        model.optimizer.build(model.trainable_variables)
+        fresh = type(model).from_config(model.get_config())
+        optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
+        optimizer.build(model.trainable_variables)
     for old, new in (
         *zip(model.variables, fresh.variables, strict=True),
         *zip(model.optimizer.variables, optimizer.variables, strict=True),

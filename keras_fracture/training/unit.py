@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.preprocessing import scale, unscale
-from keras_fracture.training import losses
+from keras_fracture.training import losses, replicas
 from keras_fracture.training.adversarial import average_of, follow, scaled
 from keras_fracture.training.optimizers import Adam
 
@@ -135,7 +135,10 @@ class UNITModel(keras.Model):
         return self.discriminator_a.trainable_variables + self.discriminator_b.trainable_variables
 
     def _noisy(self, latents):
-        noise = keras.random.normal(ops.shape(latents), dtype=latents.dtype, seed=self.random)
+        noise = replicas.drawn(
+            lambda shape: keras.random.normal(shape, dtype=latents.dtype, seed=self.random),
+            ops.shape(latents),
+        )
         return latents + self.noise * noise
 
     def _translated(self, a, b):
@@ -165,7 +168,7 @@ class UNITModel(keras.Model):
                     for judge, *shown in zip(judges, real, fake, strict=True)
                     for logits in judge(tf.stop_gradient(ops.concatenate(shown)))
                 )
-                d_scaled = self.d_optimizer.scale_loss(d_loss)
+                d_scaled = self.d_optimizer.scale_loss(replicas.share_of(d_loss))
             self._update(self.d_optimizer, d_tape, d_scaled, self._judging())
             terms["gan"] = sum(
                 self.adversarial_loss.generator(logits)
@@ -173,7 +176,7 @@ class UNITModel(keras.Model):
                 for logits in judge(shown)
             )
             g_loss = sum(weight * terms[name] for name, weight in weights.items())
-            g_scaled = self.g_optimizer.scale_loss(g_loss)
+            g_scaled = self.g_optimizer.scale_loss(replicas.share_of(g_loss))
         self._update(self.g_optimizer, g_tape, g_scaled, self.translator.trainable_variables)
         if self.ema_translator is not None:
             follow(self.ema_translator, self.translator, self.ema)
@@ -182,7 +185,7 @@ class UNITModel(keras.Model):
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
     def _update(self, optimizer, tape, loss, weights):
-        decay = optimizer.scale_loss(self.weight_decay)
+        decay = replicas.share_of(optimizer.scale_loss(self.weight_decay))
         gradients = tape.gradient(loss, weights)
         if self.weight_decay:
             gradients = [

@@ -1,0 +1,378 @@
+"""Training on several devices or machines, by TensorFlow's strategies.
+
+Within `using(name)`, models, optimizers and metrics are made under `scope()` and trained by `training.fit`, with the
+result that one process has with the same global batch: each replica gets its rows of every batch, noise is drawn for
+the whole batch, and batch normalisation takes the statistics of all rows. (Dropout and `data.augmentation` draw other
+numbers.) The devices of one machine train through Keras's `fit`. Several machines train by `fit` here, since Keras
+3.15's hands a `PerReplica` value to `_maybe_symbolic_build` and reduces scalars over an axis they do not have.
+
+Every worker carries out the whole program, so that all of them reach the same collective operations in the same
+order. The first one's files count: each other works in a copy of the run folder, see `own_folder`.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import re
+import shutil
+import tempfile
+import zlib
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from keras_fracture.errors import DistributionError
+
+NAMES = ("none", "mirrored", "multiworker")
+# What a collective operation ends with once a worker is gone, or silent for ten seconds.
+_LOST = (
+    tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError, tf.errors.UnavailableError,
+)  # fmt: skip
+_TF_CONFIG = "see examples/distributed/README.md for what TF_CONFIG looks like"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Setup:
+    """What this process trains under; one worker unless the strategy is "multiworker"."""
+
+    name: str = "none"
+    strategy: tf.distribute.Strategy | None = None
+    workers: int = 1
+    worker: int = 0
+    task: tuple = ()  # of this worker, as error messages of TensorFlow name it
+
+    @property
+    def replicas(self):
+        return self.strategy.num_replicas_in_sync if self.strategy else 1
+
+
+_setup = _Setup()  # the process's: threads of tf.data and callbacks see it too
+
+
+@contextlib.contextmanager
+def using(name):
+    """Lets everything within train under a strategy.
+
+    Args:
+        name: "none" or None; "mirrored", all GPUs of this machine or else all its logical CPUs; "multiworker", all
+            machines that the environment variable TF_CONFIG names.
+
+    Raises:
+        DistributionError: No such strategy, TF_CONFIG is not valid, or a worker was lost.
+    """
+    global _setup
+    before, _setup = _setup, _made(name or "none")
+    try:
+        yield
+    except _LOST as error:
+        if _setup.workers == 1 or not re.search("/job:|[Cc]ollective", str(error)):
+            raise
+        named = re.findall(r"/job:(\w+)(?:/replica:\d+)?/task:(\d+)", str(error))
+        lost = next((" ".join(one) for one in named if one != _setup.task), "another one")
+        raise DistributionError(
+            f"This worker stops, because it lost {lost}, whose own "
+            f"output says why. Start all workers again, with --resume: the last whole epoch is kept. "
+            f"Received: {type(error).__name__} on worker {_setup.worker} of {_setup.workers}, counted from 0"
+        ) from None
+    finally:
+        _setup = before
+
+
+@functools.cache  # a second strategy of one process would take the first one's numbers of collective operations
+def _made(name):
+    if name == "none":
+        return _Setup()
+    if name == "mirrored":
+        kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+        devices = [device.name for device in tf.config.list_logical_devices(kind)]
+        return _Setup(name, tf.distribute.MirroredStrategy(devices))
+    if name == "multiworker":
+        place = _place()
+        try:
+            return _Setup(name, tf.distribute.MultiWorkerMirroredStrategy(), *place)
+        except (tf.errors.OpError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise DistributionError(
+                f"The workers cannot be connected: {_TF_CONFIG}. Received: {reason}"
+            ) from None
+    raise DistributionError(f"No such strategy. Choose one of {', '.join(NAMES)}. Received: {name!r}")
+
+
+def _place():
+    """How many workers TF_CONFIG names, which of them this is (a chief is the first), and its kind and number."""
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        raise DistributionError(f"multiworker needs the environment variable TF_CONFIG: {_TF_CONFIG}")
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        kind, index = task["type"], int(task["index"])
+        kinds = [one for one in ("chief", "worker") if one in cluster]
+        counts = [len(cluster[one]) for one in kinds]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DistributionError(
+            f"TF_CONFIG must be JSON with `cluster` and `task` ({type(error).__name__}: {error}): {_TF_CONFIG}. "
+            f"Received: {text[:300]}"
+        ) from None
+    if kind not in kinds:
+        raise DistributionError(
+            f"Every task must be a chief or a worker of the cluster, since nothing else takes part: {_TF_CONFIG}. "
+            f"Received: task {kind!r} of {', '.join(cluster)}"
+        )
+    place = kinds.index(kind)
+    if not 0 <= index < counts[place]:
+        raise DistributionError(
+            f"The cluster has {counts[place]} {kind}(s), counted from 0: {_TF_CONFIG}. Received: {kind} {index}"
+        )
+    return sum(counts), sum(counts[:place]) + index, (kind, str(index))
+
+
+def scope():
+    """Context in which models, optimizers and metrics to be trained are made; nothing without a strategy."""
+    return _setup.strategy.scope() if _setup.strategy else contextlib.nullcontext()
+
+
+def chief():
+    """Whether this process writes what is kept: the only one, or the first worker."""
+    return _setup.worker == 0
+
+
+def facts():
+    """Name of the strategy and number of replicas, for a run's provenance; empty without a strategy."""
+    return {"strategy": _setup.name, "replicas": _setup.replicas} if _setup.strategy else {}
+
+
+@contextlib.contextmanager
+def own_folder(folder):
+    """The run folder; on workers other than the first a copy of it that is thrown away.
+
+    A copy, so that what is there already (backups, arrays made once) is there for all of them. All wait for the last
+    one at the end.
+
+    Args:
+        folder: Path, on storage that all workers share if a run is to be resumed; None for an empty one.
+
+    Raises:
+        DistributionError: Workers see different files there.
+    """
+    _same(0)  # nobody is still making the folder
+    if chief():
+        _check_files(folder)
+        yield Path(folder)
+    else:
+        with tempfile.TemporaryDirectory(prefix="keras_fracture-") as temporary:
+            copy = Path(temporary, "run")
+            if folder is not None and Path(folder).is_dir():
+                shutil.copytree(folder, copy)
+            copy.mkdir(exist_ok=True)
+            _check_files(copy)
+            yield copy
+    _same(0)
+
+
+def _check_files(folder):
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    seen = repr([(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files])
+    if not _same(zlib.crc32(seen.encode()) >> 8):
+        raise DistributionError(
+            f"Workers see different files in the run folder: put it on storage that all of them share. "
+            f"Received: {len(files)} files on worker {_setup.worker}"
+        )
+
+
+def _same(number):
+    """Whether all workers, for which this waits, have the same whole number below 2 ** 24."""
+    if _setup.workers == 1:
+        return True
+    total, squares = _sum([number, number**2])
+    return total**2 == squares * _setup.workers
+
+
+def _sum(numbers):
+    """The sums of numbers over all workers."""
+    sums = _adder(_setup.strategy)(tf.constant(numbers, tf.float64))
+    return sums.numpy() * _setup.workers / _setup.replicas
+
+
+@functools.cache
+def _adder(strategy):
+    """A function that sums a tensor over all replicas."""
+
+    def replica(numbers):
+        context = tf.distribute.get_replica_context()
+        # An argument lies on no device yet, and TensorFlow would not know where to sum.
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(numbers))
+
+    return tf.function(
+        lambda numbers: strategy.experimental_local_results(strategy.run(replica, args=(numbers,)))[0]
+    )
+
+
+def check_model(model):
+    """Raises `DistributionError` unless a model was made under the `scope` it is to be trained under."""
+    made = model.distribute_strategy if model.distribute_strategy.num_replicas_in_sync > 1 else None
+    if _setup.replicas > 1 and made is not _setup.strategy:
+        raise DistributionError(
+            f"A model must be made under distribution.scope() to be trained by {_setup.name}. Received: {model.name}"
+        )
+
+
+def check_epoch(first):
+    """Raises `DistributionError` unless all workers start at the same epoch."""
+    if not _same(first):
+        raise DistributionError(
+            f"Workers found backups of different epochs: give each the folder that own_folder returns. "
+            f"Received: {first} epochs on worker {_setup.worker}"
+        )
+
+
+def rows_of_worker(order, batch_size):
+    """Of global batches of row numbers, those that this worker's replicas take, one replica after the other.
+
+    Under "mirrored" `keras.Model.fit` shares out the batches itself.
+
+    Args:
+        order: A `tf.data.Dataset` of int `(batch_size,)`.
+        batch_size: Rows of a global batch.
+
+    Returns:
+        A `tf.data.Dataset`, and how many rows its elements have.
+
+    Raises:
+        DistributionError: The replicas cannot share a batch equally.
+    """
+    replicas = _setup.replicas
+    if batch_size % replicas:
+        raise DistributionError(
+            f"Every replica needs the same share of a batch: choose a batch size that {replicas} divides. "
+            f"Received: batches of {batch_size} for {replicas} replicas"
+        )
+    if _setup.workers == 1:
+        return order, batch_size
+    own, share = replicas // _setup.workers, batch_size // replicas
+    start = _setup.worker * own
+    return order.map(lambda rows: tf.reshape(rows, (replicas, share))[start : start + own]).unbatch(), share
+
+
+def draw_apart(layer):
+    """Lets a random layer of the input pipeline draw other numbers on every worker."""
+    for variable in layer.variables if _setup.workers > 1 else ():
+        if variable.name == "seed_generator_state":
+            seed, drawn = keras.ops.convert_to_numpy(variable)
+            variable.assign([seed ^ (_setup.worker << 20), drawn])
+
+
+def several_workers():
+    """Whether `fit` below trains, and not `keras.Model.fit`."""
+    return _setup.workers > 1
+
+
+def fit(
+    model, dataset, *, epochs, steps_per_epoch, initial_epoch=0, validation_data=None, validation_batch_size=32,
+    class_weight=None, callbacks=(), verbose=0,
+):  # fmt: skip
+    """`keras.Model.fit` for several workers.
+
+    Callbacks run on every worker, with the same logs; once one of them stops training, all workers stop.
+
+    Args:
+        model: Compiled, and made under `scope()`.
+        dataset: Endless; each element holds one replica's rows, see `rows_of_worker`.
+        epochs: As in `keras.Model.fit`, and so are all below.
+        steps_per_epoch: Steps.
+        initial_epoch: The first epoch.
+        validation_data: Batches, or a tuple of arrays.
+        validation_batch_size: Of arrays.
+        class_weight: A dict.
+        callbacks: A list.
+        verbose: 0, 1 or 2; "auto" is 0.
+
+    Returns:
+        A `keras.callbacks.History`.
+    """
+    strategy = model.distribute_strategy
+    if class_weight:
+        dataset = dataset.map(_weigher(class_weight))
+    if validation_data is not None and not isinstance(validation_data, tf.data.Dataset):
+        validation_data = tf.data.Dataset.from_tensor_slices(validation_data).batch(validation_batch_size)
+    stream = iter(strategy.distribute_datasets_from_function(lambda _: dataset))
+    watch = keras.callbacks.CallbackList(
+        list(callbacks),
+        add_history=True,
+        add_progbar=verbose not in (0, "auto") and chief(),
+        model=model,
+        verbose=verbose,
+        epochs=epochs,
+        steps=steps_per_epoch,
+    )
+    # Kept where Keras keeps its own: what is traced lasts until the model is compiled anew.
+    model.train_function = model.train_function or _train_function(model)
+    model.stop_training, logs = False, {}
+    watch.on_train_begin()
+    for epoch in range(initial_epoch, epochs):
+        model.reset_metrics()
+        watch.on_epoch_begin(epoch)
+        for step in range(steps_per_epoch):
+            watch.on_train_batch_begin(step)
+            watch.on_train_batch_end(step, model.train_function(next(stream)))
+        logs = _results(model)
+        if validation_data is not None:
+            logs |= {f"val_{name}": value for name, value in _evaluate(model, validation_data).items()}
+        watch.on_epoch_end(epoch, logs)
+        if _sum([float(model.stop_training)])[0]:
+            break
+    watch.on_train_end(logs)
+    return model.history
+
+
+def _train_function(model):
+    """One step on all replicas; returns the means of their logs, so that all workers see the same."""
+    strategy = model.distribute_strategy
+
+    def replica(batch):
+        logs = model.train_step(batch)
+        values = tf.stack([tf.cast(value, "float32") for value in logs.values()])
+        values = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, values)
+        return dict(zip(logs, tf.unstack(values), strict=True))
+
+    @tf.function
+    def step(batch):
+        logs = strategy.run(replica, args=(batch,))
+        return {name: strategy.experimental_local_results(value)[0] for name, value in logs.items()}
+
+    return step
+
+
+def _evaluate(model, batches):
+    """`keras.Model.evaluate`, each worker on its share of the batches; metrics add up what replicas counted."""
+    strategy = model.distribute_strategy
+    if model.test_function is None:
+        model.test_function = tf.function(
+            lambda batch: strategy.run(model.test_step, args=(batch,)), reduce_retracing=True
+        )
+    model.reset_metrics()
+    for batch in batches.shard(_setup.workers, _setup.worker):
+        model.test_function(batch)
+    return _results(model)
+
+
+def _results(model):
+    """The metrics of all replicas together."""
+    with model.distribute_strategy.scope():
+        return {name: float(value) for name, value in model.get_metrics_result().items()}
+
+
+def _weigher(class_weight):
+    """A map from (pictures, labels) to (pictures, labels, weights)."""
+    table = tf.constant([class_weight.get(one, 1.0) for one in range(max(class_weight) + 1)], "float32")
+
+    def weigh(pictures, labels):
+        one_hot = labels.shape.rank == 2 and labels.shape[1] > 1
+        classes = tf.argmax(labels, axis=1) if one_hot else tf.cast(tf.reshape(labels, [-1]), "int32")
+        return pictures, labels, tf.gather(table, classes)
+
+    return weigh

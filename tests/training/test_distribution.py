@@ -1,0 +1,292 @@
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from keras_fracture import cli
+from keras_fracture.data import augmentation
+from keras_fracture.errors import DistributionError
+from keras_fracture.training import distribution, running
+
+sys.path.insert(0, str(Path(__file__).parent))
+import worker  # what the processes train
+
+NETWORKS = ("dcgan", "unit", "resnet18")
+
+
+def _ports(count):
+    """Ports that are free now, on the loopback interface."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _start(*arguments, **environment):
+    return subprocess.Popen(
+        [sys.executable, worker.__file__, *map(str, arguments)],
+        env=os.environ | environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _pair(folder, *jobs, die=None):
+    """Two workers; the one numbered `die[0]` ends itself in epoch `die[1]`."""
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in _ports(2)]}
+    return [
+        _start(
+            folder,
+            *(f"multiworker:{job}" for job in jobs),
+            *(("--die", die[1]) if die and die[0] == index else ()),
+            TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}),
+        )
+        for index in range(2)
+    ]
+
+
+def _finish(processes):
+    """Waits until all have ended well."""
+    try:
+        for one in processes:
+            _, errors = one.communicate(timeout=600)
+            assert one.returncode == 0, errors[-3000:]
+    finally:
+        for one in processes:
+            one.kill()
+
+
+def _weights(folder):
+    with np.load(folder / "weights.npz") as stored:
+        return list(stored.values())
+
+
+def _furthest(one, other):
+    """The largest difference of any weight."""
+    assert len(one) == len(other) > 3
+    return max(np.abs(a.astype(float) - b).max() for a, b in zip(one, other, strict=True))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with the networks trained by one device, by two, and by two workers."""
+    folder = tmp_path_factory.mktemp("distributed")
+    alone = [f"none:{name}" for name in (*NETWORKS, "dense")]
+    _finish([_start(folder, *alone, "mirrored:resnet18", "mirrored:plain"), *_pair(folder, *NETWORKS)])
+    return folder
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_two_workers_train_what_one_process_trains(trained, name):
+    alone, together = trained / "none" / name, trained / "multiworker" / name
+    assert _furthest(_weights(alone), _weights(together)) < 1e-5
+    expected, found = (
+        pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in (alone, together)
+    )
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_training_moves_weights_by_far_more_than_the_tolerance(trained, name):
+    folder = trained / "none" / name / "backup"
+    assert [path.name for path in folder.iterdir()] == ["epoch-00002.weights.h5"]
+    model, _, _ = _untrained(name)
+    assert _furthest(_weights(trained / "none" / name), [one.numpy() for one in model.weights]) > 1e-3
+
+
+def _untrained(name):
+    import keras
+
+    keras.utils.set_random_seed(1)
+    return worker.KINDS[name]()
+
+
+def test_fit_on_two_devices_equals_one(trained):
+    alone, mirrored = trained / "none" / "resnet18", trained / "mirrored" / "resnet18"
+    assert _furthest(_weights(alone), _weights(mirrored)) < 1e-5
+    expected, found = (
+        pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in (alone, mirrored)
+    )
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_statistics_that_replicas_do_not_share_are_averaged_before_saving(trained):
+    _, _, mean, variance, _, _ = _weights(trained / "mirrored" / "plain")
+    pixels = worker.pictures().astype(float) / 255
+    np.testing.assert_allclose(mean, pixels.mean(), atol=1e-6)
+    # The mean of both halves' variances: less than the whole's, by what their means differ.
+    assert 0 < pixels.var() - variance[0] < 1e-3
+
+
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_the_other_worker_stops_and_both_resume(trained, tmp_path, victim):
+    processes = _pair(tmp_path, "dense", die=(victim, 1))
+    try:
+        _, _ = processes[victim].communicate(timeout=600)
+        start = time.monotonic()
+        _, errors = processes[1 - victim].communicate(timeout=60)
+    finally:
+        for one in processes:
+            one.kill()
+    assert time.monotonic() - start < 60
+    assert processes[1 - victim].returncode == 2
+    said = errors.strip().splitlines()[-1]
+    assert f"lost worker {victim}" in said and "--resume" in said and "Traceback" not in errors
+    folder = tmp_path / "multiworker" / "dense"
+    assert pd.read_csv(folder / "history.csv")["epoch"].tolist() == [1]
+    _finish(_pair(tmp_path, "dense"))
+    assert pd.read_csv(folder / "history.csv")["epoch"].tolist() == [1, 2]
+    assert _furthest(_weights(folder), _weights(trained / "none" / "dense")) < 1e-5
+
+
+def _config(**changes):
+    config = {"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 0}}
+    return json.dumps(config | changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "needs the environment variable TF_CONFIG"),
+        ("{", "must be JSON"),
+        ("[]", "must be JSON"),
+        ("{}", "must be JSON.*cluster"),
+        (_config(task={"type": "worker"}), "must be JSON.*index"),
+        (_config(task={"type": "worker", "index": "first"}), "must be JSON.*first"),
+        (_config(task={"type": "worker", "index": 2}), "2 worker.*Received: worker 2"),
+        (_config(task={"type": "worker", "index": -1}), "Received: worker -1"),
+        (_config(task={"type": "ps", "index": 0}), "chief or a worker.*'ps'"),
+        (_config(task={"type": "chief", "index": 0}), "chief or a worker"),
+    ],
+)
+def test_a_bad_tf_config_is_a_distribution_error(monkeypatch, text, words):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if text is not None:
+        monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(DistributionError, match=words), distribution.using("multiworker"):
+        pass
+    assert distribution.chief() and distribution.facts() == {}
+
+
+def test_a_chief_is_the_first_worker(monkeypatch):
+    cluster = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
+    for task, place in ((("chief", 0), 0), (("worker", 0), 1), (("worker", 1), 2)):
+        kind, index = task
+        monkeypatch.setenv(
+            "TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
+        )
+        assert distribution._place()[:2] == (3, place)
+
+
+def test_unknown_strategies_are_named(capsys):
+    with (
+        pytest.raises(DistributionError, match=r"none, mirrored, multiworker.*'tpu'"),
+        distribution.using("tpu"),
+    ):
+        pass
+    assert cli.main(["reproduce", "bai_dcgan", "--profile", "smoke", "--strategy", "tpu"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "Received: 'tpu'" in said
+
+
+@pytest.fixture
+def as_worker(monkeypatch):
+    """Lets the pipeline believe that this is one of several workers."""
+
+    def pretend(number, workers=2, replicas=2):
+        strategy = SimpleNamespace(num_replicas_in_sync=replicas)
+        setup = distribution._Setup("multiworker", strategy, workers, number)
+        monkeypatch.setattr(distribution, "_setup", setup)
+
+    return pretend
+
+
+def _numbers(take, **options):
+    pictures = np.arange(26, dtype=np.uint8).reshape(26, 1, 1, 1)
+    dataset, steps = running.epochs_of(pictures, batch_size=8, pixel_range=(0, 255), seed=3, **options)
+    found = [
+        batch.ravel().round().astype(int).tolist() for (batch,) in dataset.take(take).as_numpy_iterator()
+    ]
+    return found, steps
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("first", [0, 2])
+def test_workers_read_their_rows_of_every_batch(as_worker, replicas, first):
+    whole, steps = _numbers(5, first_epoch=first)
+    shares = []
+    for number in range(2):
+        as_worker(number, replicas=replicas)
+        own = replicas // 2  # elements a step and worker, one for each of its replicas
+        found, per_epoch = _numbers(5 * own, first_epoch=first)
+        assert per_epoch == steps
+        shares.append(np.reshape(found, (5, -1)))
+    np.testing.assert_array_equal(np.concatenate(shares, axis=1), whole)
+
+
+def test_a_batch_that_replicas_cannot_share_is_refused(as_worker):
+    as_worker(0, replicas=3, workers=3)
+    with pytest.raises(DistributionError, match=r"that 3 divides\. Received: batches of 8 for 3"):
+        _numbers(1)
+
+
+def test_workers_augment_with_numbers_of_their_own(as_worker):
+    states = []
+    for number in range(2):
+        as_worker(number)
+        layer = augmentation(seed=1)
+        distribution.draw_apart(layer)
+        states.append([one.numpy().tolist() for one in layer.variables if one.name == "seed_generator_state"])
+    assert states[0] and all(one != other for one, other in zip(*states, strict=True))
+
+
+def test_a_model_made_outside_the_scope_is_refused(as_worker, tmp_path):
+    as_worker(0)
+    model, stream, _ = worker.plain()
+    with pytest.raises(DistributionError, match=r"scope\(\)"):
+        running.fit(model, stream, 1, tmp_path)
+
+
+@pytest.mark.parametrize("other", [0, 1])
+def test_only_the_first_worker_writes_into_the_run_folder(as_worker, monkeypatch, tmp_path, other):
+    as_worker(other)
+    monkeypatch.setattr(
+        distribution, "_sum", lambda numbers: 2 * np.array(numbers, float)
+    )  # the other agrees
+    (tmp_path / "backup").mkdir()
+    (tmp_path / "backup" / "epoch.h5").write_text("weights")
+    with distribution.own_folder(tmp_path) as own:
+        assert (own / "backup" / "epoch.h5").read_text() == "weights"
+        (own / "backup" / "epoch.h5").unlink()
+        (own / "new.txt").write_text("of this worker")
+    names = [path.name for path in tmp_path.rglob("*.*")]
+    assert names == (["epoch.h5"] if other else ["new.txt"]) and own.exists() == (other == 0)
+
+
+def test_workers_with_different_files_or_epochs_are_refused(as_worker, monkeypatch, tmp_path):
+    as_worker(1)
+    # The first worker has no files, and found three epochs.
+    monkeypatch.setattr(distribution, "_sum", lambda numbers: np.add(numbers, (3.0, 9.0)))
+    with pytest.raises(DistributionError, match="storage that all of them share"):
+        distribution._check_files(tmp_path)
+    with pytest.raises(DistributionError, match="2 epochs on worker 1"):
+        distribution.check_epoch(2)
+    distribution.check_epoch(3)
+
+
+def test_messages_point_at_a_file_that_is_there():
+    words = re.search(r"examples/\S+\.md", distribution._TF_CONFIG)[0]
+    assert (Path(__file__).parents[2] / words).is_file()
