@@ -266,13 +266,42 @@ def draw_apart(layer):
             variable.assign([seed ^ (_setup.worker << 20), drawn])
 
 
+def whole_shares(batches):
+    """Validation batches whose last one has pictures for every replica: convolutions fail on none.
+
+    Args:
+        batches: A `tf.data.Dataset` that ends.
+
+    Returns:
+        The dataset; under "mirrored" in batches of another size, if need be.
+
+    Raises:
+        DistributionError: There are too few pictures.
+    """
+    if _setup.workers > 1 or _setup.replicas == 1:
+        return batches
+    sizes = [int(tf.shape(tf.nest.flatten(batch)[0])[0]) for batch in batches]
+    count, replicas = sum(sizes), _setup.replicas
+
+    def fits(size):  # Keras wants the first batch in equal shares
+        rest = count % size
+        return size % replicas == 0 and (rest == 0 or rest > (replicas - 1) * size // replicas)
+
+    size = next((size for size in range(max(sizes), replicas - 1, -1) if fits(size)), None)
+    if size is None:
+        raise DistributionError(
+            f"{replicas} replicas cannot share the validation pictures: take fewer. Received: {count} pictures"
+        )
+    return batches if size == max(sizes) else batches.unbatch().batch(size)
+
+
 def several_workers():
     """Whether `fit` below trains, and not `keras.Model.fit`."""
     return _setup.workers > 1
 
 
 def fit(
-    model, dataset, *, epochs, steps_per_epoch, initial_epoch=0, validation_data=None, validation_batch_size=32,
+    model, dataset, *, epochs, steps_per_epoch, initial_epoch=0, validation_data=None,
     class_weight=None, callbacks=(), verbose=0,
 ):  # fmt: skip
     """`keras.Model.fit` for several workers.
@@ -285,8 +314,7 @@ def fit(
         epochs: As in `keras.Model.fit`, and so are all below.
         steps_per_epoch: Steps.
         initial_epoch: The first epoch.
-        validation_data: Batches, or a tuple of arrays.
-        validation_batch_size: Of arrays.
+        validation_data: A `tf.data.Dataset` of batches, or None.
         class_weight: A dict.
         callbacks: A list.
         verbose: 0, 1 or 2; "auto" is 0.
@@ -297,8 +325,6 @@ def fit(
     strategy = model.distribute_strategy
     if class_weight:
         dataset = dataset.map(_weigher(class_weight))
-    if validation_data is not None and not isinstance(validation_data, tf.data.Dataset):
-        validation_data = tf.data.Dataset.from_tensor_slices(validation_data).batch(validation_batch_size)
     stream = iter(strategy.distribute_datasets_from_function(lambda _: dataset))
     watch = keras.callbacks.CallbackList(
         list(callbacks),

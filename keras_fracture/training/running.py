@@ -204,16 +204,21 @@ def fit_briefly(
         [],
         steps_per_epoch=-(-steps // block) * block,
         epochs=epochs,
-        validation_data=validation and (scale(validation[0], model.pixel_range), validation[1]),
-        validation_batch_size=256,
+        validation_data=validation and _batched(scale(validation[0], model.pixel_range), validation[1]),
         class_weight=class_weight,
         verbose=0,
     )
     return {name: np.asarray(values) for name, values in history.history.items()}
 
 
-def _train(model, dataset, callbacks, **options):
+def _batched(pictures, labels):
+    return tf.data.Dataset.from_tensor_slices((pictures, labels)).batch(256)
+
+
+def _train(model, dataset, callbacks, validation_data=None, **options):
     """Keras's `fit`, or that of several workers, with the callbacks that every training has."""
+    if validation_data is not None:
+        options["validation_data"] = distribution.whole_shares(validation_data)
     callbacks = [Reseed(), StopOnNaN(), AverageStatistics(), *callbacks]
     if distribution.several_workers():
         return distribution.fit(model, dataset, callbacks=callbacks, **options)
