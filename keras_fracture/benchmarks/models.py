@@ -18,9 +18,10 @@ import tensorflow as tf
 from keras_fracture.benchmarks import twins
 from keras_fracture.errors import BenchmarkError
 from keras_fracture.interop.torch import load_torch_weights
+from keras_fracture.machine import cpu_fields
 from keras_fracture.papers.recipe import provenance
 from keras_fracture.report.benchmarks import record, recorded, share_of_peak
-from keras_fracture.training.precision import NATIVE, cpu_fields, onednn_bfloat16
+from keras_fracture.training.precision import NATIVE, onednn_bfloat16
 
 DEFAULT = (
     "compact_cnn", "inception_net", "resnet18", "resnet34", "resnet50", "drn_d_22", "dcgan", "dense_gan", "unit",

@@ -7,6 +7,7 @@ from keras_fracture.errors import ModelError
 from keras_fracture.models.layers import NarrowConv2D
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT
 from keras_fracture.models.registry import register
+from keras_fracture.models.transposed import Conv2DTranspose
 
 SLOPE = 0.2  # of LeakyReLU
 
@@ -57,7 +58,7 @@ class DenseGenerator(keras.Model):
             name="body",
         )
         for filters in (128, 256, 512):
-            self.body.add(layers.Conv2DTranspose(int(filters * width), 4, strides=2, padding="same"))
+            self.body.add(Conv2DTranspose(int(filters * width), 4, strides=2, padding="same"))
             self.body.add(layers.LeakyReLU(SLOPE))
         self.body.add(
             NarrowConv2D(channels, 5, padding="same", activation=output_activation, dtype="float32")

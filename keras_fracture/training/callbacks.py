@@ -111,7 +111,8 @@ class AverageStatistics(keras.callbacks.Callback):
 
         def average():
             context = tf.distribute.get_replica_context()
-            values = [tf.convert_to_tensor(one) for one in weights]
+            # A weight that is captured lies on no device yet, and TensorFlow would not know where to sum.
+            values = [tf.identity(one) for one in weights]
             for weight, value in zip(
                 weights, context.all_reduce(tf.distribute.ReduceOp.MEAN, values), strict=True
             ):

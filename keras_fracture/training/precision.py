@@ -1,11 +1,11 @@
 """The precision of a run: Keras's dtype policies, and bfloat16 below them."""
 
 import contextlib
-from pathlib import Path
 
 import keras
 
 from keras_fracture.errors import ModelError
+from keras_fracture.machine import cpu_fields
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 CHOICES = ("auto", *POLICIES, "onednn_bfloat16")
@@ -64,16 +64,6 @@ def by_capability(capability):
     if capability >= (8, 0):
         return "mixed_bfloat16"
     return "mixed_float16" if capability >= (7, 0) else "float32"
-
-
-def cpu_fields(path="/proc/cpuinfo"):
-    """What Linux says of the first processor: name of a field, such as "flags", to its text; else an empty dict."""
-    fields = {}
-    with contextlib.suppress(OSError):
-        for line in Path(path).read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            fields.setdefault(key.strip(), value.strip())
-    return fields
 
 
 def onednn_bfloat16(on=True):

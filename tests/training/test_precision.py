@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_fracture import models
 from keras_fracture.errors import ModelError
+from keras_fracture.machine import cpu_fields
 from keras_fracture.training import precision
 from keras_fracture.training.precision import onednn_bfloat16
 
@@ -43,9 +44,9 @@ def test_a_step_in_onednn_bfloat16_learns_and_leaves_float32_weights(options):
 def test_cpu_fields_are_those_of_the_first_processor(tmp_path):
     path = tmp_path / "cpuinfo"
     path.write_text("processor\t: 0\nmodel name\t: A\nflags\t\t: avx2 amx_bf16\n\nflags\t\t: avx512_bf16\n")
-    fields = precision.cpu_fields(path)
+    fields = cpu_fields(path)
     assert (fields["model name"], fields["flags"]) == ("A", "avx2 amx_bf16")
-    assert precision.cpu_fields(tmp_path / "missing") == {}
+    assert cpu_fields(tmp_path / "missing") == {}
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,15 @@ import signal
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_fracture import models, training
+from keras_fracture import models, training  # before Keras and TensorFlow, which it sets up
 from keras_fracture.errors import FractureError
 from keras_fracture.models.preprocessing import SYMMETRIC
 from keras_fracture.training import distribution
+
+import keras  # isort: skip
+import tensorflow as tf  # isort: skip
 
 EPOCHS = 2
 STEPS = 10  # an epoch
@@ -73,11 +74,12 @@ def unit():
 
 def resnet18():
     """With L2, class weights, a warm-up and validation whose last batch is not full."""
-    # A low rate: where a rounding error moves one activation across 0, gradients jump.
-    model = models.create("resnet18", num_classes=2, image_size=32, channels=1, width=8)
+    # A low rate: where a rounding error moves one activation across 0, gradients jump. Maps of one pixel would do
+    # so all the time: their batch statistics are of a handful of values.
+    model = models.create("resnet18", num_classes=2, image_size=64, channels=1, width=8)
     training.add_l2(model, 1e-3)
     model.compile(
-        training.sgd(1e-4, 100, warmup=5),
+        training.sgd(1e-5, 100, warmup=5),
         keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
     )
@@ -85,10 +87,10 @@ def resnet18():
 
     def stream(first):
         return training.epochs_of(
-            pictures(seed=3), labels, batch_size=2 * BATCH, seed=1, first_epoch=first, steps=STEPS
+            pictures(64, seed=3), labels, batch_size=2 * BATCH, seed=1, first_epoch=first, steps=STEPS
         )
 
-    held = (pictures(seed=4)[:19] / np.float32(255), labels[:19])
+    held = (pictures(64, seed=4)[:19] / np.float32(255), labels[:19])
     validation = tf.data.Dataset.from_tensor_slices(held).batch(6)
     return model, stream, {"validation_data": validation, "class_weight": {0: 0.75, 1: 1.5}}
 

@@ -1,0 +1,14 @@
+"""What Linux says of the processor."""
+
+import contextlib
+from pathlib import Path
+
+
+def cpu_fields(path="/proc/cpuinfo"):
+    """What Linux says of the first processor: name of a field, such as "flags", to its text; else an empty dict."""
+    fields = {}
+    with contextlib.suppress(OSError):
+        for line in Path(path).read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            fields.setdefault(key.strip(), value.strip())
+    return fields
