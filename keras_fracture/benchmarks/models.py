@@ -162,11 +162,16 @@ def _others(before, after, cores):
     return float(np.clip((busy - own) / (clock * cores), 0, 1))
 
 
+def check_known(names, possible):
+    """Raises `BenchmarkError` unless all names are possible ones."""
+    for name in names:
+        if name not in possible:
+            raise BenchmarkError(f"Only {', '.join(possible)} can be measured. Received: {name!r}")
+
+
 def _check(sizes, steps, precisions):
-    for given, possible in ((sizes, twins.known()), (precisions, PRECISIONS)):
-        for name in given:
-            if name not in possible:
-                raise BenchmarkError(f"Only {', '.join(possible)} can be measured. Received: {name!r}")
+    check_known(sizes, twins.known())
+    check_known(precisions, PRECISIONS)
     for name, size in sizes.items():
         # Two pictures: PyTorch refuses to normalise a single value a channel. UNIT has no batch statistics.
         least = {"batch_size": 1 if name.startswith("unit") else 2, "image_size": 32, "steps": 1}

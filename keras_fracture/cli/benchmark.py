@@ -25,6 +25,12 @@ def add_benchmark(commands):
         metavar="P",
         help="float32, bfloat16 (default: float32, and bfloat16 on CPUs with AVX512_BF16 or AMX)",
     )
+    verb = _add(
+        kinds, "profile", benchmark_profile, "which operations our training steps spend their time in",
+        "--models compact_cnn dcgan",
+    )  # fmt: skip
+    verb.add_argument("--models", nargs="+", metavar="NAME", help="architectures (default: as `models`)")
+    verb.add_argument("--steps", type=int, default=3, help="traced steps (default 3)")
     verb = _add(kinds, "data", benchmark_data, "time the input pipeline", "--data fracatlas")
     _data(verb)
     verb.add_argument("--count", type=int, default=3000, help="pictures (default 3000)")
@@ -79,7 +85,7 @@ def _data(verb):
 
 def benchmark_all(options):
     """`benchmark all`."""
-    for name in ("models", "data", "serving", "server", "startup", "schedules"):
+    for name in ("models", "profile", "data", "serving", "server", "startup", "schedules"):
         one = options.kinds[name].parse_args([])  # with its own defaults
         shared = {key: value for key, value in vars(options).items() if key in ("data", "data_dir", "json")}
         vars(one).update(shared)
@@ -94,6 +100,14 @@ def benchmark_models(options):
 
     sizes = options.batch_size, options.image_size, options.steps
     models.measure(options.models or models.DEFAULT, *sizes, options.precision, out=options.json)
+
+
+def benchmark_profile(options):
+    """`benchmark profile`."""
+    verbs.import_tensorflow()
+    from keras_fracture.benchmarks import models, profile
+
+    _finish(options, "profile", profile.measure_profile(options.models or models.DEFAULT, options.steps))
 
 
 def benchmark_data(options):

@@ -51,7 +51,7 @@ def table(path, section):
     from keras_fracture.report import tables  # which imports this
 
     def write(content):
-        form = {"models": _models, "schedules": _schedules}.get(section, _numbers)
+        form = {"models": _models, "profile": _profile, "schedules": _schedules}.get(section, _numbers)
         header, rows, about = form(content)
         return f"{tables.markdown(header, rows)}\n{about}`{content['command']}`, {content['date']}\n"
 
@@ -161,8 +161,24 @@ def _schedules(content):
 
 def _duration(hours):
     if hours < 1:
-        return f"{60 * hours:.1f} min"
+        return f"{60 * hours:.1f} min" if hours > 1 / 60 else f"{3600 * hours:.1f} s"
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+def _profile(content):
+    networks = {}
+    for name, milliseconds in content["numbers"].items():
+        network, _, what = name.partition(": ")
+        networks.setdefault(network, {})[what] = milliseconds
+    rows = [
+        [
+            network,
+            f"{spent.pop('step'):,.1f}",
+            ", ".join(f"{what} {number:,.1f}" for what, number in spent.items()),
+        ]
+        for network, spent in networks.items()
+    ]
+    return ["model", "step, ms", "operations that take longest, ms a step"], rows, ""
 
 
 def _numbers(content):

@@ -202,12 +202,19 @@ def test_all_benchmarks_run_with_their_own_defaults(monkeypatch):
     from keras_fracture.cli import benchmark as commands
 
     asked = {}
-    for name in ("models", "data", "serving", "server", "startup", "schedules"):
+    for name in ("models", "profile", "data", "serving", "server", "startup", "schedules"):
         monkeypatch.setattr(
             commands, f"benchmark_{name}", lambda given, name=name: asked.update({name: given})
         )
     assert cli.main(["benchmark", "all", "--data", "fracatlas"]) == 0
-    assert list(asked) == ["models", "data", "serving", "server", "startup"]  # no file to read schedules from
+    assert list(asked) == [
+        "models",
+        "profile",
+        "data",
+        "serving",
+        "server",
+        "startup",
+    ]  # no file to read schedules from
     assert (asked["models"].steps, asked["data"].count, asked["serving"].count) == (20, 3000, 500)
     assert asked["data"].data == asked["serving"].data == "fracatlas" and asked["server"].clients == 8
     assert cli.main(["benchmark", "all", "--json", "benchmark.json"]) == 0

@@ -1,0 +1,80 @@
+"""Where our training steps spend their time: `keras-fracture benchmark profile`, by TensorFlow's profiler."""
+
+import collections
+import re
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_fracture.benchmarks import twins
+from keras_fracture.benchmarks.models import DEFAULT, check_known
+from keras_fracture.errors import BenchmarkError
+
+# An operation's trace is "NODE:KIND"; oneDNN's kinds have prefixes.
+_OPERATION = re.compile(r"[\w./]+:(?:_Mkl(?:Native)?)?(\w+)")
+
+
+def measure_profile(names=DEFAULT, steps=3, most=5):
+    """Times the operations of training steps, each network with `twins.sizes`' batch.
+
+    Operations run two at a time where the graph allows it, so they may add up to more than a step.
+
+    Args:
+        names: Some of `twins.known()`.
+        steps: Traced steps.
+        most: How many kinds of operations are told of each network, those that take longest.
+
+    Returns:
+        A dict of name to milliseconds: "NETWORK: step" without the profiler, then "NETWORK: N OPERATION" for N
+        operations of a kind.
+
+    Raises:
+        BenchmarkError: A network is not known, or a number is not positive.
+    """
+    check_known(names, twins.known())
+    if min(steps, most) < 1:
+        raise BenchmarkError(f"steps and most must be 1 or more. Received: {steps} and {most}")
+    found = {}
+    for name in names:
+        size = twins.sizes(name)
+        step = twins.ours(name, twins.networks(name, size["image_size"]), **size)
+        taken = [_seconds(step) for _ in range(steps + 2)][2:]  # the first ones trace, and allocate
+        with tempfile.TemporaryDirectory() as folder:
+            with tf.profiler.experimental.Profile(folder):
+                for _ in range(steps):
+                    step()
+            spent = operations(folder)
+        found[f"{name}: step"] = 1000 * float(np.median(taken))
+        for kind, (seconds, count) in sorted(spent.items(), key=lambda pair: -pair[1][0])[:most]:
+            found[f"{name}: {count / steps:.0f} {kind}"] = 1000 * seconds / steps
+    return found
+
+
+def operations(folder):
+    """Seconds and number of the operations of each kind, of a folder that TensorFlow's profiler wrote.
+
+    Returns:
+        A dict of kind, such as "Conv2D", to a pair.
+    """
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    space = xplane_pb2.XSpace()
+    for path in Path(folder).rglob("*.xplane.pb"):
+        space.MergeFromString(path.read_bytes())
+    spent = collections.defaultdict(lambda: (0.0, 0))
+    for plane in space.planes:
+        names = {key: metadata.name.partition("#")[0] for key, metadata in plane.event_metadata.items()}
+        for event in (event for line in plane.lines for event in line.events):
+            if operation := _OPERATION.fullmatch(names[event.metadata_id]):
+                seconds, count = spent[operation[1]]
+                spent[operation[1]] = seconds + event.duration_ps / 1e12, count + 1
+    return dict(spent)
+
+
+def _seconds(run):
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start

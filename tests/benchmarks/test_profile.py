@@ -1,0 +1,25 @@
+"""Which operations training steps spend their time in."""
+
+import pytest
+
+from keras_fracture.benchmarks.profile import measure_profile
+from keras_fracture.errors import BenchmarkError
+
+
+def test_every_operation_of_a_step_is_counted_and_timed():
+    found = measure_profile(["compact_cnn"], steps=2, most=100)
+    step = found.pop("compact_cnn: step")
+    kinds = [name.removeprefix("compact_cnn: ") for name in found]
+    # Two of each, forwards and backwards: the network's own.
+    assert {"2 FusedBatchNormV3", "2 FusedBatchNormGradV3", "1 MaxPool", "1 MaxPoolGrad"} <= set(kinds)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    # Traced steps are slower, and two operations may run at once; but not ten.
+    assert 0 < sum(found.values()) < 10 * step
+
+
+@pytest.mark.parametrize(
+    ("given", "words"), [({"names": ["alexnet"]}, "'alexnet'"), ({"steps": 0}, "0 and 5")]
+)
+def test_what_cannot_be_traced_is_said(given, words):
+    with pytest.raises(BenchmarkError, match=words):
+        measure_profile(**given)
