@@ -4,6 +4,7 @@ All functions take and return uint8 grey pictures of shape (height, width), leve
 """
 
 import io
+import warnings
 from typing import NamedTuple
 
 import cv2
@@ -20,6 +21,7 @@ ImageFile.LOAD_TRUNCATED_IMAGES = True  # `decode` says itself what was truncate
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_DICOM = b"DICM"  # behind 128 free bytes
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 
 
@@ -51,20 +53,46 @@ def decode(data, name="picture"):
         `Decoded(image, truncated)`.
 
     Raises:
-        ImageError: Empty, or not a picture, or so damaged that nothing can be recovered.
+        ImageError: Empty, or not a picture, or so damaged that nothing can be recovered; or of more pixels than
+            Pillow takes for an attack (twice `PIL.Image.MAX_IMAGE_PIXELS`).
     """
     if not data:
         raise ImageError(f"{name} is empty (zero bytes): fetch it again or delete it")
+    if data[128:132] == _DICOM:
+        raise ImageError(
+            f"{name} is a DICOM file: write its picture as PNG first, with its window applied, for example by "
+            "DCMTK's `dcmj2pnm +on +Wi 1 FILE PICTURE.png`"
+        )
+    _check_size(data, name)
     truncated = is_truncated(data)
     if truncated:
         # Pillow keeps what there is, without words on stderr; libjpeg does once there is an end marker.
         image = _decode_pillow(data, name, _JPEG_END if data.startswith(_JPEG_START) else b"")
     else:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+        image = _decode_opencv(data)
         image = _decode_pillow(data, name) if image is None else image
     if image.dtype == np.uint16:
         image = np.rint(image / 257.0).astype(np.uint8)
     return Decoded(np.ascontiguousarray(image.astype(np.uint8, copy=False)), truncated)
+
+
+def _check_size(data, name):
+    """Raises `ImageError` where a header announces more pixels than any X-ray has; unpacking them takes gigabytes."""
+    try:
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+            Image.open(io.BytesIO(data)).close()
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} is too large to decode: {error}") from None
+    except Exception:  # what Pillow does not know OpenCV may, and else `decode` says so
+        return
+
+
+def _decode_opencv(data):
+    """The picture as OpenCV reads it, or None."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    except cv2.error:  # of some damaged headers
+        return None
 
 
 def _decode_pillow(data, name, end=b""):
@@ -74,8 +102,6 @@ def _decode_pillow(data, name, end=b""):
             upright = ImageOps.exif_transpose(picture)
             # Pillow would clip 16 bits.
             return np.asarray(upright if upright.mode.startswith("I;16") else upright.convert("L"))
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{name} is too large to decode: {error}") from None
     except Exception:
         start = data[:12]
         raise ImageError(
