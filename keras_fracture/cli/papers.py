@@ -1,6 +1,7 @@
 """Papers: reproduce one, write the tables of README."""
 
 from keras_fracture.cli import verbs
+from keras_fracture.errors import FractureError
 
 PAPERS = ("bai_dcgan", "garcia_inception", "gupta_unit", "lisbon_resnet", "ibrahim_gan")
 
@@ -12,11 +13,17 @@ def add_reproduce(commands):
         "keras-fracture reproduce ibrahim_gan --data kaggle_fracture --profile quick",
     )  # fmt: skip
     verb.add_argument(
-        "paper", help=f"one of {', '.join(PAPERS)}; or xray_features, what generators are judged by"
+        "paper",
+        nargs="?",
+        help=f"one of {', '.join(PAPERS)}; or xray_features, what generators are judged by",
     )
     verb.add_argument(
-        "--profile", default="quick", help="smoke (seconds), quick (minutes, default) or paper (GPU)"
+        "--from",
+        dest="config",
+        metavar="FILE",
+        help="instead: a run's config.json, whose settings are all repeated",
     )
+    verb.add_argument("--profile", help="smoke (seconds), quick (minutes, default) or paper (GPU)")
     verb.add_argument("--data", metavar="NAME", help="data set (default: the recipe's)")
     verb.add_argument("--seed", type=int, help="first seed (default 0)")
     verb.add_argument("--seeds", type=int, help="how many trainings of each classifier")
@@ -64,23 +71,24 @@ def reproduce(options):
     verbs.import_tensorflow()
     from keras_fracture import papers
 
-    out = papers.reproduce(
-        options.paper,
-        options.profile,
-        out=options.out,
-        resume=options.resume,
-        data_dir=options.data_dir,
-        results=options.results,
-        strategy=options.strategy,
-        data=options.data,
-        seed=options.seed,
-        seeds=options.seeds,
-        epochs=options.epochs,
-        variant=options.variant,
-        pretrained=options.pretrained,
-        models=options.depth and tuple(f"resnet{depth}" for depth in options.depth),
-        texts=options.settings,
-    )
+    where = {name: getattr(options, name) for name in ("out", "resume", "data_dir", "results", "strategy")}
+    settings = {
+        name: getattr(options, name) for name in ("data", "seed", "seeds", "epochs", "variant", "pretrained")
+    }
+    settings["models"] = options.depth and tuple(f"resnet{depth}" for depth in options.depth)
+    if options.config:
+        given = [options.paper, options.profile, *options.settings, *settings.values()]
+        if any(one is not None for one in given):
+            raise FractureError(
+                "--from repeats a run as it was: leave out the paper, its profile and its settings"
+            )
+        out = papers.repeat(options.config, **where)
+    elif options.paper:
+        out = papers.reproduce(
+            options.paper, options.profile or "quick", texts=options.settings, **where, **settings
+        )
+    else:
+        raise FractureError(f"Name a paper, one of {', '.join(PAPERS)}, or a run's config.json (--from)")
     if out is None:
         print("done; the first worker wrote the report")
         return

@@ -53,16 +53,49 @@ def reproduce(
         The run folder; None on workers other than the first, which keep nothing.
     """
     from keras_fracture.papers import recipe
-    from keras_fracture.report import results as kept
-    from keras_fracture.training import distribution, precision
 
     named = recipe.settings_of(get(key), texts)
     chosen = recipe.configure(get(key), profile, **settings | named)
     # What is not given is None too, and left out: a None that was asked for comes last.
     chosen = dataclasses.replace(chosen, **{name: None for name, value in named.items() if value is None})
+    return _carry_out(chosen, profile, out, resume, data_dir, results, strategy)
+
+
+def repeat(config, *, out=None, resume=False, data_dir=None, results=None, strategy=None):
+    """Carries a run out again, with all settings that its `config.json` records.
+
+    On one machine, in float32 on a CPU and with the same versions, its numbers are the same to the last digit.
+
+    Args:
+        config: Path of the file, or of the run folder that holds it.
+        out: As in `reproduce`, and so are all below.
+        resume: Go on with a run that was cut off.
+        data_dir: Where real data lie.
+        results: Folder.
+        strategy: Name.
+
+    Returns:
+        As `reproduce`.
+
+    Raises:
+        FractureError: The file records no run.
+    """
+    from keras_fracture.papers import recipe
+
+    key, profile, settings = recipe.recorded(config)
+    return _carry_out(
+        recipe.configure_as(get(key), settings), profile, out, resume, data_dir, results, strategy
+    )
+
+
+def _carry_out(chosen, profile, out, resume, data_dir, results, strategy):
+    from keras_fracture.papers import recipe
+    from keras_fracture.report import results as kept
+    from keras_fracture.training import distribution, precision
+
     with distribution.using(strategy), precision.using(chosen.precision):
         chief = distribution.chief()
-        folder = recipe.run_folder(key, out, resume) if chief or resume else out
+        folder = recipe.run_folder(chosen.key, out, resume) if chief or resume else out
         with distribution.own_folder(folder) as own:
             config = recipe.begin(chosen, profile, own, resume)
             metrics = chosen.run(own, data_dir)

@@ -209,6 +209,59 @@ def begin(recipe, profile, out, resume):
     return config
 
 
+def recorded(path):
+    """What a run's `config.json` records.
+
+    Args:
+        path: The file, or its folder.
+
+    Returns:
+        Key of the paper, profile, and settings as a dict.
+
+    Raises:
+        FractureError: It is not such a file.
+    """
+    path = Path(path)
+    path = path / "config.json" if path.is_dir() else path
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        found = str(config["paper"]), str(config["profile"]), dict(config["settings"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FractureError(
+            f"{path} records no run: name the config.json of a run folder. Received: {type(error).__name__}: {error}"
+        ) from None
+    return found
+
+
+def configure_as(recipe_class, settings):
+    """A recipe with recorded settings, none of which may be missing or of another type than the recipe's own.
+
+    Raises:
+        FractureError: They are not this recipe's.
+    """
+    fields = {field.name: field for field in dataclasses.fields(recipe_class)}
+    odd = sorted(set(fields) ^ set(settings))
+    if odd:
+        raise FractureError(
+            f"These are not the settings of this version's {recipe_class.key}: {', '.join(odd)} "
+            f"of it or of them have no counterpart. Received: {len(settings)} settings"
+        )
+    values = {name: _tuples(value) for name, value in settings.items()}
+    for name, value in values.items():
+        default = fields[name].default
+        allowed = (int, float) if type(default) is float else type(default)
+        if default is not None and value is not None and not isinstance(value, allowed):
+            raise FractureError(
+                f"{name} of {recipe_class.key} is a {type(default).__name__}. Received: {value!r}"
+            )
+    return recipe_class(**values)
+
+
+def _tuples(value):
+    """JSON's lists as the tuples they were."""
+    return tuple(_tuples(one) for one in value) if isinstance(value, list) else value
+
+
 def provenance():
     """Command, date and versions of this run."""
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}

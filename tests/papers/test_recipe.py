@@ -1,10 +1,12 @@
 import dataclasses
+import json
+import re
 from typing import ClassVar
 
 import keras
 import pytest
 
-from keras_fracture import papers
+from keras_fracture import cli, papers
 from keras_fracture.errors import FractureError
 from keras_fracture.papers import recipe
 from keras_fracture.papers.gupta_unit import GuptaUNIT
@@ -72,3 +74,58 @@ def test_a_recipe_runs_in_its_precision_and_leaves_none_behind(tmp_path, monkeyp
     with pytest.raises(FractureError, match=r"precision must be one of .* Received: 'float8'"):
         papers.reproduce("seeing", out=tmp_path / "none", texts=["precision=float8"])
     assert not (tmp_path / "none").exists()
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """The folder of a run of gupta_unit that did nothing, and the recipes that were asked to run."""
+    seen = []
+    monkeypatch.setattr(GuptaUNIT, "run", lambda chosen, out, data_dir: seen.append(chosen))
+    texts = ["unit_ema=None", "thresholds=0,0.5", "unit_batch=3"]
+    papers.reproduce("gupta_unit", "smoke", out=tmp_path / "run", texts=texts, seed=5)
+    return tmp_path / "run", seen
+
+
+@pytest.mark.parametrize("name", ["", "config.json"])
+def test_a_run_is_repeated_with_all_its_settings(run, tmp_path, name):
+    folder, seen = run
+    papers.repeat(folder / name, out=tmp_path / "again")
+    assert seen[1] == seen[0] and seen[0].seed == 5 and seen[0].thresholds == (0.0, 0.5)
+    configs = [json.loads((one / "config.json").read_text()) for one in (folder, tmp_path / "again")]
+    assert configs[0]["settings"] == configs[1]["settings"] and configs[1]["profile"] == "smoke"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda config: "{", "records no run"),
+        (lambda config: "[]", "records no run"),
+        (lambda config: json.dumps({"paper": "gupta_unit"}), "records no run.*profile"),
+        (lambda config: json.dumps(config | {"settings": 3}), "records no run"),
+        (lambda config: json.dumps(config | {"paper": "none"}), "No such paper"),
+        (lambda config: json.dumps(config | {"settings": {"seed": 1}}), "not the settings"),
+        (lambda config: json.dumps(config | {"settings": config["settings"] | {"size": 1}}), "size"),
+        (
+            lambda config: json.dumps(config | {"settings": config["settings"] | {"seed": "1"}}),
+            "seed.*is a int",
+        ),
+        (
+            lambda config: json.dumps(config | {"settings": config["settings"] | {"translators": 0}}),
+            "1 or more",
+        ),
+    ],
+)
+def test_what_records_no_run_is_one_line(run, tmp_path, capsys, change, words):
+    path = run[0] / "config.json"
+    path.write_text(change(json.loads(path.read_text())))
+    assert cli.main(["reproduce", "--from", str(path), "--out", str(tmp_path / "again")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1, said
+    assert re.search(words, said)
+    assert not (tmp_path / "again").exists() and len(run[1]) == 1
+
+
+@pytest.mark.parametrize("words", [[], ["gupta_unit", "--from", "x"], ["--from", "x", "--seed", "1"]])
+def test_a_paper_or_a_run_is_named_and_not_both(words, capsys):
+    assert cli.main(["reproduce", *words]) == 2
+    assert "--from" in capsys.readouterr().err
