@@ -141,7 +141,7 @@ def _cached(records, repeats):
             start = time.perf_counter()
             count = sum(1 for _ in batches)
             epochs.append(time.perf_counter() - start)
-            steps += [_seconds(step) for _ in range(3)]
+            steps += [twins.seconds(step) for _ in range(3)]
     batch, step = float(np.median(epochs)) / count, float(np.median(steps))
     return {
         "prepared and kept, pictures a second": len(records) / preparing,
@@ -156,12 +156,6 @@ def _cached(records, repeats):
 def _training_step():
     """A function that trains the smallest classifier a step."""
     return twins.ours("compact_cnn", twins.networks("compact_cnn", 224), _BATCH, 224)
-
-
-def _seconds(run):
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def _memory(many):

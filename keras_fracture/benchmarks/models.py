@@ -120,9 +120,7 @@ def matrix_peak(repeats=12):
     best = np.inf
     for _ in range(repeats):
         for product in (lambda: tf.matmul(*ours).numpy(), lambda: torch.matmul(*theirs).numpy()):
-            start = time.perf_counter()
-            product()
-            best = min(best, time.perf_counter() - start)
+            best = min(best, twins.seconds(product))
     return 2 * _PRODUCT**3 / best
 
 
@@ -218,9 +216,7 @@ def _measure_one(name, batch_size, image_size, timed, precisions):
         for setting, step in takers.items():
             step()
             for _ in range(min(_ROUND, timed - done)):
-                start = time.perf_counter()
-                step()
-                seconds[setting].append(time.perf_counter() - start)
+                seconds[setting].append(twins.seconds(step))
     rates = {setting: batch_size / float(np.median(taken)) for setting, taken in seconds.items()}
     runs = [
         {

@@ -3,7 +3,6 @@
 import collections
 import re
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +40,7 @@ def measure_profile(names=DEFAULT, steps=3, most=5):
     for name in names:
         size = twins.sizes(name)
         step = twins.ours(name, twins.networks(name, size["image_size"]), **size)
-        taken = [_seconds(step) for _ in range(steps + 2)][2:]  # the first ones trace, and allocate
+        taken = [twins.seconds(step) for _ in range(steps + 2)][2:]  # the first ones trace, and allocate
         with tempfile.TemporaryDirectory() as folder:
             with tf.profiler.experimental.Profile(folder):
                 for _ in range(steps):
@@ -72,9 +71,3 @@ def operations(folder):
                 seconds, count = spent[operation[1]]
                 spent[operation[1]] = seconds + event.duration_ps / 1e12, count + 1
     return dict(spent)
-
-
-def _seconds(run):
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start

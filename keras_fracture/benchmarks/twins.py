@@ -9,6 +9,7 @@ memory; it then imports one of the two libraries only.
 import importlib
 import json
 import sys
+import time
 
 import numpy as np
 
@@ -101,6 +102,13 @@ def ours(name, nets, batch_size, image_size):
     graph = tf.function(model.train_step)
     key = "g_loss" if name in GANS else "loss"
     return lambda: float(graph(batch)[key])
+
+
+def seconds(step):
+    """How long one call takes."""
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
 
 
 def parameters(nets):

@@ -39,7 +39,7 @@ class FusedBatchNormalization(layers.BatchNormalization):
             and keras.backend.standardize_dtype(inputs.dtype) in ("float32", "float16")
         )
         update = bool(training) and self.trainable
-        replicas = _replicas() if update else None
+        replicas = replica_context() if update else None
         if replicas:
             return self._across(inputs, replicas)
         if fused:
@@ -96,7 +96,7 @@ class FusedBatchNormalization(layers.BatchNormalization):
         return ops.cast(outputs, self.compute_dtype)
 
 
-def _replicas():
+def replica_context():
     """TensorFlow's context of a step of several replicas, else None."""
     if keras.backend.backend() != "tensorflow":
         return None

@@ -5,11 +5,7 @@ Without a strategy, and in a step of one replica, all of it does nothing.
 
 import tensorflow as tf
 
-
-def _replica():
-    """TensorFlow's replica context within a step of several replicas, else None."""
-    context = tf.distribute.get_replica_context()
-    return context if context and context.num_replicas_in_sync > 1 else None
+from keras_fracture.models.layers import replica_context
 
 
 def drawn(draw, shape, axis=0):
@@ -20,7 +16,7 @@ def drawn(draw, shape, axis=0):
         shape: Of this replica's numbers.
         axis: That of the rows.
     """
-    context = _replica()
+    context = replica_context()
     if context is None:
         return draw(shape)
     rows = shape[axis]
@@ -31,17 +27,17 @@ def drawn(draw, shape, axis=0):
 
 def share_of(loss):
     """This replica's part of a loss or decay whose gradients the optimizers sum over replicas."""
-    context = _replica()
+    context = replica_context()
     return loss if context is None else loss / context.num_replicas_in_sync
 
 
 def mean(value):
     """The mean of a tensor over replicas."""
-    context = _replica()
+    context = replica_context()
     return value if context is None else context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
 
 
 def rows(count):
     """Rows of the global batch, given those of this replica."""
-    context = _replica()
+    context = replica_context()
     return count if context is None else count * context.num_replicas_in_sync

@@ -54,3 +54,12 @@ def test_second_derivatives_are_those_of_keras():
     expected = penalty(lambda maps, kernel: tf.nn.conv2d_transpose(maps, kernel, (1, 6, 6, 3), 2, "SAME"))
     found = penalty(lambda maps, kernel: transposed.transposed_convolution(maps, kernel, 2))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3 * float(tf.reduce_max(tf.abs(expected))))
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype", "own"),
+    [("fma avx2", "float32", True), ("avx2 avx512f", "float32", False), ("avx2", "bfloat16", False)],
+)
+def test_onednn_computes_the_gradient_where_it_is_faster(monkeypatch, flags, dtype, own):
+    monkeypatch.setattr(transposed, "cpu_fields", lambda: {"flags": flags})
+    assert transposed._own_kernels.__wrapped__(dtype) == own

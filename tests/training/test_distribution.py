@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_fracture import cli
+from keras_fracture import cli, papers
 from keras_fracture.data import augmentation
 from keras_fracture.errors import DistributionError
 from keras_fracture.training import distribution, running
@@ -36,7 +36,7 @@ def _ports(count):
 
 def _start(*arguments, **environment):
     return subprocess.Popen(
-        [sys.executable, worker.__file__, *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         env=os.environ | environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -44,17 +44,26 @@ def _start(*arguments, **environment):
     )
 
 
-def _pair(folder, *jobs, die=None):
-    """Two workers; the one numbered `die[0]` ends itself in epoch `die[1]`."""
+def _configs():
+    """TF_CONFIG of two workers on this machine."""
     cluster = {"worker": [f"127.0.0.1:{port}" for port in _ports(2)]}
     return [
+        json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}) for index in range(2)
+    ]
+
+
+def _pair(folder, *jobs, die=None):
+    """Two workers; the one numbered `die[0]` ends itself in epoch `die[1]`."""
+    jobs = [f"multiworker:{job}" for job in jobs]
+    return [
         _start(
+            worker.__file__,
             folder,
-            *(f"multiworker:{job}" for job in jobs),
+            *jobs,
             *(("--die", die[1]) if die and die[0] == index else ()),
-            TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}),
+            TF_CONFIG=config,
         )
-        for index in range(2)
+        for index, config in enumerate(_configs())
     ]
 
 
@@ -85,7 +94,12 @@ def trained(tmp_path_factory):
     """A folder with the networks trained by one device, by two, and by two workers."""
     folder = tmp_path_factory.mktemp("distributed")
     alone = [f"none:{name}" for name in (*NETWORKS, "dense")]
-    _finish([_start(folder, *alone, "mirrored:resnet18", "mirrored:plain"), *_pair(folder, *NETWORKS)])
+    _finish(
+        [
+            _start(worker.__file__, folder, *alone, "mirrored:resnet18", "mirrored:plain"),
+            *_pair(folder, *NETWORKS),
+        ]
+    )
     return folder
 
 
@@ -150,6 +164,18 @@ def test_the_other_worker_stops_and_both_resume(trained, tmp_path, victim):
     _finish(_pair(tmp_path, "dense"))
     assert pd.read_csv(folder / "history.csv")["epoch"].tolist() == [1, 2]
     assert _furthest(_weights(folder), _weights(trained / "none" / "dense")) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", papers.keys())
+def test_every_recipe_runs_on_two_workers(tmp_path, key):
+    out = tmp_path / "run"
+    words = ["reproduce", key, "--profile", "smoke", "--strategy", "multiworker", "--out", out]
+    _finish([_start("-m", "keras_fracture.cli", *words, TF_CONFIG=config) for config in _configs()])
+    config = json.loads((out / "config.json").read_text())
+    assert (config["strategy"], config["replicas"]) == ("multiworker", 2)
+    assert json.loads((out / "metrics.json").read_text()) and (out / "report.md").read_text()
+    assert not list(out.rglob(".*")), "half-written files"
 
 
 def _config(**changes):
