@@ -13,8 +13,6 @@ order. The first one's files count: each other works in a copy of the run folder
 import contextlib
 import dataclasses
 import functools
-import json
-import os
 import re
 import shutil
 import tempfile
@@ -25,6 +23,7 @@ import keras
 import tensorflow as tf
 
 from keras_fracture.errors import DistributionError
+from keras_fracture.training import cluster
 
 NAMES = ("none", "mirrored", "multiworker")
 # What a collective operation ends with once a worker is gone, or silent for ten seconds.
@@ -32,7 +31,6 @@ _LOST = (
     tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
     tf.errors.FailedPreconditionError, tf.errors.UnavailableError,
 )  # fmt: skip
-_TF_CONFIG = "see examples/distributed/README.md for what TF_CONFIG looks like"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,44 +89,15 @@ def _made(name):
         devices = [device.name for device in tf.config.list_logical_devices(kind)]
         return _Setup(name, tf.distribute.MirroredStrategy(devices))
     if name == "multiworker":
-        place = _place()
+        place = cluster.place()
         try:
             return _Setup(name, tf.distribute.MultiWorkerMirroredStrategy(), *place)
         except (tf.errors.OpError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise DistributionError(
-                f"The workers cannot be connected: {_TF_CONFIG}. Received: {reason}"
+                f"The workers cannot be connected: {cluster.HELP}. Received: {reason}"
             ) from None
     raise DistributionError(f"No such strategy. Choose one of {', '.join(NAMES)}. Received: {name!r}")
-
-
-def _place():
-    """How many workers TF_CONFIG names, which of them this is (a chief is the first), and its kind and number."""
-    text = os.environ.get("TF_CONFIG")
-    if not text:
-        raise DistributionError(f"multiworker needs the environment variable TF_CONFIG: {_TF_CONFIG}")
-    try:
-        config = json.loads(text)
-        cluster, task = config["cluster"], config["task"]
-        kind, index = task["type"], int(task["index"])
-        kinds = [one for one in ("chief", "worker") if one in cluster]
-        counts = [len(cluster[one]) for one in kinds]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DistributionError(
-            f"TF_CONFIG must be JSON with `cluster` and `task` ({type(error).__name__}: {error}): {_TF_CONFIG}. "
-            f"Received: {text[:300]}"
-        ) from None
-    if kind not in kinds:
-        raise DistributionError(
-            f"Every task must be a chief or a worker of the cluster, since nothing else takes part: {_TF_CONFIG}. "
-            f"Received: task {kind!r} of {', '.join(cluster)}"
-        )
-    place = kinds.index(kind)
-    if not 0 <= index < counts[place]:
-        raise DistributionError(
-            f"The cluster has {counts[place]} {kind}(s), counted from 0: {_TF_CONFIG}. Received: {kind} {index}"
-        )
-    return sum(counts), sum(counts[:place]) + index, (kind, str(index))
 
 
 def scope():

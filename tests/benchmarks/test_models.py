@@ -207,14 +207,8 @@ def test_all_benchmarks_run_with_their_own_defaults(monkeypatch):
             commands, f"benchmark_{name}", lambda given, name=name: asked.update({name: given})
         )
     assert cli.main(["benchmark", "all", "--data", "fracatlas"]) == 0
-    assert list(asked) == [
-        "models",
-        "profile",
-        "data",
-        "serving",
-        "server",
-        "startup",
-    ]  # no file to read schedules from
+    # There is no file to read schedules from.
+    assert list(asked) == ["models", "profile", "data", "serving", "server", "startup"]
     assert (asked["models"].steps, asked["data"].count, asked["serving"].count) == (20, 3000, 500)
     assert asked["data"].data == asked["serving"].data == "fracatlas" and asked["server"].clients == 8
     assert cli.main(["benchmark", "all", "--json", "benchmark.json"]) == 0

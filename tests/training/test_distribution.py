@@ -15,7 +15,7 @@ import pytest
 from keras_fracture import cli, papers
 from keras_fracture.data import augmentation
 from keras_fracture.errors import DistributionError
-from keras_fracture.training import distribution, running
+from keras_fracture.training import cluster, distribution, running
 
 sys.path.insert(0, str(Path(__file__).parent))
 import worker  # what the processes train
@@ -46,9 +46,9 @@ def _start(*arguments, **environment):
 
 def _configs():
     """TF_CONFIG of two workers on this machine."""
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in _ports(2)]}
+    members = {"worker": [f"127.0.0.1:{port}" for port in _ports(2)]}
     return [
-        json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}) for index in range(2)
+        json.dumps({"cluster": members, "task": {"type": "worker", "index": index}}) for index in range(2)
     ]
 
 
@@ -208,13 +208,13 @@ def test_a_bad_tf_config_is_a_distribution_error(monkeypatch, text, words):
 
 
 def test_a_chief_is_the_first_worker(monkeypatch):
-    cluster = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
+    members = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
     for task, place in ((("chief", 0), 0), (("worker", 0), 1), (("worker", 1), 2)):
         kind, index = task
         monkeypatch.setenv(
-            "TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
+            "TF_CONFIG", json.dumps({"cluster": members, "task": {"type": kind, "index": index}})
         )
-        assert distribution._place()[:2] == (3, place)
+        assert cluster.place()[:2] == (3, place)
 
 
 def test_unknown_strategies_are_named(capsys):
@@ -314,5 +314,5 @@ def test_workers_with_different_files_or_epochs_are_refused(as_worker, monkeypat
 
 
 def test_messages_point_at_a_file_that_is_there():
-    words = re.search(r"examples/\S+\.md", distribution._TF_CONFIG)[0]
+    words = re.search(r"examples/\S+\.md", cluster.HELP)[0]
     assert (Path(__file__).parents[2] / words).is_file()
