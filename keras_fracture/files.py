@@ -1,11 +1,53 @@
-"""Writing results: whole or not at all, and a clear word where it cannot be done."""
+"""Writing results: whole or not at all, by one process at a time, and a clear word where it cannot be done."""
 
 import contextlib
+import errno
+import logging
 import os
+import re
 import shutil
 from pathlib import Path
 
 from keras_fracture.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows: processes then do not know of each other, and each file is still whole
+    fcntl = None
+
+_LOG = logging.getLogger(__name__)
+_BESIDE = re.compile(r"\.\d+-.")
+
+
+def _beside(path):
+    """Where `path` is written to until it is whole: a hidden name beside it, with the ending that it has."""
+    return path.with_name(f".{os.getpid()}-{path.name}")
+
+
+@contextlib.contextmanager
+def _renamed(path):
+    """Gives a path beside `path`, renames what the body made there into place, and removes it if that fails."""
+    beside = _beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        beside.replace(path)
+    except Exception as error:
+        if isinstance(error, OSError) or _disk_full(error):
+            raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(beside) if beside.is_dir() else beside.unlink(missing_ok=True)
+
+
+def _disk_full(error):
+    """Whether that is behind it: h5py and TensorFlow raise errors of their own then."""
+    return os.strerror(errno.ENOSPC) in str(error)
+
+
+def _reason(error):
+    return os.strerror(errno.ENOSPC) if _disk_full(error) else getattr(error, "strerror", None) or error
 
 
 @contextlib.contextmanager
@@ -15,17 +57,8 @@ def writing(path):
     Raises:
         OutputError: The folder cannot be written, or the disk is full.
     """
-    path = Path(path)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _renamed(Path(path)) as beside:
         yield beside
-        beside.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
 
 
 def write_text(path, text):
@@ -38,9 +71,13 @@ def write_text(path, text):
 def folder(path):
     """Makes a folder and proves that it can be written to; returns it."""
     path = Path(path)
-    with writing(path / ".writable") as beside:
-        beside.write_bytes(b"")
-    (path / ".writable").unlink(missing_ok=True)  # another process may prove the same
+    proof = _beside(path / "writable")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        proof.touch()
+        proof.unlink()
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
     return path
 
 
@@ -54,11 +91,61 @@ def new_folder(path):
     path = Path(path)
     if path.exists():
         raise OutputError(f"{path} exists already: name another folder")
-    beside = folder(path.parent) / f".{path.name}.{os.getpid()}"
-    try:
+    folder(path.parent)
+    with _renamed(path) as beside:
         yield folder(beside)
-        beside.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def sweep(path):
+    """Removes what killed processes left half-written below a folder, which nobody else may be writing to."""
+    found = [one for one in Path(path).rglob(".*") if _BESIDE.match(one.name)]
+    for one in found:
+        shutil.rmtree(one, ignore_errors=True) if one.is_dir() else one.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path, wait=False):
+    """Holds a lock while the body runs, and gives whether it could be had.
+
+    The system frees it when its holder ends, however that happens; the file, which is removed at the end, says nothing
+    by being there. Where there are no locks, as on some network storage, it is always had, and a warning says so.
+
+    Args:
+        path: The lock's file.
+        wait: Wait for another holder; else give False.
+
+    Raises:
+        OutputError: The folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    stream = _lock(path, wait)
+    try:
+        yield stream is not None
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        if stream:
+            path.unlink(missing_ok=True)
+            stream.close()
+
+
+def _lock(path, wait):
+    """The lock's open file, or None if another process has it."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = open(path, "wb")  # noqa: SIM115
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
+        if fcntl is None:
+            return stream
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            stream.close()
+            return None
+        except OSError as error:
+            _LOG.warning("no locks in %s (%s): let no other process write there", path.parent, error.strerror)
+            return stream
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+                return stream
+        stream.close()  # its holder removed the file meanwhile: that lock locks nobody else out

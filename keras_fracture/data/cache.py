@@ -18,11 +18,6 @@ from keras_fracture import files
 from keras_fracture.data import images, locations
 from keras_fracture.errors import OutputError
 
-try:
-    import fcntl
-except ImportError:  # Windows: two processes then do the same work, and each file is still whole
-    fcntl = None
-
 PICTURES = 256  # a file
 WORKERS = max(2, os.cpu_count() or 2)
 SHUFFLED = 2**27  # bytes of pictures that are shuffled at a time
@@ -139,32 +134,16 @@ def _write_missing(records, preprocess, paths, waiting):
 def _claimed(path, waiting):
     """Gives whether this process is to write the file, which until then nobody else may.
 
-    The lock is one that the system frees when its holder ends, however that happens.
-
     Args:
         path: The file.
         waiting: Whether to wait for another process that writes it, or to leave it to that.
     """
-    if path.exists() or fcntl is None:
-        yield not path.exists()
+    if path.exists():
+        yield False
         return
-    lock = path.with_suffix(".lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = open(lock, "wb")  # noqa: SIM115
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | (0 if waiting else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        if path.exists():  # whoever had the lock before wrote it
-            yield False
-        else:
-            for left in path.parent.glob(f".{path.stem}.*"):  # by a killed process
+    with files.locked(path.with_suffix(".lock"), waiting) as mine:
+        mine = mine and not path.exists()  # whoever had the lock before may have written it
+        if mine:
+            for left in path.parent.glob(f".*-{path.name}"):  # by a killed process
                 left.unlink()
-            yield True
-        if path.exists():
-            lock.unlink(missing_ok=True)
+        yield mine

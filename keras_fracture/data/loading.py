@@ -4,7 +4,9 @@ import contextlib
 import importlib
 import io
 import logging
+import shutil
 
+from keras_fracture import files
 from keras_fracture.data import locations, splits
 from keras_fracture.data.catalogue import NAMES, REAL, layout
 from keras_fracture.errors import DataError, OutputError
@@ -50,13 +52,18 @@ def prepare(name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_
         # Records are kept apart by what they were made from: another folder, another set of records.
         folder /= fingerprint(root)
     builder = module.Builder(config=setting, data_dir=folder)
+    if builder.is_prepared():
+        return builder
     download = tfds.download.DownloadConfig(manual_dir=root)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own words; there is a progress bar
-            builder.download_and_prepare(download_config=download)
-    except (OSError, RuntimeError) as error:  # TFDS turns a full disk into a RuntimeError
+    # A process that prepares this data set is waited for; what a killed one left half-written is removed.
+    with files.locked(folder / f"{name}.lock", wait=True):
+        for left in (folder / name).rglob("incomplete.*"):  # as TFDS names them
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
         builder = module.Builder(config=setting, data_dir=folder)
-        if not builder.is_prepared():  # by another process, which was faster
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own words; there is a progress bar
+                builder.download_and_prepare(download_config=download)
+        except (OSError, RuntimeError) as error:  # TFDS turns a full disk into a RuntimeError
             raise OutputError(f"Records of {name} cannot be written to {folder}: {error}") from error
     return builder
 

@@ -1,6 +1,8 @@
 """From prepared records to batches: preprocess, cache, then augment."""
 
 import dataclasses
+import functools
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +62,6 @@ class Records:
 
     def __init__(self, builder, split):
         self.builder, self.split = builder, split
-        self._table = None
 
     def __len__(self):
         return self.builder.info.splits[self.split].num_examples
@@ -82,21 +83,33 @@ class Records:
             read_config=ReadConfig(try_autocache=False),
         ).with_options(_OPTIONS)
 
-    @property
+    @functools.cached_property
     def table(self):
         """A `pandas.DataFrame` of all fields but the pixels, one row a picture, in the order of `raw`.
 
         In place of the pixels stand `height` and `width`, which `boxes` are fractions of.
         """
-        if self._table is None:
-            table = pd.DataFrame(list(self.raw().as_numpy_iterator()))
-            sizes = [images.size_of(data) for data in table.pop("image")] if len(table) else []
-            table["height"], table["width"] = np.reshape(sizes, (-1, 2)).T.astype(int)
-            for column in table:
-                if len(table) and isinstance(table[column].iloc[0], bytes):
-                    table[column] = table[column].str.decode("utf-8")
-            self._table = table
-        return self._table
+        table = pd.DataFrame(list(self.raw().as_numpy_iterator()))
+        sizes = [images.size_of(data) for data in table.pop("image")] if len(table) else []
+        table["height"], table["width"] = np.reshape(sizes, (-1, 2)).T.astype(int)
+        for column in table:
+            if len(table) and isinstance(table[column].iloc[0], bytes):
+                table[column] = table[column].str.decode("utf-8")
+        return table
+
+    @property
+    def digest(self):
+        """SHA-256, in hex, of all records in their order: pictures as they are stored, labels, and what else is known.
+
+        Unlike `facts` it does not depend on when and where the records were prepared.
+        """
+        total = hashlib.sha256()
+        for record in self.raw().as_numpy_iterator():
+            for name in sorted(record):
+                value = record[name]
+                data = value if isinstance(value, bytes) else np.ascontiguousarray(value).tobytes()
+                total.update(f"{name} {len(data)} ".encode() + data)
+        return total.hexdigest()
 
     def preprocessed(self, preprocess):
         """A `tf.data.Dataset` of (uint8 picture `(size, size, channels)`, int64 label), in a fixed order."""

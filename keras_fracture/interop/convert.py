@@ -45,7 +45,8 @@ def convert(weights, model, to, names=None, **overrides):
     else:
         load_torch_weights(network, weights, names)
     if str(to).endswith(_KERAS):
-        _save_keras_weights(network, to)
+        with files.writing(to) as beside:
+            network.save_weights(beside)
     else:
         save_torch_weights(network, to, names)
     return network
@@ -125,16 +126,6 @@ def _shapes(path):
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"Damaged, or not Keras weights: {_line(error)}. Received: {path}") from error
     return shapes
-
-
-def _save_keras_weights(network, path):
-    with files.writing(path) as beside:
-        named = Path(f"{beside}{_KERAS}")  # Keras insists on the ending
-        try:
-            network.save_weights(named)
-            named.replace(beside)
-        finally:
-            named.unlink(missing_ok=True)
 
 
 def _line(error):

@@ -6,7 +6,6 @@ authors' own names.
 """
 
 import json
-import os
 import pickle
 import re
 import warnings
@@ -17,6 +16,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from keras_fracture import files
 from keras_fracture.errors import OutputError, WeightsError
 from keras_fracture.interop.layout import WORDS, parameters_of
 from keras_fracture.models import DRN, DCGANDiscriminator, DCGANGenerator, ResNet
@@ -112,21 +112,18 @@ def save_torch_weights(model, path, names=None):
     """
     path = Path(path)
     kind = _extension(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        if kind == ".safetensors":
-            arrays = _arrays(model, names)
-            # The format sorts its entries; the order of definition goes into the header.
-            safetensors.numpy.save_file(
-                arrays, beside, metadata={"format": "pt", "order": json.dumps(list(arrays))}
-            )
-        else:
-            _torch().save(to_torch_state_dict(model, names), beside)
-        os.replace(beside, path)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise OutputError(f"Weights cannot be written: {_line(error)}. Received: {path}") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    with files.writing(path) as beside:
+        try:
+            if kind == ".safetensors":
+                arrays = _arrays(model, names)
+                # The format sorts its entries; the order of definition goes into the header.
+                safetensors.numpy.save_file(
+                    arrays, beside, metadata={"format": "pt", "order": json.dumps(list(arrays))}
+                )
+            else:
+                _torch().save(to_torch_state_dict(model, names), beside)
+        except (RuntimeError, SafetensorError) as error:
+            raise OutputError(f"{path} cannot be written: {_line(error)}") from error
 
 
 def _arrays(model, names):

@@ -1,5 +1,6 @@
 """One recipe a paper, by key."""
 
+import contextlib
 import dataclasses
 import importlib
 
@@ -79,13 +80,15 @@ def repeat(config, *, out=None, resume=False, data_dir=None, results=None, strat
 
     Raises:
         FractureError: The file records no run.
+        DataError: The pictures are not those of the recorded run.
     """
     from keras_fracture.papers import recipe
 
-    key, profile, settings = recipe.recorded(config)
-    return _carry_out(
-        recipe.configure_as(get(key), settings), profile, out, resume, data_dir, results, strategy
-    )
+    key, profile, settings, fingerprints = recipe.recorded(config)
+    chosen = recipe.configure_as(get(key), settings)
+    if fingerprints is not None:
+        recipe.same_pictures(fingerprints, chosen.fingerprints(data_dir), f"{config} records a run with")
+    return _carry_out(chosen, profile, out, resume, data_dir, results, strategy)
 
 
 def _carry_out(chosen, profile, out, resume, data_dir, results, strategy):
@@ -96,11 +99,11 @@ def _carry_out(chosen, profile, out, resume, data_dir, results, strategy):
     with distribution.using(strategy), precision.using(chosen.precision):
         chief = distribution.chief()
         folder = recipe.run_folder(chosen.key, out, resume) if chief or resume else out
-        with distribution.own_folder(folder) as own:
-            config = recipe.begin(chosen, profile, own, resume)
-            metrics = chosen.run(own, data_dir)
-    if not chief:
-        return None
-    if results:
-        kept.keep(results, config, metrics, folder)
-    return folder
+        with recipe.only_writer(folder) if chief else contextlib.nullcontext():
+            with distribution.own_folder(folder) as own:
+                config = recipe.begin(chosen, profile, own, resume)
+                recipe.record_pictures(chosen, config, own, data_dir)
+                metrics = chosen.run(own, data_dir)
+            if chief and results:
+                kept.keep(results, config, metrics, folder)
+    return folder if chief else None

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pandas as pd
 
-from keras_fracture import evaluation, files, models, serving, training
+from keras_fracture import evaluation, files, models, training
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import FractureError
-from keras_fracture.papers.recipe import Recipe, as_grey, joined, once
+from keras_fracture.papers.recipe import Recipe, as_grey, export_once, joined, once
 from keras_fracture.papers.utility import utility
 
 CONDITIONS = (None, "label", "body_part")
@@ -112,6 +112,11 @@ class BaiDCGAN(Recipe):
         """The shorter side to `image_size`, then the middle square (Section 3.1)."""
         return Preprocess(size=self.image_size, crop=True)
 
+    @property
+    def split_policies(self):
+        """See `Recipe.split_policies`."""
+        return (self.policy,)
+
     def run(self, out, data_dir=None):
         """See `Recipe.run`."""
         out = Path(out)
@@ -180,8 +185,7 @@ class BaiDCGAN(Recipe):
         if not (folder / "generator.keras").exists():
             with files.writing(folder / "generator.keras") as beside:
                 gan.sampler.save(beside)
-        if not (folder / "saved_model").exists():
-            serving.export(gan.sampler, folder / "saved_model", metadata={"classes": names})
+        export_once(gan.sampler, folder / "saved_model", metadata={"classes": names})
         made = once(folder / "generated.npz", lambda: self.draw(gan, classes, seed))
         return Trained(gan.sampler, history, made, names)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_fracture import evaluation, models, serving, training
+from keras_fracture import evaluation, models, training
 from keras_fracture.data import augmentation, batches
 from keras_fracture.errors import FractureError
 from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.predicting import probabilities
 from keras_fracture.interop.convert import load_keras_weights
-from keras_fracture.papers.recipe import Recipe, once
+from keras_fracture.papers.recipe import Recipe, export_once, once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +77,11 @@ class ClassifierRecipe(Recipe, abc.ABC):
     def arrange(self, sets, policy):
         """The splits as the paper trains on them; here as they come."""
         return sets
+
+    @property
+    def split_policies(self):
+        """See `Recipe.split_policies`."""
+        return self.policies
 
     def run(self, out, data_dir=None):
         """See `Recipe.run`."""
@@ -158,9 +163,9 @@ class ClassifierRecipe(Recipe, abc.ABC):
                 for split in ("validation", "test")
             },
         )
-        if number == 0 and not (folder / "saved_model").exists():
+        if number == 0:
             preprocess = dataclasses.replace(self.preprocess, channels=model.channels)
-            serving.export(
+            export_once(
                 model,
                 folder / "saved_model",
                 preprocess=preprocess,

@@ -11,11 +11,11 @@ import pandas as pd
 import scipy
 from tqdm import tqdm
 
-from keras_fracture import evaluation, models, serving, training
+from keras_fracture import evaluation, models, training
 from keras_fracture.data import Preprocess, augmentation
 from keras_fracture.evaluation import Predictions
 from keras_fracture.models.preprocessing import UNIT, scale
-from keras_fracture.papers.recipe import Recipe, as_grey, once
+from keras_fracture.papers.recipe import Recipe, as_grey, export_once, once
 
 ARMS = {
     "original": "original",
@@ -91,6 +91,11 @@ class IbrahimGAN(Recipe):
         """The whole picture, fitted into a small grey square."""
         return Preprocess(size=self.image_size)
 
+    @property
+    def split_policies(self):
+        """See `Recipe.split_policies`."""
+        return self.policies
+
     def run(self, out, data_dir=None):
         """See `Recipe.run`."""
         out = Path(out)
@@ -141,7 +146,7 @@ class IbrahimGAN(Recipe):
             grids = training.SampleGrid(folder / "samples", every=max(1, self.gan_epochs // 4))
             bar = training.Progress(f"GAN, {out.name}, {CLASSES[label]}", self.gan_epochs)
             training.fit(gan, stream, self.gan_epochs, folder, callbacks=[grids, bar], verbose=0)
-            serving.export(gan.sampler, folder / "saved_model")
+            export_once(gan.sampler, folder / "saved_model")
             return {"images": as_grey(gan.sample(self.synthetic, seed=seed))}
 
         images = once(kept, make)["images"]
@@ -197,7 +202,7 @@ class IbrahimGAN(Recipe):
         history = fit(model, *real, augment=augment)
         if run == 0:
             facts = {"classes": ["finding"], "threshold": {"value": 0.5, "chosen": "fixed beforehand"}}
-            serving.export(
+            export_once(
                 model, out / "classifiers" / arm / "saved_model", preprocess=self.preprocess, metadata=facts
             )
         logits = keras.ops.convert_to_numpy(model(scale(sets["test"].images, UNIT)))[:, 0]

@@ -1,6 +1,7 @@
 """What all recipes share: a run folder that can be resumed, provenance, sets loaded as arrays."""
 
 import ast
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -15,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from keras_fracture import data, files
+from keras_fracture import data, files, serving
 from keras_fracture.data import images, splits
-from keras_fracture.errors import FractureError, OutputError
+from keras_fracture.errors import DataError, FractureError, OutputError
 from keras_fracture.training import distribution
 
 PROFILES = ("smoke", "quick", "paper")
@@ -46,17 +47,32 @@ class Recipe:
         """Carries the recipe out into a run folder and returns `metrics.json` as a dict."""
         raise FractureError(f"{type(self).__name__} does not say how to run")
 
+    @property
+    def split_policies(self):
+        """The split policies whose pictures `run` reads."""
+        return ("grouped",)
+
+    def records(self, policy, data_dir=None):
+        """The three splits of one policy: a dict of split name to `data.Records`."""
+        return {name: data.load(self.data, name, policy, data_dir=data_dir) for name in splits.NAMES}
+
     def labelled(self, preprocess, policy, data_dir=None):
         """The three splits of one policy as arrays.
 
         Returns:
             A dict of split name to `Split`.
         """
-        loaded = {}
-        for name in splits.NAMES:
-            records = data.load(self.data, name, policy, data_dir=data_dir)
-            loaded[name] = Split(*records.arrays(preprocess), records.table)
-        return loaded
+        return {
+            name: Split(*records.arrays(preprocess), records.table)
+            for name, records in self.records(policy, data_dir).items()
+        }
+
+    def fingerprints(self, data_dir=None):
+        """What `run` trains and tests on: a dict of split policy to a dict of split name to a hash of its records."""
+        return {
+            policy: {name: records.digest for name, records in self.records(policy, data_dir).items()}
+            for policy in self.split_policies
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +204,20 @@ def run_folder(key, out=None, resume=False):
     return files.folder(out)
 
 
+@contextlib.contextmanager
+def only_writer(out):
+    """Keeps other processes from writing to a run folder while the body runs, and removes what a killed one left.
+
+    Raises:
+        OutputError: Another process is writing there.
+    """
+    with files.locked(Path(out) / ".lock") as mine:
+        if not mine:
+            raise OutputError(f"{out} is written by another process: wait for it, or name another folder")
+        files.sweep(out)
+        yield
+
+
 def begin(recipe, profile, out, resume):
     """Writes `config.json`, or on `resume` checks that it says what is asked for now.
 
@@ -209,6 +239,33 @@ def begin(recipe, profile, out, resume):
     return config
 
 
+def record_pictures(recipe, config, out, data_dir=None):
+    """Adds `fingerprints` to `config.json`, or checks that they are what a run that is resumed was started with.
+
+    Raises:
+        DataError: The pictures are others by now.
+    """
+    found = recipe.fingerprints(data_dir)
+    if "fingerprints" in config:
+        same_pictures(config["fingerprints"], found, f"{out} was started with")
+    else:
+        config["fingerprints"] = found
+        files.write_text(Path(out) / "config.json", json.dumps(config, indent=1) + "\n")
+
+
+def same_pictures(expected, found, whose):
+    """Raises `DataError` if two `fingerprints` differ; `whose` begins the sentence."""
+    pairs = [(f"{policy}/{name}", expected.get(policy, {}).get(name), digest)
+             for policy, digests in found.items() for name, digest in digests.items()]  # fmt: skip
+    odd = [pair for pair in pairs if pair[1] != pair[2]]
+    if odd:
+        raise DataError(
+            f"{whose} other pictures, or with pictures in other splits, than are there now: bring those back, or "
+            f"start a new run. Differing: {', '.join(name for name, *_ in odd)}. "
+            f"Expected: {odd[0][1]} of {odd[0][0]}. Received: {odd[0][2]}"
+        )
+
+
 def recorded(path):
     """What a run's `config.json` records.
 
@@ -216,7 +273,8 @@ def recorded(path):
         path: The file, or its folder.
 
     Returns:
-        Key of the paper, profile, and settings as a dict.
+        Key of the paper, profile, settings as a dict, and fingerprints as `Recipe.fingerprints` gives them; None
+        for a run that was cut off before it knew them.
 
     Raises:
         FractureError: It is not such a file.
@@ -225,8 +283,11 @@ def recorded(path):
     path = path / "config.json" if path.is_dir() else path
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        found = str(config["paper"]), str(config["profile"]), dict(config["settings"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        fingerprints = config.get("fingerprints")
+        if fingerprints is not None:
+            fingerprints = {policy: dict(digests) for policy, digests in fingerprints.items()}
+        found = str(config["paper"]), str(config["profile"]), dict(config["settings"]), fingerprints
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FractureError(
             f"{path} records no run: name the config.json of a run folder. Received: {type(error).__name__}: {error}"
         ) from None
@@ -294,6 +355,12 @@ def once(path, make):
             np.savez(stream, **made)
     with np.load(path) as stored:
         return dict(stored)
+
+
+def export_once(model, path, **options):
+    """`serving.export`, unless a run that was cut off has done that."""
+    if not (Path(path) / "1").exists():
+        serving.export(model, path, **options)
 
 
 def as_grey(images):

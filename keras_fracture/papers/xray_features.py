@@ -56,6 +56,11 @@ class XrayFeatures(Recipe):
     rate: float = 0.05
     decay: float = 5e-4
 
+    @property
+    def split_policies(self):
+        """See `Recipe.split_policies`."""
+        return (self.policy,)
+
     def run(self, out, data_dir=None):
         """See `Recipe.run`."""
         out = Path(out)

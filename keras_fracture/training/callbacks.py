@@ -7,7 +7,10 @@ import keras
 import tensorflow as tf
 from tqdm import tqdm
 
+from keras_fracture import files
 from keras_fracture.errors import TrainingError
+
+_BACKUPS = "epoch-*.weights.h5"
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -70,7 +73,7 @@ class EpochBackup(keras.callbacks.Callback):
 
     def saved(self):
         """The newest backup and its number of epochs, or (None, 0)."""
-        found = sorted(self.folder.glob("epoch-*.weights.h5"))
+        found = sorted(self.folder.glob(_BACKUPS))
         return (found[-1], int(found[-1].name[6:].split(".")[0])) if found else (None, 0)
 
     def restore(self, model):
@@ -84,14 +87,12 @@ class EpochBackup(keras.callbacks.Callback):
         return epochs
 
     def on_epoch_end(self, epoch, logs=None):
-        self.folder.mkdir(parents=True, exist_ok=True)
-        before, _ = self.saved()
-        beside = self.folder / "next.weights.h5"
-        self.model.save_weights(beside, overwrite=True)
         after = self.folder / f"epoch-{epoch + 1:05d}.weights.h5"
-        beside.replace(after)
-        if before and before != after:
-            before.unlink()
+        with files.writing(after) as beside:
+            self.model.save_weights(beside, overwrite=True)
+        for before in self.folder.glob(_BACKUPS):  # a killed run may leave two
+            if before != after:
+                before.unlink()
 
 
 class AverageStatistics(keras.callbacks.Callback):

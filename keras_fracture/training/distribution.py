@@ -144,7 +144,10 @@ def own_folder(folder):
 
 
 def _check_files(folder):
-    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    # Not the first worker's lock.
+    files = sorted(
+        path for path in Path(folder).rglob("*") if path.is_file() and not path.name.startswith(".")
+    )
     seen = repr([(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files])
     if not _same(zlib.crc32(seen.encode()) >> 8):
         raise DistributionError(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from keras_fracture import files
 from keras_fracture.data.pipeline import batches
 from keras_fracture.errors import TrainingError
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, scale
@@ -271,9 +272,8 @@ class BestEpoch(keras.callbacks.Callback):
             return
         losses = [row["val_loss"] for row in self.rows]
         if losses.index(min(losses)) == len(losses) - 1:
-            beside = self.path.with_name("next-best.weights.h5")
-            self.model.save_weights(beside, overwrite=True)
-            beside.replace(self.path)
+            with files.writing(self.path) as beside:
+                self.model.save_weights(beside, overwrite=True)
         self.model.stop_training = self.over
 
 
@@ -309,8 +309,6 @@ class History(keras.callbacks.Callback):
         self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        from keras_fracture import files
-
         seconds = round(time.perf_counter() - self.start, 3)
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": epoch + 1, **values, "seconds": seconds})
