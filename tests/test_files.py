@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,56 @@ def test_new_folder_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(ZeroDivisionError), files.new_folder(tmp_path / "b"):
         raise ZeroDivisionError
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_full_disk_is_an_output_error_whoever_says_it(tmp_path):
+    said = "Can't write (errno = 28, error message = 'No space left on device')"  # h5py
+    with (
+        pytest.raises(OutputError, match=r"a.h5 cannot be written: No space left on device$"),
+        files.writing(tmp_path / "a.h5"),
+    ):
+        raise RuntimeError(said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path):
+    kept = [tmp_path / name for name in ("a", ".hidden", "b/.12", "b/12-c", "b/c/.x-1")]
+    gone = [tmp_path / name for name in (".12-a.txt", "b/.345-c/d/e", "b/c/.6-.7-f")]
+    for path in (*kept, *gone):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    files.sweep(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+
+
+def test_a_lock_is_had_once_and_again_when_it_is_free(tmp_path):
+    path = tmp_path / "made" / ".lock"
+    with files.locked(path) as first, files.locked(path) as second:
+        assert first and not second
+        assert path.exists(), "the second has not removed the first's"
+    assert not path.exists()
+    path.touch()  # as a killed process leaves it
+    with files.locked(path) as third:
+        assert third
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"), files.locked(tmp_path / "file" / "lock"):
+        pass
+
+
+def test_one_who_waits_for_a_lock_gets_it_when_its_holder_has_gone(tmp_path):
+    order, path = [], tmp_path / "lock"
+
+    def wait():
+        with files.locked(path, wait=True) as mine:
+            order.append(("second", mine, path.exists()))
+
+    other = threading.Thread(target=wait)
+    with files.locked(path):
+        other.start()
+        other.join(0.2)
+        order.append("first")
+    other.join(10)
+    assert order == ["first", ("second", True, True)] and not path.exists()
 
 
 def test_tiles_lie_in_rows_with_a_gap():

@@ -113,7 +113,7 @@ def test_what_a_killed_process_left_is_no_picture(train, tmp_path):
     (path,) = cache.prepare(train, Preprocess(SIZE), tmp_path)
     whole = path.read_bytes()
     path.unlink()
-    path.with_name(f".{path.stem}.123{path.suffix}").write_bytes(whole[:100])
+    path.with_name(f".123-{path.name}").write_bytes(whole[:100])
     path.with_suffix(".lock").touch()
     cache.prepare(train, Preprocess(SIZE), tmp_path)
     assert contents(tmp_path) == {path.name: whole}

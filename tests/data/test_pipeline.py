@@ -1,11 +1,14 @@
 import importlib
+import shutil
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_fracture import data
-from keras_fracture.data import images, pipeline
+from keras_fracture.data import images, pipeline, splits
 from keras_fracture.data.pipeline import Preprocess, augmentation
 from keras_fracture.errors import DataError
 from keras_fracture.models.preprocessing import SYMMETRIC, scale
@@ -149,25 +152,63 @@ def test_other_settings_make_other_records(dummy_root):
     assert default.data_path != other.data_path
 
 
-def test_two_can_prepare_the_same_records_at_once(dummy_root, monkeypatch):
+def test_a_second_process_waits_for_the_first_and_finds_its_records(dummy_root, monkeypatch):
     module = importlib.import_module(
         "keras_fracture.data.datasets.kaggle_fracture.kaggle_fracture_dataset_builder"
     )
-    generate, faster = module.Builder._generate_examples, []
+    generate, made, second = module.Builder._generate_examples, [], []
 
     def prepare():
         return data.prepare("kaggle_fracture", data_dir=dummy_root, seed=11)
 
-    def overtaken(self, *arguments):
-        if not faster:
-            faster.append(None)  # the faster one is not overtaken
-            faster.append(prepare())
+    def watched(self, *arguments):
+        if not made:
+            other.start()
+            other.join(1)  # as long as the lock is held
+            assert not second
+        made.append(None)
         yield from generate(self, *arguments)
 
-    monkeypatch.setattr(module.Builder, "_generate_examples", overtaken)
-    slower = prepare()
-    assert slower.data_path == faster[1].data_path
-    assert slower.info.splits["train"].num_examples == faster[1].info.splits["train"].num_examples > 0
+    other = threading.Thread(target=lambda: second.append(prepare()))
+    monkeypatch.setattr(module.Builder, "_generate_examples", watched)
+    first = prepare()
+    other.join(60)
+    assert len(made) == 3, "each split once, by one of them"
+    assert second[0].data_path == first.data_path and second[0].is_prepared()
+    assert not list(Path(first.data_path).parents[3].rglob("*.lock"))
+
+
+def test_what_a_killed_process_left_of_records_is_removed(dummy_root):
+    builder = data.prepare("kaggle_fracture", data_dir=dummy_root, seed=12)
+    version = Path(builder.data_path)
+    half = version.with_name(f"incomplete.ABC123_{version.name}")
+    shutil.copytree(version, half)
+    (version.parents[1] / ".config").mkdir(exist_ok=True)
+    (version.parents[1] / ".config" / "incomplete.0a.metadata.json").write_text("{")
+    shutil.rmtree(version)
+    (version.parents[2] / "kaggle_fracture.lock").touch()
+    again = data.prepare("kaggle_fracture", data_dir=dummy_root, seed=12)
+    assert again.is_prepared() and Path(again.data_path) == version
+    left = [*version.parents[1].rglob("incomplete.*"), *version.parents[2].glob("*.lock")]
+    assert not left
+
+
+def test_the_digest_knows_every_byte_and_every_label(dummy_root, tmp_path):
+    def digests(root, **options):
+        return [
+            data.load("kaggle_fracture", split, data_dir=root, **options).digest for split in splits.NAMES
+        ]
+
+    here = digests(dummy_root)
+    assert len(set(here)) == 3 and all(len(digest) == 64 for digest in here)
+    shutil.copytree(dummy_root, tmp_path / "copy")
+    assert digests(tmp_path / "copy") == here, "wherever they lie, and whenever they were prepared"
+    assert digests(dummy_root, seed=3) != here
+    picture = next((tmp_path / "copy").rglob("train/fractured/*.jpg"))
+    image = images.decode(picture.read_bytes()).image
+    image[0, 0] ^= 128
+    picture.write_bytes(images.encode_png(image))
+    assert digests(tmp_path / "copy") != here
 
 
 @pytest.mark.parametrize(

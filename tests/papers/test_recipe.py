@@ -6,11 +6,15 @@ from typing import ClassVar
 import keras
 import pytest
 
-from keras_fracture import cli, papers
-from keras_fracture.errors import FractureError
+from keras_fracture import cli, data, files, papers
+from keras_fracture.data.datasets.phantom import phantom_dataset_builder
+from keras_fracture.errors import DataError, FractureError
 from keras_fracture.papers import recipe
 from keras_fracture.papers.gupta_unit import GuptaUNIT
 from keras_fracture.papers.lisbon_resnet import LisbonResNet
+
+
+pytestmark = pytest.mark.usefixtures("few_phantoms")
 
 
 def test_settings_take_the_type_of_the_recipes_own():
@@ -102,6 +106,9 @@ def test_a_run_is_repeated_with_all_its_settings(run, tmp_path, name):
         (lambda config: "[]", "records no run"),
         (lambda config: json.dumps({"paper": "gupta_unit"}), "records no run.*profile"),
         (lambda config: json.dumps(config | {"settings": 3}), "records no run"),
+        (lambda config: json.dumps(config | {"fingerprints": 3}), "records no run"),
+        (lambda config: json.dumps(config | {"fingerprints": {"grouped": 3}}), "records no run"),
+        (lambda config: json.dumps(config | {"fingerprints": {}}), "with other pictures.*Expected: None"),
         (lambda config: json.dumps(config | {"paper": "none"}), "No such paper"),
         (lambda config: json.dumps(config | {"settings": {"seed": 1}}), "not the settings"),
         (lambda config: json.dumps(config | {"settings": config["settings"] | {"size": 1}}), "size"),
@@ -123,6 +130,43 @@ def test_what_records_no_run_is_one_line(run, tmp_path, capsys, change, words):
     assert said.count("\n") == 1, said
     assert re.search(words, said)
     assert not (tmp_path / "again").exists() and len(run[1]) == 1
+
+
+def test_a_run_folder_is_written_by_one_process(run, tmp_path, capsys):
+    folder, seen = run
+    words = ["reproduce", "--from", str(folder), "--out", str(folder), "--resume"]
+    with files.locked(folder / ".lock"):
+        assert cli.main(words) == 2
+        said = capsys.readouterr().err
+        assert (
+            said
+            == f"keras-fracture: {folder} is written by another process: wait for it, or name another folder\n"
+        )
+    (folder / "figures").mkdir()
+    (folder / "figures" / ".123-loss.png").write_bytes(b"half")
+    (folder / "report.md").write_text("whole")
+    assert cli.main(words) == 0 and len(seen) == 2
+    assert sorted(path.name for path in folder.rglob("*")) == ["config.json", "figures", "report.md"]
+
+
+def test_a_run_goes_on_and_is_repeated_on_the_same_pictures_alone(run, tmp_path, monkeypatch, capsys):
+    folder, seen = run
+    recorded = json.loads((folder / "config.json").read_text())["fingerprints"]
+    assert list(recorded) == ["grouped"]
+    assert recorded["grouped"] == {
+        split: data.load("phantom", split).digest for split in ("train", "validation", "test")
+    }
+    monkeypatch.setattr(phantom_dataset_builder.Builder, "SOURCES", 61)
+    monkeypatch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path / "cache"))
+    for out, words in ((folder, ["--resume"]), (tmp_path / "again", [])):
+        assert cli.main(["reproduce", "--from", str(folder), "--out", str(out), *words]) == 2
+        said = capsys.readouterr().err.split("\r")[-1].strip().splitlines()[-1]
+        assert said.startswith("keras-fracture: ") and "records a run with other pictures" in said
+        assert f"Expected: {recorded['grouped']['train']} of grouped/train. Received: " in said
+    with pytest.raises(DataError, match=f"{folder} was started with other pictures"):
+        papers.reproduce("gupta_unit", "smoke", out=folder, resume=True, seed=5,
+                         texts=["unit_ema=None", "thresholds=0,0.5", "unit_batch=3"])  # fmt: skip
+    assert len(seen) == 1 and not (tmp_path / "again").exists()
 
 
 @pytest.mark.parametrize("words", [[], ["gupta_unit", "--from", "x"], ["--from", "x", "--seed", "1"]])

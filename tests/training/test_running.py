@@ -159,8 +159,11 @@ def test_backup_keeps_one_whole_epoch_and_restores_every_state(tmp_path):
     assert other.d_optimizer.iterations.numpy() == 2 * killed_run.STEPS
     # A kill between the rename and the removal of the former file leaves both.
     (path.parent / "epoch-00001.weights.h5").write_bytes(b"old")
-    (path.parent / "next.weights.h5").write_bytes(b"half")
+    (path.parent / f".1-{path.name}").write_bytes(b"half")
     assert backup.saved() == (path, 2)
+    backup.set_model(model)
+    backup.on_epoch_end(2)
+    assert [one.name for one in path.parent.glob("epoch*")] == ["epoch-00003.weights.h5"]
 
 
 def test_no_backup_is_no_epoch(tmp_path):
