@@ -51,13 +51,20 @@ def _reason(error):
 
 
 @contextlib.contextmanager
-def writing(path):
+def writing(path, reserve=0):
     """Gives a path beside `path` to write to, and renames it into place once that worked.
+
+    Args:
+        path: The file.
+        reserve: Bytes that the disk must have room for, for a library that does not survive a full disk.
 
     Raises:
         OutputError: The folder cannot be written, or the disk is full.
     """
     with _renamed(Path(path)) as beside:
+        if reserve and hasattr(os, "posix_fallocate"):
+            with open(beside, "wb") as stream:
+                os.posix_fallocate(stream.fileno(), 0, reserve)
         yield beside
 
 

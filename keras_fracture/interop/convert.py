@@ -7,10 +7,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from keras_fracture import files, models
+from keras_fracture import models
 from keras_fracture.errors import WeightsError
 from keras_fracture.interop.layout import parameters_of
 from keras_fracture.interop.torch import load_torch_weights, save_torch_weights
+from keras_fracture.models.saved import save_weights
 
 _KERAS = ".weights.h5"
 _ENDINGS = (".pth", ".pt", ".safetensors", _KERAS)
@@ -45,8 +46,7 @@ def convert(weights, model, to, names=None, **overrides):
     else:
         load_torch_weights(network, weights, names)
     if str(to).endswith(_KERAS):
-        with files.writing(to) as beside:
-            network.save_weights(beside)
+        save_weights(network, to)
     else:
         save_torch_weights(network, to, names)
     return network

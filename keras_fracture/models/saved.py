@@ -1,4 +1,4 @@
-"""Trained models of this package, back from their SavedModels as Keras models."""
+"""Weights on disk, and trained models of this package back from their SavedModels as Keras models."""
 
 from pathlib import Path
 
@@ -6,10 +6,31 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_fracture import files
 from keras_fracture.errors import ModelError
 from keras_fracture.versions import facts_of, version_of
 
+_HDF5 = 4096  # bytes that it needs beside a variable's own, at most
 _CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def save_weights(model, path):
+    """`keras.Model.save_weights`, whole or not at all.
+
+    HDF5 ends the process when the disk fills while it writes, so room for the file is looked for first.
+
+    Args:
+        model: Built; of a compiled one the states of its optimizers are saved, too.
+        path: Ends in `.weights.h5`.
+
+    Raises:
+        OutputError: The folder cannot be written, or the disk is full.
+    """
+    parts = [one for one in vars(model).values() if isinstance(one, keras.optimizers.Optimizer)]
+    variables = [*model.variables, *(variable for part in parts for variable in part.variables)]
+    size = sum(int(np.prod(one.shape)) * tf.as_dtype(one.dtype).size for one in variables)
+    with files.writing(path, reserve=size + _HDF5 * (len(variables) + 16)) as beside:
+        model.save_weights(beside, overwrite=True)
 
 
 def load(name):

@@ -7,8 +7,8 @@ import keras
 import tensorflow as tf
 from tqdm import tqdm
 
-from keras_fracture import files
 from keras_fracture.errors import TrainingError
+from keras_fracture.models.saved import save_weights
 
 _BACKUPS = "epoch-*.weights.h5"
 
@@ -88,8 +88,7 @@ class EpochBackup(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         after = self.folder / f"epoch-{epoch + 1:05d}.weights.h5"
-        with files.writing(after) as beside:
-            self.model.save_weights(beside, overwrite=True)
+        save_weights(self.model, after)
         for before in self.folder.glob(_BACKUPS):  # a killed run may leave two
             if before != after:
                 before.unlink()

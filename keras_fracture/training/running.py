@@ -12,6 +12,7 @@ from keras_fracture import files
 from keras_fracture.data.pipeline import batches
 from keras_fracture.errors import TrainingError
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, scale
+from keras_fracture.models.saved import save_weights
 from keras_fracture.training import distribution
 from keras_fracture.training.callbacks import AverageStatistics, EpochBackup, StopOnNaN
 
@@ -272,8 +273,7 @@ class BestEpoch(keras.callbacks.Callback):
             return
         losses = [row["val_loss"] for row in self.rows]
         if losses.index(min(losses)) == len(losses) - 1:
-            with files.writing(self.path) as beside:
-                self.model.save_weights(beside, overwrite=True)
+            save_weights(self.model, self.path)
         self.model.stop_training = self.over
 
 

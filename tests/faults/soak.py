@@ -1,6 +1,7 @@
 """The long part of the tests of faults; what came out is shown by RELIABILITY.md.
 
     python tests/faults/soak.py kills
+    unshare -rm python tests/faults/soak.py full         # its mounts are its own
     python tests/faults/soak.py kills --papers bai_dcgan --times 5 --results /tmp/r.json
 
 Each part adds what it measured to results/reliability.json.
@@ -12,6 +13,7 @@ import datetime
 import random
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -72,15 +74,63 @@ def _kill(paper, folder, times, chance):
     return found
 
 
+def full(options):
+    """Lets each paper's run find the disk full, ever later: its tmpfs grows a little before each time it is resumed."""
+    for paper in options.papers:
+        with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+            whole = faulty.Place(Path(folder) / "whole", paper)
+            if whole.finish(resume=False)[0]:
+                raise SystemExit(f"{paper} fails undisturbed")
+            disk = Path(folder) / "disk"
+            disk.mkdir()
+            kept = _fill(faulty.Place(disk, paper), whole, _used(whole.run.parent), options.times, disk)
+        well = options.times - len(kept["odd"])
+        yield f"full_{paper}", f"`{paper}` with a full disk, then resumed", options.times, well, kept
+
+
+def _fill(place, whole, used, times, disk):
+    found, size, step = {"said": [], "odd": [], "same": False}, 0, used // (times + 1)
+    _mount(disk, step)
+    try:
+        for _ in tqdm(range(times), f"fill the disk of {place.words[1]}", unit=" times"):
+            size += step
+            _mount(disk, size, "remount")
+            status, _, said = place.finish()
+            left = place.leftovers()
+            found["said"] += said
+            clear = len(said) == 1 and "No space left on device" in said[0]
+            if status != 2 or not clear or left:
+                found["odd"].append({"bytes": size, "status": status, "said": said, "left": left})
+        _mount(disk, 4 * used, "remount")
+        status, _, said = place.finish()
+        same = status == 0 and place.metrics() == whole.metrics() and place.files() == whole.files()
+        found["same"] = same
+        if not same:
+            found["odd"].append({"status": status, "said": said})
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    return found
+
+
+def _mount(disk, size, *options):
+    words = ["-o", ",".join([*options, f"size={size}"]), "tmpfs", str(disk)]
+    subprocess.run(["mount", "-t", "tmpfs", *words], check=True)
+
+
+def _used(folder):
+    blocks = [path.stat().st_blocks for path in folder.rglob("*") if path.is_file()]
+    return 512 * sum(blocks)
+
+
 def main(words=None):
     """Runs one part, and records what it yields: key, what was done, how often, how often it went well, details."""
-    parts = {"kills": kills}
+    parts = {"kills": kills, "full": full}
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("part", choices=parts)
     parser.add_argument("--papers", nargs="+", default=list(faulty.COMMANDS), metavar="KEY")
-    parser.add_argument("--times", type=int, default=20, help="kills a paper (default 20)")
+    parser.add_argument("--times", type=int, default=20, help="faults a paper (default 20)")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--results", default="results/reliability.json", metavar="FILE")
     options = parser.parse_args(words)

@@ -13,7 +13,6 @@ from keras_fracture.papers import recipe
 from keras_fracture.papers.gupta_unit import GuptaUNIT
 from keras_fracture.papers.lisbon_resnet import LisbonResNet
 
-
 pytestmark = pytest.mark.usefixtures("few_phantoms")
 
 
