@@ -53,7 +53,7 @@ def _kill(paper, folder, times, chance):
         while done < times:
             found["runs"] += 1
             place = faulty.Place(folder / f"run-{found['runs']}", paper)
-            status = KILLED
+            status, before = KILLED, done
             while status == KILLED:
                 if wanted:
                     status, _, said = place.finish("kill", wanted[0])
@@ -65,6 +65,8 @@ def _kill(paper, folder, times, chance):
                     status, _, said = place.finish()
                 done += status == KILLED
                 bar.update(status == KILLED)
+            if wanted and done == before:
+                raise SystemExit(f"{paper} has no such moment any more: {wanted[0]}")
             found["failed"] += said if status else []
             found["left"] += place.leftovers()
             same = status == 0 and place.metrics() == whole.metrics() and place.files() == whole.files()

@@ -1,7 +1,7 @@
 """The command line as a process that something happens to: `victim.py WATCHED [kill|full]=MOMENT ARGUMENTS`.
 
 WATCHED are folders, parted by colons. Every time Python is about to change a file below one is a moment, written
-as `EVENT PATH COUNT` to standard error; PATH lacks folder and process, COUNT says how often that happened to it before.
+as `EVENT PATH COUNT` to standard error; PATH lacks the folder and what is left to chance, COUNT says how often that happened to it before.
 At MOMENT the process is killed (`kill=`), or it and all further ones find the disk full (`full=`). The phantom data set
 is a twelfth of its size.
 """
@@ -14,6 +14,8 @@ import signal
 import sys
 
 _CHANGES = {"open": 0, "os.mkdir": 0, "os.rename": 1, "os.remove": 0, "shutil.rmtree": 0}
+# What differs from process to process: temporary names, and keys of prepared pictures.
+_CHANCE = re.compile(r"\.\d+-|incomplete\.\w{6}_|(?<=phantom)-[0-9a-f]{16}")
 _WRITES = os.O_WRONLY | os.O_RDWR
 
 
@@ -29,7 +31,7 @@ def watch(folders, what, chosen):
         inside = [folder for folder in folders if path.startswith(folder + os.sep)]
         if not inside:
             return
-        name = re.sub(r"\.\d+-|incomplete\.\w{6}_", "", path[len(inside[0]) + 1 :])
+        name = _CHANCE.sub("", path[len(inside[0]) + 1 :])
         moment = f"{event} {name} {seen[event, name]}"
         seen[event, name] += 1
         os.write(2, f"moment: {moment}\n".encode())
