@@ -1,9 +1,9 @@
 """The command line as a process that something happens to: `victim.py WATCHED [kill|full]=MOMENT ARGUMENTS`.
 
 WATCHED are folders, parted by colons. Every time Python is about to change a file below one is a moment, written
-as `EVENT PATH COUNT` to standard error; PATH lacks the folder and what is left to chance, COUNT says how often that happened to it before.
-At MOMENT the process is killed (`kill=`), or it and all further ones find the disk full (`full=`). The phantom data set
-is a twelfth of its size.
+as `EVENT PATH COUNT` to standard error; PATH lacks the folder and what is left to chance, COUNT says how often that
+happened to it before. At MOMENT the process is killed (`kill=`), or it and all further ones find the disk full
+(`full=`). The phantom data set is a twelfth of its size.
 """
 
 import collections
