@@ -1,8 +1,10 @@
 """The table every data set is read into: one row a picture, before any pixel is looked at."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from keras_fracture.errors import DataError
 
@@ -17,6 +19,7 @@ COLUMNS = {
     "published_split": "the split the publishers put it in, '' where there is none",
     "conflict": "why the label contradicts itself, '' where it does not",
 }
+_LARGEST = 100 * 2**20  # bytes of an xlsx file, unpacked
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
@@ -32,7 +35,93 @@ def pictures(folder):
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
     if not found:
         raise DataError(f"No pictures (.jpg, .jpeg, .png) in {folder}: a class without pictures is no class")
+    for path in found:
+        if not path.is_file():
+            raise DataError(f"{path} is not a file, or a link to none: remove it, or fetch the picture again")
+        if not path.name.isprintable():  # control characters, and bytes that are no UTF-8
+            raise DataError(
+                f"{folder} holds a file whose name cannot be printed: rename it. Received: {path.name!a}"
+            )
     return found
+
+
+def listing(path, numbers, flag):
+    """A publisher's table of pictures, from csv or xlsx.
+
+    Args:
+        path: The file.
+        numbers: Columns that hold numbers or nothing.
+        flag: Column of them that is 0 or 1 in every row.
+
+    Returns:
+        A `pandas.DataFrame`; `image_id` holds a file name in every row, each once.
+
+    Raises:
+        DataError: It is not there, no such table, or a row contradicts that.
+    """
+    try:
+        if path.suffix == ".xlsx":
+            _check_unpacked(path)
+        table = (pd.read_excel if path.suffix == ".xlsx" else pd.read_csv)(path)
+        table[list(numbers)] = table[list(numbers)].apply(pd.to_numeric)
+        names, marks = table["image_id"], table[flag]
+    except FileNotFoundError:
+        raise DataError(f"Expected a file {path}: the layout must be the published one") from None
+    except ImportError:
+        raise DataError(f"Reading {path} takes openpyxl: pip install openpyxl") from None
+    except Exception as error:  # whatever the parsers of a damaged file run into
+        raise DataError(
+            f"{path} is not the published table ({_reason(error)}): fetch it again, or rename its columns"
+        ) from None
+    named = names.map(lambda name: isinstance(name, str) and name != "")
+    for odd, words in (
+        (~named, "a row without a file name in image_id"),
+        (names.duplicated(), "a picture in two rows"),
+        (~marks.isin((0, 1)), f"a row whose {flag} is neither 0 nor 1"),
+    ):
+        if odd.any():
+            row = int(np.argmax(odd))
+            raise DataError(
+                f"{path} has {words}: mend it. Received: {names.iloc[row]!r} with {flag} {marks.iloc[row]} "
+                f"in row {row + 2}"
+            )
+    return table
+
+
+def _check_unpacked(path):
+    """A zip archive says how large it is unpacked, and no more than that is read of it."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > _LARGEST:
+        raise ValueError(f"{size:,} bytes unpacked, where {_LARGEST:,} are plenty")
+
+
+def annotated(path, kind, parse):
+    """The boxes of one picture's annotation file; no file, no boxes.
+
+    Args:
+        path: The file.
+        kind: What errors call it.
+        parse: Function of the file's bytes that returns boxes as in `normalised`, width and height.
+
+    Returns:
+        What `normalised` does.
+
+    Raises:
+        DataError: The file is damaged, or a box lies outside the picture.
+    """
+    if not path.exists():
+        return np.zeros((0, 4), np.float32)
+    try:
+        return normalised(*parse(path.read_bytes()))
+    except (
+        ArithmeticError, AttributeError, LookupError, OSError, RecursionError, SyntaxError, TypeError, ValueError,
+    ) as error:  # fmt: skip
+        raise DataError(f"{path} is not a {kind} annotation ({_reason(error)}): fetch it again") from None
+
+
+def _reason(error):
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def complete(table):
@@ -58,6 +147,18 @@ def one_hot_names(frame, columns, several, none="unknown"):
 
 
 def normalised(boxes, width, height):
-    """Pixel boxes (xmin, ymin, xmax, ymax) to fractions (ymin, xmin, ymax, xmax), clipped to the picture."""
-    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)[:, [1, 0, 3, 2]]
-    return np.clip(boxes / np.array([height, width, height, width], np.float32), 0, 1)
+    """Pixel boxes (xmin, ymin, xmax, ymax) to fractions (ymin, xmin, ymax, xmax), clipped to the picture.
+
+    Raises:
+        ValueError: A number is none, or a box lies outside the picture or ends before it begins.
+    """
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)[:, [1, 0, 3, 2]]
+    size = np.array([height, width, height, width], np.float64)
+    if not (np.isfinite(boxes).all() and np.isfinite(size).all() and (size > 0).all()):
+        raise ValueError(f"boxes {boxes.tolist()} in {width} x {height} pixels")
+    backwards = (boxes[:, :2] > boxes[:, 2:]).any(axis=1)
+    outside = ((boxes[:, 2:] <= 0) | (boxes[:, :2] >= size[:2])).any(axis=1)
+    if (backwards | outside).any():
+        box = boxes[backwards | outside][0].tolist()
+        raise ValueError(f"box {box} (top, left, bottom, right) in {width} x {height} pixels")
+    return np.clip(boxes / size, 0, 1).astype(np.float32)

@@ -79,7 +79,7 @@ def _drop_column(root):
 
 SPOILT = [
     ("fracatlas", lambda root: (root / "dataset.csv").unlink(), "Expected a file"),
-    ("fracatlas", _drop_column, "not FracAtlas's table"),
+    ("fracatlas", _drop_column, "dataset.csv is not the published table.*hand"),
     ("fracatlas", lambda root: shutil.rmtree(root / "images" / "Fractured"), "Expected a folder"),
     (
         "fracatlas",
@@ -92,8 +92,8 @@ SPOILT = [
         "new.jpg is in images/Fractured but not in",
     ),
     ("btxrd", lambda root: (root / "dataset.csv").unlink(), "Expected a file"),
-    ("btxrd", _drop_column, "lacks the column"),
-    ("btxrd", lambda root: (root / "dataset.csv").write_text(""), "not a table"),
+    ("btxrd", _drop_column, "dataset.csv is not the published table.*tumor"),
+    ("btxrd", lambda root: (root / "dataset.csv").write_text(""), "not the published table"),
     (
         "btxrd",
         lambda root: (root / "images" / "IMG000003.jpeg").unlink(),

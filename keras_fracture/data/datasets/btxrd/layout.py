@@ -17,6 +17,8 @@ POLICIES = ("grouped", "paper", "official")
 SHARES = (0.7, 0.1, 0.2)
 BONES = ("hand", "ulna", "radius", "humerus", "foot", "tibia", "fibula", "femur", "hip bone")
 REGIONS = ("upper limb", "lower limb", "pelvis")
+LISTINGS = ("dataset.csv", "dataset.xlsx")
+SIDE = 256  # of pictures whose annotation does not say
 LESIONS = (
     "osteochondroma",
     "multiple osteochondromas",
@@ -31,36 +33,16 @@ LESIONS = (
 VIEWS = ("frontal", "lateral", "oblique")
 
 
-def _boxes(path, width=256, height=256):
-    """Boxes around the rectangles of one LabelMe file; no file, no boxes."""
-    if not path.is_file():
-        return np.zeros((0, 4), np.float32)
-    try:
-        with path.open(encoding="utf-8") as stream:
-            content = json.load(stream)
-        width, height = content.get("imageWidth") or width, content.get("imageHeight") or height
-        shapes = [
-            np.asarray(shape["points"], float)
-            for shape in content["shapes"]
-            if shape["shape_type"] == "rectangle"
-        ]
-        boxes = [[*points.min(0), *points.max(0)] for points in shapes]
-        return tables.normalised(boxes, width, height)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not a LabelMe annotation ({error}): fetch it again") from None
-
-
-def _listing(root):
-    """The table, from csv or, where only that is there, from xlsx."""
-    for name, reader in (("dataset.csv", pd.read_csv), ("dataset.xlsx", pd.read_excel)):
-        if (root / name).is_file():
-            try:
-                return reader(root / name)
-            except ImportError:
-                raise DataError(f"Reading {root / name} takes openpyxl: pip install openpyxl") from None
-            except ValueError as error:
-                raise DataError(f"{root / name} is not a table: {error}") from None
-    raise DataError(f"Expected a file {root / 'dataset.csv'}: the layout must be the published one")
+def _parse(content):
+    """Boxes round the rectangles of a LabelMe file, its width and height."""
+    content = json.loads(content)
+    shapes = [
+        np.asarray(shape["points"], float)
+        for shape in content["shapes"]
+        if shape["shape_type"] == "rectangle"
+    ]
+    boxes = [[*points.min(0), *points.max(0)] for points in shapes]
+    return boxes, content.get("imageWidth") or SIDE, content.get("imageHeight") or SIDE
 
 
 def read(root):
@@ -77,14 +59,18 @@ def read(root):
         A table in the form of `tables.COLUMNS`, with `bone`, `center`, `age` and `sex`.
 
     Raises:
-        DataError: A folder, the table, a column or a listed picture is missing.
+        DataError: A folder, the table, a column or a listed picture is missing, or a file is damaged.
     """
     present = {path.name for path in tables.pictures(root / "images")}
-    csv = _listing(root)
+    found = next((root / name for name in LISTINGS if (root / name).is_file()), root / LISTINGS[0])
+    numbers = ("tumor", "benign", "malignant", "center", "age", *REGIONS, *BONES, *LESIONS, *VIEWS)
+    csv = tables.listing(found, numbers, "tumor")
     try:
         missing = sorted(set(csv["image_id"]) - present)
         if missing:
-            raise DataError(f"{len(missing)} listed pictures are not in images/, the first is {missing[0]}")
+            raise DataError(
+                f"{len(missing)} listed pictures are not in {root / 'images'}, the first is {missing[0]}: fetch them"
+            )
         person = csv[["center", "age", "gender"]]
         patient = (person != person.shift()).any(axis=1).cumsum()
         table = pd.DataFrame(
@@ -104,11 +90,12 @@ def read(root):
         if "official_split" in csv:
             table["published_split"] = csv["official_split"]
         annotations = root / "Annotations"
-        table["boxes"] = [_boxes(annotations / f"{name.rsplit('.', 1)[0]}.json") for name in csv["image_id"]]
+        table["boxes"] = [
+            tables.annotated(annotations / f"{name.rsplit('.', 1)[0]}.json", "LabelMe", _parse)
+            for name in csv["image_id"]
+        ]
         benign_without_tumour = (csv["tumor"] == 0) & ((csv["benign"] + csv["malignant"]) > 0)
         table["conflict"] = np.where(benign_without_tumour, "tumor=0 but benign or malignant set", "")
-    except KeyError as error:
-        raise DataError(
-            f"BTXRD's table lacks the column {error}: the layout must be the published one"
-        ) from None
+    except (KeyError, ValueError) as error:  # a column that is missing, a centre that is none
+        raise DataError(f"{found} is not the published table ({error}): fetch it again") from None
     return tables.complete(table)

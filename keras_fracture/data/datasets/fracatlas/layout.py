@@ -20,20 +20,12 @@ PARTS = ("hand", "leg", "hip", "shoulder")
 VIEWS = ("frontal", "lateral", "oblique")
 
 
-def _boxes(path):
-    """Boxes of one PASCAL VOC file; no file, no boxes."""
-    if not path.is_file():
-        return np.zeros((0, 4), np.float32)
-    try:
-        tree = ElementTree.parse(path)
-        size = tree.find("size")
-        boxes = [
-            [float(item.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
-            for item in tree.iter("object")
-        ]
-        return tables.normalised(boxes, float(size.findtext("width")), float(size.findtext("height")))
-    except (ElementTree.ParseError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-        raise DataError(f"{path} is not a PASCAL VOC annotation ({error}): fetch it again") from None
+def _parse(content):
+    """Boxes, width and height of a PASCAL VOC file."""
+    tree = ElementTree.fromstring(content)
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    boxes = [[float(item.findtext(f"bndbox/{side}")) for side in sides] for item in tree.iter("object")]
+    return boxes, float(tree.findtext("size/width")), float(tree.findtext("size/height"))
 
 
 def read(root):
@@ -49,20 +41,16 @@ def read(root):
         A table in the form of `tables.COLUMNS`, with `hardware` and `multiscan`.
 
     Raises:
-        DataError: A folder, the csv or a column is missing.
+        DataError: A folder, the csv or a column is missing, or a file is damaged.
     """
     files = {folder: tables.pictures(root / "images" / folder) for folder in CLASSES}
     listing = root / "dataset.csv"
-    try:
-        csv = pd.read_csv(listing).set_index("image_id")
-        parts = tables.one_hot_names(csv, PARTS, "mixed")
-        csv["body_part"] = np.where(csv["mixed"] > 0, "mixed", parts)
-        csv["view"] = tables.one_hot_names(csv, VIEWS, "mixed")
-        csv = csv[["body_part", "view", "hardware", "multiscan", "fractured"]]
-    except FileNotFoundError:
-        raise DataError(f"Expected a file {listing}: the layout must be the published one") from None
-    except (KeyError, ValueError, pd.errors.ParserError) as error:
-        raise DataError(f"{listing} is not FracAtlas's table: {error}") from None
+    numbers = (*PARTS, "mixed", *VIEWS, "hardware", "multiscan", "fractured")
+    csv = tables.listing(listing, numbers, "fractured").set_index("image_id")
+    parts = tables.one_hot_names(csv, PARTS, "mixed")
+    csv["body_part"] = np.where(csv["mixed"] > 0, "mixed", parts)
+    csv["view"] = tables.one_hot_names(csv, VIEWS, "mixed")
+    csv = csv[["body_part", "view", "hardware", "multiscan", "fractured"]]
     rows = []
     for folder, label in CLASSES.items():
         for path in files[folder]:
@@ -82,7 +70,9 @@ def read(root):
                     "hardware": bool(facts["hardware"]),
                     "multiscan": bool(facts["multiscan"]),
                     "finding": "fracture" if label else "none",
-                    "boxes": _boxes(annotation) if label else np.zeros((0, 4), np.float32),
+                    "boxes": tables.annotated(annotation, "PASCAL VOC", _parse)
+                    if label
+                    else np.zeros((0, 4), np.float32),
                     "conflict": conflict,
                 }
             )
