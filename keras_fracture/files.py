@@ -134,6 +134,14 @@ def locked(path, wait=False):
             stream.close()
 
 
+def unlock(path):
+    """Removes the lock that a killed process left, if it did; one that is held stays."""
+    with contextlib.suppress(OutputError):  # of a folder that is only read
+        if Path(path).exists():
+            with locked(path):
+                pass
+
+
 def _lock(path, wait):
     """The lock's open file, or None if another process has it."""
     while True:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from keras_fracture.errors import ModelError
 
+_FACTS = {"architecture": str, "config": dict, "endpoints": dict, "pixel_range": list | None}
+
 
 def version_of(folder):
     """The folder of a SavedModel itself if it is a version, else its highest numbered version.
@@ -59,8 +61,42 @@ def model_config(folder, base="/models"):
 
 
 def facts_of(version):
-    """What `metadata.json` says of a SavedModel's version."""
-    return json.loads((version / "metadata.json").read_text(encoding="utf-8"))
+    """What `metadata.json` says of a SavedModel's version.
+
+    Raises:
+        ModelError: The file is damaged, or lacks what `serving.export` writes for every model.
+    """
+    path = version / "metadata.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        odd = [name for name, kind in _FACTS.items() if not isinstance(facts[name], kind)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(f"{path} describes no model ({_reason(error)}): export it again") from None
+    if odd:
+        raise ModelError(
+            f"{path} describes no model: export it again. Received: {odd[0]} {facts[odd[0]]!r:.60}"
+        )
+    return facts
+
+
+def loaded(version):
+    """The SavedModel of a version as TensorFlow loads it. It is a program: load none that you would not run.
+
+    Raises:
+        ModelError: It is damaged.
+    """
+    import tensorflow as tf
+
+    try:
+        found = tf.saved_model.load(str(version))
+        found.signatures["serving_default"], found.model_variables
+    except Exception as error:  # whatever TensorFlow runs into while it reads a damaged one
+        raise ModelError(f"{version} holds no whole SavedModel ({_reason(error)}): export it again") from None
+    return found
+
+
+def _reason(error):
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _versions(folder):

@@ -102,7 +102,11 @@ def test_a_lock_is_had_once_and_again_when_it_is_free(tmp_path):
     assert not path.exists()
     path.touch()  # as a killed process leaves it
     with files.locked(path) as third:
-        assert third
+        files.unlock(path)
+        assert third and path.exists()
+    path.touch()
+    files.unlock(path)
+    assert not path.exists()
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"), files.locked(tmp_path / "file" / "lock"):
         pass

@@ -20,7 +20,7 @@ import tensorflow as tf
 from keras_fracture import models, serving
 from keras_fracture.data import Preprocess, images, phantom
 from keras_fracture.errors import BenchmarkError, FractureError
-from keras_fracture.versions import version_of
+from keras_fracture.versions import loaded, version_of
 
 _ALONE = 200  # requests without company, for the overhead
 _PICTURES = 20  # different ones, in turn
@@ -52,12 +52,12 @@ def measure_server(requests_=2000, clients=8, model=None):
         version = version_of(model) if model else _untrained(Path(folder) / "exported")
         served = Path(folder) / "models"
         shutil.copytree(version, served / "model" / "1")
-        loaded = tf.saved_model.load(str(version))
-        if "serve_bytes" not in loaded.signatures:
+        saved = loaded(version)
+        if "serve_bytes" not in saved.signatures:
             raise BenchmarkError(
                 f"{version} answers no bytes: export the model again, with its preprocessing"
             )
-        serve = loaded.signatures["serve_bytes"]
+        serve = saved.signatures["serve_bytes"]
 
         def direct(data):
             return serve(bytes=tf.constant([data]))["probabilities"].numpy()

@@ -13,7 +13,7 @@ from keras_fracture.data import Preprocess, catalogue, images, locations, phanto
 from keras_fracture.errors import BenchmarkError, ImageError
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.serving.predicting import preparation
-from keras_fracture.versions import version_of
+from keras_fracture.versions import loaded, version_of
 
 
 def measure_serving(name="phantom", count=500, model=None, data_dir=None):
@@ -38,8 +38,8 @@ def measure_serving(name="phantom", count=500, model=None, data_dir=None):
     with tempfile.TemporaryDirectory() as folder:
         version = version_of(Path(model)) if model else _untrained(Path(folder))
         preprocess, pixel_range = preparation(version)
-        loaded = tf.saved_model.load(str(version))
-        if "serve_bytes" not in loaded.signatures:
+        saved = loaded(version)
+        if "serve_bytes" not in saved.signatures:
             raise BenchmarkError(
                 f"{version} answers no bytes: export the model again, with its preprocessing"
             )
@@ -51,12 +51,12 @@ def measure_serving(name="phantom", count=500, model=None, data_dir=None):
                 continue
             unlike += not images.is_plain(data)
             try:
-                answer = loaded.signatures["serve_bytes"](bytes=tf.constant([data]))
+                answer = saved.signatures["serve_bytes"](bytes=tf.constant([data]))
             except tf.errors.InvalidArgumentError:
                 refused += 1
                 continue
             prepared = tf.constant(scale(picture, pixel_range))
-            expected = loaded.signatures["serving_default"](images=prepared)
+            expected = saved.signatures["serving_default"](images=prepared)
             pairs.append([said["probabilities"].numpy()[0, -1] for said in (answer, expected)])
     if not pairs:
         raise BenchmarkError(

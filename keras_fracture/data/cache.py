@@ -52,6 +52,8 @@ def prepare(records, preprocess, folder=None):
     while not all(path.exists() for path in paths):
         _write_missing(records, preprocess, paths, waiting)
         waiting = True
+    for lock in folder.glob("*.lock"):
+        files.unlock(lock)
     return paths
 
 

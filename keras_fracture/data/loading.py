@@ -52,11 +52,13 @@ def prepare(name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_
         # Records are kept apart by what they were made from: another folder, another set of records.
         folder /= fingerprint(root)
     builder = module.Builder(config=setting, data_dir=folder)
+    lock = folder / f"{name}.lock"
     if builder.is_prepared():
+        files.unlock(lock)
         return builder
     download = tfds.download.DownloadConfig(manual_dir=root)
     # A process that prepares this data set is waited for; what a killed one left half-written is removed.
-    with files.locked(folder / f"{name}.lock", wait=True):
+    with files.locked(lock, wait=True):
         for left in (folder / name).rglob("incomplete.*"):  # as TFDS names them
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         builder = module.Builder(config=setting, data_dir=folder)

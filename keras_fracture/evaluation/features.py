@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.data import locations
-from keras_fracture.errors import EvaluationError, WeightsError
+from keras_fracture.errors import EvaluationError, ModelError, WeightsError
 
 NAMES = ("inception_v3", "xray", "xray:PATH")
 # Made by `keras-fracture reproduce xray_features`.
@@ -210,27 +210,11 @@ def load_classifier(path):
     Raises:
         WeightsError: It is neither, or cannot be read.
     """
-    import keras
-    import tensorflow as tf
-
     from keras_fracture import models
+    from keras_fracture.models.saved import load_keras
 
     path = Path(path)
     try:
-        if path.suffix == ".keras":
-            return keras.saving.load_model(path, compile=False)
-        versions = [found.parent for found in path.glob("*/metadata.json") if found.parent.name.isdigit()]
-        folder = max(versions, key=lambda version: int(version.name)) if versions else path
-        facts = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-        config = {key: value for key, value in facts["config"].items() if key not in ("name", "dtype")}
-        model = getattr(models, facts["architecture"]).from_config(config)
-        stored = tf.saved_model.load(str(folder)).model_variables
-        for ours, theirs in zip(model.variables, stored, strict=True):
-            ours.assign(theirs)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(
-            f"{path} is no classifier of this package (a SavedModel folder or a .keras file): {_HOW_TO_TRAIN}. "
-            f"Received: {reason}"
-        ) from None
-    return model
+        return load_keras(path) if path.suffix == ".keras" else models.load(path)
+    except ModelError as error:
+        raise WeightsError(f"{error}. Name a classifier of this package, or: {_HOW_TO_TRAIN}") from None

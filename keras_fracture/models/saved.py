@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_fracture import files
 from keras_fracture.errors import ModelError
-from keras_fracture.versions import facts_of, version_of
+from keras_fracture.versions import facts_of, loaded, version_of
 
 _HDF5 = 4096  # bytes that it needs beside a variable's own, at most
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -61,8 +61,29 @@ def load(name):
     kind = keras.saving.get_registered_object(f"keras_fracture>{facts['architecture']}")
     if kind is None:
         raise ModelError(f"{version} is no model of this package. Received: {facts['architecture']!r}")
-    model = kind.from_config(facts["config"] | {"dtype": "float32"})
-    saved = [np.asarray(each) for each in tf.saved_model.load(str(version)).model_variables]
-    for variable, value in zip(model.variables, saved, strict=True):
-        variable.assign(value)
+    try:
+        model = kind.from_config(facts["config"] | {"dtype": "float32"})
+        saved = [np.asarray(each) for each in loaded(version).model_variables]
+        for variable, value in zip(model.variables, saved, strict=True):
+            variable.assign(value)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ModelError):
+            raise
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"{version} and its metadata.json do not fit each other ({reason}): export it again"
+        ) from None
     return model
+
+
+def load_keras(path):
+    """A `.keras` file as a Keras model, not compiled. Code in it, such as that of a `Lambda` layer, is never run.
+
+    Raises:
+        ModelError: It is damaged, or holds other layers than Keras's and this package's.
+    """
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras checks little of what it finds in a damaged file
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelError(f"{path} is no model of this package: {reason}") from None

@@ -13,8 +13,9 @@ from keras_fracture import models, synthesis
 from keras_fracture.errors import ModelError
 from keras_fracture.interop.convert import load_keras_weights
 from keras_fracture.models.preprocessing import unscale
+from keras_fracture.models.saved import load_keras
 from keras_fracture.serving import sharding
-from keras_fracture.versions import facts_of, version_of
+from keras_fracture.versions import facts_of, loaded, version_of
 
 # Always so many at once, the last ones filled up: other numbers would round a few grey levels otherwise.
 _BATCH = 64
@@ -134,26 +135,20 @@ def load(source, model=None):
     if (path / "run-0" / "saved_model").is_dir():
         path = path / "run-0" / "saved_model"
     if path.suffix == ".keras":
-        import keras
-
-        try:
-            network = keras.saving.load_model(path, compile=False)
-        except (OSError, ValueError, TypeError) as error:
-            raise ModelError(f"{path} is no model of this package: {' '.join(str(error).split())}") from None
-        return _of_network(network)
+        return _of_network(load_keras(path))
     folder = version_of(path)
     facts = facts_of(folder)
     config = facts["config"]
     if "latent_dim" not in config:
         raise ModelError(f"{folder} is not a generator: it was exported from {facts['architecture']}")
-    loaded = tf.saved_model.load(str(folder))
-    serve = loaded.signatures["serving_default"]
+    saved = loaded(folder)
+    serve = saved.signatures["serving_default"]
 
     def from_saved(noise, labels=None):
         given = {} if labels is None else {"labels": tf.constant(labels)}
         return serve(noise=tf.constant(noise), **given)["images"]
 
-    from_saved.owner = loaded  # a signature alone does not keep its variables
+    from_saved.owner = saved  # a signature alone does not keep its variables
     return Source(
         from_saved,
         config["latent_dim"],

@@ -4,10 +4,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_fracture.data import Preprocess, images
-from keras_fracture.errors import ModelError
+from keras_fracture.errors import DataError, ModelError
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.serving import pictures as files
-from keras_fracture.versions import facts_of, version_of
+from keras_fracture.versions import facts_of, loaded, version_of
 
 
 def predict(model, pictures):
@@ -47,7 +47,7 @@ class Classifier:
         folder = version_of(model)
         self.classes = facts_of(folder).get("classes")
         self._preprocess, self._pixel_range = preparation(folder)
-        self._loaded = tf.saved_model.load(str(folder))
+        self._loaded = loaded(folder)
 
     def predict(self, pictures, names=None):
         """Probabilities, float32 `(n, classes)`, of the bytes of n picture files; `names` is for errors."""
@@ -75,6 +75,12 @@ def preparation(folder):
     facts = facts_of(folder)
     if "preprocess" not in facts:
         raise ModelError(f"{folder} is not a classifier: its metadata.json says nothing of preprocessing")
-    settings = facts["preprocess"]
-    preprocess = Preprocess(**settings | {"clahe": settings["clahe"] and tuple(settings["clahe"])})
-    return preprocess, tuple(facts["pixel_range"])
+    try:
+        settings = facts["preprocess"]
+        preprocess = Preprocess(**settings | {"clahe": settings["clahe"] and tuple(settings["clahe"])})
+        low, high = map(float, facts["pixel_range"])
+    except (KeyError, TypeError, ValueError, DataError) as error:
+        raise ModelError(
+            f"{folder}/metadata.json says nothing of preprocessing that can be used: {error}"
+        ) from None
+    return preprocess, (low, high)

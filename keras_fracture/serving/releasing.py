@@ -3,11 +3,10 @@
 import json
 from pathlib import Path
 
-import keras
-
 from keras_fracture import models
 from keras_fracture.errors import ModelError
 from keras_fracture.interop.convert import load_keras_weights
+from keras_fracture.models.saved import load_keras
 from keras_fracture.serving.exporting import export
 from keras_fracture.serving.predicting import preparation
 from keras_fracture.versions import facts_of, version_of
@@ -43,10 +42,7 @@ def release(source, to, version=1, model=None, which=None):
         facts = {name: fact for name, fact in known.items() if name not in _NOT_SHIPPED} | facts
         return export(models.load(saved), to, version, preprocess, facts)
     if path and path.suffix == ".keras":
-        try:
-            return export(keras.saving.load_model(path, compile=False), to, version)
-        except (OSError, ValueError, TypeError) as error:
-            raise ModelError(f"{path} is no model of this package: {' '.join(str(error).split())}") from None
+        return export(load_keras(path), to, version)
     if not model:
         raise ModelError(
             "Name a run folder or a .keras file, or an architecture by --model (with or without its .weights.h5). "

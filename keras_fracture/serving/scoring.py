@@ -16,7 +16,7 @@ from keras_fracture.models.preprocessing import scale
 from keras_fracture.serving import sharding
 from keras_fracture.serving.predicting import preparation
 from keras_fracture.serving.releasing import of_run
-from keras_fracture.versions import facts_of, version_of
+from keras_fracture.versions import facts_of, loaded, version_of
 
 COLUMNS = ("filename", "source", "body_part", "label", "probability")
 METRICS = {"accuracy": "accuracy", "AUC": "auc", "sensitivity": "recall", "specificity": "specificity"}
@@ -45,8 +45,8 @@ def evaluate(model, records, shard=None, which=None):
     version, _ = _find(model, which)
     preprocess, pixel_range = preparation(version)
     start, stop = sharding.rows(shard, len(records), _BATCH)
-    loaded = tf.saved_model.load(str(version))
-    serve = loaded.signatures["serving_default"]
+    saved = loaded(version)
+    serve = saved.signatures["serving_default"]
     chunks = records.raw(["image", *COLUMNS[:-1]]).skip(start).take(stop - start).batch(_BATCH)
     bar = tqdm(chunks.as_numpy_iterator(), "pictures", -(-(stop - start) // _BATCH), unit=" batches", delay=5)
     tables = []

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_fracture.errors import RequestError
 from keras_fracture.serving import pictures
-from keras_fracture.versions import facts_of, version_of
+from keras_fracture.versions import facts_of, loaded, version_of
 
 
 class Served:
@@ -32,7 +32,7 @@ class Served:
         self.name, self.version = folder.name, int(path.name)
         self.endpoints = facts["endpoints"]
         self._pixel_range = facts["pixel_range"] or (-math.inf, math.inf)
-        self._loaded = tf.saved_model.load(str(path))  # signatures alone do not keep their variables
+        self._loaded = loaded(path)  # signatures alone do not keep their variables
 
     def endpoint(self, name):
         """Inputs and outputs of an endpoint.

@@ -90,7 +90,7 @@ def test_a_classifier_comes_back_from_its_file(pictures, tmp_path, name, kind):
 def test_what_is_no_classifier_is_refused_in_one_line(tmp_path):
     for path in (tmp_path / "missing", tmp_path / "missing.keras", tmp_path):
         with pytest.raises(
-            WeightsError, match=r"no classifier of this package.*keras-fracture reproduce"
+            WeightsError, match=r"Name a classifier of this package.*keras-fracture reproduce"
         ) as caught:
             extractor(f"xray:{path}")
         assert "\n" not in str(caught.value)
