@@ -1,5 +1,7 @@
 """The errors this package raises on purpose: one line, what was received, what to do."""
 
+import re
+
 
 class FractureError(Exception):
     """Base of every error this package raises on purpose. The CLI prints it and exits 2."""
@@ -58,3 +60,9 @@ class RequestError(FractureError, ValueError):
 
 class ShardError(FractureError, ValueError):
     """A part of a task is not one there is."""
+
+
+def one_line(error):
+    """What another library's error says, behind its type, in one line of up to 300 characters."""
+    text = re.sub(r"\x1b\[\d*m", "", f"{type(error).__name__}: {error}")  # Keras's are partly bold
+    return " ".join(text.split())[:300]

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from keras_fracture.errors import ModelError
+from keras_fracture.errors import ModelError, one_line
 
 _FACTS = {"architecture": str, "config": dict, "endpoints": dict, "pixel_range": list | None}
 
@@ -71,7 +71,7 @@ def facts_of(version):
         facts = json.loads(path.read_text(encoding="utf-8"))
         odd = [name for name, kind in _FACTS.items() if not isinstance(facts[name], kind)]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ModelError(f"{path} describes no model ({_reason(error)}): export it again") from None
+        raise ModelError(f"{path} describes no model ({one_line(error)}): export it again") from None
     if odd:
         raise ModelError(
             f"{path} describes no model: export it again. Received: {odd[0]} {facts[odd[0]]!r:.60}"
@@ -91,12 +91,10 @@ def loaded(version):
         found = tf.saved_model.load(str(version))
         found.signatures["serving_default"], found.model_variables
     except Exception as error:  # whatever TensorFlow runs into while it reads a damaged one
-        raise ModelError(f"{version} holds no whole SavedModel ({_reason(error)}): export it again") from None
+        raise ModelError(
+            f"{version} holds no whole SavedModel ({one_line(error)}): export it again"
+        ) from None
     return found
-
-
-def _reason(error):
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _versions(folder):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from keras_fracture.errors import DataError
+from keras_fracture.errors import DataError, one_line
 
 COLUMNS = {
     "filename": "path below the data set's folder, with forward slashes",
@@ -71,7 +71,7 @@ def listing(path, numbers, flag):
         raise DataError(f"Reading {path} takes openpyxl: pip install openpyxl") from None
     except Exception as error:  # whatever the parsers of a damaged file run into
         raise DataError(
-            f"{path} is not the published table ({_reason(error)}): fetch it again, or rename its columns"
+            f"{path} is not the published table ({one_line(error)}): fetch it again, or rename its columns"
         ) from None
     named = names.map(lambda name: isinstance(name, str) and name != "")
     for odd, words in (
@@ -117,11 +117,7 @@ def annotated(path, kind, parse):
     except (
         ArithmeticError, AttributeError, LookupError, OSError, RecursionError, SyntaxError, TypeError, ValueError,
     ) as error:  # fmt: skip
-        raise DataError(f"{path} is not a {kind} annotation ({_reason(error)}): fetch it again") from None
-
-
-def _reason(error):
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DataError(f"{path} is not a {kind} annotation ({one_line(error)}): fetch it again") from None
 
 
 def complete(table):

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.data import locations
-from keras_fracture.errors import EvaluationError, ModelError, WeightsError
+from keras_fracture.errors import EvaluationError, ModelError, WeightsError, one_line
 
 NAMES = ("inception_v3", "xray", "xray:PATH")
 # Made by `keras-fracture reproduce xray_features`.
@@ -144,10 +144,9 @@ def _inception():
     try:
         network = keras.applications.InceptionV3(include_top=False, pooling="avg", weights="imagenet")
     except Exception as error:  # Keras raises no narrower one
-        reason = " ".join(str(error).split())
         raise WeightsError(
             "The ImageNet weights of inception_v3 cannot be downloaded: connect to the network once, or take "
-            f"xray:PATH as extractor. Received: {reason}"
+            f"xray:PATH as extractor. Received: {one_line(error)}"
         ) from None
     return _pipeline(
         "inception_v3",

@@ -2,7 +2,7 @@
 
 import functools
 
-from keras_fracture.errors import FractureError, ModelError
+from keras_fracture.errors import FractureError, ModelError, one_line
 
 _BUILDERS = {}
 
@@ -45,4 +45,4 @@ def create(name, **overrides):
     except FractureError:
         raise
     except (TypeError, ValueError) as error:
-        raise ModelError(f"{name} cannot be built so: {error}. Received: {overrides}") from error
+        raise ModelError(f"{name} cannot be built so: {one_line(error)}. Received: {overrides}") from error

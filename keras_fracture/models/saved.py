@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_fracture import files
-from keras_fracture.errors import ModelError
+from keras_fracture.errors import ModelError, one_line
 from keras_fracture.versions import facts_of, loaded, version_of
 
 _HDF5 = 4096  # bytes that it needs beside a variable's own, at most
@@ -69,9 +69,8 @@ def load(name):
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, ModelError):
             raise
-        reason = " ".join(str(error).split())
         raise ModelError(
-            f"{version} and its metadata.json do not fit each other ({reason}): export it again"
+            f"{version} and its metadata.json do not fit each other ({one_line(error)}): export it again"
         ) from None
     return model
 
@@ -85,5 +84,4 @@ def load_keras(path):
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras checks little of what it finds in a damaged file
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ModelError(f"{path} is no model of this package: {reason}") from None
+        raise ModelError(f"{path} is no model of this package: {one_line(error)}") from None
