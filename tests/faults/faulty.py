@@ -75,7 +75,7 @@ def parted(said):
     """Moments, and all other lines but TensorFlow's."""
     lines = said.splitlines()
     moments = [line.removeprefix("moment: ") for line in lines if line.startswith("moment: ")]
-    return moments, [line for line in lines if line.startswith(("keras-fracture:", "Traceback"))]
+    return moments, [line for line in lines if line.startswith(("keras-fracture:", "status:", "Traceback"))]
 
 
 def settled(value):

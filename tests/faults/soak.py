@@ -101,8 +101,8 @@ def _fill(place, whole, used, times, disk):
             _mount(disk, size, "remount")
             status, _, said = place.finish()
             left = place.leftovers()
-            found["said"] += said
-            clear = len(said) == 1 and "No space left on device" in said[0]
+            found["said"] += said[:1]
+            clear = len(said) == 2 and "No space left on device" in said[0]
             if status != 2 or not clear or left:
                 found["odd"].append({"bytes": size, "status": status, "said": said, "left": left})
         _mount(disk, 4 * used, "remount")
@@ -139,7 +139,8 @@ def main(words=None):
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--results", default="results/reliability.json", metavar="FILE")
     options = parser.parse_args(words)
-    command = shlex.join(["python", "tests/faults/soak.py", *(words or sys.argv[1:])])
+    given = [options.part, "--seed", str(options.seed), "--times", str(options.times)]
+    command = shlex.join(["python", "tests/faults/soak.py", *given])
     failed = 0
     for key, what, tried, well, details in parts[options.part](options):
         row = {"what": what, "tried": tried, "well": well, "details": details}

@@ -1,9 +1,9 @@
-"""The command line as a process that something happens to: `victim.py WATCHED [kill|full]=MOMENT ARGUMENTS`.
+"""The command line as a process that something happens to: `victim.py WATCHED kill|full=MOMENTS ARGUMENTS`.
 
 WATCHED are folders, parted by colons. Every time Python is about to change a file below one is a moment, written
 as `EVENT PATH COUNT` to standard error; PATH lacks the folder and what is left to chance, COUNT says how often that
-happened to it before. At MOMENT the process is killed (`kill=`), or it and all further ones find the disk full
-(`full=`). The phantom data set is a twelfth of its size.
+happened to it before. MOMENTS are parted by bars: the command is carried out once for each of them, and at each the
+process is killed (`kill`), or the disk is full from then on (`full`). The phantom data set is a twelfth of its size.
 """
 
 import collections
@@ -19,37 +19,53 @@ _CHANCE = re.compile(r"\.\d+-|incomplete\.\w{6}_|(?<=phantom)-[0-9a-f]{16}")
 _WRITES = os.O_WRONLY | os.O_RDWR
 
 
-def watch(folders, what, chosen):
-    """Names all moments, and lets `what` happen at the chosen one."""
-    seen, full = collections.Counter(), []
+class Watch:
+    """Names all moments, and lets `what` happen from the chosen one on.
 
-    def hook(event, arguments):
+    Attributes:
+        chosen: The moment, or None.
+    """
+
+    def __init__(self, folders, what):
+        self.folders, self.what, self.chosen = folders, what, None
+        self.seen, self.happened = collections.Counter(), False
+        sys.addaudithook(self.hook)
+
+    def choose(self, moment):
+        """Starts anew."""
+        self.chosen, self.happened = moment, False
+        self.seen.clear()
+
+    def hook(self, event, arguments):
+        """See `sys.addaudithook`."""
         if event not in _CHANGES or (event == "open" and not arguments[2] & _WRITES):
             return
-        path = os.fspath(arguments[_CHANGES[event]]) if isinstance(arguments[0], str | os.PathLike) else ""
-        path = path.decode() if isinstance(path, bytes) else path
-        inside = [folder for folder in folders if path.startswith(folder + os.sep)]
+        path = arguments[_CHANGES[event]]
+        path = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
+        inside = [folder for folder in self.folders if path.startswith(folder + os.sep)]
         if not inside:
             return
         name = _CHANCE.sub("", path[len(inside[0]) + 1 :])
-        moment = f"{event} {name} {seen[event, name]}"
-        seen[event, name] += 1
+        moment = f"{event} {name} {self.seen[event, name]}"
+        self.seen[event, name] += 1
         os.write(2, f"moment: {moment}\n".encode())
-        if moment == chosen and what == "kill":
+        self.happened |= moment == self.chosen
+        if self.happened and self.what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if full or (moment == chosen and what == "full"):
-            full.append(moment)
-            if event != "os.remove" and event != "shutil.rmtree":
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
-
-    sys.addaudithook(hook)
+        if self.happened and event not in ("os.remove", "shutil.rmtree"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
 
 if __name__ == "__main__":
-    watched, happening, *words = sys.argv[1:]
-    watch(watched.split(":"), *happening.split("=", 1))
+    folders, happening, *words = sys.argv[1:]
+    what, _, moments = happening.partition("=")
+    watch = Watch(folders.split(":"), what)
     from keras_fracture import cli
     from keras_fracture.data.datasets.phantom import phantom_dataset_builder
 
     phantom_dataset_builder.Builder.SOURCES = 60
-    sys.exit(cli.main(words))
+    for moment in moments.split("|"):
+        watch.choose(moment)
+        status = cli.main(words)
+        os.write(2, f"status: {status}\n".encode())
+    sys.exit(status)
