@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: reproduce test test-slow lint tables notebooks clean
+.PHONY: reproduce test test-slow soak lint tables notebooks clean
 
 reproduce: $(READY)  ## the main job on the embedded data: GAN -> synthesis -> four classifiers -> report
 	$(BIN)/keras-fracture reproduce ibrahim_gan --profile $(PROFILE) $(ARGS)
@@ -15,6 +15,11 @@ test: $(READY)  ## the whole test suite but the slow ones
 
 test-slow: $(READY)  ## the slow tests alone
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+soak: $(READY)  ## faults, hostile input, requests and long training by the thousand; about three hours, Linux
+	for part in kills train inputs requests; do $(BIN)/python tests/faults/soak.py $$part $(ARGS) || exit; done
+	unshare -rm $(BIN)/python tests/faults/soak.py full $(ARGS)
+	$(BIN)/keras-fracture tables
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from keras_fracture import files
 from keras_fracture.errors import OutputError
-from keras_fracture.report import benchmarks, results
+from keras_fracture.report import benchmarks, reliability, results
 
 LESION_ARMS = {
     "unvaried": "no variation of pictures",
@@ -213,7 +213,7 @@ def generate(folder, key):
         folder: Where `KEY.json` are kept.
         key: A paper's, for its numbers and the commands that made them; "papers" for all papers beside each other;
             "gupta_checks"; "benchmark_ratios"; or "benchmark_" and the section
-            of a benchmark.
+            of a benchmark; or "reliability".
     """
     if key == "benchmark_ratios":
         return benchmarks.ratios(Path(folder) / "benchmark.json")
@@ -221,6 +221,8 @@ def generate(folder, key):
         return benchmarks.table(Path(folder) / "benchmark.json", key.removeprefix("benchmark_"))
     if key == "papers":
         return papers(folder)
+    if key == "reliability":
+        return markdown(*reliability.rows(Path(folder) / "reliability.json"))
     if key == "gupta_checks":
         return lesion_checks(results.read(Path(folder) / "gupta_unit.json")["runs"])
     runs = results.read(Path(folder) / f"{key}.json")["runs"]

@@ -63,6 +63,10 @@ def train(options):
                 training.fit = fit
         details = _summary(watch.samples)
         well = details["memory_growth"] < MOST and details["descriptors"][1] <= details["descriptors"][0]
+        details["seen"] = (
+            f"{details['epochs']} epochs; memory {details['memory_mib'][0]:,} to {details['memory_mib'][1]:,} MiB "
+            f"({details['memory_growth']:+.1%}), descriptors {details['descriptors'][0]} to {details['descriptors'][1]}"
+        )
         minutes = round(watch.samples[-1][0] / 60)
         yield f"train_{key}", f"minutes of training, `{key}`", minutes, minutes * well, details
 

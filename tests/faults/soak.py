@@ -11,6 +11,8 @@ Each part adds what it measured to results/reliability.json.
 import argparse
 import collections
 import datetime
+import json
+import os
 import random
 import shlex
 import shutil
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import faulty
 import long_run
@@ -26,7 +29,9 @@ from tqdm import tqdm
 
 from keras_fracture.report import benchmarks
 
+HERE = Path(__file__).parent
 KILLED = -9
+CASES = {"weights": "interop/test_bad_weights.py", "archives": "data/test_download.py"}
 
 
 def kills(options):
@@ -36,6 +41,10 @@ def kills(options):
         with tempfile.TemporaryDirectory(prefix="soak-") as folder:
             kept = _kill(paper, Path(folder), options.times, chance)
         well = not (kept["other_metrics"] or kept["left"] or kept["failed"])
+        kept["seen"] = (
+            f"{kept['runs']} runs finished, {kept['runs'] - kept['other_metrics']} with the numbers of an "
+        )
+        kept["seen"] += f"undisturbed one; {len(kept['left'])} temporary files left"
         yield f"kills_{paper}", f"`{paper}` killed and resumed", options.times, options.times * well, kept
 
 
@@ -89,6 +98,9 @@ def full(options):
             disk.mkdir()
             kept = _fill(faulty.Place(disk, paper), whole, _used(whole.run.parent), options.times, disk)
         well = options.times - len(kept["odd"])
+        kept["seen"] = (
+            "one line and exit code 2 each; resumed to the same numbers" if kept["same"] else "other numbers"
+        )
         yield f"full_{paper}", f"`{paper}` with a full disk, then resumed", options.times, well, kept
 
 
@@ -126,9 +138,36 @@ def _used(folder):
     return 512 * sum(blocks)
 
 
+def inputs(options):
+    """Tries hostile inputs of each kind, ten times as many as the suite, and two kinds' cases of the suite."""
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        counts, cases = Path(folder) / "counts.json", Path(folder) / "cases.xml"
+        files = ["test_pictures.py", "test_annotations.py", "test_models.py", "test_requests.py"]
+        given = os.environ | {"FAULTS_BUDGET": "10", "FAULTS_COUNTS": str(counts)}
+        words = [sys.executable, "-m", "pytest"]
+        done = subprocess.run([*words, *(str(HERE / file) for file in files)], env=given, check=False)
+        for kind, tried in json.loads(counts.read_text(encoding="utf-8")).items():
+            well = tried * (done.returncode == 0)
+            yield f"inputs_{kind.replace(' ', '_')}", f"odd and hostile {kind}", tried, well, {}
+        for kind, file in CASES.items():
+            done = subprocess.run([*words, str(HERE.parent / file), f"--junitxml={cases}"], check=False)
+            tried = int(ElementTree.parse(cases).find("testsuite").get("tests"))
+            well = tried * (done.returncode == 0)
+            yield f"inputs_{kind}", f"odd and hostile {kind}: test cases", tried, well, {}
+
+
+def _command(parser, options):
+    """What was asked for, but for where it is recorded."""
+    words = ["python", "tests/faults/soak.py", options.part]
+    for name, value in vars(options).items():
+        if name not in ("part", "results") and value != parser.get_default(name):
+            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return shlex.join(words)
+
+
 def main(words=None):
     """Runs one part, and records what it yields: key, what was done, how often, how often it went well, details."""
-    parts = {"kills": kills, "full": full, "train": long_run.train}
+    parts = {"kills": kills, "full": full, "train": long_run.train, "inputs": inputs}
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -139,8 +178,7 @@ def main(words=None):
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--results", default="results/reliability.json", metavar="FILE")
     options = parser.parse_args(words)
-    given = [options.part, "--seed", str(options.seed), "--times", str(options.times)]
-    command = shlex.join(["python", "tests/faults/soak.py", *given])
+    command = _command(parser, options)
     failed = 0
     for key, what, tried, well, details in parts[options.part](options):
         row = {"what": what, "tried": tried, "well": well, "details": details}

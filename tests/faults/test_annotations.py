@@ -10,18 +10,18 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_fracture import cli
 from keras_fracture.data import tables
 from keras_fracture.data.catalogue import layout
 from keras_fracture.errors import DataError
+from tests.faults import counting
 
 VOC = layout("fracatlas")._parse
 LABELME = layout("btxrd")._parse
 KINDS = {"VOC": VOC, "LabelMe": LABELME}
-BUDGET = settings(max_examples=200, deadline=None, derandomize=True)
 
 
 def voc(boxes=((10, 20, 50, 60),), width=100, height=80):
@@ -45,6 +45,7 @@ WHOLE = {"VOC": voc(), "LabelMe": labelme()}
 
 def _read_or_refused(path, kind, content):
     """Whether it was read; any other error than DataError is the test's."""
+    counting.tried["annotations and tables"] += 1
     path.write_bytes(content)
     try:
         boxes = tables.annotated(path, kind, KINDS[kind])
@@ -63,7 +64,7 @@ def test_an_annotation_cut_anywhere_is_refused(kind, tmp_path):
     assert read == [False] * len(data) + [True]
 
 
-@BUDGET
+@counting.examples(200)
 @given(
     st.sampled_from(sorted(KINDS)),
     st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), max_size=8),
@@ -87,7 +88,7 @@ _JSON = st.recursive(
 )
 
 
-@BUDGET
+@counting.examples(200)
 @given(_JSON, _JSON, _JSON)
 def test_any_json_is_read_or_refused(tmp_path_factory, points, width, shapes):
     path = tmp_path_factory.getbasetemp() / "any.json"
@@ -162,6 +163,7 @@ def spoilt(dummy_root, tmp_path, monkeypatch):
 
     def said(name, spoil, capsys):
         root = shutil.copytree(dummy_root / layout(name).FOLDER, tmp_path / layout(name).FOLDER)
+        counting.tried["annotations and tables"] += 1
         spoil(root)
         monkeypatch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path / "cache"))
         words = ["data", "audit", name, "--data-dir", str(tmp_path), "--out", str(tmp_path / "audit")]

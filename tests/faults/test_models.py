@@ -9,7 +9,7 @@ import zipfile
 
 import keras
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_fracture import cli, models, serving
@@ -18,6 +18,7 @@ from keras_fracture.errors import FractureError, ModelError
 from keras_fracture.models.saved import load_keras
 from keras_fracture.serving.predicting import Classifier
 from keras_fracture.versions import facts_of
+from tests.faults import counting
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,7 @@ def refused(tmp_path, capsys):
     """A function that runs the command line, and gives the one line it refuses with; nothing may be written."""
 
     def said(*words):
+        counting.tried["model files"] += 1
         before = sorted(tmp_path.rglob("*"))
         out = tmp_path / "out"
         assert cli.main([*map(str, words), str(out)]) == 2
@@ -102,17 +104,19 @@ def test_code_in_keras_files_is_not_run(tmp_path, kept, refused):
 def test_keras_files_cut_anywhere_are_refused(tmp_path, kept):
     path = tmp_path / "cut.keras"
     for percent in range(0, 100, 4):
+        counting.tried["model files"] += 1
         path.write_bytes(kept[: len(kept) * percent // 100])
         with pytest.raises(ModelError, match=f"{path} is no model of this package"):
             load_keras(path)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@counting.examples(40)
 @given(st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 255)), min_size=1, max_size=20))
 def test_changed_bytes_of_keras_files_raise_nothing_else(tmp_path_factory, kept, changes):
     data = bytearray(kept)
     for place, value in changes:
         data[place % len(data)] = value
+    counting.tried["model files"] += 1
     path = tmp_path_factory.getbasetemp() / "changed.keras"
     path.write_bytes(data)
     try:
@@ -133,9 +137,10 @@ _JSON = st.recursive(
 _KNOWN = ("architecture", "config", "endpoints", "pixel_range", "preprocess", "classes", "threshold")
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@counting.examples(25)
 @given(st.dictionaries(st.sampled_from(_KNOWN), _JSON, min_size=1, max_size=2), st.booleans())
 def test_any_metadata_is_understood_or_refused(tmp_path_factory, classifier, changes, dropped):
+    counting.tried["model files"] += 1
     version = tmp_path_factory.getbasetemp() / "described" / "1"
     shutil.copytree(classifier / "1", version, dirs_exist_ok=True)
     facts = json.loads((classifier / "1" / "metadata.json").read_text())

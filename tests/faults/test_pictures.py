@@ -7,12 +7,13 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from keras_fracture.data import images, phantom
 from keras_fracture.errors import ImageError
+from tests.faults import counting
 
 PICTURE = phantom.records(seed=0)[0]["image"][..., 0]
 KINDS = {
@@ -39,6 +40,7 @@ FILES = {kind: _bytes(PICTURE, kind, **options) for kind, options in KINDS.items
 
 def _decoded_or_refused(data):
     """Whether it was decoded; any other error than ImageError is the test's."""
+    counting.tried["pictures"] += 1
     try:
         image = images.decode(data, "scan-7").image
     except ImageError as error:
@@ -57,7 +59,7 @@ def test_a_file_cut_anywhere_is_decoded_as_far_as_it_goes_or_refused(kind):
         assert all(decoded[20:]), "the header is whole, and so is a part of the picture"
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@counting.examples(300)
 @given(
     st.sampled_from(sorted(FILES)), st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 7)), max_size=20)
 )
@@ -68,7 +70,7 @@ def test_flipped_bits_never_raise_anything_else(kind, flips):
     _decoded_or_refused(bytes(data))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@counting.examples(200)
 @given(st.sampled_from(sorted(FILES)), st.binary(max_size=64), st.integers(0, 64))
 def test_bytes_behind_any_beginning_never_raise_anything_else(kind, tail, kept):
     _decoded_or_refused(FILES[kind][:kept] + tail)
