@@ -40,8 +40,18 @@ def classify_bytes(answer, model, preprocess):
 
 def draw(model):
     """`noise`, with classes also int32 `labels` -> `images` in the generator's pixel range."""
-    labels = [tf.TensorSpec((None,), tf.int32, name="labels")] if _classes(model) else []
-    return _images(model), [tf.TensorSpec((None, model.latent_dim), tf.float32, name="noise"), *labels]
+    images, classes = _images(model), _classes(model)
+    noise = tf.TensorSpec((None, model.latent_dim), tf.float32, name="noise")
+    if not classes:
+        return images, [noise]
+
+    def checked(noise, labels):
+        ends = (tf.reduce_min(labels), tf.reduce_max(labels))
+        checks = [_within("labels", end, 0, classes - 1) for end in ends]
+        with tf.control_dependencies(checks):  # any other is drawn as if it were no class
+            return images(tf.identity(noise), tf.identity(labels))
+
+    return checked, [noise, tf.TensorSpec((None,), tf.int32, name="labels")]
 
 
 def generate(answer, model):
@@ -96,7 +106,10 @@ def translate_bytes(answer, model, exponent):
                 _within("A window's width", width, SMALLEST, tf.shape(picture)[1] - left),
             ]
         ):
-            inside = tf.slice(picture, [top, left, 0], [height, width, model.channels])
+            # Used only once it was checked: the matrices below are as large as a window says it is.
+            window = tf.identity(window)
+        top, left, height, width = tf.unstack(window)
+        inside = tf.slice(picture, [top, left, 0], [height, width, model.channels])
         patch = tf.einsum(
             "ys,stc,xt->yxc", _scaling(height, size), tf.cast(inside, tf.float64), _scaling(width, size)
         )
