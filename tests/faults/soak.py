@@ -2,6 +2,7 @@
 
     python tests/faults/soak.py kills
     unshare -rm python tests/faults/soak.py full         # its mounts are its own
+    python tests/faults/soak.py requests
     python tests/faults/soak.py kills --papers bai_dcgan --times 5 --results /tmp/r.json
 
 Each part adds what it measured to results/reliability.json.
@@ -20,6 +21,7 @@ import time
 from pathlib import Path
 
 import faulty
+import many_requests
 from tqdm import tqdm
 
 from keras_fracture.report import benchmarks
@@ -126,13 +128,14 @@ def _used(folder):
 
 def main(words=None):
     """Runs one part, and records what it yields: key, what was done, how often, how often it went well, details."""
-    parts = {"kills": kills, "full": full}
+    parts = {"kills": kills, "full": full, "requests": many_requests.requests}
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("part", choices=parts)
     parser.add_argument("--papers", nargs="+", default=list(faulty.COMMANDS), metavar="KEY")
     parser.add_argument("--times", type=int, default=20, help="faults a paper (default 20)")
+    parser.add_argument("--requests", type=int, default=20_000, help="to one server (default 20000)")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--results", default="results/reliability.json", metavar="FILE")
     options = parser.parse_args(words)
