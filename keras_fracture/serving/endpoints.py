@@ -63,19 +63,18 @@ def generate(answer, model):
 
     def generate(n, seed, *label):
         checks = [_within("n", n, 1, MAX_PICTURES)]
-        numbers = tf.range(n)
-        given = ()
         if classes:
             checks.append(_within("label", label[0], -1, classes - 1))
-            given = (tf.where(label[0] < 0, numbers % classes, label[0]),)
-        with tf.control_dependencies(checks):
-            noise = tf.map_fn(
-                lambda number: tf.random.stateless_normal(
-                    (model.latent_dim,), tf.stack([seed, number]), alg="philox"
-                ),
-                numbers,
-                fn_output_signature=tf.TensorSpec((model.latent_dim,), tf.float32),
-            )
+        with tf.control_dependencies(checks):  # all that follows needs the numbers
+            numbers = tf.range(n)
+        given = (tf.where(label[0] < 0, numbers % classes, label[0]),) if classes else ()
+        noise = tf.map_fn(
+            lambda number: tf.random.stateless_normal(
+                (model.latent_dim,), tf.stack([seed, number]), alg="philox"
+            ),
+            numbers,
+            fn_output_signature=tf.TensorSpec((model.latent_dim,), tf.float32),
+        )
         return {"images": _levels(answer(noise, *given)["images"], model.pixel_range)}
 
     names = ("n", "seed", "label") if classes else ("n", "seed")

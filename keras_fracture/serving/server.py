@@ -98,7 +98,7 @@ async def _run(repository, http, host, grpc_port):
     await remote.start()
     names = ", ".join(f"{model.name} (version {model.version})" for model in repository.models.values())
     print(f"serving {names} at http://{host}:{rest_port} and grpc://{host}:{grpc_port}", flush=True)
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10)
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10, ws="none")
     await uvicorn.Server(config).serve(sockets=[http])
     await remote.stop(grace=10)
 
