@@ -10,9 +10,7 @@ from keras_fracture.errors import ImageError
 
 MAX_BYTES = 20 * 2**20  # of a picture's file
 MAX_PIXELS = 25_000_000  # of a picture; `serve_bytes` takes about 30 bytes a pixel while it prepares one
-MAX_SIDE = (
-    20_000  # pixels; resampling takes about `20 * side * image_size` bytes, of a few pixels' width as well
-)
+MAX_SIDE = 20_000  # pixels; resampling takes about 45 bytes times this times the network's, of a line as well
 MAX_PICTURES = 64  # of a request
 MAX_REQUEST = 64 * 2**20  # bytes of a request; base64 makes 4 of 3
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
