@@ -1,12 +1,15 @@
 """Fixtures shared by the tests."""
 
 import shutil
+import signal
 from pathlib import Path
 
+import keras
 import pytest
 
 import keras_fracture
-from keras_fracture.data import catalogue
+from keras_fracture import models
+from keras_fracture.data import Preprocess, catalogue, phantom
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +20,37 @@ def dummy_root(tmp_path_factory):
     for name in catalogue.REAL:
         shutil.copytree(datasets / name / "dummy_data", root, dirs_exist_ok=True)
     return root
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """One server for all that ask one."""
+    # Not above: most tests need none of the servers' packages.
+    from keras_fracture import serving
+    from tests.serving.asking import WAIT, Started
+
+    folder = tmp_path_factory.mktemp("served") / "saved_models"
+    for version in (1, 2):
+        keras.utils.set_random_seed(version)
+        network = models.create("compact_cnn", image_size=32)
+        serving.export(network, folder / "cnn", version, Preprocess(size=32, clahe=(2.0, 8)))
+    generator = models.create("dcgan_generator", image_size=32, width=2, channels=1, num_classes=3)
+    serving.export(generator, folder / "gan", 4)
+    serving.export(models.create("unit", image_size=16, width=2, channels=1), folder / "unit")
+    started = Started(folder)
+    yield started
+    started.process.send_signal(signal.SIGTERM)
+    assert started.process.wait(WAIT) == 0, started.log.read_text()
+
+
+@pytest.fixture(scope="session")
+def radiographs():
+    return [record["image"][..., 0] for record in phantom.records(seed=3)[:3]]
+
+
+@pytest.fixture(scope="session")
+def files(radiographs):
+    """The same as PNG and JPEG files."""
+    from tests.serving.asking import saved
+
+    return [saved(picture, kind) for picture, kind in zip(radiographs, ("PNG", "JPEG", "PNG"), strict=True)]

@@ -40,8 +40,18 @@ def classify_bytes(answer, model, preprocess):
 
 def draw(model):
     """`noise`, with classes also int32 `labels` -> `images` in the generator's pixel range."""
-    labels = [tf.TensorSpec((None,), tf.int32, name="labels")] if _classes(model) else []
-    return _images(model), [tf.TensorSpec((None, model.latent_dim), tf.float32, name="noise"), *labels]
+    images, classes = _images(model), _classes(model)
+    noise = tf.TensorSpec((None, model.latent_dim), tf.float32, name="noise")
+    if not classes:
+        return images, [noise]
+
+    def checked(noise, labels):
+        ends = (tf.reduce_min(labels), tf.reduce_max(labels))
+        checks = [_within("labels", end, 0, classes - 1) for end in ends]
+        with tf.control_dependencies(checks):  # any other is drawn as if it were no class
+            return images(tf.identity(noise), tf.identity(labels))
+
+    return checked, [noise, tf.TensorSpec((None,), tf.int32, name="labels")]
 
 
 def generate(answer, model):
@@ -53,19 +63,18 @@ def generate(answer, model):
 
     def generate(n, seed, *label):
         checks = [_within("n", n, 1, MAX_PICTURES)]
-        numbers = tf.range(n)
-        given = ()
         if classes:
             checks.append(_within("label", label[0], -1, classes - 1))
-            given = (tf.where(label[0] < 0, numbers % classes, label[0]),)
-        with tf.control_dependencies(checks):
-            noise = tf.map_fn(
-                lambda number: tf.random.stateless_normal(
-                    (model.latent_dim,), tf.stack([seed, number]), alg="philox"
-                ),
-                numbers,
-                fn_output_signature=tf.TensorSpec((model.latent_dim,), tf.float32),
-            )
+        with tf.control_dependencies(checks):  # all that follows needs the numbers
+            numbers = tf.range(n)
+        given = (tf.where(label[0] < 0, numbers % classes, label[0]),) if classes else ()
+        noise = tf.map_fn(
+            lambda number: tf.random.stateless_normal(
+                (model.latent_dim,), tf.stack([seed, number]), alg="philox"
+            ),
+            numbers,
+            fn_output_signature=tf.TensorSpec((model.latent_dim,), tf.float32),
+        )
         return {"images": _levels(answer(noise, *given)["images"], model.pixel_range)}
 
     names = ("n", "seed", "label") if classes else ("n", "seed")
@@ -96,7 +105,10 @@ def translate_bytes(answer, model, exponent):
                 _within("A window's width", width, SMALLEST, tf.shape(picture)[1] - left),
             ]
         ):
-            inside = tf.slice(picture, [top, left, 0], [height, width, model.channels])
+            # Used only once it was checked: the matrices below are as large as a window says it is.
+            window = tf.identity(window)
+        top, left, height, width = tf.unstack(window)
+        inside = tf.slice(picture, [top, left, 0], [height, width, model.channels])
         patch = tf.einsum(
             "ys,stc,xt->yxc", _scaling(height, size), tf.cast(inside, tf.float64), _scaling(width, size)
         )

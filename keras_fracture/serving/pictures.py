@@ -10,6 +10,7 @@ from keras_fracture.errors import ImageError
 
 MAX_BYTES = 20 * 2**20  # of a picture's file
 MAX_PIXELS = 25_000_000  # of a picture; `serve_bytes` takes about 30 bytes a pixel while it prepares one
+MAX_SIDE = 20_000  # pixels; resampling takes about 45 bytes times this times the network's, of a line as well
 MAX_PICTURES = 64  # of a request
 MAX_REQUEST = 64 * 2**20  # bytes of a request; base64 makes 4 of 3
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
@@ -57,6 +58,8 @@ def check(data, name="picture"):
         ) from None
     if width * height > MAX_PIXELS:
         raise ImageError(f"{name} must have {MAX_PIXELS:,} pixels at most. Received: {width} x {height}")
+    if max(width, height) > MAX_SIDE:
+        raise ImageError(f"{name} must have {MAX_SIDE:,} pixels a side at most. Received: {width} x {height}")
     if images.is_truncated(data):
         raise ImageError(f"{name} is cut off (no end marker): fetch it again. Received: {len(data):,} bytes")
     if mode == "CMYK":

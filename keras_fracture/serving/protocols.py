@@ -91,11 +91,15 @@ def _lists(outputs):
 def v2(served, request):
     """KServe's V2; the endpoint is the one that takes what is given. In JSON, bytes are base64."""
     given = {tensor.name: tensor for tensor in request.inputs}
+    if len(given) < len(request.inputs):
+        raise RequestError(f"Each input is given once. Received: {', '.join(t.name for t in request.inputs)}")
     fitting = [name for name, facts in served.endpoints.items() if set(facts["inputs"]) == set(given)]
     if not fitting:
         takes = " or ".join(", ".join(facts["inputs"]) for facts in served.endpoints.values())
         raise RequestError(f"{served.name} takes {takes}. Received: {', '.join(given) or 'nothing'}")
-    wanted = served.endpoint(fitting[0])["inputs"]
+    endpoint = served.endpoint(fitting[0])
+    wanted = endpoint["inputs"]
+    _known(endpoint, [each.name for each in request.request_outputs or ()])
     outputs = served.run(fitting[0], {key: _of_v2(tensor, wanted[key]) for key, tensor in given.items()})
     binary = bool(request.use_binary_outputs)
     tensors = []
@@ -115,17 +119,29 @@ def v2(served, request):
 def predict(served, request):
     """TensorFlow Serving's `PredictRequest` to its `PredictResponse`."""
     name = request.model_spec.signature_name or "serving_default"
+    endpoint = served.endpoint(name)
+    _known(endpoint, request.output_filter)
+    # Before any is read: a tensor's last value is repeated until it has the shape it says, whatever memory that takes.
+    sizes = {key: [dim.size for dim in given.tensor_shape.dim] for key, given in request.inputs.items()}
+    served.check(name, sizes)
     try:
         inputs = {key: tf.make_ndarray(tensor) for key, tensor in request.inputs.items()}
-    except (TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise RequestError(f"The tensors cannot be read: {error}") from None
     answer = predict_pb2.PredictResponse()
     answer.model_spec.name = served.name
     answer.model_spec.version.value = served.version
     answer.model_spec.signature_name = name
     for key, values in served.run(name, inputs).items():
-        answer.outputs[key].CopyFrom(tf.make_tensor_proto(values))
+        if not request.output_filter or key in request.output_filter:
+            answer.outputs[key].CopyFrom(tf.make_tensor_proto(values))
     return answer
+
+
+def _known(endpoint, names):
+    for name in names:
+        if name not in endpoint["outputs"]:
+            raise RequestError(f"The outputs are {', '.join(endpoint['outputs'])}. Received: {name!r}")
 
 
 def _count(rows):
@@ -153,6 +169,8 @@ def _of_v2(tensor, wanted):
     datatype = DATATYPES[wanted["dtype"]]
     if tensor.datatype != datatype:
         raise RequestError(f"{tensor.name} must be {datatype}. Received: {tensor.datatype}")
+    if min(tensor.shape, default=0) < 0:  # of which NumPy would make whatever fits
+        raise RequestError(f"{tensor.name} must have a shape of sizes. Received: {tensor.shape}")
     try:
         values = tensor.as_numpy()
     except (InvalidInput, OverflowError, TypeError, ValueError, struct.error) as error:

@@ -40,7 +40,7 @@ class Served:
         Raises:
             RequestError: There is none of that name.
         """
-        if name not in self.endpoints:
+        if not isinstance(name, str) or name not in self.endpoints:
             raise RequestError(
                 f"{self.name} has the endpoints {', '.join(self.endpoints)}. Received: {name!r}"
             )
@@ -62,15 +62,7 @@ class Served:
                 finite or out of the pixel range, or bytes that are no picture.
         """
         wanted = self.endpoint(name)["inputs"]
-        if set(inputs) != set(wanted):
-            raise RequestError(
-                f"{name} takes {', '.join(wanted)}. Received: {', '.join(inputs) or 'nothing'}"
-            )
-        several = [values for key, values in inputs.items() if wanted[key]["shape"]]
-        counts = {len(values) if values.ndim else 0 for values in several}
-        if several and (len(counts) != 1 or not 1 <= max(counts) <= pictures.MAX_PICTURES):
-            numbers = ", ".join(map(str, sorted(counts)))
-            raise RequestError(f"A request holds 1 to {pictures.MAX_PICTURES} pictures. Received: {numbers}")
+        self.check(name, {key: values.shape for key, values in inputs.items()})
         tensors = {key: self._tensor(key, values, wanted[key]) for key, values in inputs.items()}
         try:
             answer = self._loaded.signatures[name](**tensors)
@@ -78,13 +70,38 @@ class Served:
             raise RequestError(f"{self.name} cannot read what it was given: {_reason(error)}") from None
         return {key: tensor.numpy() for key, tensor in answer.items()}
 
+    def check(self, name, shapes):
+        """Refuses inputs by their names and shapes.
+
+        Args:
+            name: An endpoint.
+            shapes: Name to shape.
+
+        Raises:
+            RequestError: Other names or shapes than the endpoint's, or too many pictures.
+        """
+        wanted = {key: facts["shape"] for key, facts in self.endpoint(name)["inputs"].items()}
+        if set(shapes) != set(wanted):
+            raise RequestError(
+                f"{name} takes {', '.join(wanted)}. Received: {', '.join(shapes) or 'nothing'}"
+            )
+        counts = {shape[0] if shape else 0 for key, shape in shapes.items() if wanted[key]}
+        if counts and (len(counts) != 1 or not 1 <= max(counts) <= pictures.MAX_PICTURES):
+            numbers = ", ".join(map(str, sorted(counts)))
+            raise RequestError(f"A request holds 1 to {pictures.MAX_PICTURES} pictures. Received: {numbers}")
+        for key, shape in shapes.items():
+            if not wanted[key] and math.prod(shape) != 1:
+                raise RequestError(f"{key} must be one number. Received the shape: {tuple(shape)}")
+            if list(shape[1:]) != wanted[key][1:] and wanted[key]:
+                sizes = ", ".join(map(str, wanted[key][1:]))
+                raise RequestError(f"{key} must have the shape (n, {sizes}). Received: {tuple(shape)}")
+
     def _tensor(self, key, values, wanted):
-        if not wanted["shape"] and values.size == 1:
+        if not wanted["shape"]:
             values = values.reshape(())
-        if list(values.shape[1:]) != wanted["shape"][1:]:
-            shape = ", ".join(map(str, wanted["shape"][1:]))
-            raise RequestError(f"{key} must have the shape (n, {shape}). Received: {values.shape}")
         if wanted["dtype"] == "string":
+            if values.dtype != object:
+                raise RequestError(f"{key} must be bytes. Received: {values.dtype}")
             for number, data in enumerate(values):
                 pictures.check(data, f"picture {number}")
             return tf.constant(values.tolist(), tf.string)
@@ -93,15 +110,21 @@ class Served:
             raise RequestError(f"{key} must be whole numbers. Received: {values.dtype}")
         if values.dtype.kind not in "iuf":
             raise RequestError(f"{key} must be {kind} numbers. Received: {values.dtype}")
-        if not np.isfinite(values).all():
-            raise RequestError(f"{key} must be finite numbers. Received: NaN or infinity")
+        with np.errstate(over="ignore"):
+            numbers = values.astype(kind)
+        if kind.kind == "i" and (numbers != values).any():
+            raise RequestError(f"{key} must fit into {kind}. Received: {values.min()} to {values.max()}")
+        if not np.isfinite(numbers).all():
+            raise RequestError(
+                f"{key} must be finite {kind} numbers. Received: NaN, infinity or more than fits"
+            )
         low, high = self._pixel_range if key == "images" else (-math.inf, math.inf)
         if values.min() < low - 1e-3 or values.max() > high + 1e-3:
             least, most = values.min(), values.max()
             raise RequestError(
                 f"{key} must lie between {low:g} and {high:g}. Received: {least:g} to {most:g}"
             )
-        return tf.constant(values.astype(kind))
+        return tf.constant(numbers)
 
 
 def _reason(error):

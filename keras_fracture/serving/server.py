@@ -15,21 +15,21 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import kserve
 import uvicorn
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from kserve.errors import InvalidInput, ModelNotFound
 from kserve.model_server import app
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
-from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
 from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.infer_type import InferRequest
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
+from kserve.protocol.rest.v2_datamodels import InferenceRequest
+from prometheus_client import exposition
+from pydantic import ValidationError
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from keras_fracture.errors import FractureError, ServerError
-from keras_fracture.serving import pictures, protocols
+from keras_fracture.serving import pictures, protocols, refusing
 from keras_fracture.serving.served import Served
 from keras_fracture.versions import models_in
 
@@ -59,7 +59,7 @@ def serve(folder, host="127.0.0.1", rest_port=8501, grpc_port=8500):
     with _bound(host, rest_port) as http:
         _bound(host, grpc_port).close()  # gRPC would print lines of its own about a port that is taken
         repository = Repository(folder)
-        logging.getLogger("kserve").addFilter(_one_line)
+        logging.getLogger("kserve").addFilter(refusing.one_line)
         warnings.filterwarnings("ignore", "ORJSONResponse is deprecated")  # KServe's
         # uvicorn stops at these and then raises them again, which must not cut off the gRPC server's last answers.
         for stop in (signal.SIGINT, signal.SIGTERM):
@@ -86,9 +86,9 @@ async def _run(repository, http, host, grpc_port):
     plane, extension = _DataPlane(repository), _Extension(repository)
     RESTServer("kserve.model_server:app", plane, extension, rest_port).create_application()
     app.add_middleware(_Gate, repository=repository)
-    app.add_exception_handler(RequestValidationError, _malformed)
+    refusing.add_handlers(app)
     remote = grpc.aio.server(
-        interceptors=(ExceptionToStatusInterceptor(),),
+        interceptors=(refusing.Interceptor(),),
         options=[("grpc.max_receive_message_length", pictures.MAX_REQUEST), ("grpc.so_reuseport", 0)],
     )
     service = InferenceServicer(plane, extension)
@@ -98,7 +98,7 @@ async def _run(repository, http, host, grpc_port):
     await remote.start()
     names = ", ".join(f"{model.name} (version {model.version})" for model in repository.models.values())
     print(f"serving {names} at http://{host}:{rest_port} and grpc://{host}:{grpc_port}", flush=True)
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10)
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10, ws="none")
     await uvicorn.Server(config).serve(sockets=[http])
     await remote.stop(grace=10)
 
@@ -193,7 +193,7 @@ class Model(kserve.Model):
                 self._pool, protocol, self._served, request
             )
         except FractureError as error:
-            raise InvalidInput(" ".join(str(error).split())) from None
+            raise InvalidInput(refusing.line(error)) from None
 
     def check(self, version):
         """Raises `ModelNotFound` if a version is asked for that is not the loaded one."""
@@ -204,10 +204,15 @@ class Model(kserve.Model):
 
 
 class _Extension(ModelRepositoryExtension):
-    """KServe's, loading beside the event loop."""
+    """KServe's, loading beside the event loop; it answers nothing, of which its gRPC service makes an error."""
 
     async def load(self, model_name):
         await asyncio.to_thread(self._model_registry.load, model_name)
+        return {"name": model_name, "load": True}
+
+    async def unload(self, model_name):
+        await super().unload(model_name)
+        return {"name": model_name, "unload": True}
 
 
 class _DataPlane(DataPlane):
@@ -215,12 +220,34 @@ class _DataPlane(DataPlane):
 
     def decode(self, body, headers, *arguments, **options):
         try:
-            return super().decode(body, headers, *arguments, **options)
+            decoded = super().decode(body, headers, *arguments, **options)
+            if isinstance(decoded[0], InferRequest):
+                _validate(decoded[0])
+            return decoded
         except InvalidInput:
             raise
+        except ValidationError as error:
+            raise InvalidInput(refusing.malformed(error)) from None
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__} {error}".split())
-            raise InvalidInput(f"The request cannot be read: {reason}") from None
+            raise InvalidInput(f"The request cannot be read: {type(error).__name__} {error}") from None
+
+
+def _validate(request):
+    """What KServe leaves unchecked: all that stands in front of binary data, and half characters in an id."""
+    inputs = [
+        {
+            "name": one.name,
+            "shape": one.shape,
+            "datatype": one.datatype,
+            "parameters": one.parameters,
+            "data": [],
+        }
+        for one in request.inputs
+    ]
+    outputs = [{"name": one.name, "parameters": one.parameters} for one in request.request_outputs or ()]
+    facts = {"id": request.id, "parameters": request.parameters, "inputs": inputs, "outputs": outputs}
+    InferenceRequest.model_validate(facts)
+    (request.id or "").encode()
 
 
 class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -231,7 +258,7 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     async def Predict(self, request, context):  # noqa: N802
         model = self._repository.find(request.model_spec.name)
-        model.check(request.model_spec.version.value)
+        model.check(request.model_spec.version_label or request.model_spec.version.value)
         return await model.answer(protocols.predict, request)
 
 
@@ -244,15 +271,22 @@ class _Gate:
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        if not scope["path"].isprintable():  # the routes overlook a line break at the end
+            return await refusing.answer(404, "Not Found")(scope, receive, send)
+        headers = dict(scope["headers"])
+        try:
+            exposition.choose_encoder(headers.get(b"accept", b"").decode("latin-1"))
+        except (TypeError, ValueError) as error:  # of `/metrics`, where it would be the server's mistake
+            return await refusing.answer(400, f"Accept cannot be read: {error}")(scope, receive, send)
         versioned = _VERSIONED.fullmatch(scope["path"])
         if versioned:
             try:
                 self._repository.find(versioned["name"]).check(versioned["version"])
             except ModelNotFound as error:
-                return await _refuse(404, error)(scope, receive, send)
+                return await refusing.answer(404, error)(scope, receive, send)
             path = versioned["before"] + versioned["after"]
             scope = {**scope, "path": path, "raw_path": path.encode()}
-        size, parts, more = int(dict(scope["headers"]).get(b"content-length", 0)), [], True
+        size, parts, more = int(headers.get(b"content-length", 0)), [], True
         received = 0
         while more and max(size, received) <= pictures.MAX_REQUEST:
             message = await receive()
@@ -265,27 +299,10 @@ class _Gate:
             reason = (
                 f"A request has {pictures.MAX_REQUEST:,} bytes at most. Received: {max(size, received):,}"
             )
-            return await _refuse(413, reason)(scope, receive, send)
+            return await refusing.answer(413, reason)(scope, receive, send)
         whole = iter([{"type": "http.request", "body": b"".join(parts), "more_body": False}])
 
         async def again():
             return next(whole, None) or await receive()
 
         return await self._app(scope, again, send)
-
-
-def _refuse(status, reason):
-    return JSONResponse(status_code=status, content={"error": str(reason)})
-
-
-async def _malformed(_, error):
-    first = error.errors()[0]
-    return _refuse(400, f"The request cannot be read: {first['msg']} at {'.'.join(map(str, first['loc']))}")
-
-
-def _one_line(record):
-    """KServe logs the traceback of every mistake of a client: a line will do."""
-    error = record.exc_info and record.exc_info[1]
-    if isinstance(error, (InvalidInput, ModelNotFound)):
-        record.msg, record.args, record.exc_info = "refused: %s", (error,), None
-    return True

@@ -274,7 +274,8 @@ class BestEpoch(keras.callbacks.Callback):
         losses = [row["val_loss"] for row in self.rows]
         if losses.index(min(losses)) == len(losses) - 1:
             save_weights(self.model, self.path)
-        self.model.stop_training = self.over
+        if self.over:  # and never False, which would overrule another callback
+            self.model.stop_training = True
 
 
 class Reseed(keras.callbacks.Callback):

@@ -3,6 +3,8 @@
     python tests/faults/soak.py kills
     unshare -rm python tests/faults/soak.py full         # its mounts are its own
     python tests/faults/soak.py train
+    python tests/faults/soak.py requests
+    python tests/faults/soak.py inputs
     python tests/faults/soak.py kills --papers bai_dcgan --times 5 --results /tmp/r.json
 
 Each part adds what it measured to results/reliability.json.
@@ -25,6 +27,7 @@ from xml.etree import ElementTree
 
 import faulty
 import long_run
+import many_requests
 from tqdm import tqdm
 
 from keras_fracture.report import benchmarks
@@ -167,7 +170,9 @@ def _command(parser, options):
 
 def main(words=None):
     """Runs one part, and records what it yields: key, what was done, how often, how often it went well, details."""
-    parts = {"kills": kills, "full": full, "train": long_run.train, "inputs": inputs}
+    parts = {
+        "kills": kills, "full": full, "train": long_run.train, "inputs": inputs, "requests": many_requests.requests,
+    }  # fmt: skip
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -175,6 +180,7 @@ def main(words=None):
     parser.add_argument("--papers", nargs="+", default=list(faulty.COMMANDS), metavar="KEY")
     parser.add_argument("--times", type=int, default=20, help="faults a paper (default 20)")
     parser.add_argument("--minutes", type=float, default=30, help="of training (default 30)")
+    parser.add_argument("--requests", type=int, default=20_000, help="to one server (default 20000)")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--results", default="results/reliability.json", metavar="FILE")
     options = parser.parse_args(words)

@@ -1,0 +1,87 @@
+"""How the server refuses: a status and one short line, alike over HTTP and gRPC, whatever the request held."""
+
+import grpc
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from google.protobuf.message import DecodeError
+from kserve.errors import InvalidInput, ModelNotFound
+from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
+from starlette.exceptions import HTTPException
+
+# Requests are quoted in refusals, and may hold anything. gRPC clients refuse a reason of more than 16 KB.
+_LONGEST = 250
+
+
+def line(reason):
+    """A reason as one line that is not too long, without half characters, which no encoder takes."""
+    words = " ".join(str(reason).encode("utf-8", "replace").decode().split())
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."
+
+
+def answer(status, reason, headers=None):
+    """A refusal over HTTP."""
+    return JSONResponse(status_code=status, content={"error": line(reason)}, headers=headers)
+
+
+def malformed(error):
+    """What pydantic found wrong first."""
+    first = error.errors()[0]
+    return f"The request cannot be read: {first['msg']} at {'.'.join(map(str, first['loc']))}"
+
+
+def add_handlers(app):
+    """Lets a FastAPI app refuse so; KServe's handlers repeat all they were given, and FastAPI's have another form."""
+
+    def handle(kind, status, reason=str):
+        async def handler(_, error):
+            return answer(status, reason(error))
+
+        app.add_exception_handler(kind, handler)
+
+    async def routed(_, error):
+        return answer(error.status_code, error.detail, error.headers)
+
+    handle(InvalidInput, 400)
+    handle(ModelNotFound, 404)
+    handle(RequestValidationError, 400, malformed)
+    # KServe has routes for what this server has not: explaining, for one.
+    handle(NotImplementedError, 404, lambda _: "Not Found")
+    app.add_exception_handler(HTTPException, routed)
+
+
+class Interceptor(ExceptionToStatusInterceptor):
+    """KServe's, which knows nothing of messages that cannot be parsed and fails at methods that are not there."""
+
+    async def intercept_service(self, continuation, handler_call_details):
+        handler = await super().intercept_service(continuation, handler_call_details)
+        parse = handler and handler.request_deserializer
+        if not parse:
+            return handler
+
+        def parsed(data):
+            try:
+                return parse(data)
+            except DecodeError as error:  # raised here, it would be the server's mistake: UNKNOWN
+                return error
+
+        return handler._replace(request_deserializer=parsed)
+
+    async def intercept(self, method, request_or_iterator, context, method_name):
+        if isinstance(request_or_iterator, DecodeError):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, line(request_or_iterator))
+        return await super().intercept(method, request_or_iterator, context, method_name)
+
+    async def handle_exception(self, ex, request_or_iterator, context, method_name):
+        if isinstance(ex, NotImplementedError):
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, line(ex))
+        if isinstance(ex, InvalidInput | ModelNotFound):
+            ex.reason = line(ex.reason)
+        await super().handle_exception(ex, request_or_iterator, context, method_name)
+
+
+def one_line(record):
+    """A filter of KServe's log, which shows the traceback of every mistake of a client: a line will do."""
+    error = record.exc_info and record.exc_info[1]
+    if isinstance(error, InvalidInput | ModelNotFound):
+        record.msg, record.args, record.exc_info = "refused: %s", (line(error),), None
+    return True
