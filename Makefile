@@ -4,8 +4,11 @@ PROFILE ?= quick
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+PLATFORM := $(shell $(PYTHON) -c 'import sys, sysconfig; print(*sys.version_info[:2], sysconfig.get_platform())')
+# The hashes hold where they were made; elsewhere pip chooses what fits the same versions.
+REQUIREMENTS := $(if $(filter 3-11-linux-x86_64,$(subst $() ,-,$(PLATFORM))),--require-hashes -r requirements.lock,-r requirements.txt)
 
-.PHONY: reproduce test test-slow soak lint tables notebooks clean
+.PHONY: reproduce test test-slow soak lint lock audit tables notebooks clean
 
 reproduce: $(READY)  ## the main job on the embedded data: GAN -> synthesis -> four classifiers -> report
 	$(BIN)/keras-fracture reproduce ibrahim_gan --profile $(PROFILE) $(ARGS)
@@ -31,13 +34,22 @@ tables: $(READY)  ## README's tables from results/*.json
 notebooks: $(READY)  ## all notebooks from top to bottom, in their smoke profile
 	$(BIN)/python notebooks/execute.py $(ARGS)
 
+lock: $(READY)  ## requirements.lock from requirements.txt: the hashes of all packages
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-tools
+	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock requirements.txt
+
+audit: $(READY)  ## known vulnerabilities of what is pinned; asks PyPI's database
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): requirements.txt pyproject.toml
+$(READY): requirements.lock requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(REQUIREMENTS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
