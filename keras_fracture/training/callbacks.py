@@ -84,14 +84,19 @@ class EpochBackup(keras.callbacks.Callback):
             if model.optimizer is not None and not model.optimizer.built:
                 model.optimizer.build(model.trainable_variables)
             model.load_weights(path)
+            self._keep(path)
         return epochs
 
     def on_epoch_end(self, epoch, logs=None):
         after = self.folder / f"epoch-{epoch + 1:05d}.weights.h5"
         save_weights(self.model, after)
-        for before in self.folder.glob(_BACKUPS):  # a killed run may leave two
-            if before != after:
-                before.unlink()
+        self._keep(after)
+
+    def _keep(self, newest):
+        """Removes all other backups; a run that is killed here leaves two."""
+        for other in self.folder.glob(_BACKUPS):
+            if other != newest:
+                other.unlink()
 
 
 class AverageStatistics(keras.callbacks.Callback):

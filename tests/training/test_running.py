@@ -161,6 +161,8 @@ def test_backup_keeps_one_whole_epoch_and_restores_every_state(tmp_path):
     (path.parent / "epoch-00001.weights.h5").write_bytes(b"old")
     (path.parent / f".1-{path.name}").write_bytes(b"half")
     assert backup.saved() == (path, 2)
+    assert backup.restore(other) == 2
+    assert [one.name for one in path.parent.glob("epoch*")] == [path.name]
     backup.set_model(model)
     backup.on_epoch_end(2)
     assert [one.name for one in path.parent.glob("epoch*")] == ["epoch-00003.weights.h5"]
