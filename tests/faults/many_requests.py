@@ -133,6 +133,11 @@ def requests(options):
             seconds = time.monotonic() - began
     details = {key: tally[key] for key in ("answered", "refused", "other")} | _held(samples)
     details["requests_per_second"] = round(options.requests / seconds, 1)
+    memory, descriptors = details["memory_MiB"], details["descriptors"]
+    details["seen"] = (
+        f"{tally['answered']:,} answered, {tally['refused']:,} refused; memory {memory[0]:,} to {memory[1]:,} MiB "
+        f"({details['memory_growth_percent']:+.1f} %), descriptors {descriptors[0]} to {descriptors[1]}"
+    )
     kept = (
         details["memory_growth_percent"] < GROWTH and details["descriptors"][1] <= details["descriptors"][0]
     )

@@ -153,3 +153,12 @@ def test_checks_of_patches_are_shown_once_a_part(tmp_path):
     assert rows[2:] == [
         "| phantom | tibia | 600 | 0.900 (0.800 to 0.950) | 93 | 0.10, 0.80, 0.90 | 0.040 | 0.900 (0.800 to 0.950) |"
     ]
+
+
+def test_what_was_done_on_purpose_becomes_a_table(tmp_path):
+    row = {"what": "killed", "tried": 20, "well": 19, "command": "python soak.py", "date": "2026-11-22"}
+    rows = {"train": row | {"tried": 2000, "details": {}}, "kills": row | {"details": {"seen": "one other"}}}
+    (tmp_path / "reliability.json").write_text(json.dumps(rows))
+    lines = tables.generate(tmp_path, "reliability").splitlines()
+    assert lines[2] == "| killed | 20 | 19 | one other | `python soak.py` | 2026-11-22 |"
+    assert lines[3].startswith("| killed | 2,000 | 19 |  |") and len(lines) == 4
