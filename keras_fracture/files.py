@@ -124,6 +124,9 @@ def locked(path, wait=False):
     Raises:
         OutputError: The folder cannot be written, or the disk is full.
     """
+    if fcntl is None:
+        yield True
+        return
     path = Path(path)
     stream = _lock(path, wait)
     try:
@@ -150,8 +153,6 @@ def _lock(path, wait):
             stream = open(path, "wb")  # noqa: SIM115
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
-        if fcntl is None:
-            return stream
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

@@ -89,7 +89,8 @@ def loaded(version):
 
     try:
         found = tf.saved_model.load(str(version))
-        found.signatures["serving_default"], found.model_variables
+        # Here, and not where they are used.
+        _ = found.signatures["serving_default"], found.model_variables
     except Exception as error:  # whatever TensorFlow runs into while it reads a damaged one
         raise ModelError(
             f"{version} holds no whole SavedModel ({one_line(error)}): export it again"

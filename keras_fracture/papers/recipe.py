@@ -18,7 +18,7 @@ import pandas as pd
 
 from keras_fracture import data, files, serving
 from keras_fracture.data import images, splits
-from keras_fracture.errors import DataError, FractureError, OutputError
+from keras_fracture.errors import DataError, FractureError, OutputError, one_line
 from keras_fracture.training import distribution
 
 PROFILES = ("smoke", "quick", "paper")
@@ -228,7 +228,7 @@ def begin(recipe, profile, out, resume):
     config = {"paper": recipe.key, "profile": profile, "settings": settings, **provenance()}
     path = Path(out) / "config.json"
     if resume and path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = _read(path)
         if before["settings"] != settings:
             names = [name for name in settings if before["settings"].get(name) != settings[name]]
             raise OutputError(
@@ -279,17 +279,23 @@ def recorded(path):
     Raises:
         FractureError: It is not such a file.
     """
+    config = _read(path)
+    return config["paper"], config["profile"], config["settings"], config.get("fingerprints")
+
+
+def _read(path):
+    """A `config.json`, named by itself or by its folder, as a dict whose parts have the right types."""
     path = Path(path)
     path = path / "config.json" if path.is_dir() else path
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        fingerprints = config.get("fingerprints")
-        if fingerprints is not None:
-            fingerprints = {policy: dict(digests) for policy, digests in fingerprints.items()}
-        found = str(config["paper"]), str(config["profile"]), dict(config["settings"]), fingerprints
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        parts = str(config["paper"]), str(config["profile"]), dict(config["settings"])
+        found = config | dict(zip(("paper", "profile", "settings"), parts, strict=True))
+        if "fingerprints" in config:
+            found["fingerprints"] = {key: dict(value) for key, value in config["fingerprints"].items()}
+    except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
         raise FractureError(
-            f"{path} records no run: name the config.json of a run folder. Received: {type(error).__name__}: {error}"
+            f"{path} records no run: name the config.json of a run folder. Received: {one_line(error)}"
         ) from None
     return found
 

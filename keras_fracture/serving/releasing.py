@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from keras_fracture import models
-from keras_fracture.errors import ModelError
+from keras_fracture.errors import ModelError, one_line
 from keras_fracture.interop.convert import load_keras_weights
 from keras_fracture.models.saved import load_keras
 from keras_fracture.serving.exporting import export
@@ -69,18 +69,22 @@ def of_run(run, which):
     """
     if not (run / "metrics.json").is_file():
         raise ModelError(f"{run} is no finished run: it has no metrics.json")
-    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    rows = {
-        f"{row['split_policy']}/{row['model']}/{row['variant']}": row
-        for row in metrics["runs"]
-        if "saved_model" in row
-    }
+    try:
+        metrics, config = (
+            json.loads((run / name).read_text(encoding="utf-8")) for name in ("metrics.json", "config.json")
+        )
+        rows = {
+            f"{row['split_policy']}/{row['model']}/{row['variant']}": row
+            for row in metrics["runs"]
+            if "saved_model" in row
+        }
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(f"{run} holds a damaged metrics.json or config.json: {one_line(error)}") from None
     found = [name for name in rows if name.startswith(which or "")]
     if len(found) != 1:
         known = ", ".join(found or rows) or "none"
         raise ModelError(f"Say which of the run's models to export: {known}. Received: {which!r}")
     row = rows[found[0]]
-    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     counts = metrics["splits"][row["split_policy"]]
     facts = {
         "trained_on": f"{row['data']}, split policy `{row['split_policy']}`: "

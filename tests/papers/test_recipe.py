@@ -168,6 +168,21 @@ def test_a_run_goes_on_and_is_repeated_on_the_same_pictures_alone(run, tmp_path,
     assert len(seen) == 1 and not (tmp_path / "again").exists()
 
 
+@pytest.mark.parametrize("content", ["", "{}", "[1]", "[" * 100_000])
+def test_a_damaged_config_is_named_when_a_run_is_resumed_or_exported(run, capsys, content):
+    folder, seen = run
+    (folder / "config.json").write_text(content)
+    (folder / "metrics.json").write_text("{}")
+    for words in (
+        ["reproduce", "gupta_unit", "--profile", "smoke", "--out", str(folder), "--resume"],
+        ["export", str(folder), "--to", str(folder / "exported")],
+    ):
+        assert cli.main(words) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and str(folder) in said and "Traceback" not in said
+    assert len(seen) == 1 and not (folder / "exported").exists()
+
+
 @pytest.mark.parametrize("words", [[], ["gupta_unit", "--from", "x"], ["--from", "x", "--seed", "1"]])
 def test_a_paper_or_a_run_is_named_and_not_both(words, capsys):
     assert cli.main(["reproduce", *words]) == 2
