@@ -21,13 +21,11 @@ RECIPE = (
     "2",
 )
 KILLS = (
-    "os.rename records/phantom/grouped/1.0.0 0",  # the records are not yet in place
     "os.remove grouped/resnet18/run-0/backup/epoch-00001.weights.h5 1",  # there are two backups
     "open grouped/resnet18/run-0/saved_model/1/metadata.json 0",  # the SavedModel is half-written
 )
 FULL = (
     "open records/phantom/grouped/1.0.0/features.json 0",
-    "os.rename pictures/phantom/00000-of-00001.tfrecord 0",
     "open grouped/resnet18/run-0/backup/epoch-00002.weights.h5 0",
     "open grouped/resnet18/run-0/saved_model/1/metadata.json 0",
     "os.rename metrics.json 0",

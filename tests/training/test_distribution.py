@@ -160,7 +160,8 @@ def test_statistics_that_replicas_do_not_share_are_averaged_before_saving(traine
     assert 0 < pixels.var() - variance[0] < 1e-3
 
 
-@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
 def test_the_other_worker_stops_and_both_resume(trained, tmp_path, victim):
     processes = _pair(tmp_path, "dense", die=(victim, 1))
     try:
