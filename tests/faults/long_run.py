@@ -46,9 +46,9 @@ class Watch(keras.callbacks.Callback):
 
 
 def train(options):
-    """Trains for `options.minutes`; well is what holds neither more memory nor more descriptors in the end."""
-    for key, settings in RUNS.items():
-        watch = Watch(60 * options.minutes / len(RUNS))
+    """Trains for `options.minutes` each; well is what holds neither more memory nor more descriptors in the end."""
+    for key in [key for key in RUNS if key in options.papers]:
+        settings, watch = RUNS[key], Watch(60 * options.minutes)
         fit = training.fit
 
         def watched(*given, watch=watch, fit=fit, callbacks=(), **further):

@@ -179,7 +179,7 @@ def main(words=None):
     parser.add_argument("part", choices=parts)
     parser.add_argument("--papers", nargs="+", default=list(faulty.COMMANDS), metavar="KEY")
     parser.add_argument("--times", type=int, default=20, help="faults a paper (default 20)")
-    parser.add_argument("--minutes", type=float, default=30, help="of training (default 30)")
+    parser.add_argument("--minutes", type=float, default=15, help="of each of two trainings (default 15)")
     parser.add_argument("--requests", type=int, default=20_000, help="to one server (default 20000)")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--results", default="results/reliability.json", metavar="FILE")

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 import keras_fracture
 from keras_fracture.errors import TrainingError
+from keras_fracture.models import saved
 from keras_fracture.models.preprocessing import SYMMETRIC
 from keras_fracture.training import callbacks, running
 
@@ -166,6 +167,18 @@ def test_backup_keeps_one_whole_epoch_and_restores_every_state(tmp_path):
     backup.set_model(model)
     backup.on_epoch_end(2)
     assert [one.name for one in path.parent.glob("epoch*")] == ["epoch-00003.weights.h5"]
+
+
+def test_a_backup_makes_no_optimizers(tmp_path, monkeypatch):
+    """Keras makes one each time, to list its attributes, and its memory is lost."""
+    model, made = killed_run.model(), []
+    kind = keras.src.optimizers.optimizer.Optimizer
+    monkeypatch.setattr(kind, "__init__", lambda self, *given, init=kind.__init__, **further: (
+        made.append(self), init(self, *given, **further))[1])  # fmt: skip
+    saved.save_weights(model, tmp_path / "first.weights.h5")
+    before = len(made)
+    saved.save_weights(model, tmp_path / "second.weights.h5")
+    assert before <= 1 and len(made) == before
 
 
 def test_no_backup_is_no_epoch(tmp_path):
