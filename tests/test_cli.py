@@ -165,7 +165,7 @@ def test_an_output_folder_that_cannot_be_written_is_one_line(capsys, kaggle, tmp
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(capsys, kaggle, tmp_path, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files.Path, "write_bytes", full)
