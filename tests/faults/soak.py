@@ -5,7 +5,7 @@
     python tests/faults/soak.py train
     python tests/faults/soak.py requests
     python tests/faults/soak.py inputs
-    python tests/faults/soak.py kills --papers bai_dcgan --times 5 --results /tmp/r.json
+    python tests/faults/soak.py kills --papers bai_dcgan --times 5 --results r.json
 
 Each part adds what it measured to results/reliability.json.
 """
