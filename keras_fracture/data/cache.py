@@ -71,8 +71,8 @@ def read(paths, size, seed=None):
     Args:
         paths: The files.
         size: Side of a picture in pixels.
-        seed: Of an order that changes every epoch; None keeps the order. The next picture is drawn among `SHUFFLED`
-            bytes of them; if there are more, the files are in another order each epoch too.
+        seed: Of an order, an integer or int64 scalar; None keeps the order. The next picture is drawn among
+            `SHUFFLED` bytes of them; if there are more, the files are in another order too.
 
     Returns:
         A `tf.data.Dataset` of records as strings, for `parse`.
@@ -83,10 +83,10 @@ def read(paths, size, seed=None):
     )
     among = drawn_among((size, size))
     if seed is not None and len(paths) * PICTURES > among:
-        names = names.shuffle(len(paths), seed=seed, reshuffle_each_iteration=True)
+        names = names.shuffle(len(paths), seed=seed, reshuffle_each_iteration=False)
         readers = _READERS
     records = names.interleave(tf.data.TFRecordDataset, cycle_length=readers, block_length=1)
-    return records if seed is None else records.shuffle(among, seed=seed, reshuffle_each_iteration=True)
+    return records if seed is None else records.shuffle(among, seed=seed, reshuffle_each_iteration=False)
 
 
 def parse(records, size):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_fracture import evaluation, models, training
-from keras_fracture.data import augmentation, batches
+from keras_fracture.data import Augmentation, batches
 from keras_fracture.errors import FractureError
 from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.predicting import probabilities
@@ -132,7 +132,7 @@ class ClassifierRecipe(Recipe, abc.ABC):
                 seed=seed,
                 first_epoch=first,
                 pixel_range=model.pixel_range,
-                augment=augmentation(seed=seed, value_range=model.pixel_range) if self.augment else None,
+                augment=Augmentation(seed=seed, value_range=model.pixel_range) if self.augment else None,
                 channels=model.channels,
             )
             return self.parted(dataset), steps
