@@ -61,6 +61,8 @@ def key(records, preprocess):
     """Hash of all that the prepared pictures follow from: settings, libraries, and the records' files."""
     settings = dataclasses.asdict(preprocess)
     del settings["channels"]
+    if not settings["invert"]:
+        del settings["invert"]  # as it was before there was such a setting
     facts = [_VERSION, cv2.__version__, PIL.__version__, settings, records.facts]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 

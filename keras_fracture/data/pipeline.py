@@ -10,10 +10,10 @@ import pandas as pd
 import tensorflow as tf
 
 from keras_fracture.data import cache as prepared
-from keras_fracture.data import images, scan
+from keras_fracture.data import images, levels, scan
 from keras_fracture.data.cache import WORKERS
 from keras_fracture.errors import DataError
-from keras_fracture.models.preprocessing import UNIT, scale
+from keras_fracture.models.preprocessing import UNIT, check_levels, scale
 
 _CHUNK = 8  # pictures a call from TensorFlow into Python: the call costs a third of a millisecond
 
@@ -32,19 +32,29 @@ class Preprocess:
         clahe: Clip limit and tiles a side, or None.
         crop: Fill the square and crop (resize-and-crop) instead of fitting and padding with black.
         channels: 1, or 3 for grey repeated.
+        invert: Turn black and white, first of all: for images whose bones are dark (DICOM's MONOCHROME1).
     """
 
     size: int = 224
     clahe: tuple | None = None
     crop: bool = False
     channels: int = 1
+    invert: bool = False
 
     def __post_init__(self):
         if self.size < 1 or self.channels not in (1, 3):
             raise DataError(f"size must be positive and channels 1 or 3. Received: {self}")
+        if not isinstance(self.invert, bool):
+            raise DataError(f"invert must be True or False. Received: {self}")
 
     def __call__(self, image):
-        """Returns uint8 `(size, size, channels)` for a uint8 picture `(height, width)`."""
+        """Returns uint8 `(size, size, channels)` for a grey picture `(height, width)`.
+
+        Values are levels in uint8; of any other type they are brought to these by `levels.to_levels`, which may raise
+        `ImageError`.
+        """
+        image = levels.to_levels(image).image
+        image = 255 - image if self.invert else image
         if self.clahe:
             image = images.clahe(image, *self.clahe)
         image = (images.resize_and_crop if self.crop else images.fit_and_pad)(image, self.size)
@@ -245,6 +255,9 @@ def batches(
         pixel_range: As in `Records.batched`.
         drop_remainder: Whether to drop a last batch that is not full.
         channels: Grey images are repeated to this many channels, last of all: the cache stays small.
+
+    Raises:
+        ModelError: Images of another type than uint8.
     """
     if not isinstance(dataset, tf.data.Dataset):
         dataset = tf.data.Dataset.from_tensor_slices(dataset)
@@ -304,8 +317,13 @@ def finished(dataset, *, augment=None, pixel_range=UNIT, channels=None, parse=No
         pixel_range: As in `Records.batched`.
         channels: As in `batches`.
         parse: Function of what stands beside the positions to such a tuple, where it is none.
+
+    Raises:
+        ModelError: Images of another type than uint8.
     """
     check_augment(augment)
+    if parse is None:
+        check_levels(dataset.element_spec[1][0].dtype)
 
     def finish(positions, batch):
         images_, *rest = parse(batch) if parse else batch

@@ -12,13 +12,17 @@ def scale(images, pixel_range):
     """Maps 8-bit grey levels (0 to 255) onto a model's pixel range.
 
     Args:
-        images: Array or tensor with values 0 to 255.
+        images: uint8 array or tensor.
         pixel_range: `(low, high)`, usually a model's `pixel_range`.
 
     Returns:
         `images` as float32 between `low` and `high`.
+
+    Raises:
+        ModelError: Another type: levels of 16 bits would leave the range, and floats that lie in it come out black.
     """
     low, high = pixel_range
+    check_levels(images.dtype)
     if isinstance(images, np.ndarray):
         return images.astype("float32") * np.float32((high - low) / 255.0) + np.float32(low)
     from keras import ops
@@ -27,6 +31,13 @@ def scale(images, pixel_range):
     return (
         scaled + low if low else scaled
     )  # a pass over all pixels that adds nothing costs a fifth of an epoch
+
+
+def check_levels(dtype):
+    """Raises `ModelError` unless a type of pixels, NumPy's or a backend's, is uint8."""
+    kind = getattr(dtype, "name", dtype)
+    if kind != "uint8":
+        raise ModelError(f"images must be 8-bit grey levels, uint8 (see data.Preprocess). Received: {kind}")
 
 
 def unscale(images, pixel_range):

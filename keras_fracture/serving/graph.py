@@ -8,11 +8,14 @@ import math
 
 import tensorflow as tf
 
+from keras_fracture.data.levels import DEPTHS
 from keras_fracture.models.preprocessing import scale
 
 _LEVELS = 256
 # Behind a truncated file it lets libjpeg keep what there is, elsewhere it is not read.
 _JPEG_END = b"\xff\xd9"
+_HEAD = 4096  # bytes of a file that an animation's first chunk lies in, right behind the header as a rule
+_ANIMATED = rb"\C*\x00\x00\x00\x08acTL\C*"
 _FIXED = 2**22  # Pillow's weights are whole numbers of this fraction
 _LUMA = (9797, 19234, 3737)  # ITU-R 601 in 1/32768, cut off as libpng does
 
@@ -20,9 +23,10 @@ _LUMA = (9797, 19234, 3737)  # ITU-R 601 in 1/32768, cut off as libpng does
 def decode(data):
     """Decodes JPEG or PNG to 8-bit grey, equal to `data.images.decode`.
 
-    16-bit PNGs are scaled by 1/257, colour is turned to luma (ITU-R 601), transparency is dropped, a truncated JPEG
-    keeps what was there before the cut (in colour, some levels off). What TensorFlow cannot do: turn a picture
-    upright as its EXIF orientation says, read CMYK JPEGs, recover a truncated PNG, or read other formats.
+    16-bit PNGs are scaled by the bits that they really use, colour is turned to luma (ITU-R 601), what is transparent
+    is composited on black, a truncated JPEG keeps what was there before the cut (in colour, some levels off). What
+    TensorFlow cannot do: turn a picture upright as its EXIF orientation says, read CMYK JPEGs, recover a truncated
+    PNG, or read other formats.
 
     Args:
         data: Scalar string tensor, the file's bytes.
@@ -31,7 +35,7 @@ def decode(data):
         uint8 `(height, width)`.
 
     Raises:
-        tf.errors.InvalidArgumentError: When run: neither JPEG nor PNG, or damaged.
+        tf.errors.InvalidArgumentError: When run: neither JPEG nor PNG, damaged, or an animation.
     """
     return tf.cond(
         tf.strings.substr(data, 0, 4) == b"\x89PNG",
@@ -41,22 +45,34 @@ def decode(data):
 
 
 def _decode_png(data):
-    header = tf.io.decode_raw(tf.strings.substr(data, 0, 25), tf.uint8, fixed_length=25)
+    head = tf.strings.substr(data, 0, _HEAD)
+    with tf.control_dependencies(
+        [tf.debugging.Assert(~tf.strings.regex_full_match(head, _ANIMATED), ["A PNG must hold one image."])]
+    ):
+        header = tf.io.decode_raw(tf.strings.substr(data, 0, 26), tf.uint8, fixed_length=26)
+    bits, kind = tf.cast(header[24], tf.int32), header[25]
     grey = tf.cond(
-        header[24] == 16,  # bits
-        lambda: (_grey(tf.io.decode_png(data, dtype=tf.uint16), 16384) + 128) // 257,
-        lambda: _grey(tf.io.decode_png(data), 0),  # OpenCV's libpng does not round 8-bit luma
+        bits == 16,
+        lambda: _to_levels(_on_black(tf.io.decode_png(data, 4, tf.uint16), 16384, 256)),
+        lambda: _on_black(tf.io.decode_png(data, 4), 0, 1),  # OpenCV's libpng does not round 8-bit luma
     )
-    return tf.cast(grey, tf.uint8)
+    # Asked for four channels, TensorFlow leaves grey levels of fewer bits unstretched.
+    few = (kind == 0) & (bits < 8) & (tf.reduce_max(grey) < 2**bits)
+    return tf.cast(grey * tf.where(few, 255 // (2**bits - 1), 1), tf.uint8)
 
 
-def _grey(levels, half):
-    levels = tf.cast(levels, tf.int32)  # (height, width, 1 to 4)
-    return tf.cond(
-        tf.shape(levels)[2] < 3,
-        lambda: levels[..., 0],
-        lambda: (tf.reduce_sum(levels[..., :3] * _LUMA, axis=2) + half) // 32768,
-    )
+def _on_black(colours, half, alpha):
+    """Luma of `(height, width, 4)` on black, int32; opacity counts in whole levels of `alpha`."""
+    red, green, blue, opacity = (tf.cast(each, tf.int32) for each in tf.unstack(colours, axis=2))
+    luma = (red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2] + half) // 32768
+    return (luma * (opacity // alpha) + 127) // 255
+
+
+def _to_levels(values):
+    """`data.levels.to_levels` of whole numbers that are not negative."""
+    depths = tf.constant([2**bits - 1 for bits in DEPTHS])
+    full = tf.reduce_min(tf.where(depths >= tf.reduce_max(values), depths, depths[-1]))
+    return (values * 510 + full) // (2 * full)
 
 
 def clahe(image, clip_limit=2.0, tiles=8):
@@ -214,6 +230,7 @@ def preprocess(data, settings, pixel_range):
         float32 `(size, size, channels)`.
     """
     image = decode(data)
+    image = 255 - image if settings.invert else image
     if settings.clahe:
         image = clahe(image, *settings.clahe)
     image = (resize_and_crop if settings.crop else fit_and_pad)(image, settings.size)

@@ -1,3 +1,4 @@
+import dataclasses
 import importlib
 import shutil
 import threading
@@ -10,7 +11,7 @@ import tensorflow as tf
 from keras_fracture import data
 from keras_fracture.data import Augmentation, images, pipeline, splits
 from keras_fracture.data.pipeline import Preprocess
-from keras_fracture.errors import DataError
+from keras_fracture.errors import DataError, ImageError, ModelError
 from keras_fracture.models.preprocessing import SYMMETRIC, scale
 
 
@@ -108,7 +109,49 @@ def test_preprocess_is_the_single_functions_in_their_order():
     np.testing.assert_array_equal(cropped, images.resize_and_crop(picture, 32)[..., None])
 
 
-@pytest.mark.parametrize("options", [{"size": 0}, {"channels": 2}])
+@pytest.mark.parametrize("crop", [False, True])
+@pytest.mark.parametrize(
+    "kind", ["uint16", "10 bits", "12 bits", "int32", "int64", "float32", "float64", "floats"]
+)
+def test_preprocess_of_any_array_is_that_of_its_levels(crop, kind):
+    picture = np.random.default_rng(0).integers(0, 256, (70, 50), np.uint8)
+    picture[0, 0] = 255
+    depth = {"10 bits": 1023, "12 bits": 4095, "uint16": 65535, "int64": 65535}.get(kind, 255)
+    values = np.rint(picture * (depth / 255)).astype(kind if kind.startswith("int") else np.uint16)
+    values = {"float32": np.float32(picture / 255), "float64": picture / 255, "floats": picture * 1.0}.get(
+        kind, values
+    )
+    for clahe in (None, (2.0, 8)):
+        setting = Preprocess(size=32, crop=crop, clahe=clahe)
+        made = setting(values)
+        assert made.dtype == np.uint8
+        np.testing.assert_array_equal(made, setting(picture))
+
+
+@pytest.mark.parametrize(
+    "values", [np.full((9, 9), np.nan), np.full((9, 9), -1), np.zeros((9, 9, 3), np.uint8)]
+)
+def test_preprocess_refuses_arrays_that_have_no_levels(values):
+    with pytest.raises(ImageError, match="Received"):
+        Preprocess(size=32)(values)
+
+
+def test_inverted_images_are_turned_first_and_padded_with_black():
+    picture = np.random.default_rng(0).integers(0, 256, (70, 50), np.uint8)
+    setting = Preprocess(size=32, clahe=(2.0, 8))
+    turned = dataclasses.replace(setting, invert=True)
+    np.testing.assert_array_equal(turned(255 - picture), setting(picture))
+
+
+@pytest.mark.parametrize("kind", ["uint16", "float32", "int64"])
+def test_batches_refuse_arrays_that_are_not_8_bit(kind):
+    with pytest.raises(ModelError, match=f"uint8.*Received: {kind}"):
+        pipeline.batches((np.ones((4, 2, 2, 1), kind), np.arange(4)), 4, 2)
+    with pytest.raises(ModelError, match=f"uint8.*Received: {kind}"):
+        scale(np.ones((4, 2, 2, 1), kind), SYMMETRIC)
+
+
+@pytest.mark.parametrize("options", [{"size": 0}, {"channels": 2}, {"invert": "false"}])
 def test_preprocess_refuses_what_cannot_be(options):
     with pytest.raises(DataError, match="Received"):
         Preprocess(**options)

@@ -2,8 +2,10 @@
 
 import io
 import json
+import struct
 import subprocess
 import sys
+import zlib
 
 import cv2
 import numpy as np
@@ -103,6 +105,26 @@ def saved(picture, kind, **options):
     return stream.getvalue()
 
 
+def packed_png(levels, bits, clear):
+    """A grey PNG of fewer bits than 8, in which the level `clear`, two bytes, is transparent."""
+
+    def chunk(kind, content):
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    places = (levels[..., None] >> np.arange(bits)[::-1]) & 1
+    rows = np.packbits(places.reshape(len(levels), -1), axis=1)
+    header = struct.pack(">IIBBBBB", *levels.shape[::-1], bits, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + (chunk(b"tRNS", clear) if clear else b"")
+        + chunk(b"IDAT", zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes()))
+        + chunk(b"IEND", b"")
+    )
+
+
 def files(radiograph):
     """Name to bytes, one file of each kind that is to be read."""
     rng = np.random.default_rng(0)
@@ -127,6 +149,23 @@ def files(radiograph):
         "16-bit grey PNG": cv2.imencode(".png", sixteen[..., 0])[1].tobytes(),
         "16-bit colour PNG": cv2.imencode(".png", sixteen[..., :3])[1].tobytes(),
         "16-bit colour PNG with transparency": cv2.imencode(".png", sixteen)[1].tobytes(),
+        **{
+            f"{bits}-bit grey PNG": packed_png(rng.integers(0, 2**bits, (5, 8)), bits, clear)
+            for bits in (1, 2, 4)
+            for clear in (b"", b"\0\1")
+        },
+        "grey PNG with a transparent level": saved(grey, "PNG", transparency=int(radiograph[100, 100])),
+        "colour PNG with a transparent one": saved(smooth, "PNG", transparency=smooth.getpixel((3, 4))),
+        "16-bit grey PNG with a transparent level": saved(
+            Image.fromarray(sixteen[..., 0]), "PNG", transparency=int(sixteen[3, 4, 0])
+        ),
+        **{
+            f"{bits}-bit values in a 16-bit PNG": cv2.imencode(".png", sixteen[..., 0] >> (16 - bits))[
+                1
+            ].tobytes()
+            for bits in range(1, 16)
+        },
+        "black 16-bit PNG": cv2.imencode(".png", np.zeros((9, 7), np.uint16))[1].tobytes(),
     }
 
 
@@ -138,8 +177,8 @@ def test_files_are_read_as_training_reads_them(radiographs):
 
 def test_what_cannot_be_read_is_an_error(radiographs):
     ours = tf.function(graph.decode, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-    whole = images.encode_png(radiographs[0])
-    ink = saved(Image.fromarray(radiographs[0]).convert("CMYK"), "JPEG")
+    whole, grey = images.encode_png(radiographs[0]), Image.fromarray(radiographs[0])
+    ink = saved(grey.convert("CMYK"), "JPEG")
     for data in (
         b"",
         b"\x89PNG",
@@ -147,15 +186,17 @@ def test_what_cannot_be_read_is_an_error(radiographs):
         b"\xff\xd8\xff\xe0cut off",
         whole[: len(whole) // 2],
         ink,
+        saved(grey, "PNG", save_all=True, append_images=[grey.rotate(90)]),
     ):
         with pytest.raises(tf.errors.InvalidArgumentError):
             ours(data)
 
 
 @pytest.mark.parametrize("crop", [False, True])
+@pytest.mark.parametrize("invert", [False, True])
 @pytest.mark.parametrize("pixel_range", [(0.0, 1.0), (-1.0, 1.0)])
-def test_preprocess_is_trainings(radiographs, crop, pixel_range):
-    settings = Preprocess(size=40, clahe=(2.0, 8), crop=crop, channels=3)
+def test_preprocess_is_trainings(radiographs, crop, invert, pixel_range):
+    settings = Preprocess(size=40, clahe=(2.0, 8), crop=crop, channels=3, invert=invert)
     data = images.encode_png(radiographs[0][:200])
     made = graph.preprocess(tf.constant(data), settings, pixel_range)
     np.testing.assert_allclose(made, scale(settings(radiographs[0][:200]), pixel_range), atol=1e-6)
