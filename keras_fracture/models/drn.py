@@ -5,7 +5,7 @@ from keras import layers, ops
 
 from keras_fracture.errors import ModelError
 from keras_fracture.models.layers import batch_norm, conv, run_through
-from keras_fracture.models.preprocessing import UNIT
+from keras_fracture.models.preprocessing import UNIT, checked_normalisation, normalise
 from keras_fracture.models.registry import register
 from keras_fracture.models.resnet import BLOCKS, BasicBlock, ResNet
 
@@ -56,9 +56,12 @@ class DRN(keras.Model):
         widths: Channels of each level; a bottleneck level gives four times as many.
         image_size: Side of the square input in pixels, or None for any size.
         include_top: Whether to end in the average pool and the 1x1 convolution that is the classifier.
+        mean: What `(images - mean) / std` takes off pixels of 0 to 1 before the first layer: a number, or one a
+            channel; ImageNet's are in `models.preprocessing.IMAGENET`.
+        std: What it divides by, alike.
 
     Raises:
-        ModelError: An unknown arch or block, or not eight positive depths and widths.
+        ModelError: An unknown arch or block, or not eight positive depths and widths; or `mean` or `std` out of range.
     """
 
     pixel_range = UNIT
@@ -71,8 +74,10 @@ class DRN(keras.Model):
         num_classes=1,
         channels=3,
         widths=(16, 32, 64, 128, 256, 512, 512, 512),
-        image_size=224,
+        image_size: int | None = 224,
         include_top=True,
+        mean: float | tuple = 0.0,
+        std: float | tuple = 1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -85,6 +90,7 @@ class DRN(keras.Model):
         self.arch, self.block, self.depths = arch, block, tuple(depths)
         self.num_classes, self.channels, self.widths = num_classes, channels, tuple(widths)
         self.image_size, self.include_top = image_size, include_top
+        self.mean, self.std = checked_normalisation(mean, std, channels)
 
         stem = [conv(widths[0], 7), batch_norm(), layers.ReLU()]
         if arch == "C":
@@ -132,7 +138,7 @@ class DRN(keras.Model):
 
     def features(self, images, training=False):
         """Returns the last maps `(batch, image_size / 8, image_size / 8, widths[-1])`."""
-        return run_through(self._parts(), images, training)
+        return run_through(self._parts(), normalise(images, self.mean, self.std), training)
 
     def classify(self, maps, training=False):
         """Returns the logits of what `features` gave."""
@@ -152,4 +158,6 @@ class DRN(keras.Model):
             "widths": self.widths,
             "image_size": self.image_size,
             "include_top": self.include_top,
+            "mean": self.mean,
+            "std": self.std,
         }

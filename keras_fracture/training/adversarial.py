@@ -35,8 +35,50 @@ def follow(average, network, decay):
         kept.assign(weight + decay * (kept - weight))
 
 
+class TwoOptimizers(keras.Model):
+    """What models trained by `d_optimizer` and `g_optimizer` share: `compile`'s arguments are saved with them.
+
+    `keras.saving.load_model` compiles such a model as it was and restores both optimizers, so that `fit` goes on.
+    """
+
+    def fit(self, *args, **kwargs):
+        """`keras.Model.fit`.
+
+        Raises:
+            TrainingError: The model is not compiled, as after `load_model` with `compile=False`.
+        """
+        if not self.compiled:
+            raise TrainingError(
+                "Call compile(d_optimizer=..., g_optimizer=...) before fit, or load the model by "
+                f"keras.saving.load_model(path), compiled as it was. Received: {self.name}, not compiled"
+            )
+        return super().fit(*args, **kwargs)
+
+    def get_compile_config(self):
+        """See `keras.Model`; empty where the loss is of another package, which could not be made again."""
+        if not self.compiled:
+            return {}
+        loss = losses.config_of(self.adversarial_loss)
+        return loss and {
+            "loss": loss,
+            **{
+                name: keras.saving.serialize_keras_object(getattr(self, name))
+                for name in ("d_optimizer", "g_optimizer")
+            },
+        }
+
+    def compile_from_config(self, config):
+        """See `keras.Model`."""
+        if "loss" not in config or "d_optimizer" not in config:  # saved by an earlier version
+            return
+        self.compile(
+            *(keras.saving.deserialize_keras_object(config[name]) for name in ("d_optimizer", "g_optimizer")),
+            loss=losses.get(**config["loss"]),
+        )
+
+
 @keras.saving.register_keras_serializable("keras_fracture")
-class AdversarialModel(keras.Model):
+class AdversarialModel(TwoOptimizers):
     """Generator against discriminator, trained with `compile` and `fit`.
 
     A step draws one batch of noise, updates the discriminator on real and generated pictures, then the
@@ -196,7 +238,7 @@ class AdversarialModel(keras.Model):
         return sample(self.sampler, count, seed, batch_size, labels)
 
     def get_config(self):
-        return {
+        return super().get_config() | {
             "generator": keras.saving.serialize_keras_object(self.generator),
             "discriminator": keras.saving.serialize_keras_object(self.discriminator),
             "ema": self.ema,
@@ -204,7 +246,6 @@ class AdversarialModel(keras.Model):
             "augment": self.augment and keras.saving.serialize_keras_object(self.augment),
             "redraw": self.redraw,
             "r1": self.r1,
-            "name": self.name,
         }
 
     @classmethod
