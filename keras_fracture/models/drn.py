@@ -41,7 +41,8 @@ class DRN(keras.Model):
     Trainable parameters with two classes: C-26 20,614,610; C-42 30,722,770; C-58 40,030,034; D-22 15,881,778;
     D-24 20,602,418; D-38 25,989,938; D-40 30,710,578; D-54 35,297,202; D-56 40,017,842; D-105 54,289,330;
     D-107 59,009,970. The authors' C-58 holds 1,049,600 more (41,079,634): a projection of level 7 that its
-    forward pass, having no shortcut there, never uses. It is not built here.
+    forward pass, having no shortcut there, never uses. It is not built here; `interop` passes over it in their
+    files, and writes one as it starts, so that their code loads ours.
 
     Input: float32 `(batch, image_size, image_size, channels)`, range 0 to 1.
     Output: float32 logits `(batch, num_classes)`; with one class, the logit of "finding". Without the top,
@@ -124,6 +125,16 @@ class DRN(keras.Model):
         made = [block(filters, STRIDES[level], project, dilation, residual)]
         made += [block(filters, 1, False, dilation, residual) for _ in range(self.depths[level] - 1)]
         return keras.Sequential(made), outer
+
+    @property
+    def unused_projections(self):
+        """Blocks of the authors' code whose projection is never used: a dict of name to (in, out) channels."""
+        if self.arch == "D":
+            return {}
+        inner = [width * (BLOCKS[self.block].expansion if 1 < level < 6 else 1)
+                 for level, width in enumerate(self.widths)]  # fmt: skip
+        pairs = {f"layer{level + 1}.0": (inner[level - 1], inner[level]) for level in (6, 7)}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
     def _parts(self):
         stem = [self.conv1, self.bn1, self.relu] if self.arch == "C" else [self.layer0]

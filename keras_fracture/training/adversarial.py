@@ -36,9 +36,10 @@ def follow(average, network, decay):
 
 
 class TwoOptimizers(keras.Model):
-    """What models trained by `d_optimizer` and `g_optimizer` share: `compile`'s arguments are saved with them.
+    """What models trained by `d_optimizer` and `g_optimizer` share: they are saved with all that `fit` goes on from.
 
-    `keras.saving.load_model` compiles such a model as it was and restores both optimizers, so that `fit` goes on.
+    `keras.saving.load_model` compiles such a model as it was, with both optimizers and where they were, and random
+    numbers go on too, which Keras by itself does not save.
     """
 
     def fit(self, *args, **kwargs):
@@ -75,6 +76,21 @@ class TwoOptimizers(keras.Model):
             *(keras.saving.deserialize_keras_object(config[name]) for name in ("d_optimizer", "g_optimizer")),
             loss=losses.get(**config["loss"]),
         )
+
+    def _seeds(self):
+        """States of all random generators: of the noise, of dropout, of augmentation."""
+        return [one for one in self.non_trainable_variables if "seed_generator" in one.path]
+
+    def save_own_variables(self, store):
+        """See `keras.Model`."""
+        super().save_own_variables(store)
+        store["seeds"] = np.array([np.asarray(state) for state in self._seeds()])
+
+    def load_own_variables(self, store):
+        """See `keras.Model`."""
+        if "seeds" in store:  # not in files of earlier versions
+            for state, saved in zip(self._seeds(), np.asarray(store["seeds"]), strict=True):
+                state.assign(saved)
 
 
 @keras.saving.register_keras_serializable("keras_fracture")
