@@ -61,6 +61,8 @@ def key(records, preprocess):
     """Hash of all that the prepared pictures follow from: settings, libraries, and the records' files."""
     settings = dataclasses.asdict(preprocess)
     del settings["channels"]
+    if settings["resize"] == "lanczos":  # as all was before there was another
+        del settings["resize"]
     facts = [_VERSION, cv2.__version__, PIL.__version__, settings, records.facts]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
