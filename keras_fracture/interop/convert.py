@@ -38,10 +38,16 @@ def convert(weights, model, to, names=None, **overrides):
             the endings is unknown.
         OutputError: `to` cannot be written.
     """
-    reading.ending(Path(to), (*WRITTEN, _KERAS))  # before a large model is built for nothing
+    check_endings(weights, to)
     network = load(weights, model, names, **overrides)
     write(network, to, names)
     return network
+
+
+def check_endings(weights, to):
+    """Raises `WeightsError` for an ending that is unknown, before a large model is built for nothing."""
+    reading.ending(Path(weights), READ)
+    reading.ending(Path(to), (*WRITTEN, _KERAS))
 
 
 def load(weights, model, names=None, **overrides):
@@ -85,7 +91,7 @@ def logits(network, paths, **settings):
     Args:
         network: A classifier of this package.
         paths: Image files, or folders of them.
-        **settings: Of `data.Preprocess`, but for size and channels, which are the network's.
+        **settings: Of `data.Preprocess`; size and channels are the network's.
 
     Returns:
         A list of (path, float32 logits `(classes,)`).
@@ -94,11 +100,16 @@ def logits(network, paths, **settings):
         ModelError: It is no classifier, or takes images of any size.
         ImageError: There is no image, or one cannot be read.
     """
-    if not (hasattr(network, "classify") and network.image_size):
+    top = hasattr(network, "classify") and getattr(network, "include_top", True)
+    if not (top and network.image_size):
         raise ModelError(
-            f"Logits are of classifiers with a fixed image_size. Received: {type(network).__name__}"
+            "Logits are of classifiers with a top and a fixed image_size. "
+            f"Received: {type(network).__name__}, {network.get_config()}"
         )
-    preprocess = Preprocess(size=network.image_size, channels=network.channels, **settings)
+    shape = {"size": network.image_size, "channels": network.channels}
+    preprocess = Preprocess(**shape | settings)
+    if shape != {name: getattr(preprocess, name) for name in shape}:
+        raise ModelError(f"Size and channels are the model's, {shape}. Received: {preprocess}")
     files = [
         file
         for path in map(Path, paths)

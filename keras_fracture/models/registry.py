@@ -98,8 +98,3 @@ def _builder(name):
     if name not in _BUILDERS:
         raise ModelError(f"No such model. Choose one of {', '.join(names())}. Received: {name!r}")
     return _BUILDERS[name]
-
-
-def is_registered(model):
-    """Whether a model is of one of this package's architectures."""
-    return any(type(model) is builder.func for builder in _BUILDERS.values())

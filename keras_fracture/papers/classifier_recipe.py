@@ -70,6 +70,13 @@ class ClassifierRecipe(Recipe, abc.ABC):
         """An architecture for the pictures of a `Split`, not compiled."""
         return models.create(name, num_classes=2, image_size=self.image_size, **self.normalisation)
 
+    def started(self, name, train):
+        """`build`, with the weights of `pretrained` where there are any."""
+        model = self.build(name, train)
+        if self.pretrained:
+            load_weights(model, self.pretrained, any_head=True)
+        return model
+
     @property
     def normalisation(self):
         """`mean` and `std` of the model: ImageNet's where `pretrained` tells its 1,000 classes apart, else none."""
@@ -122,9 +129,7 @@ class ClassifierRecipe(Recipe, abc.ABC):
         train, validation = sets["train"], sets["validation"]
         steps = self.epochs * (len(train.labels) // min(self.batch_size, len(train.labels)))
         with training.distribution.scope():
-            model = self.build(name, train)
-            if self.pretrained:
-                load_weights(model, self.pretrained, any_head=True)
+            model = self.started(name, train)
             training.add_l2(model, self.decay)
             learner = self.learner(model, sets)
             several = learner is not model
