@@ -63,6 +63,8 @@ def key(records, preprocess):
     del settings["channels"]
     if not settings["invert"]:
         del settings["invert"]  # as it was before there was such a setting
+    if settings["resize"] == "lanczos":  # as all was before there was another
+        del settings["resize"]
     facts = [_VERSION, cv2.__version__, PIL.__version__, settings, records.facts]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 

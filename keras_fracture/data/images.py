@@ -26,6 +26,7 @@ _DICOM = b"DICM"  # behind 128 free bytes
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 _PHOTOMETRIC = 262  # TIFF's tag; 0 is WhiteIsZero
 _PNG_BITS = 24  # place in the file of the byte that says how many a value has
+RESIZING = {"lanczos": Image.Resampling.LANCZOS, "bilinear": Image.Resampling.BILINEAR}  # both antialiased
 
 
 class Decoded(NamedTuple):
@@ -173,8 +174,8 @@ def clahe(image, clip_limit=2.0, tiles=8):
     return cv2.createCLAHE(clip_limit, (tiles, tiles)).apply(image)
 
 
-def fit_and_pad(image, size):
-    """Scales to fit a `size` x `size` square (Lanczos with antialiasing) and centres it on black.
+def fit_and_pad(image, size, resize="lanczos"):
+    """Scales to fit a `size` x `size` square (one of `RESIZING`) and centres it on black.
 
     Pillow's resampling, because OpenCV's Lanczos does not antialias. Pictures smaller than the square are
     enlarged to fill it, so that anatomy has one scale.
@@ -183,20 +184,20 @@ def fit_and_pad(image, size):
     factor = size / max(height, width)
     fitted = max(1, round(width * factor)), max(1, round(height * factor))
     if fitted != (width, height):
-        image = np.asarray(Image.fromarray(image).resize(fitted, Image.Resampling.LANCZOS))
+        image = np.asarray(Image.fromarray(image).resize(fitted, RESIZING[resize]))
     square = np.zeros((size, size), np.uint8)
     top, left = (size - image.shape[0]) // 2, (size - image.shape[1]) // 2
     square[top : top + image.shape[0], left : left + image.shape[1]] = image
     return square
 
 
-def resize_and_crop(image, size):
-    """Scales the shorter side to `size` (Lanczos with antialiasing) and crops the centre square."""
+def resize_and_crop(image, size, resize="lanczos"):
+    """Scales the shorter side to `size` (one of `RESIZING`) and crops the centre square."""
     height, width = image.shape
     factor = size / min(height, width)
     scaled = max(size, round(width * factor)), max(size, round(height * factor))
     if scaled != (width, height):
-        image = np.asarray(Image.fromarray(image).resize(scaled, Image.Resampling.LANCZOS))
+        image = np.asarray(Image.fromarray(image).resize(scaled, RESIZING[resize]))
     top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
     return np.ascontiguousarray(image[top : top + size, left : left + size])
 

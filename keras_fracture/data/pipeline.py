@@ -33,6 +33,7 @@ class Preprocess:
         crop: Fill the square and crop (resize-and-crop) instead of fitting and padding with black.
         channels: 1, or 3 for grey repeated.
         invert: Turn black and white, first of all: for images whose bones are dark (DICOM's MONOCHROME1).
+        resize: "lanczos", or "bilinear" as torchvision's `Resize`; both with antialiasing.
     """
 
     size: int = 224
@@ -40,12 +41,17 @@ class Preprocess:
     crop: bool = False
     channels: int = 1
     invert: bool = False
+    resize: str = "lanczos"
 
     def __post_init__(self):
         if self.size < 1 or self.channels not in (1, 3):
             raise DataError(f"size must be positive and channels 1 or 3. Received: {self}")
         if not isinstance(self.invert, bool):
             raise DataError(f"invert must be True or False. Received: {self}")
+        if self.resize not in images.RESIZING:
+            raise DataError(f"resize must be one of {', '.join(images.RESIZING)}. Received: {self.resize!r}")
+        if self.clahe and not _is_clahe(*self.clahe):
+            raise DataError(f"clahe must be a clip limit and a number of tiles. Received: {self.clahe}")
 
     def __call__(self, image):
         """Returns uint8 `(size, size, channels)` for a grey picture `(height, width)`.
@@ -57,9 +63,19 @@ class Preprocess:
         image = 255 - image if self.invert else image
         if self.clahe:
             image = images.clahe(image, *self.clahe)
-        image = (images.resize_and_crop if self.crop else images.fit_and_pad)(image, self.size)
+        image = (images.resize_and_crop if self.crop else images.fit_and_pad)(image, self.size, self.resize)
         image = image[..., None]
         return image if self.channels == 1 else np.repeat(image, self.channels, axis=2)
+
+
+def _is_clahe(clip_limit=None, tiles=None, *more):
+    return (
+        isinstance(clip_limit, int | float)
+        and clip_limit >= 0
+        and type(tiles) is int
+        and tiles > 0
+        and not more
+    )
 
 
 class Records:

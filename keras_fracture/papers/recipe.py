@@ -1,6 +1,5 @@
 """What all recipes share: a run folder that can be resumed, provenance, sets loaded as arrays."""
 
-import ast
 import contextlib
 import dataclasses
 import datetime
@@ -10,7 +9,6 @@ import json
 import platform
 import shlex
 import sys
-import typing
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ import pandas as pd
 from keras_fracture import data, files, serving
 from keras_fracture.data import images, splits
 from keras_fracture.errors import DataError, FractureError, OutputError, one_line
+from keras_fracture.settings import parse
 from keras_fracture.training import distribution
 
 PROFILES = ("smoke", "quick", "paper")
@@ -147,33 +146,8 @@ def settings_of(recipe_class, texts):
     Raises:
         FractureError: No such setting, or a value of another type.
     """
-    fields = {field.name: field for field in dataclasses.fields(recipe_class)}
-    found = {}
-    for text in texts:
-        name, mark, value = text.partition("=")
-        if name not in fields or not mark:
-            raise FractureError(
-                f"A setting of {recipe_class.key} is NAME=VALUE, with a name of {', '.join(fields)}. Received: {text!r}"
-            )
-        default = fields[name].default
-        several = isinstance(default, tuple)
-        values = [_literal(one) for one in value.split(",")] if several else [_literal(value)]
-        kind = type(default[0] if several and default else default)
-        if kind is float:
-            values = [float(one) if type(one) is int else one for one in values]
-        none = values == [None] and type(None) in typing.get_args(fields[name].type)
-        if kind in (bool, int, float, str) and not none and any(type(one) is not kind for one in values):
-            raise FractureError(f"{name} of {recipe_class.key} is a {kind.__name__}. Received: {value!r}")
-        found[name] = tuple(values) if several else values[0]
-    return found
-
-
-def _literal(text):
-    """A number, True, False or None where the text is one; else the text."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    known = {field.name: (field.type, field.default) for field in dataclasses.fields(recipe_class)}
+    return parse(recipe_class.key, known, texts)
 
 
 def run_folder(key, out=None, resume=False):

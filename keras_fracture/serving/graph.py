@@ -139,32 +139,33 @@ def _neighbours(length, tile, tiles):
     return tf.maximum(number, 0), tf.minimum(number + 1, tiles - 1), place - first
 
 
-def fit_and_pad(image, size):
+def fit_and_pad(image, size, resize="lanczos"):
     """Scales to fit a `size` x `size` square and centres it on black, equal to `data.images.fit_and_pad`.
 
     Args:
         image: uint8 `(height, width)`.
         size: Side in pixels.
+        resize: "lanczos" or "bilinear".
 
     Returns:
         uint8 `(size, size)`.
     """
     shape = tf.shape(image)
     fitted = tf.maximum(_scaled(shape, size, tf.reduce_max(shape)), 1)
-    image = _resample(image, fitted, tf.zeros(2, tf.int32), fitted)
+    image = _resample(image, fitted, tf.zeros(2, tf.int32), fitted, resize)
     before = (size - fitted) // 2
     square = tf.pad(image, tf.stack([before, size - fitted - before], axis=1))
     return tf.ensure_shape(square, (size, size))
 
 
-def resize_and_crop(image, size):
+def resize_and_crop(image, size, resize="lanczos"):
     """Scales the shorter side to `size` and crops the centre, equal to `data.images.resize_and_crop`.
 
     Takes and gives what `fit_and_pad` does.
     """
     shape = tf.shape(image)
     scaled = tf.maximum(_scaled(shape, size, tf.reduce_min(shape)), size)
-    cropped = _resample(image, scaled, (scaled - size) // 2, tf.fill([2], size))
+    cropped = _resample(image, scaled, (scaled - size) // 2, tf.fill([2], size), resize)
     return tf.ensure_shape(cropped, (size, size))
 
 
@@ -173,16 +174,16 @@ def _scaled(shape, size, side):
     return tf.cast(tf.round(tf.cast(shape, tf.float64) * factor), tf.int32)
 
 
-def _resample(image, scaled, first, count):
-    """Pillow's Lanczos: to `scaled` pixels, of which `count` from `first` on are made; all (rows, columns).
+def _resample(image, scaled, first, count, resize):
+    """Pillow's resampling: to `scaled` pixels, of which `count` from `first` on are made; all (rows, columns).
 
     `tf.image.resize` does not round and clip between the two directions: up to 8 levels on drawn radiographs and 34
     on noise. Products of levels and whole weights are exact in float64, in whatever order they are summed.
     """
     height, width = tf.unstack(tf.shape(image))
     image = tf.cast(image, tf.float64)
-    down = _weights(height, scaled[0], first[0], count[0])
-    across = _weights(width, scaled[1], first[1], count[1])
+    down = _weights(height, scaled[0], first[0], count[0], resize)
+    across = _weights(width, scaled[1], first[1], count[1], resize)
     # Pillow 13 starts with the direction that removes more, where that is clearly the vertical one.
     tall = (height > scaled[0]) & (height - scaled[0] > 2 * (width - scaled[1]))
     return tf.cast(
@@ -199,16 +200,18 @@ def _rounded(sums):
     return tf.clip_by_value(tf.floor(sums / _FIXED + 0.5), 0, 255)
 
 
-def _weights(length, scaled, first, count):
+def _weights(length, scaled, first, count, resize):
     """Whole weights, in float64, of `length` pixels in each of the wanted ones: `(count, length)`."""
     ratio = tf.cast(length, tf.float64) / tf.cast(scaled, tf.float64)
     stretch = tf.maximum(ratio, 1)
     centre = (tf.cast(first + tf.range(count), tf.float64)[:, None] + 0.5) * ratio
     pixel = tf.cast(tf.range(length), tf.float64)
-    inside = (pixel >= tf.floor(centre - 3 * stretch + 0.5)) & (pixel < tf.floor(centre + 3 * stretch + 0.5))
+    support, kernel = _KERNELS[resize]
+    reach = support * stretch
+    inside = (pixel >= tf.floor(centre - reach + 0.5)) & (pixel < tf.floor(centre + reach + 0.5))
     place = (pixel - centre + 0.5) / stretch
-    inside &= (place >= -3) & (place < 3)
-    weights = tf.where(inside, _sinc(place) * _sinc(place / 3), 0)
+    inside &= (place >= -support) & (place < support)
+    weights = tf.where(inside, kernel(place), 0)
     weights *= _FIXED / tf.reduce_sum(weights, axis=1, keepdims=True)
     return tf.sign(weights) * tf.floor(tf.abs(weights) + 0.5)
 
@@ -216,6 +219,12 @@ def _weights(length, scaled, first, count):
 def _sinc(place):
     angle = place * math.pi
     return tf.where(angle == 0, tf.ones_like(angle), tf.math.divide_no_nan(tf.sin(angle), angle))
+
+
+_KERNELS = {  # how far each reaches, in pixels of the larger image
+    "lanczos": (3, lambda place: _sinc(place) * _sinc(place / 3)),
+    "bilinear": (1, lambda place: 1 - tf.abs(place)),
+}
 
 
 def preprocess(data, settings, pixel_range):
@@ -233,5 +242,5 @@ def preprocess(data, settings, pixel_range):
     image = 255 - image if settings.invert else image
     if settings.clahe:
         image = clahe(image, *settings.clahe)
-    image = (resize_and_crop if settings.crop else fit_and_pad)(image, settings.size)
+    image = (resize_and_crop if settings.crop else fit_and_pad)(image, settings.size, settings.resize)
     return scale(tf.repeat(image[..., None], settings.channels, axis=2), pixel_range)

@@ -68,6 +68,16 @@ def test_grey_is_kept_whatever_the_channels(train, tmp_path, decoded):
     np.testing.assert_array_equal(three, np.repeat(one, 3, axis=3))
 
 
+def test_a_field_that_came_later_changes_no_key_where_it_is_as_before():
+    class Known:
+        facts = {"name": "drawn"}
+
+    before = {"size": SIZE, "clahe": None, "crop": False}
+    facts = [cache._VERSION, cache.cv2.__version__, cache.PIL.__version__, before, Known.facts]
+    expected = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    assert cache.key(Known, Preprocess(SIZE)) == expected
+
+
 def test_the_key_follows_from_settings_libraries_and_sources(dummy_root, tmp_path, monkeypatch):
     root = shutil.copytree(dummy_root / "kaggle_bone_fracture", tmp_path / "kaggle_bone_fracture")
 
@@ -82,6 +92,7 @@ def test_the_key_follows_from_settings_libraries_and_sources(dummy_root, tmp_pat
         key(SIZE, (2.0, 4)),
         key(SIZE, None, True),
         key(SIZE, None, False, 1, True),
+        key(SIZE, None, False, 1, False, "bilinear"),
         key(SIZE, split="test"),
         key(SIZE, seed=3),
     ]

@@ -151,7 +151,30 @@ def test_batches_refuse_arrays_that_are_not_8_bit(kind):
         scale(np.ones((4, 2, 2, 1), kind), SYMMETRIC)
 
 
-@pytest.mark.parametrize("options", [{"size": 0}, {"channels": 2}, {"invert": "false"}])
+def test_bilinear_is_pillows_as_torchvision_resizes():
+    from PIL import Image
+
+    picture = np.random.default_rng(0).integers(0, 256, (70, 70), np.uint8)
+    expected = np.asarray(Image.fromarray(picture).resize((32, 32), Image.Resampling.BILINEAR))
+    for crop in (False, True):
+        prepared = Preprocess(size=32, crop=crop, resize="bilinear")(picture)[..., 0]
+        np.testing.assert_array_equal(prepared, expected)
+    assert np.abs(Preprocess(size=32)(picture)[..., 0].astype(int) - expected).max() > 10
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": 0},
+        {"channels": 2},
+        {"invert": "false"},
+        {"resize": "bicubic"},
+        {"clahe": (2.0,)},
+        {"clahe": (2.0, 8.5)},
+        {"clahe": ("2", 8)},
+        {"clahe": (2.0, 8, 8)},
+    ],
+)
 def test_preprocess_refuses_what_cannot_be(options):
     with pytest.raises(DataError, match="Received"):
         Preprocess(**options)

@@ -78,9 +78,10 @@ def test_clahe_on_other_grids(radiographs, tiles):
 
 @pytest.mark.parametrize("name", ["fit_and_pad", "resize_and_crop"])
 @pytest.mark.parametrize("size", [1, 31, 112])
-def test_resizing_is_pillows_bit_for_bit(radiographs, name, size):
+@pytest.mark.parametrize("resize", ["lanczos", "bilinear"])
+def test_resizing_is_pillows_bit_for_bit(radiographs, name, size, resize):
     rng = np.random.default_rng(size)
-    ours = traced(getattr(graph, name), size)
+    ours = traced(getattr(graph, name), size, resize)
     # Up and down, wide and tall (which Pillow does in the other order), the same size, half a pixel to round.
     sizes = [
         (300, 200),
@@ -96,7 +97,8 @@ def test_resizing_is_pillows_bit_for_bit(radiographs, name, size):
     sizes += [(2 * size, 5), *rng.integers(1, 250, (8, 2)).tolist()]
     pictures = [noise(rng, *each, number % 3) for number, each in enumerate(sizes)]
     for picture in [*pictures, radiographs[2]]:
-        np.testing.assert_array_equal(ours(picture), getattr(images, name)(picture, size), str(picture.shape))
+        expected = getattr(images, name)(picture, size, resize)
+        np.testing.assert_array_equal(ours(picture), expected, str(picture.shape))
 
 
 def saved(picture, kind, **options):
@@ -195,8 +197,9 @@ def test_what_cannot_be_read_is_an_error(radiographs):
 @pytest.mark.parametrize("crop", [False, True])
 @pytest.mark.parametrize("invert", [False, True])
 @pytest.mark.parametrize("pixel_range", [(0.0, 1.0), (-1.0, 1.0)])
-def test_preprocess_is_trainings(radiographs, crop, invert, pixel_range):
-    settings = Preprocess(size=40, clahe=(2.0, 8), crop=crop, channels=3, invert=invert)
+@pytest.mark.parametrize("resize", ["lanczos", "bilinear"])
+def test_preprocess_is_trainings(radiographs, crop, invert, pixel_range, resize):
+    settings = Preprocess(size=40, clahe=(2.0, 8), crop=crop, channels=3, invert=invert, resize=resize)
     data = images.encode_png(radiographs[0][:200])
     made = graph.preprocess(tf.constant(data), settings, pixel_range)
     np.testing.assert_allclose(made, scale(settings(radiographs[0][:200]), pixel_range), atol=1e-6)
