@@ -56,3 +56,6 @@ def evaluate(options):
     print(f"{len(table):,} pictures of {table['source'].nunique():,} X-rays, threshold {threshold:.3g}")
     for name, score in scoring.scores(table, threshold).items():
         print(f"{name:<13}{decimal(score)}")
+    tied = table["label"][table["probability"] == 1]
+    if tied.nunique() == 2:
+        print(f"{len(tied):,} answers, of both classes, are 1 to the last digit: AUC takes them for equal")

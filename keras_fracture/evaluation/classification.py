@@ -33,18 +33,22 @@ class Predictions:
         labels: int `(n,)`, 0 or 1.
         sources: str `(n,)`.
         probabilities: float `(runs, n)` of label 1, a row a trained model.
-        threshold: From which probability on a picture counts as a finding.
+        threshold: From which probability on an image counts as a finding: of all runs, or `(runs,)`, of each.
     """
 
     labels: np.ndarray
     sources: np.ndarray
     probabilities: np.ndarray
-    threshold: float = 0.5
+    threshold: float | np.ndarray = 0.5
 
     def __post_init__(self):
         if self.probabilities.ndim != 2 or self.probabilities.shape[1] != len(self.labels):
             raise EvaluationError(
                 f"probabilities must be (runs, {len(self.labels)}). Received: {self.probabilities.shape}"
+            )
+        if len(self.sources) != len(self.labels):
+            raise EvaluationError(
+                f"sources must be one for each of {len(self.labels)} images. Received: {len(self.sources)}"
             )
         if set(np.unique(self.labels)) != {0, 1}:
             raise EvaluationError(
@@ -53,11 +57,26 @@ class Predictions:
             )
         if not np.isfinite(self.probabilities).all():
             raise EvaluationError("probabilities must be finite. Received: NaN or infinity")
+        runs = len(self.probabilities)
+        if np.shape(self.threshold) not in ((), (runs,)) or not np.isfinite(self.threshold).all():
+            raise EvaluationError(
+                f"threshold must be one number, or one for each of {runs} runs. Received: {self.threshold}"
+            )
+
+    @property
+    def thresholds(self):
+        """The threshold of each run, float `(runs,)`."""
+        return np.broadcast_to(np.asarray(self.threshold, float), len(self.probabilities))
+
+    @property
+    def found(self):
+        """What each run calls a finding, bool `(runs, n)`."""
+        return self.probabilities >= self.thresholds[:, None]
 
     def statistic(self, metric):
         """A function of picture weights and run numbers, for `bootstrap.Clusters.interval`."""
         if metric in _COUNTED:
-            positive, found = self.labels == 1, self.probabilities >= self.threshold
+            positive, found = self.labels == 1, self.found
             cells = [found & positive, found & ~positive, ~found & ~positive, ~found & positive]
             formula = _COUNTED[metric]
             return lambda weights, runs: float(np.mean(formula(*(cell[runs] @ weights for cell in cells))))
@@ -155,7 +174,7 @@ def confusion(predictions):
     Returns:
         int `(2, 2)`: rows the true class, columns the predicted one, healthy before finding.
     """
-    called = (predictions.probabilities >= predictions.threshold).mean(0)
+    called = predictions.found.mean(0)
     table = []
     for label in (0, 1):
         members = predictions.labels == label
@@ -196,7 +215,18 @@ def best_threshold(labels, probabilities):
 
     Returns:
         A threshold that occurs among `probabilities`.
+
+    Raises:
+        EvaluationError: A class is missing, or a probability is not finite.
     """
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    if labels.shape != probabilities.shape or set(np.unique(labels)) != {0, 1}:
+        raise EvaluationError(
+            f"A threshold is chosen on both classes: give a label 0 or 1 for each of {probabilities.shape} "
+            f"probabilities. Received: {labels.shape} labels of {np.unique(labels).tolist()}"
+        )
+    if not np.isfinite(probabilities).all():
+        raise EvaluationError("probabilities must be finite. Received: NaN or infinity")
     false, true, thresholds = roc_curve(labels, probabilities, drop_intermediate=False)
     # The first threshold is infinite: nothing is called a finding.
     return float(thresholds[1:][np.argmax((true - false)[1:])])
@@ -236,12 +266,23 @@ def gains(predictions, baseline, metrics=HEADLINE, resamples=2000, seed=0):
 
     Returns:
         A dict of metric to `value`, `low`, `high`.
+
+    Raises:
+        EvaluationError: The numbers of runs differ, or the images: their labels or sources.
     """
     if predictions.probabilities.shape != baseline.probabilities.shape:
         raise EvaluationError(
             f"A paired difference needs equal runs and pictures. Received: {predictions.probabilities.shape} "
             f"and {baseline.probabilities.shape}"
         )
+    for name in ("labels", "sources"):
+        ours, theirs = (np.asarray(getattr(one, name)) for one in (predictions, baseline))
+        if (ours != theirs).any():
+            row = int(np.argmax(ours != theirs))
+            raise EvaluationError(
+                f"A paired difference needs the same images in the same order: {name} differ. "
+                f"Received: {ours[row]} and {theirs[row]} in row {row}"
+            )
     clusters = Clusters(predictions.sources, predictions.labels)
     runs = len(predictions.probabilities)
     result = {}

@@ -35,8 +35,11 @@ def by_group(predictions, table, columns=COLUMNS, resamples=500):
         raise EvaluationError(
             f"The table must have a row for each of {len(predictions.labels)} pictures. Received: {len(table)}"
         )
-    if "label" in table and not np.array_equal(table["label"], predictions.labels):
-        raise EvaluationError("The table's rows must be in the order of the pictures. Received: other labels")
+    for column, expected in (("label", predictions.labels), ("source", predictions.sources)):
+        if column in table and (table[column].to_numpy(str) != np.asarray(expected, str)).any():
+            raise EvaluationError(
+                f"The table's rows must be in the order of the pictures. Received: other {column}s"
+            )
     rows = []
     for column in (name for name in columns if name in table):
         values = table[column].astype(str).to_numpy()
@@ -58,7 +61,7 @@ def _group(predictions, inside, resamples):
         group = Predictions(labels, sources, probabilities, predictions.threshold)
         found = scores(group, HEADLINE, resamples)
     except EvaluationError:  # one class, or too few sources of it
-        found = {"accuracy": _accuracy(labels, sources, probabilities >= predictions.threshold, resamples)}
+        found = {"accuracy": _accuracy(labels, sources, predictions.found[:, inside], resamples)}
     for metric, score in found.items():
         row |= {metric: score["value"], f"{metric}_low": score["low"], f"{metric}_high": score["high"]}
     return row
@@ -85,10 +88,10 @@ def most_confident_errors(predictions, count=16):
 
     Returns:
         int array of places in `predictions.labels`, the most confident error first. Confidence is how far
-        the mean probability lies on the wrong side of the threshold, as a share of how far it could, so that
-        missed findings and false alarms compare whatever the threshold.
+        the mean probability lies on the wrong side of the runs' mean threshold, as a share of how far it could,
+        so that missed findings and false alarms compare whatever the threshold.
     """
-    mean, threshold = predictions.probabilities.mean(0), predictions.threshold
+    mean, threshold = predictions.probabilities.mean(0), predictions.thresholds.mean()
     called = mean >= threshold
     room = np.where(called, 1 - threshold, threshold)
     confidence = np.abs(mean - threshold) / np.maximum(room, 1e-12)

@@ -36,7 +36,8 @@ class ClassifierRecipe(Recipe, abc.ABC):
         body_parts: Whether body parts are learnt beside findings, see `training.WithBodyPart`.
         decay: L2 weight decay of the kernels.
         patience: Early stopping, see `training.fit`; off in the papers.
-        threshold: Probability from which on a picture counts as a finding; None chooses it on validation.
+        threshold: Probability from which on a picture counts as a finding; None chooses that of each seed on
+            validation.
         flips: Whether a prediction averages over the picture and its mirror image.
         pretrained: Weights to start from, a `.weights.h5` file or one of PyTorch's, see `interop.torch`; its head may
             differ.
@@ -117,10 +118,13 @@ class ClassifierRecipe(Recipe, abc.ABC):
         """Trains one architecture on all seeds; returns what `Trained` holds."""
         runs = [self.train(name, number, sets, folder / f"run-{number}") for number in range(self.seeds)]
         said = {split: np.stack([run["said"][split] for run in runs]) for split in ("validation", "test")}
-        threshold = self.threshold
-        if threshold is None:
-            threshold = evaluation.best_threshold(sets["validation"].labels, said["validation"].mean(axis=0))
-        return Trained(runs[0]["model"], [run["history"] for run in runs], said, threshold)
+        thresholds = tuple(
+            evaluation.best_threshold(sets["validation"].labels, row)
+            if self.threshold is None
+            else self.threshold
+            for row in said["validation"]
+        )
+        return Trained(runs[0]["model"], [run["history"] for run in runs], said, thresholds)
 
     def train(self, name, number, sets, folder):
         """Trains one model, or takes up where a killed run stopped; returns model, history, probabilities."""
@@ -217,13 +221,13 @@ class Trained:
         model: Of the first seed.
         histories: A `pandas.DataFrame` a seed.
         said: Split name to probabilities `(seeds, n)`.
-        threshold: From which probability on a picture counts as a finding.
+        thresholds: Of each seed, from which probability on a picture counts as a finding.
     """
 
     model: keras.Model
     histories: list
     said: dict
-    threshold: float
+    thresholds: tuple
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,7 +240,7 @@ class Outcome:
     def predictions(self, name, split="test"):
         """`evaluation.Predictions` of one architecture on one split."""
         found, pictures = self.trained[name], self.sets[split]
-        return Predictions(pictures.labels, pictures.sources, found.said[split], found.threshold)
+        return Predictions(pictures.labels, pictures.sources, found.said[split], np.array(found.thresholds))
 
 
 def one_hot(labels):

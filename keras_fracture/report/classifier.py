@@ -50,7 +50,8 @@ def write(recipe, outcomes, out, data_dir=None):
                 "seeds": recipe.seeds,
                 "epochs": recipe.epochs,
                 "image_size": recipe.image_size,
-                "threshold": outcome.trained[name].threshold,
+                "threshold": outcome.trained[name].thresholds[0],  # of the model that is exported
+                "thresholds": list(outcome.trained[name].thresholds),
                 "saved_model": f"{policy}/{name}/run-0/saved_model",
                 "metrics": scores,
                 "reported": recipe.REPORTED[name],
@@ -94,7 +95,7 @@ def _explain(outcome, name, folder):
     )
     figures.confusion(
         evaluation.confusion(predictions), folder / "confusion.png", _CLASSES,
-        f"{name}: test pictures, threshold {found.threshold:.2f}",
+        f"{name}: test pictures, threshold " + ", ".join(f"{one:.2f}" for one in found.thresholds),
     )  # fmt: skip
     groups = evaluation.by_group(predictions, test.table)
     files.write_text(folder / "groups.csv", groups.to_csv(index=False))
@@ -217,7 +218,7 @@ def _text(recipe, profile, metrics, explained, out):
         f"- Settings: {settings}.",
         f"- The weights of the {'last epoch' if recipe.patience is None else 'epoch best on validation'} are tested"
         + (
-            "; the threshold gives the highest balanced accuracy on validation."
+            "; the threshold of each seed gives its highest balanced accuracy on validation."
             if recipe.threshold is None
             else f"; the threshold is {recipe.threshold}."
         ),

@@ -1,10 +1,13 @@
-"""What an exported model answers to: one function and its input signature an endpoint, in TensorFlow's operations."""
+"""What an exported model answers to: one function and its input signature an endpoint, in TensorFlow's operations.
+
+Every input and output has rows: a server that batches joins the inputs of several requests along their first axis,
+fills them up with copies of a row, and parts the outputs by rows again.
+"""
 
 import tensorflow as tf
 
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.serving import graph
-from keras_fracture.serving.pictures import MAX_PICTURES
 from keras_fracture.synthesis.blending import blend_graph
 from keras_fracture.synthesis.resampling import SMALLEST, interpolation
 
@@ -55,30 +58,30 @@ def draw(model):
 
 
 def generate(answer, model):
-    """`n`, `seed`, with classes also `label` (-1 takes all in turn), int32 scalars -> `images`, uint8.
+    """`seed`, `number`, with classes also `label` (-1 takes all in turn), int32 `(batch,)` -> `images`, uint8.
 
-    Picture k of a seed has noise of its own, so that it is the same whatever `n`, beyond rounding.
+    A row is one image: that of a number, from 0, of a seed. It has noise of its own, so that it is the same whatever
+    the other rows, beyond rounding.
     """
     classes = _classes(model)
 
-    def generate(n, seed, *label):
-        checks = [_within("n", n, 1, MAX_PICTURES)]
+    def generate(seed, number, *label):
+        checks = [_within("number", tf.reduce_min(number), 0, None)]
         if classes:
-            checks.append(_within("label", label[0], -1, classes - 1))
+            ends = (tf.reduce_min(label[0]), tf.reduce_max(label[0]))
+            checks += [_within("label", end, -1, classes - 1) for end in ends]
         with tf.control_dependencies(checks):  # all that follows needs the numbers
-            numbers = tf.range(n)
-        given = (tf.where(label[0] < 0, numbers % classes, label[0]),) if classes else ()
+            number = tf.identity(number)
+        given = (tf.where(label[0] < 0, number % classes, label[0]),) if classes else ()
         noise = tf.map_fn(
-            lambda number: tf.random.stateless_normal(
-                (model.latent_dim,), tf.stack([seed, number]), alg="philox"
-            ),
-            numbers,
+            lambda key: tf.random.stateless_normal((model.latent_dim,), key, alg="philox"),
+            tf.stack([seed, number], axis=1),
             fn_output_signature=tf.TensorSpec((model.latent_dim,), tf.float32),
         )
         return {"images": _levels(answer(noise, *given)["images"], model.pixel_range)}
 
-    names = ("n", "seed", "label") if classes else ("n", "seed")
-    return generate, [tf.TensorSpec((), tf.int32, name=name) for name in names]
+    names = ("seed", "number", "label") if classes else ("seed", "number")
+    return generate, [tf.TensorSpec((None,), tf.int32, name=name) for name in names]
 
 
 def translate(model):

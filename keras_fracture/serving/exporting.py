@@ -20,14 +20,15 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
     | classifier | `serving_default` | `images` | `probabilities` |
     | classifier, with `preprocess` | `serve_bytes` | `bytes` | `probabilities` |
     | generator | `serving_default` | `noise`, with classes `labels` | `images` |
-    | generator | `generate` | `n`, `seed`, with classes `label` | `images`, uint8 |
+    | generator | `generate` | `seed`, `number`, with classes `label` | `images`, uint8 |
     | translator | `serving_default` | `images`, healthy | `images`, with a lesion |
     | translator | `translate` | `bytes`, `windows` | `pictures_bytes`, PNG |
 
     Pictures are float32 in the model's pixel range and noise float32, whatever the model's dtype policy, unless the
     table says otherwise. `bytes` is string `(batch,)`, the contents of JPEG or PNG files. `serve_bytes` prepares them
     as training does, grey level by grey level, in TensorFlow operations alone; `graph.decode` says what it cannot
-    read. One unreadable file fails its whole batch. See `endpoints` for the others.
+    read. One unreadable file fails its whole batch. See `endpoints` for the others. Every input has one row an image,
+    so that a server can answer several requests as one batch.
 
     Beside the SavedModel lie `metadata.json`, the same as a model card, `model_card.md`, and, where
     `tensorflow-serving-api` is installed, a warm-up request an endpoint for TensorFlow Serving.

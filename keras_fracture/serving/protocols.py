@@ -47,7 +47,7 @@ def v1(served, body):
         )
     _count(rows)
     name = body.get("signature_name") or ("serve_bytes" if any(map(_is_coded, rows)) else "serving_default")
-    wanted = served.endpoint(name)["inputs"]
+    wanted = served.inputs(name, rows[0] if isinstance(rows[0], dict) else ())
     if len(wanted) == 1:
         (only,) = wanted
         rows = [row if isinstance(row, dict) and not _is_coded(row) else {only: row} for row in rows]
@@ -66,7 +66,7 @@ def v1(served, body):
 
 def _columns(served, inputs, name):
     name = name or "serving_default"
-    wanted = served.endpoint(name)["inputs"]
+    wanted = served.inputs(name, inputs)
     if set(inputs) != set(wanted):
         raise RequestError(f"{name} takes {', '.join(wanted)}. Received: {', '.join(inputs) or 'nothing'}")
     for key, values in inputs.items():
@@ -93,12 +93,12 @@ def v2(served, request):
     given = {tensor.name: tensor for tensor in request.inputs}
     if len(given) < len(request.inputs):
         raise RequestError(f"Each input is given once. Received: {', '.join(t.name for t in request.inputs)}")
-    fitting = [name for name, facts in served.endpoints.items() if set(facts["inputs"]) == set(given)]
+    fitting = [name for name in served.endpoints if set(served.inputs(name, given)) == set(given)]
     if not fitting:
         takes = " or ".join(", ".join(facts["inputs"]) for facts in served.endpoints.values())
         raise RequestError(f"{served.name} takes {takes}. Received: {', '.join(given) or 'nothing'}")
     endpoint = served.endpoint(fitting[0])
-    wanted = endpoint["inputs"]
+    wanted = served.inputs(fitting[0], given)
     _known(endpoint, [each.name for each in request.request_outputs or ()])
     outputs = served.run(fitting[0], {key: _of_v2(tensor, wanted[key]) for key, tensor in given.items()})
     binary = bool(request.use_binary_outputs)

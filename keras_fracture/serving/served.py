@@ -46,6 +46,24 @@ class Served:
             )
         return self.endpoints[name]
 
+    def inputs(self, name, given=()):
+        """The inputs of an endpoint, name to dtype and shape, as a request spells them.
+
+        Where an endpoint draws the image of a `number` of a `seed`, a request may also ask for the first `n` of one
+        seed (and one `label`), single numbers.
+
+        Args:
+            name: An endpoint.
+            given: The names that the request holds.
+
+        Raises:
+            RequestError: There is no such endpoint.
+        """
+        wanted = self.endpoint(name)["inputs"]
+        if "number" not in wanted or "n" not in given:
+            return wanted
+        return {"n" if key == "number" else key: facts | {"shape": []} for key, facts in wanted.items()}
+
     def run(self, name, inputs):
         """Answers a request.
 
@@ -61,9 +79,11 @@ class Served:
             RequestError: Other names, dtypes or shapes than the endpoint's, too many pictures, numbers that are not
                 finite or out of the pixel range, or bytes that are no picture.
         """
-        wanted = self.endpoint(name)["inputs"]
+        wanted = self.inputs(name, inputs)
         self.check(name, {key: values.shape for key, values in inputs.items()})
         tensors = {key: self._tensor(key, values, wanted[key]) for key, values in inputs.items()}
+        if "n" in tensors and "n" not in self.endpoint(name)["inputs"]:
+            tensors = _rows(**tensors)
         try:
             answer = self._loaded.signatures[name](**tensors)
         except tf.errors.InvalidArgumentError as error:
@@ -80,7 +100,7 @@ class Served:
         Raises:
             RequestError: Other names or shapes than the endpoint's, or too many pictures.
         """
-        wanted = {key: facts["shape"] for key, facts in self.endpoint(name)["inputs"].items()}
+        wanted = {key: facts["shape"] for key, facts in self.inputs(name, shapes).items()}
         if set(shapes) != set(wanted):
             raise RequestError(
                 f"{name} takes {', '.join(wanted)}. Received: {', '.join(shapes) or 'nothing'}"
@@ -125,6 +145,14 @@ class Served:
                 f"{key} must lie between {low:g} and {high:g}. Received: {least:g} to {most:g}"
             )
         return tf.constant(numbers)
+
+
+def _rows(n, **same):
+    """The rows of the first `n` images of a seed."""
+    n = int(n)
+    if not 1 <= n <= pictures.MAX_PICTURES:
+        raise RequestError(f"n must lie between 1 and {pictures.MAX_PICTURES}. Received: {n}")
+    return {"number": tf.range(n)} | {key: tf.fill([n], value) for key, value in same.items()}
 
 
 def _reason(error):

@@ -89,6 +89,47 @@ def test_the_best_threshold_has_the_highest_balanced_accuracy(predictions):
     )
 
 
+@pytest.mark.parametrize(
+    ("labels", "said", "message"),
+    [
+        ([1, 1], [0.2, 0.4], r"both classes.*Received: \(2,\) labels of \[1\]"),
+        ([0, 1], [0.2, np.nan], "finite"),
+        ([0, 1, 1], [0.2, 0.4], "a label 0 or 1 for each"),
+    ],
+)
+def test_a_threshold_is_chosen_on_both_classes_alone(labels, said, message):
+    with pytest.raises(EvaluationError, match=message):
+        best_threshold(labels, said)
+
+
+def test_each_run_may_have_a_threshold_of_its_own(predictions):
+    labels, sources = predictions.labels, predictions.sources
+    own = np.array([0.3, 0.5, 0.7])
+    several = Predictions(labels, sources, predictions.probabilities, own)
+    runs = [
+        Predictions(labels, sources, row[None], limit)
+        for row, limit in zip(predictions.probabilities, own, strict=True)
+    ]
+    for metric in ("accuracy", "recall", "specificity", "auc"):
+        alone = np.mean([scores(run, [metric], 5)[metric]["value"] for run in runs])
+        assert scores(several, [metric], 5)[metric]["value"] == pytest.approx(alone, abs=1e-12)
+    assert np.abs(confusion(several) - np.mean([confusion(run) for run in runs], axis=0)).max() <= 0.5
+    for odd in (own[:2], own[:, None], np.nan, [0.1, 0.2, np.inf]):
+        with pytest.raises(EvaluationError, match="threshold must be one number, or one for each of 3 runs"):
+            Predictions(labels, sources, predictions.probabilities, odd)
+
+
+def test_a_paired_gain_is_of_the_same_images(predictions):
+    labels, sources, said = predictions.labels, predictions.sources, predictions.probabilities
+    order = np.r_[8:16, 0:8, 16 : len(labels)]
+    for name, other in (
+        ("labels", Predictions(labels[order], sources, said)),
+        ("sources", Predictions(labels, np.roll(sources, 16), said)),
+    ):
+        with pytest.raises(EvaluationError, match=f"same images in the same order: {name} differ. Received"):
+            gains(other, predictions, resamples=5)
+
+
 def test_the_interval_resamples_sources_and_not_files():
     # All 50 pictures of a source are right or wrong together: the interval is that of 20 coins, not of 1,000.
     sources = np.repeat(np.arange(20), 50)
@@ -177,6 +218,8 @@ def test_what_is_not_defined_is_said(predictions):
         Predictions(np.ones(4, int), np.array(list("abcd")), np.ones((1, 4)))
     with pytest.raises(EvaluationError, match="finite"):
         Predictions(np.array([0, 1]), np.array(["a", "b"]), np.array([[0.5, np.nan]]))
+    with pytest.raises(EvaluationError, match=r"sources must be one for each of 2 images\. Received: 1"):
+        Predictions(np.array([0, 1]), np.array(["a"]), np.array([[0.5, 0.1]]))
     with pytest.raises(EvaluationError, match=r"probabilities must be \(runs, 2\)"):
         Predictions(np.array([0, 1]), np.array(["a", "b"]), np.array([0.5, 0.1]))
     with pytest.raises(EvaluationError, match="at least two sources"):

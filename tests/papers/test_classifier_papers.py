@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import sys
 import types
@@ -9,10 +10,11 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from keras_fracture import cli, models, papers
+from keras_fracture import cli, evaluation, models, papers
 from keras_fracture.errors import FractureError, ModelError, WeightsError
 from keras_fracture.interop.convert import load_keras_weights
 from keras_fracture.papers import recipe
+from keras_fracture.papers.classifier_recipe import Outcome
 from keras_fracture.papers.garcia_inception import GarciaInception, doubled
 from keras_fracture.papers.lisbon_resnet import LisbonResNet
 from keras_fracture.report import tables
@@ -47,9 +49,31 @@ def test_scores_are_those_of_the_stored_probabilities(lisbon):
     )
     found = said["test"] >= run["threshold"]
     assert run["metrics"]["accuracy"]["value"] == pytest.approx((found == loaded["test"].labels).mean())
-    assert run["threshold"] in said["validation"]
+    assert run["threshold"] in said["validation"] and run["thresholds"] == [run["threshold"]]
     for score in run["metrics"].values():
         assert score["low"] <= score["value"] <= score["high"]
+
+
+def test_each_seed_has_the_threshold_that_its_own_validation_chose():
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    sharp, flat = labels * 0.2 + 0.7, labels * 0.05 + 0.1  # each is perfect at a threshold of its own
+
+    def train(_, number, sets, folder):
+        said = (sharp, flat)[number] + rng.random(40) * 0.01
+        return {"model": None, "history": None, "said": {"validation": said, "test": said}}
+
+    settings = LisbonResNet(seeds=2)
+    object.__setattr__(settings, "train", train)
+    table = pd.DataFrame({"source": [str(number) for number in range(40)]})
+    sets = dict.fromkeys(("validation", "test"), recipe.Split(None, labels, table))
+    outcome = Outcome(sets, {"net": settings.carry_out("net", sets, Path("none"))})
+    assert outcome.trained["net"].thresholds[0] > 0.89 and outcome.trained["net"].thresholds[1] < 0.17
+    found = evaluation.scores(outcome.predictions("net"), ["accuracy"], 5)
+    assert found["accuracy"]["value"] == 1.0, "at the threshold of the mean one of the two is a coin"
+    fixed = dataclasses.replace(settings, threshold=0.5)
+    object.__setattr__(fixed, "train", train)
+    assert fixed.carry_out("net", sets, Path("none")).thresholds == (0.5, 0.5)
 
 
 def test_the_exported_model_says_what_the_run_says(lisbon):

@@ -7,9 +7,10 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_fracture import cli, models, serving, synthesis
-from keras_fracture.data import phantom
+from keras_fracture.data import Preprocess, phantom
 from keras_fracture.errors import ModelError
 from keras_fracture.models.preprocessing import unscale
+from tests.serving import batching
 from tests.serving.asking import saved
 
 TINY = {
@@ -45,11 +46,9 @@ def translator(tmp_path_factory):
     return model, version, tf.saved_model.load(str(version))
 
 
-def drawn(loaded, n, seed, label=-1):
-    numbers = {"n": n, "seed": seed, "label": label}
-    return loaded.signatures["generate"](**{name: tf.constant(value) for name, value in numbers.items()})[
-        "images"
-    ].numpy()
+def drawn(loaded, n, seed, label=-1, first=0):
+    rows = {"seed": tf.fill([n], seed), "number": first + tf.range(n), "label": tf.fill([n], label)}
+    return loaded.signatures["generate"](**rows)["images"].numpy()
 
 
 def test_generate_draws_the_same_picture_for_a_seed_and_place(generator):
@@ -70,12 +69,16 @@ def test_generate_draws_what_the_model_makes_of_its_noise(generator):
 
 
 @pytest.mark.parametrize(
-    ("n", "label", "message"),
-    [(0, 0, r"n must lie between 1 and 64"), (65, 0, "n must lie between"), (1, 3, "label must lie between")],
+    ("first", "label", "message"),
+    [
+        (-1, 0, r"number must be 0 or more"),
+        (0, 3, "label must lie between"),
+        (0, -2, "label must lie between"),
+    ],
 )
-def test_generate_refuses_what_it_cannot_draw(generator, n, label, message):
+def test_generate_refuses_what_it_cannot_draw(generator, first, label, message):
     with pytest.raises(tf.errors.InvalidArgumentError, match=message.replace(" ", r"[\s\\n\]\[']*")):
-        drawn(generator[2], n, 0, label)
+        drawn(generator[2], 2, 0, label, first)
 
 
 def test_a_generator_without_classes_is_asked_for_none(tmp_path):
@@ -83,8 +86,8 @@ def test_a_generator_without_classes_is_asked_for_none(tmp_path):
         models.create("dense_gan_generator", **TINY["dense_gan_generator"]), tmp_path / "g"
     )
     facts = json.loads((version / "metadata.json").read_text())
-    assert list(facts["endpoints"]["generate"]["inputs"]) == ["n", "seed"]
-    assert facts["endpoints"]["generate"]["inputs"]["n"] == {"dtype": "int32", "shape": []}
+    assert list(facts["endpoints"]["generate"]["inputs"]) == ["seed", "number"]
+    assert facts["endpoints"]["generate"]["inputs"]["seed"] == {"dtype": "int32", "shape": [None]}
 
 
 def painted(loaded, files, windows):
@@ -125,11 +128,13 @@ def test_every_architecture_is_exported_and_comes_back(name, tmp_path):
     model = models.create(name, **TINY[name])
     rng = np.random.default_rng(0)
     model.set_weights([weight + 0.1 * rng.random(weight.shape) for weight in model.get_weights()])
-    version = serving.export(model, tmp_path / name)
+    side = (model.image_size, model.image_size, model.channels)
+    others = ("generator", "discriminator", "unit")
+    preprocess = None if name.endswith(others) else Preprocess(model.image_size, channels=model.channels)
+    version = serving.export(model, tmp_path / name, preprocess=preprocess)
     shapes = tf.train.load_checkpoint(str(version / "variables" / "variables")).get_variable_to_shape_map()
     stored = sum(int(np.prod(shape)) for key, shape in shapes.items() if key.endswith("VARIABLE_VALUE"))
     assert stored == sum(int(np.prod(variable.shape)) for variable in model.variables), "each number once"
-    side = (model.image_size, model.image_size, model.channels)
     shape = (model.latent_dim,) if hasattr(model, "latent_dim") else side
     given = rng.random((2, *shape), "float32")
     served = tf.saved_model.load(str(version)).signatures["serving_default"]
@@ -146,22 +151,18 @@ def test_every_architecture_is_exported_and_comes_back(name, tmp_path):
     assert type(back) is type(model) and back.get_config() == model.get_config()
     for ours, theirs in zip(back.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+    assert batching.check(version) == len(served_endpoints(version))
 
 
-def test_warm_up_requests_are_ones_the_model_answers(generator, translator):
-    from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+def served_endpoints(version):
+    facts = json.loads((version / "metadata.json").read_text())
+    assert facts["warm_up_requests"] == len(facts["endpoints"])
+    return facts["endpoints"]
 
-    for _, version, loaded in (generator, translator):
-        path = version / "assets.extra" / "tf_serving_warmup_requests"
-        asked = []
-        for record in tf.data.TFRecordDataset(str(path)):
-            log = PredictionLog.FromString(record.numpy())
-            request = log.predict_log.request
-            inputs = {key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()}
-            loaded.signatures[request.model_spec.signature_name](**inputs)
-            asked.append(request.model_spec.signature_name)
-        assert sorted(asked) == sorted(loaded.signatures)
-        assert json.loads((version / "metadata.json").read_text())["warm_up_requests"] == len(asked)
+
+def test_warm_up_requests_and_others_are_answered_in_batches(generator, translator):
+    for _, version, _ in (generator, translator):
+        assert batching.check(version) == len(served_endpoints(version)) == 2
 
 
 def test_the_card_says_what_metadata_say(tmp_path):

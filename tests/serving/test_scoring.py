@@ -3,14 +3,16 @@
 import io
 import itertools
 import json
+import types
 
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
 from keras_fracture import cli, data, models, serving
-from keras_fracture.data import Preprocess
+from keras_fracture.data import Preprocess, images
 from keras_fracture.errors import EvaluationError, ModelError, ShardError
 from keras_fracture.serving import scoring, sharding
 from keras_fracture.serving.predicting import Classifier
@@ -80,6 +82,46 @@ def test_the_command_scores_the_parts_as_the_whole(classifier, train, dummy_root
     ]
 
 
+class Sharp:
+    """Records of which a classifier is so sure that it takes float32's last digits to tell them apart."""
+
+    def __init__(self, logits):
+        self.logits = logits
+        self.table = pd.DataFrame({"filename": [str(number) for number in range(len(logits))]})
+
+    def __len__(self):
+        return len(self.logits)
+
+    def raw(self, _):
+        image = images.encode_png(np.zeros((8, 8), np.uint8))
+        names = np.array(self.table["filename"], "S")
+        fields = {"image": np.full(len(self), image, object), "filename": names, "source": names}
+        fields |= {"body_part": np.full(len(self), b"hand"), "label": np.arange(len(self)) % 2}
+        return tf.data.Dataset.from_tensor_slices(fields)
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_a_sharp_models_answers_keep_their_order(classifier, tmp_path, monkeypatch, classes):
+    rng = np.random.default_rng(0)
+    finding = 9 + rng.standard_normal(64) + 2 * (np.arange(64) % 2)
+    finding = finding + (15 if classes == 2 else 0)  # a sigmoid of 24 is 1 as float32
+    logits = np.stack([np.zeros(64), finding], 1) if classes == 2 else finding[:, None]
+    records, given = Sharp(logits), iter(np.split(logits, 2))
+
+    def serve(images):
+        said = tf.constant(next(given), tf.float32)
+        return {"probabilities": tf.nn.softmax(said) if classes == 2 else tf.sigmoid(said)}
+
+    saved = types.SimpleNamespace(signatures={"serving_default": serve})
+    monkeypatch.setattr(scoring, "loaded", lambda _: saved)
+    table = serving.evaluate(classifier, records)
+    (tmp_path / "said.csv").write_text(scoring.text(table))
+    assert scoring.read([tmp_path / "said.csv"]).equals(table)
+    auc = roc_auc_score(table["label"], logits[:, -1])
+    assert roc_auc_score(table["label"], table["probability"]) == pytest.approx(auc, abs=1e-3)
+    assert 0.8 < auc < 0.99
+
+
 def test_the_threshold_is_the_models_or_one_half(classifier, tmp_path):
     assert scoring.threshold(classifier) == 0.4321
     plain = serving.export(models.create("compact_cnn", image_size=32), tmp_path / "plain")
@@ -114,7 +156,7 @@ def test_parts_that_do_not_fit_are_said(tmp_path, classifier, train):
     for name in ("other.csv", "none.csv"):
         with pytest.raises(EvaluationError, match=name):
             scoring.read([tmp_path / name])
-    names = io.StringIO("filename,source,body_part,label,probability\nNA,1,,0,0.250000\n")
+    names = io.StringIO("filename,source,body_part,label,probability\nNA,1,,0,0.25\n")
     (tmp_path / "names.csv").write_text(names.getvalue())
     assert scoring.text(scoring.read([tmp_path / "names.csv"])) == names.getvalue()
 

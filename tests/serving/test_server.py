@@ -216,8 +216,13 @@ def test_generate_is_asked_for_single_numbers(server):
     body = {"signature_name": "generate", "inputs": {"n": 2, "seed": 5, "label": 1}}
     answer = server.post("/v1/models/gan:predict", body)
     assert answer.status_code == 200, answer.text
-    expected = server.own("gan", 4, "generate", n=tf.constant(2), seed=tf.constant(5), label=tf.constant(1))
+    rows = {"seed": [5, 5], "number": [0, 1], "label": [1, 1]}
+    expected = server.own("gan", 4, "generate", **{key: tf.constant(each) for key, each in rows.items()})
     np.testing.assert_array_equal(np.array(answer.json()["outputs"]), expected)
+    instances = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
+    for asked, key in (({"instances": instances}, "predictions"), ({"inputs": rows}, "outputs")):
+        answer = server.post("/v1/models/gan:predict", {"signature_name": "generate"} | asked)
+        np.testing.assert_array_equal(np.array(answer.json()[key]), expected)
     for wrong, words in (
         ({"n": 65}, "n must lie between"),
         ({"n": [1, 2]}, "shape"),

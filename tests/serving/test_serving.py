@@ -54,7 +54,7 @@ def test_a_generator_with_classes_takes_noise_and_labels(tmp_path):
             "outputs": {"images": {"dtype": "float32", "shape": [None, 32, 32, 1]}},
         },
         "generate": {
-            "inputs": {name: {"dtype": "int32", "shape": []} for name in ("n", "seed", "label")},
+            "inputs": {name: {"dtype": "int32", "shape": [None]} for name in ("seed", "number", "label")},
             "outputs": {"images": {"dtype": "uint8", "shape": [None, 32, 32, 1]}},
         },
     }

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_fracture import models
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.serving.predicting import Classifier, preparation
+from tests.serving import batching
 from tests.serving.asking import saved
 
 FOLDER = Path(__file__).parents[2] / "saved_models"
@@ -51,8 +52,14 @@ def test_bytes_and_the_loaded_model_agree(name, radiographs):
     np.testing.assert_allclose(given, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_tensorflow_serving_can_answer_each_in_batches(name):
+    version = FOLDER / name / "1"
+    assert batching.check(version) == json.loads((version / "metadata.json").read_text())["warm_up_requests"]
+
+
 def test_the_generator_draws_different_pictures():
     endpoint = tf.saved_model.load(str(FOLDER / "dcgan_generator" / "1")).signatures["generate"]
-    images = endpoint(n=tf.constant(8), seed=tf.constant(0), label=tf.constant(-1))["images"].numpy()
+    images = endpoint(seed=tf.fill([8], 0), number=tf.range(8), label=tf.fill([8], -1))["images"].numpy()
     assert images.dtype == np.uint8 and images.shape[0] == 8
     assert images.astype(float).std(axis=0).mean() > 10, "one picture eight times"
