@@ -14,7 +14,7 @@ from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.predicting import probabilities
 from keras_fracture.interop.convert import classes_in, load_weights
 from keras_fracture.models.preprocessing import IMAGENET
-from keras_fracture.papers.recipe import Recipe, export_once, once
+from keras_fracture.papers.recipe import Recipe, export_once, once, seen_by_training
 
 _IMAGENET_CLASSES = 1000
 
@@ -188,7 +188,8 @@ class ClassifierRecipe(Recipe, abc.ABC):
                 model,
                 folder / "saved_model",
                 preprocess=preprocess,
-                metadata={"classes": ["healthy", "finding"]},
+                metadata={"classes": ["healthy", "finding"], "finding": "finding"}
+                | seen_by_training(self.data, sets),
             )
         return {"model": model, "history": history, "said": said}
 

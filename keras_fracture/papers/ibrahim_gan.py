@@ -15,7 +15,7 @@ from keras_fracture import evaluation, models, training
 from keras_fracture.data import Augmentation, Preprocess
 from keras_fracture.evaluation import Predictions
 from keras_fracture.models.preprocessing import UNIT, scale
-from keras_fracture.papers.recipe import Recipe, as_grey, export_once, once
+from keras_fracture.papers.recipe import Recipe, as_grey, export_once, once, seen_by_training
 
 ARMS = {
     "original": "original",
@@ -201,7 +201,12 @@ class IbrahimGAN(Recipe):
         augment = Augmentation(seed=seed) if arm == "classic" else None
         history = fit(model, *real, augment=augment)
         if run == 0:
-            facts = {"classes": ["finding"], "threshold": {"value": 0.5, "chosen": "fixed beforehand"}}
+            facts = {
+                "classes": ["finding"],
+                "finding": "finding",
+                "threshold": {"value": 0.5, "chosen": "fixed beforehand"},
+                **seen_by_training(self.data, sets),
+            }
             export_once(
                 model, out / "classifiers" / arm / "saved_model", preprocess=self.preprocess, metadata=facts
             )

@@ -16,6 +16,7 @@ import pandas as pd
 
 from keras_fracture import data, files, serving
 from keras_fracture.data import images, splits
+from keras_fracture.data.sources import digests
 from keras_fracture.errors import DataError, FractureError, OutputError, one_line
 from keras_fracture.settings import parse
 from keras_fracture.training import distribution
@@ -335,6 +336,17 @@ def once(path, make):
             np.savez(stream, **made)
     with np.load(path) as stored:
         return dict(stored)
+
+
+def seen_by_training(data, sets):
+    """Of `metadata.json`: hashes of the X-rays that weights, epochs or a threshold were chosen by.
+
+    Args:
+        data: Name of the data set.
+        sets: Split name to `Split`.
+    """
+    both = np.concatenate([sets[name].sources for name in ("train", "validation")])
+    return {"seen_sources": {"data": data, "digests": sorted(set(digests(data, both).tolist()))}}
 
 
 def export_once(model, path, **options):

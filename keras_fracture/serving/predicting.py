@@ -38,6 +38,7 @@ class Classifier:
 
     Attributes:
         classes: Names of its probabilities, or None where the SavedModel says none.
+        finding: The name of the one that is the finding, or None where only the classes' names tell.
 
     Raises:
         ModelError: Not a classifier exported by this package.
@@ -45,7 +46,8 @@ class Classifier:
 
     def __init__(self, model):
         folder = version_of(model)
-        self.classes = facts_of(folder).get("classes")
+        facts = facts_of(folder)
+        self.classes, self.finding = facts.get("classes"), facts.get("finding")
         self._preprocess, self._pixel_range = preparation(folder)
         self._loaded = loaded(folder)
 
