@@ -82,6 +82,7 @@ def predict(options):
     if options.overlays:
         finding = _finding(options, classifier)
     answers = classifier.predict(contents, options.pictures)
+    pictures.warn_of_inverted(contents, classifier.inverts)
     table = _table(options.pictures, answers, classifier.classes)
     print(table.to_string(index=False, float_format="{:.6f}".format))
     if options.csv:

@@ -43,9 +43,11 @@ class Client:
 
     Attributes:
         classes, finding: None: a server does not tell the names of its probabilities.
+        inverts: False: nor whether its model turns black and white.
     """
 
     classes = finding = None
+    inverts = False
 
     def predict(self, pictures, names=None):
         """Probabilities of pictures, as the model's `serve_bytes` gives them.

@@ -13,6 +13,8 @@ from keras_fracture.versions import facts_of, loaded, version_of
 def predict(model, pictures):
     """Applies an exported classifier to picture files, preprocessed as its `metadata.json` says.
 
+    A warning says how many of them look inverted.
+
     Args:
         model: SavedModel folder; without a version, the highest is taken.
         pictures: Paths of JPEG or PNG files.
@@ -26,7 +28,9 @@ def predict(model, pictures):
     """
     names = [str(path) for path in pictures]
     classifier = Classifier(model)
-    answers = classifier.predict([files.read(path) for path in pictures], names)
+    contents = [files.read(path) for path in pictures]
+    answers = classifier.predict(contents, names)
+    files.warn_of_inverted(contents, classifier.inverts)
     return list(zip(names, answers.tolist(), strict=True))
 
 
@@ -39,6 +43,7 @@ class Classifier:
     Attributes:
         classes: Names of its probabilities, or None where the SavedModel says none.
         finding: The name of the one that is the finding, or None where only the classes' names tell.
+        inverts: Whether it turns black and white itself.
 
     Raises:
         ModelError: Not a classifier exported by this package.
@@ -49,6 +54,7 @@ class Classifier:
         facts = facts_of(folder)
         self.classes, self.finding = facts.get("classes"), facts.get("finding")
         self._preprocess, self._pixel_range = preparation(folder)
+        self.inverts = self._preprocess.invert
         self._loaded = loaded(folder)
 
     def predict(self, pictures, names=None):
