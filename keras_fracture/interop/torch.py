@@ -81,14 +81,18 @@ def load_torch_weights(model, source, names=None, any_head=False):
             continue
         _check(where, parameter, name, state)
         arrays[number] = parameter.to_keras(array)
-    beyond = by_name - set(wanted[: len(parameters)])
+    _check_beyond(where, model, state, by_name - set(wanted[: len(parameters)]))
+    for number, array in arrays.items():
+        parameters[number].variable.assign(array)
+
+
+def _check_beyond(where, model, state, beyond):
+    """Raises for parameters that the model lacks, unless they are the head of a file and the model has none."""
     if getattr(model, "include_top", True) is False and beyond == _last_layer(state):
-        beyond = ()
+        return
     if beyond:
         name = next(name for name in state if name in beyond)
         raise WeightsError(f"{where}: a parameter the model lacks. Received: {name}, {state[name].shape}")
-    for number, array in arrays.items():
-        parameters[number].variable.assign(array)
 
 
 def _head(model, parameters):

@@ -9,7 +9,7 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from keras_fracture import synthesis
+from keras_fracture import models, synthesis
 from keras_fracture.errors import ModelError
 from keras_fracture.interop import convert
 from keras_fracture.models.preprocessing import unscale
@@ -128,6 +128,8 @@ def load(source, model=None, settings=()):
     if path.name.endswith(convert.READ):
         if not model:
             raise ModelError(f"{path} holds weights alone: say of which model, such as dcgan_generator")
+        if "latent_dim" not in models.arguments(model):
+            raise ModelError(f"Only generators draw pictures. Received: {model!r}")
         return _of_network(convert.load(path, model, **arguments_of(model, settings)))
     if model or settings:
         raise ModelError(f"Only a weights file needs --model and --set. Received: {path} with these")

@@ -82,7 +82,10 @@ def preparation(folder):
     """
     facts = facts_of(folder)
     if "preprocess" not in facts:
-        raise ModelError(f"{folder} is not a classifier: its metadata.json says nothing of preprocessing")
+        raise ModelError(
+            f"{folder} is no classifier, or was exported without --preprocess: its metadata.json says nothing of "
+            "preprocessing"
+        )
     try:
         settings = facts["preprocess"]
         preprocess = Preprocess(**settings | {"clahe": settings["clahe"] and tuple(settings["clahe"])})

@@ -48,7 +48,7 @@ class TwoOptimizers(keras.Model):
         Raises:
             TrainingError: The model is not compiled, as after `load_model` with `compile=False`.
         """
-        if not self.compiled:
+        if not hasattr(self, "adversarial_loss"):  # Keras takes what `load_model` read for compiled
             raise TrainingError(
                 "Call compile(d_optimizer=..., g_optimizer=...) before fit, or load the model by "
                 f"keras.saving.load_model(path), compiled as it was. Received: {self.name}, not compiled"
@@ -57,7 +57,7 @@ class TwoOptimizers(keras.Model):
 
     def get_compile_config(self):
         """See `keras.Model`; empty where the loss is of another package, which could not be made again."""
-        if not self.compiled:
+        if not hasattr(self, "adversarial_loss"):
             return {}
         loss = losses.config_of(self.adversarial_loss)
         return loss and {
