@@ -249,7 +249,7 @@ def batches(
     if not isinstance(dataset, tf.data.Dataset):
         dataset = tf.data.Dataset.from_tensor_slices(dataset)
     if parse is None:
-        check_levels(dataset.element_spec[0].dtype)
+        check_levels(tf.nest.flatten(dataset.element_spec)[0].dtype)  # there may be no labels
     if shuffle is not None:
         buffer = max(1, min(count, prepared.drawn_among(dataset.element_spec[0].shape)))
         dataset = dataset.shuffle(buffer, seed=shuffle, reshuffle_each_iteration=True)
