@@ -285,7 +285,7 @@ def batches(
 
 def _shuffler(dataset, count):
     """A function of the seed of an order, or None, to the dataset in that order."""
-    buffer = max(1, min(count, prepared.drawn_among(dataset.element_spec[0].shape)))
+    buffer = max(1, min(count, prepared.drawn_among(tf.nest.flatten(dataset.element_spec)[0].shape)))
 
     def ordered(seed):
         return dataset if seed is None else dataset.shuffle(buffer, seed, reshuffle_each_iteration=False)
@@ -339,10 +339,11 @@ def finished(dataset, *, augment=None, pixel_range=UNIT, channels=None, parse=No
     """
     check_augment(augment)
     if parse is None:
-        check_levels(dataset.element_spec[1][0].dtype)
+        check_levels(tf.nest.flatten(dataset.element_spec)[1].dtype)
 
     def finish(positions, batch):
-        images_, *rest = parse(batch) if parse else batch
+        batch = parse(batch) if parse else batch
+        images_, *rest = batch if isinstance(batch, tuple) else (batch,)  # there may be no labels
         images_ = scale(images_, pixel_range)
         images_ = augment(images_, positions) if augment else images_
         return (grey_to(images_, channels), *rest)

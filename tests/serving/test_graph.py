@@ -17,8 +17,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_fracture import models, serving
 from keras_fracture.data import Preprocess, images, phantom
+from keras_fracture.errors import ImageError
 from keras_fracture.models.preprocessing import scale
-from keras_fracture.serving import graph
+from keras_fracture.serving import graph, pictures
 
 ANY = tf.TensorSpec((None, None), tf.uint8)
 # A model that answers for bytes with weights drawn at random, and the preprocessing of two recipes.
@@ -192,6 +193,8 @@ def test_what_cannot_be_read_is_an_error(radiographs):
     ):
         with pytest.raises(tf.errors.InvalidArgumentError):
             ours(data)
+        with pytest.raises(ImageError):  # and nobody has to try
+            pictures.check(data)
 
 
 @pytest.mark.parametrize("crop", [False, True])

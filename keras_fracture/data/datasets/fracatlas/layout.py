@@ -57,6 +57,8 @@ def _parse_yolo(content):
     if any(len(row) != 5 for row in rows):
         raise ValueError("a line without class, centre x and y, width and height")
     rows = np.array(rows, float).reshape(-1, 5)
+    if not np.isfinite(rows).all():
+        raise ValueError("NaN or infinity")
     centres, halves = rows[:, 1:3], rows[:, 3:] / 2
     return np.hstack([centres - halves, centres + halves]), 1, 1
 
