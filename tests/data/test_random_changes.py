@@ -174,6 +174,17 @@ def test_batches_of_records_go_on_with_any_epoch(cache, dummy_root):
     assert (whole[0] != whole[1]).any() and (whole[2] != whole[3]).any()
 
 
+@pytest.mark.parametrize("cache", [True, False])
+def test_the_order_does_not_depend_on_the_seed_of_the_process(cache, dummy_root):
+    records = data.load("kaggle_fracture", "train", data_dir=dummy_root)
+    orders = []
+    for seed in (0, 5):
+        keras.utils.set_random_seed(seed)
+        batched = records.batched(5, 32, shuffle=7, cache=cache)
+        orders.append([np.concatenate([batch[0] for batch in batched]) for _ in range(2)])
+    np.testing.assert_array_equal(*orders)
+
+
 def test_a_resumed_training_with_every_augmentation_equals_the_undisturbed_one(tmp_path):
     images, labels = _images(), np.arange(24) % 2
 
