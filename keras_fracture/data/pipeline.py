@@ -305,7 +305,7 @@ def _passes(
         if shuffle is not None:  # one number for both: seed 1 in epoch 0 is not seed 0 in epoch 1
             keys = tf.stack([tf.constant(shuffle, tf.int64), number])
             seed = tf.random.stateless_uniform((), keys, minval=None, maxval=None, dtype=tf.int64)
-            # Of this function's graph alone: else the order would follow the process's seed too, and fail where that is 0.
+            # Of this function's graph alone: else the order would follow the process's seed, and fail where it is 0.
             tf.compat.v1.set_random_seed(1)
         dataset = ordered(seed)
         first = number * count

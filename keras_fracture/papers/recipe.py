@@ -307,11 +307,11 @@ def _tuples(value):
 def provenance():
     """Command, date and versions of this run."""
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    places = ("--out", "--data-dir")  # where a run lies changes no number, and is a path of one machine
+    places = ("--out", "--data-dir")  # where a run lies, and whether it was cut off, changes no number
     arguments = [
         argument
         for before, argument in itertools.pairwise(sys.argv)
-        if before not in places and argument.partition("=")[0] not in places
+        if before not in places and argument.partition("=")[0] not in (*places, "--resume")
     ]
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *arguments]),
