@@ -1,16 +1,26 @@
 """What runs beside `fit`: sample grids, a stop on NaN, statistics of replicas, backups, a progress bar."""
 
+import json
 import math
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from keras_fracture.errors import TrainingError
+from keras_fracture import files
+from keras_fracture.errors import TrainingError, one_line
 from keras_fracture.models.saved import save_weights
 
 _BACKUPS = "epoch-*.weights.h5"
+# Keras's callbacks that act on what they have counted, and what that is called.
+_COUNTING = (
+    keras.callbacks.ReduceLROnPlateau,
+    keras.callbacks.EarlyStopping,
+    keras.callbacks.ModelCheckpoint,
+)
+_COUNTED = ("best", "wait", "cooldown_counter", "stopped_epoch", "epochs_since_last_save")
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -58,18 +68,32 @@ class StopOnNaN(keras.callbacks.Callback):
 
 
 class EpochBackup(keras.callbacks.Callback):
-    """Keeps the state of the last whole epoch: weights, optimizers, averages, random generators.
+    """Keeps the state of the last whole epoch: weights, optimizers, averages, random generators, counting callbacks.
 
     Unlike `keras.callbacks.BackupAndRestore` the file is written beside and renamed, and its name holds the
-    epoch, so that a kill at any moment leaves one whole state that says which it is.
+    epoch, so that a kill at any moment leaves one whole state that says which it is. Beside it lies what the training
+    was started with: a resumed one that asks for something else is refused, for the backup would win without a word.
 
     Args:
-        folder: Where `epoch-NNNN.weights.h5` is kept, one at a time.
+        folder: Where `epoch-NNNN.weights.h5` and `epoch-NNNN.json` are kept, one of each at a time.
+        settings: What the training is asked to be, a dict for JSON; None compares nothing.
+        callbacks: All of this training.
+
+    Raises:
+        TrainingError: Of a callback not all that it counts can be kept.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, settings=None, callbacks=()):
         super().__init__()
-        self.folder = Path(folder)
+        self.folder, self.settings = Path(folder), json.loads(json.dumps(settings))
+        self.steps = None
+        self.counting = [one for one in callbacks if isinstance(one, _COUNTING)]
+        if any(getattr(one, "restore_best_weights", False) for one in self.counting):
+            raise TrainingError(
+                "EarlyStopping(restore_best_weights=True) keeps weights that a resumed training would not have: use "
+                "patience= of training.fit. Received: restore_best_weights=True"
+            )
+        self._counted = None
 
     def saved(self):
         """The newest backup and its number of epochs, or (None, 0)."""
@@ -77,9 +101,14 @@ class EpochBackup(keras.callbacks.Callback):
         return (found[-1], int(found[-1].name[6:].split(".")[0])) if found else (None, 0)
 
     def restore(self, model):
-        """Loads the newest backup into a built and compiled model; returns the epochs it has behind it."""
+        """Loads the newest backup into a built and compiled model; returns the epochs it has behind it.
+
+        Raises:
+            TrainingError: The training that left it was started with other settings, or did not record them.
+        """
         path, epochs = self.saved()
         if path:
+            self._counted = self._check(path)
             # Keras builds it in the first step, and loads nothing into an optimizer that is not built.
             if model.optimizer is not None and not model.optimizer.built:
                 model.optimizer.build(model.trainable_variables)
@@ -87,16 +116,102 @@ class EpochBackup(keras.callbacks.Callback):
             self._keep(path)
         return epochs
 
+    def _check(self, path):
+        """Compares the settings beside a backup with those asked for; returns what callbacks had counted."""
+        try:
+            before = json.loads(_beside(path).read_text(encoding="utf-8"))
+            names = "counted", "settings", "optimizers", "steps"
+            counted, started, optimizers, self.steps = (before[name] for name in names)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TrainingError(
+                f"{path} lacks the settings of its training, {_beside(path).name}: delete its folder to train again. "
+                f"Received: {one_line(error)}"
+            ) from None
+        # A model that goes on in the process that trained it has the learning rate that it has by now.
+        if self.settings is not None and self.settings not in (started, started | {"optimizers": optimizers}):
+            odd = [name for name in self.settings if self.settings[name] != started.get(name)]
+            raise TrainingError(
+                f"{path.parent} was trained with other settings of {', '.join(odd)}: name another folder, or ask for "
+                f"the same. Expected: {_shortened(started, odd)}. Received: {_shortened(self.settings, odd)}"
+            )
+        if [name for name, _ in counted] != self._kinds():
+            raise TrainingError(
+                f"{path.parent} was trained with other callbacks: name another folder, or pass the same. Expected: "
+                f"{', '.join(name for name, _ in counted) or 'none'}. Received: {', '.join(self._kinds()) or 'none'}"
+            )
+        return [numbers for _, numbers in counted]
+
+    def take_steps(self, steps):
+        """Keeps the steps an epoch; a resumed training with others would see other images, and is refused.
+
+        Raises:
+            TrainingError: The backup is from a training with others.
+        """
+        if self.steps not in (None, steps):
+            raise TrainingError(
+                f"{self.folder} was trained with {self.steps} steps an epoch: name another folder, or ask for as many. "
+                f"Received: {steps}"
+            )
+        self.steps = steps
+
+    def _kinds(self):
+        return [type(one).__name__ for one in self.counting]
+
+    def on_train_begin(self, logs=None):
+        # Behind the others, which start to count anew there.
+        for callback, numbers in zip(self.counting, self._counted or (), strict=False):
+            vars(callback).update(numbers)
+
     def on_epoch_end(self, epoch, logs=None):
         after = self.folder / f"epoch-{epoch + 1:05d}.weights.h5"
+        counted = [
+            (type(one).__name__, {name: _plain(vars(one)[name]) for name in _COUNTED if name in vars(one)})
+            for one in self.counting
+        ]
+        facts = {"settings": self.settings, "optimizers": optimizers_of(self.model), "counted": counted}
+        facts["steps"] = self.steps
+        files.write_text(_beside(after), json.dumps(facts, indent=1) + "\n")
         save_weights(self.model, after)
         self._keep(after)
 
     def _keep(self, newest):
         """Removes all other backups; a run that is killed here leaves two."""
-        for other in self.folder.glob(_BACKUPS):
-            if other != newest:
+        for other in self.folder.glob("epoch-*"):
+            if other not in (newest, _beside(newest)):
                 other.unlink()
+
+
+def optimizers_of(model):
+    """The settings of a compiled model's optimizers as they are now, a dict for JSON."""
+    return {
+        name: {"class": type(one).__name__} | _without_names(one.get_config())
+        for name, one in sorted(vars(model).items())
+        if isinstance(one, keras.optimizers.Optimizer)
+    }
+
+
+def _beside(path):
+    return path.with_name(path.name.replace(".weights.h5", ".json"))
+
+
+def _without_names(config):
+    """A configuration for JSON without the names that Keras counts through in each process."""
+    if isinstance(config, dict):
+        return {name: _without_names(value) for name, value in config.items() if name != "name"}
+    if isinstance(config, list | tuple):
+        return [_without_names(value) for value in config]
+    return _plain(config)
+
+
+def _plain(value):
+    """A number, text or None as JSON has it; of anything else its type's name."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    return float(value) if np.ndim(value) == 0 and not callable(value) else type(value).__name__
+
+
+def _shortened(settings, names):
+    return ", ".join(f"{name} {json.dumps(settings.get(name)):.200}" for name in names)
 
 
 class AverageStatistics(keras.callbacks.Callback):

@@ -14,7 +14,7 @@ from keras_fracture.errors import TrainingError
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, scale
 from keras_fracture.models.saved import save_weights
 from keras_fracture.training import distribution
-from keras_fracture.training.callbacks import AverageStatistics, EpochBackup, StopOnNaN
+from keras_fracture.training.callbacks import AverageStatistics, EpochBackup, StopOnNaN, optimizers_of
 
 
 def epochs_of(
@@ -128,13 +128,21 @@ def fit(
         The history of all epochs as a `pandas.DataFrame`; `seconds` is each epoch's wall time.
 
     Raises:
-        TrainingError: All epochs are done and their history is gone.
+        TrainingError: All epochs are done and their history is gone; or `folder` was trained with other optimizers,
+            learning rates, loss, class weights or patience than are asked for now.
         DistributionError: The model was not made under the strategy, or workers found different backups.
     """
     distribution.check_model(model)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    backup, history = EpochBackup(folder / "backup"), folder / "history.csv"
+    history = folder / "history.csv"
+    settings = {
+        "optimizers": optimizers_of(model),
+        "loss": _name_of(getattr(model, "loss", None)),
+        "patience": patience,
+    }
+    settings["class_weight"] = {str(label): float(weight) for label, weight in (class_weight or {}).items()}
+    backup = EpochBackup(folder / "backup", settings, callbacks)
     with distribution.scope():
         first = backup.restore(model)
     distribution.check_epoch(first)
@@ -143,6 +151,7 @@ def fit(
     extra = [keras.callbacks.TensorBoard(folder / "tensorboard")] if tensorboard else []
     if first < epochs and not best.over:
         dataset, steps = stream(first)
+        backup.take_steps(steps)
         _train(
             model,
             dataset,
@@ -162,6 +171,18 @@ def fit(
     if patience is not None:
         model.load_weights(best.path)
     return pd.read_csv(history)
+
+
+def _name_of(loss):
+    """A compiled model's loss for JSON: its class, and its settings where it has any."""
+    if isinstance(loss, dict):
+        return {name: _name_of(one) for name, one in loss.items()}
+    if isinstance(loss, keras.losses.Loss):
+        return [
+            type(loss).__name__,
+            {k: v for k, v in loss.get_config().items() if isinstance(v, bool | int | float)},
+        ]
+    return loss if loss is None or isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
 
 
 def fit_briefly(

@@ -97,7 +97,8 @@ def test_interrupted_and_resumed_run_ends_with_the_same_weights(undisturbed, tmp
 
     with pytest.raises(KeyboardInterrupt):
         killed_run.train(tmp_path, 4, callbacks=[Interrupt()])
-    assert [path.name for path in (tmp_path / "backup").iterdir()] == ["epoch-00002.weights.h5"]
+    kept = sorted(path.name for path in (tmp_path / "backup").iterdir())
+    assert kept == ["epoch-00002.json", "epoch-00002.weights.h5"]
     # A kill between history and backup leaves an epoch in the history that is run again.
     lost = pd.read_csv(tmp_path / "history.csv")
     pd.concat([lost, lost[:1].assign(epoch=3, d_loss=99.0)]).to_csv(tmp_path / "history.csv", index=False)
@@ -150,7 +151,7 @@ def test_backup_keeps_one_whole_epoch_and_restores_every_state(tmp_path):
     model, _ = killed_run.train(tmp_path, 2)
     backup = callbacks.EpochBackup(tmp_path / "backup")
     path, epochs = backup.saved()
-    assert epochs == 2 and [path] == list((tmp_path / "backup").iterdir())
+    assert epochs == 2 and [path] == list((tmp_path / "backup").glob("*.h5"))
     other = killed_run.model()
     assert backup.restore(other) == 2
     _same_weights(other, model)
@@ -163,10 +164,13 @@ def test_backup_keeps_one_whole_epoch_and_restores_every_state(tmp_path):
     (path.parent / f".1-{path.name}").write_bytes(b"half")
     assert backup.saved() == (path, 2)
     assert backup.restore(other) == 2
-    assert [one.name for one in path.parent.glob("epoch*")] == [path.name]
+    assert [one.name for one in path.parent.glob("epoch*.h5")] == [path.name]
     backup.set_model(model)
     backup.on_epoch_end(2)
-    assert [one.name for one in path.parent.glob("epoch*")] == ["epoch-00003.weights.h5"]
+    assert sorted(one.name for one in path.parent.glob("epoch*")) == [
+        "epoch-00003.json",
+        "epoch-00003.weights.h5",
+    ]
 
 
 def test_a_backup_makes_no_optimizers(tmp_path, monkeypatch):
@@ -328,3 +332,71 @@ def test_a_restarted_model_trains_as_a_new_one_without_tracing_again():
     states = [[*model.variables, *model.optimizer.variables] for model in (new, used)]
     for one, other in zip(*states, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def _classifier(optimizer):
+    keras.utils.set_random_seed(2)
+    model = keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
+    model.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True))
+    return model
+
+
+def _resumable(folder, epochs, optimizer, model=None, batch_size=8, callbacks=(), **options):
+    def stream(first):
+        images, labels = killed_run.pictures(), np.arange(24) % 2
+        return running.epochs_of(images, labels, batch_size=batch_size, seed=1, first_epoch=first)
+
+    model = model or _classifier(optimizer)
+    running.fit(model, stream, epochs, folder, callbacks=callbacks, verbose=0, **options)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "words"),
+    [
+        (keras.optimizers.Adam(3e-3), {}, "other settings of optimizers"),
+        (keras.optimizers.Adam(1e-3, beta_1=0.5), {}, "other settings of optimizers"),
+        (keras.optimizers.SGD(1e-3), {}, "other settings of optimizers"),
+        (keras.optimizers.Adam(1e-3), {"class_weight": {0: 1.0, 1: 3.0}}, "other settings of class_weight"),
+        (keras.optimizers.Adam(1e-3), {"batch_size": 4}, "with 3 steps an epoch.*Received: 6"),
+        (
+            keras.optimizers.Adam(1e-3),
+            {"callbacks": [keras.callbacks.ReduceLROnPlateau("loss")]},
+            "other callbacks.*Received: ReduceLROnPlateau",
+        ),
+    ],
+)
+def test_a_resumed_training_with_other_settings_is_refused(tmp_path, optimizer, options, words):
+    _resumable(tmp_path, 1, keras.optimizers.Adam(1e-3))
+    with pytest.raises(TrainingError, match=words):
+        _resumable(tmp_path, 2, optimizer, **options)
+
+
+def test_a_training_that_did_not_record_its_settings_is_not_resumed(tmp_path):
+    _resumable(tmp_path, 1, "adam")
+    next((tmp_path / "backup").glob("*.json")).unlink()
+    with pytest.raises(TrainingError, match="lacks the settings"):
+        _resumable(tmp_path, 2, "adam")
+
+
+def _plateau():
+    return keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=2, min_delta=9.0)
+
+
+def test_a_resumed_training_goes_on_counting_towards_a_lower_learning_rate(tmp_path):
+    def rate(model):
+        return float(model.optimizer.learning_rate)
+
+    whole = _resumable(tmp_path / "whole", 6, "adam", callbacks=[_plateau()])
+    for epochs in (2, 4, 6):
+        resumed = _resumable(tmp_path / "cut", epochs, "adam", callbacks=[_plateau()])
+    assert rate(resumed) == rate(whole) < 1e-3
+    for one, other in zip(whole.weights, resumed.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    assert rate(_resumable(tmp_path / "cut", 7, None, model=resumed, callbacks=[_plateau()])) <= rate(whole)
+
+
+def test_a_callback_whose_state_cannot_be_kept_is_refused(tmp_path):
+    stopping = keras.callbacks.EarlyStopping("loss", restore_best_weights=True)
+    with pytest.raises(TrainingError, match="use patience="):
+        _resumable(tmp_path, 1, "adam", callbacks=[stopping])
