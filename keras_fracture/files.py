@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from keras_fracture.errors import OutputError
 
@@ -66,6 +66,16 @@ def writing(path, reserve=0):
             with open(beside, "wb") as stream:
                 os.posix_fallocate(stream.fileno(), 0, reserve)
         yield beside
+
+
+def is_hidden_copy(path):
+    """Whether a file is macOS's own beside another (`._x.jpg`, `__MACOSX/`): by its name an image, by its bytes none.
+
+    Args:
+        path: A path, below a folder or in an archive.
+    """
+    parts = PurePath(path).parts
+    return bool(parts) and (parts[-1].startswith("._") or "__MACOSX" in parts)
 
 
 def write_text(path, text):

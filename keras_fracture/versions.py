@@ -5,6 +5,8 @@ from pathlib import Path
 
 from keras_fracture.errors import ModelError, one_line
 
+# Names that say so themselves; of any other class the metadata's "finding" must say it.
+FINDINGS = ("finding", "fracture", "fractured", "lesion", "tumor", "tumour", "abnormal", "positive")
 _FACTS = {"architecture": str, "config": dict, "endpoints": dict, "pixel_range": list | None}
 
 
@@ -77,6 +79,34 @@ def facts_of(version):
             f"{path} describes no model: export it again. Received: {odd[0]} {facts[odd[0]]!r:.60}"
         )
     return facts
+
+
+def finding_of(facts, model):
+    """Which of a classifier's probabilities is that of a finding, by its metadata; never by its place.
+
+    Args:
+        facts: A dict with `classes`, names in the order of the probabilities, and maybe `finding`, one of them.
+        model: What an error calls it.
+
+    Returns:
+        Its place, counted from 0.
+
+    Raises:
+        ModelError: It cannot be known.
+    """
+    classes, finding = facts.get("classes"), facts.get("finding")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ModelError(
+            f"{model} does not say what its classes are: export it again with --classes. Received: {classes!r:.60}"
+        )
+    wanted = FINDINGS if finding is None else (finding,)
+    found = [place for place, name in enumerate(classes) if name.lower() in wanted or name == finding]
+    if len(found) != 1:
+        raise ModelError(
+            f"{model} does not say which of its classes is the finding: export it again with --finding NAME. "
+            f"Received: classes {', '.join(classes)}, finding {finding}"
+        )
+    return found[0]
 
 
 def loaded(version):

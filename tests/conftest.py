@@ -33,7 +33,8 @@ def server(tmp_path_factory):
     for version in (1, 2):
         keras.utils.set_random_seed(version)
         network = models.create("compact_cnn", image_size=32)
-        serving.export(network, folder / "cnn", version, Preprocess(size=32, clahe=(2.0, 8)))
+        prepared = Preprocess(size=32, clahe=(2.0, 8))
+        serving.export(network, folder / "cnn", version, prepared, {"classes": ["finding"]})
     generator = models.create("dcgan_generator", image_size=32, width=2, channels=1, num_classes=3)
     serving.export(generator, folder / "gan", 4)
     serving.export(models.create("unit", image_size=16, width=2, channels=1), folder / "unit")

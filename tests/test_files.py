@@ -8,6 +8,17 @@ from keras_fracture.data import images, sheets
 from keras_fracture.errors import OutputError
 
 
+@pytest.mark.parametrize(
+    ("name", "hidden"),
+    [
+        ("._a.jpg", True), ("x/._a.jpg", True), ("__MACOSX/x/a.jpg", True), ("/data/__MACOSX/a.csv", True),
+        ("a.jpg", False), (".a.jpg", False), ("._x/a.jpg", False), ("a._.jpg", False), ("", False),
+    ],
+)  # fmt: skip
+def test_copies_that_macos_makes_are_told_by_their_names(name, hidden):
+    assert files.is_hidden_copy(name) == hidden
+
+
 def test_file_appears_whole_with_its_folder(tmp_path):
     path = tmp_path / "a" / "b" / "result.json"
     assert files.write_text(path, "grün\n") == path

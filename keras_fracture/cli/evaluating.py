@@ -40,7 +40,6 @@ def evaluate(options):
         )
     verbs.import_tensorflow()
     from keras_fracture import data, files
-    from keras_fracture.report.tables import decimal
     from keras_fracture.serving import scoring
 
     if options.parts:
@@ -53,9 +52,33 @@ def evaluate(options):
     if shard:
         return
     threshold = scoring.threshold(options.model, options.which) if options.model else 0.5
-    print(f"{len(table):,} pictures of {table['source'].nunique():,} X-rays, threshold {threshold:.3g}")
-    for name, score in scoring.scores(table, threshold).items():
-        print(f"{name:<13}{decimal(score)}")
-    tied = table["label"][table["probability"] == 1]
-    if tied.nunique() == 2:
-        print(f"{len(tied):,} answers, of both classes, are 1 to the last digit: AUC takes them for equal")
+    seen = scoring.seen(options.model, options.data, table, options.which) if options.model else None
+    if seen is None:
+        print(
+            "whether the model has seen these images cannot be told: it does not say what it was trained on"
+        )
+    elif seen.any():
+        print(
+            f"{seen.sum():,} of {len(table):,} images show X-rays that the model was trained or tuned on: "
+            "the scores of all images are not those of a test"
+        )
+    _print_scores(table, threshold, "images")
+    if seen is not None and seen.any():
+        _print_scores(table[~seen], threshold, "images that it has not seen")
+
+
+def _print_scores(table, threshold, what):
+    from keras_fracture.errors import EvaluationError
+    from keras_fracture.report.tables import decimal
+    from keras_fracture.serving import scoring
+
+    print(f"{len(table):,} {what}, of {table['source'].nunique():,} X-rays, threshold {threshold:.3g}")
+    try:
+        scores = scoring.scores(table, threshold)
+    except EvaluationError as error:
+        if what == "images":
+            raise
+        print(f"no scores: {error}")  # of what is left, which says so
+    else:
+        for name, score in scores.items():
+            print(f"{name:<13}{decimal(score)}")

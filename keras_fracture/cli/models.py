@@ -2,6 +2,8 @@
 
 from keras_fracture.cli import verbs
 
+_WEIGHTS = ".pth, .pt, .pth.tar, .ckpt, .bin, .safetensors or .weights.h5 file"
+
 
 def add_generate(commands):
     """Adds `generate`."""
@@ -9,12 +11,13 @@ def add_generate(commands):
         commands, "generate", generate, "write synthetic pictures from a trained generator",
         "keras-fracture generate runs/bai_dcgan/TIME --count 500 --seed 1 --out synthetic",
     )  # fmt: skip
-    verb.add_argument("generator", help="run folder, SavedModel folder, .keras or .weights.h5 file")
+    verb.add_argument("generator", help=f"run folder, SavedModel folder, .keras file, or {_WEIGHTS}")
     verb.add_argument("--out", required=True, metavar="DIR", help="folder to write PNGs and pictures.csv to")
     verb.add_argument("--count", type=int, default=100, help="pictures (default 100)")
     verb.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
     verb.add_argument("--class", dest="label", metavar="NAME", help="one class (default: all in turn)")
-    verb.add_argument("--model", help="architecture of a .weights.h5 file, such as dcgan_generator")
+    verb.add_argument("--model", help="architecture of a weights file, such as dcgan_generator")
+    _settings(verb)
     verb.add_argument("--shard", metavar="I/N", help="draw only the I-th of N parts of the pictures")
 
 
@@ -22,18 +25,28 @@ def add_export(commands):
     """Adds `export`."""
     verb = verbs.add(
         commands, "export", export, "write a trained model as a SavedModel with a model card, for TensorFlow Serving",
-        "keras-fracture export runs/lisbon_resnet/TIME --which grouped/resnet18 --to saved_models/resnet18_fracatlas",
+        "keras-fracture export runs/lisbon_resnet/TIME --which grouped/resnet18 --to saved_models/resnet18_fracatlas\n"
+        "         keras-fracture export mine.pth --model resnet18 --set num_classes=2 --preprocess resize=bilinear "
+        "--classes healthy finding --to saved_models/mine",
     )  # fmt: skip
     verb.add_argument(
         "source",
         nargs="?",
-        help="run folder, .keras or .weights.h5 file (default: random weights of --model)",
+        help=f"run folder, .keras file, or {_WEIGHTS} (default: random weights of --model)",
     )
     verb.add_argument(
         "--to", required=True, metavar="DIR", help="the model's folder; its name is the model's"
     )
     verb.add_argument("--version", type=int, default=1, help="positive number (default 1)")
-    verb.add_argument("--model", help="architecture of a .weights.h5 file, such as resnet18")
+    verb.add_argument("--model", help="architecture of a weights file, such as resnet18")
+    _settings(verb)
+    _preprocess(verb, "; without any, predict and evaluate refuse the model")
+    verb.add_argument(
+        "--classes", nargs="+", metavar="NAME", help="of a classifier, in the order of its outputs"
+    )
+    verb.add_argument(
+        "--finding", metavar="NAME", help="the class that is the finding, where names do not tell"
+    )
     verb.add_argument(
         "--which", metavar="NAME", help="of a run with several models: SPLIT/MODEL/VARIANT, or its beginning"
     )
@@ -45,13 +58,35 @@ def add_convert(commands):
         commands, "convert", convert, "carry weights between PyTorch and Keras",
         "keras-fracture convert weights.pth --model resnet18 --to resnet18.weights.h5",
     )  # fmt: skip
-    verb.add_argument("weights", help=".pth, .pt, .safetensors or .weights.h5 file")
+    verb.add_argument("weights", help=_WEIGHTS)
     verb.add_argument("--model", required=True, help="architecture, such as resnet18")
     verb.add_argument("--to", required=True, metavar="FILE", help="file to write; its ending says which kind")
-    verb.add_argument("--num-classes", type=int, help="of the weights file (default: the model's own)")
+    verb.add_argument("--num-classes", type=int, help="short for --set num_classes=N")
+    _settings(verb)
     verb.add_argument(
-        "--names", help="name map: torchvision_resnet, drn or dcgan (default: by name or order)"
+        "--names", help="name map: torchvision_resnet, drn, dcgan or munit (default: by name or order)"
     )
+    verb.add_argument(
+        "--check", nargs="+", metavar="IMAGE", help="also print the logits of these images or folders of images, to be "
+        "held against the framework the weights come from: names and shapes do not tell all"
+    )  # fmt: skip
+    _preprocess(verb, ", for --check")
+
+
+def _settings(verb):
+    verb.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
+        help="constructor argument of --model, such as depths=3,4,6,3, num_classes=2 or mean=0.485,0.456,0.406; may "
+        "be repeated",
+    )  # fmt: skip
+
+
+def _preprocess(verb, why):
+    verb.add_argument(
+        "--preprocess", action="append", default=[], metavar="NAME=VALUE",
+        help=f"how a classifier's images are prepared{why}: resize=bilinear or lanczos, crop=True, clahe=2.0,8; may "
+        "be repeated",
+    )  # fmt: skip
 
 
 def generate(options):
@@ -62,7 +97,7 @@ def generate(options):
     verbs.import_tensorflow()
     from keras_fracture import serving
 
-    given = options.count, options.seed, options.label, options.model, shard
+    given = options.count, options.seed, options.label, options.model, shard, options.settings
     table = serving.generate(options.generator, options.out, *given)
     print(f"wrote {len(table):,} pictures and pictures.csv to {options.out}")
 
@@ -72,15 +107,31 @@ def export(options):
     verbs.import_tensorflow()
     from keras_fracture.serving.releasing import release
 
-    where = release(options.source, options.to, options.version, options.model, options.which)
+    given = options.settings, options.preprocess, options.classes, options.finding
+    where = release(options.source, options.to, options.version, options.model, options.which, *given)
     print(f"wrote {where}: SavedModel, metadata.json, model_card.md")
 
 
 def convert(options):
     """`convert`."""
     verbs.import_tensorflow()
-    from keras_fracture.interop.convert import convert as carry
+    from keras_fracture.interop import convert as carry
+    from keras_fracture.serving.releasing import arguments_of, preprocess_of
 
-    classes = {} if options.num_classes is None else {"num_classes": options.num_classes}
-    carry(options.weights, options.model, options.to, options.names, **classes)
+    settings = [] if options.num_classes is None else [f"num_classes={options.num_classes}"]
+    arguments = arguments_of(options.model, settings + options.settings)
+    preprocess = preprocess_of(options.preprocess)
+    if preprocess and not options.check:
+        from keras_fracture.errors import WeightsError
+
+        raise WeightsError(
+            "A weights file says nothing of images: give --preprocess to `export`, or with --check. "
+            f"Received: {', '.join(options.preprocess)}"
+        )
+    carry.check_endings(options.weights, options.to)
+    network = carry.load(options.weights, options.model, options.names, **arguments)
+    found = carry.logits(network, options.check, **preprocess) if options.check else []
+    carry.write(network, options.to, options.names)
+    for path, logits in found:
+        print(path, *(f"{logit:.6f}" for logit in logits))
     print(f"wrote {options.to}")

@@ -34,7 +34,11 @@ def add_reproduce(commands):
     verb.add_argument(
         "--variant", help="lisbon_resnet, garcia_inception: paper (default), tuned; bai_dcgan: paper, modern"
     )
-    verb.add_argument("--pretrained", metavar="FILE", help=".weights.h5 that classifiers start from")
+    verb.add_argument(
+        "--pretrained",
+        metavar="FILE",
+        help="weights that classifiers start from: .weights.h5, or PyTorch's .pth",
+    )
     verb.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
         help="any other number of the recipe, such as image_size=112 or policies=paper; may be repeated",

@@ -29,6 +29,12 @@ def add_predict(commands):
         metavar="DIR",
         help="also write each picture here, coloured where it speaks for a finding",
     )
+    verb.add_argument(
+        "--finding",
+        type=int,
+        metavar="N",
+        help="for --overlays: which probability, counted from 0, is the finding's; a SavedModel says it itself",
+    )
 
 
 def add_serve(commands):
@@ -55,6 +61,11 @@ def predict(options):
 
     if not (options.server or options.model):
         raise ModelError("Name a SavedModel folder by --model, or a server by --server. Received: neither")
+    if options.overlays and options.server and options.finding is None:
+        raise ModelError(
+            "A server does not say which of its classes is the finding: name its place, counted from 0, by --finding. "
+            "Received: --overlays without it"
+        )
     contents = [pictures.read(path) for path in options.pictures]
     if options.server:
         if options.server.startswith("grpc:"):
@@ -68,7 +79,10 @@ def predict(options):
         from keras_fracture.serving.predicting import Classifier
 
         classifier = Classifier(options.model)
+    if options.overlays:
+        finding = _finding(options, classifier)
     answers = classifier.predict(contents, options.pictures)
+    pictures.warn_of_inverted(contents, classifier.inverts)
     table = _table(options.pictures, answers, classifier.classes)
     print(table.to_string(index=False, float_format="{:.6f}".format))
     if options.csv:
@@ -76,22 +90,43 @@ def predict(options):
 
         print(f"wrote {files.write_text(options.csv, table.to_csv(index=False))}")
     if options.overlays:
-        _overlay(classifier, options.pictures, contents, options.overlays)
+        _overlay(classifier, options.pictures, contents, options.overlays, finding)
     classifier.close()
+
+
+def _finding(options, classifier):
+    """The place of the finding among the probabilities."""
+    from keras_fracture.errors import ModelError
+    from keras_fracture.versions import finding_of
+
+    if options.server:
+        return options.finding
+    place = finding_of({"classes": classifier.classes, "finding": classifier.finding}, options.model)
+    if options.finding not in (None, place):
+        raise ModelError(
+            f"{options.model} says itself that its finding is class {place}: leave out --finding. "
+            f"Received: {options.finding}"
+        )
+    return place
 
 
 def _table(names, answers, classes):
     import pandas as pd
 
-    count = answers.shape[1]
-    known = {1: ["finding"], 2: ["healthy", "finding"]}
-    columns = classes or known.get(count) or [f"class {number}" for number in range(count)]
-    table = pd.DataFrame(answers, columns=columns[-count:])
+    from keras_fracture.errors import ModelError
+
+    columns = classes or [f"class {number}" for number in range(answers.shape[1])]
+    if len(columns) != answers.shape[1]:
+        raise ModelError(
+            f"The model names {len(columns)} classes and gives {answers.shape[1]} probabilities: export it again. "
+            f"Received: {', '.join(columns)}"
+        )
+    table = pd.DataFrame(answers, columns=columns)
     table.insert(0, "file", names)
     return table
 
 
-def _overlay(classifier, names, contents, folder):
+def _overlay(classifier, names, contents, folder, finding):
     from keras_fracture import files
     from keras_fracture.data import images
     from keras_fracture.report.figures import heated
@@ -99,7 +134,7 @@ def _overlay(classifier, names, contents, folder):
 
     folder = files.folder(folder)
     for number, (name, data) in enumerate(zip(names, contents, strict=True)):
-        picture, heat = occlusion(classifier.predict, data)
+        picture, heat = occlusion(classifier.predict, data, finding)
         marks = {"source": Path(name).name, "heat": "occlusion", "not_for_clinical_use": "true"}
         path = folder / f"{number:04d}-{Path(name).stem}.png"
         with files.writing(path) as beside:

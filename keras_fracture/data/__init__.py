@@ -2,13 +2,13 @@
 
 from keras_fracture.data.loading import load, names, prepare
 
-__all__ = ["Preprocess", "augmentation", "batches", "load", "names", "prepare"]
+__all__ = ["Augmentation", "Preprocess", "batches", "load", "names", "prepare"]
 
 
 def __getattr__(name):
     # These import TensorFlow, which takes seconds that listing data sets should not cost.
-    if name in ("Preprocess", "augmentation", "batches"):
-        from keras_fracture.data import pipeline
+    if name in ("Augmentation", "Preprocess", "batches"):
+        from keras_fracture.data import augmentation, pipeline
 
-        return getattr(pipeline, name)
+        return getattr(augmentation if name == "Augmentation" else pipeline, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

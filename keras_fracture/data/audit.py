@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from keras_fracture.data import unread
 from keras_fracture.data.catalogue import BOTH_LABELS, catalogue
 from keras_fracture.data.scan import SCALARS
 
@@ -22,7 +23,7 @@ def audit(name, data_dir=None, progress=True):
 
     Returns:
         A dict: `name`, `pictures`, `labels`, `body_parts`, `sources`, `scalars` (the balanced accuracy that each
-        number alone reaches) and `findings`, a list of dicts `kind`,
+        number alone reaches), `unread` (see `unread.unread`) and `findings`, a list of dicts `kind`,
         `count` (pictures), `detail` (one line), `files` (the offenders, sorted).
     """
     return examine(name, catalogue(name, data_dir, progress=progress))
@@ -34,6 +35,8 @@ def examine(name, found):
     findings = [
         _unreadable(table),
         _truncated(table),
+        _inverted(table),
+        _deep(table),
         _conflicts(table),
         _exact(table),
         _equal(table),
@@ -57,6 +60,7 @@ def examine(name, found):
             "distinct": int(table["source"].nunique()),
         },
         "scalars": scalar_accuracies(table),
+        "unread": found.unread,
         "findings": [finding for finding in findings if finding["count"]],
     }
 
@@ -74,6 +78,20 @@ def _truncated(table):
     rows = table[table["truncated"]]
     labels = " and ".join(f"{n} of label {label}" for label, n in rows["label"].value_counts().items())
     return _finding("truncated", rows, f"file ends before its end marker: {labels}; recovered")
+
+
+def _inverted(table):
+    rows = table[table["inverted"]]
+    return _finding(
+        "looks inverted", rows, "corners brighter than the middle: bones may be dark on a bright ground; kept"
+    )
+
+
+def _deep(table):
+    """Pictures of more than 8 bits; where one detector's pictures are said to have several depths, that is a guess."""
+    rows = table[table["bits"] > 8]
+    counts = ", ".join(f"{n} of {bits} bits" for bits, n in rows["bits"].value_counts().sort_index().items())
+    return _finding("more than 8 bits", rows, f"scaled to 8 by the bits that each really uses: {counts}")
 
 
 def _conflicts(table):
@@ -286,4 +304,4 @@ def as_text(report):
     best = max(report["scalars"], key=report["scalars"].get)
     lines[2:2] = [f"best single number: {best}, balanced accuracy {report['scalars'][best]:.1%}"]
     lines += [f"{f['kind']:<34}{f['count']:>9,}  {f['detail']}" for f in report["findings"]]
-    return "\n".join(lines)
+    return "\n".join(lines + unread.as_lines(report["unread"]))

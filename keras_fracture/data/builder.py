@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from keras_fracture.data import images, splits
+from keras_fracture.data import images, splits, unread
 from keras_fracture.data.catalogue import catalogue, usable
 
 _LOG = logging.getLogger(__name__)
@@ -84,7 +84,9 @@ class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _table(self, dl_manager):
         root = Path(dl_manager.manual_dir)
         root = root if root.name == self.LAYOUT.FOLDER else root / self.LAYOUT.FOLDER
-        table = catalogue(self.name, root=root).table
+        table, _, _, left = catalogue(self.name, root=root)
+        if left:
+            _LOG.warning("%s", "\n".join(unread.as_lines(left)))
         for error in table["error"][table["error"] != ""]:
             _LOG.warning("left out: %s", error)
         kept = usable(table, self.builder_config.keep_conflicts)
@@ -93,6 +95,12 @@ class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             _LOG.warning("left out: %d pictures of %s whose label contradicts itself", conflicts, self.name)
         if recovered := int(kept["truncated"].sum()):
             _LOG.warning("recovered: %d truncated pictures of %s", recovered, self.name)
+        if inverted := int(kept["inverted"].sum()):
+            _LOG.warning(
+                "look inverted: %d of %d pictures of %s, the first is %s; `data audit` lists them, and "
+                "Preprocess(invert=True) turns all pictures of a data set",
+                inverted, len(kept), self.name, kept["filename"][kept["inverted"]].iloc[0],
+            )  # fmt: skip
         return kept, root
 
     def _split_generators(self, dl_manager):

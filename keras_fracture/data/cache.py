@@ -61,6 +61,10 @@ def key(records, preprocess):
     """Hash of all that the prepared pictures follow from: settings, libraries, and the records' files."""
     settings = dataclasses.asdict(preprocess)
     del settings["channels"]
+    if not settings["invert"]:
+        del settings["invert"]  # as it was before there was such a setting
+    if settings["resize"] == "lanczos":  # as all was before there was another
+        del settings["resize"]
     facts = [_VERSION, cv2.__version__, PIL.__version__, settings, records.facts]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -71,8 +75,8 @@ def read(paths, size, seed=None):
     Args:
         paths: The files.
         size: Side of a picture in pixels.
-        seed: Of an order that changes every epoch; None keeps the order. The next picture is drawn among `SHUFFLED`
-            bytes of them; if there are more, the files are in another order each epoch too.
+        seed: Of an order, an integer or int64 scalar; None keeps the order. The next picture is drawn among
+            `SHUFFLED` bytes of them; if there are more, the files are in another order too.
 
     Returns:
         A `tf.data.Dataset` of records as strings, for `parse`.
@@ -83,10 +87,10 @@ def read(paths, size, seed=None):
     )
     among = drawn_among((size, size))
     if seed is not None and len(paths) * PICTURES > among:
-        names = names.shuffle(len(paths), seed=seed, reshuffle_each_iteration=True)
+        names = names.shuffle(len(paths), seed=seed, reshuffle_each_iteration=False)
         readers = _READERS
     records = names.interleave(tf.data.TFRecordDataset, cycle_length=readers, block_length=1)
-    return records if seed is None else records.shuffle(among, seed=seed, reshuffle_each_iteration=True)
+    return records if seed is None else records.shuffle(among, seed=seed, reshuffle_each_iteration=False)
 
 
 def parse(records, size):

@@ -9,6 +9,7 @@ import pandas as pd
 
 from keras_fracture.data import images, locations, sources
 from keras_fracture.data.scan import scan, scan_bytes
+from keras_fracture.data.unread import unread
 from keras_fracture.errors import DataError
 
 REAL = ("btxrd", "fracatlas", "kaggle_fracture")
@@ -25,11 +26,13 @@ class Catalogue(NamedTuple):
             nearly so, and `conflict` also tells where equal pixels carry both labels.
         near_pairs: Array (pairs, 3): rows of two pictures that are equal or nearly so, and their distance.
         root: The data set's folder; None for the embedded set.
+        unread: What lies in that folder and is not read, see `unread.unread`.
     """
 
     table: pd.DataFrame
     near_pairs: np.ndarray
     root: Path | None
+    unread: list
 
 
 def layout(name):
@@ -63,6 +66,7 @@ def catalogue(name, data_dir=None, root=None, progress=True):
     else:
         table = module.read()
         measured = scan_bytes(name, [images.encode_png(image[..., 0]) for image in table["image"]], progress)
+    left = unread(root, module, table["filename"]) if name in REAL else []
     table = pd.concat([table, measured], axis=1)
     # Drawn limbs of one kind look alike; who is who is known there.
     pairs = sources.near_pairs(table["hash"].tolist() if name in REAL else [])
@@ -78,7 +82,7 @@ def catalogue(name, data_dir=None, root=None, progress=True):
         "; ".join(filter(None, (stated, BOTH_LABELS if twice else "")))
         for stated, twice in zip(table["conflict"], both, strict=True)
     ]
-    return Catalogue(table, pairs, root)
+    return Catalogue(table, pairs, root, left)
 
 
 def usable(table, keep_conflicts=False):

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from keras_fracture.data import locations
 from keras_fracture.data.datasets.fracatlas import layout
 from keras_fracture.errors import DataError
+from keras_fracture.files import is_hidden_copy
 
 ARTICLE = 22363012
 _CHUNK = 1 << 20
@@ -172,7 +173,9 @@ def unpack(archive, root):
     shutil.rmtree(beside, ignore_errors=True)
     try:
         with zipfile.ZipFile(archive) as content:
-            members = content.infolist()
+            members = [
+                member for member in content.infolist() if not is_hidden_copy(PurePosixPath(member.filename))
+            ]
             for member in members:
                 _check(member, archive)
             for member in tqdm(members, "unpack", unit=" files", delay=1):

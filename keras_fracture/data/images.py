@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
+from keras_fracture.data import levels
 from keras_fracture.errors import ImageError
 
 cv2.setNumThreads(
@@ -23,13 +24,25 @@ _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _DICOM = b"DICM"  # behind 128 free bytes
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
+_PHOTOMETRIC = 262  # TIFF's tag; 0 is WhiteIsZero
+_PNG_BITS = 24  # place in the file of the byte that says how many a value has
+RESIZING = {"lanczos": Image.Resampling.LANCZOS, "bilinear": Image.Resampling.BILINEAR}  # both antialiased
 
 
 class Decoded(NamedTuple):
-    """A picture, and whether its file ended before its end marker (the rest was recovered)."""
+    """A picture, whether its file ended before its end marker (the rest was recovered), and the depth of its values."""
 
     image: np.ndarray
     truncated: bool
+    bits: int = 8
+
+
+class _Header(NamedTuple):
+    """What a file says of its pixels that OpenCV does not heed."""
+
+    kind: str = ""  # Pillow's name of the format
+    transparent: bool = False
+    dark_is_high: bool = False  # TIFF's WhiteIsZero
 
 
 def is_truncated(data):
@@ -42,19 +55,20 @@ def is_truncated(data):
 def decode(data, name="picture"):
     """Decodes JPEG, PNG or any format Pillow reads, to 8-bit grey.
 
-    16-bit pictures are scaled by 1/257, colour is turned to luma (ITU-R 601), a truncated file keeps what was
-    there before the cut.
+    Values of other depths are brought to 8 bits by `levels.to_levels`, colour is turned to luma (ITU-R 601), what is
+    transparent is composited on black, a truncated file keeps what was there before the cut.
 
     Args:
         data: The file's bytes.
         name: What errors call it.
 
     Returns:
-        `Decoded(image, truncated)`.
+        `Decoded(image, truncated, bits)`.
 
     Raises:
-        ImageError: Empty, or not a picture, or so damaged that nothing can be recovered; or of more pixels than
-            Pillow takes for an attack (twice `PIL.Image.MAX_IMAGE_PIXELS`).
+        ImageError: Empty, or not a picture, or so damaged that nothing can be recovered; or of several pages or
+            frames, or values that `levels.to_levels` refuses; or of more pixels than Pillow takes for an attack
+            (twice `PIL.Image.MAX_IMAGE_PIXELS`).
     """
     if not data:
         raise ImageError(f"{name} is empty (zero bytes): fetch it again or delete it")
@@ -63,34 +77,50 @@ def decode(data, name="picture"):
             f"{name} is a DICOM file: write its picture as PNG first, with its window applied, for example by "
             "DCMTK's `dcmj2pnm +on +Wi 1 FILE PICTURE.png`"
         )
-    _check_size(data, name)
+    header = _header(data, name)
     truncated = is_truncated(data)
-    if truncated:
+    # OpenCV does not stretch values to the range that a PGM names, and has its own ways with alpha but in PNG.
+    plain = header.kind != "PPM" and (header.kind == "PNG" or not header.transparent)
+    values = _decode_opencv(data) if plain and not truncated else None
+    if values is None:
         # Pillow keeps what there is, without words on stderr; libjpeg does once there is an end marker.
-        image = _decode_pillow(data, name, _JPEG_END if data.startswith(_JPEG_START) else b"")
-    else:
-        image = _decode_opencv(data)
-        image = _decode_pillow(data, name) if image is None else image
-    if image.dtype == np.uint16:
-        image = np.rint(image / 257.0).astype(np.uint8)
-    return Decoded(np.ascontiguousarray(image.astype(np.uint8, copy=False)), truncated)
+        values = _decode_pillow(data, name, _JPEG_END if truncated and data.startswith(_JPEG_START) else b"")
+    if header.transparent:
+        values = levels.on_black(values, _alpha(data, name, values.shape))
+    image, bits = levels.to_levels(values, name, 16 if header.kind == "PPM" else None)
+    if header.dark_is_high and values.dtype != np.uint8:  # both decoders see to 8 bits, neither to more
+        image = 255 - image
+    return Decoded(np.ascontiguousarray(image), truncated, bits)
 
 
-def _check_size(data, name):
-    """Raises `ImageError` where a header announces more pixels than any X-ray has; unpacking them takes gigabytes."""
+def _header(data, name):
+    """The `_Header` of a file.
+
+    Raises:
+        ImageError: It announces more pixels than any X-ray has (unpacking them takes gigabytes), or several pages.
+    """
     try:
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
-            Image.open(io.BytesIO(data)).close()
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
+            # The further images of an MPO, a JPEG file of some cameras, are previews of the first.
+            count = 1 if picture.format in ("JPEG", "MPO") else getattr(picture, "n_frames", 1)
+            white_is_zero = picture.format == "TIFF" and picture.tag_v2.get(_PHOTOMETRIC) == 0
+            header = _Header(picture.format, picture.has_transparency_data, white_is_zero)
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} is too large to decode: {error}") from None
     except Exception:  # what Pillow does not know OpenCV may, and else `decode` says so
-        return
+        return _Header()
+    if count > 1:
+        raise ImageError(
+            f"{name} must hold one image: write the page or frame that is meant as a PNG file. "
+            f"Received: {header.kind} of {count}"
+        )
+    return header
 
 
-def _decode_opencv(data):
+def _decode_opencv(data, mode=cv2.IMREAD_GRAYSCALE):
     """The picture as OpenCV reads it, or None."""
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+        return cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_ANYDEPTH)
     except cv2.error:  # of some damaged headers
         return None
 
@@ -100,14 +130,37 @@ def _decode_pillow(data, name, end=b""):
     try:
         with Image.open(io.BytesIO(data + end)) as picture:
             upright = ImageOps.exif_transpose(picture)
-            # Pillow would clip 16 bits.
-            return np.asarray(upright if upright.mode.startswith("I;16") else upright.convert("L"))
+            # Pillow would clip more than 8 bits, and scale no float.
+            deep = upright.mode == "F" or upright.mode.startswith("I")
+            return np.asarray(upright if deep else upright.convert("L"))
     except Exception:
-        start = data[:12]
-        raise ImageError(
-            f"{name} is not a picture that can be read (JPEG or PNG expected): "
-            f"fetch it again or delete it. Received: {len(data)} bytes starting {start!r}"
-        ) from None
+        raise _unreadable(data, name) from None
+
+
+def _alpha(data, name, shape):
+    """How opaque the pixels of a file are, uint8 of `shape`: 255 is wholly."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            key = picture.info.get("transparency")
+            if picture.format == "PNG" and picture.mode != "P" and key is not None:
+                # One colour is transparent, which Pillow finds where values have 1 or 8 bits alone.
+                key = np.multiply(key, {2: 85, 4: 17}.get(data[_PNG_BITS], 1))
+                colours = _decode_opencv(data, cv2.IMREAD_COLOR)[..., ::-1]
+                alpha = np.where((colours == key).all(axis=2), np.uint8(0), np.uint8(255))
+            else:
+                alpha = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA").getchannel("A"))
+    except Exception:
+        raise _unreadable(data, name) from None
+    if alpha.shape != shape:
+        raise _unreadable(data, name)
+    return alpha
+
+
+def _unreadable(data, name):
+    return ImageError(
+        f"{name} is not a picture that can be read (JPEG or PNG expected): "
+        f"fetch it again or delete it. Received: {len(data)} bytes starting {data[:12]!r}"
+    )
 
 
 def size_of(data):
@@ -121,8 +174,8 @@ def clahe(image, clip_limit=2.0, tiles=8):
     return cv2.createCLAHE(clip_limit, (tiles, tiles)).apply(image)
 
 
-def fit_and_pad(image, size):
-    """Scales to fit a `size` x `size` square (Lanczos with antialiasing) and centres it on black.
+def fit_and_pad(image, size, resize="lanczos"):
+    """Scales to fit a `size` x `size` square (one of `RESIZING`) and centres it on black.
 
     Pillow's resampling, because OpenCV's Lanczos does not antialias. Pictures smaller than the square are
     enlarged to fill it, so that anatomy has one scale.
@@ -131,20 +184,20 @@ def fit_and_pad(image, size):
     factor = size / max(height, width)
     fitted = max(1, round(width * factor)), max(1, round(height * factor))
     if fitted != (width, height):
-        image = np.asarray(Image.fromarray(image).resize(fitted, Image.Resampling.LANCZOS))
+        image = np.asarray(Image.fromarray(image).resize(fitted, RESIZING[resize]))
     square = np.zeros((size, size), np.uint8)
     top, left = (size - image.shape[0]) // 2, (size - image.shape[1]) // 2
     square[top : top + image.shape[0], left : left + image.shape[1]] = image
     return square
 
 
-def resize_and_crop(image, size):
-    """Scales the shorter side to `size` (Lanczos with antialiasing) and crops the centre square."""
+def resize_and_crop(image, size, resize="lanczos"):
+    """Scales the shorter side to `size` (one of `RESIZING`) and crops the centre square."""
     height, width = image.shape
     factor = size / min(height, width)
     scaled = max(size, round(width * factor)), max(size, round(height * factor))
     if scaled != (width, height):
-        image = np.asarray(Image.fromarray(image).resize(scaled, Image.Resampling.LANCZOS))
+        image = np.asarray(Image.fromarray(image).resize(scaled, RESIZING[resize]))
     top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
     return np.ascontiguousarray(image[top : top + size, left : left + size])
 
@@ -182,10 +235,11 @@ def encode_png(image, text=None):
 
 
 def is_plain(data):
-    """Whether the bytes are a whole, upright JPEG (grey or YCbCr) or 8-bit grey PNG.
+    """Whether the bytes are a whole, upright JPEG (grey or YCbCr) or opaque 8-bit grey PNG.
 
     TensorFlow reads the luma of such files as this module does.
     """
     with Image.open(io.BytesIO(data)) as picture:
         plain = (picture.format, picture.mode) in (("JPEG", "L"), ("JPEG", "RGB"), ("PNG", "L"))
+        plain = plain and not picture.has_transparency_data
         return plain and not is_truncated(data) and picture.getexif().get(_ORIENTATION, 1) == 1

@@ -71,10 +71,11 @@ def prepare(name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_
 
 
 def fingerprint(root):
-    """Short hash of the names, sizes and times of all files below a folder."""
+    """Short hash of the names, sizes and times of all files below a folder, but for those that macOS adds."""
     from keras_fracture.data import scan
 
-    return scan.fingerprint(sorted(path for path in root.rglob("*") if path.is_file()))
+    found = (path for path in root.rglob("*") if path.is_file() and not files.is_hidden_copy(path))
+    return scan.fingerprint(sorted(found))
 
 
 def load(name, split="train", policy="grouped", **options):

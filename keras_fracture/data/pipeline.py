@@ -10,10 +10,10 @@ import pandas as pd
 import tensorflow as tf
 
 from keras_fracture.data import cache as prepared
-from keras_fracture.data import images, scan
+from keras_fracture.data import images, levels, scan
 from keras_fracture.data.cache import WORKERS
 from keras_fracture.errors import DataError
-from keras_fracture.models.preprocessing import UNIT, scale
+from keras_fracture.models.preprocessing import UNIT, check_levels, scale
 
 _CHUNK = 8  # pictures a call from TensorFlow into Python: the call costs a third of a millisecond
 
@@ -32,24 +32,50 @@ class Preprocess:
         clahe: Clip limit and tiles a side, or None.
         crop: Fill the square and crop (resize-and-crop) instead of fitting and padding with black.
         channels: 1, or 3 for grey repeated.
+        invert: Turn black and white, first of all: for images whose bones are dark (DICOM's MONOCHROME1).
+        resize: "lanczos", or "bilinear" as torchvision's `Resize`; both with antialiasing.
     """
 
     size: int = 224
     clahe: tuple | None = None
     crop: bool = False
     channels: int = 1
+    invert: bool = False
+    resize: str = "lanczos"
 
     def __post_init__(self):
         if self.size < 1 or self.channels not in (1, 3):
             raise DataError(f"size must be positive and channels 1 or 3. Received: {self}")
+        if not isinstance(self.invert, bool):
+            raise DataError(f"invert must be True or False. Received: {self}")
+        if self.resize not in images.RESIZING:
+            raise DataError(f"resize must be one of {', '.join(images.RESIZING)}. Received: {self.resize!r}")
+        if self.clahe and not _is_clahe(*self.clahe):
+            raise DataError(f"clahe must be a clip limit and a number of tiles. Received: {self.clahe}")
 
     def __call__(self, image):
-        """Returns uint8 `(size, size, channels)` for a uint8 picture `(height, width)`."""
+        """Returns uint8 `(size, size, channels)` for a grey picture `(height, width)`.
+
+        Values are levels in uint8; of any other type they are brought to these by `levels.to_levels`, which may raise
+        `ImageError`.
+        """
+        image = levels.to_levels(image).image
+        image = 255 - image if self.invert else image
         if self.clahe:
             image = images.clahe(image, *self.clahe)
-        image = (images.resize_and_crop if self.crop else images.fit_and_pad)(image, self.size)
+        image = (images.resize_and_crop if self.crop else images.fit_and_pad)(image, self.size, self.resize)
         image = image[..., None]
         return image if self.channels == 1 else np.repeat(image, self.channels, axis=2)
+
+
+def _is_clahe(clip_limit=None, tiles=None, *more):
+    return (
+        isinstance(clip_limit, int | float)
+        and clip_limit >= 0
+        and type(tiles) is int
+        and tiles > 0
+        and not more
+    )
 
 
 class Records:
@@ -154,8 +180,9 @@ class Records:
         pictures = np.zeros((len(self), preprocess.size, preprocess.size, preprocess.channels), np.uint8)
         labels = np.zeros(len(self), np.int64)
         done = 0
-        grey, parse = self._grey(preprocess, cache)
-        for some, their_labels in grey.batch(64).map(parse).as_numpy_iterator():
+        ordered, parse = self._grey(preprocess, cache)
+        batches_ = ordered(None).batch(64)
+        for some, their_labels in (batches_.map(parse) if parse else batches_).as_numpy_iterator():
             rows = slice(done, done + len(some))
             pictures[rows], labels[rows] = some, their_labels  # repeats grey to all channels
             done += len(some)
@@ -169,6 +196,7 @@ class Records:
         preprocess=None,
         augment=None,
         shuffle=None,
+        first_epoch=0,
         pixel_range=UNIT,
         cache=True,
     ):
@@ -180,8 +208,11 @@ class Records:
             batch_size: Pictures a batch.
             size: Side in pixels, where `preprocess` is not given.
             preprocess: A `Preprocess`; default fits and pads to `size`.
-            augment: A Keras layer applied to scaled grey batches after the cache, or None.
+            augment: A `data.Augmentation`, or another function of scaled grey images and their positions in training
+                (see there), applied after the cache; or None.
             shuffle: Seed of an order that changes every epoch; None keeps the order fixed.
+            first_epoch: The epoch that the first pass over the result is: to go on with a training after k epochs,
+                make the batches with k. Order and augmentation depend on their seeds and the epoch alone.
             pixel_range: `(low, high)` that pixels are scaled to; take the model's `pixel_range`.
             cache: True prepares all pictures now, or finds them prepared, in the cache folder; a path does so
                 there; False prepares each picture anew every epoch. See `cache.prepare`.
@@ -191,64 +222,144 @@ class Records:
 
         Raises:
             OutputError: The cache cannot be written.
+            DataError: `augment` draws from a state of its own.
         """
         preprocess = preprocess or Preprocess(size=size)
-        grey, parse = self._grey(preprocess, cache, shuffle)
-        return batches(
-            grey,
+        ordered, parse = self._grey(preprocess, cache)
+        return _passes(
+            ordered,
             len(self),
             batch_size,
             augment=augment,
-            shuffle=None if cache else shuffle,  # files are shuffled as they are read
+            shuffle=shuffle,
+            first_epoch=first_epoch,
             pixel_range=pixel_range,
             channels=preprocess.channels,
             parse=parse,
         )
 
-    def _grey(self, preprocess, cache, shuffle=None):
-        """A `tf.data.Dataset`, and a function of its batches to uint8 `(n, size, size, 1)` and int64 `(n,)`."""
+    def _grey(self, preprocess, cache):
+        """What gives the images, and how to read a batch of them.
+
+        Returns:
+            A function of the seed of an order, or None, to a `tf.data.Dataset`; and a function of its batches to
+            uint8 `(n, size, size, 1)` and int64 `(n,)`, None where they are these.
+        """
         if not cache:
             dataset = self.preprocessed(dataclasses.replace(preprocess, channels=1))
-            return dataset, lambda pictures, labels: (pictures, labels)
+            return _shuffler(dataset, len(self)), None
         paths = prepared.prepare(self, preprocess, None if cache is True else cache)
-        encoded = prepared.read(paths, preprocess.size, shuffle)
-        encoded = encoded.apply(tf.data.experimental.assert_cardinality(len(self)))
-        return encoded, lambda records: prepared.parse(records, preprocess.size)
+        return (
+            lambda seed: prepared.read(paths, preprocess.size, seed),
+            lambda records: prepared.parse(records, preprocess.size),
+        )
 
 
 def batches(
-    dataset, count, batch_size, *, augment=None, shuffle=None, pixel_range=UNIT, drop_remainder=False,
-    channels=None, parse=None,
+    dataset, count, batch_size, *, augment=None, shuffle=None, first_epoch=0, pixel_range=UNIT,
+    drop_remainder=False, channels=None,
 ):  # fmt: skip
     """The second half of every pipeline: shuffle, batch, scale, augment, prefetch.
 
     Args:
-        dataset: A `tf.data.Dataset` of (uint8 picture, label), or a tuple of arrays.
-        count: Pictures in it.
-        batch_size: Pictures a batch.
+        dataset: A `tf.data.Dataset` of (uint8 image, label), or a tuple of arrays.
+        count: Images in it.
+        batch_size: Images a batch.
         augment: As in `Records.batched`.
         shuffle: As in `Records.batched`.
+        first_epoch: As in `Records.batched`.
         pixel_range: As in `Records.batched`.
         drop_remainder: Whether to drop a last batch that is not full.
-        channels: Grey pictures are repeated to this many channels, last of all: the cache stays small.
-        parse: Function of a batch of `dataset` to pictures and labels, where it does not give these itself.
+        channels: Grey images are repeated to this many channels, last of all: the cache stays small.
+
+    Raises:
+        ModelError: Images of another type than uint8.
     """
     if not isinstance(dataset, tf.data.Dataset):
         dataset = tf.data.Dataset.from_tensor_slices(dataset)
-    if shuffle is not None:
-        buffer = max(1, min(count, prepared.drawn_among(dataset.element_spec[0].shape)))
-        dataset = dataset.shuffle(buffer, seed=shuffle, reshuffle_each_iteration=True)
+    return _passes(
+        _shuffler(dataset, count), count, batch_size, augment=augment, shuffle=shuffle, first_epoch=first_epoch,
+        pixel_range=pixel_range, drop_remainder=drop_remainder, channels=channels,
+    )  # fmt: skip
 
-    def finish(*batch):
-        images_, *rest = parse(*batch) if parse else batch
+
+def _shuffler(dataset, count):
+    """A function of the seed of an order, or None, to the dataset in that order."""
+    buffer = max(1, min(count, prepared.drawn_among(tf.nest.flatten(dataset.element_spec)[0].shape)))
+
+    def ordered(seed):
+        return dataset if seed is None else dataset.shuffle(buffer, seed, reshuffle_each_iteration=False)
+
+    return ordered
+
+
+def _passes(
+    ordered, count, batch_size, *, augment=None, shuffle=None, first_epoch=0, pixel_range=UNIT,
+    drop_remainder=False, channels=None, parse=None,
+):  # fmt: skip
+    """A dataset each pass over which is the next epoch: seeds of order and augmentation follow from its number."""
+    check_augment(augment)
+
+    def epoch(number):
+        seed = shuffle
+        if shuffle is not None:  # one number for both: seed 1 in epoch 0 is not seed 0 in epoch 1
+            keys = tf.stack([tf.constant(shuffle, tf.int64), number])
+            seed = tf.random.stateless_uniform((), keys, minval=None, maxval=None, dtype=tf.int64)
+        dataset = ordered(seed)
+        first = number * count
+        return dataset.enumerate().map(lambda place, one: (first + place, one))
+
+    if shuffle is None and not augment:
+        dataset = ordered(None).enumerate()
+    else:
+        begun = tf.Variable(first_epoch, dtype=tf.int64, trainable=False)
+        numbers = tf.data.Dataset.range(1).map(lambda _: begun.assign_add(1) - 1)
+        dataset = numbers.flat_map(epoch)
+    # `flat_map` forgets how many there are, and Keras would warn at an end that it does not expect.
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
+    return finished(
+        dataset.batch(batch_size, drop_remainder=drop_remainder),
+        augment=augment, pixel_range=pixel_range, channels=channels, parse=parse,
+    )  # fmt: skip
+
+
+def finished(dataset, *, augment=None, pixel_range=UNIT, channels=None, parse=None):
+    """Scaled, augmented and prefetched batches.
+
+    Args:
+        dataset: A `tf.data.Dataset` of batches: positions in training int64 `(batch,)`, and a tuple of uint8 images
+            and the rest.
+        augment: As in `Records.batched`.
+        pixel_range: As in `Records.batched`.
+        channels: As in `batches`.
+        parse: Function of what stands beside the positions to such a tuple, where it is none.
+
+    Raises:
+        ModelError: Images of another type than uint8.
+    """
+    check_augment(augment)
+    if parse is None:
+        check_levels(tf.nest.flatten(dataset.element_spec)[1].dtype)
+
+    def finish(positions, batch):
+        batch = parse(batch) if parse else batch
+        images_, *rest = batch if isinstance(batch, tuple) else (batch,)  # there may be no labels
         images_ = scale(images_, pixel_range)
-        images_ = augment(images_, training=True) if augment else images_
+        images_ = augment(images_, positions) if augment else images_
         return (grey_to(images_, channels), *rest)
 
-    dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
-    # Random layers draw in turn from one state: batches in parallel would draw in the order they happen to run.
-    workers = None if augment else WORKERS
-    return dataset.map(finish, num_parallel_calls=workers).prefetch(2).with_options(_OPTIONS)
+    return dataset.map(finish, num_parallel_calls=WORKERS).prefetch(2).with_options(_OPTIONS)
+
+
+def check_augment(augment):
+    """Raises `DataError` for Keras's random layers, whose numbers come in the order in which batches happen to run."""
+    import keras
+
+    if isinstance(augment, keras.layers.Layer):
+        raise DataError(
+            "augment must be a data.Augmentation, or a function of images and their positions in training: a Keras "
+            f"layer draws from a state of its own, and a resumed training other numbers. Received: {augment.name}"
+        )
 
 
 def grey_to(pictures, channels):
@@ -256,33 +367,3 @@ def grey_to(pictures, channels):
     if channels is None or pictures.shape[-1] == channels:
         return pictures
     return tf.repeat(pictures, channels, axis=3)
-
-
-def augmentation(
-    flip="horizontal", rotation=0.03, zoom=0.1, shift=0.05, contrast=0.1, value_range=UNIT, seed=None
-):
-    """Small random changes that leave an X-ray an X-ray, as one Keras layer.
-
-    Args:
-        flip: "horizontal", "vertical", "horizontal_and_vertical", or None.
-        rotation: Largest angle as a fraction of a full turn.
-        zoom: Largest change of scale.
-        shift: Largest shift as a fraction of the side.
-        contrast: Largest change of contrast.
-        value_range: The pixels' range; contrast keeps to it.
-        seed: Of the drawing.
-    """
-    import keras
-    from keras import layers
-
-    fill = {"fill_mode": "constant", "fill_value": value_range[0], "seed": seed}
-    steps = [layers.RandomFlip(flip, seed=seed)] if flip else []
-    if rotation:
-        steps.append(layers.RandomRotation(rotation, **fill))
-    if zoom:
-        steps.append(layers.RandomZoom(zoom, **fill))
-    if shift:
-        steps.append(layers.RandomTranslation(shift, shift, **fill))
-    if contrast:
-        steps.append(layers.RandomContrast(contrast, value_range=value_range, seed=seed))
-    return keras.Sequential(steps, name="augmentation")

@@ -11,7 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from keras_fracture import files
-from keras_fracture.data import images
+from keras_fracture.data import images, levels
 from keras_fracture.data.locations import cache_dir
 from keras_fracture.errors import ImageError
 
@@ -20,7 +20,7 @@ SCALARS = (
     "width", "height", "file_size", "bytes_per_pixel", "mean", "deviation", "darkest", "brightest",
     "sharpness", "fine_detail", "border", "corner", "black_share", "white_share",
 )  # fmt: skip
-_VERSION = 4  # of the cached result; raise it when `measure` changes
+_VERSION = 5  # of the cached result; raise it when `measure` changes
 
 
 def difference_hash(image):
@@ -41,13 +41,14 @@ def measure(data, name="picture"):
 
     Returns:
         A dict with `file_digest` (SHA-1 of the bytes), `digest` (SHA-1 of the decoded pixels), `hash` (hex of
-        `difference_hash`), `truncated`,
-        `error` ('' if it can be read) and every one of `SCALARS`.
+        `difference_hash`), `truncated`, `bits` (the depth of its values, 0 if it cannot be read), `inverted` (see
+        `levels.looks_inverted`), `error` ('' if it can be read) and every one of `SCALARS`.
     """
-    row = {"digest": "", "hash": "", "truncated": False, "error": ""} | dict.fromkeys(SCALARS, np.nan)
+    row = {"digest": "", "hash": "", "truncated": False, "bits": 0, "inverted": False, "error": ""}
+    row |= dict.fromkeys(SCALARS, np.nan)
     row |= {"file_digest": hashlib.sha1(data).hexdigest(), "file_size": len(data)}
     try:
-        image, row["truncated"] = images.decode(data, name)
+        image, row["truncated"], row["bits"] = images.decode(data, name)
     except ImageError as error:
         return row | {"error": str(error)}
     height, width = image.shape
@@ -63,6 +64,7 @@ def measure(data, name="picture"):
     return row | {
         "digest": hashlib.sha1(f"{height}x{width}".encode() + image.tobytes()).hexdigest(),
         "hash": difference_hash(image),
+        "inverted": levels.looks_inverted(image),
         "width": width,
         "height": height,
         "bytes_per_pixel": len(data) / image.size,

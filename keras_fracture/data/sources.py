@@ -1,5 +1,7 @@
 """Which pictures show the same X-ray: names, then equal and nearly equal pixels, joined into groups."""
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
@@ -49,3 +51,18 @@ def join(names, pairs):
     _, group = connected_components(graph, directed=False)
     leader = pd.Series(np.arange(len(labels))).groupby(group).min()
     return np.asarray(labels)[leader.loc[group[codes]].to_numpy()].astype(str)
+
+
+def digests(data, sources):
+    """Hashes that tell whether a model has seen a source, without naming it.
+
+    Args:
+        data: Name of the data set.
+        sources: The source of each image.
+
+    Returns:
+        Array of 16 hex digits, one an image.
+    """
+    names, places = np.unique(np.asarray(sources, str), return_inverse=True)
+    hashes = [hashlib.sha256(f"{data}/{name}".encode()).hexdigest()[:16] for name in names]
+    return np.array(hashes, dtype="U16")[places]

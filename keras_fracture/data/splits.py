@@ -49,9 +49,11 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0):
     for split, share in zip(NAMES, shares, strict=True):
         present = set(table["label"][result == split])
         if share and present != {0, 1}:
+            sources = table.groupby("label")["source"].nunique().to_dict()
             raise DataError(
-                f"Split {split} would lack a class: too few sources for shares {tuple(map(float, shares))}. "
-                f"Received: {table['source'].nunique()} sources, labels {sorted(set(table['label']))}"
+                f"Split {split} would lack a class: each class needs a source for every split that has a share of "
+                f"{tuple(map(float, shares))}. Received: {sources.get(0, 0)} sources of healthy images and "
+                f"{sources.get(1, 0)} of findings"
             )
     return result.astype(str)
 
@@ -66,7 +68,12 @@ def check(policy, shares):
 
 
 def _draw(table, groups, shares, generator):
-    """Deals out whole groups, stratum by stratum, each to the split that is furthest below its share."""
+    """Deals out whole groups by label and body part.
+
+    In every stratum each split gets its share to within a group. What is left over or missing there, because groups
+    cannot be divided, is made good in the next strata, so that the shares hold over all of them, however few groups
+    each has. A split that has no group of a label gets one, if there are as many groups as splits.
+    """
     frame = pd.DataFrame(
         {"group": groups, "label": table["label"].to_numpy(), "part": table["body_part"].to_numpy()}
     )
@@ -75,15 +82,33 @@ def _draw(table, groups, shares, generator):
         part=("part", lambda parts: parts.value_counts().index[0]),
         size=("part", "size"),
     )
-    target = {}
+    dealt, owed = pd.Series(-1, facts.index), np.zeros(3)
     for _, stratum in facts.groupby(["label", "part"]):
-        filled = np.zeros(3)
+        missing = shares * stratum["size"].sum()
         order = stratum.iloc[generator.permutation(len(stratum))]
         # Large groups first, or the last one to come would tip its split over.
         for group, size in order["size"].sort_values(ascending=False, kind="stable").items():
-            missing = shares * stratum["size"].sum() - filled
-            # The split whose share is least filled, among those that have one.
-            split = int(np.argmax(np.where(shares > 0, missing / np.maximum(shares, 1e-9), -np.inf)))
-            filled[split] += size
-            target[group] = split
-    return np.array(NAMES)[[target[group] for group in groups]]
+            fits = missing >= size - 1e-9
+            split = np.argmax(
+                np.where(fits, missing, -np.inf)
+                if fits.any()
+                else np.where(missing > 1e-9, missing + owed, -np.inf)
+            )
+            missing[split] -= size
+            dealt[group] = split
+        owed += missing
+    for _, members in facts.groupby("label"):
+        _give_each_split_one(dealt, members["size"], shares)
+    return np.array(NAMES)[dealt[groups]]
+
+
+def _give_each_split_one(dealt, sizes, shares):
+    """Moves the smallest group of the split most above its share to each split that has none and should have some."""
+    mine = dealt.loc[sizes.index]
+    for split in np.flatnonzero(shares > 0):
+        counts = np.bincount(mine, minlength=3)
+        if counts[split] == 0 and counts.max() > 1:
+            above = np.bincount(mine, sizes, minlength=3) - shares * sizes.sum()
+            giver = np.argmax(np.where(counts > 1, above, -np.inf))
+            group = sizes[mine == giver].idxmin()
+            mine[group] = dealt[group] = split

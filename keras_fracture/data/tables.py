@@ -1,13 +1,16 @@
 """The table every data set is read into: one row a picture, before any pixel is looked at."""
 
+import logging
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from keras_fracture import files
 from keras_fracture.errors import DataError, one_line
 
+_LOG = logging.getLogger(__name__)
 COLUMNS = {
     "filename": "path below the data set's folder, with forward slashes",
     "label": "0 healthy, 1 finding",
@@ -20,7 +23,7 @@ COLUMNS = {
     "conflict": "why the label contradicts itself, '' where it does not",
 }
 _LARGEST = 100 * 2**20  # bytes of an xlsx file, unpacked
-_SUFFIXES = {".jpg", ".jpeg", ".png"}
+SUFFIXES = (".jpg", ".jpeg", ".png")  # of the files that are read as images
 
 
 def pictures(folder):
@@ -32,7 +35,11 @@ def pictures(folder):
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"Expected a folder {folder}: the layout must be the published one")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    found = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not files.is_hidden_copy(path)
+    )
     if not found:
         raise DataError(f"No pictures (.jpg, .jpeg, .png) in {folder}: a class without pictures is no class")
     for path in found:
@@ -112,12 +119,37 @@ def annotated(path, kind, parse):
     """
     if not path.exists():
         return np.zeros((0, 4), np.float32)
+    return parsed(path, kind, lambda content: normalised(*parse(content)))
+
+
+def parsed(path, kind, parse):
+    """What a function makes of the bytes of an annotation file.
+
+    Args:
+        path: The file.
+        kind: What errors call it.
+        parse: The function.
+
+    Raises:
+        DataError: The file is damaged.
+    """
     try:
-        return normalised(*parse(path.read_bytes()))
+        return parse(path.read_bytes())
     except (
         ArithmeticError, AttributeError, LookupError, OSError, RecursionError, SyntaxError, TypeError, ValueError,
     ) as error:  # fmt: skip
         raise DataError(f"{path} is not a {kind} annotation ({one_line(error)}): fetch it again") from None
+
+
+def say_boxless(table, wanted):
+    """Warns in one line if pictures with a finding have no box; `wanted` names the files that boxes are read from."""
+    found = table[table["label"] == 1]
+    missing = found[found["boxes"].map(len) == 0]
+    if len(missing):
+        _LOG.warning(
+            "without boxes: %d of %d pictures with a finding, the first is %s; boxes are read from %s",
+            len(missing), len(found), missing["filename"].iloc[0], wanted,
+        )  # fmt: skip
 
 
 def complete(table):

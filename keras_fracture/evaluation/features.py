@@ -159,21 +159,21 @@ def _inception():
 
 
 def _of_model(model, name):
-    from keras_fracture.models.preprocessing import UNIT, scale
+    from keras_fracture.models.preprocessing import UNIT
 
     shape = getattr(model, "input_shape", None) or (None,) * 4
     size = getattr(model, "image_size", None)
     size = (size, size) if isinstance(size, int) else shape[1:3]
     channels = getattr(model, "channels", None) or shape[3] or 3
-    pixel_range = getattr(model, "pixel_range", UNIT)
+    low, high = getattr(model, "pixel_range", UNIT)
     return _pipeline(
         name,
         model,
         size,
         channels,
-        lambda pictures: scale(pictures, pixel_range),
+        lambda levels: levels * ((high - low) / 255) + low,  # resizing left fractions of levels
         getattr(model, "features", model),
-        tuple(pixel_range),
+        (low, high),
     )
 
 

@@ -8,23 +8,26 @@ import h5py
 import numpy as np
 
 from keras_fracture import models
-from keras_fracture.errors import WeightsError
+from keras_fracture.data import Preprocess, images
+from keras_fracture.errors import ImageError, ModelError, WeightsError
+from keras_fracture.interop import reading
 from keras_fracture.interop.layout import parameters_of
-from keras_fracture.interop.torch import load_torch_weights, save_torch_weights
+from keras_fracture.interop.torch import WRITTEN, load_torch_weights, save_torch_weights
+from keras_fracture.models.preprocessing import scale
 from keras_fracture.models.saved import save_weights
 
 _KERAS = ".weights.h5"
-_ENDINGS = (".pth", ".pt", ".safetensors", _KERAS)
+READ = (*reading.ENDINGS, _KERAS)
 
 
 def convert(weights, model, to, names=None, **overrides):
     """Reads weights into an architecture and writes them in another format, whole or not at all.
 
     Args:
-        weights: `.pth`, `.pt`, `.safetensors` or `.weights.h5` file.
+        weights: `.weights.h5` file, or one that `load_torch_weights` takes.
         model: Name of the architecture.
-        to: File to write, with one of the same endings.
-        names: Name map, see `load_torch_weights`.
+        to: File to write: `.pth`, `.pt`, `.safetensors` or `.weights.h5`.
+        names: Name map, see `load_torch_weights`, which also says what cannot be checked.
         **overrides: Constructor arguments of the architecture, such as `num_classes`.
 
     Returns:
@@ -35,21 +38,94 @@ def convert(weights, model, to, names=None, **overrides):
             the endings is unknown.
         OutputError: `to` cannot be written.
     """
-    for path in (weights, to):  # before a large model is built for nothing
-        if not str(path).endswith(_ENDINGS):
-            raise WeightsError(f"Weights files end in {', '.join(_ENDINGS)}. Received: {path}")
+    check_endings(weights, to)
+    network = load(weights, model, names, **overrides)
+    write(network, to, names)
+    return network
+
+
+def check_endings(weights, to):
+    """Raises `WeightsError` for an ending that is unknown, before a large model is built for nothing."""
+    reading.ending(Path(weights), READ)
+    reading.ending(Path(to), (*WRITTEN, _KERAS))
+
+
+def load(weights, model, names=None, **overrides):
+    """An architecture with the weights of a file, in float32 whatever the global dtype policy; as `convert`."""
+    reading.ending(Path(weights), READ)
     if not Path(weights).is_file():
         raise WeightsError(f"No such weights file. Received: {weights}")
-    network = models.create(model, **overrides)
+    network = models.create(model, **{"dtype": "float32"} | overrides)
+    load_weights(network, weights, names)
+    return network
+
+
+def load_weights(network, weights, names=None, any_head=False):
+    """Loads a file into a built model, see `load_keras_weights` and `load_torch_weights`."""
     if str(weights).endswith(_KERAS):
-        load_keras_weights(network, weights)
+        load_keras_weights(network, weights, any_head)
     else:
-        load_torch_weights(network, weights, names)
+        load_torch_weights(network, weights, names, any_head)
+
+
+def write(network, to, names=None):
+    """Writes a model's weights in the format that the ending of `to` says, whole or not at all."""
     if str(to).endswith(_KERAS):
         save_weights(network, to)
     else:
         save_torch_weights(network, to, names)
-    return network
+
+
+def classes_in(weights):
+    """How many classes the head in a weights file of a classifier tells apart, or 0 where it has no head."""
+    if str(weights).endswith(_KERAS):
+        shapes = _shapes(weights)
+        return next((shape[0] for name, shape in shapes.items() if name == "fc/vars/1"), 0)
+    state = reading.read(weights)[1]
+    return next((len(value) for name, value in state.items() if name.endswith("fc.bias")), 0)
+
+
+def logits(network, paths, **settings):
+    """What a classifier says of image files, to be held against the framework its weights come from.
+
+    Args:
+        network: A classifier of this package.
+        paths: Image files, or folders of them.
+        **settings: Of `data.Preprocess`; size and channels are the network's.
+
+    Returns:
+        A list of (path, float32 logits `(classes,)`).
+
+    Raises:
+        ModelError: It is no classifier, or takes images of any size.
+        ImageError: There is no image, or one cannot be read.
+    """
+    top = hasattr(network, "classify") and getattr(network, "include_top", True)
+    if not (top and network.image_size):
+        raise ModelError(
+            "Logits are of classifiers with a top and a fixed image_size. "
+            f"Received: {type(network).__name__}, {network.get_config()}"
+        )
+    shape = {"size": network.image_size, "channels": network.channels}
+    preprocess = Preprocess(**shape | settings)
+    if shape != {name: getattr(preprocess, name) for name in shape}:
+        raise ModelError(f"Size and channels are the model's, {shape}. Received: {preprocess}")
+    files = [
+        file
+        for path in map(Path, paths)
+        for file in (sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path])
+    ]
+    if not files:
+        raise ImageError(f"No images to check by. Received: {', '.join(map(str, paths))}")
+    found = []
+    for file in files:
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise ImageError(f"{file} cannot be read: {error.strerror}") from None
+        image = scale(preprocess(images.decode(data, str(file)).image)[None], network.pixel_range)
+        found.append((str(file), np.asarray(network(image, training=False))[0]))
+    return found
 
 
 def load_keras_weights(network, path, any_head=False):
@@ -104,7 +180,9 @@ def load_keras_weights(network, path, any_head=False):
             warnings.simplefilter("ignore")  # of Keras, that it skips the head
             network.load_weights(path, skip_mismatch=bool(heads))
     except Exception as error:  # whatever the reader trips over in a damaged file
-        raise WeightsError(f"Damaged, or not Keras weights: {_line(error)}. Received: {path}") from error
+        raise WeightsError(
+            f"Damaged, or not Keras weights: {reading.line(error)}. Received: {path}"
+        ) from error
     for parameter in parameters_of(network):
         if not np.isfinite(parameter.to_torch()).all():
             raise WeightsError(
@@ -124,9 +202,7 @@ def _shapes(path):
         with h5py.File(path) as file:
             file.visititems(visit)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"Damaged, or not Keras weights: {_line(error)}. Received: {path}") from error
+        raise WeightsError(
+            f"Damaged, or not Keras weights: {reading.line(error)}. Received: {path}"
+        ) from error
     return shapes
-
-
-def _line(error):
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

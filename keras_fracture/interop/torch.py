@@ -6,9 +6,6 @@ authors' own names.
 """
 
 import json
-import pickle
-import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,47 +16,50 @@ from safetensors import SafetensorError
 from keras_fracture import files
 from keras_fracture.errors import OutputError, WeightsError
 from keras_fracture.interop.layout import WORDS, parameters_of
-from keras_fracture.models import DRN, DCGANDiscriminator, DCGANGenerator, ResNet
+from keras_fracture.interop.names import renamed, spare, without_prefix
+from keras_fracture.interop.reading import BATCHES, DOMAINS, ending, import_torch, line, read
+from keras_fracture.models import DRN, UNIT
 
-BATCHES = "num_batches_tracked"
-NOTHING = r"(?!)"  # matches no name
-
-# Each canonical name map: the classes whose own names are those names, and what a file may hold beyond them.
-NAME_MAPS = {
-    "torchvision_resnet": (ResNet, NOTHING),
-    # DRN-C-58's unused projection: see models/drn.py.
-    "dcgan": ((DCGANGenerator, DCGANDiscriminator), NOTHING),  # of pytorch/examples
-    "drn": ((DRN, ResNet), r"layer[78]\.\d+\.downsample\."),
-}
+WRITTEN = (".pth", ".pt", ".safetensors")
 
 
-def load_torch_weights(model, source, names=None):
+def load_torch_weights(model, source, names=None, any_head=False):
     """Loads PyTorch weights into a built Keras model: all of them, or none.
 
-    `.pth` and `.pt` are read with `weights_only=True`, so a file cannot run code. Kernels are transposed;
-    a dense layer behind a `Flatten`, or before a `Reshape`, is permuted from channels-first to channels-last.
-    `num_batches_tracked` is ignored.
+    Files are read with `weights_only=True`, so that none can run code; options of a command line and single numbers
+    beside the weights are passed over. In a checkpoint the network is taken by its usual keys ("state_dict",
+    "model_state_dict", "model", "net"), and a prefix of all names ("module.", "model.") is dropped. Kernels are
+    transposed; a dense layer behind a `Flatten`, or before a `Reshape`, is permuted from channels-first to
+    channels-last. `num_batches_tracked`, and statistics of an InstanceNorm, are ignored.
+
+    Names and shapes are all that is checked. **They do not tell** which activation, padding, epsilon or kind of
+    normalisation the weights were trained with, nor how images were resized and scaled: a network that differs in
+    these loads without a word and answers wrongly. Hold logits for the same images against those of the framework
+    the weights came from: `keras-fracture convert --check IMAGES`.
 
     Args:
         model: A built `keras.Model`.
-        source: Path of a `.pth`, `.pt` (PyTorch needed) or `.safetensors` file, or a state dict of tensors
-            or arrays.
+        source: Path of a `.pth`, `.pt`, `.pth.tar`, `.ckpt` or `.bin` (PyTorch needed) or `.safetensors` file, or a
+            state dict of tensors or arrays.
         names: How parameters meet. None: by name where the file has the model's own names, otherwise one
-            by one in the order of definition. "torchvision_resnet", "drn" or "dcgan": by those names. A dict: from
-            the model's parameter or layer names (`to_torch_state_dict(model)` lists them) to the file's.
+            by one in the order of definition. "torchvision_resnet", "drn" or "dcgan": by those names. "munit": as
+            UNIT's authors save both generators in one file, {"a": ..., "b": ...}; taken by itself for such a file. A
+            dict: from the model's parameter or layer names (`to_torch_state_dict(model)` lists them) to the file's.
+        any_head: Whether the file may be for another number of classes; the head then keeps its weights. That of a
+            file is always left out where the model has none (`include_top=False`).
 
     Raises:
-        WeightsError: The file is absent, damaged, holds code, or its kind is unknown; a parameter differs in
-            kind or shape, or is NaN or infinite. The model is then as it was.
+        WeightsError: The file is absent, damaged, holds code or several networks, or its kind is unknown; a
+            parameter differs in kind or shape, or is NaN or infinite. The model is then as it was.
     """
-    where = "state dict" if isinstance(source, Mapping) else str(source)
-    state, ordered = _read(source)
+    where, state, ordered = read(source)
     parameters = parameters_of(model)
-    wanted = _renamed(model, parameters, names)
-    spare = re.compile(
-        "|".join(rule for classes, rule in NAME_MAPS.values() if isinstance(model, classes)) or NOTHING
-    )
-    by_name = {name for name in state if name in wanted or not spare.match(name)}
+    if names is None and isinstance(model, UNIT) and any(name.startswith("a.enc.") for name in state):
+        names = "munit"
+    wanted = renamed(model, parameters, names)
+    state = without_prefix(state, wanted)
+    passed_over = spare(model)
+    by_name = {name for name in state if name in wanted or not passed_over.match(name)}
     if names is None and by_name != set(wanted):
         if not ordered:
             raise WeightsError(
@@ -67,21 +67,46 @@ def load_torch_weights(model, source, names=None):
                 f"Received: {next(iter(state), 'no parameters')} where the model has {wanted[0]}"
             )
         wanted, by_name = list(state), set(state)
-    arrays = []
+    head = _head(model, parameters) if any_head else None
+    arrays = {}
     for number, parameter in enumerate(parameters):
         name = wanted[number] if number < len(wanted) else None
         if name not in state:
             raise WeightsError(
                 f"{where}: nothing for the model's {parameter}. Received: {name or 'end of file'}"
             )
+        array = state[name]
+        of_head = parameter.name.rpartition(".")[0] == head and array.ndim == len(parameter.shape)
+        if of_head and len(array) != parameter.shape[0] and array.shape[1:] == parameter.shape[1:]:
+            continue
         _check(where, parameter, name, state)
-        arrays.append(parameter.to_keras(state[name]))
-    beyond = by_name - set(wanted[: len(parameters)])
+        arrays[number] = parameter.to_keras(array)
+    _check_beyond(where, model, state, by_name - set(wanted[: len(parameters)]))
+    for number, array in arrays.items():
+        parameters[number].variable.assign(array)
+
+
+def _check_beyond(where, model, state, beyond):
+    """Raises for parameters that the model lacks, unless they are the head of a file and the model has none."""
+    if getattr(model, "include_top", True) is False and beyond == _last_layer(state):
+        return
     if beyond:
         name = next(name for name in state if name in beyond)
         raise WeightsError(f"{where}: a parameter the model lacks. Received: {name}, {state[name].shape}")
-    for parameter, array in zip(parameters, arrays, strict=True):
-        parameter.variable.assign(array)
+
+
+def _head(model, parameters):
+    """The name of the layer that gives the classes, or None."""
+    layer, last = parameters[-1].name.rpartition(".")[0], parameters[-1].shape[0]
+    return (
+        layer if getattr(model, "include_top", True) and last == getattr(model, "num_classes", None) else None
+    )
+
+
+def _last_layer(state):
+    """Names of the weight and the bias of a file's last layer."""
+    layer = next(reversed(state), "").rpartition(".")[0]
+    return {f"{layer}.weight", f"{layer}.bias"}
 
 
 def to_torch_state_dict(model, names=None):
@@ -89,13 +114,20 @@ def to_torch_state_dict(model, names=None):
 
     Args:
         model: A built `keras.Model`.
-        names: None for the model's own names, or as for `load_torch_weights`.
+        names: None for the model's own names, or as for `load_torch_weights`. With "munit" the dict holds two, of
+            the domains "a" and "b".
 
     Raises:
         WeightsError: PyTorch is not installed, or a layer has no PyTorch counterpart.
     """
-    torch = _torch()
-    return {name: torch.from_numpy(array) for name, array in _arrays(model, names).items()}
+    torch = import_torch()
+    state = {name: torch.from_numpy(array) for name, array in _arrays(model, names).items()}
+    if names != "munit":
+        return state
+    return {
+        domain: {name[2:]: value for name, value in state.items() if name.startswith(f"{domain}.")}
+        for domain in DOMAINS
+    }
 
 
 def save_torch_weights(model, path, names=None):
@@ -111,7 +143,7 @@ def save_torch_weights(model, path, names=None):
         OutputError: The file cannot be written.
     """
     path = Path(path)
-    kind = _extension(path)
+    kind = ending(path, WRITTEN)
     with files.writing(path) as beside:
         try:
             if kind == ".safetensors":
@@ -121,45 +153,37 @@ def save_torch_weights(model, path, names=None):
                     arrays, beside, metadata={"format": "pt", "order": json.dumps(list(arrays))}
                 )
             else:
-                _torch().save(to_torch_state_dict(model, names), beside)
+                import_torch().save(to_torch_state_dict(model, names), beside)
         except (RuntimeError, SafetensorError) as error:
-            raise OutputError(f"{path} cannot be written: {_line(error)}") from error
+            raise OutputError(f"{path} cannot be written: {line(error)}") from error
 
 
 def _arrays(model, names):
     parameters = parameters_of(model)
-    renamed = _renamed(model, parameters, names)
+    found = renamed(model, parameters, names)
+    unused = model.unused_projections if isinstance(model, DRN) and not isinstance(names, Mapping) else {}
     arrays = {}
-    for parameter, name in zip(parameters, renamed, strict=True):
+    for parameter, name in zip(parameters, found, strict=True):
         arrays[name] = np.ascontiguousarray(parameter.to_torch())
         if name.endswith(".running_var"):
             arrays[name.removesuffix("running_var") + BATCHES] = np.zeros((), "int64")
+            block, _, layer = name.removesuffix(".running_var").rpartition(".")
+            if layer == "bn2" and block in unused:
+                arrays |= _projection(f"{block}.downsample", *unused[block])
     return arrays
 
 
-def _renamed(model, parameters, names):
-    """Returns the PyTorch name of every parameter under a name map."""
-    own = [parameter.name for parameter in parameters]
-    if names is None:
-        return own
-    if isinstance(names, str):
-        if names not in NAME_MAPS:
-            raise WeightsError(f"names must be a dict or one of {', '.join(NAME_MAPS)}. Received: {names!r}")
-        if not isinstance(model, NAME_MAPS[names][0]):
-            raise WeightsError(
-                f"The name map {names!r} is not for this model. Received: {type(model).__name__}"
-            )
-        return own
-    renamed = []
-    for name in own:
-        layer, _, word = name.rpartition(".")
-        if name not in names and layer not in names:
-            raise WeightsError(f"names has no entry for {name} or its layer. Received: {len(names)} entries")
-        renamed.append(names[name] if name in names else f"{names[layer]}.{word}")
-    if len(set(renamed)) < len(renamed):
-        twice = next(name for name in renamed if renamed.count(name) > 1)
-        raise WeightsError(f"names must lead to distinct parameters. Received: {twice} twice")
-    return renamed
+def _projection(name, inner, outer):
+    """A 1x1 convolution and a normalisation as they start: what a network that never uses them needs to load."""
+    ones, zeros = np.ones(outer, "float32"), np.zeros(outer, "float32")
+    return {
+        f"{name}.0.weight": np.zeros((outer, inner, 1, 1), "float32"),
+        f"{name}.1.weight": ones,
+        f"{name}.1.bias": zeros,
+        f"{name}.1.running_mean": zeros.copy(),
+        f"{name}.1.running_var": ones.copy(),
+        f"{name}.1.{BATCHES}": np.zeros((), "int64"),
+    }
 
 
 def _check(where, parameter, name, state):
@@ -180,77 +204,3 @@ def _check(where, parameter, name, state):
         raise WeightsError(f"{where}: weights must be finite. Received: NaN or infinity in {name}")
     if word == "running_var" and (array < 0).any():
         raise WeightsError(f"{where}: a variance cannot be negative. Received: {array.min():g} in {name}")
-
-
-def _read(source):
-    """Returns `({name: float32 array}, whether the order is that of definition)`."""
-    if isinstance(source, Mapping):
-        return _tidy(source, "state dict"), True
-    path = Path(source)
-    kind = _extension(path)
-    if not path.is_file():
-        raise WeightsError(f"No such weights file. Received: {path}")
-    if kind == ".safetensors":
-        return _read_safetensors(path)
-    torch = _torch()
-    try:
-        with warnings.catch_warnings(action="ignore"):  # about the pickle protocol of what is then refused
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"Holds code or objects, or no PyTorch weights at all; save model.state_dict(). Received: {path}"
-        ) from error
-    except Exception as error:  # whatever the reader trips over in a damaged file
-        raise WeightsError(f"Damaged, or not PyTorch weights: {_line(error)}. Received: {path}") from error
-    for key in ("state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping):
-        raise WeightsError(f"{path}: not a state dict. Received: {type(state).__name__}")
-    return _tidy(state, path), True
-
-
-def _read_safetensors(path):
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            order = json.loads((file.metadata() or {}).get("order", "null"))
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise WeightsError(f"Damaged .safetensors file: {_line(error)}. Received: {path}") from error
-    order = [str(name) for name in order] if isinstance(order, list) else []
-    ordered = sorted(order) == sorted(state)
-    return _tidy({name: state[name] for name in (order if ordered else state)}, path), ordered
-
-
-def _tidy(state, where):
-    """Returns the parameters of a state dict as float32 arrays, without DataParallel's prefix."""
-    tidy = {}
-    for name, value in state.items():
-        value = value.detach().cpu().float().numpy() if hasattr(value, "detach") else value
-        if not hasattr(value, "dtype"):
-            raise WeightsError(f"{where}: {name} must be a tensor. Received: {type(value).__name__}")
-        if not str(name).endswith(BATCHES):
-            tidy[str(name)] = np.asarray(value, "float32")
-    if tidy and all(name.startswith("module.") for name in tidy):
-        tidy = {name.removeprefix("module."): value for name, value in tidy.items()}
-    return tidy
-
-
-def _extension(path):
-    if path.suffix not in (".pth", ".pt", ".safetensors"):
-        raise WeightsError(f"Weights files end in .pth, .pt or .safetensors. Received: {path}")
-    return path.suffix
-
-
-def _torch():
-    try:
-        import torch
-    except ImportError as error:
-        raise WeightsError(
-            '.pth and .pt need PyTorch: pip install "keras-fracture[torch]". Received: no module torch'
-        ) from error
-    return torch
-
-
-def _line(error):
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

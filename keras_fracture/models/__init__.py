@@ -5,7 +5,7 @@ from keras_fracture.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from keras_fracture.models.dense_gan import DenseDiscriminator, DenseGenerator
 from keras_fracture.models.drn import DRN
 from keras_fracture.models.inception import InceptionNet
-from keras_fracture.models.registry import create, names
+from keras_fracture.models.registry import arguments, create, names
 from keras_fracture.models.resnet import ResNet
 from keras_fracture.models.saved import load
 from keras_fracture.models.unit import UNIT, UNITDiscriminator
@@ -21,6 +21,7 @@ __all__ = [
     "InceptionNet",
     "ResNet",
     "UNITDiscriminator",
+    "arguments",
     "create",
     "load",
     "names",

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from keras_fracture.models.layers import FusedBatchNormalization, run_through
-from keras_fracture.models.preprocessing import UNIT
+from keras_fracture.models.preprocessing import UNIT, checked_normalisation, normalise
 from keras_fracture.models.registry import register
 
 _HEAD = 3  # layers of the body up to the last convolution
@@ -26,14 +26,30 @@ class CompactCNN(keras.Model):
         image_size: Side of the square input in pixels.
         channels: 1 (grey) or 3.
         dropout: Rates after the convolutions and after the dense layer.
+        mean: What `(images - mean) / std` takes off pixels of 0 to 1 before the first layer: a number, or one a
+            channel; ImageNet's are in `models.preprocessing.IMAGENET`.
+        std: What it divides by, alike.
+
+    Raises:
+        ModelError: `mean` or `std` is out of range.
     """
 
     pixel_range = UNIT
 
-    def __init__(self, num_classes=1, image_size=64, channels=1, dropout=(0.25, 0.5), **kwargs):
+    def __init__(
+        self,
+        num_classes=1,
+        image_size=64,
+        channels=1,
+        dropout=(0.25, 0.5),
+        mean: float | tuple = 0.0,
+        std: float | tuple = 1.0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.num_classes, self.image_size, self.channels = num_classes, image_size, channels
         self.dropout = tuple(dropout)
+        self.mean, self.std = checked_normalisation(mean, std, channels)
         self.body = keras.Sequential(
             [
                 keras.Input((image_size, image_size, channels)),
@@ -57,6 +73,7 @@ class CompactCNN(keras.Model):
 
     def features(self, images, training=False):
         """Returns the second convolution's maps `(batch, image_size // 9, image_size // 9, 16)`."""
+        images = normalise(images, self.mean, self.std)
         return run_through(self.body.layers[:_HEAD], images, training)
 
     def classify(self, maps, training=False):
@@ -72,4 +89,6 @@ class CompactCNN(keras.Model):
             "image_size": self.image_size,
             "channels": self.channels,
             "dropout": self.dropout,
+            "mean": self.mean,
+            "std": self.std,
         }

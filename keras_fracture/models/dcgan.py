@@ -73,7 +73,9 @@ class DCGANGenerator(keras.Model):
 
     pixel_range = SYMMETRIC
 
-    def __init__(self, latent_dim=100, image_size=64, channels=3, width=64, num_classes=None, **kwargs):
+    def __init__(
+        self, latent_dim=100, image_size=64, channels=3, width=64, num_classes: int | None = None, **kwargs
+    ):
         super().__init__(**kwargs)
         filters = _levels(image_size, width)
         _check_classes(num_classes)
@@ -141,8 +143,8 @@ class DCGANDiscriminator(keras.Model):
     pixel_range = SYMMETRIC
 
     def __init__(
-        self, image_size=64, channels=3, width=64, activation="silu", num_classes=None, spectral_norm=False,
-        **kwargs,
+        self, image_size=64, channels=3, width=64, activation="silu", num_classes: int | None = None,
+        spectral_norm=False, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         filters = _levels(image_size, width)[::-1]

@@ -5,7 +5,7 @@ from keras import layers, ops
 
 from keras_fracture.errors import ModelError
 from keras_fracture.models.layers import batch_norm, conv, run_through
-from keras_fracture.models.preprocessing import UNIT
+from keras_fracture.models.preprocessing import UNIT, checked_normalisation, normalise
 from keras_fracture.models.registry import register
 from keras_fracture.models.resnet import BLOCKS, BasicBlock, ResNet
 
@@ -41,7 +41,8 @@ class DRN(keras.Model):
     Trainable parameters with two classes: C-26 20,614,610; C-42 30,722,770; C-58 40,030,034; D-22 15,881,778;
     D-24 20,602,418; D-38 25,989,938; D-40 30,710,578; D-54 35,297,202; D-56 40,017,842; D-105 54,289,330;
     D-107 59,009,970. The authors' C-58 holds 1,049,600 more (41,079,634): a projection of level 7 that its
-    forward pass, having no shortcut there, never uses. It is not built here.
+    forward pass, having no shortcut there, never uses. It is not built here; `interop` passes over it in their
+    files, and writes one as it starts, so that their code loads ours.
 
     Input: float32 `(batch, image_size, image_size, channels)`, range 0 to 1.
     Output: float32 logits `(batch, num_classes)`; with one class, the logit of "finding". Without the top,
@@ -56,9 +57,12 @@ class DRN(keras.Model):
         widths: Channels of each level; a bottleneck level gives four times as many.
         image_size: Side of the square input in pixels, or None for any size.
         include_top: Whether to end in the average pool and the 1x1 convolution that is the classifier.
+        mean: What `(images - mean) / std` takes off pixels of 0 to 1 before the first layer: a number, or one a
+            channel; ImageNet's are in `models.preprocessing.IMAGENET`.
+        std: What it divides by, alike.
 
     Raises:
-        ModelError: An unknown arch or block, or not eight positive depths and widths.
+        ModelError: An unknown arch or block, or not eight positive depths and widths; or `mean` or `std` out of range.
     """
 
     pixel_range = UNIT
@@ -71,8 +75,10 @@ class DRN(keras.Model):
         num_classes=1,
         channels=3,
         widths=(16, 32, 64, 128, 256, 512, 512, 512),
-        image_size=224,
+        image_size: int | None = 224,
         include_top=True,
+        mean: float | tuple = 0.0,
+        std: float | tuple = 1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -85,6 +91,7 @@ class DRN(keras.Model):
         self.arch, self.block, self.depths = arch, block, tuple(depths)
         self.num_classes, self.channels, self.widths = num_classes, channels, tuple(widths)
         self.image_size, self.include_top = image_size, include_top
+        self.mean, self.std = checked_normalisation(mean, std, channels)
 
         stem = [conv(widths[0], 7), batch_norm(), layers.ReLU()]
         if arch == "C":
@@ -119,6 +126,16 @@ class DRN(keras.Model):
         made += [block(filters, 1, False, dilation, residual) for _ in range(self.depths[level] - 1)]
         return keras.Sequential(made), outer
 
+    @property
+    def unused_projections(self):
+        """Blocks of the authors' code whose projection is never used: a dict of name to (in, out) channels."""
+        if self.arch == "D":
+            return {}
+        inner = [width * (BLOCKS[self.block].expansion if 1 < level < 6 else 1)
+                 for level, width in enumerate(self.widths)]  # fmt: skip
+        pairs = {f"layer{level + 1}.0": (inner[level - 1], inner[level]) for level in (6, 7)}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
     def _parts(self):
         stem = [self.conv1, self.bn1, self.relu] if self.arch == "C" else [self.layer0]
         return stem + [getattr(self, f"layer{level}") for level in range(1, 9)]
@@ -132,7 +149,7 @@ class DRN(keras.Model):
 
     def features(self, images, training=False):
         """Returns the last maps `(batch, image_size / 8, image_size / 8, widths[-1])`."""
-        return run_through(self._parts(), images, training)
+        return run_through(self._parts(), normalise(images, self.mean, self.std), training)
 
     def classify(self, maps, training=False):
         """Returns the logits of what `features` gave."""
@@ -152,4 +169,6 @@ class DRN(keras.Model):
             "widths": self.widths,
             "image_size": self.image_size,
             "include_top": self.include_top,
+            "mean": self.mean,
+            "std": self.std,
         }

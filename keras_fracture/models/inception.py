@@ -5,7 +5,7 @@ from keras import layers, ops
 
 from keras_fracture.errors import ModelError
 from keras_fracture.models.layers import PaddedMaxPooling2D, batch_norm, conv, run_through
-from keras_fracture.models.preprocessing import UNIT
+from keras_fracture.models.preprocessing import UNIT, checked_normalisation, normalise
 from keras_fracture.models.registry import register
 
 
@@ -74,8 +74,8 @@ class InceptionNet(keras.Model):
         dropout: Rate after the stem and before the dense layer.
         image_size: Side of the square input in pixels, or None for any size.
         channels: 3 or 1.
-        mean: Of the training pictures' pixels; the paper's set has 0.2184.
-        std: Their standard deviation; the paper's set has 0.2088.
+        mean: Of the training pictures' pixels, a number or one a channel; the paper's set has 0.2184.
+        std: Their standard deviation, alike; the paper's set has 0.2088.
 
     Raises:
         ModelError: No stages, or a width or rate out of range.
@@ -90,24 +90,23 @@ class InceptionNet(keras.Model):
         stages=((32, False), (64, True), (128, False), (256, True)),
         reduction=0.5,
         dropout=0.25,
-        image_size=224,
+        image_size: int | None = 224,
         channels=3,
-        mean=0.0,
-        std=1.0,
+        mean: float | tuple = 0.0,
+        std: float | tuple = 1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_classes, self.stem_width = num_classes, stem_width
         self.stages = tuple((int(filters), bool(pool)) for filters, pool in stages)
         self.reduction, self.dropout = reduction, dropout
-        self.image_size, self.channels, self.mean, self.std = image_size, channels, mean, std
+        self.image_size, self.channels = image_size, channels
+        self.mean, self.std = checked_normalisation(mean, std, channels)
         if not self.stages or min(filters for filters, _ in self.stages) < 1 or stem_width < 1:
             raise ModelError(
                 "InceptionNet needs at least one stage, and positive widths. "
                 f"Received: stem_width={stem_width}, stages={self.stages}"
             )
-        if not std > 0:
-            raise ModelError(f"std must be above 0. Received: {std}")
         if not (reduction > 0 and 0 <= dropout < 1):
             raise ModelError(
                 "reduction must be above 0 and dropout at least 0 and below 1. "
@@ -137,7 +136,7 @@ class InceptionNet(keras.Model):
 
     def features(self, images, training=False):
         """Returns the last block's maps `(batch, height, width, 4 * branch width)`, before any pool."""
-        images = (images - self.mean) / self.std
+        images = normalise(images, self.mean, self.std)
         return run_through(self.body.layers[: self._head], images, training)
 
     def classify(self, maps, training=False):

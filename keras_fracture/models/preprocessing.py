@@ -1,4 +1,4 @@
-"""The pixel ranges models take, and the check that a picture is in the right one."""
+"""The pixel ranges models take, the check that a picture is in the right one, and normalisation by mean and std."""
 
 import numpy as np
 
@@ -6,19 +6,25 @@ from keras_fracture.errors import ModelError
 
 UNIT = (0.0, 1.0)
 SYMMETRIC = (-1.0, 1.0)
+# Mean and standard deviation that ImageNet's images were normalised by, for torchvision's and most other weights.
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def scale(images, pixel_range):
     """Maps 8-bit grey levels (0 to 255) onto a model's pixel range.
 
     Args:
-        images: Array or tensor with values 0 to 255.
+        images: uint8 array or tensor.
         pixel_range: `(low, high)`, usually a model's `pixel_range`.
 
     Returns:
         `images` as float32 between `low` and `high`.
+
+    Raises:
+        ModelError: Another type: levels of 16 bits would leave the range, and floats that lie in it come out black.
     """
     low, high = pixel_range
+    check_levels(images.dtype)
     if isinstance(images, np.ndarray):
         return images.astype("float32") * np.float32((high - low) / 255.0) + np.float32(low)
     from keras import ops
@@ -29,11 +35,51 @@ def scale(images, pixel_range):
     )  # a pass over all pixels that adds nothing costs a fifth of an epoch
 
 
+def check_levels(dtype):
+    """Raises `ModelError` unless a type of pixels, NumPy's or a backend's, is uint8."""
+    kind = getattr(dtype, "name", dtype)
+    if kind != "uint8":
+        raise ModelError(f"images must be 8-bit grey levels, uint8 (see data.Preprocess). Received: {kind}")
+
+
 def unscale(images, pixel_range):
     """Maps a model's pixel range back to uint8 grey levels, rounding and clipping."""
     low, high = pixel_range
     levels = (np.asarray(images, "float32") - low) * (255.0 / (high - low))
     return np.clip(np.rint(levels), 0, 255).astype("uint8")
+
+
+def checked_normalisation(mean, std, channels):
+    """`mean` and `std` of a classifier, each a number or one number a channel.
+
+    Returns:
+        The two, sequences as tuples of floats.
+
+    Raises:
+        ModelError: Not finite, a `std` that is not above 0, or another number of channels.
+    """
+    found = []
+    for name, value in (("mean", mean), ("std", std)):
+        numbers = np.asarray(value, dtype=float)
+        if numbers.shape not in ((), (channels,)) or not np.isfinite(numbers).all():
+            raise ModelError(
+                f"{name} must be a finite number, or {channels} of them, one a channel. Received: {value}"
+            )
+        found.append(tuple(numbers.tolist()) if numbers.ndim else value)
+    if not (np.asarray(std) > 0).all():
+        raise ModelError(f"std must be above 0. Received: {std}")
+    return tuple(found)
+
+
+def normalise(images, mean, std):
+    """`(images - mean) / std`; a network does this itself, so that its numbers travel with it."""
+    if np.all(np.equal(mean, 0)) and np.all(np.equal(std, 1)):
+        return images
+    if isinstance(mean, tuple) or isinstance(std, tuple):
+        from keras import ops
+
+        mean, std = (ops.convert_to_tensor(value, images.dtype) for value in (mean, std))
+    return (images - mean) / std
 
 
 def check_range(images, pixel_range, name="images"):

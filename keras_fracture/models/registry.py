@@ -1,6 +1,9 @@
 """The one table of architectures: a name, the class that builds it, and the arguments that name means."""
 
 import functools
+import inspect
+
+import keras
 
 from keras_fracture.errors import FractureError, ModelError, one_line
 
@@ -10,19 +13,63 @@ _BUILDERS = {}
 def register(name, **defaults):
     """Class decorator: `models.create(name, **overrides)` builds the class with `defaults | overrides`.
 
-    Several names may share a class (`resnet18`, `resnet34`); apply the decorator once for each.
+    Several names may share a class (`resnet18`, `resnet34`); apply the decorator once for each. It implies
+    `by_own_policy`.
     """
 
     def decorate(cls):
-        _BUILDERS[name] = functools.partial(cls, **defaults)
+        _BUILDERS[name] = functools.partial(by_own_policy(cls), **defaults)
         return cls
 
     return decorate
 
 
+def by_own_policy(cls):
+    """Class decorator: all layers that the constructor makes follow the dtype policy that it is given.
+
+    Keras lets them follow the global one, so that a model saved in float32 would compute in bfloat16, or the reverse,
+    wherever another policy is the global one as it is loaded.
+    """
+    init = cls.__init__
+    if hasattr(init, "__wrapped__"):  # decorated already
+        return cls
+
+    @functools.wraps(init)
+    def init_by_own_policy(self, *args, dtype=None, **kwargs):
+        before = keras.config.dtype_policy()
+        own = before if dtype is None else keras.dtype_policies.get(dtype)
+        keras.config.set_dtype_policy(own)
+        try:
+            init(self, *args, dtype=own, **kwargs)
+        finally:
+            keras.config.set_dtype_policy(before)
+
+    init_by_own_policy.__signature__ = inspect.signature(init)  # Keras reads it without unwrapping
+    cls.__init__ = init_by_own_policy
+    return cls
+
+
 def names():
     """Returns the names `create` accepts, sorted."""
     return sorted(_BUILDERS)
+
+
+def arguments(name):
+    """Constructor arguments of an architecture, as `settings.parse` takes them.
+
+    Returns:
+        A dict of name to `(annotation, default)`, the default being what the name stands for.
+
+    Raises:
+        ModelError: No such name.
+    """
+    builder = _builder(name)
+    own = inspect.signature(builder.func.__init__).parameters.values()
+    return {
+        one.name: (one.annotation, builder.keywords.get(one.name, one.default))
+        for one in own
+        if one.default is not one.empty
+    }
 
 
 def create(name, **overrides):
@@ -38,11 +85,16 @@ def create(name, **overrides):
     Raises:
         ModelError: No such name, or the constructor does not take these arguments.
     """
-    if name not in _BUILDERS:
-        raise ModelError(f"No such model. Choose one of {', '.join(names())}. Received: {name!r}")
+    builder = _builder(name)
     try:
-        return _BUILDERS[name](**overrides)
+        return builder(**overrides)
     except FractureError:
         raise
     except (TypeError, ValueError) as error:
         raise ModelError(f"{name} cannot be built so: {one_line(error)}. Received: {overrides}") from error
+
+
+def _builder(name):
+    if name not in _BUILDERS:
+        raise ModelError(f"No such model. Choose one of {', '.join(names())}. Received: {name!r}")
+    return _BUILDERS[name]

@@ -5,7 +5,7 @@ from keras import layers, ops
 
 from keras_fracture.errors import ModelError
 from keras_fracture.models.layers import PaddedMaxPooling2D, batch_norm, conv, run_through
-from keras_fracture.models.preprocessing import UNIT
+from keras_fracture.models.preprocessing import UNIT, checked_normalisation, normalise
 from keras_fracture.models.registry import register
 
 
@@ -126,9 +126,13 @@ class ResNet(keras.Model):
         include_top: Whether to end in the average pool and the dense layer.
         strides: Of each stage.
         dilations: Of the 3x3 convolutions of each stage, its first block excepted (DRN-A).
+        mean: What `(images - mean) / std` takes off pixels of 0 to 1 before the first layer: a number, or one a
+            channel; ImageNet's are in `models.preprocessing.IMAGENET`.
+        std: What it divides by, alike.
 
     Raises:
-        ModelError: An unknown block, or not four positive depths, strides and dilations.
+        ModelError: An unknown block, not four positive depths, strides and dilations, or `mean` or `std` out of
+            range.
     """
 
     pixel_range = UNIT
@@ -140,10 +144,12 @@ class ResNet(keras.Model):
         num_classes=1,
         channels=3,
         width=64,
-        image_size=224,
+        image_size: int | None = 224,
         include_top=True,
         strides=(1, 2, 2, 2),
         dilations=(1, 1, 1, 1),
+        mean: float | tuple = 0.0,
+        std: float | tuple = 1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -157,6 +163,7 @@ class ResNet(keras.Model):
         self.block, self.depths, self.num_classes = block, tuple(depths), num_classes
         self.channels, self.width, self.image_size = channels, width, image_size
         self.include_top, self.strides, self.dilations = include_top, tuple(strides), tuple(dilations)
+        self.mean, self.std = checked_normalisation(mean, std, channels)
 
         self.conv1 = conv(width, 7, 2)
         self.bn1 = batch_norm()
@@ -184,6 +191,7 @@ class ResNet(keras.Model):
 
     def features(self, images, training=False):
         """Returns the last maps `(batch, image_size / 32, image_size / 32, 8 * width * expansion)`."""
+        images = normalise(images, self.mean, self.std)
         maps = self.maxpool(ops.relu(self.bn1(self.conv1(images), training=training)))
         return run_through((self.layer1, self.layer2, self.layer3, self.layer4), maps, training)
 
@@ -206,4 +214,6 @@ class ResNet(keras.Model):
             "include_top": self.include_top,
             "strides": self.strides,
             "dilations": self.dilations,
+            "mean": self.mean,
+            "std": self.std,
         }

@@ -93,10 +93,18 @@ def load(name):
 def load_keras(path):
     """A `.keras` file as a Keras model, not compiled. Code in it, such as that of a `Lambda` layer, is never run.
 
+    It computes by the dtype policy it was saved with, whatever the global one.
+
     Raises:
-        ModelError: It is damaged, or holds other layers than Keras's and this package's.
+        ModelError: It is damaged, holds layers of others, or is a model of Keras's own and none of this package.
     """
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras checks little of what it finds in a damaged file
         raise ModelError(f"{path} is no model of this package: {one_line(error)}") from None
+    if not keras.saving.get_registered_name(type(model)).startswith("keras_fracture>"):
+        raise ModelError(
+            f"{path} is no model of this package, whose size, pixel range and classes it would have to say: build one "
+            f"by models.create and load weights into it. Received: {type(model).__name__} {model.name!r:.60}"
+        )
+    return model

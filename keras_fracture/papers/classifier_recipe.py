@@ -8,12 +8,15 @@ import keras
 import numpy as np
 
 from keras_fracture import evaluation, models, training
-from keras_fracture.data import augmentation, batches
+from keras_fracture.data import Augmentation, batches
 from keras_fracture.errors import FractureError
 from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.predicting import probabilities
-from keras_fracture.interop.convert import load_keras_weights
-from keras_fracture.papers.recipe import Recipe, export_once, once
+from keras_fracture.interop.convert import classes_in, load_weights
+from keras_fracture.models.preprocessing import IMAGENET
+from keras_fracture.papers.recipe import Recipe, export_once, once, seen_by_training
+
+_IMAGENET_CLASSES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +39,8 @@ class ClassifierRecipe(Recipe, abc.ABC):
         threshold: Probability from which on a picture counts as a finding; None chooses that of each seed on
             validation.
         flips: Whether a prediction averages over the picture and its mirror image.
-        pretrained: A `.weights.h5` file to start from, see `keras-fracture convert`; its head may differ.
+        pretrained: Weights to start from, a `.weights.h5` file or one of PyTorch's, see `interop.torch`; its head may
+            differ.
     """
 
     REPORTED = {}
@@ -65,7 +69,20 @@ class ClassifierRecipe(Recipe, abc.ABC):
 
     def build(self, name, train):
         """An architecture for the pictures of a `Split`, not compiled."""
-        return models.create(name, num_classes=2, image_size=self.image_size)
+        return models.create(name, num_classes=2, image_size=self.image_size, **self.normalisation)
+
+    def started(self, name, train):
+        """`build`, with the weights of `pretrained` where there are any."""
+        model = self.build(name, train)
+        if self.pretrained:
+            load_weights(model, self.pretrained, any_head=True)
+        return model
+
+    @property
+    def normalisation(self):
+        """`mean` and `std` of the model: ImageNet's where `pretrained` tells its 1,000 classes apart, else none."""
+        imagenet = self.pretrained and classes_in(self.pretrained) == _IMAGENET_CLASSES
+        return dict(zip(("mean", "std"), IMAGENET if imagenet else (0.0, 1.0), strict=True))
 
     @abc.abstractmethod
     def optimizer(self, steps):
@@ -116,9 +133,7 @@ class ClassifierRecipe(Recipe, abc.ABC):
         train, validation = sets["train"], sets["validation"]
         steps = self.epochs * (len(train.labels) // min(self.batch_size, len(train.labels)))
         with training.distribution.scope():
-            model = self.build(name, train)
-            if self.pretrained:
-                load_keras_weights(model, self.pretrained, any_head=True)
+            model = self.started(name, train)
             training.add_l2(model, self.decay)
             learner = self.learner(model, sets)
             several = learner is not model
@@ -136,7 +151,7 @@ class ClassifierRecipe(Recipe, abc.ABC):
                 seed=seed,
                 first_epoch=first,
                 pixel_range=model.pixel_range,
-                augment=augmentation(seed=seed, value_range=model.pixel_range) if self.augment else None,
+                augment=Augmentation(seed=seed, value_range=model.pixel_range) if self.augment else None,
                 channels=model.channels,
             )
             return self.parted(dataset), steps
@@ -173,7 +188,8 @@ class ClassifierRecipe(Recipe, abc.ABC):
                 model,
                 folder / "saved_model",
                 preprocess=preprocess,
-                metadata={"classes": ["healthy", "finding"]},
+                metadata={"classes": ["healthy", "finding"], "finding": "finding"}
+                | seen_by_training(self.data, sets),
             )
         return {"model": model, "history": history, "said": said}
 

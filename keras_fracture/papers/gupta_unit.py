@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from keras_fracture import files, models, synthesis, training
-from keras_fracture.data import Preprocess, augmentation
+from keras_fracture.data import Augmentation, Preprocess
 from keras_fracture.errors import FractureError
 from keras_fracture.evaluation.predicting import predictor, probabilities
 from keras_fracture.papers.lesion_checks import judge_patches, judge_seams
@@ -265,7 +265,7 @@ class GuptaUNIT(Recipe):
             batch_size=self.batch_size,
             seed=seed,
             steps=-(-len(part.train.labels) // self.batch_size),
-            augment=augmentation(seed=seed, value_range=model.pixel_range) if varied else None,
+            augment=Augmentation(seed=seed, value_range=model.pixel_range) if varied else None,
             class_weight=class_weight,
         )
         if kept:

@@ -12,10 +12,10 @@ import scipy
 from tqdm import tqdm
 
 from keras_fracture import evaluation, models, training
-from keras_fracture.data import Preprocess, augmentation
+from keras_fracture.data import Augmentation, Preprocess
 from keras_fracture.evaluation import Predictions
 from keras_fracture.models.preprocessing import UNIT, scale
-from keras_fracture.papers.recipe import Recipe, as_grey, export_once, once
+from keras_fracture.papers.recipe import Recipe, as_grey, export_once, once, seen_by_training
 
 ARMS = {
     "original": "original",
@@ -198,10 +198,15 @@ class IbrahimGAN(Recipe):
             fit(model, *made)
         if arm == "synthetic":
             real = tuple(np.concatenate(pair) for pair in zip(real, made, strict=True))
-        augment = augmentation(seed=seed) if arm == "classic" else None
+        augment = Augmentation(seed=seed) if arm == "classic" else None
         history = fit(model, *real, augment=augment)
         if run == 0:
-            facts = {"classes": ["finding"], "threshold": {"value": 0.5, "chosen": "fixed beforehand"}}
+            facts = {
+                "classes": ["finding"],
+                "finding": "finding",
+                "threshold": {"value": 0.5, "chosen": "fixed beforehand"},
+                **seen_by_training(self.data, sets),
+            }
             export_once(
                 model, out / "classifiers" / arm / "saved_model", preprocess=self.preprocess, metadata=facts
             )

@@ -82,7 +82,8 @@ class LisbonResNet(ClassifierRecipe):
 
     def build(self, name, train):
         """A ResNet whose first stage has `width` channels; 64 is the paper's."""
-        return models.create(name, num_classes=2, image_size=self.image_size, width=self.width)
+        shape = {"num_classes": 2, "image_size": self.image_size, "width": self.width}
+        return models.create(name, **shape, **self.normalisation)
 
     @property
     def preprocess(self):

@@ -1,6 +1,5 @@
 """What all recipes share: a run folder that can be resumed, provenance, sets loaded as arrays."""
 
-import ast
 import contextlib
 import dataclasses
 import datetime
@@ -10,7 +9,6 @@ import json
 import platform
 import shlex
 import sys
-import typing
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,9 @@ import pandas as pd
 
 from keras_fracture import data, files, serving
 from keras_fracture.data import images, splits
+from keras_fracture.data.sources import digests
 from keras_fracture.errors import DataError, FractureError, OutputError, one_line
+from keras_fracture.settings import parse
 from keras_fracture.training import distribution
 
 PROFILES = ("smoke", "quick", "paper")
@@ -147,33 +147,8 @@ def settings_of(recipe_class, texts):
     Raises:
         FractureError: No such setting, or a value of another type.
     """
-    fields = {field.name: field for field in dataclasses.fields(recipe_class)}
-    found = {}
-    for text in texts:
-        name, mark, value = text.partition("=")
-        if name not in fields or not mark:
-            raise FractureError(
-                f"A setting of {recipe_class.key} is NAME=VALUE, with a name of {', '.join(fields)}. Received: {text!r}"
-            )
-        default = fields[name].default
-        several = isinstance(default, tuple)
-        values = [_literal(one) for one in value.split(",")] if several else [_literal(value)]
-        kind = type(default[0] if several and default else default)
-        if kind is float:
-            values = [float(one) if type(one) is int else one for one in values]
-        none = values == [None] and type(None) in typing.get_args(fields[name].type)
-        if kind in (bool, int, float, str) and not none and any(type(one) is not kind for one in values):
-            raise FractureError(f"{name} of {recipe_class.key} is a {kind.__name__}. Received: {value!r}")
-        found[name] = tuple(values) if several else values[0]
-    return found
-
-
-def _literal(text):
-    """A number, True, False or None where the text is one; else the text."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    known = {field.name: (field.type, field.default) for field in dataclasses.fields(recipe_class)}
+    return parse(recipe_class.key, known, texts)
 
 
 def run_folder(key, out=None, resume=False):
@@ -361,6 +336,17 @@ def once(path, make):
             np.savez(stream, **made)
     with np.load(path) as stored:
         return dict(stored)
+
+
+def seen_by_training(data, sets):
+    """Of `metadata.json`: hashes of the X-rays that weights, epochs or a threshold were chosen by.
+
+    Args:
+        data: Name of the data set.
+        sets: Split name to `Split`.
+    """
+    both = np.concatenate([sets[name].sources for name in ("train", "validation")])
+    return {"seen_sources": {"data": data, "digests": sorted(set(digests(data, both).tolist()))}}
 
 
 def export_once(model, path, **options):

@@ -10,7 +10,7 @@ import numpy as np
 import scipy
 
 from keras_fracture import evaluation, files, models, training
-from keras_fracture.data import Preprocess, augmentation, batches
+from keras_fracture.data import Augmentation, Preprocess, batches
 from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.bootstrap import Clusters
 from keras_fracture.models.preprocessing import scale
@@ -103,7 +103,7 @@ class XrayFeatures(Recipe):
                 seed=self.seed,
                 first_epoch=first,
                 pixel_range=model.pixel_range,
-                augment=augmentation(seed=self.seed, value_range=model.pixel_range),
+                augment=Augmentation(seed=self.seed, value_range=model.pixel_range),
             )
 
         checked = sets["validation"].images, targets["validation"]

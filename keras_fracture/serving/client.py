@@ -42,10 +42,12 @@ class Client:
     """What both protocols share; `predict` may be called from several threads.
 
     Attributes:
-        classes: None: a server does not tell the names of its probabilities.
+        classes, finding: None: a server does not tell the names of its probabilities.
+        inverts: False: nor whether its model turns black and white.
     """
 
-    classes = None
+    classes = finding = None
+    inverts = False
 
     def predict(self, pictures, names=None):
         """Probabilities of pictures, as the model's `serve_bytes` gives them.

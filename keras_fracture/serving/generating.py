@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from keras_fracture import models, synthesis
 from keras_fracture.errors import ModelError
-from keras_fracture.interop.convert import load_keras_weights
+from keras_fracture.interop import convert
 from keras_fracture.models.preprocessing import unscale
-from keras_fracture.models.saved import load_keras
 from keras_fracture.serving import sharding
+from keras_fracture.serving.releasing import arguments_of, of_keras
 from keras_fracture.versions import facts_of, loaded, version_of
 
 # Always so many at once, the last ones filled up: other numbers would round a few grey levels otherwise.
@@ -56,21 +56,22 @@ class Source:
         raise ModelError(f"The generator has no such class: {known}. Received: {given!r}")
 
 
-def generate(source, out, count=100, seed=0, label=None, model=None, shard=None):
+def generate(source, out, count=100, seed=0, label=None, model=None, shard=None, settings=()):
     """Writes generated pictures as PNG, and `pictures.csv` that says what each one is.
 
     The k-th picture of a seed (and class) is the same, bit for bit, whatever the count. Every PNG carries
     `synthetic=true`, seed, number and class in its text fields.
 
     Args:
-        source: Run folder of `bai_dcgan`, SavedModel folder, `.keras` file, or `.weights.h5` file (with `model`).
+        source: Run folder of `bai_dcgan`, SavedModel folder, `.keras` file, or weights file (with `model`).
         out: Folder to write, which must not exist yet.
         count: Pictures.
         seed: Of the noise.
         label: Class by name or number; None takes all classes in turn.
-        model: Architecture of a `.weights.h5` file.
+        model: Architecture of a weights file.
         shard: A pair (I, N) draws the I-th of N parts of the pictures alone, with the names, numbers and rows that
             they have in the whole; None draws all.
+        settings: Constructor arguments of `model` as `NAME=VALUE`, see `settings.parse`.
 
     Returns:
         The `pandas.DataFrame` of `pictures.csv`: file, seed, number, class, synthetic, source.
@@ -83,7 +84,7 @@ def generate(source, out, count=100, seed=0, label=None, model=None, shard=None)
     if count < 1:
         raise ModelError(f"count must be 1 or more. Received: {count}")
     start, stop = sharding.rows(shard, count, _BATCH)
-    found = load(source, model)
+    found = load(source, model, settings)
     wanted = found.label(label)
     numbers, names, labels = np.arange(count), "", None
     if found.num_classes:
@@ -117,25 +118,25 @@ def draw(source, count, seed, labels=None, start=0, stop=None):
         yield from made[: stop - first]
 
 
-def load(source, model=None):
+def load(source, model=None, settings=()):
     """A `Source` from what `generate` takes.
 
     Raises:
         ModelError: It is no generator.
     """
     path = Path(source)
-    if path.suffix == ".h5":
+    if path.name.endswith(convert.READ):
         if not model:
             raise ModelError(f"{path} holds weights alone: say of which model, such as dcgan_generator")
-        network = models.create(model)
-        if not hasattr(network, "latent_dim"):
+        if "latent_dim" not in models.arguments(model):
             raise ModelError(f"Only generators draw pictures. Received: {model!r}")
-        load_keras_weights(network, path)
-        return _of_network(network)
+        return _of_network(convert.load(path, model, **arguments_of(model, settings)))
+    if model or settings:
+        raise ModelError(f"Only a weights file needs --model and --set. Received: {path} with these")
     if (path / "run-0" / "saved_model").is_dir():
         path = path / "run-0" / "saved_model"
     if path.suffix == ".keras":
-        return _of_network(load_keras(path))
+        return _of_network(of_keras(path))
     folder = version_of(path)
     facts = facts_of(folder)
     config = facts["config"]

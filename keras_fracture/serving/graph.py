@@ -8,11 +8,14 @@ import math
 
 import tensorflow as tf
 
+from keras_fracture.data.levels import DEPTHS
 from keras_fracture.models.preprocessing import scale
 
 _LEVELS = 256
 # Behind a truncated file it lets libjpeg keep what there is, elsewhere it is not read.
 _JPEG_END = b"\xff\xd9"
+_HEAD = 4096  # bytes of a file that an animation's first chunk lies in, right behind the header as a rule
+_ANIMATED = rb"\C*\x00\x00\x00\x08acTL\C*"
 _FIXED = 2**22  # Pillow's weights are whole numbers of this fraction
 _LUMA = (9797, 19234, 3737)  # ITU-R 601 in 1/32768, cut off as libpng does
 
@@ -20,9 +23,10 @@ _LUMA = (9797, 19234, 3737)  # ITU-R 601 in 1/32768, cut off as libpng does
 def decode(data):
     """Decodes JPEG or PNG to 8-bit grey, equal to `data.images.decode`.
 
-    16-bit PNGs are scaled by 1/257, colour is turned to luma (ITU-R 601), transparency is dropped, a truncated JPEG
-    keeps what was there before the cut (in colour, some levels off). What TensorFlow cannot do: turn a picture
-    upright as its EXIF orientation says, read CMYK JPEGs, recover a truncated PNG, or read other formats.
+    16-bit PNGs are scaled by the bits that they really use, colour is turned to luma (ITU-R 601), what is transparent
+    is composited on black, a truncated JPEG keeps what was there before the cut (in colour, some levels off). What
+    TensorFlow cannot do: turn a picture upright as its EXIF orientation says, read CMYK JPEGs, recover a truncated
+    PNG, or read other formats.
 
     Args:
         data: Scalar string tensor, the file's bytes.
@@ -31,7 +35,7 @@ def decode(data):
         uint8 `(height, width)`.
 
     Raises:
-        tf.errors.InvalidArgumentError: When run: neither JPEG nor PNG, or damaged.
+        tf.errors.InvalidArgumentError: When run: neither JPEG nor PNG, damaged, or an animation.
     """
     return tf.cond(
         tf.strings.substr(data, 0, 4) == b"\x89PNG",
@@ -41,22 +45,34 @@ def decode(data):
 
 
 def _decode_png(data):
-    header = tf.io.decode_raw(tf.strings.substr(data, 0, 25), tf.uint8, fixed_length=25)
+    head = tf.strings.substr(data, 0, _HEAD)
+    with tf.control_dependencies(
+        [tf.debugging.Assert(~tf.strings.regex_full_match(head, _ANIMATED), ["A PNG must hold one image."])]
+    ):
+        header = tf.io.decode_raw(tf.strings.substr(data, 0, 26), tf.uint8, fixed_length=26)
+    bits, kind = tf.cast(header[24], tf.int32), header[25]
     grey = tf.cond(
-        header[24] == 16,  # bits
-        lambda: (_grey(tf.io.decode_png(data, dtype=tf.uint16), 16384) + 128) // 257,
-        lambda: _grey(tf.io.decode_png(data), 0),  # OpenCV's libpng does not round 8-bit luma
+        bits == 16,
+        lambda: _to_levels(_on_black(tf.io.decode_png(data, 4, tf.uint16), 16384, 256)),
+        lambda: _on_black(tf.io.decode_png(data, 4), 0, 1),  # OpenCV's libpng does not round 8-bit luma
     )
-    return tf.cast(grey, tf.uint8)
+    # Asked for four channels, TensorFlow leaves grey levels of fewer bits unstretched.
+    few = (kind == 0) & (bits < 8) & (tf.reduce_max(grey) < 2**bits)
+    return tf.cast(grey * tf.where(few, 255 // (2**bits - 1), 1), tf.uint8)
 
 
-def _grey(levels, half):
-    levels = tf.cast(levels, tf.int32)  # (height, width, 1 to 4)
-    return tf.cond(
-        tf.shape(levels)[2] < 3,
-        lambda: levels[..., 0],
-        lambda: (tf.reduce_sum(levels[..., :3] * _LUMA, axis=2) + half) // 32768,
-    )
+def _on_black(colours, half, alpha):
+    """Luma of `(height, width, 4)` on black, int32; opacity counts in whole levels of `alpha`."""
+    red, green, blue, opacity = (tf.cast(each, tf.int32) for each in tf.unstack(colours, axis=2))
+    luma = (red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2] + half) // 32768
+    return (luma * (opacity // alpha) + 127) // 255
+
+
+def _to_levels(values):
+    """`data.levels.to_levels` of whole numbers that are not negative."""
+    depths = tf.constant([2**bits - 1 for bits in DEPTHS])
+    full = tf.reduce_min(tf.where(depths >= tf.reduce_max(values), depths, depths[-1]))
+    return (values * 510 + full) // (2 * full)
 
 
 def clahe(image, clip_limit=2.0, tiles=8):
@@ -123,32 +139,33 @@ def _neighbours(length, tile, tiles):
     return tf.maximum(number, 0), tf.minimum(number + 1, tiles - 1), place - first
 
 
-def fit_and_pad(image, size):
+def fit_and_pad(image, size, resize="lanczos"):
     """Scales to fit a `size` x `size` square and centres it on black, equal to `data.images.fit_and_pad`.
 
     Args:
         image: uint8 `(height, width)`.
         size: Side in pixels.
+        resize: "lanczos" or "bilinear".
 
     Returns:
         uint8 `(size, size)`.
     """
     shape = tf.shape(image)
     fitted = tf.maximum(_scaled(shape, size, tf.reduce_max(shape)), 1)
-    image = _resample(image, fitted, tf.zeros(2, tf.int32), fitted)
+    image = _resample(image, fitted, tf.zeros(2, tf.int32), fitted, resize)
     before = (size - fitted) // 2
     square = tf.pad(image, tf.stack([before, size - fitted - before], axis=1))
     return tf.ensure_shape(square, (size, size))
 
 
-def resize_and_crop(image, size):
+def resize_and_crop(image, size, resize="lanczos"):
     """Scales the shorter side to `size` and crops the centre, equal to `data.images.resize_and_crop`.
 
     Takes and gives what `fit_and_pad` does.
     """
     shape = tf.shape(image)
     scaled = tf.maximum(_scaled(shape, size, tf.reduce_min(shape)), size)
-    cropped = _resample(image, scaled, (scaled - size) // 2, tf.fill([2], size))
+    cropped = _resample(image, scaled, (scaled - size) // 2, tf.fill([2], size), resize)
     return tf.ensure_shape(cropped, (size, size))
 
 
@@ -157,16 +174,16 @@ def _scaled(shape, size, side):
     return tf.cast(tf.round(tf.cast(shape, tf.float64) * factor), tf.int32)
 
 
-def _resample(image, scaled, first, count):
-    """Pillow's Lanczos: to `scaled` pixels, of which `count` from `first` on are made; all (rows, columns).
+def _resample(image, scaled, first, count, resize):
+    """Pillow's resampling: to `scaled` pixels, of which `count` from `first` on are made; all (rows, columns).
 
     `tf.image.resize` does not round and clip between the two directions: up to 8 levels on drawn radiographs and 34
     on noise. Products of levels and whole weights are exact in float64, in whatever order they are summed.
     """
     height, width = tf.unstack(tf.shape(image))
     image = tf.cast(image, tf.float64)
-    down = _weights(height, scaled[0], first[0], count[0])
-    across = _weights(width, scaled[1], first[1], count[1])
+    down = _weights(height, scaled[0], first[0], count[0], resize)
+    across = _weights(width, scaled[1], first[1], count[1], resize)
     # Pillow 13 starts with the direction that removes more, where that is clearly the vertical one.
     tall = (height > scaled[0]) & (height - scaled[0] > 2 * (width - scaled[1]))
     return tf.cast(
@@ -183,16 +200,18 @@ def _rounded(sums):
     return tf.clip_by_value(tf.floor(sums / _FIXED + 0.5), 0, 255)
 
 
-def _weights(length, scaled, first, count):
+def _weights(length, scaled, first, count, resize):
     """Whole weights, in float64, of `length` pixels in each of the wanted ones: `(count, length)`."""
     ratio = tf.cast(length, tf.float64) / tf.cast(scaled, tf.float64)
     stretch = tf.maximum(ratio, 1)
     centre = (tf.cast(first + tf.range(count), tf.float64)[:, None] + 0.5) * ratio
     pixel = tf.cast(tf.range(length), tf.float64)
-    inside = (pixel >= tf.floor(centre - 3 * stretch + 0.5)) & (pixel < tf.floor(centre + 3 * stretch + 0.5))
+    support, kernel = _KERNELS[resize]
+    reach = support * stretch
+    inside = (pixel >= tf.floor(centre - reach + 0.5)) & (pixel < tf.floor(centre + reach + 0.5))
     place = (pixel - centre + 0.5) / stretch
-    inside &= (place >= -3) & (place < 3)
-    weights = tf.where(inside, _sinc(place) * _sinc(place / 3), 0)
+    inside &= (place >= -support) & (place < support)
+    weights = tf.where(inside, kernel(place), 0)
     weights *= _FIXED / tf.reduce_sum(weights, axis=1, keepdims=True)
     return tf.sign(weights) * tf.floor(tf.abs(weights) + 0.5)
 
@@ -200,6 +219,12 @@ def _weights(length, scaled, first, count):
 def _sinc(place):
     angle = place * math.pi
     return tf.where(angle == 0, tf.ones_like(angle), tf.math.divide_no_nan(tf.sin(angle), angle))
+
+
+_KERNELS = {  # how far each reaches, in pixels of the larger image
+    "lanczos": (3, lambda place: _sinc(place) * _sinc(place / 3)),
+    "bilinear": (1, lambda place: 1 - tf.abs(place)),
+}
 
 
 def preprocess(data, settings, pixel_range):
@@ -214,7 +239,8 @@ def preprocess(data, settings, pixel_range):
         float32 `(size, size, channels)`.
     """
     image = decode(data)
+    image = 255 - image if settings.invert else image
     if settings.clahe:
         image = clahe(image, *settings.clahe)
-    image = (resize_and_crop if settings.crop else fit_and_pad)(image, settings.size)
+    image = (resize_and_crop if settings.crop else fit_and_pad)(image, settings.size, settings.resize)
     return scale(tf.repeat(image[..., None], settings.channels, axis=2), pixel_range)

@@ -6,7 +6,7 @@ from PIL import Image
 from keras_fracture.data import images
 
 
-def occlusion(predict, data, grid=7, side=512):
+def occlusion(predict, data, finding, grid=7, side=512):
     """Heat over a picture: how much less probable a finding is with a square of it greyed out.
 
     Zeiler and Fergus, *Visualizing and Understanding Convolutional Networks*, ECCV 2014, section 4.2. Squares are two
@@ -14,9 +14,10 @@ def occlusion(predict, data, grid=7, side=512):
     is sent; its probability may then differ a little from the whole picture's.
 
     Args:
-        predict: Function of n contents of picture files to probabilities `(n, classes)`, the last a finding;
+        predict: Function of n contents of picture files to probabilities `(n, classes)`;
             `predicting.Classifier.predict` or `client.Client.predict`.
         data: The picture file's bytes.
+        finding: Place of the finding among the classes.
         grid: Squares a side; `grid * grid + 1` pictures are asked for.
         side: Longest side in pixels after shrinking.
 
@@ -37,7 +38,7 @@ def occlusion(predict, data, grid=7, side=512):
             asked[-1][_square(row, grid, len(picture)), _square(column, grid, picture.shape[1])] = (
                 picture.mean()
             )
-    findings = predict([images.encode_png(each) for each in asked])[:, -1]
+    findings = predict([images.encode_png(each) for each in asked])[:, finding]
     drop = np.maximum(findings[0] - findings[1:], 0).reshape(grid, grid).astype(np.float32)
     heat = np.asarray(Image.fromarray(drop).resize(shrunk.size, Image.Resampling.BILINEAR))
     return picture[..., None], heat / max(float(heat.max()), 1e-12)

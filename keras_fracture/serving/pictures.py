@@ -1,13 +1,15 @@
 """What a picture, and a request, may hold: checked before anything is decoded, alike by servers and clients."""
 
 import io
+import logging
 from pathlib import Path
 
 from PIL import Image
 
-from keras_fracture.data import images
+from keras_fracture.data import images, levels
 from keras_fracture.errors import ImageError
 
+_LOG = logging.getLogger(__name__)
 MAX_BYTES = 20 * 2**20  # of a picture's file
 MAX_PIXELS = 25_000_000  # of a picture; `serve_bytes` takes about 30 bytes a pixel while it prepares one
 MAX_SIDE = 20_000  # pixels; resampling takes about 45 bytes times this times the network's, of a line as well
@@ -28,6 +30,24 @@ def read(path):
     return path.read_bytes()
 
 
+def warn_of_inverted(contents, inverts=False):
+    """Warns in one line, with their number, of picture files that look inverted (`data.levels.looks_inverted`).
+
+    Args:
+        contents: Bytes of picture files that can be read.
+        inverts: Whether the model turns black and white itself.
+    """
+    decoded = (images.decode(data).image for data in contents)
+    count = sum(levels.looks_inverted(255 - image if inverts else image) for image in decoded)
+    if count:
+        _LOG.warning(
+            "%d of %d pictures look inverted (corners brighter than the middle), and models take bones to be bright: "
+            "if bones are dark in them, turn black and white first",
+            count,
+            len(contents),
+        )
+
+
 def check(data, name="picture"):
     """Refuses what `serve_bytes` cannot read, would read otherwise than training, or should not try to.
 
@@ -38,7 +58,7 @@ def check(data, name="picture"):
         name: What errors call it.
 
     Raises:
-        ImageError: Empty, no JPEG or PNG, cut off, CMYK, not upright, or over a limit.
+        ImageError: Empty, no JPEG or PNG, cut off, CMYK, not upright, an animation, or over a limit.
     """
     if not data:
         raise ImageError(f"{name} is empty (zero bytes): send a JPEG or PNG file")
@@ -47,6 +67,7 @@ def check(data, name="picture"):
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
             (width, height), mode = picture.size, picture.mode
+            count = picture.n_frames if picture.format == "PNG" else 1
             # Pillow decodes a whole PNG to look for EXIF that is not in front of the pixels.
             tagged = picture.format != "PNG" or "exif" in picture.info
             turned = picture.getexif().get(_ORIENTATION, 1) if tagged else 1
@@ -60,6 +81,8 @@ def check(data, name="picture"):
         raise ImageError(f"{name} must have {MAX_PIXELS:,} pixels at most. Received: {width} x {height}")
     if max(width, height) > MAX_SIDE:
         raise ImageError(f"{name} must have {MAX_SIDE:,} pixels a side at most. Received: {width} x {height}")
+    if count > 1:
+        raise ImageError(f"{name} must hold one image: send one frame. Received: {count} frames")
     if images.is_truncated(data):
         raise ImageError(f"{name} is cut off (no end marker): fetch it again. Received: {len(data):,} bytes")
     if mode == "CMYK":

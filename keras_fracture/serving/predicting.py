@@ -13,6 +13,8 @@ from keras_fracture.versions import facts_of, loaded, version_of
 def predict(model, pictures):
     """Applies an exported classifier to picture files, preprocessed as its `metadata.json` says.
 
+    A warning says how many of them look inverted.
+
     Args:
         model: SavedModel folder; without a version, the highest is taken.
         pictures: Paths of JPEG or PNG files.
@@ -26,7 +28,9 @@ def predict(model, pictures):
     """
     names = [str(path) for path in pictures]
     classifier = Classifier(model)
-    answers = classifier.predict([files.read(path) for path in pictures], names)
+    contents = [files.read(path) for path in pictures]
+    answers = classifier.predict(contents, names)
+    files.warn_of_inverted(contents, classifier.inverts)
     return list(zip(names, answers.tolist(), strict=True))
 
 
@@ -38,6 +42,8 @@ class Classifier:
 
     Attributes:
         classes: Names of its probabilities, or None where the SavedModel says none.
+        finding: The name of the one that is the finding, or None where only the classes' names tell.
+        inverts: Whether it turns black and white itself.
 
     Raises:
         ModelError: Not a classifier exported by this package.
@@ -45,8 +51,10 @@ class Classifier:
 
     def __init__(self, model):
         folder = version_of(model)
-        self.classes = facts_of(folder).get("classes")
+        facts = facts_of(folder)
+        self.classes, self.finding = facts.get("classes"), facts.get("finding")
         self._preprocess, self._pixel_range = preparation(folder)
+        self.inverts = self._preprocess.invert
         self._loaded = loaded(folder)
 
     def predict(self, pictures, names=None):
@@ -74,7 +82,10 @@ def preparation(folder):
     """
     facts = facts_of(folder)
     if "preprocess" not in facts:
-        raise ModelError(f"{folder} is not a classifier: its metadata.json says nothing of preprocessing")
+        raise ModelError(
+            f"{folder} is no classifier, or was exported without --preprocess: its metadata.json says nothing of "
+            "preprocessing"
+        )
     try:
         settings = facts["preprocess"]
         preprocess = Preprocess(**settings | {"clahe": settings["clahe"] and tuple(settings["clahe"])})

@@ -1,57 +1,129 @@
-"""From a finished run to a SavedModel with everything known about it: `keras-fracture export`."""
+"""From a trained model to a SavedModel with everything known about it: `keras-fracture export`."""
 
+import dataclasses
 import json
 from pathlib import Path
 
-from keras_fracture import models
+from keras_fracture import models, training
+from keras_fracture.data import Preprocess
 from keras_fracture.errors import ModelError, one_line
-from keras_fracture.interop.convert import load_keras_weights
+from keras_fracture.interop import convert
 from keras_fracture.models.saved import load_keras
 from keras_fracture.serving.exporting import export
 from keras_fracture.serving.predicting import preparation
+from keras_fracture.settings import parse
 from keras_fracture.versions import facts_of, version_of
 
 _NOT_SHIPPED = ("architecture", "config", "parameters", "pixel_range", "preprocess", "endpoints",
                 "not_for_clinical_use", "warm_up_requests")  # fmt: skip
 
 
-def release(source, to, version=1, model=None, which=None):
+def release(
+    source, to, version=1, model=None, which=None, settings=(), preprocess=(), classes=None, finding=None
+):
     """Exports a trained model, with the metrics and the command of the run it comes from.
 
+    A run knows how its images are prepared and what its classes are. Of other weights the user says it: without
+    `preprocess` a classifier is exported, but `predict` and `evaluate` refuse it.
+
     Args:
-        source: Run folder of `reproduce`, `.keras` file, `.weights.h5` file (with `model`), or None for an
-            architecture with random weights (with `model`).
+        source: Run folder of `reproduce`, `.keras` file, weights file (with `model`; `.weights.h5` or PyTorch's), or
+            None for an architecture with random weights (with `model`).
         to: Folder of the model, see `export`.
         version: Positive integer.
-        model: Architecture of a `.weights.h5` file, or of random weights.
+        model: Architecture of a weights file, or of random weights.
         which: Where a run has several models: the beginning of `POLICY/MODEL/VARIANT`, such as "grouped".
+        settings: Constructor arguments of `model` as `NAME=VALUE`, see `settings.parse`.
+        preprocess: Fields of `data.Preprocess` as `NAME=VALUE`; size and channels are the model's.
+        classes: Names of a classifier's classes, in the order of its outputs.
+        finding: The one of them that is the finding, where they do not tell.
 
     Returns:
         The version's folder.
 
     Raises:
-        ModelError: The source is none of these, unfinished, or has several models that `which` fits.
+        ModelError: The source is none of these, unfinished, or has several models that `which` fits; or something is
+            said of it that it says itself, or that does not fit.
         OutputError: The version exists already, or cannot be written.
     """
     path = source and Path(source)
     if path and path.is_dir():
+        if model or settings or preprocess or classes or finding:
+            raise ModelError(
+                "A run says itself what its model is, how images are prepared and what its classes are: leave out "
+                f"--model, --set, --preprocess, --classes and --finding. Received: {path} with one of these"
+            )
         saved, facts = of_run(path, which)
         found = version_of(saved)
         known = facts_of(found)
-        preprocess = preparation(found)[0] if "preprocess" in known else None
+        prepared = preparation(found)[0] if "preprocess" in known else None
         facts = {name: fact for name, fact in known.items() if name not in _NOT_SHIPPED} | facts
-        return export(models.load(saved), to, version, preprocess, facts)
+        return export(models.load(saved), to, version, prepared, facts)
     if path and path.suffix == ".keras":
-        return export(load_keras(path), to, version)
-    if not model:
+        if model or settings:
+            raise ModelError(
+                f"A .keras file holds its architecture: leave out --model and --set. Received: {path}"
+            )
+        network = of_keras(path)
+    elif not model:
         raise ModelError(
-            "Name a run folder or a .keras file, or an architecture by --model (with or without its .weights.h5). "
+            "Name a run folder or a .keras file, or an architecture by --model (with or without its weights file). "
             f"Received: {source or 'nothing'}"
         )
-    network = models.create(model)
-    if path:
-        load_keras_weights(network, path)
-    return export(network, to, version)
+    elif path:
+        network = convert.load(path, model, **arguments_of(model, settings))
+    else:
+        network = models.create(model, **{"dtype": "float32"} | arguments_of(model, settings))
+    return export(network, to, version, *_described(network, preprocess, classes, finding))
+
+
+def arguments_of(model, texts):
+    """Constructor arguments of an architecture from `NAME=VALUE` texts, see `settings.parse`."""
+    return parse(model, models.arguments(model), texts)
+
+
+def preprocess_of(texts):
+    """Fields of `data.Preprocess` from `NAME=VALUE` texts, as a dict."""
+    known = {field.name: (field.type, field.default) for field in dataclasses.fields(Preprocess)}
+    return parse("preprocessing", known, texts)
+
+
+def of_keras(path):
+    """The network that a `.keras` file is for: of a model that was saved in training, the one to be used.
+
+    Raises:
+        ModelError: It is damaged, or no model of this package.
+    """
+    found = load_keras(path)
+    if isinstance(found, training.AdversarialModel | training.UNITModel):
+        return found.sampler
+    return found.classifier if isinstance(found, training.WithBodyPart) else found
+
+
+def _described(network, preprocess, classes, finding):
+    """A classifier's `Preprocess`, or None, and its classes as metadata."""
+    if not hasattr(network, "classify"):
+        if preprocess or classes or finding:
+            raise ModelError(
+                "Only a classifier has --preprocess, --classes and --finding. "
+                f"Received: {type(network).__name__} with one of these"
+            )
+        return None, {}
+    outputs = network.num_classes
+    if not getattr(network, "include_top", True):
+        raise ModelError("A network without its top tells no classes apart. Received: include_top=False")
+    if preprocess and not network.image_size:
+        raise ModelError("Images are prepared for one size: --set image_size=N. Received: image_size=None")
+    if classes and (len(set(classes)) < len(classes) or len(classes) != outputs):
+        raise ModelError(
+            f"classes must be {outputs} different names, in the order of the outputs. Received: {', '.join(classes)}"
+        )
+    if finding and finding not in (classes or ()):
+        raise ModelError(f"finding must be one of the classes that --classes names. Received: {finding!r}")
+    facts = {"classes": list(classes)} if classes else {}
+    facts |= {"finding": finding} if finding else {}
+    shape = {"size": network.image_size, "channels": network.channels}
+    return (Preprocess(**shape | preprocess_of(preprocess)) if preprocess else None), facts
 
 
 def of_run(run, which):

@@ -9,14 +9,14 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_fracture import evaluation
-from keras_fracture.data import images
+from keras_fracture.data import images, sources
 from keras_fracture.data.cache import WORKERS
-from keras_fracture.errors import EvaluationError
+from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.serving import sharding
 from keras_fracture.serving.predicting import preparation
 from keras_fracture.serving.releasing import of_run
-from keras_fracture.versions import facts_of, loaded, version_of
+from keras_fracture.versions import facts_of, finding_of, loaded, version_of
 
 COLUMNS = ("filename", "source", "body_part", "label", "probability")
 METRICS = {"accuracy": "accuracy", "AUC": "auc", "sensitivity": "recall", "specificity": "specificity"}
@@ -38,12 +38,13 @@ def evaluate(model, records, shard=None, which=None):
         finding, as precise as the model gives it: a sharp model's images are told apart by the last digits.
 
     Raises:
-        ModelError: It is no classifier exported by this package.
+        ModelError: It is no classifier exported by this package, or does not say which class is the finding.
         EvaluationError: It has more than two classes.
         ShardError: There is no such shard.
     """
-    version, _ = _find(model, which)
+    version, facts = _find(model, which)
     preprocess, pixel_range = preparation(version)
+    finding = finding_of(facts, version)
     start, stop = sharding.rows(shard, len(records), _BATCH)
     saved = loaded(version)
     serve = saved.signatures["serving_default"]
@@ -56,24 +57,28 @@ def evaluate(model, records, shard=None, which=None):
             pictures = scale(np.stack(list(pictures)), pixel_range)
             filled = np.resize(np.arange(len(pictures)), _BATCH)
             said = serve(images=tf.constant(pictures[filled]))["probabilities"].numpy()[: len(pictures)]
-            if said.shape[1] > 2:
-                raise EvaluationError(f"A classifier must have one class or two. Received: {said.shape[1]}")
-            tables.append(pd.DataFrame(chunk | {"probability": _of_finding(said)}))
+            tables.append(pd.DataFrame(chunk | {"probability": _of_finding(said, finding)}))
     table = pd.concat(tables, ignore_index=True)[list(COLUMNS)]
     for column in ("filename", "source", "body_part"):
         table[column] = table[column].str.decode("utf-8")
     return table
 
 
-def _of_finding(said):
-    """Probabilities of a finding, float64 `(n,)`, from float32 `(n, 1 or 2)`.
+def _of_finding(said, place):
+    """Probabilities of a finding, float64 `(n,)`, from float32 `(n, 1 or 2)` and its place among them.
 
     Near 1 float32 knows steps of 6e-8 alone: there, what a second class leaves says more.
+
+    Raises:
+        EvaluationError: There are more classes, or fewer.
     """
     said = said.astype(float)
-    if said.shape[1] == 1:
-        return said[:, 0]
-    return np.where(said[:, 1] > 0.5, 1 - said[:, 0], said[:, 1])
+    if not place < said.shape[1] <= 2:
+        raise EvaluationError(
+            f"A classifier must have one class or two, and as many as it names. Received: {said.shape[1]}"
+        )
+    own = said[:, place]
+    return np.where(own > 0.5, 1 - said[:, 1 - place], own) if said.shape[1] == 2 else own
 
 
 def text(table):
@@ -136,6 +141,33 @@ def scores(table, threshold=0.5):
     )
     known = evaluation.scores(found, METRICS.values())
     return {name: known[metric] for name, metric in METRICS.items()}
+
+
+def seen(model, data, table, which=None):
+    """Which rows show an X-ray that the model was trained or tuned on: a test on these is none.
+
+    Args:
+        model: As in `evaluate`.
+        data: Name of the data set that the rows come from.
+        table: Of `evaluate`.
+        which: As in `evaluate`.
+
+    Returns:
+        bool `(n,)`, or None where the model does not say what it has seen.
+
+    Raises:
+        ModelError: Its metadata say it in a way that cannot be read.
+    """
+    version, facts = _find(model, which)
+    if "seen_sources" not in facts:
+        return None
+    try:
+        known = {str(digest) for digest in facts["seen_sources"]["digests"]}
+    except (KeyError, TypeError) as error:
+        raise ModelError(
+            f"{version}/metadata.json has seen_sources that cannot be read: export it again. Received: {error}"
+        ) from None
+    return np.isin(sources.digests(data, table["source"]), sorted(known))
 
 
 def _find(model, which):

@@ -35,8 +35,66 @@ def follow(average, network, decay):
         kept.assign(weight + decay * (kept - weight))
 
 
+class TwoOptimizers(keras.Model):
+    """What models trained by `d_optimizer` and `g_optimizer` share: they are saved with all that `fit` goes on from.
+
+    `keras.saving.load_model` compiles such a model as it was, with both optimizers and where they were, and random
+    numbers go on too, which Keras by itself does not save.
+    """
+
+    def fit(self, *args, **kwargs):
+        """`keras.Model.fit`.
+
+        Raises:
+            TrainingError: The model is not compiled, as after `load_model` with `compile=False`.
+        """
+        if not hasattr(self, "adversarial_loss"):  # Keras takes what `load_model` read for compiled
+            raise TrainingError(
+                "Call compile(d_optimizer=..., g_optimizer=...) before fit, or load the model by "
+                f"keras.saving.load_model(path), compiled as it was. Received: {self.name}, not compiled"
+            )
+        return super().fit(*args, **kwargs)
+
+    def get_compile_config(self):
+        """See `keras.Model`; empty where the loss is of another package, which could not be made again."""
+        if not hasattr(self, "adversarial_loss"):
+            return {}
+        loss = losses.config_of(self.adversarial_loss)
+        return loss and {
+            "loss": loss,
+            **{
+                name: keras.saving.serialize_keras_object(getattr(self, name))
+                for name in ("d_optimizer", "g_optimizer")
+            },
+        }
+
+    def compile_from_config(self, config):
+        """See `keras.Model`."""
+        if "loss" not in config or "d_optimizer" not in config:  # saved by an earlier version
+            return
+        self.compile(
+            *(keras.saving.deserialize_keras_object(config[name]) for name in ("d_optimizer", "g_optimizer")),
+            loss=losses.get(**config["loss"]),
+        )
+
+    def _seeds(self):
+        """States of all random generators: of the noise, of dropout, of augmentation."""
+        return [one for one in self.non_trainable_variables if "seed_generator" in one.path]
+
+    def save_own_variables(self, store):
+        """See `keras.Model`."""
+        super().save_own_variables(store)
+        store["seeds"] = np.array([np.asarray(state) for state in self._seeds()])
+
+    def load_own_variables(self, store):
+        """See `keras.Model`."""
+        if "seeds" in store:  # not in files of earlier versions
+            for state, saved in zip(self._seeds(), np.asarray(store["seeds"]), strict=True):
+                state.assign(saved)
+
+
 @keras.saving.register_keras_serializable("keras_fracture")
-class AdversarialModel(keras.Model):
+class AdversarialModel(TwoOptimizers):
     """Generator against discriminator, trained with `compile` and `fit`.
 
     A step draws one batch of noise, updates the discriminator on real and generated pictures, then the
@@ -196,7 +254,7 @@ class AdversarialModel(keras.Model):
         return sample(self.sampler, count, seed, batch_size, labels)
 
     def get_config(self):
-        return {
+        return super().get_config() | {
             "generator": keras.saving.serialize_keras_object(self.generator),
             "discriminator": keras.saving.serialize_keras_object(self.discriminator),
             "ema": self.ema,
@@ -204,7 +262,6 @@ class AdversarialModel(keras.Model):
             "augment": self.augment and keras.saving.serialize_keras_object(self.augment),
             "redraw": self.redraw,
             "r1": self.r1,
-            "name": self.name,
         }
 
     @classmethod

@@ -5,6 +5,7 @@ import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
 from keras_fracture.errors import TrainingError
+from keras_fracture.models.registry import by_own_policy
 
 
 def sgd(rate, steps, momentum=0.9, warmup=0):
@@ -41,6 +42,7 @@ def add_l2(model, decay):
             variable.regularizer = keras.regularizers.L2(decay / 2)
 
 
+@by_own_policy
 @keras.saving.register_keras_serializable("keras_fracture")
 class WithBodyPart(keras.Model):
     """A classifier that learns to tell body parts beside findings, from the same features.
@@ -70,11 +72,14 @@ class WithBodyPart(keras.Model):
         return {"finding": logits, "body_part": self.head(self.pool(maps))}
 
     def get_config(self):
-        return {"classifier": keras.saving.serialize_keras_object(self.classifier), "parts": self.parts}
+        return super().get_config() | {
+            "classifier": keras.saving.serialize_keras_object(self.classifier),
+            "parts": self.parts,
+        }
 
     @classmethod
     def from_config(cls, config):
-        return cls(keras.saving.deserialize_keras_object(config["classifier"]), config["parts"])
+        return cls(**config | {"classifier": keras.saving.deserialize_keras_object(config["classifier"])})
 
 
 def class_weights(labels):

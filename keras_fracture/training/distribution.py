@@ -2,9 +2,9 @@
 
 Within `using(name)`, models, optimizers and metrics are made under `scope()` and trained by `training.fit`, with the
 result that one process has with the same global batch: each replica gets its rows of every batch, noise is drawn for
-the whole batch, and batch normalisation takes the statistics of all rows. (Dropout and `data.augmentation` draw other
-numbers.) The devices of one machine train through Keras's `fit`. Several machines train by `fit` here, since Keras
-3.15's hands a `PerReplica` value to `_maybe_symbolic_build` and reduces scalars over an axis they do not have.
+the whole batch, and batch normalisation takes the statistics of all rows. (Dropout draws other numbers.) The devices
+of one machine train through Keras's `fit`. Several machines train by `fit` here, since Keras 3.15's hands a
+`PerReplica` value to `_maybe_symbolic_build` and reduces scalars over an axis they do not have.
 
 Every worker carries out the whole program, so that all of them reach the same collective operations in the same
 order. The first one's files count: each other works in a copy of the run folder, see `own_folder`.
@@ -203,16 +203,16 @@ def check_epoch(first):
 
 
 def rows_of_worker(order, batch_size):
-    """Of global batches of row numbers, those that this worker's replicas take, one replica after the other.
+    """Of global batches of rows, those that this worker's replicas take, one replica after the other.
 
     Under "mirrored" `keras.Model.fit` shares out the batches itself.
 
     Args:
-        order: A `tf.data.Dataset` of int `(batch_size,)`.
+        order: A `tf.data.Dataset` of tensors `(batch_size, ...)`.
         batch_size: Rows of a global batch.
 
     Returns:
-        A `tf.data.Dataset`, and how many rows its elements have.
+        A `tf.data.Dataset`; with several workers an element has one replica's rows.
 
     Raises:
         DistributionError: The replicas cannot share a batch equally.
@@ -224,18 +224,14 @@ def rows_of_worker(order, batch_size):
             f"Received: batches of {batch_size} for {replicas} replicas"
         )
     if _setup.workers == 1:
-        return order, batch_size
+        return order
     own, share = replicas // _setup.workers, batch_size // replicas
     start = _setup.worker * own
-    return order.map(lambda rows: tf.reshape(rows, (replicas, share))[start : start + own]).unbatch(), share
 
+    def own_rows(rows):
+        return tf.reshape(rows, (replicas, share, *rows.shape[1:]))[start : start + own]
 
-def draw_apart(layer):
-    """Lets a random layer of the input pipeline draw other numbers on every worker."""
-    for variable in layer.variables if _setup.workers > 1 else ():
-        if variable.name == "seed_generator_state":
-            seed, drawn = keras.ops.convert_to_numpy(variable)
-            variable.assign([seed ^ (_setup.worker << 20), drawn])
+    return order.map(own_rows).unbatch()
 
 
 def whole_shares(batches):

@@ -126,6 +126,17 @@ def get(name, **options):
         raise TrainingError(f"{name} cannot be built so: {error}. Received: {options}") from error
 
 
+def config_of(loss):
+    """Arguments of `get` that build a loss again, as a dict for JSON; empty for a loss of another package."""
+    name = next((name for name, kind in _LOSSES.items() if type(loss) is kind), None)
+    if name is None:
+        return {}
+    options = dict(vars(loss))
+    if isinstance(loss, NonSaturating):
+        options["reduction"] = "sum" if options.pop("factor") == 1 else "mean"
+    return {"name": name, **options}
+
+
 def gradient_penalty(discriminator, real, fake, seed):
     """Mean squared distance to 1 of the gradient's norm between real and generated pictures.
 

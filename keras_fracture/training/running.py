@@ -9,7 +9,7 @@ import pandas as pd
 import tensorflow as tf
 
 from keras_fracture import files
-from keras_fracture.data.pipeline import batches
+from keras_fracture.data.pipeline import finished
 from keras_fracture.errors import TrainingError
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, scale
 from keras_fracture.models.saved import save_weights
@@ -35,7 +35,7 @@ def epochs_of(
         first_epoch: Epoch to start at.
         steps: Steps an epoch; default is one pass over the pictures.
         pixel_range: `(low, high)` that pixels are scaled to.
-        augment: A Keras layer applied to scaled batches, or None.
+        augment: A `data.Augmentation`, or another function of scaled images and their positions in training, or None.
         channels: Grey pictures are repeated to this many channels, after `augment`.
 
     Returns:
@@ -60,19 +60,16 @@ def epochs_of(
         return tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
 
     order = tf.data.Dataset.range(done // a_pass, tf.int64.max).flat_map(one_pass).skip(done % a_pass)
-    order, share = distribution.rows_of_worker(order, batch_size)
-    if augment is not None:
-        distribution.draw_apart(augment)
-    pictures = tf.constant(pictures)
-    if labels is None:
-        dataset = order.map(lambda rows: tf.gather(pictures, rows))
-    else:
-        labels = tf.constant(labels)
-        dataset = order.map(lambda rows: (tf.gather(pictures, rows), tf.gather(labels, rows)))
-    dataset = batches(
-        dataset.unbatch(), None, share, pixel_range=pixel_range, augment=augment, channels=channels
+    # Beside each row its position in training, which is what augmentation draws by.
+    numbered = order.enumerate(done).map(
+        lambda step, rows: tf.stack(
+            [tf.cast(rows, tf.int64), step * batch_size + tf.range(batch_size, dtype=tf.int64)], axis=1
+        )
     )
-    return dataset, steps
+    numbered = distribution.rows_of_worker(numbered, batch_size)
+    given = [tf.constant(one) for one in (pictures, labels) if one is not None]
+    dataset = numbered.map(lambda rows: (rows[:, 1], tuple(tf.gather(one, rows[:, 0]) for one in given)))
+    return finished(dataset, pixel_range=pixel_range, augment=augment, channels=channels), steps
 
 
 def pairs_of(healthy, lesion, *, batch_size=1, seed=0, first_epoch=0, steps=None, pixel_range=SYMMETRIC):
@@ -181,7 +178,7 @@ def fit_briefly(
         batch_size: Pictures a step.
         seed: Of the order.
         steps: Steps an epoch; default is one pass over the pictures.
-        augment: A Keras layer applied to scaled batches, or None.
+        augment: A `data.Augmentation`, or another function of scaled images and their positions in training, or None.
         validation: A pair (uint8 pictures, labels), or None.
         class_weight: As in `keras.Model.fit`.
 

@@ -8,7 +8,7 @@ from keras import ops
 from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.preprocessing import scale, unscale
 from keras_fracture.training import losses, replicas
-from keras_fracture.training.adversarial import average_of, follow, scaled
+from keras_fracture.training.adversarial import TwoOptimizers, average_of, follow, scaled
 from keras_fracture.training.optimizers import Adam
 
 WEIGHTS = {
@@ -30,7 +30,7 @@ def adversarial_loss(preset):
 
 
 @keras.saving.register_keras_serializable("keras_fracture")
-class UNITModel(keras.Model):
+class UNITModel(TwoOptimizers):
     """A translator against a discriminator a domain, trained with `compile` and `fit`.
 
     Source: Liu, Breuel, Kautz, NIPS 2017, Section 3. The KL divergence of a Gaussian of unit variance from the
@@ -239,13 +239,13 @@ class UNITModel(keras.Model):
     def get_config(self):
         nets = ("translator", "discriminator_a", "discriminator_b")
         return {
+            **super().get_config(),
             **{name: keras.saving.serialize_keras_object(getattr(self, name)) for name in nets},
             **self.loss_weights,
             "weight_decay": self.weight_decay,
             "noise": self.noise,
             "ema": self.ema,
             "seed": self.seed,
-            "name": self.name,
         }
 
     @classmethod

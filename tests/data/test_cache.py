@@ -1,10 +1,15 @@
+import hashlib
+import json
 import resource
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import cv2
 import numpy as np
+import PIL
 import prepare_pictures
 import pytest
 
@@ -63,6 +68,16 @@ def test_grey_is_kept_whatever_the_channels(train, tmp_path, decoded):
     np.testing.assert_array_equal(three, np.repeat(one, 3, axis=3))
 
 
+def test_a_field_that_came_later_changes_no_key_where_it_is_as_before():
+    class Known:
+        facts = {"name": "drawn"}
+
+    before = {"size": SIZE, "clahe": None, "crop": False}
+    facts = [cache._VERSION, cache.cv2.__version__, cache.PIL.__version__, before, Known.facts]
+    expected = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    assert cache.key(Known, Preprocess(SIZE)) == expected
+
+
 def test_the_key_follows_from_settings_libraries_and_sources(dummy_root, tmp_path, monkeypatch):
     root = shutil.copytree(dummy_root / "kaggle_bone_fracture", tmp_path / "kaggle_bone_fracture")
 
@@ -76,6 +91,8 @@ def test_the_key_follows_from_settings_libraries_and_sources(dummy_root, tmp_pat
         key(SIZE, (2.0, 8)),
         key(SIZE, (2.0, 4)),
         key(SIZE, None, True),
+        key(SIZE, None, False, 1, True),
+        key(SIZE, None, False, 1, False, "bilinear"),
         key(SIZE, split="test"),
         key(SIZE, seed=3),
     ]
@@ -87,6 +104,14 @@ def test_the_key_follows_from_settings_libraries_and_sources(dummy_root, tmp_pat
     picture.write_bytes(picture.read_bytes() + b"\0")
     keys.append(key(SIZE))
     assert len(set(keys)) == len(keys)
+
+
+def test_the_key_is_the_one_from_before_images_could_be_inverted():
+    records = types.SimpleNamespace(facts={"name": "any"})
+    settings = {"size": SIZE, "clahe": None, "crop": False}
+    facts = [cache._VERSION, cv2.__version__, PIL.__version__, settings, records.facts]
+    before = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    assert cache.key(records, Preprocess(SIZE)) == before
 
 
 def test_processes_share_the_work_even_of_one_that_is_killed(train, dummy_root, tmp_path, monkeypatch):

@@ -150,6 +150,21 @@ def test_member_that_leaves_the_folder_is_refused(tmp_path, name):
     assert not list(tmp_path.rglob("*evil*")) and not (tmp_path / "data" / "FracAtlas").exists()
 
 
+def test_copies_that_macos_packed_are_left_out(tmp_path):
+    content = _zip(
+        {
+            "FracAtlas/dataset.csv": "image_id\n",
+            "FracAtlas/images/a.jpg": _noise(50),
+            "FracAtlas/images/._a.jpg": "macOS",
+            "__MACOSX/FracAtlas/images/._a.jpg": "macOS",
+        }
+    )
+    with Figshare(content) as server:
+        root = download.download_fracatlas(tmp_path, api=server.base)
+    assert sorted(path.name for path in root.rglob("*.*")) == ["a.jpg", "dataset.csv"]
+    assert [path.name for path in tmp_path.iterdir()] == ["FracAtlas"]
+
+
 def test_link_is_refused(tmp_path):
     link = zipfile.ZipInfo("FracAtlas/images")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_fracture.data import images, phantom
+from keras_fracture.data import images, levels, phantom
 from keras_fracture.errors import ImageError
 
 
@@ -49,7 +49,7 @@ def test_jpeg_equals_pillow(grey, colour):
 
 
 def test_colour_is_turned_to_luma(colour):
-    for picture in (Image.fromarray(colour), Image.fromarray(colour).convert("RGBA")):
+    for picture in (Image.fromarray(colour), Image.fromarray(colour).convert("RGBA")):  # opaque
         np.testing.assert_allclose(images.decode(_bytes(picture)).image, _luma(colour), atol=1.01)
 
 
@@ -65,6 +65,140 @@ def test_sixteen_bits_are_scaled_not_clipped(grey):
     decoded = images.decode(_bytes(Image.fromarray(deep))).image
     np.testing.assert_array_equal(decoded[1:], grey[1:])
     assert decoded[0, :2].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("kind", ["PNG", "PGM", "TIFF"])
+def test_the_bits_really_used_are_found(grey, kind, bits):
+    full = 2**bits - 1
+    deep = np.rint(grey * (full / 255)).astype(np.uint16)
+    deep[0, 0] = full
+    data = cv2.imencode(f".{kind.lower()}", deep)[1].tobytes()
+    if kind == "PGM":
+        assert b"65535" in data[:20]
+        data = data.replace(b"65535", str(max(full, 256)).encode(), 1)
+    decoded = images.decode(data)
+    expected = np.concatenate([[255], grey.ravel()[1:]]).reshape(grey.shape)
+    np.testing.assert_allclose(decoded.image, expected, atol=1 if bits < 10 else 0)
+    assert kind == "PGM" or decoded.bits == bits
+
+
+def test_a_pgm_says_its_range_itself(grey):
+    dark = (grey.astype(np.uint16) * 4).tobytes()  # at most a quarter of what it says
+    swapped = np.frombuffer(dark, np.uint16).astype(">u2").tobytes()
+    data = f"P5 {grey.shape[1]} {grey.shape[0]} 4095\n".encode() + swapped
+    np.testing.assert_allclose(images.decode(data).image, grey * (4 * 255 / 4095), atol=0.51)
+
+
+def _tiff(values):
+    return cv2.imencode(".tiff", values)[1].tobytes()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_floats_from_0_to_1_are_scaled_and_whole_ones_read_as_they_are(grey, kind):
+    np.testing.assert_array_equal(images.decode(_tiff((grey / 255).astype(kind))).image, grey)
+    np.testing.assert_array_equal(images.decode(_tiff(grey.astype(kind))).image, grey)
+    deep = grey.astype(kind) * 16
+    deep[0, 0] = 4095
+    np.testing.assert_allclose(images.decode(_tiff(deep)).image[1:], grey[1:] * (16 * 255 / 4095), atol=0.51)
+
+
+RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
+REFUSED = {
+    "negative": (RAMP.astype(np.int16) - 50, "no negative value.*Received: -50"),
+    "NaN": (np.where(RAMP > 200, np.nan, RAMP / 255).astype(np.float32), "finite.*Received: NaN"),
+    "overshooting": ((RAMP / 250).astype(np.float32), "floats from 0 to 1.*Received: float32 up to 1.02"),
+    "more than 16 bits": (RAMP.astype(np.int32) * 1000, "to 65535.*Received: int32 up to 255000"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_values_without_a_meaning_are_refused_in_files_and_arrays(case):
+    values, words = REFUSED[case]
+    for read in (lambda: images.decode(_tiff(values), "scan-7"), lambda: levels.to_levels(values, "scan-7")):
+        with pytest.raises(ImageError, match=f"scan-7 .*{words}") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+def test_signed_values_are_read_where_they_are_not_negative(grey):
+    np.testing.assert_array_equal(images.decode(_tiff(grey.astype(np.int16))).image, grey)
+    np.testing.assert_array_equal(levels.to_levels(grey.astype(np.int32) * 257).image, grey)
+    # All that 16 signed bits hold is 15 bits.
+    deep = np.int16([[0, 16384, 32767]])
+    assert levels.to_levels(deep)[0].tolist() == [[0, 128, 255]]
+
+
+@pytest.mark.parametrize(
+    "values", [np.zeros((4, 4, 3)), np.zeros((0, 4)), np.array([["a"]]), np.ones((2, 2), complex)]
+)
+def test_what_is_no_grey_array_is_refused(values):
+    with pytest.raises(ImageError, match=r"must (be grey|hold real numbers).*Received"):
+        levels.to_levels(values)
+
+
+def _transparent(grey):
+    """An image whose hidden half is white, and the same on black."""
+    alpha = np.full_like(grey, 255)
+    alpha[:, :30] = 0
+    alpha[:, 30:40] = 100
+    shown = np.where(alpha, grey, 255)
+    return shown, alpha, np.rint(shown * (alpha / 255))
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("PNG", "LA"), ("PNG", "RGBA"), ("TIFF", "RGBA"), ("WEBP", "RGBA")]
+)
+def test_what_is_transparent_is_black(grey, kind, mode):
+    shown, alpha, expected = _transparent(grey)
+    picture = Image.merge("LA", [Image.fromarray(shown), Image.fromarray(alpha)]).convert(mode)
+    data = _bytes(picture, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    np.testing.assert_allclose(images.decode(data).image, expected, atol=1)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_a_transparent_colour_of_a_palette_is_black(grey, kind):
+    picture = Image.fromarray(np.where(grey > 60, grey, 0).astype(np.uint8))
+    picture.putpalette([255] * 3 + [level for level in range(1, 256) for _ in range(3)])
+    data = _bytes(picture, kind, transparency=0)
+    np.testing.assert_allclose(images.decode(data).image, np.where(grey > 60, grey, 0), atol=1)
+
+
+@pytest.mark.parametrize("deep", [1, 257])
+def test_a_transparent_level_is_black(grey, deep):
+    values = np.where(grey > 60, grey, 255).astype(np.uint8 if deep == 1 else np.uint16) * deep
+    data = _bytes(Image.fromarray(values), transparency=255 * deep)
+    np.testing.assert_array_equal(images.decode(data).image, np.where(grey > 60, grey, 0) * (grey < 255))
+
+
+def test_the_depth_is_that_of_what_is_seen():
+    """Hidden white does not make an image of 12 bits one of 16."""
+    deep = np.full((6, 5, 4), 4095, np.uint16)
+    deep[..., 3] = 65535
+    deep[:2] = 65535
+    deep[:2, :, 3] = 0
+    decoded = images.decode(cv2.imencode(".png", deep)[1].tobytes())
+    assert decoded.bits == 12
+    np.testing.assert_array_equal(decoded.image, [[0] * 5] * 2 + [[255] * 5] * 4)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_tiff_whose_zero_is_white_is_turned(grey, deep):
+    values = grey.astype(np.uint16) * 257 if deep else grey
+    data = _bytes(Image.fromarray(np.iinfo(values.dtype).max - values), "TIFF")
+    tag = data.index(b"\x06\x01\x03\x00\x01\x00\x00\x00\x01\x00") + 8
+    np.testing.assert_array_equal(images.decode(data[:tag] + b"\0\0" + data[tag + 2 :]).image, grey)
+
+
+def test_inverted_radiographs_are_told_from_upright_ones_and_from_white_frames():
+    records = phantom.records(sources=30, size=96)
+    drawn = [records[number]["image"][..., 0] for number in range(0, len(records), 2)]
+    assert not any(levels.looks_inverted(picture) for picture in drawn)
+    assert np.mean([levels.looks_inverted(255 - picture) for picture in drawn]) > 0.95
+    framed = [np.pad(picture, 40, constant_values=250) for picture in drawn]
+    assert np.mean([levels.looks_inverted(picture) for picture in framed]) < 0.02
+    for shape in ((1, 1), (1, 50), (3, 2)):
+        assert not levels.looks_inverted(np.full(shape, 200, np.uint8))
 
 
 def test_cmyk_jpeg_is_read_as_pillow_reads_it(colour):
@@ -131,6 +265,7 @@ def test_plain_files_are_those_every_decoder_reads_alike(grey, colour):
     assert images.is_plain(jpeg) and images.is_plain(_bytes(Image.fromarray(grey)))
     assert images.is_plain(_bytes(Image.fromarray(colour), "JPEG"))
     assert not images.is_plain(jpeg[:-40])
+    assert not images.is_plain(_bytes(Image.fromarray(grey), transparency=0))
     assert not images.is_plain(_bytes(Image.fromarray(grey), "JPEG", exif=exif))
     assert not images.is_plain(_bytes(Image.fromarray(grey.astype(np.uint16))))
     assert not images.is_plain(_bytes(Image.fromarray(colour).convert("CMYK"), "JPEG"))

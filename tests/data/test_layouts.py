@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import numpy as np
@@ -38,6 +39,77 @@ def test_fracatlas(copy):
     assert all(len(boxes) == 0 for boxes in table["boxes"][6:])
     truncated = catalogue("fracatlas", root=root, progress=False).table.query("truncated")
     assert truncated["filename"].tolist() == ["images/Non_fractured/IMG0000002.jpg"]
+
+
+def _as_coco(root, boxes):
+    """The boxes, ymin xmin ymax xmax in pixels by picture, as the published COCO file has them."""
+    pictures = [
+        {"id": number, "width": 64, "height": 64, "file_name": f"{stem}.jpg"}
+        for number, stem in enumerate(boxes)
+    ]
+    found = [
+        {"image_id": number, "category_id": 0, "bbox": [left, top, right - left, bottom - top]}
+        for number, each in enumerate(boxes.values())
+        for top, left, bottom, right in each
+    ]
+    path = root / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"images": pictures, "annotations": found, "categories": []}))
+
+
+def _as_yolo(root, boxes):
+    folder = root / "Annotations" / "YOLO"
+    folder.mkdir()
+    (folder / "labels.txt").write_text("fractured\n")
+    for stem, each in boxes.items():
+        (folder / f"{stem}.txt").write_text(
+            "".join(
+                f"0 {(left + right) / 128:.4f} {(top + bottom) / 128:.4f} "
+                f"{(right - left) / 64:.4f} {(bottom - top) / 64:.4f}\n"
+                for top, left, bottom, right in each
+            )
+        )
+
+
+@pytest.mark.parametrize("write", [_as_coco, _as_yolo])
+def test_fracatlas_has_the_same_boxes_in_every_kind_of_annotations(copy, write, caplog):
+    module, root = copy("fracatlas")
+    expected = module.read(root)
+    expected.at[0, "boxes"] = np.concatenate([expected["boxes"][0], [[0.25, 0.5, 0.5, 0.75]]])
+    hurt = expected[expected["label"] == 1]
+    stems = hurt["filename"].str.extract(r"(IMG\d+)")[0]
+    shutil.rmtree(root / "Annotations" / "PASCAL VOC")
+    write(root, {stem: (boxes * 64).tolist() for stem, boxes in zip(stems, hurt["boxes"], strict=True)})
+    table = module.read(root)
+    assert [len(boxes) for boxes in table["boxes"]] == [2, 1, 1, 1, 1, 1] + [0] * 5
+    for boxes, wanted in zip(table["boxes"], expected["boxes"], strict=True):
+        np.testing.assert_allclose(boxes, wanted, atol=2e-4)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "words"),
+    [
+        (
+            "fracatlas",
+            "Annotations/PASCAL VOC",
+            "without boxes: 6 of 6 pictures .*VOC, COCO JSON, YOLO in .*Annotations",
+        ),
+        (
+            "fracatlas",
+            "Annotations/PASCAL VOC/IMG0000005.xml",
+            "without boxes: 1 of 6 pictures .*IMG0000005.jpg",
+        ),
+        ("btxrd", "Annotations", "without boxes: 8 of 8 pictures"),
+    ],
+)
+def test_findings_without_boxes_are_said_in_one_line(copy, name, spoil, words, caplog):
+    module, root = copy(name)
+    path = root / spoil
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    module.read(root)
+    (record,) = caplog.records
+    assert re.search(words, record.getMessage()) and "\n" not in record.getMessage()
 
 
 def test_btxrd(copy):

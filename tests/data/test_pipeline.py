@@ -1,3 +1,4 @@
+import dataclasses
 import importlib
 import shutil
 import threading
@@ -8,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from keras_fracture import data
-from keras_fracture.data import images, pipeline, splits
-from keras_fracture.data.pipeline import Preprocess, augmentation
-from keras_fracture.errors import DataError
+from keras_fracture.data import Augmentation, images, pipeline, splits
+from keras_fracture.data.pipeline import Preprocess
+from keras_fracture.errors import DataError, ImageError, ModelError
 from keras_fracture.models.preprocessing import SYMMETRIC, scale
 
 
@@ -70,7 +71,7 @@ def test_cache_comes_before_augmentation(train, monkeypatch, tmp_path):
     decoded = []
     decode = images.decode
     monkeypatch.setattr(images, "decode", lambda data, *name: decoded.append(1) or decode(data, *name))
-    augmented = train.batched(4, 32, augment=augmentation(seed=1), cache=tmp_path)
+    augmented = train.batched(4, 32, augment=Augmentation(seed=1), cache=tmp_path)
     first, labels = _epoch(augmented)
     assert len(decoded) == 12
     second, same = _epoch(augmented)
@@ -93,21 +94,10 @@ def test_without_a_cache_each_epoch_decodes(train, monkeypatch):
 
 def test_cache_file_holds_what_was_there_before_augmentation(train, tmp_path):
     path = tmp_path / "cache"
-    _epoch(train.batched(4, 32, augment=augmentation(seed=1), cache=path))
+    _epoch(train.batched(4, 32, augment=Augmentation(seed=1), cache=path))
     assert list(tmp_path.iterdir())
     plain, _ = _epoch(train.batched(4, 32, cache=path))
     np.testing.assert_array_equal(plain, _epoch(train.batched(4, 32, cache=False))[0])
-
-
-def test_augmentation_off_changes_nothing_and_fills_with_the_low_end():
-    pictures = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 1)).astype("float32")
-    still = augmentation(flip=None, rotation=0, zoom=0, shift=0, contrast=0)
-    assert not still.layers
-    shifted = augmentation(None, 0, 0, shift=0.5, contrast=0, value_range=SYMMETRIC, seed=3)
-    moved = np.asarray(shifted(np.ones((8, 16, 16, 1), "float32"), training=True))
-    assert moved.min() == -1 and moved.max() == 1
-    layer = augmentation(value_range=SYMMETRIC, seed=3)
-    np.testing.assert_array_equal(layer(pictures, training=False), pictures)
 
 
 def test_preprocess_is_the_single_functions_in_their_order():
@@ -119,7 +109,72 @@ def test_preprocess_is_the_single_functions_in_their_order():
     np.testing.assert_array_equal(cropped, images.resize_and_crop(picture, 32)[..., None])
 
 
-@pytest.mark.parametrize("options", [{"size": 0}, {"channels": 2}])
+@pytest.mark.parametrize("crop", [False, True])
+@pytest.mark.parametrize(
+    "kind", ["uint16", "10 bits", "12 bits", "int32", "int64", "float32", "float64", "floats"]
+)
+def test_preprocess_of_any_array_is_that_of_its_levels(crop, kind):
+    picture = np.random.default_rng(0).integers(0, 256, (70, 50), np.uint8)
+    picture[0, 0] = 255
+    depth = {"10 bits": 1023, "12 bits": 4095, "uint16": 65535, "int64": 65535}.get(kind, 255)
+    values = np.rint(picture * (depth / 255)).astype(kind if kind.startswith("int") else np.uint16)
+    values = {"float32": np.float32(picture / 255), "float64": picture / 255, "floats": picture * 1.0}.get(
+        kind, values
+    )
+    for clahe in (None, (2.0, 8)):
+        setting = Preprocess(size=32, crop=crop, clahe=clahe)
+        made = setting(values)
+        assert made.dtype == np.uint8
+        np.testing.assert_array_equal(made, setting(picture))
+
+
+@pytest.mark.parametrize(
+    "values", [np.full((9, 9), np.nan), np.full((9, 9), -1), np.zeros((9, 9, 3), np.uint8)]
+)
+def test_preprocess_refuses_arrays_that_have_no_levels(values):
+    with pytest.raises(ImageError, match="Received"):
+        Preprocess(size=32)(values)
+
+
+def test_inverted_images_are_turned_first_and_padded_with_black():
+    picture = np.random.default_rng(0).integers(0, 256, (70, 50), np.uint8)
+    setting = Preprocess(size=32, clahe=(2.0, 8))
+    turned = dataclasses.replace(setting, invert=True)
+    np.testing.assert_array_equal(turned(255 - picture), setting(picture))
+
+
+@pytest.mark.parametrize("kind", ["uint16", "float32", "int64"])
+def test_batches_refuse_arrays_that_are_not_8_bit(kind):
+    with pytest.raises(ModelError, match=f"uint8.*Received: {kind}"):
+        pipeline.batches((np.ones((4, 2, 2, 1), kind), np.arange(4)), 4, 2)
+    with pytest.raises(ModelError, match=f"uint8.*Received: {kind}"):
+        scale(np.ones((4, 2, 2, 1), kind), SYMMETRIC)
+
+
+def test_bilinear_is_pillows_as_torchvision_resizes():
+    from PIL import Image
+
+    picture = np.random.default_rng(0).integers(0, 256, (70, 70), np.uint8)
+    expected = np.asarray(Image.fromarray(picture).resize((32, 32), Image.Resampling.BILINEAR))
+    for crop in (False, True):
+        prepared = Preprocess(size=32, crop=crop, resize="bilinear")(picture)[..., 0]
+        np.testing.assert_array_equal(prepared, expected)
+    assert np.abs(Preprocess(size=32)(picture)[..., 0].astype(int) - expected).max() > 10
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": 0},
+        {"channels": 2},
+        {"invert": "false"},
+        {"resize": "bicubic"},
+        {"clahe": (2.0,)},
+        {"clahe": (2.0, 8.5)},
+        {"clahe": ("2", 8)},
+        {"clahe": (2.0, 8, 8)},
+    ],
+)
 def test_preprocess_refuses_what_cannot_be(options):
     with pytest.raises(DataError, match="Received"):
         Preprocess(**options)

@@ -39,6 +39,51 @@ def test_grouped_divides_no_source_and_keeps_shares_in_every_stratum(shares):
     np.testing.assert_allclose(overall, shares, atol=0.03)
 
 
+@pytest.mark.parametrize("parts", [1, 4, 12])
+@pytest.mark.parametrize("sources", [1, 2, 3, 4, 7, 23])
+@pytest.mark.parametrize("shares", [(0.7, 0.1, 0.2), (0.34, 0.33, 0.33), (0.9, 0.1, 0)])
+def test_small_strata_do_not_drift(shares, sources, parts):
+    table = pd.DataFrame(
+        [
+            {
+                "source": f"{label}-{part}-{number}",
+                "label": label,
+                "body_part": str(part),
+                "published_split": "",
+            }
+            for label in (0, 1)
+            for part in range(parts)
+            for number in range(sources)
+        ]
+    )
+    splits_wanted = np.count_nonzero(shares)
+    if sources * parts < splits_wanted:
+        with pytest.raises(
+            DataError, match=f"{sources * parts} sources of healthy images and {sources * parts} of"
+        ):
+            splits.assign(table, "grouped", shares)
+        return
+    side = splits.assign(table, "grouped", shares)
+
+    def furthest(rows):
+        counts = np.array([(side[rows] == name).sum() for name in splits.NAMES])
+        return np.abs(counts - np.array(shares) * rows.sum()).max()
+
+    everything = np.ones(len(table), bool)
+    # A split that would get none was given one: it has at most a source more than its share, and others give it.
+    given = min(share for share in shares if share) * sources * parts < 1
+    limit = 2.3 if given else 1 + 1e-9
+    assert furthest(everything) <= max(limit, 0.02 * len(table))
+    for label in (0, 1):
+        of_label = (table["label"] == label).to_numpy()
+        assert furthest(of_label) <= limit
+        assert all(
+            (side[of_label] == name).any() for name, share in zip(splits.NAMES, shares, strict=True) if share
+        )
+        for part in set(table["body_part"]):
+            assert furthest(of_label & (table["body_part"] == part).to_numpy()) <= limit
+
+
 def test_one_seed_one_split():
     table = _table()
     one, again, other = (splits.assign(table, seed=seed) for seed in (3, 3, 4))

@@ -22,6 +22,8 @@ from tests.faults import counting
 VOC = layout("fracatlas")._parse
 LABELME = layout("btxrd")._parse
 KINDS = {"VOC": VOC, "LabelMe": LABELME}
+COCO = layout("fracatlas")._parse_coco
+YOLO = layout("fracatlas")._parse_yolo
 
 
 def voc(boxes=((10, 20, 50, 60),), width=100, height=80):
@@ -39,8 +41,30 @@ def labelme(boxes=((10, 20, 50, 60),), width=100, height=80):
     return json.dumps({"imageWidth": width, "imageHeight": height, "shapes": shapes}).encode()
 
 
+def coco(boxes=((10, 20, 50, 60),), width=100, height=80):
+    found = [
+        {"image_id": 7, "bbox": [left, top, right - left, bottom - top]} for left, top, right, bottom in boxes
+    ]
+    pictures = [{"id": 7, "width": width, "height": height, "file_name": "a.jpg"}]
+    return json.dumps({"images": pictures, "annotations": found}).encode()
+
+
+def yolo(boxes=((10, 20, 50, 60),), width=100, height=80):
+    edges = np.reshape(boxes, (-1, 4)) / (width, height, width, height)
+    rows = np.hstack([(edges[:, :2] + edges[:, 2:]) / 2, edges[:, 2:] - edges[:, :2]])
+    return "".join(f"0 {' '.join(map(str, row))}\n" for row in rows.tolist()).encode()
+
+
 SIDES = ("xmin", "ymin", "xmax", "ymax")
-WHOLE = {"VOC": voc(), "LabelMe": labelme()}
+MAKE = {"VOC": voc, "LabelMe": labelme, "COCO": coco, "YOLO": yolo}
+WHOLE = {kind: make() for kind, make in MAKE.items()}
+
+
+def _boxes(path, kind):
+    if kind == "COCO":
+        found = tables.parsed(path, kind, COCO)
+        return next(iter(found.values()), np.zeros((0, 4), np.float32))
+    return tables.annotated(path, kind, (KINDS | {"YOLO": YOLO})[kind])
 
 
 def _read_or_refused(path, kind, content):
@@ -48,7 +72,7 @@ def _read_or_refused(path, kind, content):
     counting.tried["annotations and tables"] += 1
     path.write_bytes(content)
     try:
-        boxes = tables.annotated(path, kind, KINDS[kind])
+        boxes = _boxes(path, kind)
     except DataError as error:
         assert str(path) in str(error) and "fetch it again" in str(error) and "\n" not in str(error)
         return False
@@ -57,7 +81,13 @@ def _read_or_refused(path, kind, content):
     return True
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MAKE)
+def test_boxes_are_the_same_in_every_kind(kind, tmp_path):
+    (tmp_path / "a").write_bytes(WHOLE[kind])
+    np.testing.assert_allclose(_boxes(tmp_path / "a", kind), [[0.25, 0.1, 0.75, 0.5]], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "COCO"])
 def test_an_annotation_cut_anywhere_is_refused(kind, tmp_path):
     data = WHOLE[kind]
     read = [_read_or_refused(tmp_path / "a", kind, data[:end]) for end in range(len(data) + 1)]
@@ -66,7 +96,7 @@ def test_an_annotation_cut_anywhere_is_refused(kind, tmp_path):
 
 @counting.examples(200)
 @given(
-    st.sampled_from(sorted(KINDS)),
+    st.sampled_from(sorted(MAKE)),
     st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), max_size=8),
 )
 def test_changed_bytes_never_raise_anything_else(tmp_path_factory, kind, changes):
@@ -81,7 +111,9 @@ _JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
-            st.sampled_from(["shapes", "points", "shape_type", "imageWidth", "x"]), inner, max_size=4
+            st.sampled_from(["shapes", "points", "shape_type", "imageWidth", "x", "id", "file_name", "bbox"]),
+            inner,
+            max_size=4,
         )
     ),
     max_leaves=12,
@@ -99,6 +131,13 @@ def test_any_json_is_read_or_refused(tmp_path_factory, points, width, shapes):
     }
     for content in (whole, whole | {"shapes": shapes}, shapes):
         _read_or_refused(path, "LabelMe", json.dumps(content).encode())
+    picture = {"id": 7, "width": width, "height": 80, "file_name": "a.jpg"}
+    for content in (
+        {"images": [picture], "annotations": [{"image_id": 7, "bbox": points}]},
+        {"images": [picture, shapes], "annotations": shapes},
+        {"images": [picture | {"id": shapes, "file_name": points}], "annotations": []},
+    ):
+        _read_or_refused(path, "COCO", json.dumps(content).encode())
 
 
 BAD = {
@@ -113,10 +152,14 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "COCO"])
 def test_boxes_that_are_none_are_refused(kind, case, tmp_path):
-    make = {"VOC": voc, "LabelMe": labelme}[kind]
-    assert not _read_or_refused(tmp_path / "a", kind, make(**BAD[case]))
+    assert not _read_or_refused(tmp_path / "a", kind, MAKE[kind](**BAD[case]))
+
+
+@pytest.mark.parametrize("case", ["NaN", "infinite", "above the picture", "one of two outside"])
+def test_yolo_boxes_that_are_none_are_refused(case, tmp_path):
+    assert not _read_or_refused(tmp_path / "a", "YOLO", yolo(**BAD[case]))
 
 
 def test_a_voc_box_that_ends_before_it_begins_is_refused_and_one_across_the_edge_is_cut(tmp_path):
@@ -144,6 +187,18 @@ HOSTILE = {
     "deep lists that end": ("LabelMe", b"[" * 100_000 + b"]" * 100_000),
     "a number of many digits": ("LabelMe", labelme().replace(b"100", b"1" * 5000)),
     "not UTF-8": ("LabelMe", b'{"shapes": "\xff"}'),
+    "deep lists of COCO": ("COCO", b"[" * 100_000),
+    "a box of a picture that is not there": ("COCO", coco().replace(b'"image_id": 7', b'"image_id": 8')),
+    "a picture twice": ("COCO", coco().replace(b'"images": [', b'"images": [{"id": 6, "file_name": "b/a.png"}, ')),
+    "a number twice": ("COCO", coco().replace(b'"images": [', b'"images": [{"id": 7, "file_name": "b.png"}, ')),
+    "a path for a number": ("COCO", coco().replace(b"[10,", b'["../x",')),
+    "a side that is missing": ("COCO", coco().replace(b"[10, ", b"[")),
+    "a polygon": ("YOLO", b"0 0.1 0.1 0.2 0.1 0.2 0.2 0.1 0.2 0.1 0.1\n"),
+    "two lines in one": ("YOLO", yolo().replace(b"\n", b" ") * 2),
+    "words": ("YOLO", b"fractured 0.5 0.5 0.1 0.1\n"),
+    "pixels": ("YOLO", b"0 30 40 40 40\n"),
+    "a negative side": ("YOLO", b"0 0.5 0.5 -0.1 0.1\n"),
+    "bytes": ("YOLO", bytes(range(256))),
 }  # fmt: skip
 
 

@@ -99,10 +99,18 @@ def test_every_mode_gives_the_luma(mode):
     np.testing.assert_allclose(images.decode(data).image, grey, atol=1)
 
 
-def test_an_animation_gives_its_first_picture():
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF", "WEBP"])
+def test_several_pages_or_frames_are_refused(kind):
     frames = [Image.fromarray(np.full((8, 8), level, np.uint8)) for level in (40, 200)]
-    data = _bytes(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    np.testing.assert_array_equal(images.decode(data).image, np.full((8, 8), 40))
+    data = _bytes(frames[0], kind, save_all=True, append_images=frames[1:])
+    with pytest.raises(ImageError, match=f"scan-7 must hold one image: .*Received: {kind} of 2$"):
+        images.decode(data, "scan-7")
+
+
+def test_previews_behind_a_cameras_jpeg_do_not_matter():
+    stream = io.BytesIO()
+    Image.fromarray(PICTURE).save(stream, "MPO", save_all=True, append_images=[Image.fromarray(PICTURE[::2])])
+    assert images.decode(stream.getvalue()).image.shape == PICTURE.shape
 
 
 def _bomb(width, height):

@@ -149,7 +149,7 @@ def missing(folder):
 
 
 def extension(folder):
-    return folder / "weights.bin", "Weights files end in"
+    return folder / "weights.onnx", "Weights files end in"
 
 
 CASES = [

@@ -36,7 +36,7 @@ def test_resnet_names_are_torchvisions():
 
 
 @pytest.mark.parametrize("arch", ["C", "D"])
-@pytest.mark.parametrize("bottleneck", [False, True])
+@pytest.mark.parametrize("bottleneck", [False, True])  # C with bottlenecks: as drn_c_58
 def test_drn_names_are_the_authors(arch, bottleneck):
     depths = (1, 1, 1, 2, 1, 1, 2, 1)
     twin = DRN(arch, depths, bottleneck, widths=NARROW)
@@ -46,8 +46,25 @@ def test_drn_names_are_the_authors(arch, bottleneck):
     load_torch_weights(model, shuffled, names="drn")
     state = to_torch_state_dict(model, names="drn")
     assert list(state) == list(twin.state_dict())
+    twin.eval()
+    images = torch.rand(2, 3, 32, 32)
+    before = twin(images)
+    unused = {key for key in state if key.startswith(("layer7.0.downsample", "layer8.0.downsample"))}
+    assert len(unused) == 6 * (bottleneck and arch == "C")
     for key, value in twin.state_dict().items():
-        assert torch.equal(state[key], value)
+        assert key in unused or torch.equal(state[key], value)
+    twin.load_state_dict(state)  # strict
+    assert torch.equal(twin(images), before)
+
+
+def test_drn_c_58_is_written_with_all_that_the_authors_code_holds():
+    """The parameters their code counts, 41,079,634 with two classes: golden in tests/models/test_classifiers.py."""
+    model = models.create(
+        "drn_c_58", num_classes=2, widths=tuple(8 * width for width in NARROW), image_size=32
+    )
+    twin = DRN("C", model.depths, True, widths=model.widths)
+    twin.load_state_dict(to_torch_state_dict(model))  # strict
+    assert model.unused_projections == {"layer7.0": (4 * 128, 128)}
 
 
 def test_the_authors_unused_projection_is_passed_over():
@@ -82,7 +99,7 @@ def test_wrapped_half_and_parallel_state_dicts_load(tmp_path):
 def test_foreign_safetensors_need_names(tmp_path):
     from safetensors.numpy import save_file
 
-    renamed = {f"net.{k}": v.numpy() for k, v in tiny_twin().state_dict().items()}
+    renamed = {k.replace("layer", "stage"): v.numpy() for k, v in tiny_twin().state_dict().items()}
     save_file(renamed, tmp_path / "foreign.safetensors")
     with pytest.raises(WeightsError, match="pass names"):
         load_torch_weights(tiny(), tmp_path / "foreign.safetensors")

@@ -2,8 +2,10 @@
 
 import io
 import json
+import struct
 import subprocess
 import sys
+import zlib
 
 import cv2
 import numpy as np
@@ -15,8 +17,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_fracture import models, serving
 from keras_fracture.data import Preprocess, images, phantom
+from keras_fracture.errors import ImageError
 from keras_fracture.models.preprocessing import scale
-from keras_fracture.serving import graph
+from keras_fracture.serving import graph, pictures
 
 ANY = tf.TensorSpec((None, None), tf.uint8)
 # A model that answers for bytes with weights drawn at random, and the preprocessing of two recipes.
@@ -76,9 +79,10 @@ def test_clahe_on_other_grids(radiographs, tiles):
 
 @pytest.mark.parametrize("name", ["fit_and_pad", "resize_and_crop"])
 @pytest.mark.parametrize("size", [1, 31, 112])
-def test_resizing_is_pillows_bit_for_bit(radiographs, name, size):
+@pytest.mark.parametrize("resize", ["lanczos", "bilinear"])
+def test_resizing_is_pillows_bit_for_bit(radiographs, name, size, resize):
     rng = np.random.default_rng(size)
-    ours = traced(getattr(graph, name), size)
+    ours = traced(getattr(graph, name), size, resize)
     # Up and down, wide and tall (which Pillow does in the other order), the same size, half a pixel to round.
     sizes = [
         (300, 200),
@@ -94,13 +98,34 @@ def test_resizing_is_pillows_bit_for_bit(radiographs, name, size):
     sizes += [(2 * size, 5), *rng.integers(1, 250, (8, 2)).tolist()]
     pictures = [noise(rng, *each, number % 3) for number, each in enumerate(sizes)]
     for picture in [*pictures, radiographs[2]]:
-        np.testing.assert_array_equal(ours(picture), getattr(images, name)(picture, size), str(picture.shape))
+        expected = getattr(images, name)(picture, size, resize)
+        np.testing.assert_array_equal(ours(picture), expected, str(picture.shape))
 
 
 def saved(picture, kind, **options):
     stream = io.BytesIO()
     picture.save(stream, kind, **options)
     return stream.getvalue()
+
+
+def packed_png(levels, bits, clear):
+    """A grey PNG of fewer bits than 8, in which the level `clear`, two bytes, is transparent."""
+
+    def chunk(kind, content):
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    places = (levels[..., None] >> np.arange(bits)[::-1]) & 1
+    rows = np.packbits(places.reshape(len(levels), -1), axis=1)
+    header = struct.pack(">IIBBBBB", *levels.shape[::-1], bits, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + (chunk(b"tRNS", clear) if clear else b"")
+        + chunk(b"IDAT", zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes()))
+        + chunk(b"IEND", b"")
+    )
 
 
 def files(radiograph):
@@ -127,6 +152,23 @@ def files(radiograph):
         "16-bit grey PNG": cv2.imencode(".png", sixteen[..., 0])[1].tobytes(),
         "16-bit colour PNG": cv2.imencode(".png", sixteen[..., :3])[1].tobytes(),
         "16-bit colour PNG with transparency": cv2.imencode(".png", sixteen)[1].tobytes(),
+        **{
+            f"{bits}-bit grey PNG": packed_png(rng.integers(0, 2**bits, (5, 8)), bits, clear)
+            for bits in (1, 2, 4)
+            for clear in (b"", b"\0\1")
+        },
+        "grey PNG with a transparent level": saved(grey, "PNG", transparency=int(radiograph[100, 100])),
+        "colour PNG with a transparent one": saved(smooth, "PNG", transparency=smooth.getpixel((3, 4))),
+        "16-bit grey PNG with a transparent level": saved(
+            Image.fromarray(sixteen[..., 0]), "PNG", transparency=int(sixteen[3, 4, 0])
+        ),
+        **{
+            f"{bits}-bit values in a 16-bit PNG": cv2.imencode(".png", sixteen[..., 0] >> (16 - bits))[
+                1
+            ].tobytes()
+            for bits in range(1, 16)
+        },
+        "black 16-bit PNG": cv2.imencode(".png", np.zeros((9, 7), np.uint16))[1].tobytes(),
     }
 
 
@@ -138,8 +180,8 @@ def test_files_are_read_as_training_reads_them(radiographs):
 
 def test_what_cannot_be_read_is_an_error(radiographs):
     ours = tf.function(graph.decode, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-    whole = images.encode_png(radiographs[0])
-    ink = saved(Image.fromarray(radiographs[0]).convert("CMYK"), "JPEG")
+    whole, grey = images.encode_png(radiographs[0]), Image.fromarray(radiographs[0])
+    ink = saved(grey.convert("CMYK"), "JPEG")
     for data in (
         b"",
         b"\x89PNG",
@@ -147,15 +189,20 @@ def test_what_cannot_be_read_is_an_error(radiographs):
         b"\xff\xd8\xff\xe0cut off",
         whole[: len(whole) // 2],
         ink,
+        saved(grey, "PNG", save_all=True, append_images=[grey.rotate(90)]),
     ):
         with pytest.raises(tf.errors.InvalidArgumentError):
             ours(data)
+        with pytest.raises(ImageError):  # and nobody has to try
+            pictures.check(data)
 
 
 @pytest.mark.parametrize("crop", [False, True])
+@pytest.mark.parametrize("invert", [False, True])
 @pytest.mark.parametrize("pixel_range", [(0.0, 1.0), (-1.0, 1.0)])
-def test_preprocess_is_trainings(radiographs, crop, pixel_range):
-    settings = Preprocess(size=40, clahe=(2.0, 8), crop=crop, channels=3)
+@pytest.mark.parametrize("resize", ["lanczos", "bilinear"])
+def test_preprocess_is_trainings(radiographs, crop, invert, pixel_range, resize):
+    settings = Preprocess(size=40, clahe=(2.0, 8), crop=crop, channels=3, invert=invert, resize=resize)
     data = images.encode_png(radiographs[0][:200])
     made = graph.preprocess(tf.constant(data), settings, pixel_range)
     np.testing.assert_allclose(made, scale(settings(radiographs[0][:200]), pixel_range), atol=1e-6)

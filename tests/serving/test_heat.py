@@ -22,7 +22,7 @@ def picture_of(height, width):
 @pytest.mark.parametrize("shape", [(90, 90), (90, 60), (31, 200)])
 def test_the_heat_lies_where_the_classifier_looks(shape):
     given = picture_of(*shape)
-    picture, heat = occlusion(corner, images.encode_png(given))
+    picture, heat = occlusion(corner, images.encode_png(given), -1)
     np.testing.assert_array_equal(picture[..., 0], given)
     assert heat.shape == shape and heat.dtype == np.float32 and heat.max() == 1 and heat.min() == 0
     row, column = np.unravel_index(heat.argmax(), shape)
@@ -37,16 +37,18 @@ def test_a_large_picture_is_shrunk_and_fits_one_request():
         asked.append(len(contents))
         return corner(contents)
 
-    picture, heat = occlusion(remember, images.encode_png(picture_of(600, 1200)))
+    picture, heat = occlusion(remember, images.encode_png(picture_of(600, 1200)), 0)
     assert picture.shape == (256, 512, 1) and heat.shape == (256, 512)
     assert asked == [50]
 
 
 def test_where_nothing_speaks_for_a_finding_there_is_no_heat():
-    _, heat = occlusion(lambda contents: np.zeros((len(contents), 1)), images.encode_png(picture_of(40, 40)))
+    _, heat = occlusion(
+        lambda contents: np.zeros((len(contents), 1)), images.encode_png(picture_of(40, 40)), 0
+    )
     assert not heat.any()
 
 
 def test_what_is_no_picture_has_no_heat():
     with pytest.raises(ImageError, match="not a picture"):
-        occlusion(corner, b"text")
+        occlusion(corner, b"text", 0)

@@ -12,8 +12,9 @@ import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
 from keras_fracture import cli, data, models, serving
-from keras_fracture.data import Preprocess, images
+from keras_fracture.data import Preprocess, images, sources
 from keras_fracture.errors import EvaluationError, ModelError, ShardError
+from keras_fracture.papers.recipe import seen_by_training
 from keras_fracture.serving import scoring, sharding
 from keras_fracture.serving.predicting import Classifier
 
@@ -25,7 +26,7 @@ def classifier(tmp_path_factory):
         models.create("compact_cnn", image_size=32),
         folder,
         preprocess=Preprocess(size=32, clahe=(2.0, 8)),
-        metadata={"threshold": {"value": 0.4321, "chosen": "by hand"}},
+        metadata={"classes": ["finding"], "threshold": {"value": 0.4321, "chosen": "by hand"}},
     )
     return folder
 
@@ -72,12 +73,12 @@ def test_the_command_scores_the_parts_as_the_whole(classifier, train, dummy_root
     assert merged[1:] == whole[1:]
     assert (tmp_path / "merged.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     table = pd.read_csv(tmp_path / "whole.csv")
-    assert whole[1] == "12 pictures of 4 X-rays, threshold 0.432"
+    assert whole[2] == "12 images, of 4 X-rays, threshold 0.432"
     auc = roc_auc_score(table["label"], table["probability"])
     called = table["probability"] >= 0.4321
     values = [(called == table["label"]).mean(), auc, called[table["label"] == 1].mean()]
     values.append(1 - called[table["label"] == 0].mean())
-    assert [line.split()[:2] for line in whole[2:]] == [
+    assert [line.split()[:2] for line in whole[3:]] == [
         [name, f"{value:.3f}"] for name, value in zip(scoring.METRICS, values, strict=True)
     ]
 
@@ -114,6 +115,7 @@ def test_a_sharp_models_answers_keep_their_order(classifier, tmp_path, monkeypat
 
     saved = types.SimpleNamespace(signatures={"serving_default": serve})
     monkeypatch.setattr(scoring, "loaded", lambda _: saved)
+    monkeypatch.setattr(scoring, "finding_of", lambda *_: classes - 1)
     table = serving.evaluate(classifier, records)
     (tmp_path / "said.csv").write_text(scoring.text(table))
     assert scoring.read([tmp_path / "said.csv"]).equals(table)
@@ -194,3 +196,88 @@ def test_bad_commands_are_one_line(classifier, tmp_path, capsys):
         error = capsys.readouterr().err
         assert error.count("\n") == 1 and words in error
     assert not list(tmp_path.iterdir())
+
+
+def _telling(tmp_path, metadata):
+    """An exported model of two classes with this metadata."""
+    model = models.create("resnet18", num_classes=2, depths=(1, 1, 1, 1), width=4, image_size=32, channels=1)
+    serving.export(model, tmp_path / "telling", preprocess=Preprocess(size=32), metadata=metadata)
+    return tmp_path / "telling"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "place"),
+    [
+        ({"classes": ["fractured", "not fractured"]}, 0),
+        ({"classes": ["not fractured", "fractured"]}, 1),
+        ({"classes": ["broken", "whole"], "finding": "broken"}, 0),
+        ({"classes": ["Finding", "healthy"]}, 0),
+    ],
+)
+def test_the_finding_is_the_class_that_the_metadata_name(tmp_path, train, metadata, place):
+    folder = _telling(tmp_path, metadata)
+    contents = [record["image"] for record in train.raw().as_numpy_iterator()]
+    said = Classifier(folder).predict(contents)
+    np.testing.assert_allclose(serving.evaluate(folder, train)["probability"], said[:, place], atol=2e-6)
+    assert np.abs(said[:, 0] - said[:, 1]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({}, "does not say what its classes are"),
+        ({"classes": ["a", "b"]}, "--finding NAME.*Received: classes a, b"),
+        ({"classes": ["fractured", "tumor"]}, "which of its classes is the finding"),
+        ({"classes": ["a", "b"], "finding": "c"}, "finding c"),
+    ],
+)
+def test_a_finding_that_cannot_be_known_is_refused(tmp_path, train, metadata, words, capsys):
+    folder = _telling(tmp_path, metadata)
+    with pytest.raises(ModelError, match=words):
+        serving.evaluate(folder, train)
+    (tmp_path / "image.png").write_bytes(images.encode_png(np.zeros((8, 8), np.uint8)))
+    heat = [
+        "predict",
+        str(tmp_path / "image.png"),
+        "--model",
+        str(folder),
+        "--overlays",
+        str(tmp_path / "heat"),
+    ]
+    assert cli.main(heat) == 2 and not (tmp_path / "heat").exists()
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_images_that_a_model_has_seen_are_said_and_left_out(classifier, train, dummy_root, tmp_path, capsys):
+    table = train.table
+    names = sorted(set(table["source"]))
+    digests = sources.digests("kaggle_fracture", [*names[:1], "another"])
+    metadata = {
+        "classes": ["finding"],
+        "seen_sources": {"data": "kaggle_fracture", "digests": digests.tolist()},
+    }
+    serving.export(
+        models.load(classifier), tmp_path / "known", preprocess=Preprocess(size=32), metadata=metadata
+    )
+    expected = (table["source"] == names[0]).to_numpy()
+    rows = serving.evaluate(tmp_path / "known", train)
+    np.testing.assert_array_equal(scoring.seen(tmp_path / "known", "kaggle_fracture", rows), expected)
+    assert not scoring.seen(tmp_path / "known", "fracatlas", rows).any(), "another data set's names"
+    assert scoring.seen(classifier, "kaggle_fracture", rows) is None
+    command = ["--data", "kaggle_fracture", "--split", "train", "--data-dir", str(dummy_root)]
+    assert cli.main(["evaluate", str(tmp_path / "known"), *command]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(
+        f"{expected.sum()} of 12 images show X-rays that the model was trained or tuned on"
+    )
+    assert said[1].startswith("12 images, of 4 X-rays")
+    assert any(line.startswith(f"{12 - expected.sum()} images that it has not seen") for line in said)
+    assert cli.main(["evaluate", str(classifier), *command]) == 0
+    assert "cannot be told" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_a_run_says_what_its_models_have_seen():
+    sets = {name: types.SimpleNamespace(sources=np.array(rows)) for name, rows in
+            {"train": ["a", "a", "b"], "validation": ["c"], "test": ["d"]}.items()}  # fmt: skip
+    said = seen_by_training("phantom", sets)["seen_sources"]
+    assert said["digests"] == sorted(sources.digests("phantom", ["a", "b", "c"]))

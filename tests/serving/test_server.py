@@ -115,17 +115,21 @@ def test_predict_asks_the_server_what_it_asks_the_saved_model(server, files, tmp
         name.write_bytes(data)
     names = [str(name) for name in names]
     tables = []
-    for where in (["--server", server.url, "--model", "cnn"], ["--model", str(server.folder / "cnn")]):
+    asked = ["--server", server.url, "--model", "cnn", "--finding", "0"]
+    for where, column in ((asked, "class 0"), (["--model", str(server.folder / "cnn")], "finding")):
         out = ["--csv", str(tmp_path / "table.csv"), "--overlays", str(tmp_path / f"heat{len(tables)}")]
         assert cli.main(["predict", *names, *where, *out]) == 0
         shown = capsys.readouterr().out.splitlines()
-        assert shown[0].split() == ["file", "finding"]
+        assert shown[0].split() == ["file", *column.split()]
         table = np.genfromtxt(tmp_path / "table.csv", delimiter=",", skip_header=1, usecols=1)
         assert [line.split()[1] for line in shown[1:4]] == [f"{value:.6f}" for value in table]
         tables.append(table)
     np.testing.assert_allclose(*tables, atol=1e-4)
     assert cli.main(["predict", names[0], "--server", server.url]) == 2
     assert "cnn, gan, unit. Received: no name" in capsys.readouterr().err
+    assert cli.main(["predict", names[0], *asked[:4], "--overlays", str(tmp_path / "unknown")]) == 2
+    assert "which of its classes is the finding" in capsys.readouterr().err
+    assert not (tmp_path / "unknown").exists()
     heats = [np.asarray(Image.open(tmp_path / f"heat{k}" / "0001-1.png"), int) for k in range(2)]
     assert heats[0].shape == (*images.decode(files[1]).image.shape, 3)
     assert np.ptp(heats[0], axis=2).max() > 50  # coloured

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from scipy.special import expit
 
-from keras_fracture import models, serving
+from keras_fracture import cli, models, serving
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import ImageError, ModelError, OutputError
 from keras_fracture.models.preprocessing import scale
@@ -117,6 +117,57 @@ def test_predict_reads_files_as_training_does(classifier, tmp_path):
     assert [path for path, _ in answers] == [str(tmp_path / name) for name in paths]
     for _, probabilities in answers:
         assert probabilities == pytest.approx([wanted], abs=1e-6)
+
+
+def test_predict_reads_values_of_any_depth_as_training_does(classifier, tmp_path):
+    """12 bits in a file of 16, floats from 0 to 1, and an image whose hidden pixels are white."""
+    _, folder, _ = classifier
+    picture = np.random.default_rng(1).integers(0, 256, (60, 40), np.uint8)
+    picture[0, :2], picture[30:] = 255, 0
+    hidden = np.dstack([np.where(picture, picture, 255)] * 3 + [np.where(picture, 255, 0).astype(np.uint8)])
+    files = {
+        "eight.png": picture,
+        "twelve.png": np.rint(picture * (4095 / 255)).astype(np.uint16),
+        "twelve.pgm": np.rint(picture * (4095 / 255)).astype(np.uint16),
+        "floats.tiff": np.float32(picture / 255),
+        "hidden.png": hidden,
+    }
+    for name, values in files.items():
+        cv2.imwrite(str(tmp_path / name), values)
+    (tmp_path / "twelve.pgm").write_bytes(
+        (tmp_path / "twelve.pgm").read_bytes().replace(b"65535", b"4095", 1)
+    )
+    wanted, *answers = [answer for _, answer in serving.predict(folder, [tmp_path / name for name in files])]
+    for answer in answers:
+        assert answer == pytest.approx(wanted, abs=1e-6)
+
+
+def test_predict_says_once_how_many_images_look_inverted(classifier, radiographs, tmp_path, caplog, capsys):
+    model, folder, _ = classifier
+    pictures = [*radiographs, *(255 - picture for picture in radiographs[:2])]
+    paths = [tmp_path / f"{number}.png" for number in range(len(pictures))]
+    for path, picture in zip(paths, pictures, strict=True):
+        cv2.imwrite(str(path), picture)
+    plain = serving.predict(folder, paths)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("2 of 5 pictures look inverted") and "\n" not in record.getMessage()
+    caplog.clear()
+    assert (
+        cli.main(["predict", "--model", str(folder), *map(str, paths), "--overlays", str(tmp_path / "heat")])
+        == 0
+    )
+    assert [each.getMessage()[:15] for each in caplog.records] == ["2 of 5 pictures"]
+    caplog.clear()
+    serving.predict(folder, paths[:3])
+    assert not caplog.records
+    # A model that turns black and white itself takes them the other way round, in its SavedModel as well.
+    turning = serving.export(model, tmp_path / "turning", preprocess=Preprocess(size=32, invert=True))
+    answers = serving.predict(turning, paths)
+    assert [each.getMessage()[:15] for each in caplog.records] == ["3 of 5 pictures"]
+    assert [answers[3][1], answers[4][1]] == [plain[0][1], plain[1][1]]
+    serve = tf.saved_model.load(str(turning)).signatures["serve_bytes"]
+    served = serve(bytes=tf.constant([path.read_bytes() for path in paths]))["probabilities"]
+    np.testing.assert_allclose(served, [answer for _, answer in answers], atol=1e-5)
 
 
 def test_predict_says_what_it_cannot_use(classifier, tmp_path):

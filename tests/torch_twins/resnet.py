@@ -22,7 +22,7 @@ class Residual(nn.Module):
             channels = filters
         self.shortcut = shortcut
         self.downsample = None
-        if shortcut and (stride > 1 or inner != outer):
+        if stride > 1 or inner != outer:  # in the DRN authors' code also where no shortcut uses it
             self.downsample = nn.Sequential(
                 nn.Conv2d(inner, outer, 1, stride, bias=False), nn.BatchNorm2d(outer)
             )

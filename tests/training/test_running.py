@@ -314,7 +314,7 @@ def test_a_restarted_model_trains_as_a_new_one_without_tracing_again():
 
     def fit(model):
         running.fit_briefly(
-            model, pictures, labels, 2, batch_size=4, seed=3, augment=keras_fracture.data.augmentation(seed=1)
+            model, pictures, labels, 2, batch_size=4, seed=3, augment=keras_fracture.data.Augmentation(seed=1)
         )
 
     new, used = compiled(1), compiled(0)

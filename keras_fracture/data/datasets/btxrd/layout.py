@@ -18,6 +18,7 @@ SHARES = (0.7, 0.1, 0.2)
 BONES = ("hand", "ulna", "radius", "humerus", "foot", "tibia", "fibula", "femur", "hip bone")
 REGIONS = ("upper limb", "lower limb", "pelvis")
 LISTINGS = ("dataset.csv", "dataset.xlsx")
+READS = (*LISTINGS, "Annotations/*.json")
 SIDE = 256  # of pictures whose annotation does not say
 LESIONS = (
     "osteochondroma",
@@ -98,4 +99,5 @@ def read(root):
         table["conflict"] = np.where(benign_without_tumour, "tumor=0 but benign or malignant set", "")
     except (KeyError, ValueError) as error:  # a column that is missing, a centre that is none
         raise DataError(f"{found} is not the published table ({error}): fetch it again") from None
+    tables.say_boxless(table, f"{annotations}/*.json")
     return tables.complete(table)

@@ -1,10 +1,13 @@
-"""Reads the published folders, csv and VOC boxes of FracAtlas."""
+"""Reads the published folders, csv and boxes (PASCAL VOC, else COCO, else YOLO) of FracAtlas."""
 
+import json
+from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 
+from keras_fracture import files
 from keras_fracture.data import tables
 from keras_fracture.errors import DataError
 
@@ -18,6 +21,8 @@ SHARES = (0.7, 0.2, 0.1)  # lisbon_resnet, Introduction: "70-20-10"
 CLASSES = {"Non_fractured": 0, "Fractured": 1}
 PARTS = ("hand", "leg", "hip", "shoulder")
 VIEWS = ("frontal", "lateral", "oblique")
+KINDS = {"PASCAL VOC": ".xml", "COCO JSON": ".json", "YOLO": ".txt"}  # folders of Annotations/, best first
+READS = ("dataset.csv", *(f"Annotations/{kind}/*{suffix}" for kind, suffix in KINDS.items()))
 
 
 def _parse(content):
@@ -26,6 +31,54 @@ def _parse(content):
     sides = ("xmin", "ymin", "xmax", "ymax")
     boxes = [[float(item.findtext(f"bndbox/{side}")) for side in sides] for item in tree.iter("object")]
     return boxes, float(tree.findtext("size/width")), float(tree.findtext("size/height"))
+
+
+def _parse_coco(content):
+    """Boxes as `tables.normalised` gives them, by the stem of the picture's file name, of a COCO file."""
+    content = json.loads(content)
+    pictures = {picture["id"]: picture for picture in content["images"]}
+    stems = [PurePosixPath(picture["file_name"]).stem for picture in pictures.values()]
+    if len(set(stems)) < len(content["images"]):
+        raise ValueError("a picture twice")
+    corners = {number: [] for number in pictures}
+    for annotation in content["annotations"]:
+        left, top, width, height = map(float, annotation["bbox"])
+        corners[annotation["image_id"]].append([left, top, left + width, top + height])
+    sizes = [(picture["width"], picture["height"]) for picture in pictures.values()]
+    return {
+        stem: tables.normalised(found, *size)
+        for stem, found, size in zip(stems, corners.values(), sizes, strict=True)
+    }
+
+
+def _parse_yolo(content):
+    """Boxes, width and height of a YOLO file, which counts in fractions."""
+    rows = [line.split() for line in content.decode().splitlines() if line.strip()]
+    if any(len(row) != 5 for row in rows):
+        raise ValueError("a line without class, centre x and y, width and height")
+    rows = np.array(rows, float).reshape(-1, 5)
+    if not np.isfinite(rows).all():
+        raise ValueError("NaN or infinity")
+    centres, halves = rows[:, 1:3], rows[:, 3:] / 2
+    return np.hstack([centres - halves, centres + halves]), 1, 1
+
+
+def _boxes(root):
+    """A function of a picture's stem to its boxes, from the first kind of annotations of which there is a file."""
+    folder = root / "Annotations"
+    # A folder that another program has copied may be there and empty.
+    voc, coco, _ = (
+        sorted(path for path in (folder / kind).glob(f"*{suffix}") if not files.is_hidden_copy(path))
+        for kind, suffix in KINDS.items()
+    )
+    if voc:
+        return lambda stem: tables.annotated(folder / "PASCAL VOC" / f"{stem}.xml", "PASCAL VOC", _parse)
+    if coco:
+        known = {}
+        for path in coco:
+            known = tables.parsed(path, "COCO", _parse_coco) | known
+        return lambda stem: known.get(stem, np.zeros((0, 4), np.float32))
+    return lambda stem: tables.annotated(folder / "YOLO" / f"{stem}.txt", "YOLO", _parse_yolo)
 
 
 def read(root):
@@ -43,7 +96,8 @@ def read(root):
     Raises:
         DataError: A folder, the csv or a column is missing, or a file is damaged.
     """
-    files = {folder: tables.pictures(root / "images" / folder) for folder in CLASSES}
+    pictures = {folder: tables.pictures(root / "images" / folder) for folder in CLASSES}
+    boxes = _boxes(root)
     listing = root / "dataset.csv"
     numbers = (*PARTS, "mixed", *VIEWS, "hardware", "multiscan", "fractured")
     csv = tables.listing(listing, numbers, "fractured").set_index("image_id")
@@ -53,14 +107,13 @@ def read(root):
     csv = csv[["body_part", "view", "hardware", "multiscan", "fractured"]]
     rows = []
     for folder, label in CLASSES.items():
-        for path in files[folder]:
+        for path in pictures[folder]:
             if path.name not in csv.index:
                 raise DataError(f"{path.name} is in images/{folder} but not in {listing}")
             facts = csv.loc[path.name].to_dict()
             conflict = ""
             if facts["fractured"] != label:
                 conflict = f"folder {folder}, csv fractured={facts['fractured']:.0f}"
-            annotation = root / "Annotations" / "PASCAL VOC" / f"{path.stem}.xml"
             rows.append(
                 {
                     "filename": path.relative_to(root).as_posix(),
@@ -70,10 +123,10 @@ def read(root):
                     "hardware": bool(facts["hardware"]),
                     "multiscan": bool(facts["multiscan"]),
                     "finding": "fracture" if label else "none",
-                    "boxes": tables.annotated(annotation, "PASCAL VOC", _parse)
-                    if label
-                    else np.zeros((0, 4), np.float32),
+                    "boxes": boxes(path.stem) if label else np.zeros((0, 4), np.float32),
                     "conflict": conflict,
                 }
             )
-    return tables.complete(pd.DataFrame(rows))
+    table = pd.DataFrame(rows)
+    tables.say_boxless(table, f"{', '.join(KINDS)} in {root / 'Annotations'}")
+    return tables.complete(table)

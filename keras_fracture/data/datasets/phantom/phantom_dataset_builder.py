@@ -9,8 +9,8 @@ from keras_fracture.data.datasets.phantom import layout
 class Builder(builder.FractureBuilder):
     """Records of `phantom`, one configuration a split policy, `grouped` first. Needs no download."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {"1.0.0": "First release.", "1.1.0": "Splits keep their shares over small strata."}
     LAYOUT = layout
     BUILDER_CONFIGS = builder.standard(layout)
     SOURCES = phantom.SOURCES

@@ -10,7 +10,7 @@ class PhantomTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = Builder
     EXAMPLE_DIR = Path(__file__).parent  # there are no files to read: the pictures are drawn
     BUILDER_CONFIG_NAMES_TO_TEST = ["grouped"]
-    SPLITS = {"train": 32, "validation": 24, "test": 16}
+    SPLITS = {"train": 51, "validation": 8, "test": 13}
 
     @classmethod
     def setUpClass(cls):
@@ -20,4 +20,4 @@ class PhantomTest(tfds.testing.DatasetBuilderTestCase):
 
 class PhantomPaperTest(PhantomTest):
     BUILDER_CONFIG_NAMES_TO_TEST = ["paper"]
-    SPLITS = {"train": 48, "validation": 8, "test": 16}
+    SPLITS = {"train": 50, "validation": 7, "test": 15}

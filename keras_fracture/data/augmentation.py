@@ -1,0 +1,131 @@
+"""Small random changes that leave an X-ray an X-ray, drawn from the seed and the image's place in training alone."""
+
+import dataclasses
+import math
+import zlib
+
+import numpy as np
+import tensorflow as tf
+
+from keras_fracture.errors import DataError
+from keras_fracture.models.preprocessing import UNIT
+
+FLIPS = (None, "horizontal", "vertical", "horizontal_and_vertical")
+# In this order, also where some are switched off: what one draws does not depend on the others.
+PARAMETERS = ("flip_horizontal", "flip_vertical", "rotation", "zoom", "shift_down", "shift_right", "contrast")
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Flip, rotation, zoom and shift in one bilinear interpolation, then contrast; each image draws its own numbers.
+
+        augment = Augmentation(seed=3)
+        changed = augment(images, positions=range(len(images)))
+
+    An image's numbers depend on `seed` and on its position, how many images the training took before it, and on
+    nothing else: they are the same after a resume and on any number of workers or parallel calls.
+
+    Attributes:
+        flip: "horizontal", "vertical", "horizontal_and_vertical", or None; each with a chance of one half.
+        rotation: Largest angle as a fraction of a full turn.
+        zoom: Largest change of scale, below 1.
+        shift: Largest shift as a fraction of the side, each way.
+        contrast: Largest change of the distance of grey levels from their mean, as a fraction.
+        value_range: The pixels' range; uncovered pixels get its low end, and contrast is clipped to it.
+        seed: Of the drawing, an integer.
+
+    Raises:
+        DataError: A value is not allowed.
+    """
+
+    flip: str | None = "horizontal"
+    rotation: float = 0.03
+    zoom: float = 0.1
+    shift: float = 0.05
+    contrast: float = 0.1
+    value_range: tuple = UNIT
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.flip not in FLIPS:
+            raise DataError(f"flip must be one of {', '.join(map(str, FLIPS))}. Received: {self.flip!r}")
+        sizes = (self.rotation, self.zoom, self.shift, self.contrast)
+        if not all(math.isfinite(size) and size >= 0 for size in sizes) or self.zoom >= 1:
+            raise DataError(
+                f"rotation, zoom (below 1), shift and contrast must be finite and not negative. Received: {sizes}"
+            )
+
+    def draw(self, positions):
+        """What is drawn for each image.
+
+        Args:
+            positions: int64 `(batch,)`, how many images the training took before each.
+
+        Returns:
+            A dict of `PARAMETERS` to float32 `(batch,)`: flips 0 or 1, rotation in radians, zoom and contrast as
+            factors, shifts as fractions of the side.
+        """
+        # Not the seed itself, which also draws the order of the images.
+        key = int(np.random.SeedSequence([self.seed, zlib.crc32(b"augmentation")]).generate_state(1)[0])
+        uniform = tf.map_fn(
+            lambda position: tf.random.stateless_uniform((len(PARAMETERS),), tf.stack([key, position])),
+            tf.cast(positions, tf.int64),
+            fn_output_signature=tf.TensorSpec((len(PARAMETERS),), tf.float32),
+        )
+        # From -1 to 1, or 0 or 1 for what is done or not.
+        drawn = {name: 2 * uniform[:, place] - 1 for place, name in enumerate(PARAMETERS)}
+        for name in PARAMETERS[:2]:
+            wanted = name.removeprefix("flip_") in (self.flip or "").split("_and_")
+            drawn[name] = tf.cast(drawn[name] > 0, tf.float32) * float(wanted)
+        drawn["rotation"] *= self.rotation * 2 * math.pi
+        for name in ("zoom", "contrast"):
+            drawn[name] = 1 + drawn[name] * getattr(self, name)
+        for name in ("shift_down", "shift_right"):
+            drawn[name] *= self.shift
+        return drawn
+
+    def __call__(self, images, positions):
+        """Changes a batch.
+
+        Args:
+            images: float32 `(batch, height, width, channels)` in `value_range`.
+            positions: As in `draw`.
+
+        Returns:
+            A float32 tensor of the same shape, within `value_range`.
+        """
+        images = tf.convert_to_tensor(images, tf.float32)
+        drawn = self.draw(positions)
+        low, high = self.value_range
+        if self.flip or self.rotation or self.zoom or self.shift:
+            images = _transformed(images, drawn, low)
+        if self.contrast:
+            mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
+            changed = mean + (images - mean) * drawn["contrast"][:, None, None, None]
+            images = tf.clip_by_value(changed, low, high)
+        return images
+
+
+def _transformed(images, drawn, fill):
+    """Turns, scales and mirrors each image about its centre and shifts it; uncovered pixels become `fill`."""
+    height, width = images.shape[1:3]
+    middle = tf.constant([(width - 1) / 2, (height - 1) / 2])
+    cosine, sine = (turn(drawn["rotation"]) * drawn["zoom"] for turn in (tf.cos, tf.sin))
+    mirror_x, mirror_y = (1 - 2 * drawn[name] for name in ("flip_horizontal", "flip_vertical"))
+    # From the place of a pixel of the result to the place that it is read from.
+    across = tf.stack([cosine * mirror_x, -sine * mirror_x], axis=1)
+    down = tf.stack([sine * mirror_y, cosine * mirror_y], axis=1)
+    shifted = middle + tf.stack([drawn["shift_right"] * width, drawn["shift_down"] * height], axis=1)
+    move_x, move_y = (
+        middle[axis] - tf.reduce_sum(rows * shifted, axis=1) for axis, rows in enumerate((across, down))
+    )
+    none = tf.zeros_like(move_x)[:, None]
+    matrices = tf.concat([across, move_x[:, None], down, move_y[:, None], none, none], axis=1)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=matrices,
+        output_shape=[height, width],
+        fill_value=float(fill),
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )

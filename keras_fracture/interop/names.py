@@ -1,0 +1,96 @@
+"""How the parameters of a model are called in other people's files."""
+
+import re
+
+from keras_fracture.errors import WeightsError
+from keras_fracture.models import DRN, UNIT, DCGANDiscriminator, DCGANGenerator, ResNet
+
+NOTHING = r"(?!)"  # matches no name
+
+# Each canonical name map: the classes it is for, and what a file may hold beyond their parameters.
+NAME_MAPS = {
+    "torchvision_resnet": (ResNet, NOTHING),
+    # DRN-C-58's unused projection: see models/drn.py.
+    "dcgan": ((DCGANGenerator, DCGANDiscriminator), NOTHING),  # of pytorch/examples
+    "drn": ((DRN, ResNet), r"layer[78]\.\d+\.downsample\."),
+    "munit": (UNIT, NOTHING),  # of UNIT's authors: one file, {"a": ..., "b": ...}
+}
+_MUNIT_CONV = {5: 2, 9: 4, 12: 5}  # a decoder's layers here: the blocks they are in there
+_MUNIT_NORM = {6: 2, 10: 4}
+_MUNIT_WORDS = {"weight": "gamma", "bias": "beta"}
+
+
+def spare(model):
+    """A pattern of what a file may hold that the model does not use: also its head, if the model has none."""
+    rules = [rule for classes, rule in NAME_MAPS.values() if isinstance(model, classes)]
+    rules += [r"fc\."] if getattr(model, "include_top", True) is False else []
+    return re.compile("|".join(rules) or NOTHING)
+
+
+def renamed(model, parameters, names):
+    """Returns the PyTorch name of every parameter under a name map.
+
+    Args:
+        model: The model.
+        parameters: Its `layout.Parameter`s.
+        names: As for `torch.load_torch_weights`.
+
+    Raises:
+        WeightsError: No such name map, or it is not for this model, or lacks a parameter.
+    """
+    own = [parameter.name for parameter in parameters]
+    if names is None:
+        return own
+    if isinstance(names, str):
+        if names not in NAME_MAPS:
+            raise WeightsError(f"names must be a dict or one of {', '.join(NAME_MAPS)}. Received: {names!r}")
+        if not isinstance(model, NAME_MAPS[names][0]) or (names == "munit" and model.preset != "munit"):
+            kind = f"{type(model).__name__}{', preset ' + model.preset if isinstance(model, UNIT) else ''}"
+            raise WeightsError(f"The name map {names!r} is not for this model. Received: {kind}")
+        return [_munit(name) for name in own] if names == "munit" else own
+    found = []
+    for name in own:
+        layer, _, word = name.rpartition(".")
+        if name not in names and layer not in names:
+            raise WeightsError(f"names has no entry for {name} or its layer. Received: {len(names)} entries")
+        found.append(names[name] if name in names else f"{names[layer]}.{word}")
+    if len(set(found)) < len(found):
+        twice = next(name for name in found if found.count(name) > 1)
+        raise WeightsError(f"names must lead to distinct parameters. Received: {twice} twice")
+    return found
+
+
+def _munit(name):
+    """`encoder_a.3.weight` as `a.enc.model.1.conv.weight`, and so on."""
+    part, index, *inner, word = name.split(".")
+    index, (part, _, domain) = int(index), part.partition("_")
+    encoder = part == "encoder"
+    if inner:  # of a residual block: "inner", and the place of a convolution
+        group, block = (3, index - 9) if encoder else (0, index)
+        layer = f"model.{group}.model.{block}.model.{int(inner[1]) // 3}.conv"
+    elif encoder:
+        layer = f"model.{index // 3}.conv"
+    elif index in _MUNIT_NORM:
+        layer, word = f"model.{_MUNIT_NORM[index]}.norm", _MUNIT_WORDS[word]
+    else:
+        layer = f"model.{_MUNIT_CONV[index]}.conv"
+    return f"{domain}.{'enc' if encoder else 'dec'}.{layer}.{word}"
+
+
+def without_prefix(state, wanted):
+    """Parameters without what wrappers (DataParallel, Lightning, torch.compile) put before all names.
+
+    Args:
+        state: A dict by name.
+        wanted: The names to arrive at.
+
+    Returns:
+        `state` by shorter names, one of which is wanted; `state` itself where none would be.
+    """
+    shorter, known = state, set(wanted)
+    while shorter and not known & set(shorter):
+        parts = [name.partition(".") for name in shorter]
+        if len({first for first, _, _ in parts}) > 1 or not all(rest for _, _, rest in parts):
+            return state
+        shorter = {rest: value for (_, _, rest), value in zip(parts, shorter.values(), strict=True)}
+    return shorter

@@ -1,0 +1,170 @@
+"""PyTorch's files as plain arrays; nothing that is in a file is ever run."""
+
+import json
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors
+from safetensors import SafetensorError
+
+from keras_fracture.errors import WeightsError
+
+ENDINGS = (".pth", ".pt", ".pth.tar", ".ckpt", ".bin", ".safetensors")
+BATCHES = "num_batches_tracked"
+DOMAINS = ("a", "b")
+# What checkpoints call the network, the first found; an average of its weights goes by other names.
+_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+# What lies beside weights in many files: options of a command line, and metrics.
+_BESIDE = (
+    "argparse.Namespace",
+    "numpy.dtype",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "pathlib.PosixPath",
+    "pathlib.WindowsPath",
+    "pathlib._local.PosixPath",
+    "pathlib._local.WindowsPath",
+)
+
+
+class PassedOver:
+    """Stands for an object that lies beside the weights, of which nothing is kept and nothing run."""
+
+    def __new__(cls, *_):
+        return super().__new__(cls)
+
+    def __init__(self, *_):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+def read(source):
+    """The parameters in a file or a state dict.
+
+    Args:
+        source: As for `torch.load_torch_weights`.
+
+    Returns:
+        What errors call the source, a dict of name to float32 array, and whether its order is that of definition.
+
+    Raises:
+        WeightsError: See `torch.load_torch_weights`.
+    """
+    if isinstance(source, Mapping):
+        return "state dict", _tidy(_unwrapped(source, "state dict"), "state dict"), True
+    path = Path(source)
+    ending(path, ENDINGS)
+    if not path.is_file():
+        raise WeightsError(f"No such weights file. Received: {path}")
+    if path.suffix == ".safetensors":
+        return str(path), *_read_safetensors(path)
+    torch = import_torch()
+    allowed = [(PassedOver, name) for name in _BESIDE]
+    try:
+        # Warnings are about the pickle protocol of what is then refused.
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(allowed):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"Holds code or objects, or no PyTorch weights at all; save model.state_dict(). Received: {path}"
+        ) from error
+    except Exception as error:  # whatever the reader trips over in a damaged file
+        raise WeightsError(f"Damaged, or not PyTorch weights: {line(error)}. Received: {path}") from error
+    if not isinstance(state, Mapping):
+        raise WeightsError(f"{path}: not a state dict. Received: {type(state).__name__}")
+    return str(path), _tidy(_unwrapped(state, path), path), True
+
+
+def _unwrapped(state, where):
+    """The state dict in a checkpoint; those of two generators, as UNIT's authors save them, as one."""
+    while inner := {str(key): value for key, value in state.items() if _is_network(value)}:
+        if set(inner) == set(DOMAINS):
+            return {f"{key}.{name}": value for key in DOMAINS for name, value in inner[key].items()}
+        key = next((key for key in _KEYS if key in inner), None)
+        if key is None and len(inner) > 1:
+            raise WeightsError(
+                f"{where}: holds several networks; save one of them alone. Received: {', '.join(inner)}"
+            )
+        state = inner[key or next(iter(inner))]
+    return state
+
+
+def _is_network(value):
+    """Whether a value of a checkpoint is a state dict, or holds one."""
+    if not isinstance(value, Mapping) or "param_groups" in value:  # the latter is an optimizer
+        return False
+    return any(_is_array(one) or _is_network(one) for name, one in value.items() if isinstance(name, str))
+
+
+def _is_array(value):
+    return hasattr(value, "dtype") and hasattr(value, "shape")
+
+
+def _read_safetensors(path):
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            order = json.loads((file.metadata() or {}).get("order", "null"))
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        raise WeightsError(f"Damaged .safetensors file: {line(error)}. Received: {path}") from error
+    order = [str(name) for name in order] if isinstance(order, list) else []
+    ordered = sorted(order) == sorted(state)
+    return _tidy({name: state[name] for name in (order if ordered else state)}, path), ordered
+
+
+def _tidy(state, where):
+    """Returns the parameters of a state dict as float32 arrays, without the single numbers beside them."""
+    tidy = {}
+    for name, value in state.items():
+        value = value.detach().cpu().float().numpy() if hasattr(value, "detach") else value
+        if isinstance(value, PassedOver | bool | int | float) or getattr(value, "shape", None) == ():
+            continue
+        if not hasattr(value, "dtype"):
+            raise WeightsError(f"{where}: {name} must be a tensor. Received: {type(value).__name__}")
+        tidy[str(name)] = np.asarray(value, "float32")
+    if state and not tidy:
+        name, value = next(iter(state.items()))
+        raise WeightsError(f"{where}: {name} must be a tensor. Received: {type(value).__name__}")
+    # An InstanceNorm of PyTorch before 0.4 kept statistics that it did not use; it has no weight beside them.
+    return {
+        name: value
+        for name, value in tidy.items()
+        if not name.endswith((".running_mean", ".running_var")) or f"{name.rpartition('.')[0]}.weight" in tidy
+    }
+
+
+def ending(path, endings):
+    """The one of `endings` that a path has.
+
+    Raises:
+        WeightsError: It has none of them.
+    """
+    found = [one for one in endings if path.name.endswith(one)]
+    if not found:
+        raise WeightsError(f"Weights files end in {', '.join(endings)}. Received: {path}")
+    return found[0]
+
+
+def import_torch():
+    """PyTorch.
+
+    Raises:
+        WeightsError: It is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise WeightsError(
+            'PyTorch\'s files need PyTorch: pip install "keras-fracture[torch]". Received: no module torch'
+        ) from error
+    return torch
+
+
+def line(error):
+    """The first line of an error of another library, without its full stop."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,66 @@
+"""`NAME=VALUE` texts of a command line as typed values."""
+
+import ast
+import typing
+
+from keras_fracture.errors import FractureError
+
+_CHECKED = (bool, int, float, str, tuple)
+
+
+def parse(whose, known, texts):
+    """Settings from `NAME=VALUE` texts.
+
+    Args:
+        whose: What the settings are of, for errors.
+        known: A dict of name to `(annotation, default)`. An annotation such as `int | None` says what a value may be,
+            otherwise the default does; a tuple's first element says what all are.
+        texts: Such as "image_size=112", "policies=paper,grouped" or "stages=((4, True), (8, False))".
+
+    Returns:
+        A dict of name to value.
+
+    Raises:
+        FractureError: No such setting, or a value of another type.
+    """
+    found = {}
+    for text in texts:
+        name, mark, value = text.partition("=")
+        if name not in known or not mark:
+            raise FractureError(
+                f"A setting of {whose} is NAME=VALUE, with a name of {', '.join(known)}. Received: {text!r}"
+            )
+        found[name] = _value(f"{name} of {whose}", *known[name], value)
+    return found
+
+
+def _value(what, annotation, default, text):
+    kinds = set(typing.get_args(annotation)) or {type(default)}
+    whole = _literal(text)
+    if whole is None and type(None) in kinds:
+        return None
+    kinds -= {type(None)}
+    listed = isinstance(whole, tuple | list)
+    if tuple not in kinds or not (listed or kinds == {tuple}):
+        return _checked(what, kinds - {tuple} if len(kinds) > 1 else kinds, whole, text)
+    parts = whole if listed else [_literal(part) for part in text.split(",")]
+    kinds = {type(default[0])} if isinstance(default, tuple) and default else kinds - {tuple}
+    return tuple(_checked(what, kinds, part, text) for part in parts)
+
+
+def _checked(what, kinds, value, text):
+    """A value of one of the types; anything where none of them is one that a text can be held against."""
+    if float in kinds and type(value) is int:
+        return float(value)
+    if kinds & set(_CHECKED) and type(value) not in kinds:
+        names = " or ".join(sorted(kind.__name__ for kind in kinds))
+        raise FractureError(f"{what} is a {names}. Received: {text!r}")
+    return value
+
+
+def _literal(text):
+    """A number, True, False, None or a tuple of these where the text is one; else the text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text

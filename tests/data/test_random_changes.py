@@ -1,0 +1,219 @@
+"""Augmentation: independent draws, the same after a resume and however many calls run at once, and what they do."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_fracture import data
+from keras_fracture.data import Augmentation, pipeline
+from keras_fracture.data.augmentation import PARAMETERS
+from keras_fracture.errors import DataError
+from keras_fracture.models.preprocessing import SYMMETRIC
+from keras_fracture.training import DiffAugment, epochs_of, running
+
+NOTHING = {"flip": None, "rotation": 0, "zoom": 0, "shift": 0, "contrast": 0}
+EVERYTHING = Augmentation("horizontal_and_vertical", seed=3)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return {name: values.numpy() for name, values in EVERYTHING.draw(range(2000)).items()}
+
+
+def test_parameters_are_drawn_independently_of_each_other(drawn):
+    assert tuple(drawn) == PARAMETERS
+    correlations = np.corrcoef(list(drawn.values()))
+    assert np.abs(correlations - np.eye(len(PARAMETERS))).max() < 0.1
+
+
+def test_parameters_are_independent_from_image_to_image_and_from_seed_to_seed(drawn):
+    other = Augmentation("horizontal_and_vertical", seed=4).draw(range(2000))
+    for name, values in drawn.items():
+        assert abs(np.corrcoef(values[1:], values[:-1])[0, 1]) < 0.1
+        assert abs(np.corrcoef(values, other[name])[0, 1]) < 0.1
+
+
+def test_parameters_fill_their_ranges_evenly(drawn):
+    for name, low, high in (
+        ("rotation", -0.03 * 2 * np.pi, 0.03 * 2 * np.pi), ("zoom", 0.9, 1.1), ("shift_down", -0.05, 0.05),
+        ("shift_right", -0.05, 0.05), ("contrast", 0.9, 1.1),
+    ):  # fmt: skip
+        counts, _ = np.histogram(drawn[name], bins=4, range=(low, high))
+        assert counts.sum() == 2000 and counts.min() > 430
+    for name in ("flip_horizontal", "flip_vertical"):
+        assert set(drawn[name]) == {0, 1} and 0.45 < drawn[name].mean() < 0.55
+
+
+def test_what_one_draws_does_not_depend_on_the_others(drawn):
+    alone = Augmentation(**NOTHING | {"zoom": 0.1, "seed": 3}).draw(range(2000))
+    np.testing.assert_array_equal(alone["zoom"], drawn["zoom"])
+    assert (alone["rotation"].numpy() == 0).all() and (alone["flip_horizontal"].numpy() == 0).all()
+
+
+def test_draws_of_diffaugment_are_independent_too():
+    layer = DiffAugment(seed=3)
+    seeds = keras.random.SeedGenerator(0)
+    seeds.state.assign(layer.random.state)
+    numbers = np.asarray(keras.random.uniform((12, 2000), seed=seeds))
+    assert np.abs(np.corrcoef(numbers) - np.eye(12)).max() < 0.1
+
+
+def _one(image, value_range=(0.0, 1.0), positions=(0,), **options):
+    return np.asarray(
+        Augmentation(**NOTHING | {"value_range": value_range} | options)(image[None, ..., None], positions)
+    )[0, ..., 0]
+
+
+def test_flips_mirror_the_image():
+    image = np.random.default_rng(0).random((6, 8), "float32")
+    seen = set()
+    for position in range(40):
+        found = _one(image, flip="horizontal_and_vertical", positions=[position])
+        for name, mirrored in (
+            ("as it was", image), ("across", image[:, ::-1]), ("down", image[::-1]), ("both", image[::-1, ::-1]),
+        ):  # fmt: skip
+            if np.allclose(found, mirrored, atol=1e-5):
+                seen.add(name)
+    assert seen == {"as it was", "across", "down", "both"}
+
+
+@pytest.mark.parametrize("value_range", [(0.0, 1.0), SYMMETRIC])
+def test_geometry_moves_a_dot_as_drawn_and_fills_with_the_low_end(value_range):
+    low, high = value_range
+    image = np.full((41, 61), low, "float32")
+    image[10:13, 40:43] = high
+    augment = Augmentation(rotation=0.1, zoom=0.2, shift=0.1, contrast=0, value_range=value_range, seed=1)
+    for position in range(4):
+        drawn = {name: float(value[0]) for name, value in augment.draw([position]).items()}
+        changed = np.asarray(augment(image[None, ..., None], [position]))[0, ..., 0]
+        assert changed.min() == low and changed.max() <= high
+        weights = changed - low
+        found = [(weights * np.indices(weights.shape)[axis]).sum() / weights.sum() for axis in (0, 1)]
+        turn = drawn["rotation"]
+        mirror = np.diag([1 - 2 * drawn["flip_horizontal"], 1 - 2 * drawn["flip_vertical"]])
+        rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        x, y = np.linalg.solve(drawn["zoom"] * mirror @ rotation, [41 - 30, 11 - 20])
+        expected = [20 + y + drawn["shift_down"] * 41, 30 + x + drawn["shift_right"] * 61]
+        np.testing.assert_allclose(found, expected, atol=0.2)
+
+
+def test_contrast_keeps_the_mean_and_the_range():
+    image = np.random.default_rng(0).uniform(0.3, 0.6, (16, 16)).astype("float32")
+    changed = _one(image, contrast=0.5, seed=2)
+    factor = float(Augmentation(**NOTHING | {"contrast": 0.5, "seed": 2}).draw([0])["contrast"][0])
+    assert abs(factor - 1) > 0.05
+    np.testing.assert_allclose(changed - image.mean(), (image - image.mean()) * factor, atol=1e-5)
+    wide = _one(np.random.default_rng(0).random((16, 16), "float32"), contrast=1.0, seed=5)
+    assert wide.min() >= 0 and wide.max() <= 1
+
+
+def test_everything_off_changes_nothing():
+    image = np.random.default_rng(0).random((16, 16), "float32")
+    np.testing.assert_array_equal(_one(image), image)
+
+
+@pytest.mark.parametrize(
+    "options", [{"flip": "sideways"}, {"zoom": 1.0}, {"rotation": -0.1}, {"contrast": float("nan")}]
+)
+def test_what_cannot_be_is_refused(options):
+    with pytest.raises(DataError, match="Received"):
+        Augmentation(**options)
+
+
+def test_a_layer_with_a_state_of_its_own_is_refused():
+    images, labels = np.zeros((4, 8, 8, 1), np.uint8), np.zeros(4)
+    with pytest.raises(DataError, match="state of its own"):
+        pipeline.batches((images, labels), 4, 2, augment=keras.layers.RandomFlip())
+    with pytest.raises(DataError, match="state of its own"):
+        epochs_of(images, labels, augment=keras.layers.RandomFlip())
+
+
+def _images(count=24, size=16):
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 1), np.uint8)
+
+
+def _taken(dataset, count):
+    return [np.asarray(batch[0]) for batch in itertools.islice(dataset, count)]
+
+
+def test_a_stream_from_epoch_two_augments_as_one_from_the_start():
+    def stream(first):
+        return epochs_of(
+            _images(), np.arange(24), batch_size=7, seed=1, first_epoch=first, steps=4, augment=EVERYTHING
+        )[0]
+
+    whole, resumed = _taken(stream(0), 16), _taken(stream(2), 8)
+    for one, other in zip(whole[8:], resumed, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (whole[0] != whole[4]).any()
+
+
+def test_the_number_of_parallel_calls_changes_nothing(monkeypatch):
+    found = []
+    for workers in (1, 7):
+        monkeypatch.setattr(pipeline, "WORKERS", workers)
+        found.append(_taken(epochs_of(_images(), batch_size=4, augment=EVERYTHING)[0], 12))
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_batches_of_records_go_on_with_any_epoch(cache, dummy_root):
+    records = data.load("kaggle_fracture", "train", data_dir=dummy_root)
+
+    def epochs(first, count):
+        batched = records.batched(
+            5, 32, shuffle=7, augment=Augmentation(seed=2), cache=cache, first_epoch=first
+        )
+        return [np.concatenate([batch[0] for batch in batched]) for _ in range(count)]
+
+    whole = epochs(0, 4)
+    np.testing.assert_array_equal(whole[2:], epochs(2, 2))
+    assert (whole[0] != whole[1]).any() and (whole[2] != whole[3]).any()
+
+
+def test_a_resumed_training_with_every_augmentation_equals_the_undisturbed_one(tmp_path):
+    images, labels = _images(), np.arange(24) % 2
+
+    def stream(first):
+        return epochs_of(images, labels, batch_size=8, seed=1, first_epoch=first, augment=EVERYTHING)
+
+    def train(folder, epochs):
+        keras.utils.set_random_seed(2)
+        layers = [
+            keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dropout(0.5), keras.layers.Dense(1),
+        ]  # fmt: skip
+        model = keras.Sequential([keras.Input((16, 16, 1)), *layers])
+        model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
+        running.fit(model, stream, epochs, folder, verbose=0)
+        return model
+
+    whole = train(tmp_path / "whole", 4)
+    train(tmp_path / "cut", 2)
+    for one, other in zip(whole.weights, train(tmp_path / "cut", 4).weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_keras_fit_resumed_by_its_initial_epoch_equals_the_undisturbed_one(dummy_root):
+    records = data.load("kaggle_fracture", "train", data_dir=dummy_root)
+
+    def train(first, epochs, weights=None):
+        keras.utils.set_random_seed(2)
+        model = keras.Sequential([keras.Input((32, 32, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.01), keras.losses.BinaryCrossentropy(from_logits=True))
+        if weights:
+            model.set_weights(weights)
+        batched = records.batched(5, 32, shuffle=7, augment=Augmentation(seed=2), first_epoch=first)
+        model.fit(batched, initial_epoch=first, epochs=epochs, verbose=0)
+        return model.get_weights()
+
+    for one, other in zip(train(0, 4), train(2, 4, train(0, 2)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_row_of_a_batch_is_drawn_alone():
+    images = tf.random.stateless_uniform((6, 16, 16, 1), (1, 2))
+    whole = np.asarray(EVERYTHING(images, range(10, 16)))
+    np.testing.assert_array_equal(EVERYTHING(images[2:4], [12, 13]), whole[2:4])
