@@ -105,6 +105,7 @@ class BaiDCGAN(Recipe):
     extractor: str = "xray"
 
     def __post_init__(self):
+        super().__post_init__()
         if self.condition not in CONDITIONS:
             raise FractureError(f"condition must be label, body_part or None. Received: {self.condition!r}")
 
