@@ -15,10 +15,11 @@ from keras_fracture.evaluation.generative import compare
 from keras_fracture.evaluation.generative_metrics import fid, kid, ms_ssim, prdc
 from keras_fracture.evaluation.gradcam import chance, gradcam, pointing_game
 from keras_fracture.evaluation.groups import by_group, most_confident_errors
-from keras_fracture.evaluation.memorisation import NearCopies, near_copies
+from keras_fracture.evaluation.memorisation import Copies, NearCopies, check_sources, near_copies
 
 __all__ = [
     "METRICS",
+    "Copies",
     "Extractor",
     "NearCopies",
     "Predictions",
@@ -26,6 +27,7 @@ __all__ = [
     "by_group",
     "calibration",
     "chance",
+    "check_sources",
     "compare",
     "confusion",
     "extract",

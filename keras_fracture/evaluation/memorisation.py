@@ -1,13 +1,16 @@
 """Whether a generator copies: the training picture nearest to each generated one, and how near is too near."""
 
 import dataclasses
+import functools
 
 import numpy as np
 from sklearn.metrics import pairwise_distances_chunked
 
 from keras_fracture.errors import EvaluationError
 from keras_fracture.evaluation import features
-from keras_fracture.evaluation.generative import halves
+
+FEWEST = 30  # sources; of fewer, one lies among the nearest percent or none does
+_FOLDS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +22,8 @@ class NearCopies:
         distances: float `(n,)`.
         threshold: Distance up to which a picture counts as a near copy.
         share: Of generated pictures that are near copies.
-        floor: The same share of held-out real pictures that had no part in the threshold.
-        held_out: How many those are.
+        floor: The same share of real pictures, none of whose source had a part in the threshold.
+        sources: How many sources of real pictures gave threshold and floor.
     """
 
     indices: np.ndarray
@@ -28,7 +31,7 @@ class NearCopies:
     threshold: float
     share: float
     floor: float
-    held_out: int
+    sources: int
 
     def closest(self, count=16):
         """Places of the closest pairs, closest first: two int arrays, generated and training pictures."""
@@ -36,93 +39,180 @@ class NearCopies:
         return order, self.indices[order]
 
     def summary(self):
-        """A dict for JSON: `value` (the share), `floor`, `threshold`, `pictures`, `held_out`."""
+        """A dict for JSON: `value` (the share), `floor`, `threshold`, `pictures`, `sources`."""
         return {
             "value": self.share,
             "floor": self.floor,
             "threshold": self.threshold,
             "pictures": len(self.distances),
-            "held_out": self.held_out,
+            "sources": self.sources,
         }
 
 
-def near_copies(
-    fake, train, held_out, *, train_sources=None, held_out_sources=None, extractor=None, percentile=1.0,
-    seed=0, cached=True,
-):  # fmt: skip
+def near_copies(fake, train, held_out, **options):
     """Looks for generated pictures that copy training pictures.
-
-    What is too near is taken from real pictures: the held-out ones are parted by source into two halves; the
-    first gives the threshold, the `percentile`-th percentile of distances to the nearest training picture of
-    another source, and the second the floor, the share of real pictures that lie as near by chance, about
-    `percentile` / 100. Both need some hundreds of pictures to say much.
-
-    Distances are, in `pixels`, the root mean square difference of grey levels from 0 to 1, of the picture or
-    its mirror image, whichever is nearer; in `features`, Euclidean.
 
     Args:
         fake: uint8 `(n, height, width, 1 or 3)`.
-        train: uint8 `(m, height, width, 1 or 3)`, what the generator was trained on.
-        held_out: uint8 `(h, height, width, 1 or 3)`, real pictures it was not trained on.
-        train_sources: The source of each training picture; with `held_out_sources`, so that a held-out picture is
-            never held against a copy of its own X-ray. None takes all sources for different.
-        held_out_sources: The same of `held_out`, and the groups of its halves.
-        extractor: See `features.extractor`; None looks at pixels only.
-        percentile: Of real distances, from 0 to 100.
-        seed: Of the halves.
-        cached: Whether features of real pictures are kept on disk.
+        train: See `Copies`, as all further arguments.
+        held_out: The same.
+        **options: The same.
 
     Returns:
         A dict of "pixels", and with an extractor "features", to `NearCopies`.
 
     Raises:
-        EvaluationError: Pictures of different shapes, sources that do not match, or too few held-out sources.
+        EvaluationError: See `Copies`.
     """
-    sets = {"fake": fake, "train": train, "held_out": held_out}
+    search = Copies(train, held_out, **options)
+    found = {"pixels": search.by_pixels(fake)}
+    return found if search.extractor is None else found | {"features": search.by_features(fake)}
+
+
+class Copies:
+    """The search for copies of one training set, whose threshold is worked out once for many generated sets.
+
+    What is too near is taken from real pictures, training and held-out ones alike, each held against the training
+    pictures of all other sources. The threshold is the `percentile`-th percentile of these distances, with every
+    source weighing alike: pictures of one X-ray are near to others, or far from them, together. The floor is the
+    share of real pictures that lie as near by chance, about `percentile` / 100: sources are parted into ten folds,
+    and each is judged by the threshold of the others.
+
+    Distances are, in pixels, the root mean square difference of grey levels from 0 to 1, of the picture or its
+    mirror image, whichever is nearer; in features, Euclidean.
+
+    Args:
+        train: uint8 `(m, height, width, 1 or 3)`, what the generator was trained on.
+        held_out: uint8 `(h, height, width, 1 or 3)`, real pictures it was not trained on.
+        train_sources: The source of each training picture; with `held_out_sources`, so that a picture is never held
+            against a copy of its own X-ray. None takes all sources for different.
+        held_out_sources: The same of `held_out`.
+        extractor: See `features.extractor`; None looks at pixels only.
+        percentile: Of real distances, from 0 to 100.
+        seed: Of the folds.
+        cached: Whether features of real pictures are kept on disk.
+
+    Raises:
+        EvaluationError: Pictures of different shapes, sources that do not match, or fewer than `FEWEST` of them.
+    """
+
+    def __init__(
+        self, train, held_out, *, train_sources=None, held_out_sources=None, extractor=None, percentile=1.0,
+        seed=0, cached=True,
+    ):  # fmt: skip
+        self._real = {"train": train, "held_out": held_out}
+        _same_shape(self._real)
+        if (train_sources is None) != (held_out_sources is None):
+            raise EvaluationError(
+                "Sources are needed of both train and held_out, or of neither. Received: of one"
+            )
+        if train_sources is None:
+            train_sources, held_out_sources = np.split(np.arange(len(train) + len(held_out)), [len(train)])
+        if len(train_sources) != len(train) or len(held_out_sources) != len(held_out):
+            raise EvaluationError(
+                f"Each real picture needs a source: {len(train)} and {len(held_out)}. "
+                f"Received: {len(train_sources)} and {len(held_out_sources)}"
+            )
+        codes = check_sources(np.concatenate([train_sources, held_out_sources]))
+        self._codes = dict(zip(self._real, np.split(codes, [len(train)]), strict=True))
+        self.extractor = extractor if extractor is None else features.extractor(extractor)
+        self._percentile, self._seed, self._cached = percentile, seed, cached
+
+    def by_pixels(self, fake):
+        """`NearCopies` of generated pictures, uint8 `(n, height, width, 1 or 3)`, in distances of pixels."""
+        _same_shape({"fake": fake, **self._real})
+        return self._judge(self._nearest_pixels(fake), *self._real_pixels)
+
+    def by_features(self, fake):
+        """The same in distances of features."""
+        _same_shape({"fake": fake, **self._real})
+        made = features.extract(fake, self.extractor)
+        return self._judge(nearest(made, self._features["train"]), *self._real_features)
+
+    def _judge(self, generated, threshold, floor):
+        indices, distances = generated
+        share = float((distances <= threshold).mean())
+        return NearCopies(indices, distances, threshold, share, floor, self._sources)
+
+    @property
+    def _sources(self):
+        return len(np.unique(np.concatenate(list(self._codes.values()))))
+
+    @functools.cached_property
+    def _rows(self):
+        return _flat(self._real["train"])
+
+    def _nearest_pixels(self, pictures, codes=None):
+        found = [
+            nearest(_flat(way), self._rows, self._same(codes)) for way in (pictures, pictures[:, :, ::-1])
+        ]
+        indices, distances = (np.stack(both) for both in zip(*found, strict=True))
+        better = distances.argmin(0)[None]
+        return [np.take_along_axis(both, better, 0)[0] for both in (indices, distances)]
+
+    def _same(self, codes):
+        """Which training pictures show the X-ray of which picture, bool; None where that is not asked."""
+        return None if codes is None else codes[:, None] == self._codes["train"][None]
+
+    @functools.cached_property
+    def _features(self):
+        return {
+            name: features.extract(pictures, self.extractor, cached=self._cached)
+            for name, pictures in self._real.items()
+        }
+
+    @functools.cached_property
+    def _real_pixels(self):
+        return self._calibrated(
+            self._nearest_pixels(pictures, self._codes[name])[1] for name, pictures in self._real.items()
+        )
+
+    @functools.cached_property
+    def _real_features(self):
+        known = self._features
+        return self._calibrated(
+            nearest(rows, known["train"], self._same(self._codes[name]))[1] for name, rows in known.items()
+        )
+
+    def _calibrated(self, distances):
+        """Threshold and floor, from distances of real pictures to those of other sources."""
+        distances, codes = np.concatenate(list(distances)), np.concatenate(list(self._codes.values()))
+        weights = 1 / np.bincount(codes)[codes]
+        folds = np.random.default_rng(self._seed).permutation(self._sources)[codes] % _FOLDS
+
+        def threshold(chosen):
+            return float(
+                np.percentile(
+                    distances[chosen], self._percentile, weights=weights[chosen], method="inverted_cdf"
+                )
+            )
+
+        limits = np.array([threshold(folds != fold) for fold in range(_FOLDS)])
+        floor = np.average(distances <= limits[folds], weights=weights)
+        return threshold(np.full(len(codes), True)), float(floor)
+
+
+def check_sources(sources):
+    """The number of each source, int `(n,)`, from 0.
+
+    Raises:
+        EvaluationError: There are too few to say how near real pictures come to each other.
+    """
+    names, codes = np.unique(np.asarray(sources), return_inverse=True)
+    if len(names) < FEWEST:
+        raise EvaluationError(
+            f"How near is too near for chance is told by real pictures of {FEWEST} sources (X-rays) or more: of fewer, "
+            f"one is the nearest percent. Give more real pictures. Received: {len(names)} sources"
+        )
+    return codes
+
+
+def _same_shape(sets):
     for name, pictures in sets.items():
         features.check_pictures(pictures, name)
     if len({pictures.shape[1:] for pictures in sets.values()}) > 1:
         shapes = ", ".join(f"{name} {pictures.shape}" for name, pictures in sets.items())
         raise EvaluationError(f"All pictures must have one shape. Received: {shapes}")
-    if (train_sources is None) != (held_out_sources is None):
-        raise EvaluationError(
-            "Sources are needed of both train and held_out, or of neither. Received: of one"
-        )
-    if train_sources is None:
-        train_sources, held_out_sources = np.full(len(train), -1), np.arange(len(held_out))
-    train_sources, held_out_sources = np.asarray(train_sources), np.asarray(held_out_sources)
-    if len(train_sources) != len(train) or len(held_out_sources) != len(held_out):
-        raise EvaluationError(
-            f"Each real picture needs a source: {len(train)} and {len(held_out)}. "
-            f"Received: {len(train_sources)} and {len(held_out_sources)}"
-        )
-    parts = halves(held_out_sources, seed)
-    same = held_out_sources[:, None] == train_sources[None]
-
-    def judge(generated, real):
-        indices, distances = generated
-        near = float(np.percentile(real[parts[0]], percentile))
-        share, floor = (float((found <= near).mean()) for found in (distances, real[parts[1]]))
-        return NearCopies(indices, distances, near, share, floor, len(parts[1]))
-
-    pixels = {name: _flat(pictures) for name, pictures in sets.items()}
-
-    def either_way(name, same_source=None):
-        mirrored = _flat(sets[name][:, :, ::-1])
-        views = [nearest(rows, pixels["train"], same_source) for rows in (pixels[name], mirrored)]
-        indices, distances = (np.stack(found) for found in zip(*views, strict=True))
-        better = distances.argmin(0)[None]
-        return [np.take_along_axis(found, better, 0)[0] for found in (indices, distances)]
-
-    found = {"pixels": judge(either_way("fake"), either_way("held_out", same)[1])}
-    if extractor is not None:
-        chosen = features.extractor(extractor)
-        made, seen, unseen = (
-            features.extract(pictures, chosen, cached=cached and name != "fake")
-            for name, pictures in sets.items()
-        )
-        found["features"] = judge(nearest(made, seen), nearest(unseen, seen, same)[1])
-    return found
 
 
 def nearest(rows, references, excluded=None):
@@ -145,7 +235,7 @@ def nearest(rows, references, excluded=None):
             distances = np.where(excluded[start : start + len(distances)], np.inf, distances)
             if np.isinf(distances).all(1).any():
                 raise EvaluationError(
-                    "Every held-out picture needs a training picture of another source. Received: one without"
+                    "Every real picture needs a training picture of another source. Received: one without"
                 )
         return distances.argmin(1)
 

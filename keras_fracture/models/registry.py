@@ -6,6 +6,7 @@ import inspect
 import keras
 
 from keras_fracture.errors import FractureError, ModelError, one_line
+from keras_fracture.models.preprocessing import check_training
 
 _BUILDERS = {}
 
@@ -14,11 +15,11 @@ def register(name, **defaults):
     """Class decorator: `models.create(name, **overrides)` builds the class with `defaults | overrides`.
 
     Several names may share a class (`resnet18`, `resnet34`); apply the decorator once for each. It implies
-    `by_own_policy`.
+    `by_own_policy` and `in_own_range`.
     """
 
     def decorate(cls):
-        _BUILDERS[name] = functools.partial(by_own_policy(cls), **defaults)
+        _BUILDERS[name] = functools.partial(in_own_range(by_own_policy(cls)), **defaults)
         return cls
 
     return decorate
@@ -46,6 +47,22 @@ def by_own_policy(cls):
 
     init_by_own_policy.__signature__ = inspect.signature(init)  # Keras reads it without unwrapping
     cls.__init__ = init_by_own_policy
+    return cls
+
+
+def in_own_range(cls):
+    """Class decorator: `fit` looks at the first images, see `preprocessing.check_training`, and then trains."""
+    fit = cls.fit
+    if hasattr(fit, "looks_at_range"):  # decorated already
+        return cls
+
+    @functools.wraps(fit)
+    def fit_in_own_range(self, x=None, *args, **kwargs):
+        check_training(x, getattr(self, "pixel_range", None))
+        return fit(self, x, *args, **kwargs)
+
+    fit_in_own_range.looks_at_range = True
+    cls.fit = fit_in_own_range
     return cls
 
 

@@ -1,6 +1,7 @@
 """Fractured X-rays drawn by a DCGAN: the `bai_dcgan` paper, and whether what comes out is new."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import ClassVar
 
@@ -104,6 +105,7 @@ class BaiDCGAN(Recipe):
     extractor: str = "xray"
 
     def __post_init__(self):
+        super().__post_init__()
         if self.condition not in CONDITIONS:
             raise FractureError(f"condition must be label, body_part or None. Received: {self.condition!r}")
 
@@ -121,6 +123,7 @@ class BaiDCGAN(Recipe):
         """See `Recipe.run`."""
         out = Path(out)
         sets = self.arrange(self.labelled(self.preprocess, self.policy, data_dir))
+        evaluation.check_sources(np.concatenate(_sources(sets)))  # now, and not after hours of training
         extractor = evaluation.extractor(self.extractor)
         trained = [self.train(number, sets, extractor, out / f"run-{number}") for number in range(self.seeds)]
         judged = [
@@ -233,7 +236,8 @@ class BaiDCGAN(Recipe):
         train = sets["train"]
         real, sources = train.of(1), train.sources[train.labels == 1]
         scores = evaluation.compare(real, made, extractor, sources=sources, k=self.neighbours, seed=seed)
-        near = copies(sets, made, extractor)
+        search = copies(sets, extractor)
+        near = {"pixels": search.by_pixels(made), "features": search.by_features(made)}
         return scores | {f"copies_{kind}": one.summary() for kind, one in near.items()}, near
 
     def utility(self, sets, made):
@@ -286,17 +290,26 @@ class Judge(keras.callbacks.Callback):
         made = recipe.draw(self.model, self.classes, self.seed)["finding"]
         real = evaluation.extract(self.sets["train"].of(1), self.extractor, cached=True)
         logs["kid"], _ = evaluation.kid(real, evaluation.extract(made, self.extractor), subsets=20)
-        logs["near_copies"] = copies(self.sets, made, self.extractor)["features"].share
+        logs["near_copies"] = self.search.by_features(made).share
+
+    @functools.cached_property
+    def search(self):
+        """See `copies`."""
+        return copies(self.sets, self.extractor)
 
 
-def copies(sets, made, extractor):
-    """`evaluation.near_copies` of generated pictures with a finding, against those the GAN has learnt from."""
-    train, held_out = (sets[name] for name in ("train", "test"))
-    return evaluation.near_copies(
-        made,
-        train.of(1),
-        held_out.of(1),
-        train_sources=train.sources[train.labels == 1],
-        held_out_sources=held_out.sources[held_out.labels == 1],
+def copies(sets, extractor):
+    """`evaluation.Copies` of the pictures with a finding that the GAN has learnt from."""
+    train_sources, held_out_sources = _sources(sets)
+    return evaluation.Copies(
+        sets["train"].of(1),
+        sets["test"].of(1),
+        train_sources=train_sources,
+        held_out_sources=held_out_sources,
         extractor=extractor,
     )
+
+
+def _sources(sets):
+    """Sources of pictures with a finding: those trained on, and those held out."""
+    return [sets[name].sources[sets[name].labels == 1] for name in ("train", "test")]

@@ -64,6 +64,7 @@ class ClassifierRecipe(Recipe, abc.ABC):
     pretrained: str | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         if self.balanced and self.body_parts:
             raise FractureError("balanced weighs the classes of one target: it does not go with body_parts")
 

@@ -13,7 +13,6 @@ from sklearn.metrics import roc_auc_score
 
 from keras_fracture import files, models, synthesis, training
 from keras_fracture.data import Augmentation, Preprocess
-from keras_fracture.errors import FractureError
 from keras_fracture.evaluation.predicting import predictor, probabilities
 from keras_fracture.papers.lesion_checks import judge_patches, judge_seams
 from keras_fracture.papers.lesion_parts import parts_of
@@ -120,10 +119,6 @@ class GuptaUNIT(Recipe):
     exponents: tuple = (0.5, 1.0, 2.0, 4.0)
     thresholds: tuple = (0.0, 0.9, 0.95)
     passing: tuple = (0.3, 0.1, 0.03)
-
-    def __post_init__(self):
-        if self.translators < 1:
-            raise FractureError(f"translators must be 1 or more. Received: {self.translators}")
 
     @property
     def preprocess(self):

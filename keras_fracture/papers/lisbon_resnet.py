@@ -75,8 +75,8 @@ class LisbonResNet(ClassifierRecipe):
     smoothing: float = 0.0
 
     def __post_init__(self):
-        unknown = [name for name in self.models if name not in self.REPORTED]
         super().__post_init__()
+        unknown = [name for name in self.models if name not in self.REPORTED]
         if unknown:
             raise FractureError(f"lisbon_resnet has depths {DEPTHS}. Received: {', '.join(unknown)}")
 

@@ -18,6 +18,7 @@ from keras_fracture import data, files, serving
 from keras_fracture.data import images, splits
 from keras_fracture.data.sources import digests
 from keras_fracture.errors import DataError, FractureError, OutputError, one_line
+from keras_fracture.papers.limits import check
 from keras_fracture.settings import parse
 from keras_fracture.training import distribution
 
@@ -42,6 +43,9 @@ class Recipe:
     seed: int = 0
     seeds: int = 3
     precision: str = "float32"
+
+    def __post_init__(self):
+        check(self)
 
     def run(self, out, data_dir=None):
         """Carries the recipe out into a run folder and returns `metrics.json` as a dict."""
@@ -119,6 +123,9 @@ def configure(recipe_class, profile, **overrides):
         recipe_class: A subclass of `Recipe` with `PROFILES`, a dict of profile to numbers.
         profile: One of `PROFILES`.
         **overrides: Numbers that win over the profile's; None is left out.
+
+    Raises:
+        FractureError: No such profile, setting or variant, or a value is out of its range, see `limits.check`.
     """
     if profile not in PROFILES:
         raise FractureError(f"No such profile. Choose one of {', '.join(PROFILES)}. Received: {profile!r}")

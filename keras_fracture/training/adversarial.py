@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.preprocessing import unscale
+from keras_fracture.models.registry import in_own_range
 from keras_fracture.training import losses, replicas
 
 
@@ -93,6 +94,7 @@ class TwoOptimizers(keras.Model):
                 state.assign(saved)
 
 
+@in_own_range
 @keras.saving.register_keras_serializable("keras_fracture")
 class AdversarialModel(TwoOptimizers):
     """Generator against discriminator, trained with `compile` and `fit`.
@@ -159,6 +161,11 @@ class AdversarialModel(TwoOptimizers):
     @property
     def metrics(self):
         return list(self.trackers.values())
+
+    @property
+    def pixel_range(self):
+        """`(low, high)` of the pictures it is trained on; None where the generator says none."""
+        return getattr(self.generator, "pixel_range", None)
 
     @property
     def sampler(self):

@@ -5,7 +5,7 @@ import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
 from keras_fracture.errors import TrainingError
-from keras_fracture.models.registry import by_own_policy
+from keras_fracture.models.registry import by_own_policy, in_own_range
 
 
 def sgd(rate, steps, momentum=0.9, warmup=0):
@@ -42,6 +42,7 @@ def add_l2(model, decay):
             variable.regularizer = keras.regularizers.L2(decay / 2)
 
 
+@in_own_range
 @by_own_policy
 @keras.saving.register_keras_serializable("keras_fracture")
 class WithBodyPart(keras.Model):
@@ -70,6 +71,11 @@ class WithBodyPart(keras.Model):
         maps = self.classifier.features(images, training=training)
         logits = self.classifier.classify(maps, training=training)
         return {"finding": logits, "body_part": self.head(self.pool(maps))}
+
+    @property
+    def pixel_range(self):
+        """`(low, high)` of the images it is trained on."""
+        return self.classifier.pixel_range
 
     def get_config(self):
         return super().get_config() | {

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_fracture import files
 from keras_fracture.data.pipeline import finished
 from keras_fracture.errors import TrainingError
-from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, scale
+from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, check_training, scale
 from keras_fracture.models.saved import save_weights
 from keras_fracture.training import distribution
 from keras_fracture.training.callbacks import AverageStatistics, EpochBackup, StopOnNaN, optimizers_of
@@ -241,6 +241,7 @@ def _train(model, dataset, callbacks, validation_data=None, **options):
         options["validation_data"] = distribution.whole_shares(validation_data)
     callbacks = [Reseed(), StopOnNaN(), AverageStatistics(), *callbacks]
     if distribution.several_workers():
+        check_training(dataset, getattr(model, "pixel_range", None))  # as the model's own `fit` does
         return distribution.fit(model, dataset, callbacks=callbacks, **options)
     return model.fit(dataset, callbacks=callbacks, shuffle=False, **options)
 

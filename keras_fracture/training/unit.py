@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.preprocessing import scale, unscale
+from keras_fracture.models.registry import in_own_range
 from keras_fracture.training import losses, replicas
 from keras_fracture.training.adversarial import TwoOptimizers, average_of, follow, scaled
 from keras_fracture.training.optimizers import Adam
@@ -29,6 +30,7 @@ def adversarial_loss(preset):
     return losses.NonSaturating() if preset == "nips2017" else losses.LeastSquares(factor=1.0)
 
 
+@in_own_range
 @keras.saving.register_keras_serializable("keras_fracture")
 class UNITModel(TwoOptimizers):
     """A translator against a discriminator a domain, trained with `compile` and `fit`.
@@ -122,6 +124,11 @@ class UNITModel(TwoOptimizers):
     @property
     def metrics(self):
         return list(self.trackers.values())
+
+    @property
+    def pixel_range(self):
+        """`(low, high)` of the pictures it is trained on."""
+        return self.translator.pixel_range
 
     @property
     def sampler(self):

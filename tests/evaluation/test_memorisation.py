@@ -24,7 +24,7 @@ def test_planted_copies_are_found_mirrored_and_noisy_ones_too(sets):
     assert found.distances[5:7].tolist() == [0, 0]
     assert 0 < found.distances[7] < 3 / 255
     assert found.share == 3 / 8
-    assert found.floor < 0.2
+    assert found.floor < 0.03
     places, nearest = found.closest(3)
     assert places.tolist() == [5, 6, 7]
     assert nearest.tolist() == [7, 23, 41]
@@ -39,18 +39,50 @@ def test_distances_are_root_mean_squares_of_the_nearer_way_round(sets):
         assert found.indices[index] == np.argmin(np.min(ways, axis=0))
 
 
-def test_threshold_and_floor_come_from_different_sources(sets):
+def test_the_threshold_is_a_percentile_of_real_pictures_to_those_of_other_sources(sets):
     fake, train, held_out = sets
     found = near_copies(fake, train, held_out, percentile=50)["pixels"]
-    ways = [held_out / 255, held_out[:, :, ::-1] / 255]
-    real = np.min(
-        [[np.sqrt(((train / 255 - one) ** 2).mean((1, 2, 3))).min() for one in way] for way in ways], 0
-    )
-    # At the median of one half, about half of the other is as near.
-    assert real.min() < found.threshold < real.max()
-    assert 0.2 < found.floor < 0.8
-    assert found.held_out == 30
-    assert found.floor * 30 == pytest.approx(round(found.floor * 30))
+    real = np.concatenate([train, held_out]) / 255
+    apart = np.minimum(
+        *([[np.sqrt(((one - way) ** 2).mean()) for one in train / 255] for way in ways]
+          for ways in (real, real[:, :, ::-1]))
+    )  # fmt: skip
+    apart[np.arange(60), np.arange(60)] = np.inf
+    assert found.threshold == pytest.approx(np.percentile(apart.min(1), 50, method="inverted_cdf"), abs=1e-6)
+    assert 0.4 < found.floor < 0.6
+    assert found.sources == 120
+
+
+@pytest.mark.parametrize("copies", [1, 5])
+def test_about_one_in_a_hundred_real_pictures_is_as_near_by_chance(copies):
+    generator = np.random.default_rng(1)
+
+    def drawn(sources):
+        plain = generator.normal(128, 30, (sources, 1, 6, 6, 1))
+        many = plain + generator.normal(0, 3, (sources, copies, 6, 6, 1))
+        return np.clip(many.reshape(-1, 6, 6, 1), 0, 255).astype(np.uint8), np.repeat(
+            np.arange(sources), copies
+        )
+
+    (train, seen), (held_out, unseen), (fresh, _) = drawn(300), drawn(60), drawn(300)
+    found = near_copies(fresh, train, held_out, train_sources=seen, held_out_sources=1000 + unseen)["pixels"]
+    assert found.sources == 360
+    assert 0 < found.floor < 0.03
+    assert 0 < found.share < 0.03, "independent pictures are no copies"
+    own, _ = drawn(1)
+    copied = np.concatenate([train[:50], own])
+    again = near_copies(copied, train, held_out, train_sources=seen, held_out_sources=1000 + unseen)["pixels"]
+    assert again.share == 50 / len(copied) and again.threshold == found.threshold
+
+
+def test_a_source_of_many_copies_weighs_as_one(sets):
+    fake, train, held_out = sets
+    crowd = np.concatenate([held_out, np.repeat(held_out[:1], 500, axis=0)])
+    sources = np.r_[100:160, np.full(500, 100)]
+    alone = near_copies(fake, train, held_out, train_sources=np.arange(60), held_out_sources=sources[:60])
+    crowded = near_copies(fake, train, crowd, train_sources=np.arange(60), held_out_sources=sources)
+    assert crowded["pixels"].threshold == alone["pixels"].threshold
+    assert crowded["pixels"].floor == pytest.approx(alone["pixels"].floor)
 
 
 def test_copies_of_the_same_xray_do_not_make_the_threshold(sets):
@@ -79,7 +111,7 @@ def test_the_summary_is_plain_json(sets):
     found = near_copies(*sets)["pixels"].summary()
     assert json.loads(json.dumps(found)) == found
     assert found["value"] == 3 / 8
-    assert (found["pictures"], found["held_out"]) == (8, 30)
+    assert (found["pictures"], found["sources"]) == (8, 120)
 
 
 def test_what_cannot_be_compared_is_refused(sets):
@@ -92,7 +124,7 @@ def test_what_cannot_be_compared_is_refused(sets):
         near_copies(fake, train, held_out, train_sources=np.arange(60))
     with pytest.raises(EvaluationError, match=r"60 and 60\. Received: 60 and 59"):
         near_copies(fake, train, held_out, train_sources=np.arange(60), held_out_sources=np.arange(59))
-    with pytest.raises(EvaluationError, match=r"at least two sources\. Received: 1"):
-        near_copies(fake, train, held_out[:1])
+    with pytest.raises(EvaluationError, match=r"30 sources \(X-rays\) or more.*Received: 29 sources"):
+        near_copies(fake, train[:20], held_out[:9])
     with pytest.raises(EvaluationError, match="training picture of another source"):
         near_copies(fake, train, held_out, train_sources=np.zeros(60), held_out_sources=np.arange(60))

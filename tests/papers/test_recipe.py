@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import re
+import typing
 from typing import ClassVar
 
 import keras
@@ -55,8 +56,61 @@ def test_none_can_be_asked_for(tmp_path, monkeypatch):
 
 
 def test_gupta_unit_needs_a_translator():
-    with pytest.raises(FractureError, match=r"translators must be 1 or more. Received: 0"):
+    with pytest.raises(FractureError, match=r"translators of gupta_unit must be 1 or more. Received: 0"):
         GuptaUNIT(translators=0)
+
+
+@pytest.mark.parametrize("key", papers.keys())
+def test_every_number_of_every_recipe_is_checked(key):
+    kind = papers.get(key)
+    wrong = {int: (-1, 1.5, True, float("nan")), float: (-0.1, float("nan"), float("inf"), "1"), tuple: ((),)}
+    checked = set()
+    for profile in recipe.PROFILES:
+        recipe.configure(kind, profile)
+    chosen = recipe.configure(kind, "smoke")
+    for field in dataclasses.fields(kind):
+        kinds = set(typing.get_args(field.type)) or {field.type}
+        for value in [one for each in kinds - {type(None)} for one in wrong.get(each, (3,))]:
+            with pytest.raises(FractureError, match=rf"{field.name} of {key}.* Received: ") as caught:
+                dataclasses.replace(chosen, **{field.name: value})
+            assert "\n" not in str(caught.value)
+            checked.add(field.name)
+    assert {"seed", "seeds", "batch_size", "precision"} <= checked == set(chosen.__dict__)
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "value", "words"),
+    [
+        ("lisbon_resnet", "epochs", 0, "epochs of lisbon_resnet must be 1 or more. Received: 0"),
+        ("lisbon_resnet", "rate", 0.0, "rate of lisbon_resnet must be above 0. Received: 0.0"),
+        ("lisbon_resnet", "smoothing", 1.5, "0 or more and at most 1. Received: 1.5"),
+        ("bai_dcgan", "ema", 0.0, "above 0 and at most 1. Received: 0.0"),
+        ("bai_dcgan", "steps", 0, "steps of bai_dcgan must be 1 or more. Received: 0"),
+        ("gupta_unit", "exponents", (1.0, -2.0), "Each of exponents .* above 0. Received: -2.0"),
+        ("gupta_unit", "widths", (4, 0), "Each of widths .* 1 or more. Received: 0"),
+        ("gupta_unit", "epochs", None, "epochs of gupta_unit must be a whole number. Received: None"),
+        ("ibrahim_gan", "policies", "paper", "must hold one value or more. Received: 'paper'"),
+    ],
+)
+def test_settings_that_no_run_means_are_refused(key, name, value, words):
+    with pytest.raises(FractureError, match=words):
+        dataclasses.replace(recipe.configure(papers.get(key), "smoke"), **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["--epochs", "0"], "epochs of lisbon_resnet must be 1 or more. Received: 0"),
+        (["--seeds", "-1"], "seeds of lisbon_resnet must be 1 or more. Received: -1"),
+        (["--set", "rate=1e999"], "rate of lisbon_resnet must be above 0. Received: inf"),
+    ],
+)
+def test_they_are_refused_on_the_command_line_before_a_folder_is_made(tmp_path, capsys, words, wanted):
+    command = ["reproduce", "lisbon_resnet", "--profile", "smoke", "--out", str(tmp_path / "run"), *words]
+    assert cli.main(command) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and wanted in said
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_recipe_runs_in_its_precision_and_leaves_none_behind(tmp_path, monkeypatch):
