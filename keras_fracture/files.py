@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import re
+import secrets
 import shutil
 from pathlib import Path, PurePath
 
@@ -20,8 +21,8 @@ _BESIDE = re.compile(r"\.\d+-.")
 
 
 def _beside(path):
-    """Where `path` is written to until it is whole: a hidden name beside it, with the ending that it has."""
-    return path.with_name(f".{os.getpid()}-{path.name}")
+    """Where `path` is written to until it is whole: a hidden name beside it, of this call alone, with its ending."""
+    return path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
 
 
 @contextlib.contextmanager
@@ -31,7 +32,9 @@ def _renamed(path):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
+        _to_disk(beside)
         beside.replace(path)
+        _sync(path.parent)  # without it, a power failure may undo the renaming
     except Exception as error:
         if isinstance(error, OSError) or _disk_full(error):
             raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
@@ -39,6 +42,22 @@ def _renamed(path):
     finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(beside) if beside.is_dir() else beside.unlink(missing_ok=True)
+
+
+def _to_disk(path):
+    """Forces a file, or all files of a folder, out of the system's memory."""
+    for one in [*path.rglob("*"), path] if path.is_dir() else [path]:
+        _sync(one)
+
+
+def _sync(path):
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):  # Windows opens no folders
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _disk_full(error):

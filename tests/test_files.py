@@ -1,4 +1,7 @@
+import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -171,3 +174,45 @@ def test_contact_sheet_shows_each_file_and_marks_the_unreadable(tmp_path):
     assert (sheet[top : top + 64, 2:66] == 70).all()
     assert (sheet[top : top + 64, 68:132] == 230).mean() > 0.8
     assert (sheet[top + 92 : top + 156, 2:66] == 70).all()
+
+
+def test_threads_that_write_one_path_each_write_it_whole(tmp_path):
+    path, inside = tmp_path / "one.txt", threading.Barrier(4)
+
+    def write(letter):
+        with files.writing(path) as beside:
+            beside.write_text(letter * 1000)
+            inside.wait(10)  # all are written before the first is renamed
+            assert beside.read_text() == letter * 1000
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, "abcd"))
+    assert path.read_text() in {letter * 1000 for letter in "abcd"}
+    assert [one.name for one in tmp_path.iterdir()] == ["one.txt"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch, kind):
+    done, sync, replace = [], os.fsync, Path.replace
+
+    def fsync(handle):
+        done.append(("sync", os.readlink(f"/proc/self/fd/{handle}")))
+        sync(handle)
+
+    def renamed(self, to):
+        done.append(("rename", str(self)))
+        return replace(self, to)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", renamed)
+    if kind == "file":
+        files.write_text(tmp_path / "x.txt", "text")
+        names = ["x.txt"]
+    else:
+        with files.new_folder(tmp_path / "x") as folder:
+            (folder / "inner").mkdir()
+            (folder / "inner" / "y.txt").write_text("text")
+        names = ["inner", "y.txt", "x"]
+    before = done[: [what for what, _ in done].index("rename")]
+    assert all(any(path.endswith(name) for _, path in before) for name in names)
+    assert done[-1] == ("sync", str(tmp_path))
