@@ -20,6 +20,8 @@ from keras_fracture.papers.lesion_study import Arm, Study, Translator
 from keras_fracture.papers.recipe import Recipe, Split, joined, once
 from keras_fracture.training.unit import adam as unit_adam
 
+DRAWN = ("training", "painting", "pasting", "choosing", "checking")  # each from numbers of its own
+
 
 @dataclasses.dataclass(frozen=True)
 class GuptaUNIT(Recipe):
@@ -153,8 +155,8 @@ class GuptaUNIT(Recipe):
                 seed=self.seed,
             )
             unit.compile(*(unit_adam(self.preset, self.unit_rate) for _ in range(2)))
-        lesions = self.lesion_patches(part.pool, self.patches)
-        healthy = self.healthy_patches(part.train, lesions, self.patches)
+        lesions = self.lesion_patches(part.pool, self.patches, "training")
+        healthy = self.healthy_patches(part.train, lesions, self.patches, "training")
 
         def stream(first):
             return training.pairs_of(
@@ -177,17 +179,21 @@ class GuptaUNIT(Recipe):
         digest = hashlib.sha256(b"".join(np.asarray(weight).tobytes() for weight in unit.sampler.weights))
         return Translator(unit, history, healthy, lesions, digest.hexdigest()[:12])
 
-    def lesion_patches(self, split, count):
-        """Patches round the lesions of a split."""
+    def seed_of(self, purpose):
+        """A seed of its own for each thing that is drawn: else the windows painted would be those trained on."""
+        return [self.seed, DRAWN.index(purpose)]
+
+    def lesion_patches(self, split, count, purpose):
+        """Patches round the lesions of a split, for one of `DRAWN`."""
         return synthesis.lesion_patches(
-            split.images, split.boxes, _regions(split), self.patch_size, count, self.seed
+            split.images, split.boxes, _regions(split), self.patch_size, count, self.seed_of(purpose)
         )
 
-    def healthy_patches(self, split, lesions, count):
-        """Patches of a split's healthy pictures, where the patches `lesions` lie; `rows` count these pictures."""
+    def healthy_patches(self, split, lesions, count, purpose):
+        """Patches of a split's healthy images, where the patches `lesions` lie; `rows` count these images."""
         healthy = split.take(split.labels == 0)
         return synthesis.healthy_patches(
-            healthy.images, _regions(healthy), lesions, self.patch_size, count, self.seed
+            healthy.images, _regions(healthy), lesions, self.patch_size, count, self.seed_of(purpose)
         )
 
     def study(self, part, own, lender, folder):
@@ -278,8 +284,8 @@ class GuptaUNIT(Recipe):
 
         def make():
             lesions = part.train.take(part.train.labels == 1)
-            places = self.lesion_patches(lesions, self.patches)
-            found = self.healthy_patches(part.train, places, len(healthy.labels))
+            places = self.lesion_patches(lesions, self.patches, "painting")
+            found = self.healthy_patches(part.train, places, len(healthy.labels), "painting")
             pictures, _ = synthesis.paint(
                 healthy.images[found.rows],
                 found.windows,
@@ -318,17 +324,17 @@ class GuptaUNIT(Recipe):
 
     def paste(self, part, painted, count):
         """Healthy training pictures with patches of real lesions in `count` of the painted windows."""
-        chosen = np.random.default_rng(self.seed).permutation(len(painted["rows"]))[:count]
-        patches = self.lesion_patches(part.pool, count)
+        chosen = np.random.default_rng(self.seed_of("pasting")).permutation(len(painted["rows"]))[:count]
+        patches = self.lesion_patches(part.pool, count, "pasting")
         pictures = part.train.of(0)[painted["rows"][chosen]]
         return synthesis.copy_paste(
-            pictures, painted["windows"][chosen], patches.images, self.exponent, self.seed
+            pictures, painted["windows"][chosen], patches.images, self.exponent, self.seed_of("choosing")
         )[0]
 
     def check(self, part, own, painted):
         """Whether patches look like lesions, turn back, and leave no seam; on pictures that taught nobody."""
-        healthy = self.healthy_patches(part.test, own.lesions, self.patches)
-        lesions = self.lesion_patches(part.test, self.patches)
+        healthy = self.healthy_patches(part.test, own.lesions, self.patches, "checking")
+        lesions = self.lesion_patches(part.test, self.patches, "checking")
         before = part.train.take(part.train.labels == 0).take(painted["rows"])
         windows, seams = painted["windows"], {}
         for n in sorted({self.exponent, *self.exponents}):

@@ -103,7 +103,9 @@ def _part(pictures, role, bone, shares, ratio, fewest, seed):
     healthy = np.flatnonzero((split == "train") & (own.labels == 0) & plain)
     lesions = np.flatnonzero((split == "train") & (own.labels == 1) & plain)
     wanted = max(fewest, round(ratio * len(healthy)))
-    order = np.random.default_rng(seed).permutation(np.unique(own.sources[lesions]))
+    order = np.random.default_rng([seed, 1]).permutation(
+        np.unique(own.sources[lesions])
+    )  # the split is dealt by seed
     # Whole sources, so that what is left out is left out of both.
     rank = {source: place for place, source in enumerate(order)}
     by_source = np.array([rank[source] for source in own.sources[lesions]])

@@ -47,7 +47,7 @@ def test_what_cannot_be_compared_is_said(tmp_path):
     with pytest.raises(BenchmarkError, match=r"count must be 1 or more. Received: 0"):
         measure_serving(count=0)
     plain = serving.export(models.create("compact_cnn", image_size=32), tmp_path / "plain")
-    with pytest.raises(ModelError, match="not a classifier"):
+    with pytest.raises(ModelError, match="is no classifier"):
         measure_serving(count=1, model=plain)
     facts = json.loads((plain / "metadata.json").read_text())
     facts["preprocess"] = {"size": 32, "clahe": None, "crop": False, "channels": 1}

@@ -1,4 +1,5 @@
 import json
+import types
 
 import numpy as np
 import pandas as pd
@@ -6,6 +7,7 @@ import pytest
 
 from keras_fracture import synthesis
 from keras_fracture.errors import FractureError
+from keras_fracture.papers import gupta_unit
 from keras_fracture.papers.gupta_unit import GuptaUNIT
 from keras_fracture.papers.lesion_parts import BONES, RATIOS, ROLES, parts_of
 from keras_fracture.papers.recipe import Split, configure, joined
@@ -134,3 +136,19 @@ def test_figures_are_kept_pictures_too_as_phantoms_are_drawn(run):
 def test_pictures_of_real_data_are_not_kept():
     kept = kept_figures("btxrd", ["upper-limb", "tibia"])
     assert kept == ["auc-upper-limb.png", "auc-tibia.png", "unit-losses.png"]
+
+
+def test_what_is_painted_is_not_drawn_with_the_numbers_of_the_training(monkeypatch):
+    recipe = GuptaUNIT(seed=3)
+    split = types.SimpleNamespace(
+        images=None, boxes=None, labels=np.zeros(1), table=pd.DataFrame({"body_part": ["hand"]}),
+        take=lambda rows: split,
+    )  # fmt: skip
+    for kind in ("lesion_patches", "healthy_patches"):
+        seeds = []
+        monkeypatch.setattr(gupta_unit.synthesis, kind, lambda *given, seeds=seeds: seeds.append(given[-1]))
+        for purpose in gupta_unit.DRAWN:
+            draw = getattr(recipe, kind)
+            draw(*((split, 9) if kind == "lesion_patches" else (split, None, 9)), purpose)
+        numbers = [np.random.default_rng(seed).random(500) for seed in seeds]
+        assert np.abs(np.corrcoef(numbers) - np.eye(len(seeds))).max() < 0.2

@@ -17,7 +17,7 @@ from keras_fracture.models.preprocessing import scale
 def classifier(tmp_path_factory):
     model = models.create("compact_cnn", image_size=32)
     folder = tmp_path_factory.mktemp("served") / "compact_cnn"
-    version = serving.export(model, folder, preprocess=Preprocess(size=32))
+    version = serving.export(model, folder, preprocess=Preprocess(size=32), metadata={"classes": ["finding"]})
     return model, folder, version
 
 
