@@ -321,7 +321,8 @@ def provenance():
         if before not in places and argument.partition("=")[0] not in (*places, "--resume")
     ]
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *arguments]),
+        # Also where Python was given the package instead: `python -m keras_fracture.cli`.
+        "command": shlex.join([Path(sys.argv[0]).name.replace("__main__.py", "keras-fracture"), *arguments]),
         "date": datetime.date.today().isoformat(),
         "versions": {"python": platform.python_version(), **versions},
         "machine": f"{platform.machine()}, {platform.system()}",

@@ -17,7 +17,7 @@ def run(variant, accuracy):
     }  # fmt: skip
 
 
-CONFIG = {"paper": "ibrahim_gan", "command": "keras-fracture reproduce ibrahim_gan", "date": "2026-01-02",
+CONFIG = {"paper": "ibrahim_gan", "command": "keras-fracture reproduce ibrahim_gan", "date": "2026-12-02",
           "versions": {"keras": "3"}}  # fmt: skip
 
 
@@ -82,7 +82,7 @@ RUN = {
     "ratio": 1.25, "others": 0.013, "fair": True, "batch_size": 8, "image_size": 224, "work": WORK, "memory": MEMORY,
 }  # fmt: skip
 BENCHMARK = {
-    "command": "keras-fracture benchmark models", "date": "2026-01-02", "peak": 100e9, "steps": 20,
+    "command": "keras-fracture benchmark models", "date": "2026-12-02", "peak": 100e9, "steps": 20,
     "versions": {"tensorflow": "2.21.0", "keras": "3.15.1", "torch": "2.13.0"},
     "cpu": {"name": "Some CPU", "cores": 2, "flags": ["avx2"]},
     "runs": [
@@ -93,7 +93,7 @@ BENCHMARK = {
 }  # fmt: skip
 STARTUP = {
     "command": "x",
-    "date": "2026-01-02",
+    "date": "2026-12-02",
     "numbers": {"a, seconds": 0.25, "b": None},
     "goals": {"b": "few"},
 }
@@ -119,7 +119,7 @@ def test_benchmarks_become_tables_with_their_conditions(tmp_path):
     assert "unit 3.20, resnet18 0.50; geometric mean **1.26**.\n<!-- end -->" in text
     assert "Some CPU, 2 cores (avx2); tensorflow 2.21.0, keras 3.15.1, torch 2.13.0." in text
     assert "Other programs used at most 50% of the CPU meanwhile." in text
-    assert "`keras-fracture benchmark models`, 2026-01-02\n<!-- end -->" in text
+    assert "`keras-fracture benchmark models`, 2026-12-02\n<!-- end -->" in text
     assert "| a, seconds | 0.25 |  |\n| b | none | few |" in text
 
 
@@ -139,7 +139,7 @@ def test_all_papers_stand_in_one_table(tmp_path):
     assert rows[2].startswith(
         "| `ibrahim_gan` | original pictures: accuracy | 0.920 | 0.500 (0.490 to 0.510) |"
     )
-    assert rows[2].endswith("| phantom, grouped split, profile quick, seeds: 3, 2026-01-02 |")
+    assert rows[2].endswith("| phantom, grouped split, profile quick, seeds: 3, 2026-12-02 |")
 
 
 def test_checks_of_patches_are_shown_once_a_part(tmp_path):
@@ -162,3 +162,8 @@ def test_what_was_done_on_purpose_becomes_a_table(tmp_path):
     lines = tables.generate(tmp_path, "reliability").splitlines()
     assert lines[2] == "| killed | 20 | 19 | one other | `python soak.py` | 2026-11-22 |"
     assert lines[3].startswith("| killed | 2,000 | 19 |  |") and len(lines) == 4
+
+
+def test_numbers_from_before_the_mend_are_marked():
+    assert tables.dated({"date": "2026-11-24"}) == "2026-11-24, *before the mend*"
+    assert tables.dated({"date": tables.MENDED}) == tables.MENDED
