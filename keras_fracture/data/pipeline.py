@@ -212,7 +212,8 @@ class Records:
                 (see there), applied after the cache; or None.
             shuffle: Seed of an order that changes every epoch; None keeps the order fixed.
             first_epoch: The epoch that the first pass over the result is: to go on with a training after k epochs,
-                make the batches with k. Order and augmentation depend on their seeds and the epoch alone.
+                make the batches with k. Order and augmentation depend on their seeds and the epoch alone. A pass that
+                is broken off is taken again.
             pixel_range: `(low, high)` that pixels are scaled to; take the model's `pixel_range`.
             cache: True prepares all pictures now, or finds them prepared, in the cache folder; a path does so
                 there; False prepares each picture anew every epoch. See `cache.prepare`.
@@ -311,18 +312,28 @@ def _passes(
         first = number * count
         return dataset.enumerate().map(lambda place, one: (first + place, one))
 
-    if shuffle is None and not augment:
-        dataset = ordered(None).enumerate()
+    counted = shuffle is not None or augment
+    if counted:
+        number = tf.Variable(first_epoch, dtype=tf.int64, trainable=False)
+        dataset = tf.data.Dataset.range(1).map(lambda _: tf.identity(number)).flat_map(epoch)
+        # `flat_map` forgets how many there are, and Keras would warn at an end that it does not expect.
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
     else:
-        begun = tf.Variable(first_epoch, dtype=tf.int64, trainable=False)
-        numbers = tf.data.Dataset.range(1).map(lambda _: begun.assign_add(1) - 1)
-        dataset = numbers.flat_map(epoch)
-    # `flat_map` forgets how many there are, and Keras would warn at an end that it does not expect.
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
-    return finished(
+        dataset = ordered(None).enumerate().apply(tf.data.experimental.assert_cardinality(count))
+    dataset = finished(
         dataset.batch(batch_size, drop_remainder=drop_remainder),
         augment=augment, pixel_range=pixel_range, channels=channels, parse=parse,
     )  # fmt: skip
+    if not counted:
+        return dataset
+    last = dataset.cardinality() - 1
+
+    def count_epoch(place, batch):
+        # With its last batch: a look at the first ones, as `fit` takes it, is no epoch, and Keras asks for no more.
+        number.assign_add(tf.cast(place == last, tf.int64))
+        return batch
+
+    return dataset.enumerate().map(count_epoch).with_options(_OPTIONS)
 
 
 def finished(dataset, *, augment=None, pixel_range=UNIT, channels=None, parse=None):

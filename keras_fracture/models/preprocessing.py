@@ -135,7 +135,9 @@ def _first_images(data):
         found = [[data[: 8 * _LOOKED_AT]]]
     elif isinstance(data, tf.data.Dataset):
         found, count = [], 0
-        for element in data.take(_LOOKED_AT):
+        known = int(data.cardinality())
+        # The last batch is left: `data.batched` counts an epoch there.
+        for element in data.take(min(_LOOKED_AT, known - 1) if known > 1 else _LOOKED_AT):
             found.append([one for one in tf.nest.flatten(element) if len(one.shape) == 4])
             count += len(found[-1][0]) if found[-1] else _LOOKED_AT
             if count >= _LOOKED_AT:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_fracture import data
+from keras_fracture import data, models
 from keras_fracture.data import Augmentation, pipeline
 from keras_fracture.data.augmentation import PARAMETERS
 from keras_fracture.errors import DataError
@@ -172,6 +172,32 @@ def test_batches_of_records_go_on_with_any_epoch(cache, dummy_root):
     whole = epochs(0, 4)
     np.testing.assert_array_equal(whole[2:], epochs(2, 2))
     assert (whole[0] != whole[1]).any() and (whole[2] != whole[3]).any()
+
+
+def test_a_look_at_the_first_batches_is_no_epoch(dummy_root):
+    records = data.load("kaggle_fracture", "train", data_dir=dummy_root)
+    whole, looked_at = (records.batched(4, 32, shuffle=7, augment=Augmentation(seed=2)) for _ in range(2))
+    for _ in range(3):
+        next(iter(looked_at))
+        for one, other in zip(whole, looked_at, strict=True):
+            np.testing.assert_array_equal(one[0], other[0])
+    assert looked_at.cardinality() == 3
+
+
+def test_models_of_the_package_go_on_in_the_same_process_as_in_another(dummy_root):
+    records = data.load("kaggle_fracture", "train", data_dir=dummy_root)
+
+    def train(*epochs):
+        keras.utils.set_random_seed(2)
+        model = models.create("compact_cnn", image_size=32, dropout=(0.0, 0.0))
+        model.compile(keras.optimizers.SGD(0.01), keras.losses.BinaryCrossentropy(from_logits=True))
+        batched = records.batched(5, 32, shuffle=7, augment=Augmentation(seed=2))
+        for first, last in itertools.pairwise((0, *epochs)):
+            model.fit(batched, initial_epoch=first, epochs=last, verbose=0)
+        return model.get_weights()
+
+    for one, other in zip(train(4), train(2, 4), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("cache", [True, False])
