@@ -1,6 +1,7 @@
 """The precision of a run: Keras's dtype policies, and bfloat16 below them."""
 
 import contextlib
+import os
 
 import keras
 
@@ -11,6 +12,12 @@ POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 CHOICES = ("auto", *POLICIES, "onednn_bfloat16")
 NATIVE = {"avx512_bf16", "amx_bf16"}  # flags of CPUs that compute in bfloat16
 _ONEDNN = "auto_mixed_precision_onednn_bfloat16"
+# What TensorFlow would rewrite between two convolutions or products, and must not: bfloat16 has no number between
+# 0.9961 and 1, so that 1 - p of a focal loss becomes 0, and with an exponent of 0 its gradient 0 times infinity.
+_KEPT_IN_FLOAT32 = (
+    "Softmax LogSoftmax Sigmoid SigmoidGrad Softplus SoftplusGrad Log Log1p Sqrt RealDiv Reciprocal Prod"
+)
+_NOT_REWRITTEN = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_INFERLIST_REMOVE"  # read when a graph is optimised
 
 
 def configure(precision="auto"):
@@ -70,9 +77,10 @@ def onednn_bfloat16(on=True):
     """Lets TensorFlow compute the convolutions and matrix products of float32 graphs in bfloat16 on CPUs.
 
     TensorFlow rewrites the graph of every `tf.function`, so also of `fit`; variables, BatchNormalization's
-    statistics and losses stay float32, and the dtype policy stays as it is. It pays on CPUs with AVX512_BF16
-    or AMX: a training step of ResNet-18 (224x224, batch 16) took 300 ms instead of 461 on two AVX-512 cores,
-    and 401 under the policy mixed_bfloat16. CPUs with AVX2 alone have no bfloat16 arithmetic, and
+    statistics and losses stay float32 (softmax, logarithms, quotients and roots are taken off TensorFlow's list of
+    what may be rewritten, by an environment variable of this process), and the dtype policy stays as it is.
+    It pays on CPUs with AVX512_BF16 or AMX: a training step of ResNet-18 (224x224, batch 16) took 300 ms instead
+    of 461 on two AVX-512 cores, and 401 under the policy mixed_bfloat16. CPUs with AVX2 alone have no bfloat16 arithmetic, and
     TensorFlow rewrites there as well: leave it off. Eager calls are not rewritten.
 
     The setting holds for the whole process, from the next call of a function on, traced before or not.
@@ -85,6 +93,10 @@ def onednn_bfloat16(on=True):
     """
     import tensorflow as tf
 
+    others = [
+        each for each in os.environ.get(_NOT_REWRITTEN, "").split(",") if each not in _KEPT_IN_FLOAT32.split()
+    ]
+    os.environ[_NOT_REWRITTEN] = ",".join(filter(None, [*others, *(_KEPT_IN_FLOAT32.split() if on else ())]))
     options = tf.config.optimizer.get_experimental_options()
     tf.config.optimizer.set_experimental_options(options | {_ONEDNN: bool(on)})
     return options.get(_ONEDNN, False)

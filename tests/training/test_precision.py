@@ -1,3 +1,5 @@
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -39,6 +41,46 @@ def test_a_step_in_onednn_bfloat16_learns_and_leaves_float32_weights(options):
     assert np.isfinite(loss)
     assert {weight.dtype for weight in model.weights} == {"float32"}
     assert any((now != then).any() for now, then in zip(model.get_weights(), before, strict=True))
+
+
+def test_onednn_bfloat16_leaves_probabilities_in_float32(options):
+    """Between two products TensorFlow would take the softmax in bfloat16 too, where 0.9999 is 1."""
+    logits = tf.constant([[9.0, 0.0]] * 8)
+    one = tf.eye(2)
+
+    @tf.function
+    def rest(logits):
+        return (1 - tf.nn.softmax(logits @ one)) @ one
+
+    onednn_bfloat16()
+    np.testing.assert_allclose(rest(logits)[:, 0], 1 / (1 + np.exp(9)), rtol=0.01)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_a_focal_loss_has_finite_gradients_in_onednn_bfloat16(gamma, options):
+    """The gradient of `(1 - p) ** 0` is not finite where `p` was rounded to 1."""
+    loss = keras.losses.CategoricalFocalCrossentropy(1.0, gamma, from_logits=True, label_smoothing=0.1)
+    weights = tf.Variable(tf.eye(2))
+    logits = tf.stack([tf.linspace(0.0, 20.0, 64), tf.zeros(64)], axis=1)
+    labels = tf.one_hot(tf.zeros(64, "int32"), 2)
+
+    @tf.function
+    def gradient():
+        with tf.GradientTape() as tape:
+            value = loss(labels, logits @ weights @ weights)
+        return value, tape.gradient(value, weights)
+
+    onednn_bfloat16()
+    value, slope = gradient()
+    assert np.isfinite(value) and np.isfinite(slope).all()
+
+
+def test_what_stays_in_float32_is_named_beside_what_the_user_named(options, monkeypatch):
+    monkeypatch.setenv(precision._NOT_REWRITTEN, "Tanh")
+    onednn_bfloat16()
+    assert os.environ[precision._NOT_REWRITTEN].startswith("Tanh,Softmax,")
+    onednn_bfloat16(False)
+    assert os.environ[precision._NOT_REWRITTEN] == "Tanh"
 
 
 def test_cpu_fields_are_those_of_the_first_processor(tmp_path):
