@@ -80,8 +80,8 @@ def onednn_bfloat16(on=True):
     statistics and losses stay float32 (softmax, logarithms, quotients and roots are taken off TensorFlow's list of
     what may be rewritten, by an environment variable of this process), and the dtype policy stays as it is.
     It pays on CPUs with AVX512_BF16 or AMX: a training step of ResNet-18 (224x224, batch 16) took 300 ms instead
-    of 461 on two AVX-512 cores, and 401 under the policy mixed_bfloat16. CPUs with AVX2 alone have no bfloat16 arithmetic, and
-    TensorFlow rewrites there as well: leave it off. Eager calls are not rewritten.
+    of 461 on two AVX-512 cores, and 401 under the policy mixed_bfloat16. CPUs with AVX2 alone have no bfloat16
+    arithmetic, and TensorFlow rewrites there as well: leave it off. Eager calls are not rewritten.
 
     The setting holds for the whole process, from the next call of a function on, traced before or not.
 
