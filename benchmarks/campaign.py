@@ -1,0 +1,247 @@
+"""The long runs: every paper's own schedule, one after the other, in the order of their worth.
+
+    python benchmarks/campaign.py list                     # what waits, runs, was cut, is done; hours on this machine
+    python benchmarks/campaign.py run                      # the next ones, at low priority, until all are done
+    python benchmarks/campaign.py run --only garcia_paper_split
+    python benchmarks/campaign.py record                   # numbers of finished runs into results/
+
+Each run is trained by a frozen copy of the commit it was started with, and goes on with that copy after a kill; the
+checkout may change meanwhile. `run` may be stopped at any time, also by the machine.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from keras_fracture import files
+from keras_fracture.errors import FractureError
+from keras_fracture.machine import cpu_fields
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+FOLDER = CHECKOUT / "runs" / "campaign"
+BFLOAT16 = {"avx512_bf16", "amx_bf16"}  # flags of processors that train in bfloat16
+HEARTBEAT = 20  # seconds between two notes of how long a run has taken
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training of the campaign.
+
+    Attributes:
+        name: Of its folder.
+        arguments: What follows `keras-fracture reproduce`.
+        hours: Estimated for two cores with AVX512_BF16.
+    """
+
+    name: str
+    arguments: str
+    hours: float
+
+
+_LISBON = "lisbon_resnet --set precision=auto"
+_TUNED = f"{_LISBON} --variant tuned --set policies=grouped"
+_SCHEDULE = f"{_LISBON} --profile paper"
+_GARCIA = "garcia_inception --profile paper --set precision=auto"
+_BAI = "bai_dcgan --profile paper --set precision=auto"
+_GUPTA = "gupta_unit --profile paper --set precision=auto --set width=32 --set patch_size=128 --seeds 5"
+_IBRAHIM = "ibrahim_gan --profile paper --data kaggle_fracture --set precision=auto --set gans=1"
+RUNS = (
+    Run("lisbon_tuned_18", f"{_TUNED} --depth 18 --epochs 40 --set width=32 --set image_size=128", 0.4),
+    Run("lisbon_tuned_34", f"{_TUNED} --depth 34 --set width=64 --set image_size=128", 1.8),
+    Run("lisbon_grouped_18", f"{_SCHEDULE} --depth 18 --seeds 3 --set policies=grouped", 0.5),
+    Run("lisbon_grouped_34", f"{_SCHEDULE} --depth 34 --seeds 3 --set policies=grouped", 1.0),
+    Run("garcia_paper_split", f"{_GARCIA} --seeds 8 --set image_size=112 --set policies=paper", 6.6),
+    Run("garcia_grouped", f"{_GARCIA} --seeds 8 --set image_size=112 --set policies=grouped", 6.6),
+    Run("bai_paper", f"{_BAI} --epochs 900", 5.7),
+    Run("bai_modern", f"{_BAI} --epochs 900 --variant modern", 11.0),
+    Run("gupta_btxrd", f"{_GUPTA} --data btxrd", 5.0),
+    Run("gupta_fracatlas", f"{_GUPTA} --data fracatlas", 5.0),
+    Run("lisbon_paper_split", f"{_SCHEDULE} --depth 18 34 --seeds 3 --set policies=paper", 1.5),
+    Run("lisbon_deeper", f"{_SCHEDULE} --depth 50 101 152 --seeds 1 --set policies=grouped,paper", 5.0),
+    Run("ibrahim_paper_split", f"{_IBRAHIM} --set policies=paper", 6.0),
+    Run("ibrahim_grouped", f"{_IBRAHIM} --set policies=grouped", 6.0),
+    Run("garcia_224", f"{_GARCIA} --seeds 1 --set image_size=224 --set policies=paper", 2.7),
+    Run("bai_modern_seeds", f"{_BAI} --epochs 300 --variant modern --seeds 3", 11.0),
+)
+
+
+class Campaign:
+    """The runs and the folder that they are trained in.
+
+    Args:
+        folder: Holds a folder a run, and the frozen copies of the code.
+        runs: `Run`s in the order of their worth.
+    """
+
+    def __init__(self, folder=FOLDER, runs=RUNS):
+        self.folder, self.runs = Path(folder).resolve(), runs
+
+    def out(self, run):
+        """The run folder."""
+        return self.folder / run.name
+
+    def notes(self, run):
+        """What is known of a run: `seconds`, and once it was started `commit`, `processor`, `exit_code`."""
+        path = self.out(run).with_suffix(".json")
+        return {"seconds": 0.0} | (json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
+
+    def note(self, run, **facts):
+        """Adds to a run's notes."""
+        content = json.dumps(self.notes(run) | facts, indent=1) + "\n"
+        files.write_text(self.out(run).with_suffix(".json"), content)
+
+    def state(self, run):
+        """One of waiting, running, cut, failed, done."""
+        if (self.out(run) / "metrics.json").exists():
+            return "done"
+        if "commit" not in self.notes(run):
+            return "waiting"
+        if self.out(run).is_dir():
+            with files.locked(self.out(run) / ".lock") as free:
+                if not free:
+                    return "running"
+        return "failed" if self.notes(run).get("exit_code", 0) > 0 else "cut"
+
+    def slowness(self):
+        """How much longer runs take here than `Run.hours` says: of those done here, or by the processor's flags."""
+        fields = cpu_fields()
+        done = [run for run in self.runs if self.state(run) == "done"]
+        here = [run for run in done if self.notes(run).get("processor") == fields.get("model name")]
+        if here:
+            return sum(self.notes(run)["seconds"] for run in here) / 3600 / sum(run.hours for run in here)
+        flags = set(fields.get("flags", "").split())
+        return 1.0 if flags & BFLOAT16 else 2.0 if "avx512f" in flags else 4.0
+
+    def table(self):
+        """All runs as a `pandas.DataFrame`: state, hours taken, hours estimated for this machine, command."""
+        slowness = self.slowness()
+        return pd.DataFrame(
+            {
+                "run": run.name,
+                "state": self.state(run),
+                "hours taken": round(self.notes(run)["seconds"] / 3600, 2),
+                "hours estimated": round(run.hours * slowness, 1),
+                "command": f"keras-fracture reproduce {run.arguments}",
+            }
+            for run in self.runs
+        )
+
+    def code(self, commit):
+        """A frozen copy of the checkout at a commit, made if it is missing."""
+        copy = self.folder / "code" / commit
+        if not copy.is_dir():
+            with files.new_folder(copy) as beside:
+                for command in (
+                    ("git", "clone", "--quiet", "--no-checkout", str(CHECKOUT), str(beside)),
+                    ("git", "-C", str(beside), "checkout", "--quiet", "--detach", commit),
+                ):
+                    subprocess.run(command, check=True)
+        return copy
+
+    def train(self, run, commit):
+        """Starts a run or goes on with it, at low priority; returns its exit code, negative if a signal ended it."""
+        notes = self.notes(run)
+        commit = notes.get("commit", commit)
+        code = self.code(commit)
+        resume = ["--resume"] if (self.out(run) / "config.json").exists() else []
+        command = ["nice", "-n", "19", sys.executable, "-m", "keras_fracture.cli", "reproduce"]
+        command += [*shlex.split(run.arguments), "--out", str(self.out(run)), *resume]
+        self.note(run, commit=commit, processor=cpu_fields().get("model name", ""), exit_code=0)
+        with (self.folder / f"{run.name}.log").open("a", encoding="utf-8") as log:
+            child = subprocess.Popen(
+                command, cwd=code, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(code)}
+            )
+            began = time.monotonic()
+            try:
+                while child.poll() is None:
+                    time.sleep(min(HEARTBEAT, 0.1 + (time.monotonic() - began) / 10))
+                    self.note(run, seconds=notes["seconds"] + time.monotonic() - began)
+            finally:
+                child.terminate()
+                child.wait()
+        self.note(run, seconds=notes["seconds"] + time.monotonic() - began, exit_code=child.returncode)
+        return child.returncode
+
+    def work(self, commit, only=None, show=print):
+        """Trains what is not done, one run after the other; what fails is named and passed over.
+
+        Raises:
+            FractureError: No run of that name, or another process works on this campaign.
+        """
+        known = [run.name for run in self.runs]
+        if only is not None and only not in known:
+            raise FractureError(f"No such run. Choose one of {', '.join(known)}. Received: {only!r}")
+        with files.locked(files.folder(self.folder) / ".lock") as free:
+            if not free:
+                raise FractureError(f"{self.folder} is worked on by another process: wait for it, or stop it")
+            for run in self.runs:
+                if self.state(run) == "done" or only not in (None, run.name):
+                    continue
+                show(f"{time.strftime('%H:%M')} {run.name}: keras-fracture reproduce {run.arguments}")
+                status = self.train(run, commit)
+                last = (self.folder / f"{run.name}.log").read_text(encoding="utf-8").strip().splitlines()[-1:]
+                show(f"{time.strftime('%H:%M')} {run.name}: {self.state(run)}", *(last if status else ()))
+
+    def record(self, results):
+        """Adds the numbers of all runs that are done to a folder of results; returns their names."""
+        from keras_fracture.report import results as kept
+
+        done = [run for run in self.runs if self.state(run) == "done"]
+        for run in done:
+            config, metrics = (
+                json.loads((self.out(run) / name).read_text(encoding="utf-8"))
+                for name in ("config.json", "metrics.json")
+            )
+            kept.keep(results, config, metrics, self.out(run))
+        return [run.name for run in done]
+
+
+def _stopped(*_):
+    raise SystemExit(143)
+
+
+def main(arguments=None):
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("verb", choices=("list", "run", "record"))
+    parser.add_argument("--folder", default=FOLDER, help="of all runs (default: runs/campaign)")
+    parser.add_argument("--commit", default="HEAD", help="whose code new runs are trained by (default: HEAD)")
+    parser.add_argument("--only", metavar="RUN", help="this run alone")
+    parser.add_argument(
+        "--results", default=CHECKOUT / "results", help="where `record` adds (default: results)"
+    )
+    options = parser.parse_args(arguments)
+    campaign = Campaign(options.folder)
+    signal.signal(signal.SIGTERM, _stopped)
+    try:
+        if options.verb == "list":
+            print(campaign.table().to_string(index=False, justify="left"))
+        elif options.verb == "record":
+            print("\n".join(campaign.record(options.results)) or "No run is done yet.")
+        else:
+            revision = ("git", "-C", str(CHECKOUT), "rev-parse", "--verify", f"{options.commit}^{{commit}}")
+            asked = subprocess.run(revision, capture_output=True, text=True)
+            if asked.returncode:
+                raise FractureError(
+                    f"--commit must name a commit of this checkout. Received: {options.commit!r}"
+                )
+            campaign.work(asked.stdout.strip(), options.only)
+    except FractureError as error:
+        print(f"campaign: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
