@@ -226,7 +226,11 @@ def main(arguments=None):
     signal.signal(signal.SIGTERM, _stopped)
     try:
         if options.verb == "list":
-            print(campaign.table().to_string(index=False, justify="left"))
+            table = campaign.table()
+            table["command"] = table["command"].str.ljust(table["command"].str.len().max())
+            print(table.to_string(index=False, justify="left"))
+            ahead = table["hours estimated"][table["state"] != "done"].sum()
+            print(f"\n{ahead:.0f} hours are ahead on this machine, less what cut runs have behind them.")
         elif options.verb == "record":
             print("\n".join(campaign.record(options.results)) or "No run is done yet.")
         else:
