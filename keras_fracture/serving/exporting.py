@@ -45,9 +45,14 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
         The version's folder.
 
     Raises:
-        ModelError: `preprocess` makes other pictures than the model takes.
+        ModelError: The model is none of this package, or `preprocess` makes other pictures than it takes.
         OutputError: It exists already, or cannot be written.
     """
+    if not hasattr(model, "image_size"):
+        raise ModelError(
+            "export takes a classifier, generator or translator made by keras_fracture.models.create; for any other "
+            f"model use its own export(). Received: {type(model).__name__} {model.name!r}"
+        )
     if preprocess and (preprocess.size, preprocess.channels) != (model.image_size, model.channels):
         raise ModelError(
             f"preprocess must make what the model takes, {model.image_size} pixels and {model.channels} channel(s). "

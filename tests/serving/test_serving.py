@@ -2,6 +2,7 @@ import dataclasses
 import json
 
 import cv2
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -103,6 +104,13 @@ def test_preprocessing_for_another_model_is_refused(tmp_path, preprocess):
     with pytest.raises(ModelError, match=r"32 pixels and 1 channel\(s\). Received: Preprocess"):
         serving.export(models.create("compact_cnn", image_size=32), tmp_path / "wrong", preprocess=preprocess)
     assert not (tmp_path / "wrong").exists()
+
+
+def test_another_packages_model_is_refused_before_anything_is_written(tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()], name="mine")
+    with pytest.raises(ModelError, match=r"^export takes a classifier, .* Received: Sequential 'mine'$"):
+        serving.export(model, tmp_path / "net")
+    assert not list(tmp_path.iterdir())
 
 
 def test_predict_reads_files_as_training_does(classifier, tmp_path):
