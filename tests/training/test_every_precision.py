@@ -4,9 +4,11 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
+from keras_fracture import models
 from keras_fracture.training import Adam, AdversarialModel, UNITModel, precision
-from tests.models.test_policies import DISTINCT, tiny
+from tests.models.test_policies import DISTINCT, TINY, tiny
 
 PRECISIONS = tuple(each for each in precision.CHOICES if each != "auto")
 CLASSIFIERS = [name for name in DISTINCT.values() if not name.startswith(("dcgan", "dense_gan", "unit"))]
@@ -57,9 +59,11 @@ def test_a_classifier_trains_in_every_precision(name, gamma, computed_in):
 @pytest.mark.parametrize("family", ["dcgan", "dense_gan"])
 def test_a_gan_trains_in_every_precision(family, computed_in):
     keras.utils.set_random_seed(0)
-    nets = [tiny(f"{family}_{part}") for part in ("generator", "discriminator")]
-    if family == "dcgan":
-        nets[0] = tiny("dcgan_generator", num_classes=None)
+    parts = [f"{family}_{part}" for part in ("generator", "discriminator")]
+    nets = [
+        models.create(part, **TINY[part] | ({"num_classes": None} if family == "dcgan" else {}))
+        for part in parts
+    ]
     model = AdversarialModel(*nets)
     model.compile(*(Adam(2e-4, 0.5, 0.999) for _ in nets))
     all_finite(trained(model, images(nets[1])), *nets)
@@ -71,5 +75,6 @@ def test_unit_trains_in_every_precision(computed_in):
     nets = [tiny("unit"), tiny("unit_discriminator"), tiny("unit_discriminator")]
     model = UNITModel(*nets)
     model.compile()
-    batch = images(nets[0], 2)
-    all_finite(trained(model, batch, batch[::-1].copy()), *nets)
+    pair = images(nets[0], 2), images(nets[0], 2)[::-1]
+    step = tf.function(model.train_step)
+    all_finite([step(tuple(map(tf.constant, pair))) for _ in range(STEPS)], *nets)
