@@ -96,14 +96,16 @@ def _carry_out(chosen, profile, out, resume, data_dir, results, strategy):
     from keras_fracture.report import results as kept
     from keras_fracture.training import distribution, precision
 
-    with distribution.using(strategy), precision.using(chosen.precision):
+    with distribution.using(strategy), precision.using(chosen.precision) as computed_in:
         chief = distribution.chief()
         folder = recipe.run_folder(chosen.key, out, resume) if chief or resume else out
         with recipe.only_writer(folder) if chief else contextlib.nullcontext():
             with distribution.own_folder(folder) as own:
-                config = recipe.begin(chosen, profile, own, resume)
+                config = recipe.begin(chosen, profile, own, resume, computed_in)
                 recipe.record_pictures(chosen, config, own, data_dir)
-                metrics = chosen.run(own, data_dir)
+                # "auto" may be another precision here than on the machine that the run was started on.
+                with precision.using(config["computed_in"]):
+                    metrics = chosen.run(own, data_dir)
             if chief and results:
                 kept.keep(results, config, metrics, folder)
     return folder if chief else None

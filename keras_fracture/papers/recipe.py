@@ -200,14 +200,17 @@ def only_writer(out):
         yield
 
 
-def begin(recipe, profile, out, resume):
-    """Writes `config.json`, or on `resume` checks that it says what is asked for now.
+def begin(recipe, profile, out, resume, computed_in="float32"):
+    """Writes `config.json`, or on `resume` checks that it says what is asked for now; returns it as a dict.
+
+    Its `computed_in` is the precision that the run was started in, which "auto" alone does not say.
 
     Raises:
         OutputError: The run to go on with was started with other settings.
     """
     settings = json.loads(json.dumps(dataclasses.asdict(recipe)))
-    config = {"paper": recipe.key, "profile": profile, "settings": settings, **provenance()}
+    config = {"paper": recipe.key, "profile": profile, "settings": settings, "computed_in": computed_in}
+    config |= provenance()
     path = Path(out) / "config.json"
     if resume and path.exists():
         before = _read(path)
@@ -216,7 +219,7 @@ def begin(recipe, profile, out, resume):
             raise OutputError(
                 f"{out} was started with other settings of {', '.join(names)}: name another folder"
             )
-        return before
+        return {"computed_in": computed_in} | before
     files.write_text(path, json.dumps(config, indent=1) + "\n")
     return config
 

@@ -27,7 +27,7 @@ def keep(folder, config, metrics, out):
     """
     path = Path(folder) / f"{config['paper']}.json"
     known = read(path)["runs"] if path.exists() else []
-    common = {name: config[name] for name in ("command", "date", "versions")}
+    common = {name: config[name] for name in ("command", "date", "versions", "computed_in") if name in config}
     fresh = [run | common for run in metrics["runs"]]
     replaced = {_same(run) for run in fresh}
     runs = [run for run in known if _same(run) not in replaced] + fresh

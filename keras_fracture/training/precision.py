@@ -15,7 +15,7 @@ _ONEDNN = "auto_mixed_precision_onednn_bfloat16"
 # What TensorFlow would rewrite between two convolutions or products, and must not: bfloat16 has no number between
 # 0.9961 and 1, so that 1 - p of a focal loss becomes 0, and with an exponent of 0 its gradient 0 times infinity.
 _KEPT_IN_FLOAT32 = (
-    "Softmax LogSoftmax Sigmoid SigmoidGrad Softplus SoftplusGrad Log Log1p Sqrt RealDiv Reciprocal Prod"
+    "Softmax,LogSoftmax,Sigmoid,SigmoidGrad,Softplus,SoftplusGrad,Log,Log1p,Sqrt,RealDiv,Reciprocal,Prod"
 )
 _NOT_REWRITTEN = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_INFERLIST_REMOVE"  # read when a graph is optimised
 
@@ -93,10 +93,9 @@ def onednn_bfloat16(on=True):
     """
     import tensorflow as tf
 
-    others = [
-        each for each in os.environ.get(_NOT_REWRITTEN, "").split(",") if each not in _KEPT_IN_FLOAT32.split()
-    ]
-    os.environ[_NOT_REWRITTEN] = ",".join(filter(None, [*others, *(_KEPT_IN_FLOAT32.split() if on else ())]))
+    # Named once more than the user may have, at the end, so that taking it away leaves the user's own.
+    others = os.environ.get(_NOT_REWRITTEN, "").removesuffix(_KEPT_IN_FLOAT32).rstrip(",")
+    os.environ[_NOT_REWRITTEN] = ",".join(filter(None, [others, _KEPT_IN_FLOAT32 if on else ""]))
     options = tf.config.optimizer.get_experimental_options()
     tf.config.optimizer.set_experimental_options(options | {_ONEDNN: bool(on)})
     return options.get(_ONEDNN, False)

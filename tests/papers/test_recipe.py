@@ -13,6 +13,7 @@ from keras_fracture.errors import DataError, FractureError
 from keras_fracture.papers import recipe
 from keras_fracture.papers.gupta_unit import GuptaUNIT
 from keras_fracture.papers.lisbon_resnet import LisbonResNet
+from keras_fracture.training import precision
 
 pytestmark = pytest.mark.usefixtures("few_phantoms")
 
@@ -131,6 +132,17 @@ def test_a_recipe_runs_in_its_precision_and_leaves_none_behind(tmp_path, monkeyp
     with pytest.raises(FractureError, match=r"precision must be one of .* Received: 'float8'"):
         papers.reproduce("seeing", out=tmp_path / "none", texts=["precision=float8"])
     assert not (tmp_path / "none").exists()
+
+
+def test_a_run_goes_on_in_the_precision_it_was_started_in(tmp_path, monkeypatch):
+    """Where "auto" is another one by then: else a training would be half the one and half the other."""
+    seen = []
+    monkeypatch.setattr(GuptaUNIT, "run", lambda *_: seen.append(precision.onednn_bfloat16(False)))
+    for flags, resume in (("avx512_bf16", False), ("avx2", True)):
+        monkeypatch.setattr(precision, "cpu_fields", lambda flags=flags: {"flags": flags})
+        papers.reproduce("gupta_unit", "smoke", out=tmp_path / "run", resume=resume, texts=["precision=auto"])
+    assert seen == [True, True] and precision.onednn_bfloat16(False) is False
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["computed_in"] == "onednn_bfloat16"
 
 
 @pytest.fixture
