@@ -257,7 +257,8 @@ def restart(model, seed):
     """
     keras.utils.set_random_seed(seed)
     with distribution.scope():
-        model.optimizer.build(model.trainable_variables)
+        if not model.optimizer.built:  # a LossScaleOptimizer would add its variables a second time
+            model.optimizer.build(model.trainable_variables)
         fresh = type(model).from_config(model.get_config())
         optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
         optimizer.build(model.trainable_variables)

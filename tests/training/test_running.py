@@ -16,7 +16,7 @@ import keras_fracture
 from keras_fracture.errors import TrainingError
 from keras_fracture.models import saved
 from keras_fracture.models.preprocessing import SYMMETRIC
-from keras_fracture.training import callbacks, running
+from keras_fracture.training import callbacks, precision, running
 
 sys.path.insert(0, str(Path(__file__).parent))
 import killed_run  # the model and stream that the killed process trains too
@@ -306,7 +306,13 @@ def test_a_finished_run_whose_history_is_gone_is_said(tmp_path):
         running.fit(model, stream, 2, tmp_path, validation_data=validation, verbose=0)
 
 
-def test_a_restarted_model_trains_as_a_new_one_without_tracing_again():
+@pytest.mark.parametrize("chosen", ["float32", "mixed_float16"])
+def test_a_restarted_model_trains_as_a_new_one_without_tracing_again(chosen):
+    with precision.using(chosen):
+        _restart_beside_a_new_model()
+
+
+def _restart_beside_a_new_model():
     pictures = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 1), dtype=np.uint8)
     labels = np.arange(12) % 2
 
