@@ -19,7 +19,7 @@ import pandas as pd
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAPERS = ("bai_dcgan", "garcia_inception", "gupta_unit", "lisbon_resnet", "ibrahim_gan")
-TIMES = {"seconds", "hours", "date"}
+TIMES = {"seconds", "minutes", "hours", "date"}
 
 
 def leaves(content, path=""):

@@ -48,9 +48,13 @@ def test_a_classifier_trains_in_every_precision(name, gamma, computed_in):
     logits = model(images(model, 1, model.pixel_range[0]), training=False)
     classes = int(np.shape(logits[0] if isinstance(logits, list) else logits)[-1])
     labels = np.eye(classes, dtype="float32")[np.arange(8) % classes]
-    loss = keras.losses.CategoricalFocalCrossentropy(1.0, gamma, from_logits=True, label_smoothing=0.1)
     if classes == 1:
-        loss, labels = keras.losses.BinaryCrossentropy(from_logits=True), (np.arange(8) % 2).reshape(8, 1)
+        loss, labels = (
+            keras.losses.BinaryFocalCrossentropy(gamma=gamma, from_logits=True),
+            (np.arange(8) % 2).reshape(8, 1),
+        )
+    else:
+        loss = keras.losses.CategoricalFocalCrossentropy(1.0, gamma, from_logits=True, label_smoothing=0.1)
     model.compile(keras.optimizers.SGD(0.02, momentum=0.9), loss)
     all_finite(trained(model, images(model, low=model.pixel_range[0]), labels), model)
 
