@@ -24,11 +24,10 @@ import pandas as pd
 
 from keras_fracture import files
 from keras_fracture.errors import FractureError
-from keras_fracture.machine import cpu_fields
+from keras_fracture.machine import BFLOAT16, cpu_fields
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 FOLDER = CHECKOUT / "runs" / "campaign"
-BFLOAT16 = {"avx512_bf16", "amx_bf16"}  # flags of processors that train in bfloat16
 HEARTBEAT = 20  # seconds between two notes of how long a run has taken
 
 

@@ -3,6 +3,8 @@
 import contextlib
 from pathlib import Path
 
+BFLOAT16 = {"avx512_bf16", "amx_bf16"}  # flags of processors that compute in bfloat16
+
 
 def cpu_fields(path="/proc/cpuinfo"):
     """What Linux says of the first processor: name of a field, such as "flags", to its text; else an empty dict."""

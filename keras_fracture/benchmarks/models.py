@@ -18,10 +18,10 @@ import tensorflow as tf
 from keras_fracture.benchmarks import twins
 from keras_fracture.errors import BenchmarkError
 from keras_fracture.interop.torch import load_torch_weights
-from keras_fracture.machine import cpu_fields
+from keras_fracture.machine import BFLOAT16, cpu_fields
 from keras_fracture.papers.recipe import provenance
 from keras_fracture.report.benchmarks import record, recorded, share_of_peak
-from keras_fracture.training.precision import NATIVE, onednn_bfloat16
+from keras_fracture.training.precision import onednn_bfloat16
 
 DEFAULT = (
     "compact_cnn", "inception_net", "resnet18", "resnet34", "resnet50", "drn_d_22", "dcgan", "dense_gan", "unit",
@@ -66,7 +66,7 @@ def measure(names=DEFAULT, batch_size=None, image_size=None, steps=20, precision
     """
     processor = cpu()
     if precisions is None:
-        precisions = PRECISIONS if NATIVE & set(processor["flags"]) else ("float32",)
+        precisions = PRECISIONS if BFLOAT16 & set(processor["flags"]) else ("float32",)
     sizes = {name: twins.sizes(name, batch_size, image_size) for name in names}
     _check(sizes, steps, precisions)
     if out:

@@ -6,11 +6,10 @@ import os
 import keras
 
 from keras_fracture.errors import ModelError
-from keras_fracture.machine import cpu_fields
+from keras_fracture.machine import BFLOAT16, cpu_fields
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 CHOICES = ("auto", *POLICIES, "onednn_bfloat16")
-NATIVE = {"avx512_bf16", "amx_bf16"}  # flags of CPUs that compute in bfloat16
 _ONEDNN = "auto_mixed_precision_onednn_bfloat16"
 # What TensorFlow would rewrite between two convolutions or products, and must not: bfloat16 has no number between
 # 0.9961 and 1, so that 1 - p of a focal loss becomes 0, and with an exponent of 0 its gradient 0 times infinity.
@@ -63,7 +62,7 @@ def _fastest():
     if gpus:
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
         return by_capability(capability)
-    return "onednn_bfloat16" if NATIVE & set(cpu_fields().get("flags", "").split()) else "float32"
+    return "onednn_bfloat16" if BFLOAT16 & set(cpu_fields().get("flags", "").split()) else "float32"
 
 
 def by_capability(capability):
