@@ -157,21 +157,26 @@ class DilatedConv2D(layers.Conv2D):
 
     Keras, through `tf.nn.convolution`, cuts the maps into `dilation_rate ** 2` smaller ones with wider margins
     and joins what comes out: a step of DRN-D-22 takes a fifth longer. Same weights, configuration and outputs.
-    Where the kernel has no gradient (on CPUs in float64 or without oneDNN), this takes Keras's path.
+    Where the kernel has no gradient (on CPUs in float64, without oneDNN, or rewritten to a bfloat16 that they do not
+    compute in), this takes Keras's path.
     """
 
     def convolution_op(self, inputs, kernel):
         dtype = keras.backend.standardize_dtype(inputs.dtype)
-        if keras.backend.backend() != "tensorflow" or not _dilation_has_gradient(dtype):
+        if keras.backend.backend() != "tensorflow":
             return super().convolution_op(inputs, kernel)
         import tensorflow as tf
 
+        # What graphs are rewritten to counts too: bfloat16 has no such kernel on CPUs that do not compute in it.
+        rewrites = sorted(tf.config.optimizer.get_experimental_options().items())
+        if not _dilation_has_gradient(dtype, tuple(rewrites)):
+            return super().convolution_op(inputs, kernel)
         return tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME", dilations=self.dilation_rate)
 
 
 @functools.cache
-def _dilation_has_gradient(dtype):
-    """Whether graphs can train TensorFlow's own dilated convolution here; there is no flag to ask."""
+def _dilation_has_gradient(dtype, rewrites):
+    """Whether graphs can train TensorFlow's own dilated convolution here, under these options of the optimiser."""
     import tensorflow as tf
 
     @tf.function

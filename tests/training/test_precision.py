@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_fracture import models
 from keras_fracture.errors import ModelError
 from keras_fracture.machine import cpu_fields
+from keras_fracture.models.layers import DilatedConv2D
 from keras_fracture.training import precision
 from keras_fracture.training.precision import onednn_bfloat16
 
@@ -73,6 +74,17 @@ def test_a_focal_loss_has_finite_gradients_in_onednn_bfloat16(gamma, options):
     onednn_bfloat16()
     value, slope = gradient()
     assert np.isfinite(value) and np.isfinite(slope).all()
+
+
+def test_dilated_convolutions_train_in_float32_and_then_in_onednn_bfloat16(options):
+    """What a CPU has no bfloat16 kernel for is asked again, and not remembered from float32."""
+    images, labels = np.ones((2, 16, 16, 1), "float32"), np.array([[0.0], [1.0]])
+    for rewritten in (False, True):
+        onednn_bfloat16(rewritten)
+        model = keras.Sequential([keras.Input((16, 16, 1)), DilatedConv2D(4, 3, dilation_rate=2, padding="same"),
+                                  keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(1)])  # fmt: skip
+        model.compile(keras.optimizers.SGD(0.01), keras.losses.BinaryCrossentropy(from_logits=True))
+        assert np.isfinite(model.train_on_batch(images, labels))
 
 
 def test_what_stays_in_float32_is_named_beside_what_the_user_named(options, monkeypatch):
