@@ -12,7 +12,7 @@ class DataError(FractureError):
 
 
 class ImageError(DataError):
-    """A file is not a picture that can be read."""
+    """A file is not an image that can be read."""
 
 
 class ModelError(FractureError, ValueError):
@@ -47,7 +47,7 @@ class EvaluationError(FractureError):
 
 
 class SynthesisError(FractureError, ValueError):
-    """A finding cannot be painted into a picture as asked."""
+    """A finding cannot be painted into an image as asked."""
 
 
 class ServerError(FractureError):

@@ -54,4 +54,4 @@ def files(radiographs):
     """The same as PNG and JPEG files."""
     from tests.serving.asking import saved
 
-    return [saved(picture, kind) for picture, kind in zip(radiographs, ("PNG", "JPEG", "PNG"), strict=True)]
+    return [saved(image, kind) for image, kind in zip(radiographs, ("PNG", "JPEG", "PNG"), strict=True)]

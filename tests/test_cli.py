@@ -99,7 +99,7 @@ def test_prepare_and_audit_of_a_real_layout(capsys, kaggle, tmp_path):
     )
     assert code == 0 and "named sources" in out
     report = json.loads((tmp_path / "audit" / "audit.json").read_text())
-    assert report["pictures"] == len(list(kaggle.rglob("*.jpg")))
+    assert report["images"] == len(list(kaggle.rglob("*.jpg")))
 
 
 def test_wrong_names_are_one_line(capsys, tmp_path):
@@ -127,21 +127,21 @@ def test_a_wrong_layout_is_one_line_and_leaves_nothing(capsys, kaggle, tmp_path,
 def test_an_empty_class_is_one_line(capsys, kaggle):
     for path in (kaggle / "val" / "fractured").iterdir():
         path.unlink()
-    fails(capsys, "No pictures", "data", "prepare", "kaggle_fracture", "--data-dir", kaggle)
+    fails(capsys, "No images", "data", "prepare", "kaggle_fracture", "--data-dir", kaggle)
 
 
 def test_unreadable_files_are_named_and_left_out(capsys, caplog, kaggle):
     bad = [kaggle / "train" / "fractured" / name for name in ("text.jpg", "empty.jpg")]
-    bad[0].write_text("this is no picture")
+    bad[0].write_text("this is no image")
     bad[1].write_bytes(b"")
     whole = len(list(kaggle.rglob("*.jpg"))) - 2
     code, out, _ = run(capsys, "data", "prepare", "kaggle_fracture", "--data-dir", kaggle)
     assert code == 0
     assert all(f"left out: {path}" in caplog.text for path in bad)
-    assert sum(int(line.split()[1]) for line in out.splitlines() if line.endswith("pictures")) == whole
+    assert sum(int(line.split()[1]) for line in out.splitlines() if line.endswith("images")) == whole
 
 
-def test_sixteen_bit_and_cmyk_pictures_work(capsys, caplog, kaggle):
+def test_sixteen_bit_and_cmyk_images_work(capsys, caplog, kaggle):
     from PIL import Image
 
     levels = np.tile(np.arange(48, dtype=np.uint16) * 1300, (48, 1))
@@ -154,7 +154,7 @@ def test_sixteen_bit_and_cmyk_pictures_work(capsys, caplog, kaggle):
         capsys, "data", "prepare", "kaggle_fracture", "--data-dir", kaggle, "--policy", "paper"
     )
     assert code == 0 and "left out" not in caplog.text
-    assert sum(int(line.split()[1]) for line in out.splitlines() if line.endswith("pictures")) == whole
+    assert sum(int(line.split()[1]) for line in out.splitlines() if line.endswith("images")) == whole
 
 
 def test_an_output_folder_that_cannot_be_written_is_one_line(capsys, kaggle, tmp_path):

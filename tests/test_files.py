@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_fracture import files
-from keras_fracture.data import images, sheets
+from keras_fracture.data import decoding, sheets
 from keras_fracture.errors import OutputError
 
 
@@ -143,32 +143,32 @@ def test_one_who_waits_for_a_lock_gets_it_when_its_holder_has_gone(tmp_path):
 
 
 def test_tiles_lie_in_rows_with_a_gap():
-    pictures = np.arange(1, 6, dtype=np.uint8)[:, None, None, None] * np.ones((5, 3, 4, 1), np.uint8)
-    sheet = sheets.tile(pictures, columns=3)
+    images = np.arange(1, 6, dtype=np.uint8)[:, None, None, None] * np.ones((5, 3, 4, 1), np.uint8)
+    sheet = sheets.tile(images, columns=3)
     assert sheet.shape == (2 * 5 + 2, 3 * 6 + 2, 1)
     for index in range(5):
         top, left = 2 + index // 3 * 5, 2 + index % 3 * 6
-        np.testing.assert_array_equal(sheet[top : top + 3, left : left + 4], pictures[index])
+        np.testing.assert_array_equal(sheet[top : top + 3, left : left + 4], images[index])
     assert (sheet == 255).sum() == sheet.size - 5 * 12
-    assert sheets.tile(pictures).shape == sheet.shape
+    assert sheets.tile(images).shape == sheet.shape
 
 
 def test_grid_of_grey_and_of_colour_reads_back(tmp_path):
     rng = np.random.default_rng(0)
     for channels in (1, 3):
-        pictures = rng.integers(0, 256, (4, 8, 8, channels), np.uint8)
-        data = sheets.grid(pictures, tmp_path / "grid.png").read_bytes()
-        grey = images.decode(data).image.astype(float)
+        images = rng.integers(0, 256, (4, 8, 8, channels), np.uint8)
+        data = sheets.grid(images, tmp_path / "grid.png").read_bytes()
+        grey = decoding.decode(data).image.astype(float)
         weights = [1.0] if channels == 1 else [0.299, 0.587, 0.114]
-        np.testing.assert_allclose(grey, sheets.tile(pictures) @ np.array(weights), atol=1.01)
+        np.testing.assert_allclose(grey, sheets.tile(images) @ np.array(weights), atol=1.01)
 
 
 def test_contact_sheet_shows_each_file_and_marks_the_unreadable(tmp_path):
-    (tmp_path / "a.png").write_bytes(images.encode_png(np.full((50, 50), 70, np.uint8)))
+    (tmp_path / "a.png").write_bytes(decoding.encode_png(np.full((50, 50), 70, np.uint8)))
     (tmp_path / "b.png").write_bytes(b"nothing")
     rows = [("first", [tmp_path / "a.png", tmp_path / "b.png"]), ("second", [tmp_path / "a.png"])]
     path = sheets.contact_sheet(rows, tmp_path / "sheet.png", title="t", size=64)
-    sheet = images.decode(path.read_bytes()).image
+    sheet = decoding.decode(path.read_bytes()).image
     assert sheet.shape == (34 + 2 * (26 + 66), 900)
     top = 34 + 26
     assert (sheet[top : top + 64, 2:66] == 70).all()

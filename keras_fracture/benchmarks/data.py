@@ -10,33 +10,33 @@ import numpy as np
 
 from keras_fracture import data
 from keras_fracture.benchmarks import twins
-from keras_fracture.benchmarks.pictures import peak_memory
-from keras_fracture.data import Preprocess, images, phantom
+from keras_fracture.benchmarks.images import peak_memory
+from keras_fracture.data import Preprocess, decoding, phantom
 from keras_fracture.errors import BenchmarkError
 
 GOALS = {
     "pipeline over loop": "at least 1.9",
     "pipeline over PyTorch's DataLoader": "at least 1.3",
     "batch from the cache over training step": "at most 0.05",
-    "peak memory of most over fewest pictures": "about 1",
+    "peak memory of most over fewest images": "about 1",
 }
 _BATCH = 32
 _PREPROCESS = Preprocess(size=224, clahe=(2.0, 8))
-_MANY = (4000, 40_000)  # pictures, of which memory should not depend on
+_MANY = (4000, 40_000)  # images, of which memory should not depend on
 
 
 def measure_data(name="phantom", count=3000, data_dir=None, repeats=5, many=_MANY):
-    """Times the input pipeline: drawing, decoding, and what training waits for once pictures are prepared.
+    """Times the input pipeline: drawing, decoding, and what training waits for once images are prepared.
 
     A plain loop, the pipeline on all cores, and PyTorch's DataLoader with two workers where it is installed do the
     same calls on the same bytes: decode, CLAHE, Lanczos fit and pad to 224. They take turns.
 
     Args:
         name: Data set.
-        count: Pictures of its training split that are decoded.
+        count: Images of its training split that are decoded.
         data_dir: Where real data lie.
         repeats: Turns; medians count.
-        many: Numbers of pictures whose peak memory is compared, see `pictures.peak_memory`.
+        many: Numbers of images whose peak memory is compared, see `images.peak_memory`.
 
     Returns:
         A dict of name to number, None where something cannot be measured here; `GOALS` names what some should be.
@@ -47,7 +47,7 @@ def measure_data(name="phantom", count=3000, data_dir=None, repeats=5, many=_MAN
     if min(count, repeats) < 1:
         raise BenchmarkError(f"count and repeats must be 1 or more. Received: {count} and {repeats}")
     records = data.load(name, "train", data_dir=data_dir)
-    found = {"phantom: seconds for 1,000 pictures of 256x256, one thread": _drawing()}
+    found = {"phantom: seconds for 1,000 images of 256x256, one thread": _drawing()}
     found |= _decoding(records, name, count, repeats)
     found |= _cached(records, repeats)
     found |= _memory(many)
@@ -62,7 +62,7 @@ def _drawing():
 
 
 def _decoding(records, name, count, repeats):
-    """Pictures a second from files to squares, three ways."""
+    """Images a second from files to squares, three ways."""
     encoded = [record["image"] for record in records.raw(["image"]).take(count).as_numpy_iterator()]
 
     def loop():
@@ -86,24 +86,24 @@ def _decoding(records, name, count, repeats):
     medians = {way: float(np.median(taken)) for way, taken in times.items()}
     loop, pipeline, loader = (medians.get(way) for way in (*ways, None)[:3])
     return {
-        f"{name}: pictures": len(encoded),
-        f"{name}: mean kB a picture": sum(map(len, encoded)) / len(encoded) / 1000,
+        f"{name}: images": len(encoded),
+        f"{name}: mean kB an image": sum(map(len, encoded)) / len(encoded) / 1000,
         "OpenCV threads a call": cv2.getNumThreads(),
-        **{f"{way}, pictures a second": len(encoded) / seconds for way, seconds in medians.items()},
+        **{f"{way}, images a second": len(encoded) / seconds for way, seconds in medians.items()},
         "pipeline over loop": loop / pipeline,
         "pipeline over PyTorch's DataLoader": loader and loader / pipeline,
     }
 
 
 def _prepare(content):
-    return _PREPROCESS(images.decode(content).image)
+    return _PREPROCESS(decoding.decode(content).image)
 
 
 def _loader(encoded):
     """A function that goes once through PyTorch's DataLoader; its workers stay between calls."""
     from torch.utils.data import DataLoader
 
-    loader = DataLoader(_Pictures(encoded), _BATCH, num_workers=2, persistent_workers=True)
+    loader = DataLoader(_Images(encoded), _BATCH, num_workers=2, persistent_workers=True)
 
     def run():
         for _ in loader:
@@ -112,7 +112,7 @@ def _loader(encoded):
     return run
 
 
-class _Pictures:
+class _Images:
     """What PyTorch's DataLoader takes for a dataset."""
 
     def __init__(self, encoded):
@@ -144,9 +144,9 @@ def _cached(records, repeats):
             steps += [twins.seconds(step) for _ in range(3)]
     batch, step = float(np.median(epochs)) / count, float(np.median(steps))
     return {
-        "prepared and kept, pictures a second": len(records) / preparing,
-        "kept, kB a picture": kept / len(records) / 1000,
-        "epoch from the cache, pictures a second": len(records) / float(np.median(epochs)),
+        "prepared and kept, images a second": len(records) / preparing,
+        "kept, kB an image": kept / len(records) / 1000,
+        "epoch from the cache, images a second": len(records) / float(np.median(epochs)),
         f"batch of {_BATCH} from the cache, ms": 1000 * batch,
         f"training step of {_BATCH}, compact_cnn at 224 pixels, ms": 1000 * step,
         "batch from the cache over training step": batch / step,
@@ -159,15 +159,15 @@ def _training_step():
 
 
 def _memory(many):
-    """Peak memory of preparing and reading few and many pictures."""
+    """Peak memory of preparing and reading few and many images."""
     found = {}
     for count in many:
         with tempfile.TemporaryDirectory() as folder:
             found[count] = peak_memory(count, folder) or (None, None)
     rows = {}
     for count, (preparing, reading) in found.items():
-        rows[f"{count:,} pictures: peak memory until prepared, MiB"] = preparing
-        rows[f"{count:,} pictures: peak memory until read, MiB"] = reading
+        rows[f"{count:,} images: peak memory until prepared, MiB"] = preparing
+        rows[f"{count:,} images: peak memory until read, MiB"] = reading
     known = [reading for _, reading in found.values() if reading]
-    rows["peak memory of most over fewest pictures"] = known[-1] / known[0] if known else None
+    rows["peak memory of most over fewest images"] = known[-1] / known[0] if known else None
     return rows

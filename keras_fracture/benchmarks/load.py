@@ -18,17 +18,17 @@ import requests
 import tensorflow as tf
 
 from keras_fracture import models, serving
-from keras_fracture.data import Preprocess, images, phantom
+from keras_fracture.data import Preprocess, decoding, phantom
 from keras_fracture.errors import BenchmarkError, FractureError
 from keras_fracture.versions import loaded, version_of
 
 _ALONE = 200  # requests without company, for the overhead
-_PICTURES = 20  # different ones, in turn
+_IMAGES = 20  # different ones, in turn
 _TOLERANCE = 1e-5  # of a probability: TensorFlow's sums depend on how threads share them
 
 
 def measure_server(requests_=2000, clients=8, model=None):
-    """Starts a server, asks it one picture at a time, alone and from several clients at once, and the SavedModel too.
+    """Starts a server, asks it one image at a time, alone and from several clients at once, and the SavedModel too.
 
     Args:
         requests_: Over REST, from all clients together. Each is checked against the SavedModel's own answer.
@@ -47,7 +47,7 @@ def measure_server(requests_=2000, clients=8, model=None):
             f"Want ten requests a client or more. Received: {requests_} from {clients} clients"
         )
     drawn = phantom.records(seed=1)
-    pictures = [images.encode_png(drawn[index]["image"][..., 0]) for index in range(_PICTURES)]
+    images = [decoding.encode_png(drawn[index]["image"][..., 0]) for index in range(_IMAGES)]
     with tempfile.TemporaryDirectory() as folder:
         version = version_of(model) if model else _untrained(Path(folder) / "exported")
         served = Path(folder) / "models"
@@ -62,14 +62,14 @@ def measure_server(requests_=2000, clients=8, model=None):
         def direct(data):
             return serve(bytes=tf.constant([data]))["probabilities"].numpy()
 
-        expected = [direct(data) for data in pictures]
+        expected = [direct(data) for data in images]
         with (
             started(served) as (process, http, grpc),
             serving.connect(http, "model") as rest,
             serving.connect(grpc, "model") as remote,
         ):
-            found = _alone({"SavedModel": direct, "REST": _one(rest), "gRPC": _one(remote)}, pictures)
-            found |= _load(rest, process, pictures, expected, requests_, clients)
+            found = _alone({"SavedModel": direct, "REST": _one(rest), "gRPC": _one(remote)}, images)
+            found |= _load(rest, process, images, expected, requests_, clients)
     return found
 
 
@@ -77,21 +77,21 @@ def _one(client):
     return lambda data: client.predict([data])
 
 
-def _alone(ways, pictures):
+def _alone(ways, images):
     times = {name: [] for name in ways}
-    for number in range(_ALONE + _PICTURES):
+    for number in range(_ALONE + _IMAGES):
         for name, ask in ways.items():  # in turn, so that a slow moment meets all
             start = time.perf_counter()
-            ask(pictures[number % _PICTURES])
+            ask(images[number % _IMAGES])
             times[name].append(1000 * (time.perf_counter() - start))
-    middle = {name: float(np.median(of_one[_PICTURES:])) for name, of_one in times.items()}
+    middle = {name: float(np.median(of_one[_IMAGES:])) for name, of_one in times.items()}
     direct, *others = middle
     return {f"{name}, one client, p50 ms": middle[name] for name in middle} | {
         f"overhead of {name} over {direct}, ms": middle[name] - middle[direct] for name in others
     }
 
 
-def _load(client, process, pictures, expected, requests_, clients):
+def _load(client, process, images, expected, requests_, clients):
     numbers, times, memory, lost, wrong = counter(), [], [], [], []
 
     def ask(_):
@@ -100,12 +100,12 @@ def _load(client, process, pictures, expected, requests_, clients):
                 return
             start = time.perf_counter()
             try:
-                answer = client.predict([pictures[number % _PICTURES]])
+                answer = client.predict([images[number % _IMAGES]])
             except FractureError as error:
                 lost.append(error)
                 continue
             times.append(time.perf_counter() - start)
-            if np.abs(answer - expected[number % _PICTURES]).max() > _TOLERANCE:
+            if np.abs(answer - expected[number % _IMAGES]).max() > _TOLERANCE:
                 wrong.append(number)
             if number % (requests_ // 10) == 0:
                 memory.append(process.memory_info().rss / 2**20)

@@ -31,7 +31,7 @@ PRECISIONS = ("float32", "bfloat16")
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _ROUND = 4  # timed steps before the next setting has its turn
 _PRODUCT = 2048  # side of the matrices whose product is the machine's peak
-_HEAD = ("model", "precision", "ours, pictures/s", "PyTorch, pictures/s", "ratio", "of peak")
+_HEAD = ("model", "precision", "ours, images/s", "PyTorch, images/s", "ratio", "of peak")
 BUSY = 0.05
 
 
@@ -39,13 +39,13 @@ def measure(names=DEFAULT, batch_size=None, image_size=None, steps=20, precision
     """Times training steps (forward, backward, update) of both libraries in this process, on the CPU.
 
     Settings take turns, so that a slow moment of the machine meets all of them; the first step of a turn is
-    not timed. Both sides start from the same weights, and see the same random pictures of two classes.
+    not timed. Both sides start from the same weights, and see the same random images of two classes.
     For the whole process, PyTorch gets as many threads as cores and GPUs are hidden from TensorFlow.
 
     Args:
         names: Some of `twins.known()`.
-        batch_size: Pictures (for UNIT pairs) a step, 2 or more, for UNIT 1; None is `twins.sizes`'.
-        image_size: Side of a picture in pixels, 32 or more; None is `twins.sizes`'.
+        batch_size: Images (for UNIT pairs) a step, 2 or more, for UNIT 1; None is `twins.sizes`'.
+        image_size: Side of an image in pixels, 32 or more; None is `twins.sizes`'.
         steps: Timed steps of each setting; their median counts.
         precisions: Some of `PRECISIONS`, or None for float32, and bfloat16 where the CPU computes in it.
         show: Function called with each line of the table as soon as it is known.
@@ -53,7 +53,7 @@ def measure(names=DEFAULT, batch_size=None, image_size=None, steps=20, precision
 
     Returns:
         A dict: conditions (`cpu`, `versions`, `date`, `command`, ...), `peak`, see `matrix_peak`, and `runs`, a
-        dict for every model and precision with `batch_size`, `image_size`, `ours` and `pytorch` in pictures a
+        dict for every model and precision with `batch_size`, `image_size`, `ours` and `pytorch` in images a
         second, `ratio`, ours over PyTorch's, `work`, see `twins.work`, `memory` (see `twins.peak_memory`) of
         "ours" and "pytorch", `others`, the share of the CPU that other programs used meanwhile, and `fair`,
         whether that is at most `BUSY`. If not, the ratio says nothing: PyTorch's OpenMP threads spin while they
@@ -171,7 +171,7 @@ def _check(sizes, steps, precisions):
     check_known(sizes, twins.known())
     check_known(precisions, PRECISIONS)
     for name, size in sizes.items():
-        # Two pictures: PyTorch refuses to normalise a single value a channel. UNIT has no batch statistics.
+        # Two images: PyTorch refuses to normalise a single value a channel. UNIT has no batch statistics.
         least = {"batch_size": 1 if name.startswith("unit") else 2, "image_size": 32, "steps": 1}
         for what, number in (size | {"steps": steps}).items():
             if number < least[what]:

@@ -59,7 +59,7 @@ class Training:
     Attributes:
         paper: Key.
         name: Network, one of `twins.known()`.
-        batch_size: Pictures a step.
+        batch_size: Images a step.
         image_size: Side in pixels.
         steps: Of one training.
         trainings: How many there are in the profile `paper`.
@@ -75,14 +75,14 @@ class Training:
     like: str
 
 
-def _epochs(pictures, batch_size, epochs):
-    return pictures // batch_size * epochs
+def _epochs(images, batch_size, epochs):
+    return images // batch_size * epochs
 
 
 TRAININGS = (
     Training("bai_dcgan", "dcgan", 32, 64, _epochs(4480, 32, 900), 1, "dcgan"),
     Training("ibrahim_gan", "dense_gan", 32, 64, _epochs(4480, 32, 100), 10, "dense_gan"),
-    # Four arms, five seeds, the kaggle set's training pictures.
+    # Four arms, five seeds, the kaggle set's training images.
     Training("ibrahim_gan", "compact_cnn", 32, 64, _epochs(8863, 32, 20), 20, "compact_cnn"),
     Training("garcia_inception", "inception_net", 32, 224, _epochs(15954, 32, 30), 1, "inception_net"),
     *(
@@ -90,7 +90,7 @@ TRAININGS = (
         for depth, like in ((18, "resnet18"), (34, "resnet34"), (50, "resnet50"), (101, "resnet50"), (152, "resnet50"))
     ),
     Training("gupta_unit", "unit", 1, 128, 100_000, 2, "unit"),
-    # The seven rows of Table 2, each on as many pictures as its largest training set, the femur's.
+    # The seven rows of Table 2, each on as many images as its largest training set, the femur's.
     Training("gupta_unit", "drn_d_22", 32, 224, _epochs(4590, 32, 30), 7, "drn_d_22"),
 )  # fmt: skip
 

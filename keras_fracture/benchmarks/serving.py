@@ -9,7 +9,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_fracture import models, serving
-from keras_fracture.data import Preprocess, catalogue, images, locations, phantom
+from keras_fracture.data import Preprocess, catalogue, decoding, locations, phantom
 from keras_fracture.errors import BenchmarkError, ImageError
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.serving.predicting import preparation
@@ -20,7 +20,7 @@ def measure_serving(name="phantom", count=500, model=None, data_dir=None):
     """Compares `serve_bytes` with training's pipeline and `serving_default`, file by file.
 
     Args:
-        name: Data set. Its files are taken as they were published; drawn pictures as PNG.
+        name: Data set. Its files are taken as they were published; drawn images as PNG.
         count: Files, drawn at random, always the same ones.
         model: SavedModel folder of a classifier; default is a small ResNet-18 with random weights and the
             preprocessing of `lisbon_resnet` at 112 pixels.
@@ -46,16 +46,16 @@ def measure_serving(name="phantom", count=500, model=None, data_dir=None):
         pairs, unlike, refused = [], 0, 0
         for data in tqdm(_files(name, count, data_dir), "files", total=count, delay=5):
             try:
-                picture = preprocess(images.decode(data).image)[None]
+                image = preprocess(decoding.decode(data).image)[None]
             except ImageError:
                 continue
-            unlike += not images.is_plain(data)
+            unlike += not decoding.is_plain(data)
             try:
                 answer = saved.signatures["serve_bytes"](bytes=tf.constant([data]))
             except tf.errors.InvalidArgumentError:
                 refused += 1
                 continue
-            prepared = tf.constant(scale(picture, pixel_range))
+            prepared = tf.constant(scale(image, pixel_range))
             expected = saved.signatures["serving_default"](images=prepared)
             pairs.append([said["probabilities"].numpy()[0, -1] for said in (answer, expected)])
     if not pairs:
@@ -88,7 +88,7 @@ def _files(name, count, data_dir):
     if name not in catalogue.REAL:
         drawn = phantom.records()
         for index in rng.permutation(len(drawn))[:count]:
-            yield images.encode_png(drawn[index]["image"][..., 0])
+            yield decoding.encode_png(drawn[index]["image"][..., 0])
         return
     root = locations.find(layout, data_dir)
     for filename in rng.permutation(layout.read(root)["filename"].to_numpy())[:count]:

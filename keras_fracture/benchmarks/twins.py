@@ -16,7 +16,7 @@ import numpy as np
 from keras_fracture.benchmarks.apart import CHECKOUT, numbers_of, print_peak
 from keras_fracture.errors import BenchmarkError
 
-# Pictures a step (for UNIT pairs), side of a picture in pixels.
+# Images a step (for UNIT pairs), side of an image in pixels.
 GANS = {"dcgan": (32, 64), "dense_gan": (32, 64), "unit": (1, 64), "unit_munit": (1, 64)}
 _OWN = {"compact_cnn": (32, 64)}
 _CLASSIFIER = (8, 224)
@@ -43,7 +43,7 @@ def networks(name, image_size):
 
     Args:
         name: One of `known()`.
-        image_size: Side of a picture in pixels.
+        image_size: Side of an image in pixels.
 
     Returns:
         A list: a classifier of two classes; or generator and discriminator; or translator and two discriminators.
@@ -72,8 +72,8 @@ def ours(name, nets, batch_size, image_size):
     Args:
         name: One of `known()`.
         nets: What `networks` returned.
-        batch_size: Pictures a step; of UNIT, pairs.
-        image_size: Side of a picture in pixels.
+        batch_size: Images a step; of UNIT, pairs.
+        image_size: Side of an image in pixels.
 
     Returns:
         A function that trains them a step and returns a loss.
@@ -86,18 +86,18 @@ def ours(name, nets, batch_size, image_size):
     if name.startswith("unit"):
         model = UNITModel(*nets)
         model.compile()
-        batch = tuple(_pictures(batch_size, image_size) for _ in range(2))
+        batch = tuple(_images(batch_size, image_size) for _ in range(2))
     elif name in GANS:
         model = AdversarialModel(*nets, redraw=name == "dcgan")
         model.compile(*(Adam(_GAN_RATE, *_BETAS) for _ in nets))
-        batch = _pictures(batch_size, image_size)
+        batch = _images(batch_size, image_size)
     else:
         (model,) = nets
         model.compile(
             keras.optimizers.SGD(_RATE), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         )
         model.optimizer.build(model.trainable_variables)
-        batch = _pictures(batch_size, image_size, model.channels, low=0), _labels(batch_size)
+        batch = _images(batch_size, image_size, model.channels, low=0), _labels(batch_size)
     batch = tf.nest.map_structure(tf.constant, batch)
     graph = tf.function(model.train_step)
     key = "g_loss" if name in GANS else "loss"
@@ -122,7 +122,7 @@ def plan(name, nets, image_size):
     Args:
         name: One of `known()`.
         nets: What `networks` returned.
-        image_size: Side of a picture in pixels.
+        image_size: Side of an image in pixels.
 
     Returns:
         A dict that JSON can hold: `twins`, of each its module in tests/torch_twins, function, arguments and named
@@ -201,8 +201,8 @@ def theirs(name, nets, weights, batch_size, image_size, precision="float32"):
         name: One of `known()`.
         nets: What `build` returned.
         weights: Of the plan.
-        batch_size: Pictures a step; of UNIT, pairs.
-        image_size: Side of a picture in pixels.
+        batch_size: Images a step; of UNIT, pairs.
+        image_size: Side of an image in pixels.
         precision: "float32", or "bfloat16" for autocast.
 
     Returns:
@@ -220,7 +220,7 @@ def theirs(name, nets, weights, batch_size, image_size, precision="float32"):
     (net,) = nets
     channels = next(net.parameters()).shape[1]
     images, labels = (
-        _tensor(_pictures(batch_size, image_size, channels, low=0)),
+        _tensor(_images(batch_size, image_size, channels, low=0)),
         torch.from_numpy(_labels(batch_size)),
     )
     optimizer = torch.optim.SGD(net.parameters(), _RATE)
@@ -242,13 +242,13 @@ def _gan_step(name, nets, batch_size, image_size, autocast):
     generator, discriminator = nets
     redraw, latent = (True, 100) if name == "dcgan" else (False, 128)
     g_adam, d_adam = (torch.optim.Adam(net.parameters(), _GAN_RATE, _BETAS) for net in nets)
-    images = _tensor(_pictures(batch_size, image_size))
+    images = _tensor(_images(batch_size, image_size))
     softplus = torch.nn.functional.softplus
 
     def step():
         d_adam.zero_grad()
         with autocast():
-            # Like ours, one pass of the generator a step where both networks see the same pictures.
+            # Like ours, one pass of the generator a step where both networks see the same images.
             with torch.set_grad_enabled(not redraw):
                 fake = generator(torch.randn(batch_size, latent))
             seen = fake.detach()
@@ -278,7 +278,7 @@ def _unit_step(nets, weights, batch_size, image_size, autocast):
         torch.optim.Adam(learnt, 1e-4, _BETAS, weight_decay=1e-4)
         for learnt in (judging, nets[0].parameters())
     ]
-    pair = [_tensor(_pictures(batch_size, image_size)) for _ in range(2)]
+    pair = [_tensor(_images(batch_size, image_size)) for _ in range(2)]
     with torch.no_grad():
         latents = nets[0].encode(pair[0], "a").shape
 
@@ -296,7 +296,7 @@ def _autocast(precision):
     return lambda: torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def _pictures(batch_size, image_size, channels=3, low=-1):
+def _images(batch_size, image_size, channels=3, low=-1):
     shape = (batch_size, image_size, image_size, channels)
     return np.random.default_rng(0).uniform(low, 1, shape).astype("float32")
 
@@ -305,10 +305,10 @@ def _labels(batch_size):
     return np.random.default_rng(1).integers(0, 2, batch_size)
 
 
-def _tensor(pictures):
+def _tensor(images):
     import torch
 
-    return torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()).to(memory_format=torch.channels_last)
+    return torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(memory_format=torch.channels_last)
 
 
 def work(step):
@@ -349,8 +349,8 @@ def peak_memory(side, name, batch_size, image_size, planned):
     Args:
         side: "ours" or "pytorch".
         name: One of `known()`.
-        batch_size: Pictures a step.
-        image_size: Side of a picture in pixels.
+        batch_size: Images a step.
+        image_size: Side of an image in pixels.
         planned: What `plan` returned.
 
     Returns:

@@ -16,7 +16,7 @@ def add_benchmark(commands):
     verb.add_argument(
         "--models", nargs="+", metavar="NAME", help="architectures (default: one or more of each family)"
     )
-    verb.add_argument("--batch-size", type=int, help="pictures a step (default: each model's own)")
+    verb.add_argument("--batch-size", type=int, help="images a step (default: each model's own)")
     verb.add_argument("--image-size", type=int, help="side in pixels (default: each model's own)")
     verb.add_argument("--steps", type=int, default=20, help="timed steps, their median counts (default 20)")
     verb.add_argument(
@@ -33,7 +33,7 @@ def add_benchmark(commands):
     verb.add_argument("--steps", type=int, default=3, help="traced steps (default 3)")
     verb = _add(kinds, "data", benchmark_data, "time the input pipeline", "--data fracatlas")
     _data(verb)
-    verb.add_argument("--count", type=int, default=3000, help="pictures (default 3000)")
+    verb.add_argument("--count", type=int, default=3000, help="images (default 3000)")
     verb = _add(
         kinds, "serving", benchmark_serving, "compare an exported classifier's answers to files with training's",
         "--data fracatlas --count 500",
@@ -47,7 +47,7 @@ def add_benchmark(commands):
         kinds, "server", benchmark_server, "put requests to `serve`: lost ones, times, memory, overhead",
         "--requests 2000 --clients 8",
     )  # fmt: skip
-    verb.add_argument("--requests", type=int, default=2000, help="over REST, one picture each (default 2000)")
+    verb.add_argument("--requests", type=int, default=2000, help="over REST, one image each (default 2000)")
     verb.add_argument("--clients", type=int, default=8, help="asking at once (default 8)")
     verb.add_argument(
         "--model", metavar="DIR", help="SavedModel folder (default: a small untrained compact_cnn)"

@@ -26,7 +26,7 @@ def add_data(commands):
     )
     verb.add_argument("--shares", type=float, nargs=3, metavar="S", help="of train, validation and test")
     verb.add_argument("--seed", type=int, default=0, help="of the split (default 0)")
-    verb.add_argument("--keep-conflicts", action="store_true", help="keep pictures with contradictory labels")
+    verb.add_argument("--keep-conflicts", action="store_true", help="keep images with contradictory labels")
     verb.add_argument("--download", action="store_true", help="fetch FracAtlas (about 320 MB) first")
     verbs.data_dir(verb)
     verb = verbs.add(
@@ -79,7 +79,7 @@ def data_prepare(options):
         keep_conflicts=options.keep_conflicts,
     )
     for name, split in builder.info.splits.items():
-        print(f"{name:<12}{split.num_examples:>7,} pictures")
+        print(f"{name:<12}{split.num_examples:>7,} images")
     print(f"in {builder.data_dir}")
 
 

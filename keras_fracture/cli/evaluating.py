@@ -6,7 +6,7 @@ from keras_fracture.cli import verbs
 def add_evaluate(commands):
     """Adds `evaluate`."""
     verb = verbs.add(
-        commands, "evaluate", evaluate, "ask a classifier about a data set's pictures, and score its answers",
+        commands, "evaluate", evaluate, "ask a classifier about a data set's images, and score its answers",
         "keras-fracture evaluate saved_models/resnet18_fracatlas --data fracatlas --out predictions.csv",
     )  # fmt: skip
     verb.add_argument(
@@ -16,10 +16,8 @@ def add_evaluate(commands):
     verb.add_argument("--split", default="test", help="train, validation or test (default)")
     verb.add_argument("--policy", default="grouped", help="split policy (default: grouped)")
     verb.add_argument("--which", metavar="NAME", help="of a run with several models, as in `export`")
-    verb.add_argument("--out", metavar="FILE", help="csv file for the answers, a row a picture")
-    verb.add_argument(
-        "--shard", metavar="I/N", help="only the I-th of N parts of the pictures; scores nothing"
-    )
+    verb.add_argument("--out", metavar="FILE", help="csv file for the answers, a row an image")
+    verb.add_argument("--shard", metavar="I/N", help="only the I-th of N parts of the images; scores nothing")
     verb.add_argument(
         "--from", dest="parts", nargs="+", metavar="FILE", help="score these answers instead, all parts in order"
     )  # fmt: skip

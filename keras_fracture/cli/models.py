@@ -1,4 +1,4 @@
-"""Trained models: draw pictures, carry weights."""
+"""Trained models: draw images, carry weights."""
 
 from keras_fracture.cli import verbs
 
@@ -8,17 +8,17 @@ _WEIGHTS = ".pth, .pt, .pth.tar, .ckpt, .bin, .safetensors or .weights.h5 file"
 def add_generate(commands):
     """Adds `generate`."""
     verb = verbs.add(
-        commands, "generate", generate, "write synthetic pictures from a trained generator",
+        commands, "generate", generate, "write synthetic images from a trained generator",
         "keras-fracture generate runs/bai_dcgan/TIME --count 500 --seed 1 --out synthetic",
     )  # fmt: skip
     verb.add_argument("generator", help=f"run folder, SavedModel folder, .keras file, or {_WEIGHTS}")
-    verb.add_argument("--out", required=True, metavar="DIR", help="folder to write PNGs and pictures.csv to")
-    verb.add_argument("--count", type=int, default=100, help="pictures (default 100)")
+    verb.add_argument("--out", required=True, metavar="DIR", help="folder to write PNGs and images.csv to")
+    verb.add_argument("--count", type=int, default=100, help="images (default 100)")
     verb.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
     verb.add_argument("--class", dest="label", metavar="NAME", help="one class (default: all in turn)")
     verb.add_argument("--model", help="architecture of a weights file, such as dcgan_generator")
     _settings(verb)
-    verb.add_argument("--shard", metavar="I/N", help="draw only the I-th of N parts of the pictures")
+    verb.add_argument("--shard", metavar="I/N", help="draw only the I-th of N parts of the images")
 
 
 def add_export(commands):
@@ -99,7 +99,7 @@ def generate(options):
 
     given = options.count, options.seed, options.label, options.model, shard, options.settings
     table = serving.generate(options.generator, options.out, *given)
-    print(f"wrote {len(table):,} pictures and pictures.csv to {options.out}")
+    print(f"wrote {len(table):,} images and images.csv to {options.out}")
 
 
 def export(options):

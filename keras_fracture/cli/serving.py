@@ -8,10 +8,10 @@ from keras_fracture.cli import verbs
 def add_predict(commands):
     """Adds `predict`."""
     verb = verbs.add(
-        commands, "predict", predict, "probabilities of a finding for pictures, from a SavedModel or a server",
+        commands, "predict", predict, "probabilities of a finding for images, from a SavedModel or a server",
         "keras-fracture predict --model saved_models/compact_cnn hand.jpg --csv hand.csv --overlays hand",
     )  # fmt: skip
-    verb.add_argument("pictures", nargs="+", help="JPEG or PNG files")
+    verb.add_argument("images", nargs="+", help="JPEG or PNG files")
     verb.add_argument(
         "--model", help="SavedModel folder written by this package; with --server a model's name"
     )
@@ -27,7 +27,7 @@ def add_predict(commands):
     verb.add_argument(
         "--overlays",
         metavar="DIR",
-        help="also write each picture here, coloured where it speaks for a finding",
+        help="also write each image here, coloured where it speaks for a finding",
     )
     verb.add_argument(
         "--finding",
@@ -57,7 +57,7 @@ def add_serve(commands):
 def predict(options):
     """`predict`."""
     from keras_fracture.errors import ModelError
-    from keras_fracture.serving import pictures
+    from keras_fracture.serving import limits
 
     if not (options.server or options.model):
         raise ModelError("Name a SavedModel folder by --model, or a server by --server. Received: neither")
@@ -66,7 +66,7 @@ def predict(options):
             "A server does not say which of its classes is the finding: name its place, counted from 0, by --finding. "
             "Received: --overlays without it"
         )
-    contents = [pictures.read(path) for path in options.pictures]
+    contents = [limits.read(path) for path in options.images]
     if options.server:
         if options.server.startswith("grpc:"):
             verbs.import_tensorflow()  # its stubs do
@@ -81,16 +81,16 @@ def predict(options):
         classifier = Classifier(options.model)
     if options.overlays:
         finding = _finding(options, classifier)
-    answers = classifier.predict(contents, options.pictures)
-    pictures.warn_of_inverted(contents, classifier.inverts)
-    table = _table(options.pictures, answers, classifier.classes)
+    answers = classifier.predict(contents, options.images)
+    limits.warn_of_inverted(contents, classifier.inverts)
+    table = _table(options.images, answers, classifier.classes)
     print(table.to_string(index=False, float_format="{:.6f}".format))
     if options.csv:
         from keras_fracture import files
 
         print(f"wrote {files.write_text(options.csv, table.to_csv(index=False))}")
     if options.overlays:
-        _overlay(classifier, options.pictures, contents, options.overlays, finding)
+        _overlay(classifier, options.images, contents, options.overlays, finding)
     classifier.close()
 
 
@@ -128,17 +128,17 @@ def _table(names, answers, classes):
 
 def _overlay(classifier, names, contents, folder, finding):
     from keras_fracture import files
-    from keras_fracture.data import images
+    from keras_fracture.data import decoding
     from keras_fracture.report.figures import heated
     from keras_fracture.serving.heat import occlusion
 
     folder = files.folder(folder)
     for number, (name, data) in enumerate(zip(names, contents, strict=True)):
-        picture, heat = occlusion(classifier.predict, data, finding)
+        image, heat = occlusion(classifier.predict, data, finding)
         marks = {"source": Path(name).name, "heat": "occlusion", "not_for_clinical_use": "true"}
         path = folder / f"{number:04d}-{Path(name).stem}.png"
         with files.writing(path) as beside:
-            beside.write_bytes(images.encode_png(heated(picture[None], heat[None])[0], marks))
+            beside.write_bytes(decoding.encode_png(heated(image[None], heat[None])[0], marks))
     print(f"wrote {len(names)} overlays to {folder}")
 
 

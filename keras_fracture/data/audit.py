@@ -22,9 +22,9 @@ def audit(name, data_dir=None, progress=True):
         progress: Whether to show a progress bar.
 
     Returns:
-        A dict: `name`, `pictures`, `labels`, `body_parts`, `sources`, `scalars` (the balanced accuracy that each
+        A dict: `name`, `images`, `labels`, `body_parts`, `sources`, `scalars` (the balanced accuracy that each
         number alone reaches), `unread` (see `unread.unread`) and `findings`, a list of dicts `kind`,
-        `count` (pictures), `detail` (one line), `files` (the offenders, sorted).
+        `count` (images), `detail` (one line), `files` (the offenders, sorted).
     """
     return examine(name, catalogue(name, data_dir, progress=progress))
 
@@ -51,7 +51,7 @@ def examine(name, found):
     ]
     return {
         "name": name,
-        "pictures": len(table),
+        "images": len(table),
         "labels": {"healthy": int((table["label"] == 0).sum()), "finding": int((table["label"] == 1).sum())},
         "majority_accuracy": float(max(table["label"].mean(), 1 - table["label"].mean())),
         "body_parts": {str(k): int(v) for k, v in table["body_part"].value_counts().items()},
@@ -88,7 +88,7 @@ def _inverted(table):
 
 
 def _deep(table):
-    """Pictures of more than 8 bits; where one detector's pictures are said to have several depths, that is a guess."""
+    """Images of more than 8 bits; where one detector's images are said to have several depths, that is a guess."""
     rows = table[table["bits"] > 8]
     counts = ", ".join(f"{n} of {bits} bits" for bits, n in rows["bits"].value_counts().sort_index().items())
     return _finding("more than 8 bits", rows, f"scaled to 8 by the bits that each really uses: {counts}")
@@ -163,8 +163,8 @@ def _merged(table):
 def _copies(table):
     sizes = table.groupby("source").size()
     rows = table[table["source"].isin(sizes.index[sizes > 1])]
-    detail = f"{len(sizes)} sources make {len(table)} pictures, up to {sizes.max()} of one"
-    return _finding("several pictures of one source", rows, detail)
+    detail = f"{len(sizes)} sources make {len(table)} images, up to {sizes.max()} of one"
+    return _finding("several images of one source", rows, detail)
 
 
 def _cut_sources(table):
@@ -174,11 +174,11 @@ def _cut_sources(table):
     least = table.groupby("named_source")["copies"].min()
     rows = table[table["named_source"].isin(least.index[least > 0])]
     names = ", ".join(sorted(rows["named_source"].unique()))
-    return _finding("source without its original", rows, f"only copies, no un-rotated picture: {names}")
+    return _finding("source without its original", rows, f"only copies, no un-rotated image: {names}")
 
 
 def _leaks(table):
-    """Test pictures whose source is also trained on, in the split the publisher gives."""
+    """Test images whose source is also trained on, in the split the publisher gives."""
     train = table["published_split"] == "train"
     rows = table[~train & (table["published_split"] != "") & table["source"].isin(table[train]["source"])]
     origin = table[train].groupby("source")["named_source"].unique()
@@ -189,7 +189,7 @@ def _leaks(table):
         )
     total = int((~train & (table["published_split"] != "")).sum())
     detail = (
-        f"{len(rows)} of {total} test pictures come from {rows['source'].nunique()} sources also trained on"
+        f"{len(rows)} of {total} test images come from {rows['source'].nunique()} sources also trained on"
     )
     return _finding("leak across the published split", rows, f"{detail}: {'; '.join(parts)}")
 
@@ -233,8 +233,8 @@ def threshold_accuracy(values, labels):
     """The best single threshold.
 
     Args:
-        values: One number a picture; NaN is left out.
-        labels: 0 or 1 a picture.
+        values: One number an image; NaN is left out.
+        labels: 0 or 1 an image.
 
     Returns:
         Balanced accuracy (0.5 to 1), the threshold, and whether label 1 lies above it.
@@ -294,12 +294,12 @@ def as_text(report):
     """The report as lines for a terminal."""
     labels, sources = report["labels"], report["sources"]
     lines = [
-        f"{report['name']}: {report['pictures']:,} pictures, {labels['finding']:,} with a finding, "
+        f"{report['name']}: {report['images']:,} images, {labels['finding']:,} with a finding, "
         f"{labels['healthy']:,} healthy (the larger class alone: {report['majority_accuracy']:.1%} accuracy)",
         f"{sources['named']:,} named sources, {sources['distinct']:,} distinct X-rays or patients once equal "
-        f"and nearly equal pictures are joined",
+        f"and nearly equal images are joined",
         "",
-        f"{'fault':<34}{'pictures':>9}  detail",
+        f"{'fault':<34}{'images':>9}  detail",
     ]
     best = max(report["scalars"], key=report["scalars"].get)
     lines[2:2] = [f"best single number: {best}, balanced accuracy {report['scalars'][best]:.1%}"]

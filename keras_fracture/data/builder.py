@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from keras_fracture.data import images, splits, unread
+from keras_fracture.data import decoding, splits, unread
 from keras_fracture.data.catalogue import catalogue, usable
 
 _LOG = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class SplitConfig(tfds.core.BuilderConfig):
         policy: One of `splits.POLICIES`.
         shares: Of train, validation and test.
         seed: Of the drawing.
-        keep_conflicts: Whether pictures whose label contradicts itself stay in.
+        keep_conflicts: Whether images whose label contradicts itself stay in.
     """
 
     policy: str = "grouped"
@@ -92,13 +92,13 @@ class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         kept = usable(table, self.builder_config.keep_conflicts)
         conflicts = int(((table["error"] == "") & ~table.index.isin(kept.index)).sum())
         if conflicts:
-            _LOG.warning("left out: %d pictures of %s whose label contradicts itself", conflicts, self.name)
+            _LOG.warning("left out: %d images of %s whose label contradicts itself", conflicts, self.name)
         if recovered := int(kept["truncated"].sum()):
-            _LOG.warning("recovered: %d truncated pictures of %s", recovered, self.name)
+            _LOG.warning("recovered: %d truncated images of %s", recovered, self.name)
         if inverted := int(kept["inverted"].sum()):
             _LOG.warning(
-                "look inverted: %d of %d pictures of %s, the first is %s; `data audit` lists them, and "
-                "Preprocess(invert=True) turns all pictures of a data set",
+                "look inverted: %d of %d images of %s, the first is %s; `data audit` lists them, and "
+                "Preprocess(invert=True) turns all images of a data set",
                 inverted, len(kept), self.name, kept["filename"][kept["inverted"]].iloc[0],
             )  # fmt: skip
         return kept, root
@@ -131,6 +131,6 @@ def _stored(data, name):
 
     16-bit, CMYK, rotated and truncated files are decoded here, once, by the decoder training uses.
     """
-    if images.is_plain(data):
+    if decoding.is_plain(data):
         return data
-    return images.encode_png(images.decode(data, name).image)
+    return decoding.encode_png(decoding.decode(data, name).image)

@@ -1,4 +1,4 @@
-"""Prepared pictures on disk, which several processes may write and read at once."""
+"""Prepared images on disk, which several processes may write and read at once."""
 
 import contextlib
 import dataclasses
@@ -15,38 +15,38 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_fracture import files
-from keras_fracture.data import images, locations
+from keras_fracture.data import decoding, locations
 from keras_fracture.errors import OutputError
 
-PICTURES = 256  # a file
+IMAGES = 256  # a file
 WORKERS = max(2, os.cpu_count() or 2)
-SHUFFLED = 2**27  # bytes of pictures that are shuffled at a time
+SHUFFLED = 2**27  # bytes of images that are shuffled at a time
 _VERSION = 1  # raise it when `Preprocess` makes other pixels, or `write` another file
 _READERS = 8  # files that are read in turn, so that neighbours in a file do not stay neighbours
 _FIELDS = {"image": tf.io.FixedLenFeature((), tf.string), "label": tf.io.FixedLenFeature((), tf.int64)}
 
 
 def prepare(records, preprocess, folder=None):
-    """Preprocesses all pictures of some records and writes them, unless that was done before.
+    """Preprocesses all images of some records and writes them, unless that was done before.
 
-    Processes that prepare the same pictures at once share the work: each takes the next file that nobody has, and
+    Processes that prepare the same images at once share the work: each takes the next file that nobody has, and
     at the end waits for the others' files. Files are written whole or not at all; what a killed process had in work
     is done by another.
 
     Args:
         records: `pipeline.Records`.
-        preprocess: `pipeline.Preprocess`. Pictures are kept grey whatever its `channels`.
-        folder: Where to keep them; default is `pictures` in `locations.cache_dir`, beside the prepared records.
+        preprocess: `pipeline.Preprocess`. Images are kept grey whatever its `channels`.
+        folder: Where to keep them; default is `images` in `locations.cache_dir`, beside the prepared records.
 
     Returns:
-        Paths of TFRecord files of up to `PICTURES` pictures, in the order of the records.
+        Paths of TFRecord files of up to `IMAGES` images, in the order of the records.
 
     Raises:
         OutputError: The folder cannot be written, or the disk is full.
     """
     name = f"{records.facts['name']}-{key(records, preprocess)}"
-    folder = Path(folder or locations.cache_dir() / "pictures") / name
-    count = -(-len(records) // PICTURES)
+    folder = Path(folder or locations.cache_dir() / "images") / name
+    count = -(-len(records) // IMAGES)
     paths = [folder / f"{number:05d}-of-{count:05d}.tfrecord" for number in range(count)]
     waiting = False
     while not all(path.exists() for path in paths):
@@ -58,7 +58,7 @@ def prepare(records, preprocess, folder=None):
 
 
 def key(records, preprocess):
-    """Hash of all that the prepared pictures follow from: settings, libraries, and the records' files."""
+    """Hash of all that the prepared images follow from: settings, libraries, and the records' files."""
     settings = dataclasses.asdict(preprocess)
     del settings["channels"]
     if not settings["invert"]:
@@ -70,12 +70,12 @@ def key(records, preprocess):
 
 
 def read(paths, size, seed=None):
-    """Reads what `prepare` wrote, a few pictures at a time: memory does not depend on how many there are.
+    """Reads what `prepare` wrote, a few images at a time: memory does not depend on how many there are.
 
     Args:
         paths: The files.
-        size: Side of a picture in pixels.
-        seed: Of an order, an integer or int64 scalar; None keeps the order. The next picture is drawn among
+        size: Side of an image in pixels.
+        seed: Of an order, an integer or int64 scalar; None keeps the order. The next image is drawn among
             `SHUFFLED` bytes of them; if there are more, the files are in another order too.
 
     Returns:
@@ -86,7 +86,7 @@ def read(paths, size, seed=None):
         1,
     )
     among = drawn_among((size, size))
-    if seed is not None and len(paths) * PICTURES > among:
+    if seed is not None and len(paths) * IMAGES > among:
         names = names.shuffle(len(paths), seed=seed, reshuffle_each_iteration=False)
         readers = _READERS
     records = names.interleave(tf.data.TFRecordDataset, cycle_length=readers, block_length=1)
@@ -94,29 +94,29 @@ def read(paths, size, seed=None):
 
 
 def parse(records, size):
-    """A batch of records as uint8 pictures `(batch, size, size, 1)` and int64 labels `(batch,)`."""
+    """A batch of records as uint8 images `(batch, size, size, 1)` and int64 labels `(batch,)`."""
     fields = tf.io.parse_example(records, _FIELDS)
     return tf.reshape(tf.io.decode_raw(fields["image"], tf.uint8), (-1, size, size, 1)), fields["label"]
 
 
 def drawn_among(shape):
-    """How many uint8 pictures of this shape the next one is drawn among."""
+    """How many uint8 images of this shape the next one is drawn among."""
     return max(1, SHUFFLED // int(np.prod(shape)))
 
 
-def write(path, pictures, labels):
-    """Writes one file: uint8 pictures `(size, size, 1)`, any iterable, and their labels."""
+def write(path, images, labels):
+    """Writes one file: uint8 images `(size, size, 1)`, any iterable, and their labels."""
     with files.writing(path) as beside:
         try:
             with tf.io.TFRecordWriter(str(beside)) as writer:
-                for picture, label in zip(pictures, labels, strict=True):
-                    writer.write(_example(picture, label))
+                for image, label in zip(images, labels, strict=True):
+                    writer.write(_example(image, label))
         except tf.errors.OpError as error:
             raise OutputError(f"{path} cannot be written: {error.message}") from error
 
 
-def _example(picture, label):
-    image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture.tobytes()]))
+def _example(pixels, label):
+    image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[pixels.tobytes()]))
     label = tf.train.Feature(int64_list=tf.train.Int64List(value=[int(label)]))
     return tf.train.Example(
         features=tf.train.Features(feature={"image": image, "label": label})
@@ -126,13 +126,13 @@ def _example(picture, label):
 def _write_missing(records, preprocess, paths, waiting):
     """One pass over the records that writes the files nobody else writes."""
     grey = dataclasses.replace(preprocess, channels=1)
-    chunks = records.raw(["image", "label"]).batch(PICTURES).as_numpy_iterator()
-    bar = tqdm(paths, "prepare pictures", unit=" files", delay=2)
+    chunks = records.raw(["image", "label"]).batch(IMAGES).as_numpy_iterator()
+    bar = tqdm(paths, "prepare images", unit=" files", delay=2)
     with ThreadPoolExecutor(WORKERS) as pool:
         for path, chunk in zip(bar, chunks, strict=True):
             with _claimed(path, waiting) as mine:
                 if mine:
-                    prepared = pool.map(lambda data: grey(images.decode(data).image), chunk["image"])
+                    prepared = pool.map(lambda data: grey(decoding.decode(data).image), chunk["image"])
                     write(path, prepared, chunk["label"])
 
 

@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from keras_fracture.data import images, locations, sources
+from keras_fracture.data import decoding, locations, sources
 from keras_fracture.data.scan import scan, scan_bytes
 from keras_fracture.data.unread import unread
 from keras_fracture.errors import DataError
 
 REAL = ("btxrd", "fracatlas", "kaggle_fracture")
 NAMES = (*REAL, "phantom")
-BOTH_LABELS = "equal pictures with both labels"
+BOTH_LABELS = "equal images with both labels"
 
 
 class Catalogue(NamedTuple):
@@ -22,9 +22,9 @@ class Catalogue(NamedTuple):
 
     Attributes:
         table: The columns of `tables.COLUMNS` and of `scan.measure`, and `named_source`: `source` as the
-            publisher's names and tables have it. `source` itself is joined wherever two pictures are equal or
+            publisher's names and tables have it. `source` itself is joined wherever two images are equal or
             nearly so, and `conflict` also tells where equal pixels carry both labels.
-        near_pairs: Array (pairs, 3): rows of two pictures that are equal or nearly so, and their distance.
+        near_pairs: Array (pairs, 3): rows of two images that are equal or nearly so, and their distance.
         root: The data set's folder; None for the embedded set.
         unread: What lies in that folder and is not read, see `unread.unread`.
     """
@@ -50,7 +50,7 @@ def catalogue(name, data_dir=None, root=None, progress=True):
     """Reads, scans and groups a data set.
 
     Args:
-        name: One of `NAMES`. The embedded set is drawn, and scanned as PNG files of its pictures.
+        name: One of `NAMES`. The embedded set is drawn, and scanned as PNG files of its images.
         data_dir: Where to look, see `locations.data_dir`.
         root: The data set's own folder, instead of looking for it.
         progress: Whether to show a progress bar.
@@ -65,13 +65,15 @@ def catalogue(name, data_dir=None, root=None, progress=True):
         measured = scan(name, [root / filename for filename in table["filename"]], progress)
     else:
         table = module.read()
-        measured = scan_bytes(name, [images.encode_png(image[..., 0]) for image in table["image"]], progress)
+        measured = scan_bytes(
+            name, [decoding.encode_png(image[..., 0]) for image in table["image"]], progress
+        )
     left = unread(root, module, table["filename"]) if name in REAL else []
     table = pd.concat([table, measured], axis=1)
     # Drawn limbs of one kind look alike; who is who is known there.
     pairs = sources.near_pairs(table["hash"].tolist() if name in REAL else [])
     equal = table["digest"].to_numpy()
-    # A flat picture hashes to zeros and would be near every other flat one.
+    # A flat image hashes to zeros and would be near every other flat one.
     flat = (table["deviation"] < 2).to_numpy()
     pairs = pairs[~(flat[pairs[:, 0]] & (equal[pairs[:, 0]] != equal[pairs[:, 1]]))]
     table["named_source"] = table["source"]

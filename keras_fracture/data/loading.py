@@ -21,7 +21,7 @@ def prepare(name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_
         shares: Of train, validation and test; default is the data set's own.
         seed: Of the drawing of the splits.
         data_dir: Where real data lie, see `locations.data_dir`.
-        keep_conflicts: Whether pictures whose label contradicts itself stay in.
+        keep_conflicts: Whether images whose label contradicts itself stay in.
 
     Returns:
         A prepared TFDS builder.

@@ -1,6 +1,6 @@
 """`phantom`, the embedded data set: radiographs drawn by code, with exact boxes, deterministic from a seed.
 
-A picture is drawn the way an X-ray is made. Bones and soft tissue become a map of attenuation
+An image is drawn the way an X-ray is made. Bones and soft tissue become a map of attenuation
 (`phantom_anatomy`), a finding changes one bone (`phantom_findings`), the patient is laid down a little
 crooked, and Beer-Lambert, the detector's blur, photon noise and a film curve turn the map into grey levels.
 Things that are no finding (growth plates, vessel canals, bone islands, skin folds, wires, casts) come alike
@@ -17,7 +17,7 @@ from keras_fracture.data import phantom_anatomy as anatomy
 from keras_fracture.data import phantom_findings as findings
 from keras_fracture.errors import DataError
 
-SOURCES = 720  # makes 2,160 pictures at seed 0
+SOURCES = 720  # makes 2,160 images at seed 0
 CANVAS = 1.1  # side of the canvas over the side of the detector, so that a turned limb still fills it
 _SHOTS = (2, 3, 4)
 _LETTERS = {
@@ -31,13 +31,13 @@ _LETTERS = {
 
 @dataclass(frozen=True)
 class Source:
-    """One person's limb, of which several pictures are taken.
+    """One person's limb, of which several images are taken.
 
     Attributes:
         index: Number of the source, from 0.
         body_part: One of `phantom_anatomy.PARTS`.
         finding: "none" or one of `phantom_findings.KINDS`.
-        shots: How many pictures are taken; even ones are frontal, odd ones lateral.
+        shots: How many images are taken; even ones are frontal, odd ones lateral.
     """
 
     index: int
@@ -51,9 +51,9 @@ class Source:
 
 
 def plan(seed=0, sources=SOURCES):
-    """Deals out body parts, findings and numbers of pictures.
+    """Deals out body parts, findings and numbers of images.
 
-    Sources come in pairs of one body part and one number of pictures, one of the two healthy: so labels
+    Sources come in pairs of one body part and one number of images, one of the two healthy: so labels
     balance within every body part and view.
 
     Args:
@@ -76,14 +76,14 @@ def plan(seed=0, sources=SOURCES):
 
 
 class Records(Sequence):
-    """The pictures of a plan, drawn when asked for; item `i` costs the same whichever were drawn before.
+    """The images of a plan, drawn when asked for; item `i` costs the same whichever were drawn before.
 
     Drawing releases Python's lock for most of its time, so `concurrent.futures.ThreadPoolExecutor.map` helps.
 
     Args:
         seed: Non-negative integer.
-        sources: Number of sources; a source makes 2 to 4 pictures.
-        size: Side of the pictures in pixels.
+        sources: Number of sources; a source makes 2 to 4 images.
+        size: Side of the images in pixels.
     """
 
     def __init__(self, seed=0, sources=SOURCES, size=256):
@@ -106,14 +106,14 @@ def records(seed=0, sources=SOURCES, size=256):
 
 
 def draw(source, shot, seed=0, size=256, finding=True, noise=True):
-    """Takes one picture of a source.
+    """Takes one image of a source.
 
     Args:
         source: A `Source`.
-        shot: Number of the picture, from 0; even ones are frontal, odd ones lateral.
+        shot: Number of the image, from 0; even ones are frontal, odd ones lateral.
         seed: Seed of the data set.
-        size: Side of the picture in pixels, at least 32.
-        finding: False draws the same limb before the finding: nothing else in the picture changes.
+        size: Side of the image in pixels, at least 32.
+        finding: False draws the same limb before the finding: nothing else in the image changes.
         noise: False leaves the photon noise out.
 
     Returns:
@@ -123,7 +123,7 @@ def draw(source, shot, seed=0, size=256, finding=True, noise=True):
         fracture, which moves the whole far fragment, has its box round the fragments' broken ends.
 
     Raises:
-        DataError: No such shot, or the picture would be too small.
+        DataError: No such shot, or the image would be too small.
     """
     if size < 32 or not 0 <= shot < source.shots:
         raise DataError(f"size must be at least 32 and shot below {source.shots}. Received: {size}, {shot}")
@@ -248,9 +248,9 @@ class _Camera:
     """One exposure: where the limb lies, how hard the beam is, how the film answers.
 
     Args:
-        rng: Generator of the picture.
+        rng: Generator of the image.
         film: Attenuation of soft tissue and of bone to set the film to.
-        size: Side of the picture in pixels.
+        size: Side of the image in pixels.
     """
 
     def __init__(self, rng, film, size):

@@ -68,7 +68,7 @@ def _break(scene, rng, slope, severity):
 
 
 def _spiral(scene, rng, turn, severity):
-    """A helix round the shaft: its front and back halves cross in the picture."""
+    """A helix round the shaft: its front and back halves cross in the image."""
     gap = scene.radius * (0.28 + 0.27 * severity)
     pitch = scene.radius * rng.uniform(2.6, 3.6)
     phase = np.arcsin(np.clip(scene.across / scene.radius, -1, 1)) / np.pi

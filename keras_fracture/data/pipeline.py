@@ -10,22 +10,22 @@ import pandas as pd
 import tensorflow as tf
 
 from keras_fracture.data import cache as prepared
-from keras_fracture.data import images, levels, scan
+from keras_fracture.data import decoding, levels, scan
 from keras_fracture.data.cache import WORKERS
 from keras_fracture.errors import DataError
 from keras_fracture.models.preprocessing import UNIT, check_levels, scale
 
-_CHUNK = 8  # pictures a call from TensorFlow into Python: the call costs a third of a millisecond
+_CHUNK = 8  # images a call from TensorFlow into Python: the call costs a third of a millisecond
 
 # Every parallelism below is fixed. tf.data's tuner, left on, only makes the end of each pass wait for its timer,
-# whose period doubles: a pass of 1,500 pictures took 5.1 s instead of 2.3.
+# whose period doubles: a pass of 1,500 images took 5.1 s instead of 2.3.
 _OPTIONS = tf.data.Options()
 _OPTIONS.autotune.enabled = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocess:
-    """What happens to every picture once, before the cache.
+    """What happens to every image once, before the cache.
 
     Attributes:
         size: Side of the square that comes out, in pixels.
@@ -48,13 +48,15 @@ class Preprocess:
             raise DataError(f"size must be positive and channels 1 or 3. Received: {self}")
         if not isinstance(self.invert, bool):
             raise DataError(f"invert must be True or False. Received: {self}")
-        if self.resize not in images.RESIZING:
-            raise DataError(f"resize must be one of {', '.join(images.RESIZING)}. Received: {self.resize!r}")
+        if self.resize not in decoding.RESIZING:
+            raise DataError(
+                f"resize must be one of {', '.join(decoding.RESIZING)}. Received: {self.resize!r}"
+            )
         if self.clahe and not _is_clahe(*self.clahe):
             raise DataError(f"clahe must be a clip limit and a number of tiles. Received: {self.clahe}")
 
     def __call__(self, image):
-        """Returns uint8 `(size, size, channels)` for a grey picture `(height, width)`.
+        """Returns uint8 `(size, size, channels)` for a grey image `(height, width)`.
 
         Values are levels in uint8; of any other type they are brought to these by `levels.to_levels`, which may raise
         `ImageError`.
@@ -62,8 +64,10 @@ class Preprocess:
         image = levels.to_levels(image).image
         image = 255 - image if self.invert else image
         if self.clahe:
-            image = images.clahe(image, *self.clahe)
-        image = (images.resize_and_crop if self.crop else images.fit_and_pad)(image, self.size, self.resize)
+            image = decoding.clahe(image, *self.clahe)
+        image = (decoding.resize_and_crop if self.crop else decoding.fit_and_pad)(
+            image, self.size, self.resize
+        )
         image = image[..., None]
         return image if self.channels == 1 else np.repeat(image, self.channels, axis=2)
 
@@ -111,12 +115,12 @@ class Records:
 
     @functools.cached_property
     def table(self):
-        """A `pandas.DataFrame` of all fields but the pixels, one row a picture, in the order of `raw`.
+        """A `pandas.DataFrame` of all fields but the pixels, one row an image, in the order of `raw`.
 
         In place of the pixels stand `height` and `width`, which `boxes` are fractions of.
         """
         table = pd.DataFrame(list(self.raw().as_numpy_iterator()))
-        sizes = [images.size_of(data) for data in table.pop("image")] if len(table) else []
+        sizes = [decoding.size_of(data) for data in table.pop("image")] if len(table) else []
         table["height"], table["width"] = np.reshape(sizes, (-1, 2)).T.astype(int)
         for column in table:
             if len(table) and isinstance(table[column].iloc[0], bytes):
@@ -125,7 +129,7 @@ class Records:
 
     @property
     def digest(self):
-        """SHA-256, in hex, of all records in their order: pictures as they are stored, labels, and what else is known.
+        """SHA-256, in hex, of all records in their order: images as they are stored, labels, and what else is known.
 
         Unlike `facts` it does not depend on when and where the records were prepared.
         """
@@ -138,37 +142,37 @@ class Records:
         return total.hexdigest()
 
     def preprocessed(self, preprocess):
-        """A `tf.data.Dataset` of (uint8 picture `(size, size, channels)`, int64 label), in a fixed order."""
+        """A `tf.data.Dataset` of (uint8 image `(size, size, channels)`, int64 label), in a fixed order."""
         shape = (None, preprocess.size, preprocess.size, preprocess.channels)
 
         def read(chunk):
-            return np.stack([preprocess(images.decode(data).image) for data in chunk])
+            return np.stack([preprocess(decoding.decode(data).image) for data in chunk])
 
         def convert(chunk, labels):
-            pictures = tf.numpy_function(read, [chunk], tf.uint8, stateful=False)
-            return tf.ensure_shape(pictures, shape), labels
+            images = tf.numpy_function(read, [chunk], tf.uint8, stateful=False)
+            return tf.ensure_shape(images, shape), labels
 
         encoded = self.raw(["image", "label"]).map(lambda record: (record["image"], record["label"]))
         # Read ahead, so that the reader never waits for a chunk in work.
-        pictures = encoded.batch(_CHUNK).prefetch(_CHUNK).map(convert, num_parallel_calls=WORKERS).unbatch()
+        images = encoded.batch(_CHUNK).prefetch(_CHUNK).map(convert, num_parallel_calls=WORKERS).unbatch()
         # `unbatch` forgets how many there are, and Keras would warn at an end that it does not expect.
-        return pictures.apply(tf.data.experimental.assert_cardinality(len(self)))
+        return images.apply(tf.data.experimental.assert_cardinality(len(self)))
 
     @property
     def facts(self):
-        """What these pictures are and come from, as a dict for JSON: equal as long as nothing changed."""
+        """What these images are and come from, as a dict for JSON: equal as long as nothing changed."""
         parts = self.builder.info.splits[self.split].file_instructions
         return {
             "name": self.builder.name,
             "config": self.builder.builder_config.name,
             "version": str(self.builder.version),
             "split": str(self.split),
-            "pictures": len(self),
+            "images": len(self),
             "files": scan.fingerprint([Path(part.filename) for part in parts]),
         }
 
     def arrays(self, preprocess, cache=True):
-        """All pictures and labels as NumPy arrays, for data that fit into memory at this size.
+        """All images and labels as NumPy arrays, for data that fit into memory at this size.
 
         Args:
             preprocess: A `Preprocess`.
@@ -177,16 +181,16 @@ class Records:
         Returns:
             uint8 `(n, size, size, channels)` and int64 `(n,)`.
         """
-        pictures = np.zeros((len(self), preprocess.size, preprocess.size, preprocess.channels), np.uint8)
+        images = np.zeros((len(self), preprocess.size, preprocess.size, preprocess.channels), np.uint8)
         labels = np.zeros(len(self), np.int64)
         done = 0
         ordered, parse = self._grey(preprocess, cache)
         batches_ = ordered(None).batch(64)
         for some, their_labels in (batches_.map(parse) if parse else batches_).as_numpy_iterator():
             rows = slice(done, done + len(some))
-            pictures[rows], labels[rows] = some, their_labels  # repeats grey to all channels
+            images[rows], labels[rows] = some, their_labels  # repeats grey to all channels
             done += len(some)
-        return pictures, labels
+        return images, labels
 
     def batched(
         self,
@@ -202,10 +206,10 @@ class Records:
     ):
         """Batches for `fit`, `evaluate` and `predict`.
 
-        Pictures stream from the disk: memory does not depend on how many there are.
+        Images stream from the disk: memory does not depend on how many there are.
 
         Args:
-            batch_size: Pictures a batch.
+            batch_size: Images a batch.
             size: Side in pixels, where `preprocess` is not given.
             preprocess: A `Preprocess`; default fits and pads to `size`.
             augment: A `data.Augmentation`, or another function of scaled grey images and their positions in training
@@ -215,8 +219,8 @@ class Records:
                 make the batches with k. Order and augmentation depend on their seeds and the epoch alone. A pass that
                 is broken off is taken again.
             pixel_range: `(low, high)` that pixels are scaled to; take the model's `pixel_range`.
-            cache: True prepares all pictures now, or finds them prepared, in the cache folder; a path does so
-                there; False prepares each picture anew every epoch. See `cache.prepare`.
+            cache: True prepares all images now, or finds them prepared, in the cache folder; a path does so
+                there; False prepares each image anew every epoch. See `cache.prepare`.
 
         Returns:
             A `tf.data.Dataset` of float32 `(batch, size, size, channels)` and int64 `(batch,)`.
@@ -375,8 +379,8 @@ def check_augment(augment):
         )
 
 
-def grey_to(pictures, channels):
-    """Repeats grey pictures `(n, height, width, 1)` to `channels`; others, and None, are left as they are."""
-    if channels is None or pictures.shape[-1] == channels:
-        return pictures
-    return tf.repeat(pictures, channels, axis=3)
+def grey_to(images, channels):
+    """Repeats grey images `(n, height, width, 1)` to `channels`; others, and None, are left as they are."""
+    if channels is None or images.shape[-1] == channels:
+        return images
+    return tf.repeat(images, channels, axis=3)

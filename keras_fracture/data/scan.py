@@ -11,7 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from keras_fracture import files
-from keras_fracture.data import images, levels
+from keras_fracture.data import decoding, levels
 from keras_fracture.data.locations import cache_dir
 from keras_fracture.errors import ImageError
 
@@ -26,13 +26,13 @@ _VERSION = 5  # of the cached result; raise it when `measure` changes
 def difference_hash(image):
     """256 bits: whether each cell of a 16x17 thumbnail is brighter than its left neighbour.
 
-    Robust to scale, brightness and compression; the number of differing bits is a distance between pictures.
+    Robust to scale, brightness and compression; the number of differing bits is a distance between images.
     """
     small = cv2.resize(image, (HASH_SIZE + 1, HASH_SIZE), interpolation=cv2.INTER_AREA)
     return np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex()
 
 
-def measure(data, name="picture"):
+def measure(data, name="image"):
     """Measures one file.
 
     Args:
@@ -48,7 +48,7 @@ def measure(data, name="picture"):
     row |= dict.fromkeys(SCALARS, np.nan)
     row |= {"file_digest": hashlib.sha1(data).hexdigest(), "file_size": len(data)}
     try:
-        image, row["truncated"], row["bits"] = images.decode(data, name)
+        image, row["truncated"], row["bits"] = decoding.decode(data, name)
     except ImageError as error:
         return row | {"error": str(error)}
     height, width = image.shape

@@ -1,4 +1,4 @@
-"""Sheets of pictures as PNG: grids of generated ones, contact sheets of files."""
+"""Sheets of images as PNG: grids of generated ones, contact sheets of files."""
 
 import math
 from pathlib import Path
@@ -8,46 +8,46 @@ import numpy as np
 from PIL import Image
 
 from keras_fracture import files
-from keras_fracture.data import images
+from keras_fracture.data import decoding
 from keras_fracture.errors import ImageError
 
 _GAP = 2
 
 
-def tile(pictures, columns=None, background=255):
-    """Lays equal pictures out in rows.
+def tile(images, columns=None, background=255):
+    """Lays equal images out in rows.
 
     Args:
-        pictures: uint8 `(n, height, width, channels)`.
-        columns: Pictures a row; default makes the sheet about square.
+        images: uint8 `(n, height, width, channels)`.
+        columns: Images a row; default makes the sheet about square.
         background: Grey level between them.
 
     Returns:
         uint8 `(height, width, channels)`.
     """
-    count, height, width, channels = pictures.shape
+    count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     shape = rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, channels
     sheet = np.full(shape, background, np.uint8)
-    for index, picture in enumerate(pictures):
+    for index, image in enumerate(images):
         top = _GAP + index // columns * (height + _GAP)
         left = _GAP + index % columns * (width + _GAP)
-        sheet[top : top + height, left : left + width] = picture
+        sheet[top : top + height, left : left + width] = image
     return sheet
 
 
-def write_png(picture, path):
-    """Writes a uint8 picture `(height, width, 1 or 3)` as PNG; returns the path."""
-    picture = picture[..., 0] if picture.shape[-1] == 1 else picture
+def write_png(image, path):
+    """Writes a uint8 image `(height, width, 1 or 3)` as PNG; returns the path."""
+    image = image[..., 0] if image.shape[-1] == 1 else image
     with files.writing(path) as beside:
-        beside.write_bytes(images.encode_png(picture))
+        beside.write_bytes(decoding.encode_png(image))
     return Path(path)
 
 
-def grid(pictures, path, columns=None):
-    """Writes pictures as one grid; returns the path."""
-    return write_png(tile(pictures, columns), path)
+def grid(images, path, columns=None):
+    """Writes images as one grid; returns the path."""
+    return write_png(tile(images, columns), path)
 
 
 def animation(paths, path, seconds=0.3):
@@ -63,10 +63,10 @@ def animation(paths, path, seconds=0.3):
 
 
 def contact_sheet(rows, path, title, size=128):
-    """Writes a sheet of picture files, a heading and one row of thumbnails each.
+    """Writes a sheet of image files, a heading and one row of thumbnails each.
 
     Args:
-        rows: List of (heading, list of picture paths).
+        rows: List of (heading, list of image paths).
         path: PNG to write.
         title: Above everything.
         size: Side of a thumbnail in pixels.
@@ -89,7 +89,7 @@ def contact_sheet(rows, path, title, size=128):
 
 def _thumbnail(file, size):
     try:
-        return images.fit_and_pad(images.decode(file.read_bytes(), file.name).image, size)
+        return decoding.fit_and_pad(decoding.decode(file.read_bytes(), file.name).image, size)
     except ImageError:
         blank = np.full((size, size), 230, np.uint8)
         cv2.putText(blank, "unreadable", (8, size // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 0, 1, cv2.LINE_AA)

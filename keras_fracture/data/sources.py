@@ -1,4 +1,4 @@
-"""Which pictures show the same X-ray: names, then equal and nearly equal pixels, joined into groups."""
+"""Which images show the same X-ray: names, then equal and nearly equal pixels, joined into groups."""
 
 import hashlib
 
@@ -7,12 +7,12 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-NEAR = 10  # differing bits of the 256-bit difference hash up to which two pictures count as one
+NEAR = 10  # differing bits of the 256-bit difference hash up to which two images count as one
 _BLOCK = 512
 
 
 def near_pairs(hashes, limit=NEAR):
-    """Finds pairs of pictures whose difference hashes differ in at most `limit` bits.
+    """Finds pairs of images whose difference hashes differ in at most `limit` bits.
 
     Args:
         hashes: Hex strings of `scan.difference_hash`; '' is never near anything.
@@ -36,11 +36,11 @@ def near_pairs(hashes, limit=NEAR):
 
 
 def join(names, pairs):
-    """Joins sources that are linked by a pair of pictures, transitively.
+    """Joins sources that are linked by a pair of images, transitively.
 
     Args:
-        names: The source of each picture.
-        pairs: Array (pairs, 2 or more); the first two columns are indices of pictures that belong together.
+        names: The source of each image.
+        pairs: Array (pairs, 2 or more); the first two columns are indices of images that belong together.
 
     Returns:
         Array of source names: each group takes the name of its first member in order of names.

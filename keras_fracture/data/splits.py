@@ -1,4 +1,4 @@
-"""Split policies by name: which picture is trained on, which is for validation, which for testing."""
+"""Split policies by name: which image is trained on, which is for validation, which for testing."""
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,12 @@ _PUBLISHED_TEST = ("val", "test")
 
 
 def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0):
-    """Assigns every picture to a split.
+    """Assigns every image to a split.
 
     Args:
         table: At least the columns `label`, `body_part`, `source`, `published_split` of `tables.COLUMNS`.
         policy: One of `POLICIES`.
-        shares: Of train, validation and test; they sum to 1. Where the publisher gives the test pictures
+        shares: Of train, validation and test; they sum to 1. Where the publisher gives the test images
             (`paper` and `official`), only the ratio of train to validation counts.
         seed: Of the drawing.
 

@@ -1,4 +1,4 @@
-"""The table every data set is read into: one row a picture, before any pixel is looked at."""
+"""The table every data set is read into: one row an image, before any pixel is looked at."""
 
 import logging
 import zipfile
@@ -14,11 +14,11 @@ _LOG = logging.getLogger(__name__)
 COLUMNS = {
     "filename": "path below the data set's folder, with forward slashes",
     "label": "0 healthy, 1 finding",
-    "source": "the original X-ray (or patient) this is a picture of, as far as names and tables tell",
+    "source": "the original X-ray (or patient) this is an image of, as far as names and tables tell",
     "body_part": "anatomical region, 'unknown' where the set does not say",
     "view": "frontal, lateral, oblique, mixed or unknown",
     "finding": "what is found: none, fracture, or the lesion type",
-    "boxes": "array (n, 4), ymin xmin ymax xmax as fractions of the picture, maybe empty",
+    "boxes": "array (n, 4), ymin xmin ymax xmax as fractions of the image, maybe empty",
     "published_split": "the split the publishers put it in, '' where there is none",
     "conflict": "why the label contradicts itself, '' where it does not",
 }
@@ -26,11 +26,11 @@ _LARGEST = 100 * 2**20  # bytes of an xlsx file, unpacked
 SUFFIXES = (".jpg", ".jpeg", ".png")  # of the files that are read as images
 
 
-def pictures(folder):
-    """Sorted picture files directly in `folder`.
+def images(folder):
+    """Sorted image files directly in `folder`.
 
     Raises:
-        DataError: No such folder, or no picture in it.
+        DataError: No such folder, or no image in it.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -41,10 +41,10 @@ def pictures(folder):
         if path.suffix.lower() in SUFFIXES and not files.is_hidden_copy(path)
     )
     if not found:
-        raise DataError(f"No pictures (.jpg, .jpeg, .png) in {folder}: a class without pictures is no class")
+        raise DataError(f"No images (.jpg, .jpeg, .png) in {folder}: a class without images is no class")
     for path in found:
         if not path.is_file():
-            raise DataError(f"{path} is not a file, or a link to none: remove it, or fetch the picture again")
+            raise DataError(f"{path} is not a file, or a link to none: remove it, or fetch the image again")
         if not path.name.isprintable():  # control characters, and bytes that are no UTF-8
             raise DataError(
                 f"{folder} holds a file whose name cannot be printed: rename it. Received: {path.name!a}"
@@ -53,7 +53,7 @@ def pictures(folder):
 
 
 def listing(path, numbers, flag):
-    """A publisher's table of pictures, from csv or xlsx.
+    """A publisher's table of images, from csv or xlsx.
 
     Args:
         path: The file.
@@ -83,7 +83,7 @@ def listing(path, numbers, flag):
     named = names.map(lambda name: isinstance(name, str) and name != "")
     for odd, words in (
         (~named, "a row without a file name in image_id"),
-        (names.duplicated(), "a picture in two rows"),
+        (names.duplicated(), "an image in two rows"),
         (~marks.isin((0, 1)), f"a row whose {flag} is neither 0 nor 1"),
     ):
         if odd.any():
@@ -104,7 +104,7 @@ def _check_unpacked(path):
 
 
 def annotated(path, kind, parse):
-    """The boxes of one picture's annotation file; no file, no boxes.
+    """The boxes of one image's annotation file; no file, no boxes.
 
     Args:
         path: The file.
@@ -115,7 +115,7 @@ def annotated(path, kind, parse):
         What `normalised` does.
 
     Raises:
-        DataError: The file is damaged, or a box lies outside the picture.
+        DataError: The file is damaged, or a box lies outside the image.
     """
     if not path.exists():
         return np.zeros((0, 4), np.float32)
@@ -142,12 +142,12 @@ def parsed(path, kind, parse):
 
 
 def say_boxless(table, wanted):
-    """Warns in one line if pictures with a finding have no box; `wanted` names the files that boxes are read from."""
+    """Warns in one line if images with a finding have no box; `wanted` names the files that boxes are read from."""
     found = table[table["label"] == 1]
     missing = found[found["boxes"].map(len) == 0]
     if len(missing):
         _LOG.warning(
-            "without boxes: %d of %d pictures with a finding, the first is %s; boxes are read from %s",
+            "without boxes: %d of %d images with a finding, the first is %s; boxes are read from %s",
             len(missing), len(found), missing["filename"].iloc[0], wanted,
         )  # fmt: skip
 
@@ -175,10 +175,10 @@ def one_hot_names(frame, columns, several, none="unknown"):
 
 
 def normalised(boxes, width, height):
-    """Pixel boxes (xmin, ymin, xmax, ymax) to fractions (ymin, xmin, ymax, xmax), clipped to the picture.
+    """Pixel boxes (xmin, ymin, xmax, ymax) to fractions (ymin, xmin, ymax, xmax), clipped to the image.
 
     Raises:
-        ValueError: A number is none, or a box lies outside the picture or ends before it begins.
+        ValueError: A number is none, or a box lies outside the image or ends before it begins.
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)[:, [1, 0, 3, 2]]
     size = np.array([height, width, height, width], np.float64)

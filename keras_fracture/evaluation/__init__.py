@@ -1,4 +1,4 @@
-"""How good classifiers and generators are: metrics that respect which pictures share a source."""
+"""How good classifiers and generators are: metrics that respect which images share a source."""
 
 from keras_fracture.evaluation.classification import (
     METRICS,

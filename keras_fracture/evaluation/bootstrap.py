@@ -1,4 +1,4 @@
-"""Intervals by resampling sources, not files: pictures of one X-ray stand or fall together."""
+"""Intervals by resampling sources, not files: images of one X-ray stand or fall together."""
 
 import numpy as np
 from scipy import stats
@@ -10,8 +10,8 @@ class Clusters:
     """The sources of a test set, ready to be resampled.
 
     Args:
-        sources: The source of each picture.
-        labels: 0 or 1 a picture; sources are resampled within their class, so that no resample lacks one.
+        sources: The source of each image.
+        labels: 0 or 1 an image; sources are resampled within their class, so that no resample lacks one.
             None resamples all sources alike.
 
     Raises:
@@ -40,7 +40,7 @@ class Clusters:
         """Percentile interval of a statistic, over sources and over runs.
 
         Args:
-            statistic: Function of a weight for each picture `(n,)` and of an array of run numbers; a number.
+            statistic: Function of a weight for each image `(n,)` and of an array of run numbers; a number.
             runs: How many trained models (seeds) the statistic averages over; resampled too where there are
                 at least two.
             resamples: Bootstrap resamples.

@@ -74,7 +74,7 @@ class Predictions:
         return self.probabilities >= self.thresholds[:, None]
 
     def statistic(self, metric):
-        """A function of picture weights and run numbers, for `bootstrap.Clusters.interval`."""
+        """A function of image weights and run numbers, for `bootstrap.Clusters.interval`."""
         if metric in _COUNTED:
             positive, found = self.labels == 1, self.found
             cells = [found & positive, found & ~positive, ~found & ~positive, ~found & positive]
@@ -106,7 +106,7 @@ class _Ranked:
         self.positive = labels[self.order] == 1
 
     def _counts(self, weights):
-        """Weights of findings and of healthy pictures at each score, highest first."""
+        """Weights of findings and of healthy images at each score, highest first."""
         weights = weights[self.order]
         return (
             np.add.reduceat(np.where(members, weights, 0), self.starts)
@@ -114,7 +114,7 @@ class _Ranked:
         )
 
     def value(self, metric, weights):
-        """One of `_RANKED` under picture weights; ties share a threshold."""
+        """One of `_RANKED` under image weights; ties share a threshold."""
         if metric.startswith("sensitivity_at_"):
             return self.sensitivity(int(metric[-2:]) / 100, weights)
         positive, negative = self._counts(weights)
@@ -139,7 +139,7 @@ def _binned(probabilities):
 def calibration(predictions):
     """The ten bins of the expected calibration error: what was predicted, and how often it was so.
 
-    With several runs a picture counts once for each: the bins pool the runs, while the metric `ece` averages
+    With several runs an image counts once for each: the bins pool the runs, while the metric `ece` averages
     each run's own error and so is at least theirs.
 
     Args:
@@ -147,29 +147,29 @@ def calibration(predictions):
 
     Returns:
         A `pandas.DataFrame`, a row a bin of equal width: `low`, `high` (its edges), `probability` (mean
-        predicted), `observed` (share of findings), `pictures`; NaN means where a bin is empty.
+        predicted), `observed` (share of findings), `images`; NaN means where a bin is empty.
     """
     bins, edges = _binned(predictions.probabilities).ravel(), np.linspace(0, 1, _BINS + 1)
     labels = np.broadcast_to(predictions.labels, predictions.probabilities.shape).ravel()
-    pictures = np.bincount(bins, minlength=_BINS)
-    counted = np.where(pictures, pictures, np.nan)
+    images = np.bincount(bins, minlength=_BINS)
+    counted = np.where(images, images, np.nan)
     return pd.DataFrame(
         {
             "low": edges[:-1],
             "high": edges[1:],
             "probability": np.bincount(bins, predictions.probabilities.ravel(), _BINS) / counted,
             "observed": np.bincount(bins, labels, _BINS) / counted,
-            "pictures": pictures,
+            "images": images,
         }
     )
 
 
 def confusion(predictions):
-    """How many pictures of each class were called what, at the threshold.
+    """How many images of each class were called what, at the threshold.
 
     Args:
         predictions: `Predictions`. With several runs the counts are means over them, rounded so that each row
-            still sums to the pictures of its class.
+            still sums to the images of its class.
 
     Returns:
         int `(2, 2)`: rows the true class, columns the predicted one, healthy before finding.
@@ -253,7 +253,7 @@ def scores(predictions, metrics=HEADLINE, resamples=2000, seed=0):
 
 
 def gains(predictions, baseline, metrics=HEADLINE, resamples=2000, seed=0):
-    """Paired differences to a baseline on the same pictures, with 95 % intervals.
+    """Paired differences to a baseline on the same images, with 95 % intervals.
 
     Each resample draws the same sources and the same runs (seeds) for both.
 
@@ -272,7 +272,7 @@ def gains(predictions, baseline, metrics=HEADLINE, resamples=2000, seed=0):
     """
     if predictions.probabilities.shape != baseline.probabilities.shape:
         raise EvaluationError(
-            f"A paired difference needs equal runs and pictures. Received: {predictions.probabilities.shape} "
+            f"A paired difference needs equal runs and images. Received: {predictions.probabilities.shape} "
             f"and {baseline.probabilities.shape}"
         )
     for name in ("labels", "sources"):

@@ -1,4 +1,4 @@
-"""Pictures to features, for distances between sets: extractors by name, and a cache of what they gave."""
+"""Images to features, for distances between sets: extractors by name, and a cache of what they gave."""
 
 import dataclasses
 import hashlib
@@ -25,7 +25,7 @@ _HOW_TO_TRAIN = (
 
 @dataclasses.dataclass(frozen=True)
 class Extractor:
-    """What turns pictures into features.
+    """What turns images into features.
 
     Attributes:
         name: What reports call it.
@@ -42,7 +42,7 @@ class Extractor:
 def extractor(which):
     """An extractor by name, or of a model.
 
-    Models of this package and any other Keras model get pictures resized (bilinear, antialiased) to
+    Models of this package and any other Keras model get images resized (bilinear, antialiased) to
     `image_size`, grey repeated or colours averaged to `channels`, and scaled to `pixel_range`; a model without
     these attributes gets its input's shape and 0 to 1. Features are what `features(images)` returns, or the
     model itself where it has none; maps `(n, height, width, channels)` are averaged over space.
@@ -54,7 +54,7 @@ def extractor(which):
             "xray": the small ResNet-18 that comes with the package, 128 dimensions: taught body part and finding on
             64x64 pixels of FracAtlas, see `papers.xray_features`.
             "xray:PATH": another classifier of this package, a SavedModel it exported or a `.keras` file.
-            A Keras model; a function of uint8 pictures, never cached; or an `Extractor`.
+            A Keras model; a function of uint8 images, never cached; or an `Extractor`.
 
     Returns:
         An `Extractor`.
@@ -81,54 +81,54 @@ def extractor(which):
     )
 
 
-def extract(pictures, which, *, batch_size=64, cached=False):
-    """Features of pictures.
+def extract(images, which, *, batch_size=64, cached=False):
+    """Features of images.
 
     Args:
-        pictures: uint8 `(n, height, width, 1 or 3)`.
+        images: uint8 `(n, height, width, 1 or 3)`.
         which: See `extractor`.
-        batch_size: Pictures at a time.
-        cached: Whether to keep the features in the cache folder, under a hash of pictures and extractor, and take
-            them from there the next time. For real pictures; generated ones do not come again.
+        batch_size: Images at a time.
+        cached: Whether to keep the features in the cache folder, under a hash of images and extractor, and take
+            them from there the next time. For real images; generated ones do not come again.
 
     Returns:
         float32 `(n, d)`.
 
     Raises:
-        EvaluationError: Pictures of another kind, or an extractor that gives other shapes, NaN or infinity.
+        EvaluationError: Images of another kind, or an extractor that gives other shapes, NaN or infinity.
         OutputError: The cache cannot be written.
     """
-    check_pictures(pictures)
+    check_images(images)
     chosen = extractor(which)
     if not cached or chosen.identity is None:
-        return _run(chosen, pictures, batch_size)
-    digest = hashlib.sha256(f"{chosen.identity} {pictures.shape}".encode())
-    digest.update(np.ascontiguousarray(pictures))
+        return _run(chosen, images, batch_size)
+    digest = hashlib.sha256(f"{chosen.identity} {images.shape}".encode())
+    digest.update(np.ascontiguousarray(images))
     path = locations.cache_dir() / "features" / f"{digest.hexdigest()[:32]}.npy"
     try:
         return np.load(path)
     except (OSError, ValueError, EOFError):  # not there, or damaged
-        found = _run(chosen, pictures, batch_size)
+        found = _run(chosen, images, batch_size)
     with files.writing(path) as beside, open(beside, "wb") as stream:
         np.save(stream, found)
     return found
 
 
-def check_pictures(pictures, name="pictures"):
-    """Raises `EvaluationError` unless `pictures` is uint8 `(n, height, width, 1 or 3)` and not empty."""
-    shape, dtype = np.shape(pictures), getattr(pictures, "dtype", None)
+def check_images(images, name="images"):
+    """Raises `EvaluationError` unless `images` is uint8 `(n, height, width, 1 or 3)` and not empty."""
+    shape, dtype = np.shape(images), getattr(images, "dtype", None)
     if dtype != np.uint8 or len(shape) != 4 or shape[-1] not in (1, 3) or 0 in shape:
         raise EvaluationError(f"{name} must be uint8 (n, height, width, 1 or 3). Received: {dtype} {shape}")
 
 
-def _run(chosen, pictures, batch_size):
+def _run(chosen, images, batch_size):
     parts = []
-    for start in tqdm(range(0, len(pictures), batch_size), f"features, {chosen.name}", delay=5):
-        batch = pictures[start : start + batch_size]
+    for start in tqdm(range(0, len(images), batch_size), f"features, {chosen.name}", delay=5):
+        batch = images[start : start + batch_size]
         found = np.asarray(chosen.run(batch), "float32")
         if found.ndim != 2 or len(found) != len(batch):
             raise EvaluationError(
-                f"{chosen.name} must give features (n, d) for n pictures. Received: {found.shape} for {len(batch)}"
+                f"{chosen.name} must give features (n, d) for n images. Received: {found.shape} for {len(batch)}"
             )
         parts.append(found)
     found = np.concatenate(parts)
@@ -182,22 +182,22 @@ def _pipeline(name, model, size, channels, preprocess, features, *settings):
     import tensorflow as tf
 
     @tf.function(reduce_retracing=True)
-    def compute(pictures):
-        pictures = tf.cast(pictures, tf.float32)
+    def compute(images):
+        images = tf.cast(images, tf.float32)
         if None not in size:
-            pictures = tf.image.resize(pictures, size, antialias=True)
+            images = tf.image.resize(images, size, antialias=True)
         if channels == 1:
-            pictures = tf.reduce_mean(pictures, 3, keepdims=True)
-        elif pictures.shape[3] == 1:
-            pictures = tf.repeat(pictures, channels, axis=3)
-        found = tf.cast(features(preprocess(pictures), training=False), tf.float32)
+            images = tf.reduce_mean(images, 3, keepdims=True)
+        elif images.shape[3] == 1:
+            images = tf.repeat(images, channels, axis=3)
+        found = tf.cast(features(preprocess(images), training=False), tf.float32)
         return tf.reduce_mean(found, (1, 2)) if found.shape.rank == 4 else found
 
     digest = hashlib.sha256(repr((type(model).__name__, size, channels, settings)).encode())
     digest.update(json.dumps(model.get_config(), sort_keys=True, default=str).encode())
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight))
-    return Extractor(name, lambda pictures: compute(pictures).numpy(), digest.hexdigest())
+    return Extractor(name, lambda images: compute(images).numpy(), digest.hexdigest())
 
 
 def load_classifier(path):

@@ -1,4 +1,4 @@
-"""How near a generator's pictures come to real ones: distances between sets, beside the same between real halves."""
+"""How near a generator's images come to real ones: distances between sets, beside the same between real halves."""
 
 import numpy as np
 
@@ -10,14 +10,14 @@ METRICS = ("fid", "kid", "precision", "recall", "density", "coverage", "ms_ssim"
 
 
 def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, seed=0, cached=True):
-    """All metrics of a set of generated pictures, each beside its real-versus-real floor.
+    """All metrics of a set of generated images, each beside its real-versus-real floor.
 
-    The real pictures are parted into two random halves, with no source on both sides. `value` holds the
-    generated pictures against the first half, `floor` the second half against the same first half, with equally
-    many pictures each; both are means over `splits` such partings. A generator as good as the data would reach
+    The real images are parted into two random halves, with no source on both sides. `value` holds the
+    generated images against the first half, `floor` the second half against the same first half, with equally
+    many images each; both are means over `splits` such partings. A generator as good as the data would reach
     the floor, and the distances of small sets are far from 0 even there. One that was trained on these very
-    pictures knows both halves and may pass the floor by copying: see `memorisation.near_copies`. `ms_ssim` needs
-    no pairing: `value` is of generated pictures alone, `floor` of the first half.
+    images knows both halves and may pass the floor by copying: see `memorisation.near_copies`. `ms_ssim` needs
+    no pairing: `value` is of generated images alone, `floor` of the first half.
 
     KID is here the unbiased estimate of whole samples; its spread, as that of the others, is over splits.
 
@@ -25,28 +25,28 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
         real: uint8 `(n, height, width, 1 or 3)`.
         fake: uint8 `(m, height, width, 1 or 3)`.
         extractor: See `features.extractor`.
-        sources: The source of each real picture, so that copies of one X-ray stay on one side; None takes each
-            picture for a source of its own.
+        sources: The source of each real image, so that copies of one X-ray stay on one side; None takes each
+            image for a source of its own.
         splits: Partings to average over.
         k: Neighbours, see `prdc`; above the number of copies a source has (40 in `kaggle_fracture`'s fractures), or
             balls reach no further than the copies and precision to coverage are low even on the floor.
         pairs: See `ms_ssim`.
         seed: Of all drawing.
-        cached: Whether the real pictures' features are kept on disk, see `features.extract`.
+        cached: Whether the real images' features are kept on disk, see `features.extract`.
 
     Returns:
         A dict of each of `METRICS` to a dict of floats `value`, `std`, `floor`, `floor_std` (standard deviations
-        over splits) and the int `pictures`, how many were compared with how many.
+        over splits) and the int `images`, how many were compared with how many.
 
     Raises:
-        EvaluationError: Fewer than two sources, too few pictures for `k`, or pictures of another kind.
+        EvaluationError: Fewer than two sources, too few images for `k`, or images of another kind.
     """
-    for pictures, name in ((real, "real"), (fake, "fake")):
-        features.check_pictures(pictures, name)
+    for images, name in ((real, "real"), (fake, "fake")):
+        features.check_images(images, name)
     sources = np.arange(len(real)) if sources is None else np.asarray(sources)
     if len(sources) != len(real):
         raise EvaluationError(
-            f"sources must have an entry for each of {len(real)} real pictures. Received: {len(sources)}"
+            f"sources must have an entry for each of {len(real)} real images. Received: {len(sources)}"
         )
     if splits < 1:
         raise EvaluationError(f"splits must be at least 1. Received: {splits}")
@@ -54,7 +54,7 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
     count = min(len(fake), *(len(half) for pair in parted for half in pair))
     if count <= k:
         raise EvaluationError(
-            f"Each side needs more than k = {k} pictures: give more real sources or generate more. "
+            f"Each side needs more than k = {k} images: give more real sources or generate more. "
             f"Received: {count} a side, of {len(np.unique(sources))} sources and {len(fake)} generated"
         )
     chosen = features.extractor(extractor)
@@ -75,19 +75,19 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
         metric: {
             **_spread("value", "std", [found[metric] for found in values]),
             **_spread("floor", "floor_std", [found[metric] for found in floors]),
-            "pictures": int(count),
+            "images": int(count),
         }
         for metric in METRICS
     }
 
 
-def _measure(real, other, pictures, k, pairs, seed):
-    """All metrics once, from features `real` and `other` and the pictures whose diversity is asked for."""
+def _measure(real, other, images, k, pairs, seed):
+    """All metrics once, from features `real` and `other` and the images whose diversity is asked for."""
     return {
         "fid": fid(real, other),
         "kid": kid(real, other, subsets=1, size=len(real))[0],
         **prdc(real, other, k),
-        "ms_ssim": ms_ssim(pictures, pairs, seed)[0],
+        "ms_ssim": ms_ssim(images, pairs, seed)[0],
     }
 
 
@@ -96,13 +96,13 @@ def _spread(mean, deviation, values):
 
 
 def halves(sources, seed=0):
-    """Parts pictures into two random halves with no source on both sides.
+    """Parts images into two random halves with no source on both sides.
 
-    Sources are dealt in random order, each to the side with fewer pictures, so that the sides differ by no more
+    Sources are dealt in random order, each to the side with fewer images, so that the sides differ by no more
     than the largest source.
 
     Args:
-        sources: The source of each picture, `(n,)`.
+        sources: The source of each image, `(n,)`.
         seed: Of the order of sources.
 
     Returns:

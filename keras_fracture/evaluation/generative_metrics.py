@@ -1,4 +1,4 @@
-"""Distances between two sets of features, and the diversity of one set of pictures."""
+"""Distances between two sets of features, and the diversity of one set of images."""
 
 import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
@@ -18,7 +18,7 @@ def fid(real, fake):
     Source: Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule", Section "Performance Measure".
     With covariances A.T @ A and B.T @ B, the trace of the square root of their product is the sum of the
     singular values of A @ B.T, so that no square root of a nearly singular matrix is taken. Biased upwards in
-    small sets, strongly where there are fewer pictures than dimensions: compare equal sizes only.
+    small sets, strongly where there are fewer images than dimensions: compare equal sizes only.
 
     Args:
         real: float `(n, d)`, n at least 2.
@@ -96,10 +96,10 @@ def prdc(real, fake, k=5):
     """Precision, recall, density and coverage, all higher is better.
 
     Sources: Kynkäänniemi et al. 2019, "Improved Precision and Recall Metric for Assessing Generative Models",
-    Section 2: shares of one set inside the other's balls, a ball reaching to a picture's k-th neighbour of its
+    Section 2: shares of one set inside the other's balls, a ball reaching to an image's k-th neighbour of its
     own set. Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for Generative Models", Section 3:
-    density counts the real balls a generated picture lies in, over k, and may exceed 1; coverage is the share
-    of real balls with a generated picture inside. Balls of pictures with k or more copies reach no further
+    density counts the real balls a generated image lies in, over k, and may exceed 1; coverage is the share
+    of real balls with a generated image inside. Balls of images with k or more copies reach no further
     than the copies: take a larger k there.
 
     Args:
@@ -116,7 +116,7 @@ def prdc(real, fake, k=5):
     real, fake = _check(real, fake)
     if not 1 <= k < min(len(real), len(fake)):
         raise EvaluationError(
-            f"k must be at least 1 and below the number of pictures. Received: k {k}, "
+            f"k must be at least 1 and below the number of images. Received: k {k}, "
             f"{len(real)} real and {len(fake)} generated"
         )
     # Around the middle the rounding of squared distances is smallest.
@@ -139,7 +139,7 @@ def _radii(rows, k):
     return neighbours.kneighbors()[0][:, -1]
 
 
-def ms_ssim(pictures, pairs=500, seed=0):
+def ms_ssim(images, pairs=500, seed=0):
     """Mean multi-scale structural similarity of random pairs of a set; lower is more diverse, 1 all the same.
 
     Sources: Wang, Simoncelli and Bovik 2003, "Multi-scale Structural Similarity for Image Quality Assessment";
@@ -149,32 +149,32 @@ def ms_ssim(pictures, pairs=500, seed=0):
     three and 32 have two, and only sets of one size compare.
 
     Args:
-        pictures: uint8 `(n, height, width, 1 or 3)`, n at least 2, sides at least 11.
-        pairs: Pairs of different pictures, drawn at random.
+        images: uint8 `(n, height, width, 1 or 3)`, n at least 2, sides at least 11.
+        pairs: Pairs of different images, drawn at random.
         seed: Of the drawing.
 
     Returns:
         Mean and standard deviation over pairs.
 
     Raises:
-        EvaluationError: Fewer than two pictures, smaller ones, or of another kind.
+        EvaluationError: Fewer than two images, smaller ones, or of another kind.
     """
     import tensorflow as tf  # here: the other metrics do without, and importing it takes seconds
 
-    features.check_pictures(pictures)
-    side = min(pictures.shape[1:3])
-    if len(pictures) < 2 or side < _WINDOW or pairs < 1:
+    features.check_images(images)
+    side = min(images.shape[1:3])
+    if len(images) < 2 or side < _WINDOW or pairs < 1:
         raise EvaluationError(
-            f"Similarity needs two pictures, sides of {_WINDOW} pixels and a pair, or more. "
-            f"Received: pictures {pictures.shape}, pairs {pairs}"
+            f"Similarity needs two images, sides of {_WINDOW} pixels and a pair, or more. "
+            f"Received: images {images.shape}, pairs {pairs}"
         )
     scales = min(len(_SCALES), 1 + int(np.log2(side / _WINDOW)))
     weights = np.array(_SCALES[:scales]) / sum(_SCALES[:scales])
     generator = np.random.default_rng(seed)
-    first = generator.integers(len(pictures), size=pairs)
-    second = (first + generator.integers(1, len(pictures), size=pairs)) % len(pictures)
+    first = generator.integers(len(images), size=pairs)
+    second = (first + generator.integers(1, len(images), size=pairs)) % len(images)
     found = [
-        tf.image.ssim_multiscale(pictures[one], pictures[other], 255, weights, _WINDOW).numpy()
+        tf.image.ssim_multiscale(images[one], images[other], 255, weights, _WINDOW).numpy()
         for one, other in zip(_batched(first), _batched(second), strict=True)
     ]
     found = np.concatenate(found).astype(float)

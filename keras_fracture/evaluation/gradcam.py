@@ -6,7 +6,7 @@ from keras_fracture.errors import EvaluationError
 
 
 def gradcam(model, images):
-    """Heat over each picture: what in it speaks for a finding.
+    """Heat over each image: what in it speaks for a finding.
 
     Source: Selvaraju et al. 2017, "Grad-CAM", Section 3. The gradient of the finding's logit with respect to
     the last convolutional maps, averaged over space, weighs the maps' channels; the ReLU of the weighted sum is
@@ -18,10 +18,10 @@ def gradcam(model, images):
             than fit into memory.
 
     Returns:
-        float32 `(n, height, width)`, the highest of each picture 1; all 0 where nothing speaks for a finding.
+        float32 `(n, height, width)`, the highest of each image 1; all 0 where nothing speaks for a finding.
 
     Raises:
-        EvaluationError: No pictures of that shape, or a model without the two halves or with other outputs.
+        EvaluationError: No images of that shape, or a model without the two halves or with other outputs.
         ModelError: Values outside the pixel range.
     """
     import tensorflow as tf  # here: metrics and tables do without, and importing it takes seconds
@@ -43,7 +43,7 @@ def gradcam(model, images):
         if logits.shape[-1] > 2:
             raise EvaluationError(f"The model must give one or two logits. Received: {logits.shape[-1]}")
         evidence = logits[:, -1]
-    # Pictures do not influence each other in inference: the sum's gradient is each one's own.
+    # Images do not influence each other in inference: the sum's gradient is each one's own.
     gradients = tf.cast(tape.gradient(evidence, maps), "float32")
     weights = tf.reduce_mean(gradients, (1, 2), keepdims=True)
     heat = tf.nn.relu(tf.reduce_sum(weights * tf.cast(maps, "float32"), -1, keepdims=True))
@@ -52,23 +52,23 @@ def gradcam(model, images):
 
 
 def pointing_game(heat, boxes, tolerance=15):
-    """Whether the hottest pixel of each picture lies on a finding.
+    """Whether the hottest pixel of each image lies on a finding.
 
     Source: Zhang et al. 2018, "Top-Down Neural Attention by Excitation Backprop", Section 4: a hit lies in a
     box or at most 15 pixels from one. Where several pixels are equally hot, the one nearest to their middle
-    counts (enlarging leaves flat rims); a picture without heat is a miss.
+    counts (enlarging leaves flat rims); an image without heat is a miss.
 
     Args:
         heat: `(n, height, width)`, not negative, as `gradcam` gives it.
-        boxes: n arrays `(k, 4)` of ymin, xmin, ymax, xmax as fractions of the picture as shown (see
-            `data.images.fit_boxes`), k at least 1.
+        boxes: n arrays `(k, 4)` of ymin, xmin, ymax, xmax as fractions of the image as shown (see
+            `data.decoding.fit_boxes`), k at least 1.
         tolerance: Pixels from a box that still count.
 
     Returns:
         bool `(n,)`.
 
     Raises:
-        EvaluationError: Other shapes, or a picture without boxes.
+        EvaluationError: Other shapes, or an image without boxes.
     """
     heat = np.asarray(heat)
     if heat.ndim != 3 or len(heat) != len(boxes):
@@ -82,21 +82,21 @@ def pointing_game(heat, boxes, tolerance=15):
 
 
 def chance(boxes, shape, tolerance=15):
-    """The share of pictures that pointing at a random pixel would hit.
+    """The share of images that pointing at a random pixel would hit.
 
     Args:
         boxes: As for `pointing_game`.
-        shape: `(height, width)` of the pictures in pixels.
+        shape: `(height, width)` of the images in pixels.
         tolerance: As for `pointing_game`.
 
     Returns:
-        The mean share of a picture's pixels that count as a hit.
+        The mean share of an image's pixels that count as a hit.
 
     Raises:
-        EvaluationError: No pictures, or as for `pointing_game`.
+        EvaluationError: No images, or as for `pointing_game`.
     """
     if not len(boxes):
-        raise EvaluationError("The chance level needs at least one picture with boxes. Received: none")
+        raise EvaluationError("The chance level needs at least one image with boxes. Received: none")
     return float(np.mean([_target(of_one, shape, tolerance).mean() for of_one in boxes]))
 
 
@@ -104,7 +104,7 @@ def _target(boxes, shape, tolerance):
     """Which pixels are hits: bool `shape`, true where a pixel's centre is near enough to any of the boxes."""
     boxes = np.asarray(boxes, "float64")
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
-        raise EvaluationError(f"boxes of a picture must be (k, 4), k at least 1. Received: {boxes.shape}")
+        raise EvaluationError(f"boxes of an image must be (k, 4), k at least 1. Received: {boxes.shape}")
     top, left, bottom, right = (boxes * np.tile(shape, 2)).T[:, :, None]
     rows, columns = (np.arange(side)[None] + 0.5 for side in shape)
     above = np.maximum(np.maximum(top - rows, rows - bottom), 0)

@@ -11,34 +11,34 @@ COLUMNS = ("body_part", "view", "hardware", "multiscan")
 
 
 def by_group(predictions, table, columns=COLUMNS, resamples=500):
-    """Accuracy and AUC in every group of pictures, with 95 % intervals over sources and runs.
+    """Accuracy and AUC in every group of images, with 95 % intervals over sources and runs.
 
     A group with fewer than two sources of either class has no AUC; the interval of its accuracy resamples all
     its sources alike, and is NaN where there is only one.
 
     Args:
         predictions: `Predictions`.
-        table: `pandas.DataFrame`, a row a picture in the order of `predictions.labels`, such as
+        table: `pandas.DataFrame`, a row an image in the order of `predictions.labels`, such as
             `data.Records.table`.
         columns: Names of columns that make groups; those `table` lacks are passed over.
         resamples: Bootstrap resamples.
 
     Returns:
-        A `pandas.DataFrame`, a row a group: `column`, `value`, `pictures`, `sources`, `findings`, then
+        A `pandas.DataFrame`, a row a group: `column`, `value`, `images`, `sources`, `findings`, then
         `accuracy` and `auc`, each with `_low` and `_high`. Within a column the least accurate group is first;
         groups of a single source, which say little, come last.
 
     Raises:
-        EvaluationError: The table's rows are not the pictures predicted.
+        EvaluationError: The table's rows are not the images predicted.
     """
     if len(table) != len(predictions.labels):
         raise EvaluationError(
-            f"The table must have a row for each of {len(predictions.labels)} pictures. Received: {len(table)}"
+            f"The table must have a row for each of {len(predictions.labels)} images. Received: {len(table)}"
         )
     for column, expected in (("label", predictions.labels), ("source", predictions.sources)):
         if column in table and (table[column].to_numpy(str) != np.asarray(expected, str)).any():
             raise EvaluationError(
-                f"The table's rows must be in the order of the pictures. Received: other {column}s"
+                f"The table's rows must be in the order of the images. Received: other {column}s"
             )
     rows = []
     for column in (name for name in columns if name in table):
@@ -49,14 +49,14 @@ def by_group(predictions, table, columns=COLUMNS, resamples=500):
         ]
         rows += sorted(groups, key=lambda group: (group["sources"] < 2, group["accuracy"]))
     ends = [metric + end for metric in HEADLINE for end in ("", "_low", "_high")]
-    return pd.DataFrame(rows, columns=["column", "value", "pictures", "sources", "findings", *ends])
+    return pd.DataFrame(rows, columns=["column", "value", "images", "sources", "findings", *ends])
 
 
 def _group(predictions, inside, resamples):
-    """One row of `by_group`: the pictures where `inside` is true."""
+    """One row of `by_group`: the images where `inside` is true."""
     labels, sources = predictions.labels[inside], np.asarray(predictions.sources)[inside]
     probabilities = predictions.probabilities[:, inside]
-    row = {"pictures": len(labels), "sources": len(set(sources)), "findings": int(labels.sum())}
+    row = {"images": len(labels), "sources": len(set(sources)), "findings": int(labels.sum())}
     try:
         group = Predictions(labels, sources, probabilities, predictions.threshold)
         found = scores(group, HEADLINE, resamples)
@@ -80,7 +80,7 @@ def _accuracy(labels, sources, called, resamples):
 
 
 def most_confident_errors(predictions, count=16):
-    """The pictures a model is most sure of, and wrong.
+    """The images a model is most sure of, and wrong.
 
     Args:
         predictions: `Predictions`; probabilities are averaged over runs.

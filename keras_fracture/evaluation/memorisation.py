@@ -1,4 +1,4 @@
-"""Whether a generator copies: the training picture nearest to each generated one, and how near is too near."""
+"""Whether a generator copies: the training image nearest to each generated one, and how near is too near."""
 
 import dataclasses
 import functools
@@ -15,15 +15,15 @@ _FOLDS = 10
 
 @dataclasses.dataclass(frozen=True)
 class NearCopies:
-    """The training picture nearest to each generated one, in one kind of distance.
+    """The training image nearest to each generated one, in one kind of distance.
 
     Attributes:
         indices: int `(n,)`, its place in the training set.
         distances: float `(n,)`.
-        threshold: Distance up to which a picture counts as a near copy.
-        share: Of generated pictures that are near copies.
-        floor: The same share of real pictures, none of whose source had a part in the threshold.
-        sources: How many sources of real pictures gave threshold and floor.
+        threshold: Distance up to which an image counts as a near copy.
+        share: Of generated images that are near copies.
+        floor: The same share of real images, none of whose source had a part in the threshold.
+        sources: How many sources of real images gave threshold and floor.
     """
 
     indices: np.ndarray
@@ -34,23 +34,23 @@ class NearCopies:
     sources: int
 
     def closest(self, count=16):
-        """Places of the closest pairs, closest first: two int arrays, generated and training pictures."""
+        """Places of the closest pairs, closest first: two int arrays, generated and training images."""
         order = np.argsort(self.distances, kind="stable")[:count]
         return order, self.indices[order]
 
     def summary(self):
-        """A dict for JSON: `value` (the share), `floor`, `threshold`, `pictures`, `sources`."""
+        """A dict for JSON: `value` (the share), `floor`, `threshold`, `images`, `sources`."""
         return {
             "value": self.share,
             "floor": self.floor,
             "threshold": self.threshold,
-            "pictures": len(self.distances),
+            "images": len(self.distances),
             "sources": self.sources,
         }
 
 
 def near_copies(fake, train, held_out, **options):
-    """Looks for generated pictures that copy training pictures.
+    """Looks for generated images that copy training images.
 
     Args:
         fake: uint8 `(n, height, width, 1 or 3)`.
@@ -72,28 +72,28 @@ def near_copies(fake, train, held_out, **options):
 class Copies:
     """The search for copies of one training set, whose threshold is worked out once for many generated sets.
 
-    What is too near is taken from real pictures, training and held-out ones alike, each held against the training
-    pictures of all other sources. The threshold is the `percentile`-th percentile of these distances, with every
-    source weighing alike: pictures of one X-ray are near to others, or far from them, together. The floor is the
-    share of real pictures that lie as near by chance, about `percentile` / 100: sources are parted into ten folds,
+    What is too near is taken from real images, training and held-out ones alike, each held against the training
+    images of all other sources. The threshold is the `percentile`-th percentile of these distances, with every
+    source weighing alike: images of one X-ray are near to others, or far from them, together. The floor is the
+    share of real images that lie as near by chance, about `percentile` / 100: sources are parted into ten folds,
     and each is judged by the threshold of the others.
 
-    Distances are, in pixels, the root mean square difference of grey levels from 0 to 1, of the picture or its
+    Distances are, in pixels, the root mean square difference of grey levels from 0 to 1, of the image or its
     mirror image, whichever is nearer; in features, Euclidean.
 
     Args:
         train: uint8 `(m, height, width, 1 or 3)`, what the generator was trained on.
-        held_out: uint8 `(h, height, width, 1 or 3)`, real pictures it was not trained on.
-        train_sources: The source of each training picture; with `held_out_sources`, so that a picture is never held
+        held_out: uint8 `(h, height, width, 1 or 3)`, real images it was not trained on.
+        train_sources: The source of each training image; with `held_out_sources`, so that an image is never held
             against a copy of its own X-ray. None takes all sources for different.
         held_out_sources: The same of `held_out`.
         extractor: See `features.extractor`; None looks at pixels only.
         percentile: Of real distances, from 0 to 100.
         seed: Of the folds.
-        cached: Whether features of real pictures are kept on disk.
+        cached: Whether features of real images are kept on disk.
 
     Raises:
-        EvaluationError: Pictures of different shapes, sources that do not match, or fewer than `FEWEST` of them.
+        EvaluationError: Images of different shapes, sources that do not match, or fewer than `FEWEST` of them.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Copies:
             train_sources, held_out_sources = np.split(np.arange(len(train) + len(held_out)), [len(train)])
         if len(train_sources) != len(train) or len(held_out_sources) != len(held_out):
             raise EvaluationError(
-                f"Each real picture needs a source: {len(train)} and {len(held_out)}. "
+                f"Each real image needs a source: {len(train)} and {len(held_out)}. "
                 f"Received: {len(train_sources)} and {len(held_out_sources)}"
             )
         codes = check_sources(np.concatenate([train_sources, held_out_sources]))
@@ -119,7 +119,7 @@ class Copies:
         self._percentile, self._seed, self._cached = percentile, seed, cached
 
     def by_pixels(self, fake):
-        """`NearCopies` of generated pictures, uint8 `(n, height, width, 1 or 3)`, in distances of pixels."""
+        """`NearCopies` of generated images, uint8 `(n, height, width, 1 or 3)`, in distances of pixels."""
         _same_shape({"fake": fake, **self._real})
         return self._judge(self._nearest_pixels(fake), *self._real_pixels)
 
@@ -142,29 +142,27 @@ class Copies:
     def _rows(self):
         return _flat(self._real["train"])
 
-    def _nearest_pixels(self, pictures, codes=None):
-        found = [
-            nearest(_flat(way), self._rows, self._same(codes)) for way in (pictures, pictures[:, :, ::-1])
-        ]
+    def _nearest_pixels(self, images, codes=None):
+        found = [nearest(_flat(way), self._rows, self._same(codes)) for way in (images, images[:, :, ::-1])]
         indices, distances = (np.stack(both) for both in zip(*found, strict=True))
         better = distances.argmin(0)[None]
         return [np.take_along_axis(both, better, 0)[0] for both in (indices, distances)]
 
     def _same(self, codes):
-        """Which training pictures show the X-ray of which picture, bool; None where that is not asked."""
+        """Which training images show the X-ray of which image, bool; None where that is not asked."""
         return None if codes is None else codes[:, None] == self._codes["train"][None]
 
     @functools.cached_property
     def _features(self):
         return {
-            name: features.extract(pictures, self.extractor, cached=self._cached)
-            for name, pictures in self._real.items()
+            name: features.extract(images, self.extractor, cached=self._cached)
+            for name, images in self._real.items()
         }
 
     @functools.cached_property
     def _real_pixels(self):
         return self._calibrated(
-            self._nearest_pixels(pictures, self._codes[name])[1] for name, pictures in self._real.items()
+            self._nearest_pixels(images, self._codes[name])[1] for name, images in self._real.items()
         )
 
     @functools.cached_property
@@ -175,7 +173,7 @@ class Copies:
         )
 
     def _calibrated(self, distances):
-        """Threshold and floor, from distances of real pictures to those of other sources."""
+        """Threshold and floor, from distances of real images to those of other sources."""
         distances, codes = np.concatenate(list(distances)), np.concatenate(list(self._codes.values()))
         weights = 1 / np.bincount(codes)[codes]
         folds = np.random.default_rng(self._seed).permutation(self._sources)[codes] % _FOLDS
@@ -196,23 +194,23 @@ def check_sources(sources):
     """The number of each source, int `(n,)`, from 0.
 
     Raises:
-        EvaluationError: There are too few to say how near real pictures come to each other.
+        EvaluationError: There are too few to say how near real images come to each other.
     """
     names, codes = np.unique(np.asarray(sources), return_inverse=True)
     if len(names) < FEWEST:
         raise EvaluationError(
-            f"How near is too near for chance is told by real pictures of {FEWEST} sources (X-rays) or more: of fewer, "
-            f"one is the nearest percent. Give more real pictures. Received: {len(names)} sources"
+            f"How near is too near for chance is told by real images of {FEWEST} sources (X-rays) or more: of fewer, "
+            f"one is the nearest percent. Give more real images. Received: {len(names)} sources"
         )
     return codes
 
 
 def _same_shape(sets):
-    for name, pictures in sets.items():
-        features.check_pictures(pictures, name)
-    if len({pictures.shape[1:] for pictures in sets.values()}) > 1:
-        shapes = ", ".join(f"{name} {pictures.shape}" for name, pictures in sets.items())
-        raise EvaluationError(f"All pictures must have one shape. Received: {shapes}")
+    for name, images in sets.items():
+        features.check_images(images, name)
+    if len({images.shape[1:] for images in sets.values()}) > 1:
+        shapes = ", ".join(f"{name} {images.shape}" for name, images in sets.items())
+        raise EvaluationError(f"All images must have one shape. Received: {shapes}")
 
 
 def nearest(rows, references, excluded=None):
@@ -235,7 +233,7 @@ def nearest(rows, references, excluded=None):
             distances = np.where(excluded[start : start + len(distances)], np.inf, distances)
             if np.isinf(distances).all(1).any():
                 raise EvaluationError(
-                    "Every real picture needs a training picture of another source. Received: one without"
+                    "Every real image needs a training image of another source. Received: one without"
                 )
         return distances.argmin(1)
 
@@ -244,7 +242,7 @@ def nearest(rows, references, excluded=None):
     return indices, np.linalg.norm(rows.astype(float) - references[indices], axis=1)
 
 
-def _flat(pictures):
+def _flat(images):
     """Rows whose Euclidean distance is the root mean square difference of grey levels from 0 to 1."""
-    rows = pictures.reshape(len(pictures), -1).astype("float32")
+    rows = images.reshape(len(images), -1).astype("float32")
     return rows / np.float32(255 * np.sqrt(rows.shape[1]))

@@ -1,4 +1,4 @@
-"""From pictures to probabilities of a finding."""
+"""From images to probabilities of a finding."""
 
 import numpy as np
 import scipy
@@ -11,21 +11,21 @@ from keras_fracture.models.preprocessing import scale
 
 
 def predictor(model):
-    """`probabilities` of one model as a function of pictures, for many calls: the model is traced once.
+    """`probabilities` of one model as a function of images, for many calls: the model is traced once.
 
     Args:
         model: A classifier of this package, with one logit or two.
 
     Returns:
-        A function of `pictures`, `batch_size` and `flips`.
+        A function of `images`, `batch_size` and `flips`.
     """
 
     @tf.function(reduce_retracing=True)
     def logits_of(batch):
         return model(batch, training=False)
 
-    def answer(pictures, batch_size=64, flips=False):
-        views = [pictures, pictures[:, :, ::-1]] if flips else [pictures]
+    def answer(images, batch_size=64, flips=False):
+        views = [images, images[:, :, ::-1]] if flips else [images]
         found = []
         for view in views:
             parts = []
@@ -42,14 +42,14 @@ def predictor(model):
     return answer
 
 
-def probabilities(model, pictures, batch_size=64, flips=False):
-    """What a classifier says about pictures.
+def probabilities(model, images, batch_size=64, flips=False):
+    """What a classifier says about images.
 
     Args:
         model: A classifier of this package, with one logit or two.
-        pictures: uint8 `(n, size, size, 1 or 3)`; grey ones are repeated to the model's channels.
-        batch_size: Pictures at a time.
-        flips: Average over the picture and its mirror image, as `garcia_inception` may.
+        images: uint8 `(n, size, size, 1 or 3)`; grey ones are repeated to the model's channels.
+        batch_size: Images at a time.
+        flips: Average over the image and its mirror image, as `garcia_inception` may.
 
     Returns:
         float64 `(n,)`, the probability of label 1.
@@ -57,4 +57,4 @@ def probabilities(model, pictures, batch_size=64, flips=False):
     Raises:
         EvaluationError: The model has more than two classes.
     """
-    return predictor(model)(pictures, batch_size, flips)
+    return predictor(model)(images, batch_size, flips)

@@ -12,7 +12,7 @@ ACTIVATIONS = {"silu": lambda: layers.Activation("silu"), "leaky_relu": lambda: 
 
 
 def _levels(image_size, width):
-    """Channels of the maps from 4x4 up to half the picture's side, for `width` channels at the last."""
+    """Channels of the maps from 4x4 up to half the image's side, for `width` channels at the last."""
     levels = {32: 3, 64: 4, 128: 5}
     if image_size not in levels or width < 1:
         raise ModelError(
@@ -50,25 +50,25 @@ def _norm():
 @register("dcgan_generator")
 @keras.saving.register_keras_serializable("keras_fracture")
 class DCGANGenerator(keras.Model):
-    """Noise to picture: 4x4 transposed convolutions with BatchNormalization and ReLU, then tanh.
+    """Noise to image: 4x4 transposed convolutions with BatchNormalization and ReLU, then tanh.
 
     Source: Bai, "Bone fractured X-ray data generation based on DCGAN"; Radford et al. 2016, whose latent length
     and initialisation fill in what is not stated. The text says stride 1 throughout, from which no 64x64
-    picture can come: stride 2 after the first. 3,576,704 parameters at the defaults, and layers named as in
+    image can come: stride 2 after the first. 3,576,704 parameters at the defaults, and layers named as in
     PyTorch's DCGAN example (`main.0.weight` ...), so that its weights load by name.
 
     With classes the label, one-hot, is joined to the noise (Mirza and Osindero 2014).
 
     Input: float `(batch, latent_dim)`, standard normal; with classes also int `(batch,)`, 0 to
         num_classes - 1. ModelError where labels are missing or too much.
-    Output: float32 pictures `(batch, image_size, image_size, channels)`, range -1 to 1.
+    Output: float32 images `(batch, image_size, image_size, channels)`, range -1 to 1.
 
     Args:
         latent_dim: Length of the noise vector.
         image_size: 32, 64 or 128.
         channels: 3 or 1.
-        width: Channels of the last map before the picture; each map before has twice as many.
-        num_classes: Classes to tell apart, 2 or more, or None for pictures of one kind.
+        width: Channels of the last map before the image; each map before has twice as many.
+        num_classes: Classes to tell apart, 2 or more, or None for images of one kind.
     """
 
     pixel_range = SYMMETRIC
@@ -119,13 +119,13 @@ class DCGANGenerator(keras.Model):
 @register("dcgan_discriminator")
 @keras.saving.register_keras_serializable("keras_fracture")
 class DCGANDiscriminator(keras.Model):
-    """Picture to one logit: 4x4 convolutions, BatchNormalization on all but the first and the last.
+    """Image to one logit: 4x4 convolutions, BatchNormalization on all but the first and the last.
 
     Source: as `DCGANGenerator`; SiLU is the paper's own change, its ancestor has LeakyReLU(0.2). The sigmoid is
     in the loss. 2,765,568 parameters at the defaults.
 
     With classes it is a projection discriminator (Miyato and Koyama 2018): the last convolution gives one number
-    for all and one for each class, and the logit is the first plus that of the picture's class.
+    for all and one for each class, and the logit is the first plus that of the image's class.
 
     Input: float32 `(batch, image_size, image_size, channels)`, range -1 to 1; with classes also int `(batch,)`,
         0 to num_classes - 1. ModelError where labels are missing or too much.
@@ -136,7 +136,7 @@ class DCGANDiscriminator(keras.Model):
         channels: 3 or 1.
         width: Channels of the first map; each further map has twice as many.
         activation: "silu" or "leaky_relu".
-        num_classes: Classes to tell apart, 2 or more, or None for pictures of one kind.
+        num_classes: Classes to tell apart, 2 or more, or None for images of one kind.
         spectral_norm: Whether every convolution is a `SpectralConv2D`.
     """
 

@@ -22,13 +22,13 @@ def _check(image_size, width):
 @register("dense_gan_generator")
 @keras.saving.register_keras_serializable("keras_fracture")
 class DenseGenerator(keras.Model):
-    """Noise to picture: Dense, reshape to a small map, three Conv2DTranspose that double it, Conv2D 5x5.
+    """Noise to image: Dense, reshape to a small map, three Conv2DTranspose that double it, Conv2D 5x5.
 
     Source: Ibrahim and Bukhari, "Leveraging GANs for Improved Medical Image Classification", Architecture -
     Generative Adversarial Network. 3,979,651 parameters at the defaults.
 
     Input: float `(batch, latent_dim)`, standard normal.
-    Output: float32 pictures `(batch, image_size, image_size, channels)`, range -1 to 1 (`tanh`) or 0 to 1
+    Output: float32 images `(batch, image_size, image_size, channels)`, range -1 to 1 (`tanh`) or 0 to 1
     (`sigmoid`, which the Keras example that the poster grew from uses).
 
     Args:
@@ -67,7 +67,7 @@ class DenseGenerator(keras.Model):
 
     @property
     def pixel_range(self):
-        """Range of the pictures made."""
+        """Range of the images made."""
         return SYMMETRIC if self.output_activation == "tanh" else UNIT
 
     def build(self, input_shape):
@@ -89,7 +89,7 @@ class DenseGenerator(keras.Model):
 @register("dense_gan_discriminator")
 @keras.saving.register_keras_serializable("keras_fracture")
 class DenseDiscriminator(keras.Model):
-    """Picture to one logit: three strided convolutions, Flatten, Dropout, Dense.
+    """Image to one logit: three strided convolutions, Flatten, Dropout, Dense.
 
     Source: as `DenseGenerator`. 404,801 parameters at the defaults.
 

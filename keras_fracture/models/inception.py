@@ -74,7 +74,7 @@ class InceptionNet(keras.Model):
         dropout: Rate after the stem and before the dense layer.
         image_size: Side of the square input in pixels, or None for any size.
         channels: 3 or 1.
-        mean: Of the training pictures' pixels, a number or one a channel; the paper's set has 0.2184.
+        mean: Of the training images' pixels, a number or one a channel; the paper's set has 0.2184.
         std: Their standard deviation, alike; the paper's set has 0.2088.
 
     Raises:

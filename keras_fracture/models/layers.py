@@ -124,7 +124,7 @@ class PaddedConv2D(layers.Conv2D):
     """Conv2D with `dilation * (kernel_size - 1) // 2` zeros on every side, whatever the stride.
 
     Keras's "same" pads a strided convolution on the right and bottom first (k3s2 on an even size: 0 before,
-    1 after), which shifts the picture against PyTorch's. Takes and gives maps
+    1 after), which shifts the image against PyTorch's. Takes and gives maps
     `(batch, height, width, channels)`.
 
     Args:
@@ -277,7 +277,7 @@ class SampleNormalization(layers.GroupNormalization):
         maps = maps - ops.mean(maps, axis=(1, 2, 3), keepdims=True)
         degrees = math.prod(inputs.shape[1:]) - 1
         variance = ops.sum(maps * maps, axis=(1, 2, 3), keepdims=True) / degrees
-        # The root of 0 has no derivative, and a blank picture has no variance.
+        # The root of 0 has no derivative, and a blank image has no variance.
         maps = maps / (ops.sqrt(ops.maximum(variance, 1e-12)) + self.epsilon)
         return ops.cast(
             maps * ops.cast(self.gamma, maps.dtype) + ops.cast(self.beta, maps.dtype), inputs.dtype
@@ -326,7 +326,7 @@ class SpectralConv2D(layers.Conv2D):
 
     Source: Miyato et al. 2018, Algorithm 1: each call in training takes one step of the power iteration, and
     gradients pass through the norm. Keras's `SpectralNormalization` overwrites the kernel instead: after an
-    update by the optimizer the norm is no longer 1, and pictures of one step meet different kernels.
+    update by the optimizer the norm is no longer 1, and images of one step meet different kernels.
     """
 
     def build(self, input_shape):

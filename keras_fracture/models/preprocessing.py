@@ -1,4 +1,4 @@
-"""The pixel ranges models take, the check that a picture is in the right one, and normalisation by mean and std."""
+"""The pixel ranges models take, the check that an image is in the right one, and normalisation by mean and std."""
 
 import numpy as np
 

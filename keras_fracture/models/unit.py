@@ -75,7 +75,7 @@ class ResidualBlock(layers.Layer):
 
 
 def _encoder(preset, size, channels, width):
-    """The picture down to a quarter of its side, and the residual blocks that no other domain has."""
+    """The image down to a quarter of its side, and the residual blocks that no other domain has."""
     parts, kernel = [], 3 if preset == "nips2017" else 4
     for level in range(3):
         parts.append(_convolution(preset, width * 2**level, kernel if level else 7, 2 if level else 1))
@@ -87,7 +87,7 @@ def _encoder(preset, size, channels, width):
 
 
 def _decoder(preset, size, channels, width):
-    """Latent maps up to the picture."""
+    """Latent maps up to the image."""
     parts = [ResidualBlock(4 * width, preset) for _ in range(3 if preset == "nips2017" else 4)]
     for filters in (2 * width, width):
         if preset == "nips2017":
@@ -107,7 +107,7 @@ def _decoder(preset, size, channels, width):
 @register("unit")
 @keras.saving.register_keras_serializable("keras_fracture")
 class UNIT(keras.Model):
-    """Translates pictures between two unpaired domains, "a" (healthy) and "b" (lesion).
+    """Translates images between two unpaired domains, "a" (healthy) and "b" (lesion).
 
     Source: Liu, Breuel, Kautz, "Unsupervised image-to-image translation networks", NIPS 2017, which Gupta, Chopra
     and Ledig, "Generative Bone Lesions Synthesis for Data Augmentation in X-ray", follow. Two presets:
@@ -159,18 +159,18 @@ class UNIT(keras.Model):
         return getattr(self, f"{part}_{domain}")
 
     def encode(self, images, domain):
-        """Returns the latents `(batch, image_size / 4, image_size / 4, 4 * width)` of a domain's pictures."""
+        """Returns the latents `(batch, image_size / 4, image_size / 4, 4 * width)` of a domain's images."""
         latents = self._of("encoder", domain)(images)
         for block in self.shared_encoder:
             latents = block(latents)
         return latents
 
     def decode(self, latents, domain):
-        """Returns a domain's pictures, float32 in -1 to 1, from latents of either domain."""
+        """Returns a domain's images, float32 in -1 to 1, from latents of either domain."""
         return self._of("decoder", domain)(self._shared(latents))
 
     def decode_both(self, latents):
-        """Returns the pictures of both domains from the same latents, with one pass of what the domains share."""
+        """Returns the images of both domains from the same latents, with one pass of what the domains share."""
         latents = self._shared(latents)
         return self.decoder_a(latents), self.decoder_b(latents)
 
@@ -180,7 +180,7 @@ class UNIT(keras.Model):
         return latents
 
     def translate(self, images, source="a", target="b"):
-        """Returns pictures of domain `source` as pictures of domain `target`, without noise."""
+        """Returns images of domain `source` as images of domain `target`, without noise."""
         return self.decode(self.encode(images, source), target)
 
     def call(self, images, training=False):
@@ -196,7 +196,7 @@ class UNIT(keras.Model):
 
 
 def _judge(preset, size, channels, width):
-    """A picture of one scale to a map of logits."""
+    """An image of one scale to a map of logits."""
     parts, kernel, slope = [], *((3, 0.01) if preset == "nips2017" else (4, 0.2))
     for level in range(LEVELS):
         parts.append(_convolution(preset, width * 2**level, kernel, 2, initializer=_NORMAL))
@@ -208,15 +208,15 @@ def _judge(preset, size, channels, width):
 @register("unit_discriminator")
 @keras.saving.register_keras_serializable("keras_fracture")
 class UNITDiscriminator(keras.Model):
-    """Judges pictures of one domain at three scales, each with a network of its own; the sigmoid is in the loss.
+    """Judges images of one domain at three scales, each with a network of its own; the sigmoid is in the loss.
 
-    Source: as `UNIT`. 4,654,467 parameters at the defaults, with "munit" 8,271,171. Between scales the picture is
+    Source: as `UNIT`. 4,654,467 parameters at the defaults, with "munit" 8,271,171. Between scales the image is
     averaged over 3x3 places at stride 2, padding left out of the average. (The code released with the NIPS paper
-    takes every second place of a picture smoothed by a 3x3 Gaussian.)
+    takes every second place of an image smoothed by a 3x3 Gaussian.)
 
     Input: float32 `(batch, image_size, image_size, channels)`, range -1 to 1.
     Output: a list of three float32 maps of logits `(batch, side, side, 1)`, the finest first; positive means
-        "real". A side is about 1/16, 1/32 and 1/64 of the picture's, and 1 at least.
+        "real". A side is about 1/16, 1/32 and 1/64 of the image's, and 1 at least.
 
     Args:
         preset: "nips2017" (3x3 convolutions, LeakyReLU(0.01), zeros at the border) or "munit" (4x4,
@@ -264,7 +264,7 @@ class UNITDiscriminator(keras.Model):
 
 
 def _halved(images):
-    """Averages over 3x3 places at stride 2, around every second place and of what lies in the picture."""
+    """Averages over 3x3 places at stride 2, around every second place and of what lies in the image."""
     border = ((0, 0), (1, 1), (1, 1), (0, 0))
     ones = ops.ones((1, *images.shape[1:3], 1), images.dtype)
     averages, inside = (ops.average_pool(ops.pad(maps, border), 3, 2) for maps in (images, ones))

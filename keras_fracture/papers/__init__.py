@@ -80,14 +80,14 @@ def repeat(config, *, out=None, resume=False, data_dir=None, results=None, strat
 
     Raises:
         FractureError: The file records no run.
-        DataError: The pictures are not those of the recorded run.
+        DataError: The images are not those of the recorded run.
     """
     from keras_fracture.papers import recipe
 
     key, profile, settings, fingerprints = recipe.recorded(config)
     chosen = recipe.configure_as(get(key), settings)
     if fingerprints is not None:
-        recipe.same_pictures(fingerprints, chosen.fingerprints(data_dir), f"{config} records a run with")
+        recipe.same_images(fingerprints, chosen.fingerprints(data_dir), f"{config} records a run with")
     return _carry_out(chosen, profile, out, resume, data_dir, results, strategy)
 
 
@@ -102,7 +102,7 @@ def _carry_out(chosen, profile, out, resume, data_dir, results, strategy):
         with recipe.only_writer(folder) if chief else contextlib.nullcontext():
             with distribution.own_folder(folder) as own:
                 config = recipe.begin(chosen, profile, own, resume, computed_in)
-                recipe.record_pictures(chosen, config, own, data_dir)
+                recipe.record_images(chosen, config, own, data_dir)
                 # "auto" may be another precision here than on the machine that the run was started on.
                 with precision.using(config["computed_in"]):
                     metrics = chosen.run(own, data_dir)

@@ -20,15 +20,15 @@ CONDITIONS = (None, "label", "body_part")
 
 @dataclasses.dataclass(frozen=True)
 class BaiDCGAN(Recipe):
-    """A DCGAN on pictures with a finding, judged by more than its loss.
+    """A DCGAN on images with a finding, judged by more than its loss.
 
         keras-fracture reproduce bai_dcgan                                     # quick: half the width
         keras-fracture reproduce bai_dcgan --profile paper --epochs 60
         keras-fracture reproduce bai_dcgan --profile paper --epochs 60 --variant modern
 
     Source: Bai, "Bone fractured X-ray data generation based on DCGAN". Reported: both losses at some epochs
-    (`REPORTED`), no distance to the real pictures; ours: results/bai_dcgan.json. Under the `paper` policy the GAN
-    learns from all 4,480 fractured training pictures, as in the paper. They are rotated copies of 112 X-rays.
+    (`REPORTED`), no distance to the real images; ours: results/bai_dcgan.json. Under the `paper` policy the GAN
+    learns from all 4,480 fractured training images, as in the paper. They are rotated copies of 112 X-rays.
 
     The variant `modern` is the paper's own wish list (classes, better optimisation) and what small data call for:
     DiffAugment, a weight average, DCGAN's own learning rate, one class per label.
@@ -37,24 +37,24 @@ class BaiDCGAN(Recipe):
         policy: Split policy.
         variant: "paper" or "modern", see `VARIANTS`.
         seeds: How many GANs are trained.
-        epochs: Passes over the training pictures.
+        epochs: Passes over the training images.
         steps: Steps an epoch; None is a pass.
-        batch_size: Pictures a step.
-        image_size: Side of the pictures: 32, 64 or 128.
-        channels: 3 as in the paper, or 1: the pictures are grey.
+        batch_size: Images a step.
+        image_size: Side of the images: 32, 64 or 128.
+        channels: 3 as in the paper, or 1: the images are grey.
         width: Channels of the networks' widest maps; 64 is the paper's.
         activation: Of the discriminator, "silu" as in the paper or "leaky_relu".
         loss: Name of a loss, see `training.losses`.
         g_rate: Adam's learning rate for the generator.
         d_rate: The same for the discriminator.
         redraw: Whether the generator is updated on noise of its own; the paper draws twice.
-        augment: Whether the discriminator sees pictures through DiffAugment.
-        ema: Decay of the generator's weight average that makes the pictures, or None.
-        condition: What pictures are classed by: "label" (then healthy pictures are learnt too), "body_part", None.
-        pictures: Pictures generated for the report.
+        augment: Whether the discriminator sees images through DiffAugment.
+        ema: Decay of the generator's weight average that makes the images, or None.
+        condition: What images are classed by: "label" (then healthy images are learnt too), "body_part", None.
+        images: Images generated for the report.
         judged: Epochs between looks at distances and copies during training.
         neighbours: Of precision, recall, density and coverage. More than the 40 copies that the Kaggle set has of
-            each X-ray: with fewer, every picture's neighbours are its own copies.
+            each X-ray: with fewer, every image's neighbours are its own copies.
         extractor: Of features, see `evaluation.features.extractor`.
     """
 
@@ -68,7 +68,7 @@ class BaiDCGAN(Recipe):
     PROFILES: ClassVar = {
         "smoke": {
             "data": "phantom", "epochs": 2, "steps": 2, "image_size": 32, "channels": 1, "width": 8,
-            "pictures": 64, "judged": 1, "neighbours": 5,
+            "images": 64, "judged": 1, "neighbours": 5,
         },
         "quick": {"epochs": 30, "width": 32},
         "paper": {},
@@ -99,7 +99,7 @@ class BaiDCGAN(Recipe):
     augment: bool = False
     ema: float | None = None
     condition: str | None = None
-    pictures: int = 2000
+    images: int = 2000
     judged: int = 5
     neighbours: int = 50
     extractor: str = "xray"
@@ -136,13 +136,13 @@ class BaiDCGAN(Recipe):
         return bai_dcgan.write(self, sets, trained, judged, useful, out)
 
     def arrange(self, sets):
-        """Under the paper's policy the validation pictures, drawn from its training set, are trained on too."""
+        """Under the paper's policy the validation images, drawn from its training set, are trained on too."""
         if self.policy != "paper":
             return sets
         return sets | {"train": joined(sets["train"], sets["validation"])}
 
     def shown(self, train):
-        """What the GAN learns from: pictures, their classes or None, and the names of the classes or None."""
+        """What the GAN learns from: images, their classes or None, and the names of the classes or None."""
         if self.condition == "label":
             return train.images, train.labels, ["healthy", "finding"]
         chosen = train.labels == 1
@@ -214,25 +214,23 @@ class BaiDCGAN(Recipe):
         return gan
 
     def draw(self, gan, classes, seed):
-        """Generated pictures with a finding, and healthy ones where the GAN knows them.
+        """Generated images with a finding, and healthy ones where the GAN knows them.
 
         Returns:
-            A dict of `finding`, and maybe `healthy`, to uint8 `(pictures, size, size, 1)`.
+            A dict of `finding`, and maybe `healthy`, to uint8 `(images, size, size, 1)`.
         """
         labels = {"finding": None}
         if self.condition == "label":
-            labels = {
-                name: np.full(self.pictures, label) for label, name in enumerate(("healthy", "finding"))
-            }
+            labels = {name: np.full(self.images, label) for label, name in enumerate(("healthy", "finding"))}
         elif classes is not None:
-            labels["finding"] = np.random.default_rng(seed).choice(classes, self.pictures)
+            labels["finding"] = np.random.default_rng(seed).choice(classes, self.images)
         return {
-            name: as_grey(gan.sample(self.pictures, seed=seed, labels=wanted))
+            name: as_grey(gan.sample(self.images, seed=seed, labels=wanted))
             for name, wanted in labels.items()
         }
 
     def judge(self, sets, made, extractor, seed):
-        """Distances and near copies of one GAN's pictures; also the `evaluation.NearCopies` themselves."""
+        """Distances and near copies of one GAN's images; also the `evaluation.NearCopies` themselves."""
         train = sets["train"]
         real, sources = train.of(1), train.sources[train.labels == 1]
         scores = evaluation.compare(real, made, extractor, sources=sources, k=self.neighbours, seed=seed)
@@ -241,7 +239,7 @@ class BaiDCGAN(Recipe):
         return scores | {f"copies_{kind}": one.summary() for kind, one in near.items()}, near
 
     def utility(self, sets, made):
-        """Classifiers trained or tested on generated pictures; on real healthy ones where the GAN draws none."""
+        """Classifiers trained or tested on generated images; on real healthy ones where the GAN draws none."""
 
         def labelled(healthy, findings):
             return np.concatenate([healthy, findings]), np.repeat((0, 1), (len(healthy), len(findings)))
@@ -259,7 +257,7 @@ class BaiDCGAN(Recipe):
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """One GAN after training: its generator, history, generated pictures, and names of classes or None."""
+    """One GAN after training: its generator, history, generated images, and names of classes or None."""
 
     generator: keras.Model
     history: pd.DataFrame
@@ -268,14 +266,14 @@ class Trained:
 
 
 class Judge(keras.callbacks.Callback):
-    """Adds `kid` and `near_copies`, the share of pictures close to a training picture, to some epochs' logs.
+    """Adds `kid` and `near_copies`, the share of images close to a training image, to some epochs' logs.
 
     Args:
         recipe: The recipe.
         sets: Its splits.
-        classes: Classes of the training pictures, or None.
+        classes: Classes of the training images, or None.
         extractor: An `evaluation.Extractor`.
-        seed: Of the generated pictures, always the same.
+        seed: Of the generated images, always the same.
     """
 
     def __init__(self, recipe, sets, classes, extractor, seed):
@@ -286,7 +284,7 @@ class Judge(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.recipe.judged and epoch + 1 != self.recipe.epochs:
             return
-        recipe = dataclasses.replace(self.recipe, pictures=min(1000, self.recipe.pictures))
+        recipe = dataclasses.replace(self.recipe, images=min(1000, self.recipe.images))
         made = recipe.draw(self.model, self.classes, self.seed)["finding"]
         real = evaluation.extract(self.sets["train"].of(1), self.extractor, cached=True)
         logs["kid"], _ = evaluation.kid(real, evaluation.extract(made, self.extractor), subsets=20)
@@ -299,7 +297,7 @@ class Judge(keras.callbacks.Callback):
 
 
 def copies(sets, extractor):
-    """`evaluation.Copies` of the pictures with a finding that the GAN has learnt from."""
+    """`evaluation.Copies` of the images with a finding that the GAN has learnt from."""
     train_sources, held_out_sources = _sources(sets)
     return evaluation.Copies(
         sets["train"].of(1),
@@ -311,5 +309,5 @@ def copies(sets, extractor):
 
 
 def _sources(sets):
-    """Sources of pictures with a finding: those trained on, and those held out."""
+    """Sources of images with a finding: those trained on, and those held out."""
     return [sets[name].sources[sets[name].labels == 1] for name in ("train", "test")]

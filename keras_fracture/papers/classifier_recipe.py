@@ -28,17 +28,17 @@ class ClassifierRecipe(Recipe, abc.ABC):
         models: Names of architectures, each trained `seeds` times.
         variant: "paper" for the paper's own recipe; others are named in `VARIANTS`.
         epochs: Of each training.
-        batch_size: Pictures a step.
-        image_size: Side of the pictures in pixels.
+        batch_size: Images a step.
+        image_size: Side of the images in pixels.
         rate: Highest learning rate.
-        augment: Whether training pictures are changed a little (flip, rotation, zoom, shift, contrast).
+        augment: Whether training images are changed a little (flip, rotation, zoom, shift, contrast).
         balanced: Whether both classes weigh alike in the loss.
         body_parts: Whether body parts are learnt beside findings, see `training.WithBodyPart`.
         decay: L2 weight decay of the kernels.
         patience: Early stopping, see `training.fit`; off in the papers.
-        threshold: Probability from which on a picture counts as a finding; None chooses that of each seed on
+        threshold: Probability from which on an image counts as a finding; None chooses that of each seed on
             validation.
-        flips: Whether a prediction averages over the picture and its mirror image.
+        flips: Whether a prediction averages over the image and its mirror image.
         pretrained: Weights to start from, a `.weights.h5` file or one of PyTorch's, see `interop.torch`; its head may
             differ.
     """
@@ -69,7 +69,7 @@ class ClassifierRecipe(Recipe, abc.ABC):
             raise FractureError("balanced weighs the classes of one target: it does not go with body_parts")
 
     def build(self, name, train):
-        """An architecture for the pictures of a `Split`, not compiled."""
+        """An architecture for the images of a `Split`, not compiled."""
         return models.create(name, num_classes=2, image_size=self.image_size, **self.normalisation)
 
     def started(self, name, train):
@@ -210,9 +210,7 @@ class ClassifierRecipe(Recipe, abc.ABC):
         """The targets of a dataset by the outputs of `learner`."""
         if not self.body_parts:
             return dataset
-        return dataset.map(
-            lambda pictures, both: (pictures, {"finding": both[:, :2], "body_part": both[:, 2:]})
-        )
+        return dataset.map(lambda images, both: (images, {"finding": both[:, :2], "body_part": both[:, 2:]}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +221,7 @@ class Trained:
         model: Of the first seed.
         histories: A `pandas.DataFrame` a seed.
         said: Split name to probabilities `(seeds, n)`.
-        thresholds: Of each seed, from which probability on a picture counts as a finding.
+        thresholds: Of each seed, from which probability on an image counts as a finding.
     """
 
     model: keras.Model
@@ -241,8 +239,8 @@ class Outcome:
 
     def predictions(self, name, split="test"):
         """`evaluation.Predictions` of one architecture on one split."""
-        found, pictures = self.trained[name], self.sets[split]
-        return Predictions(pictures.labels, pictures.sources, found.said[split], np.array(found.thresholds))
+        found, images = self.trained[name], self.sets[split]
+        return Predictions(images.labels, images.sources, found.said[split], np.array(found.thresholds))
 
 
 def one_hot(labels):

@@ -15,7 +15,7 @@ from keras_fracture.papers.recipe import joined
 
 @dataclasses.dataclass(frozen=True)
 class GarciaInception(ClassifierRecipe):
-    """One Inception net, training pictures doubled by flipping, thirty epochs.
+    """One Inception net, training images doubled by flipping, thirty epochs.
 
         keras-fracture reproduce garcia_inception                    # quick: 64 x 64 pixels, 4 epochs
         keras-fracture reproduce garcia_inception --profile paper    # the paper's own schedule
@@ -23,8 +23,8 @@ class GarciaInception(ClassifierRecipe):
 
     Source: García Aguirre, "Convolutional neural network for fracture detection in x-ray images". Reported:
     validation accuracy 85 %, test accuracy 81 %, the weakest on hands; ours: results/garcia_inception.json.
-    Under the split policy `paper` the pictures are doubled *before* a tenth is drawn for validation, as the
-    text says, so that validation holds mirror images and rotated copies of training pictures.
+    Under the split policy `paper` the images are doubled *before* a tenth is drawn for validation, as the
+    text says, so that validation holds mirror images and rotated copies of training images.
     """
 
     key = "garcia_inception"
@@ -35,7 +35,7 @@ class GarciaInception(ClassifierRecipe):
         "quick": {"image_size": 64, "epochs": 4},
         "paper": {},
     }
-    # What the paper does not do: vary the pictures, learn body parts beside findings.
+    # What the paper does not do: vary the images, learn body parts beside findings.
     VARIANTS: ClassVar = {"paper": {}, "tuned": {"augment": True, "body_parts": True}}
 
     data: str = "kaggle_fracture"
@@ -46,7 +46,7 @@ class GarciaInception(ClassifierRecipe):
 
     @property
     def preprocess(self):
-        """The whole picture, fitted into a grey square; the copies are 224 x 224 already."""
+        """The whole image, fitted into a grey square; the copies are 224 x 224 already."""
         return Preprocess(size=self.image_size)
 
     def arrange(self, sets, policy):
@@ -59,7 +59,7 @@ class GarciaInception(ClassifierRecipe):
         return sets | {"train": both.take(order[:cut]), "validation": both.take(order[cut:])}
 
     def build(self, name, train):
-        """The net, which normalises by the mean and standard deviation of the training pictures."""
+        """The net, which normalises by the mean and standard deviation of the training images."""
         # Counted, not summed: a float32 sum over 10^9 pixels is off in the second digit.
         levels = sum(np.bincount(image.ravel(), minlength=256) for image in train.images) / train.images.size
         values = scale(np.arange(256, dtype=np.uint8), UNIT).astype(float)

@@ -25,7 +25,7 @@ DRAWN = ("training", "painting", "pasting", "choosing", "checking")  # each from
 
 @dataclasses.dataclass(frozen=True)
 class GuptaUNIT(Recipe):
-    """UNIT turns healthy patches into patches with a lesion; blended back, they join the training pictures.
+    """UNIT turns healthy patches into patches with a lesion; blended back, they join the training images.
 
         keras-fracture reproduce gupta_unit --data phantom      # embedded data
         keras-fracture reproduce gupta_unit                     # quick, BTXRD: upper limb, tibia, femur
@@ -33,23 +33,23 @@ class GuptaUNIT(Recipe):
 
     Source: Gupta, Chopra and Ledig, "Generative Bone Lesions Synthesis for Data Augmentation in X-ray". Its data
     are private; `lesion_parts.ROLES` says who stands for humerus, tibia and femur. Reported in Table 2, AUC of
-    the femur: 0.533 without, 0.682 with pictures from the humerus' translator; ours: results/gupta_unit.json.
+    the femur: 0.533 without, 0.682 with images from the humerus' translator; ours: results/gupta_unit.json.
     Not stated: sizes, steps, and the classifiers' optimizer (here Adam) and decay.
 
-    Every arm takes as many steps, and all but `unvaried` vary the pictures as the paper's do. Beside the paper's
+    Every arm takes as many steps, and all but `unvaried` vary the images as the paper's do. Beside the paper's
     `baseline`, `augmented` (the part's own translator) and `transfer` (that of the first part) stand `oversampled`
-    and `weighted` (lesions as often, or as heavy, as healthy pictures), `pool` (all lesions that the translator
+    and `weighted` (lesions as often, or as heavy, as healthy images), `pool` (all lesions that the translator
     saw, which are more than the classifier's) and `copy_paste` (patches of these, blended in the same way).
 
     Attributes:
         shares: Of training, validation and test, by source.
-        fewest: Training pictures with a lesion that every part keeps, see `lesion_parts.parts_of`.
+        fewest: Training images with a lesion that every part keeps, see `lesion_parts.parts_of`.
         seeds: Classifiers an arm.
         network: Of the classifiers.
         widths: Of its levels, or None for the network's own.
-        image_size: Side of the whole pictures in pixels.
+        image_size: Side of the whole images in pixels.
         epochs: Of each classifier.
-        batch_size: Pictures a step of a classifier.
+        batch_size: Images a step of a classifier.
         rate: Of a classifier's Adam.
         decay: L2 weight decay of its kernels.
         preset: Of the translator, "nips2017" or "munit".
@@ -64,15 +64,15 @@ class GuptaUNIT(Recipe):
         translators: So many parts have a translator of their own; the paper could train none on the femur.
         exponent: Of the blending; larger leaves more of the patch.
         exponents: Others whose seams are looked at too.
-        thresholds: Of the filter, one of which is chosen on validation pictures. Those that no picture passes
+        thresholds: Of the filter, one of which is chosen on validation images. Those that no image passes
             are left out; 0 lets all pass.
-        passing: Further thresholds, as the shares of painted pictures that pass them. The paper's own, 0.9 and
+        passing: Further thresholds, as the shares of painted images that pass them. The paper's own, 0.9 and
             0.95, let 1 to 29 % pass; where lesions are so rare that the baseline is never sure, they let none.
     """
 
     key = "gupta_unit"
     title = "Generative Bone Lesions Synthesis for Data Augmentation in X-ray (Gupta, Chopra, Ledig)"
-    # Table 2: AUC with its interval, threshold, pictures added.
+    # Table 2: AUC with its interval, threshold, images added.
     REPORTED: ClassVar = {
         "humerus": {"baseline": (0.876, 0.817, 0.926, None, 0), "augmented": (0.924, 0.889, 0.955, 0.9, 401)},
         "tibia": {
@@ -124,7 +124,7 @@ class GuptaUNIT(Recipe):
 
     @property
     def preprocess(self):
-        """The whole picture, fitted into a square."""
+        """The whole image, fitted into a square."""
         return Preprocess(size=self.image_size)
 
     def run(self, out, data_dir=None):
@@ -251,7 +251,7 @@ class GuptaUNIT(Recipe):
 
     @functools.cached_property
     def answer(self):
-        """What `classifier` says of pictures."""
+        """What `classifier` says of images."""
         return predictor(self.classifier)
 
     def train_classifier(self, part, train, seed, varied, class_weight, kept=None):
@@ -276,7 +276,7 @@ class GuptaUNIT(Recipe):
         return {name: self.answer(split.images) for name, split in held.items()}
 
     def paint(self, part, translator, judge, folder):
-        """A lesion in each healthy training picture, and the filter's score: arrays of what `synthesis.paint` does.
+        """A lesion in each healthy training image, and the filter's score: arrays of what `synthesis.paint` does.
 
         Places are those of the part's own training lesions, also where the translator is lent.
         """
@@ -286,7 +286,7 @@ class GuptaUNIT(Recipe):
             lesions = part.train.take(part.train.labels == 1)
             places = self.lesion_patches(lesions, self.patches, "painting")
             found = self.healthy_patches(part.train, places, len(healthy.labels), "painting")
-            pictures, _ = synthesis.paint(
+            images, _ = synthesis.paint(
                 healthy.images[found.rows],
                 found.windows,
                 translator.unit.translate,
@@ -294,8 +294,8 @@ class GuptaUNIT(Recipe):
                 self.patch_size,
             )
             return {
-                "images": pictures, "rows": found.rows, "windows": found.windows,
-                "scores": probabilities(judge, pictures),
+                "images": images, "rows": found.rows, "windows": found.windows,
+                "scores": probabilities(judge, images),
             }  # fmt: skip
 
         painted = once(folder.with_suffix(".npz"), make)
@@ -308,7 +308,7 @@ class GuptaUNIT(Recipe):
         return painted
 
     def choose(self, part, folder, arm, painted):
-        """The arm with painted pictures above that threshold which is best on validation pictures, by first seed."""
+        """The arm with painted images above that threshold which is best on validation images, by first seed."""
         scores = painted["scores"]
         offered = {*self.thresholds, *(float(np.quantile(scores, 1 - share)) for share in self.passing)}
         passed = sorted(limit for limit in offered if limit < scores.max()) or self.thresholds[:1]
@@ -323,16 +323,16 @@ class GuptaUNIT(Recipe):
         return dataclasses.replace(found, added=added, threshold=best, tried=tried)
 
     def paste(self, part, painted, count):
-        """Healthy training pictures with patches of real lesions in `count` of the painted windows."""
+        """Healthy training images with patches of real lesions in `count` of the painted windows."""
         chosen = np.random.default_rng(self.seed_of("pasting")).permutation(len(painted["rows"]))[:count]
         patches = self.lesion_patches(part.pool, count, "pasting")
-        pictures = part.train.of(0)[painted["rows"][chosen]]
+        images = part.train.of(0)[painted["rows"][chosen]]
         return synthesis.copy_paste(
-            pictures, painted["windows"][chosen], patches.images, self.exponent, self.seed_of("choosing")
+            images, painted["windows"][chosen], patches.images, self.exponent, self.seed_of("choosing")
         )[0]
 
     def check(self, part, own, painted):
-        """Whether patches look like lesions, turn back, and leave no seam; on pictures that taught nobody."""
+        """Whether patches look like lesions, turn back, and leave no seam; on images that taught nobody."""
         healthy = self.healthy_patches(part.test, own.lesions, self.patches, "checking")
         lesions = self.lesion_patches(part.test, self.patches, "checking")
         before = part.train.take(part.train.labels == 0).take(painted["rows"])
@@ -348,7 +348,7 @@ class GuptaUNIT(Recipe):
 
 
 def with_lesions(split, images):
-    """A split and further pictures with a lesion, of which no more is known."""
+    """A split and further images with a lesion, of which no more is known."""
     table = pd.DataFrame(index=range(len(images)))
     return joined(split, Split(images, np.ones(len(images), split.labels.dtype), table))
 

@@ -47,13 +47,13 @@ class IbrahimGAN(Recipe):
         gan_steps: Steps a GAN epoch; None is a pass over the class.
         gan_width: Factor on the generator's channel counts; 1 is the poster's.
         discriminator_width: The same of the discriminator; None is `gan_width`.
-        gan_channels: 3 as the poster, or 1: the pictures are grey.
+        gan_channels: 3 as the poster, or 1: the images are grey.
         gan_rate: Adam's learning rate for both nets.
-        gan_ema: Decay of the generator's weight average that makes the pictures; None makes them without.
-        synthetic: Synthetic pictures a class.
+        gan_ema: Decay of the generator's weight average that makes the images; None makes them without.
+        synthetic: Synthetic images a class.
         epochs: Epochs of each classifier.
         batch_size: Of GAN and classifier.
-        image_size: Side of all pictures in pixels.
+        image_size: Side of all images in pixels.
     """
 
     key = "ibrahim_gan"
@@ -88,7 +88,7 @@ class IbrahimGAN(Recipe):
 
     @property
     def preprocess(self):
-        """The whole picture, fitted into a small grey square."""
+        """The whole image, fitted into a small grey square."""
         return Preprocess(size=self.image_size)
 
     @property
@@ -124,7 +124,7 @@ class IbrahimGAN(Recipe):
         return Comparison(sets, gans, outcomes)
 
     def train_gan(self, train, label, number, out):
-        """Trains one GAN on one class of the training split; returns its history and pictures."""
+        """Trains one GAN on one class of the training split; returns its history and images."""
         folder = out / "gan" / f"{CLASSES[label]}-{number}"
         seed = self.seed + 1000 * number + label
         kept = folder / "synthetic.npz"

@@ -35,7 +35,7 @@ def judge_patches(translator, healthy, lesions, seed):
     )
     said = np.concatenate([before, real])
     truth = np.repeat([0, 1], [len(before), len(real)])
-    # A picture has several patches: numbers apart, or a healthy picture's would be taken for a lesion's.
+    # An image has several patches: numbers apart, or a healthy image's would be taken for a lesion's.
     sources = np.concatenate([healthy.rows, lesions.rows + healthy.rows.max() + 1])
     return {
         "detector_auc": evaluation.scores(Predictions(truth, sources, said[None]), ("auc",))["auc"],
@@ -51,8 +51,8 @@ def judge_seams(before, painted, windows, size, seed):
     """How well a classifier tells painted from real by the seam alone; half the X-rays teach, half test.
 
     Args:
-        before: `recipe.Split` of the healthy pictures that were painted into.
-        painted: The same pictures, painted.
+        before: `recipe.Split` of the healthy images that were painted into.
+        painted: The same images, painted.
         windows: int `(n, 4)`, see `synthesis.border`.
         size: Side of the seam's patches in pixels.
         seed: Of the halves and the classifier.

@@ -1,4 +1,4 @@
-"""Who plays the three bones of `gupta_unit`, and which pictures are trained on: its Table 1 on public data."""
+"""Who plays the three bones of `gupta_unit`, and which images are trained on: its Table 1 on public data."""
 
 import dataclasses
 
@@ -11,13 +11,13 @@ from keras_fracture.papers.recipe import Split
 
 @dataclasses.dataclass(frozen=True)
 class Role:
-    """Pictures that stand for a bone of the paper.
+    """Images that stand for a bone of the paper.
 
     Attributes:
         name: What the part is called.
-        region: `body_part` of its pictures.
-        bone: `bone` of its pictures with a lesion, or None for any: BTXRD names bones on those alone, so that
-            two bones share the healthy pictures of their region.
+        region: `body_part` of its images.
+        bone: `bone` of its images with a lesion, or None for any: BTXRD names bones on those alone, so that
+            two bones share the healthy images of their region.
     """
 
     name: str
@@ -36,7 +36,7 @@ ROLES = {
     "phantom": (Role("humerus", "humerus"), Role("tibia", "tibia"), Role("femur", "femur")),
 }
 BONES = ("humerus", "tibia", "femur")
-# Training pictures with a lesion to those without, Table 1.
+# Training images with a lesion to those without, Table 1.
 RATIOS = (268 / 2295, 214 / 14482, 32 / 4558)
 
 
@@ -50,7 +50,7 @@ class Part:
         train: What classifiers learn from; lesions as rare as in the paper.
         validation: For thresholds.
         test: Never chosen by.
-        pool: Pictures with a lesion on the training side, those with hardware and those `train` leaves out too:
+        pool: Images with a lesion on the training side, those with hardware and those `train` leaves out too:
             what the translator learns from. The paper's saw 2 to 9 times as many lesions as its classifier.
     """
 
@@ -67,14 +67,14 @@ class Part:
         return self.name.replace(" ", "-")
 
 
-def parts_of(pictures, data, shares, fewest, seed):
+def parts_of(images, data, shares, fewest, seed):
     """The three parts of a data set.
 
     Args:
-        pictures: The whole data set as a `Split`.
+        images: The whole data set as a `Split`.
         data: Its name, a key of `ROLES`.
         shares: Of training, validation and test, dealt out by source.
-        fewest: Training pictures with a lesion that a part keeps where the paper's ratio would leave fewer.
+        fewest: Training images with a lesion that a part keeps where the paper's ratio would leave fewer.
         seed: Of the dealing.
 
     Returns:
@@ -86,17 +86,17 @@ def parts_of(pictures, data, shares, fewest, seed):
     if data not in ROLES:
         raise FractureError(f"gupta_unit needs boxes: choose one of {', '.join(ROLES)}. Received: {data!r}")
     return [
-        _part(pictures, role, bone, shares, ratio, fewest, seed)
+        _part(images, role, bone, shares, ratio, fewest, seed)
         for role, bone, ratio in zip(ROLES[data], BONES, RATIOS, strict=True)
     ]
 
 
-def _part(pictures, role, bone, shares, ratio, fewest, seed):
-    table = pictures.table
+def _part(images, role, bone, shares, ratio, fewest, seed):
+    table = images.table
     chosen = (table["body_part"] == role.region).to_numpy()
     if role.bone:
-        chosen &= (pictures.labels == 0) | (table["bone"] == role.bone).to_numpy()
-    own = pictures.take(chosen)
+        chosen &= (images.labels == 0) | (table["bone"] == role.bone).to_numpy()
+    own = images.take(chosen)
     split = splits.assign(own.table.assign(label=own.labels, published_split=""), "grouped", shares, seed)
     # Hardware is left out of classification, but not of the patches (Section 3).
     plain = ~own.table["hardware"].to_numpy(bool) if "hardware" in own.table else np.ones(len(split), bool)

@@ -31,11 +31,11 @@ class Translator:
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """Classifiers that learnt from the same pictures.
+    """Classifiers that learnt from the same images.
 
     Attributes:
         said: Split name to probabilities `(seeds, n)`.
-        lesions: Pictures with a lesion they learnt from.
+        lesions: Images with a lesion they learnt from.
         added: How many of them are painted.
         threshold: Of the filter, or None.
         tried: Validation AUC by threshold.

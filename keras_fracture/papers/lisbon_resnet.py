@@ -15,17 +15,17 @@ DEPTHS = (18, 34, 50, 101, 152)
 
 @dataclasses.dataclass(frozen=True)
 class LisbonResNet(ClassifierRecipe):
-    """Five ResNets, each picture's contrast equalised, focal loss, ten epochs.
+    """Five ResNets, each image's contrast equalised, focal loss, ten epochs.
 
         keras-fracture reproduce lisbon_resnet --depth 18                    # quick: 112 x 112 pixels
         keras-fracture reproduce lisbon_resnet --depth 34 --profile paper    # the paper's own schedule
 
     Source: Lisbon, "Detecting Bone Fractures Utilizing Res-Net Variants". Reported in Table 1, seemingly on
-    validation pictures, ResNet-34: accuracy 77 %, AUC 0.85; ours: results/lisbon_resnet.json. The learning rate
+    validation images, ResNet-34: accuracy 77 %, AUC 0.85; ours: results/lisbon_resnet.json. The learning rate
     is not stated: 0.01, falling by half a cosine. Focal loss with gamma 2 and alpha 0.25 as Keras's
     `CategoricalFocalCrossentropy`, whose alpha scales both classes alike.
 
-    Profile `quick` differs in the size of the pictures, and so in time, a quarter.
+    Profile `quick` differs in the size of the images, and so in time, a quarter.
     """
 
     key = "lisbon_resnet"
@@ -47,7 +47,7 @@ class LisbonResNet(ClassifierRecipe):
         "quick": {"image_size": 112},
         "paper": {},
     }
-    # What the paper does not do: vary the pictures, learn body parts beside findings, decay the weights, smooth
+    # What the paper does not do: vary the images, learn body parts beside findings, decay the weights, smooth
     # the labels, train longer; cross-entropy (focal loss without its two numbers) at a higher rate.
     VARIANTS: ClassVar = {
         "paper": {},

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from keras_fracture import data, files, serving
-from keras_fracture.data import images, splits
+from keras_fracture.data import decoding, splits
 from keras_fracture.data.sources import digests
 from keras_fracture.errors import DataError, FractureError, OutputError, one_line
 from keras_fracture.papers.limits import check
@@ -53,7 +53,7 @@ class Recipe:
 
     @property
     def split_policies(self):
-        """The split policies whose pictures `run` reads."""
+        """The split policies whose images `run` reads."""
         return ("grouped",)
 
     def records(self, policy, data_dir=None):
@@ -81,7 +81,7 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Preprocessed pictures uint8 `(n, size, size, channels)`, labels `(n,)`, and all other fields as a table."""
+    """Preprocessed images uint8 `(n, size, size, channels)`, labels `(n,)`, and all other fields as a table."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -89,21 +89,21 @@ class Split:
 
     @property
     def sources(self):
-        """The source of each picture, str `(n,)`."""
+        """The source of each image, str `(n,)`."""
         return self.table["source"].to_numpy().astype(str)
 
     @property
     def boxes(self):
-        """Boxes of each picture, as fractions of the square it was fitted into: a list of float32 `(k, 4)`."""
+        """Boxes of each image, as fractions of the square it was fitted into: a list of float32 `(k, 4)`."""
         rows = zip(*(self.table[name] for name in ("boxes", "height", "width")), strict=True)
-        return [images.fit_boxes(*row) for row in rows]
+        return [decoding.fit_boxes(*row) for row in rows]
 
     def take(self, rows):
-        """The pictures of these rows: int `(m,)`, or bool `(n,)`."""
+        """The images of these rows: int `(m,)`, or bool `(n,)`."""
         return Split(self.images[rows], self.labels[rows], self.table.iloc[rows].reset_index(drop=True))
 
     def of(self, label):
-        """The pictures of one class."""
+        """The images of one class."""
         return self.images[self.labels == label]
 
 
@@ -224,28 +224,28 @@ def begin(recipe, profile, out, resume, computed_in="float32"):
     return config
 
 
-def record_pictures(recipe, config, out, data_dir=None):
+def record_images(recipe, config, out, data_dir=None):
     """Adds `fingerprints` to `config.json`, or checks that they are what a run that is resumed was started with.
 
     Raises:
-        DataError: The pictures are others by now.
+        DataError: The images are others by now.
     """
     found = recipe.fingerprints(data_dir)
     if "fingerprints" in config:
-        same_pictures(config["fingerprints"], found, f"{out} was started with")
+        same_images(config["fingerprints"], found, f"{out} was started with")
     else:
         config["fingerprints"] = found
         files.write_text(Path(out) / "config.json", json.dumps(config, indent=1) + "\n")
 
 
-def same_pictures(expected, found, whose):
+def same_images(expected, found, whose):
     """Raises `DataError` if two `fingerprints` differ; `whose` begins the sentence."""
     pairs = [(f"{policy}/{name}", expected.get(policy, {}).get(name), digest)
              for policy, digests in found.items() for name, digest in digests.items()]  # fmt: skip
     odd = [pair for pair in pairs if pair[1] != pair[2]]
     if odd:
         raise DataError(
-            f"{whose} other pictures, or with pictures in other splits, than are there now: bring those back, or "
+            f"{whose} other images, or with images in other splits, than are there now: bring those back, or "
             f"start a new run. Differing: {', '.join(name for name, *_ in odd)}. "
             f"Expected: {odd[0][1]} of {odd[0][0]}. Received: {odd[0][2]}"
         )
@@ -367,5 +367,5 @@ def export_once(model, path, **options):
 
 
 def as_grey(images):
-    """Grey pictures `(n, height, width, 1)` from pictures with one or three channels, all uint8."""
+    """Grey images `(n, height, width, 1)` from images with one or three channels, all uint8."""
     return np.rint(images.mean(axis=3, keepdims=True)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What generated pictures are good for: classifiers trained on them, tested on real ones, and the reverse."""
+"""What generated images are good for: classifiers trained on them, tested on real ones, and the reverse."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 from keras_fracture import evaluation, models, training
 from keras_fracture.errors import EvaluationError
 from keras_fracture.evaluation import Predictions
-from keras_fracture.evaluation.features import check_pictures
+from keras_fracture.evaluation.features import check_images
 from keras_fracture.evaluation.predicting import probabilities
 
 ARMS = ("trtr", "tstr", "trts")  # trained on, tested on: real or synthetic
@@ -18,47 +18,47 @@ def utility(
     real_train, real_test, synthetic, *, synthetic_test=None, build=None, epochs=20, batch_size=32, seeds=3,
     seed=0,
 ):  # fmt: skip
-    """Scores of classifiers that were trained or tested on generated pictures.
+    """Scores of classifiers that were trained or tested on generated images.
 
     Source: Esteban, Hyland and Rätsch 2017, "Real-valued (Medical) Time Series Generation with Recurrent
-    Conditional GANs", Section 4.1. Both trainings get equally many pictures of each class, drawn at random from
-    the larger set, and the same steps, so that `tstr` falls short of `trtr` by what the pictures lack, not by
+    Conditional GANs", Section 4.1. Both trainings get equally many images of each class, drawn at random from
+    the larger set, and the same steps, so that `tstr` falls short of `trtr` by what the images lack, not by
     their number.
 
     Args:
-        real_train: (pictures, labels): uint8 `(n, side, side, 1 or 3)`, and 0 or 1 each.
-        real_test: (pictures, labels, sources) of other sources.
-        synthetic: (pictures, labels), generated from `real_train` alone; both classes. Where a generator knows
-            findings only, healthy pictures of `real_train` join its own.
-        synthetic_test: (pictures, labels) that `trts` tests on, None for `synthetic`; with healthy pictures that
+        real_train: (images, labels): uint8 `(n, side, side, 1 or 3)`, and 0 or 1 each.
+        real_test: (images, labels, sources) of other sources.
+        synthetic: (images, labels), generated from `real_train` alone; both classes. Where a generator knows
+            findings only, healthy images of `real_train` join its own.
+        synthetic_test: (images, labels) that `trts` tests on, None for `synthetic`; with healthy images that
             are real, they must not be those of `real_train`.
         build: Function that returns a built model, not compiled, with one logit; None builds `compact_cnn`.
         epochs: Of each training.
-        batch_size: Pictures a step.
+        batch_size: Images a step.
         seeds: Trainings an arm.
         seed: First seed.
 
     Returns:
         A dict of each of `ARMS` to a dict of `accuracy` and `auc`, each a dict of `value`, `low`, `high`: means over
-        seeds with 95 % intervals over sources and seeds. Generated pictures count as a source each.
+        seeds with 95 % intervals over sources and seeds. Generated images count as a source each.
 
     Raises:
-        EvaluationError: Pictures of different shapes, a class that is missing, or a test set with fewer than two
+        EvaluationError: Images of different shapes, a class that is missing, or a test set with fewer than two
             sources of a class.
     """
     synthetic_test = synthetic_test or synthetic
     sets = {"real_train": real_train, "real_test": real_test, "synthetic": synthetic,
             "synthetic_test": synthetic_test}  # fmt: skip
-    for name, (pictures, labels, *_) in sets.items():
-        check_pictures(pictures, name)
-        if len(labels) != len(pictures) or set(np.unique(labels)) != {0, 1}:
+    for name, (images, labels, *_) in sets.items():
+        check_images(images, name)
+        if len(labels) != len(images) or set(np.unique(labels)) != {0, 1}:
             raise EvaluationError(
-                f"{name} needs a label for each picture, and both classes. "
-                f"Received: {len(pictures)} pictures, {len(labels)} labels {np.unique(labels).tolist()}"
+                f"{name} needs a label for each image, and both classes. "
+                f"Received: {len(images)} images, {len(labels)} labels {np.unique(labels).tolist()}"
             )
-    if len({pictures.shape[1:] for pictures, *_ in sets.values()}) > 1:
-        shapes = ", ".join(f"{name} {pictures.shape}" for name, (pictures, *_) in sets.items())
-        raise EvaluationError(f"All pictures must have one shape. Received: {shapes}")
+    if len({images.shape[1:] for images, *_ in sets.values()}) > 1:
+        shapes = ", ".join(f"{name} {images.shape}" for name, (images, *_) in sets.items())
+        raise EvaluationError(f"All images must have one shape. Received: {shapes}")
     tests = {"real": real_test, "synthetic": (*synthetic_test, np.arange(len(synthetic_test[0])))}
     said = {arm: [] for arm in ARMS}
     for run in range(seed, seed + seeds):
@@ -76,7 +76,7 @@ def utility(
 
 
 def _equally_many(first, second, seed):
-    """Both sets cut to the smaller number of pictures in each class."""
+    """Both sets cut to the smaller number of images in each class."""
     generator = np.random.default_rng(seed)
     places = [[], []]
     for label in (0, 1):
@@ -88,10 +88,10 @@ def _equally_many(first, second, seed):
     return [(one[0][kept], np.asarray(one[1])[kept]) for one, kept in zip((first, second), rows, strict=True)]
 
 
-def small_classifier(pictures, labels, epochs, seed, batch_size=32, build=None):
-    """A `compact_cnn`, or what `build` returns, after `epochs` epochs; pictures and labels as in `utility`."""
+def small_classifier(images, labels, epochs, seed, batch_size=32, build=None):
+    """A `compact_cnn`, or what `build` returns, after `epochs` epochs; images and labels as in `utility`."""
     keras.utils.set_random_seed(seed)
-    _, side, _, channels = pictures.shape
+    _, side, _, channels = images.shape
     with training.distribution.scope():
         model = build() if build else models.create("compact_cnn", image_size=side, channels=channels)
         model.compile(
@@ -99,5 +99,5 @@ def small_classifier(pictures, labels, epochs, seed, batch_size=32, build=None):
             keras.losses.BinaryCrossentropy(from_logits=True),
             steps_per_execution=_BLOCK,
         )
-    training.fit_briefly(model, pictures, labels, epochs, batch_size=batch_size, seed=seed)
+    training.fit_briefly(model, images, labels, epochs, batch_size=batch_size, seed=seed)
     return model

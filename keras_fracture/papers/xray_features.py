@@ -20,21 +20,21 @@ from keras_fracture.report import tables
 
 @dataclasses.dataclass(frozen=True)
 class XrayFeatures(Recipe):
-    """A narrow ResNet-18 that tells body part and finding of small pictures together.
+    """A narrow ResNet-18 that tells body part and finding of small images together.
 
         keras-fracture reproduce xray_features --results results
 
     Both at once, since a classifier of findings alone forgets what does not bear on them, and a generator must
-    get the anatomy right too. Trained on FracAtlas, so that it has seen no picture of the sets generators learn
+    get the anatomy right too. Trained on FracAtlas, so that it has seen no image of the sets generators learn
     from. Its penultimate maps, averaged, are the features of `evaluation`'s extractor `xray`; the weights that
     come with the package are those of this command's run folder (`xray.keras`).
 
     Attributes:
         policy: Split policy.
-        image_size: Side of the pictures in pixels.
+        image_size: Side of the images in pixels.
         width: Of the ResNet's first stage; 64 is the usual. The features are 8 times as many.
         epochs: Of the training; the weights of the epoch with the lowest validation loss are kept.
-        batch_size: Pictures a step.
+        batch_size: Images a step.
         rate: Highest learning rate.
         decay: L2 weight decay of the kernels.
     """
@@ -148,7 +148,7 @@ class XrayFeatures(Recipe):
             f"# {self.title}\n\nResNet-18 of width {self.width} on {self.image_size}x{self.image_size} pixels of "
             f"{self.data} ({self.policy} split), {self.epochs} epochs, seed {self.seed}. Body parts: "
             f"{', '.join(parts)}. `xray.keras` holds the epoch with the lowest validation loss.\n\n"
-            + tables.markdown(["share of pictures, or AUC", *scores], rows)
+            + tables.markdown(["share of images, or AUC", *scores], rows)
         )
         files.write_text(out / "report.md", text)
         metrics = {"runs": [run], "settings": dataclasses.asdict(self), "body_parts": parts}

@@ -1,4 +1,4 @@
-"""The report of `bai_dcgan`: its losses, how near the pictures come to real ones, whether they are copies."""
+"""The report of `bai_dcgan`: its losses, how near the images come to real ones, whether they are copies."""
 
 import dataclasses
 import json
@@ -14,11 +14,11 @@ from keras_fracture.report import results as report_results
 _WORDS = {
     "kid": "KID (kernel distance), lower is better",
     "fid": "FID (Fréchet distance), lower is better",
-    "precision": "precision: share of generated pictures that look real",
-    "recall": "recall: share of real pictures the generator could draw",
+    "precision": "precision: share of generated images that look real",
+    "recall": "recall: share of real images the generator could draw",
     "density": "density",
     "coverage": "coverage",
-    "ms_ssim": "MS-SSIM between pictures of the set, lower is more diverse",
+    "ms_ssim": "MS-SSIM between images of the set, lower is more diverse",
     "copies_pixels": "near copies, by pixels",
     "copies_features": "near copies, by features",
 }
@@ -104,7 +104,7 @@ def _ranges(histories, name):
 
 
 def _figures(recipe, sets, trained, judged, out):
-    """Writes all figures; returns the names of those that show no real picture."""
+    """Writes all figures; returns the names of those that show no real image."""
     histories = [one.history for one in trained]
     figures.losses(histories, recipe.REPORTED, out / "losses.png", f"{recipe.key}, {recipe.variant}")
     floor = {"kid": judged[0][0]["kid"]["floor"], "near_copies": judged[0][0]["copies_features"]["floor"]}
@@ -115,7 +115,7 @@ def _figures(recipe, sets, trained, judged, out):
     chosen = real[generator.choice(len(real), min(36, len(real)), replace=False)]
     figures.side_by_side(
         chosen, made, out / "real-and-generated.png", (f"real ({recipe.data})", "generated"),
-        f"Pictures with a finding, {recipe.epochs} epochs, {recipe.variant}",
+        f"Images with a finding, {recipe.epochs} epochs, {recipe.variant}",
     )  # fmt: skip
     sheets.grid(made[:36], out / "generated.png")
     for name, near in judged[0][1].items():
@@ -155,25 +155,25 @@ def _text(recipe, config, run, metrics):
             losses,
         ),
         "![losses](losses.png)\n",
-        "## How near to real pictures\n",
+        "## How near to real images\n",
         f"Features: `{recipe.extractor}`. The floor is the same measure between two halves of the real training "
-        f"pictures that share no X-ray, {scores['kid']['pictures']:.0f} pictures a side. A GAN that repeats pictures "
+        f"images that share no X-ray, {scores['kid']['images']:.0f} images a side. A GAN that repeats images "
         "of both halves can lie below the floor: look at the near copies too. Their floor is the share of "
-        "real pictures that lie as near to a training picture of another X-ray, about 1 % by the threshold's making.\n",
+        "real images that lie as near to a training image of another X-ray, about 1 % by the threshold's making.\n",
         tables.markdown(["measure", "generated", "lowest and highest seed", "real against real"], rows),
         "![while training](judged.png)\n",
         "![over time](over-time.png)\n",
         "![real and generated](real-and-generated.png)\n",
-        "Generated pictures (left of each pair) beside the training picture nearest to them: "
+        "Generated images (left of each pair) beside the training image nearest to them: "
         "![by pixels](closest-pixels.png) ![by features](closest-features.png)\n",
         "## Is it any use to a classifier?\n",
-        "Equally many pictures of each class, the same small CNN (compact_cnn, 3 seeds), the first GAN's pictures. "
+        "Equally many images of each class, the same small CNN (compact_cnn, 3 seeds), the first GAN's images. "
         + (
             ""
             if recipe.condition == "label"
-            else "The GAN draws findings only: healthy pictures are real ones. "
+            else "The GAN draws findings only: healthy images are real ones. "
         )
-        + "Real test pictures are those of the split above, with its leaks.\n",
+        + "Real test images are those of the split above, with its leaks.\n",
         tables.markdown(
             ["", "accuracy %", "AUC"],
             [
@@ -191,7 +191,7 @@ def _text(recipe, config, run, metrics):
         f"(generator) and {recipe.d_rate:g} (discriminator), loss {recipe.loss}, augmentation "
         f"{'DiffAugment' if recipe.augment else 'none'}, weight average {recipe.ema or 'none'}, classes "
         f"{recipe.condition or 'none'}.",
-        "- `run-K/generator.keras`, `run-K/saved_model`, `samples.gif`; more pictures: `keras-fracture generate`.",
+        "- `run-K/generator.keras`, `run-K/saved_model`, `samples.gif`; more images: `keras-fracture generate`.",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in config['versions'].items())}.\n",
         "Not for clinical use.",
     ]

@@ -83,7 +83,7 @@ def _written(path, section, write):
 
 def _models(content):
     header = [
-        "model", "batch, pixels", "parameters", "precision", "ours: pictures/s", "PyTorch: pictures/s",
+        "model", "batch, pixels", "parameters", "precision", "ours: images/s", "PyTorch: images/s",
         "ours / PyTorch", "of peak: ours, PyTorch", "peak MiB: ours, PyTorch",
     ]  # fmt: skip
     rows = [
@@ -112,7 +112,7 @@ def _models(content):
 
 
 def best_ratios(runs):
-    """Model name to pictures a second of ours over PyTorch's, each at the precision it is fastest in."""
+    """Model name to images a second of ours over PyTorch's, each at the precision it is fastest in."""
     names = dict.fromkeys(run["model"] for run in runs)
     best = {
         name: [max(run[side] for run in runs if run["model"] == name) for side in ("ours", "pytorch")]

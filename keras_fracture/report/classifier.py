@@ -8,7 +8,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from keras_fracture import evaluation, files
-from keras_fracture.data import images
+from keras_fracture.data import decoding
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.report import figures, tables
 from keras_fracture.report import results as report_results
@@ -38,7 +38,7 @@ def write(recipe, outcomes, out, data_dir=None):
         scores = _scores(outcome, name)
         figures.roc(
             evaluation.roc(outcome.predictions(name)), tables.decimal(scores["auc"]), folder / "roc.png",
-            f"{name} on {recipe.data}: test pictures, {policy} split",
+            f"{name} on {recipe.data}: test images, {policy} split",
         )  # fmt: skip
         runs.append(
             {
@@ -95,7 +95,7 @@ def _explain(outcome, name, folder):
     )
     figures.confusion(
         evaluation.confusion(predictions), folder / "confusion.png", _CLASSES,
-        f"{name}: test pictures, threshold " + ", ".join(f"{one:.2f}" for one in found.thresholds),
+        f"{name}: test images, threshold " + ", ".join(f"{one:.2f}" for one in found.thresholds),
     )  # fmt: skip
     groups = evaluation.by_group(predictions, test.table)
     files.write_text(folder / "groups.csv", groups.to_csv(index=False))
@@ -118,22 +118,22 @@ def _explain(outcome, name, folder):
         pointing = {
             "value": float(hits.mean()),
             "chance": float(evaluation.chance(boxes, heats.shape[1:])),
-            "pictures": len(hits),
+            "images": len(hits),
         }
         _, firsts = np.unique(test.sources[boxed], return_index=True)
-        shown = boxed[np.sort(firsts)][:15]  # one picture an X-ray
+        shown = boxed[np.sort(firsts)][:15]  # one image an X-ray
         captions = [f"probability {mean[row]:.2f}" for row in shown]
         _overlay(found.model, test, shown, captions, folder / "heat.png")
     return {"groups": groups, "pointing": pointing}
 
 
-def _heats(model, pictures):
-    """Grad-CAM, some pictures at a time."""
+def _heats(model, images):
+    """Grad-CAM, some images at a time."""
     from keras_fracture.data.pipeline import grey_to
 
     parts = []
-    for start in range(0, len(pictures), 16):
-        batch = grey_to(scale(pictures[start : start + 16], model.pixel_range), model.channels)
+    for start in range(0, len(images), 16):
+        batch = grey_to(scale(images[start : start + 16], model.pixel_range), model.channels)
         parts.append(evaluation.gradcam(model, batch))
     return np.concatenate(parts)
 
@@ -169,19 +169,19 @@ def _curves(recipe, outcomes, out):
 
 
 def _preprocessing(recipe, outcomes, out, data_dir):
-    """The paper's before-and-after figures, on pictures of the training split."""
+    """The paper's before-and-after figures, on images of the training split."""
     from keras_fracture import data
 
     first = next(iter(outcomes))
     records = data.load(recipe.data, "train", first, data_dir=data_dir)
     before, equalised, after = [], [], []
     for record in records.raw(["image"]).take(4).as_numpy_iterator():
-        picture = images.decode(record["image"]).image
-        before.append(picture)
-        equalised.append(images.clahe(picture, *recipe.preprocess.clahe) if recipe.preprocess.clahe else None)
-        after.append(recipe.preprocess(picture)[..., 0])
+        image = decoding.decode(record["image"]).image
+        before.append(image)
+        equalised.append(decoding.clahe(image, *recipe.preprocess.clahe) if recipe.preprocess.clahe else None)
+        after.append(recipe.preprocess(image)[..., 0])
     columns = {"as published": before, "CLAHE": equalised, f"fitted and padded to {recipe.image_size}": after}
-    columns = {name: pictures for name, pictures in columns.items() if pictures[0] is not None}
+    columns = {name: images for name, images in columns.items() if images[0] is not None}
     figures.columns_of(columns, out / "preprocessing.png", f"{recipe.key}: preprocessing, step by step")
 
 
@@ -241,7 +241,7 @@ def _one_model(policy, name, found, out):
     """The figures and the weakest groups of one model."""
     worst = found["groups"].head(8)
     rows = [
-        [row.column, row.value, row.pictures, row.findings, f"{100 * row.accuracy:.1f}",
+        [row.column, row.value, row.images, row.findings, f"{100 * row.accuracy:.1f}",
          "" if np.isnan(row.auc) else f"{row.auc:.3f}"]
         for row in worst.itertuples()
     ]  # fmt: skip
@@ -251,12 +251,12 @@ def _one_model(policy, name, found, out):
         pointing = found["pointing"]
         lines.append(
             f"Pointing game: the heat's maximum lies on an annotated box in {100 * pointing['value']:.0f} % of "
-            f"{pointing['pictures']} test pictures with boxes; a random pixel would in "
+            f"{pointing['images']} test images with boxes; a random pixel would in "
             f"{100 * pointing['chance']:.0f} %.\n"
         )
     lines += [
         "Weakest groups:\n",
-        tables.markdown(["field", "value", "pictures", "findings", "accuracy %", "AUC"], rows),
+        tables.markdown(["field", "value", "images", "findings", "accuracy %", "AUC"], rows),
     ]
     figures_ = ("roc", "confusion", "reliability", "failures", "heat")
     lines += [

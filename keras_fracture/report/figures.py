@@ -38,7 +38,7 @@ def save(figure, path):
 
 
 def side_by_side(left, right, path, titles, suptitle, side=6):
-    """A grid of pictures beside another, such as real beside generated.
+    """A grid of images beside another, such as real beside generated.
 
     Args:
         left: uint8 `(n, height, width, channels)`; the first side x side are shown.
@@ -46,11 +46,11 @@ def side_by_side(left, right, path, titles, suptitle, side=6):
         path: PNG to write.
         titles: Of the two grids.
         suptitle: Of the figure.
-        side: Pictures a row and rows.
+        side: Images a row and rows.
     """
     figure, axes = plt.subplots(1, 2, figsize=(11, 5.9))
-    for axis, pictures, title in zip(axes, (left, right), titles, strict=True):
-        sheet = sheets.tile(pictures[: side * side], side)
+    for axis, images, title in zip(axes, (left, right), titles, strict=True):
+        sheet = sheets.tile(images[: side * side], side)
         axis.imshow(sheet.squeeze(), cmap="gray", vmin=0, vmax=255)
         axis.set_title(title)
         axis.axis("off")
@@ -59,10 +59,10 @@ def side_by_side(left, right, path, titles, suptitle, side=6):
 
 
 def columns_of(columns, path, suptitle):
-    """Steps of a preprocessing side by side, a row a picture.
+    """Steps of a preprocessing side by side, a row an image.
 
     Args:
-        columns: Dict of step name to a list of uint8 pictures `(height, width)` of any size.
+        columns: Dict of step name to a list of uint8 images `(height, width)` of any size.
         path: PNG to write.
         suptitle: Of the figure.
     """
@@ -70,9 +70,9 @@ def columns_of(columns, path, suptitle):
     figure, axes = plt.subplots(
         rows, len(columns), figsize=(3.2 * len(columns), 3.0 * rows + 0.5), squeeze=False
     )
-    for column, (name, pictures) in enumerate(columns.items()):
-        for row, picture in enumerate(pictures):
-            axes[row][column].imshow(picture, cmap="gray", vmin=0, vmax=255)
+    for column, (name, images) in enumerate(columns.items()):
+        for row, image in enumerate(images):
+            axes[row][column].imshow(image, cmap="gray", vmin=0, vmax=255)
             axes[row][column].axis("off")
         axes[0][column].set_title(name)
     figure.suptitle(suptitle)
@@ -142,15 +142,15 @@ def losses(histories, reported, path, suptitle):
 
 
 def judged(histories, floor, path, suptitle):
-    """KID and the share of near copies over epochs, with what real pictures reach.
+    """KID and the share of near copies over epochs, with what real images reach.
 
     Args:
         histories: One `pandas.DataFrame` a seed with `epoch`, `kid` and `near_copies`, empty where not measured.
-        floor: Dict of the two names to the number of real pictures against real ones.
+        floor: Dict of the two names to the number of real images against real ones.
         path: PNG to write.
         suptitle: Of the figure.
     """
-    labels = {"kid": "KID to the training pictures", "near_copies": "share of near copies"}
+    labels = {"kid": "KID to the training images", "near_copies": "share of near copies"}
     figure, axes = plt.subplots(1, 2, figsize=(11.2, 4.2))
     for axis, (name, label) in zip(axes, labels.items(), strict=True):
         for number, history in enumerate(histories):
@@ -178,8 +178,8 @@ def over_time(grids, path, suptitle, count=5):
     chosen = [grids[place] for place in np.unique(np.linspace(0, len(grids) - 1, count).round().astype(int))]
     figure, axes = plt.subplots(1, len(chosen), figsize=(3 * len(chosen), 2.1), squeeze=False)
     for axis, grid in zip(axes[0], chosen, strict=True):
-        picture = plt.imread(grid)
-        axis.imshow(picture[: len(picture) // 2], cmap="gray", vmin=0, vmax=1)
+        image = plt.imread(grid)
+        axis.imshow(image[: len(image) // 2], cmap="gray", vmin=0, vmax=1)
         axis.set_title(f"epoch {int(grid.stem.split('-')[1])}")
         axis.axis("off")
     figure.suptitle(suptitle)
@@ -232,7 +232,7 @@ def reliability(bins, path, suptitle):
         suptitle: Of the figure.
     """
     figure, (axis, below) = plt.subplots(2, 1, figsize=(5.6, 6.8), height_ratios=(3, 1), sharex=True)
-    filled = bins[bins["pictures"] > 0]
+    filled = bins[bins["images"] > 0]
     axis.plot([0, 1], [0, 1], "--", color="grey", label="perfectly calibrated")
     predicted, observed = filled["probability"], filled["observed"]
     axis.vlines(predicted, predicted, observed, color=COLOURS[1], label="how far it is off")
@@ -240,8 +240,8 @@ def reliability(bins, path, suptitle):
     axis.set(ylabel="observed share of findings", xlim=(0, 1), ylim=(-0.03, 1.03))
     axis.legend(fontsize=9, loc="upper left")
     widths = bins["high"] - bins["low"]
-    below.bar(bins["low"], bins["pictures"], widths, align="edge", color=COLOURS[0], edgecolor="white")
-    below.set(xlabel="predicted probability of a finding", ylabel="pictures")
+    below.bar(bins["low"], bins["images"], widths, align="edge", color=COLOURS[0], edgecolor="white")
+    below.set(xlabel="predicted probability of a finding", ylabel="images")
     below.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     figure.suptitle(suptitle)
     return save(figure, path)
@@ -299,11 +299,11 @@ def confusion(matrix, path, class_names, suptitle):
     return save(figure, path)
 
 
-def heated(pictures, heats, strength=0.7):
-    """Colours pictures where they are hot; where they are cold they stay as they are.
+def heated(images, heats, strength=0.7):
+    """Colours images where they are hot; where they are cold they stay as they are.
 
     Args:
-        pictures: uint8 `(n, height, width, 1 or 3)`.
+        images: uint8 `(n, height, width, 1 or 3)`.
         heats: `(n, height, width)`, 0 to 1.
         strength: Opacity of the colour where heat is 1.
 
@@ -312,19 +312,19 @@ def heated(pictures, heats, strength=0.7):
     """
     heats = np.asarray(heats)
     opacity = strength * heats[..., None]
-    return np.rint((1 - opacity) * pictures + opacity * 255 * HEAT(heats)[..., :3]).astype(np.uint8)
+    return np.rint((1 - opacity) * images + opacity * 255 * HEAT(heats)[..., :3]).astype(np.uint8)
 
 
-def overlays(pictures, heats, path, boxes=None, captions=None, columns=3):
-    """Each picture beside itself under its heat, with the boxes outlined.
+def overlays(images, heats, path, boxes=None, captions=None, columns=3):
+    """Each image beside itself under its heat, with the boxes outlined.
 
-    Shows the pictures themselves: for the run's own folder, where data sets may not be passed on.
+    Shows the images themselves: for the run's own folder, where data sets may not be passed on.
 
     Args:
-        pictures: uint8 `(n, height, width, 1 or 3)`.
+        images: uint8 `(n, height, width, 1 or 3)`.
         heats: `(n, height, width)` from `evaluation.gradcam`.
         path: PNG to write.
-        boxes: n arrays `(k, 4)` of ymin, xmin, ymax, xmax as fractions of the picture, k maybe 0, or None.
+        boxes: n arrays `(k, 4)` of ymin, xmin, ymax, xmax as fractions of the image, k maybe 0, or None.
         captions: n titles, or None.
         columns: Pairs a row.
     """
@@ -335,9 +335,9 @@ def overlays(pictures, heats, path, boxes=None, captions=None, columns=3):
     rows = -(-count // columns)
     size = 4.2 * columns + 0.9, (2.1 * height / width + 0.35) * rows + 0.4
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
-    plain = np.broadcast_to(pictures, (count, height, width, 3))
+    plain = np.broadcast_to(images, (count, height, width, 3))
     between = np.full((count, height, 4, 3), 255, np.uint8)
-    pairs = np.concatenate([plain, between, heated(pictures, heats)], 2)
+    pairs = np.concatenate([plain, between, heated(images, heats)], 2)
     for axis in axes.flat:
         axis.axis("off")
     for axis, pair, of_one, caption in zip(axes.flat[:count], pairs, boxes, captions, strict=True):
@@ -352,34 +352,34 @@ def overlays(pictures, heats, path, boxes=None, captions=None, columns=3):
                 outline.set_path_effects([patheffects.withStroke(linewidth=3, foreground="black")])
                 axis.add_patch(outline)
     figure.colorbar(ScalarMappable(cmap=HEAT), ax=axes, label="heat over its maximum", aspect=12 * rows)
-    figure.suptitle("Left the picture, right its Grad-CAM heat; boxes mark findings", fontsize=10)
+    figure.suptitle("Left the image, right its Grad-CAM heat; boxes mark findings", fontsize=10)
     return save(figure, path)
 
 
-def stages(pictures, windows, patches, painted, path, suptitle, captions):
-    """A finding painted into each picture: original, translated and blended, whole and close up.
+def stages(images, windows, patches, painted, path, suptitle, captions):
+    """A finding painted into each image: original, translated and blended, whole and close up.
 
-    Shows the pictures themselves: for the run's own folder, where data sets may not be passed on.
+    Shows the images themselves: for the run's own folder, where data sets may not be passed on.
 
     Args:
-        pictures: uint8 `(n, height, width, 1)`, healthy.
+        images: uint8 `(n, height, width, 1)`, healthy.
         windows: int `(n, 4)`, top, left, height, width in pixels.
         patches: uint8 `(n, size, size, 1)`, what the translator made of the windows.
-        painted: uint8 as `pictures`, after blending.
+        painted: uint8 as `images`, after blending.
         path: PNG to write.
         suptitle: Of the figure.
         captions: n words, beside the rows.
     """
-    count = len(pictures)
+    count = len(images)
     figure, axes = plt.subplots(count, 6, figsize=(11.5, 2.05 * count + 0.5), squeeze=False)
-    for row, (picture, window, patch, blended) in enumerate(
-        zip(pictures, windows, patches, painted, strict=True)
+    for row, (image, window, patch, blended) in enumerate(
+        zip(images, windows, patches, painted, strict=True)
     ):
         top, left, height, width = window
         inside = slice(top, top + height), slice(left, left + width)
-        hard = picture.copy()
+        hard = image.copy()
         hard[inside] = cv2.resize(patch[..., 0], (int(width), int(height)))[..., None]
-        shown = (picture, hard, blended)
+        shown = (image, hard, blended)
         for column, whole in enumerate(shown):
             axes[row, column].imshow(whole[..., 0], cmap="gray", vmin=0, vmax=255)
             box = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, ec="white", ls=":", lw=1.4)

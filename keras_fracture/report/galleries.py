@@ -1,4 +1,4 @@
-"""Figures of a data set: what its pictures look like, and how many there are of each kind."""
+"""Figures of a data set: what its images look like, and how many there are of each kind."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,38 +7,38 @@ from matplotlib.patches import Rectangle
 
 from keras_fracture.report import figures
 
-_PLACE = 160  # pixels that a picture of a gallery fills, about
+_PLACE = 160  # pixels that an image of a gallery fills, about
 
 
-def gallery(pictures, path, suptitle, captions=None, boxes=None, columns=6):
-    """Pictures in rows, with captions and boxes.
+def gallery(images, path, suptitle, captions=None, boxes=None, columns=6):
+    """Images in rows, with captions and boxes.
 
-    Shows the pictures themselves: for the run's own folder, where data sets may not be passed on.
+    Shows the images themselves: for the run's own folder, where data sets may not be passed on.
 
     Args:
-        pictures: A sequence of uint8 `(height, width)` or `(height, width, 1 or 3)`, of any sizes.
+        images: A sequence of uint8 `(height, width)` or `(height, width, 1 or 3)`, of any sizes.
         path: PNG to write.
         suptitle: Of the figure.
-        captions: A title for each picture, or None.
-        boxes: For each picture an array `(k, 4)` of ymin, xmin, ymax, xmax as fractions of it, k maybe 0; or None.
-        columns: Pictures a row.
+        captions: A title for each image, or None.
+        boxes: For each image an array `(k, 4)` of ymin, xmin, ymax, xmax as fractions of it, k maybe 0; or None.
+        columns: Images a row.
 
     Returns:
         The path.
     """
-    count = len(pictures)
+    count = len(images)
     columns = min(columns, count)
     rows = -(-count // columns)
     size = 1.75 * columns, (1.95 if captions else 1.75) * rows + 0.5
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
-    for place, (axis, picture) in enumerate(zip(axes.flat[:count], pictures, strict=True)):
+    for place, (axis, image) in enumerate(zip(axes.flat[:count], images, strict=True)):
         # What is smaller than its place keeps its pixels: honest, and a fraction of the bytes.
-        smooth = "antialiased" if max(picture.shape[:2]) > _PLACE else "nearest"
-        axis.imshow(np.squeeze(picture), cmap="gray", vmin=0, vmax=255, interpolation=smooth)
+        smooth = "antialiased" if max(image.shape[:2]) > _PLACE else "nearest"
+        axis.imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=255, interpolation=smooth)
         axis.set_title(captions[place] if captions else "", fontsize=9)
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         for top, left, bottom, right in boxes[place] if boxes is not None else ():
             corner, sides = (
                 (left * width - 0.5, top * height - 0.5),

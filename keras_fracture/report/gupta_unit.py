@@ -113,7 +113,7 @@ def kept_figures(data, parts):
 
 
 def _stages(recipe, study, first, out):
-    """Figure 2: the four painted pictures that the filter scores highest."""
+    """Figure 2: the four painted images that the filter scores highest."""
     arm = "augmented" if "augmented" in study.painted else "transfer"
     translator = (study.own or first.own).unit
     painted = study.painted[arm]
@@ -125,7 +125,7 @@ def _stages(recipe, study, first, out):
     )
     figures.stages(
         before, windows, patches, blended, out / f"stages-{study.part.folder}.png",
-        f"{study.part.name}, {arm}: the painted pictures with the highest filter score",
+        f"{study.part.name}, {arm}: the painted images with the highest filter score",
         [f"score {score:.2f}" for score in painted["scores"][rows]],
     )  # fmt: skip
 
@@ -153,8 +153,8 @@ def _text(recipe, config, studies, metrics):
         "",
         "95 % intervals in brackets: bootstrap that resamples whole X-rays and seeds; gains are paired. They do "
         "not cover re-training the translators.\n",
-        "## Pictures (with a lesion : without)\n",
-        tables.markdown(["part", "train", "validation", "test", "lesion pictures the translator saw"], counts),
+        "## Images (with a lesion : without)\n",
+        tables.markdown(["part", "train", "validation", "test", "lesion images the translator saw"], counts),
         "No X-ray lies in two splits. Training lesions are as rare as in the paper's Table 1, the rest of the training "
         "side goes to the translator alone, as in the paper: look at the row with all of them before believing "
         "in synthesis.\n",
@@ -179,8 +179,8 @@ def _text(recipe, config, studies, metrics):
         f"- Command: `{config['command']}`, {config['date']}, first seed {recipe.seed}.",
         f"- Blending exponent {recipe.exponent:g}. Thresholds offered: "
         f"{', '.join(f'{limit:g}' for limit in recipe.thresholds)} (0 lets all pass), and those that "
-        f"{', '.join(f'{share:.0%}' for share in recipe.passing)} of the pictures pass.",
-        "- All painted pictures with box, source, seed and score: `PART/ARM/pictures.csv`; each PNG says "
+        f"{', '.join(f'{share:.0%}' for share in recipe.passing)} of the images pass.",
+        "- All painted images with box, source, seed and score: `PART/ARM/images.csv`; each PNG says "
         "`synthetic=true`.",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in config['versions'].items())}.\n",
         "Not for clinical use.",
@@ -189,7 +189,7 @@ def _text(recipe, config, studies, metrics):
 
 
 def _ratio(count):
-    return f"{count['findings']}:{count['pictures'] - count['findings']}"
+    return f"{count['findings']}:{count['images'] - count['findings']}"
 
 
 def _answer(run):

@@ -153,9 +153,9 @@ def _text(recipe, profile, results, scores, metrics, out):
     lines = [
         "# Do synthetic X-rays help a classifier?\n",
         f"{recipe.title}, re-run on `{recipe.data}`, profile `{profile}`.\n",
-        f"**Answer ({policies[0]} split, accuracy against training on the original pictures alone):**\n",
-        f"- adding synthetic pictures {answer(first['synthetic']['accuracy_gain'])};",
-        f"- a warm start on synthetic pictures {answer(first['warm_start']['accuracy_gain'])};",
+        f"**Answer ({policies[0]} split, accuracy against training on the original images alone):**\n",
+        f"- adding synthetic images {answer(first['synthetic']['accuracy_gain'])};",
+        f"- a warm start on synthetic images {answer(first['warm_start']['accuracy_gain'])};",
         f"- classic augmentation {answer(first['classic']['accuracy_gain'])}.\n",
         "95 % intervals in brackets: bootstrap that resamples whole X-rays (sources, not files) and seeds. They "
         f"do not cover re-training the GANs ({recipe.gans} a class here). Beside validation accuracies stand the "
@@ -191,9 +191,9 @@ def _text(recipe, profile, results, scores, metrics, out):
         f"- Command: `{config['command']}`, {config['date']}, first seed {recipe.seed}, {seeds}.",
         f"- GAN: generator {recipe.gan_width:g} and discriminator {recipe.discriminator_width or recipe.gan_width:g} "
         f"times as wide as the poster's, {recipe.gan_channels} channel(s), {recipe.gan_epochs} epochs of "
-        f"{recipe.gan_steps or 'all'} steps of {recipe.batch_size} pictures, Adam {recipe.gan_rate:g}, weight average "
+        f"{recipe.gan_steps or 'all'} steps of {recipe.batch_size} images, Adam {recipe.gan_rate:g}, weight average "
         f"{recipe.gan_ema or 'none'} (the poster: width 1, 3 channels, 100 epochs; rate and average not stated).",
-        f"- Synthetic pictures: {recipe.synthetic:,} a class (the poster: 10,500), made from training pictures only; "
+        f"- Synthetic images: {recipe.synthetic:,} a class (the poster: 10,500), made from training images only; "
         "none is in a validation or test set.",
         f"- Classifiers: {recipe.epochs} epochs each, the last weights, threshold 0.5; nothing was chosen on the "
         "test set.",

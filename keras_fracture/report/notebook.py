@@ -20,7 +20,7 @@ _QUALITY = 88  # of JPEG
 def show(*paths):
     """Shows PNG files, such as the figures of a run folder, in few bytes.
 
-    What is nearly grey gets 256 colours; what is mostly pictures is shown as JPEG.
+    What is nearly grey gets 256 colours; what is mostly images is shown as JPEG.
 
     Args:
         *paths: The files; figure functions of this package return theirs.
@@ -33,12 +33,12 @@ def _image(path):
     """A PNG file for `display`: as PNG, or as JPEG where that has less than half the bytes."""
     png, jpeg = io.BytesIO(), io.BytesIO()
     with PIL.Image.open(path) as opened:
-        picture = opened.convert("RGB")
-    picture.save(jpeg, "JPEG", quality=_QUALITY, optimize=True)
-    coloured = np.ptp(np.asarray(picture), axis=-1) > _GREY
+        image = opened.convert("RGB")
+    image.save(jpeg, "JPEG", quality=_QUALITY, optimize=True)
+    coloured = np.ptp(np.asarray(image), axis=-1) > _GREY
     # Heat maps would show steps in 256 colours.
-    picture = picture.quantize(256) if coloured.mean() < _FEW else picture
-    picture.save(png, "PNG", optimize=True)
+    image = image.quantize(256) if coloured.mean() < _FEW else image
+    image.save(png, "PNG", optimize=True)
     if 2 * jpeg.tell() < png.tell():
         return Image(data=jpeg.getvalue(), format="jpeg")
     return Image(data=png.getvalue(), format="png")

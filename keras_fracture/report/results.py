@@ -19,7 +19,7 @@ def keep(folder, config, metrics, out):
         folder: Where the files are kept.
         config: What `papers.recipe.begin` returned.
         metrics: What the recipe's `run` returned; its `runs` are kept, and of its `figures`, which show no real
-            picture, a copy in `folder/KEY/DATA/VARIANT`, without the last if the run compares several.
+            image, a copy in `folder/KEY/DATA/VARIANT`, without the last if the run compares several.
         out: The run folder, where the figures are.
 
     Returns:
@@ -70,7 +70,7 @@ def of_run(folder):
 
 
 def counts(sets):
-    """How many pictures, findings and sources each split has, and how many pictures show a training source.
+    """How many images, findings and sources each split has, and how many images show a training source.
 
     Args:
         sets: Split name to `papers.recipe.Split`.
@@ -78,10 +78,10 @@ def counts(sets):
     train = set(sets["train"].sources)
     return {
         name: {
-            "pictures": len(split.labels),
+            "images": len(split.labels),
             "findings": int(split.labels.sum()),
             "sources": len(set(split.sources)),
-            "pictures_of_training_sources": int(np.isin(split.sources, list(train)).sum()),
+            "images_of_training_sources": int(np.isin(split.sources, list(train)).sum()),
         }
         for name, split in sets.items()
     }
@@ -90,11 +90,10 @@ def counts(sets):
 def overlap(counts):
     """The size of the splits and how far they overlap, in words; `counts` as `counts` gives them."""
     parts = [
-        f"{name} {count['pictures']:,} pictures of {count['sources']:,} X-rays"
-        for name, count in counts.items()
+        f"{name} {count['images']:,} images of {count['sources']:,} X-rays" for name, count in counts.items()
     ]
     test = counts["test"]
     return (
-        f"Splits: {'; '.join(parts)}. **{test['pictures_of_training_sources']} of {test['pictures']} test "
-        "pictures show an X-ray that is also trained on.**\n"
+        f"Splits: {'; '.join(parts)}. **{test['images_of_training_sources']} of {test['images']} test "
+        "images show an X-ray that is also trained on.**\n"
     )

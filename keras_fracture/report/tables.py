@@ -12,7 +12,7 @@ from keras_fracture.errors import OutputError
 from keras_fracture.report import benchmarks, reliability, results
 
 LESION_ARMS = {
-    "unvaried": "no variation of pictures",
+    "unvaried": "no variation of images",
     "baseline": "baseline: linear transformations",
     "oversampled": "lesions oversampled",
     "weighted": "classes weighted",
@@ -23,13 +23,13 @@ LESION_ARMS = {
 }
 # Paper, what is measured, its metric, and which runs of `results/KEY.json` measured it.
 _HEADLINES = (
-    ("ibrahim_gan", "original pictures: accuracy", "accuracy", {"variant": "original", "split_policy": "grouped"}),
+    ("ibrahim_gan", "original images: accuracy", "accuracy", {"variant": "original", "split_policy": "grouped"}),
     ("ibrahim_gan", "and synthetic ones: accuracy", "accuracy", {"variant": "synthetic", "split_policy": "grouped"}),
     ("garcia_inception", "Inception net: accuracy", "accuracy", {"image_size": 64, "data": "kaggle_fracture"}),
     ("lisbon_resnet", "ResNet-34: AUC", "auc", {"model": "resnet34"}),
     ("gupta_unit", "femur, baseline: AUC", "auc", {"variant": "baseline", "stands_for": "femur"}),
     ("gupta_unit", "femur, lesions painted in: AUC", "auc", {"variant": "transfer", "stands_for": "femur"}),
-    ("bai_dcgan", "DCGAN: kernel distance to real pictures", "kid", {}),
+    ("bai_dcgan", "DCGAN: kernel distance to real images", "kid", {}),
 )  # fmt: skip
 # The day since which augmentation draws independent numbers and splits keep their shares in small strata: numbers from
 # before it would not come out again.
@@ -191,7 +191,7 @@ def papers(folder):
                     f"`{key}`", what, f"{reported:.3f}" if reported else "not given", _over_seeds(score),
                     _how(run, where),
                 ])  # fmt: skip
-    return markdown(["key", "on test pictures", "paper", "ours", "how ours was measured"], rows)
+    return markdown(["key", "on test images", "paper", "ours", "how ours was measured"], rows)
 
 
 def _how(run, where):

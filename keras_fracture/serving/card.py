@@ -30,7 +30,7 @@ def text(name, facts):
         "",
     ]
     if facts["pixel_range"]:
-        lines.append("Pictures as float32 lie between {:g} and {:g}.".format(*facts["pixel_range"]))
+        lines.append("Images as float32 lie between {:g} and {:g}.".format(*facts["pixel_range"]))
     if facts.get("classes"):
         lines.append(f"Classes, in this order: {', '.join(facts['classes'])}.")
     if "threshold" in facts:

@@ -10,7 +10,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from keras_fracture.errors import ServerError
-from keras_fracture.serving import pictures as limits
+from keras_fracture.serving import limits
 
 _BACKOFF = 0.2  # seconds before the second try, doubled before each further one
 _PASSING = (429, 502, 503, 504)  # HTTP statuses that may be others a moment later
@@ -49,23 +49,23 @@ class Client:
     classes = finding = None
     inverts = False
 
-    def predict(self, pictures, names=None):
-        """Probabilities of pictures, as the model's `serve_bytes` gives them.
+    def predict(self, images, names=None):
+        """Probabilities of images, as the model's `serve_bytes` gives them.
 
         Args:
-            pictures: n contents of JPEG or PNG files, bytes; checked here first, sent in as many requests as needed.
+            images: n contents of JPEG or PNG files, bytes; checked here first, sent in as many requests as needed.
             names: n names for errors.
 
         Returns:
             float32 `(n, classes)`.
 
         Raises:
-            ImageError: A file is no picture, or not one that servers take.
+            ImageError: A file is no image, or not one that servers take.
             ServerError: The server cannot be reached in time, or refuses.
         """
-        for data, name in zip(pictures, names or ["picture"] * len(pictures), strict=True):
+        for data, name in zip(images, names or ["image"] * len(images), strict=True):
             limits.check(data, name)
-        return np.concatenate([self._ask(batch) for batch in _batches(pictures)])
+        return np.concatenate([self._ask(batch) for batch in _batches(images)])
 
     def __enter__(self):
         return self
@@ -170,11 +170,11 @@ class GrpcClient(Client):
         self._channel.close()
 
 
-def _batches(pictures):
+def _batches(images):
     """Parts that a request may hold; base64 and JSON add less than a half."""
     batch, size = [], 0
-    for data in pictures:
-        if batch and (len(batch) == limits.MAX_PICTURES or size + len(data) > limits.MAX_REQUEST // 2):
+    for data in images:
+        if batch and (len(batch) == limits.MAX_IMAGES or size + len(data) > limits.MAX_REQUEST // 2):
             yield batch
             batch, size = [], 0
         batch.append(data)

@@ -22,7 +22,7 @@ def classify(model):
         logits = tf.cast(logits, tf.float32)
         return {"probabilities": tf.sigmoid(logits) if logits.shape[-1] == 1 else tf.nn.softmax(logits)}
 
-    return classify, [_pictures(model)]
+    return classify, [_image_input(model)]
 
 
 def classify_bytes(answer, model, preprocess):
@@ -30,13 +30,13 @@ def classify_bytes(answer, model, preprocess):
     shape = (model.image_size, model.image_size, model.channels)
 
     def classify_bytes(data):
-        pictures = tf.map_fn(
+        images = tf.map_fn(
             lambda each: graph.preprocess(each, preprocess, model.pixel_range),
             data,
-            parallel_iterations=2,  # a picture on its way takes about 30 bytes a pixel
+            parallel_iterations=2,  # an image on its way takes about 30 bytes a pixel
             fn_output_signature=tf.TensorSpec(shape, tf.float32),
         )
-        return answer(pictures)
+        return answer(images)
 
     return classify_bytes, [tf.TensorSpec((None,), tf.string, name="bytes")]
 
@@ -86,42 +86,42 @@ def generate(answer, model):
 
 def translate(model):
     """`images` of healthy patches -> `images` of the same with a lesion, both in the model's pixel range."""
-    return _images(model), [_pictures(model)]
+    return _images(model), [_image_input(model)]
 
 
 def translate_bytes(answer, model, exponent):
-    """`bytes` of pictures and `windows` in them -> `pictures_bytes`, PNG files with a lesion painted into the window.
+    """`bytes` of images and `windows` in them -> `images_bytes`, PNG files with a lesion painted into the window.
 
-    As `synthesis.paint` does it. Windows are int32 `(batch, 4)`: top, left, height, width in pixels of the picture.
+    As `synthesis.paint` does it. Windows are int32 `(batch, 4)`: top, left, height, width in pixels of the image.
     Outside of them not a bit changes. (TensorFlow Serving's REST gives an output as base64 if its name ends so.)
     """
     size = model.image_size
 
     def paint(given):
         data, window = given
-        picture = tf.repeat(graph.decode(data)[..., None], model.channels, axis=2)
+        image = tf.repeat(graph.decode(data)[..., None], model.channels, axis=2)
         top, left, height, width = tf.unstack(window)
         with tf.control_dependencies(
             [
                 _within("A window's top and left", tf.reduce_min(window[:2]), 0, None),
-                _within("A window's height", height, SMALLEST, tf.shape(picture)[0] - top),
-                _within("A window's width", width, SMALLEST, tf.shape(picture)[1] - left),
+                _within("A window's height", height, SMALLEST, tf.shape(image)[0] - top),
+                _within("A window's width", width, SMALLEST, tf.shape(image)[1] - left),
             ]
         ):
             # Used only once it was checked: the matrices below are as large as a window says it is.
             window = tf.identity(window)
         top, left, height, width = tf.unstack(window)
-        inside = tf.slice(picture, [top, left, 0], [height, width, model.channels])
+        inside = tf.slice(image, [top, left, 0], [height, width, model.channels])
         patch = tf.einsum(
             "ys,stc,xt->yxc", _scaling(height, size), tf.cast(inside, tf.float64), _scaling(width, size)
         )
         patch = scale(_rounded(patch)[None], model.pixel_range)
         translated = _levels(answer(patch)["images"], model.pixel_range)
-        blended = blend_graph(picture[None], translated, window[None], exponent)[0]
+        blended = blend_graph(image[None], translated, window[None], exponent)[0]
         return tf.io.encode_png(_rounded(blended))
 
     def translate_bytes(data, windows):
-        return {"pictures_bytes": tf.map_fn(paint, (data, windows), 2, fn_output_signature=tf.string)}
+        return {"images_bytes": tf.map_fn(paint, (data, windows), 2, fn_output_signature=tf.string)}
 
     windows = tf.TensorSpec((None, 4), tf.int32, name="windows")
     return translate_bytes, [tf.TensorSpec((None,), tf.string, name="bytes"), windows]
@@ -138,7 +138,7 @@ def _images(model):
     return images
 
 
-def _pictures(model):
+def _image_input(model):
     return tf.TensorSpec(
         (None, model.image_size, model.image_size, model.channels), tf.float32, name="images"
     )

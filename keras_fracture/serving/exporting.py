@@ -22,9 +22,9 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
     | generator | `serving_default` | `noise`, with classes `labels` | `images` |
     | generator | `generate` | `seed`, `number`, with classes `label` | `images`, uint8 |
     | translator | `serving_default` | `images`, healthy | `images`, with a lesion |
-    | translator | `translate` | `bytes`, `windows` | `pictures_bytes`, PNG |
+    | translator | `translate` | `bytes`, `windows` | `images_bytes`, PNG |
 
-    Pictures are float32 in the model's pixel range and noise float32, whatever the model's dtype policy, unless the
+    Images are float32 in the model's pixel range and noise float32, whatever the model's dtype policy, unless the
     table says otherwise. `bytes` is string `(batch,)`, the contents of JPEG or PNG files. `serve_bytes` prepares them
     as training does, grey level by grey level, in TensorFlow operations alone; `graph.decode` says what it cannot
     read. One unreadable file fails its whole batch. See `endpoints` for the others. Every input has one row an image,
@@ -45,7 +45,7 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
         The version's folder.
 
     Raises:
-        ModelError: The model is none of this package, or `preprocess` makes other pictures than it takes.
+        ModelError: The model is none of this package, or `preprocess` makes other images than it takes.
         OutputError: It exists already, or cannot be written.
     """
     if not hasattr(model, "image_size"):

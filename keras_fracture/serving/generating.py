@@ -1,4 +1,4 @@
-"""Synthetic pictures as files: each can be told from a real one, and made again from its seed."""
+"""Synthetic images as files: each can be told from a real one, and made again from its seed."""
 
 import dataclasses
 from collections.abc import Callable
@@ -26,9 +26,9 @@ class Source:
     """A generator, wherever it comes from.
 
     Attributes:
-        draw: Function of noise float32 `(n, latent_dim)` and, with classes, int32 labels `(n,)`, to pictures.
+        draw: Function of noise float32 `(n, latent_dim)` and, with classes, int32 labels `(n,)`, to images.
         latent_dim: Length of the noise vector.
-        pixel_range: Of the pictures.
+        pixel_range: Of the images.
         num_classes: Or None.
         classes: Their names, or None where they are not known.
     """
@@ -57,24 +57,24 @@ class Source:
 
 
 def generate(source, out, count=100, seed=0, label=None, model=None, shard=None, settings=()):
-    """Writes generated pictures as PNG, and `pictures.csv` that says what each one is.
+    """Writes generated images as PNG, and `images.csv` that says what each one is.
 
-    The k-th picture of a seed (and class) is the same, bit for bit, whatever the count. Every PNG carries
+    The k-th image of a seed (and class) is the same, bit for bit, whatever the count. Every PNG carries
     `synthetic=true`, seed, number and class in its text fields.
 
     Args:
         source: Run folder of `bai_dcgan`, SavedModel folder, `.keras` file, or weights file (with `model`).
         out: Folder to write, which must not exist yet.
-        count: Pictures.
+        count: Images.
         seed: Of the noise.
         label: Class by name or number; None takes all classes in turn.
         model: Architecture of a weights file.
-        shard: A pair (I, N) draws the I-th of N parts of the pictures alone, with the names, numbers and rows that
+        shard: A pair (I, N) draws the I-th of N parts of the images alone, with the names, numbers and rows that
             they have in the whole; None draws all.
         settings: Constructor arguments of `model` as `NAME=VALUE`, see `settings.parse`.
 
     Returns:
-        The `pandas.DataFrame` of `pictures.csv`: file, seed, number, class, synthetic, source.
+        The `pandas.DataFrame` of `images.csv`: file, seed, number, class, synthetic, source.
 
     Raises:
         ModelError: `source` is no generator, or knows no such class.
@@ -93,25 +93,25 @@ def generate(source, out, count=100, seed=0, label=None, model=None, shard=None,
     table = pd.DataFrame(
         {"seed": seed, "number": numbers, "class": names, "synthetic": True, "source": str(source)}
     )
-    pictures = draw(found, count, seed, labels, start, stop)
+    images = draw(found, count, seed, labels, start, stop)
     marks = "seed", "number", "class"
-    return synthesis.write(pictures, table[start:stop], out, marks, first=start)
+    return synthesis.write(images, table[start:stop], out, marks, first=start)
 
 
 def draw(source, count, seed, labels=None, start=0, stop=None):
-    """Yields uint8 pictures `(height, width, channels)`.
+    """Yields uint8 images `(height, width, channels)`.
 
     Args:
         source: A `Source`.
         count: As in `generate`.
         seed: As in `generate`.
         labels: int `(count,)`, or None.
-        start: Number of the first picture drawn, a multiple of the batch.
+        start: Number of the first image drawn, a multiple of the batch.
         stop: Number after the last one; default is `count`.
     """
     stop = count if stop is None else stop
     noise = np.random.default_rng(seed).standard_normal((count, source.latent_dim), "float32")
-    for first in tqdm(range(start, stop, _BATCH), "pictures", delay=5):
+    for first in tqdm(range(start, stop, _BATCH), "images", delay=5):
         rows = np.resize(np.arange(first, min(first + _BATCH, stop)), _BATCH)
         given = (noise[rows],) if labels is None else (noise[rows], labels[rows].astype("int32"))
         made = unscale(np.asarray(source.draw(*given)), source.pixel_range)
@@ -129,7 +129,7 @@ def load(source, model=None, settings=()):
         if not model:
             raise ModelError(f"{path} holds weights alone: say of which model, such as dcgan_generator")
         if "latent_dim" not in models.arguments(model):
-            raise ModelError(f"Only generators draw pictures. Received: {model!r}")
+            raise ModelError(f"Only generators draw images. Received: {model!r}")
         return _of_network(convert.load(path, model, **arguments_of(model, settings)))
     if model or settings:
         raise ModelError(f"Only a weights file needs --model and --set. Received: {path} with these")
@@ -161,6 +161,6 @@ def load(source, model=None, settings=()):
 
 def _of_network(network):
     if not hasattr(network, "latent_dim"):
-        raise ModelError(f"Only generators draw pictures. Received: {type(network).__name__}")
+        raise ModelError(f"Only generators draw images. Received: {type(network).__name__}")
     draw_ = tf.function(lambda *given: network(*given, training=False))
     return Source(draw_, network.latent_dim, network.pixel_range, getattr(network, "num_classes", None))

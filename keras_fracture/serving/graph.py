@@ -1,6 +1,6 @@
 """Training's preprocessing as TensorFlow operations, for SavedModels that are given the bytes of files.
 
-What `data.images` does with OpenCV and Pillow, for pictures whose sizes are known only when it runs: no Python
+What `data.decoding` does with OpenCV and Pillow, for images whose sizes are known only when it runs: no Python
 function and no operation that is not TensorFlow's own, so that any server of SavedModels can carry it out.
 """
 
@@ -21,11 +21,11 @@ _LUMA = (9797, 19234, 3737)  # ITU-R 601 in 1/32768, cut off as libpng does
 
 
 def decode(data):
-    """Decodes JPEG or PNG to 8-bit grey, equal to `data.images.decode`.
+    """Decodes JPEG or PNG to 8-bit grey, equal to `data.decoding.decode`.
 
     16-bit PNGs are scaled by the bits that they really use, colour is turned to luma (ITU-R 601), what is transparent
     is composited on black, a truncated JPEG keeps what was there before the cut (in colour, some levels off). What
-    TensorFlow cannot do: turn a picture upright as its EXIF orientation says, read CMYK JPEGs, recover a truncated
+    TensorFlow cannot do: turn an image upright as its EXIF orientation says, read CMYK JPEGs, recover a truncated
     PNG, or read other formats.
 
     Args:
@@ -140,7 +140,7 @@ def _neighbours(length, tile, tiles):
 
 
 def fit_and_pad(image, size, resize="lanczos"):
-    """Scales to fit a `size` x `size` square and centres it on black, equal to `data.images.fit_and_pad`.
+    """Scales to fit a `size` x `size` square and centres it on black, equal to `data.decoding.fit_and_pad`.
 
     Args:
         image: uint8 `(height, width)`.
@@ -159,7 +159,7 @@ def fit_and_pad(image, size, resize="lanczos"):
 
 
 def resize_and_crop(image, size, resize="lanczos"):
-    """Scales the shorter side to `size` and crops the centre, equal to `data.images.resize_and_crop`.
+    """Scales the shorter side to `size` and crops the centre, equal to `data.decoding.resize_and_crop`.
 
     Takes and gives what `fit_and_pad` does.
     """

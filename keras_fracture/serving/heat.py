@@ -1,47 +1,45 @@
-"""Which part of a picture speaks for a finding, told from answers alone: for served models, which give no gradient."""
+"""Which part of an image speaks for a finding, told from answers alone: for served models, which give no gradient."""
 
 import numpy as np
 from PIL import Image
 
-from keras_fracture.data import images
+from keras_fracture.data import decoding
 
 
 def occlusion(predict, data, finding, grid=7, side=512):
-    """Heat over a picture: how much less probable a finding is with a square of it greyed out.
+    """Heat over an image: how much less probable a finding is with a square of it greyed out.
 
     Zeiler and Fergus, *Visualizing and Understanding Convolutional Networks*, ECCV 2014, section 4.2. Squares are two
-    cells wide, so that they overlap; they take the picture's mean level. The picture is shrunk first, so that little
-    is sent; its probability may then differ a little from the whole picture's.
+    cells wide, so that they overlap; they take the image's mean level. The image is shrunk first, so that little
+    is sent; its probability may then differ a little from the whole image's.
 
     Args:
-        predict: Function of n contents of picture files to probabilities `(n, classes)`;
+        predict: Function of n contents of image files to probabilities `(n, classes)`;
             `predicting.Classifier.predict` or `client.Client.predict`.
-        data: The picture file's bytes.
+        data: The image file's bytes.
         finding: Place of the finding among the classes.
-        grid: Squares a side; `grid * grid + 1` pictures are asked for.
+        grid: Squares a side; `grid * grid + 1` images are asked for.
         side: Longest side in pixels after shrinking.
 
     Returns:
-        The picture, uint8 `(height, width, 1)`, and its heat, float32 `(height, width)`: 0 to 1, all 0 where no
+        The image, uint8 `(height, width, 1)`, and its heat, float32 `(height, width)`: 0 to 1, all 0 where no
         square speaks for a finding.
 
     Raises:
-        ImageError: `data` is no picture.
+        ImageError: `data` is no image.
     """
-    shrunk = Image.fromarray(images.decode(data).image)
+    shrunk = Image.fromarray(decoding.decode(data).image)
     shrunk.thumbnail((side, side), Image.Resampling.LANCZOS)
-    picture = np.asarray(shrunk)
-    asked = [picture]
+    image = np.asarray(shrunk)
+    asked = [image]
     for row in range(grid):
         for column in range(grid):
-            asked.append(picture.copy())
-            asked[-1][_square(row, grid, len(picture)), _square(column, grid, picture.shape[1])] = (
-                picture.mean()
-            )
-    findings = predict([images.encode_png(each) for each in asked])[:, finding]
+            asked.append(image.copy())
+            asked[-1][_square(row, grid, len(image)), _square(column, grid, image.shape[1])] = image.mean()
+    findings = predict([decoding.encode_png(each) for each in asked])[:, finding]
     drop = np.maximum(findings[0] - findings[1:], 0).reshape(grid, grid).astype(np.float32)
     heat = np.asarray(Image.fromarray(drop).resize(shrunk.size, Image.Resampling.BILINEAR))
-    return picture[..., None], heat / max(float(heat.max()), 1e-12)
+    return image[..., None], heat / max(float(heat.max()), 1e-12)
 
 
 def _square(number, grid, length):

@@ -1,36 +1,36 @@
-"""Pictures to probabilities, through a SavedModel."""
+"""Images to probabilities, through a SavedModel."""
 
 import numpy as np
 import tensorflow as tf
 
-from keras_fracture.data import Preprocess, images
+from keras_fracture.data import Preprocess, decoding
 from keras_fracture.errors import DataError, ModelError
 from keras_fracture.models.preprocessing import scale
-from keras_fracture.serving import pictures as files
+from keras_fracture.serving import limits
 from keras_fracture.versions import facts_of, loaded, version_of
 
 
-def predict(model, pictures):
-    """Applies an exported classifier to picture files, preprocessed as its `metadata.json` says.
+def predict(model, images):
+    """Applies an exported classifier to image files, preprocessed as its `metadata.json` says.
 
     A warning says how many of them look inverted.
 
     Args:
         model: SavedModel folder; without a version, the highest is taken.
-        pictures: Paths of JPEG or PNG files.
+        images: Paths of JPEG or PNG files.
 
     Returns:
-        A list of (path, list of probabilities), in the order of `pictures`.
+        A list of (path, list of probabilities), in the order of `images`.
 
     Raises:
         ModelError: Not a classifier exported by this package.
-        ImageError: A file is missing or no picture; nothing is predicted then.
+        ImageError: A file is missing or no image; nothing is predicted then.
     """
-    names = [str(path) for path in pictures]
+    names = [str(path) for path in images]
     classifier = Classifier(model)
-    contents = [files.read(path) for path in pictures]
+    contents = [limits.read(path) for path in images]
     answers = classifier.predict(contents, names)
-    files.warn_of_inverted(contents, classifier.inverts)
+    limits.warn_of_inverted(contents, classifier.inverts)
     return list(zip(names, answers.tolist(), strict=True))
 
 
@@ -57,12 +57,12 @@ class Classifier:
         self.inverts = self._preprocess.invert
         self._loaded = loaded(folder)
 
-    def predict(self, pictures, names=None):
-        """Probabilities, float32 `(n, classes)`, of the bytes of n picture files; `names` is for errors."""
-        names = names or ["picture"] * len(pictures)
+    def predict(self, images, names=None):
+        """Probabilities, float32 `(n, classes)`, of the bytes of n image files; `names` is for errors."""
+        names = names or ["image"] * len(images)
         prepared = [
-            scale(self._preprocess(images.decode(data, name).image)[None], self._pixel_range)
-            for data, name in zip(pictures, names, strict=True)
+            scale(self._preprocess(decoding.decode(data, name).image)[None], self._pixel_range)
+            for data, name in zip(images, names, strict=True)
         ]
         serve = self._loaded.signatures["serving_default"]
         return np.concatenate([serve(images=tf.constant(each))["probabilities"].numpy() for each in prepared])
@@ -72,7 +72,7 @@ class Classifier:
 
 
 def preparation(folder):
-    """How pictures are prepared for an exported classifier: its `Preprocess` and its pixel range.
+    """How images are prepared for an exported classifier: its `Preprocess` and its pixel range.
 
     Args:
         folder: Path of the SavedModel's version.

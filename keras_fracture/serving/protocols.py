@@ -15,7 +15,7 @@ from kserve.protocol.infer_type import InferOutput, InferResponse
 from tensorflow_serving.apis import predict_pb2
 
 from keras_fracture.errors import RequestError
-from keras_fracture.serving import pictures
+from keras_fracture.serving import limits
 
 DATATYPES = {
     "float32": "FP32",
@@ -146,8 +146,8 @@ def _known(endpoint, names):
 
 def _count(rows):
     """Before any of them is decoded."""
-    if not 1 <= len(rows) <= pictures.MAX_PICTURES:
-        raise RequestError(f"A request holds 1 to {pictures.MAX_PICTURES} pictures. Received: {len(rows)}")
+    if not 1 <= len(rows) <= limits.MAX_IMAGES:
+        raise RequestError(f"A request holds 1 to {limits.MAX_IMAGES} images. Received: {len(rows)}")
 
 
 def _is_coded(row):

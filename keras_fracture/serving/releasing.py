@@ -161,17 +161,17 @@ def of_run(run, which):
     facts = {
         "trained_on": f"{row['data']}, split policy `{row['split_policy']}`: "
         + "; ".join(
-            f"{split} {count['pictures']:,} pictures of {count['sources']:,} X-rays"
+            f"{split} {count['images']:,} images of {count['sources']:,} X-rays"
             for split, count in counts.items()
         )
-        + f". {counts['test']['pictures_of_training_sources']} test pictures show an X-ray that was trained on. "
-        f"Profile `{row['profile']}`, seed {metrics['settings']['seed']}. Pictures: see the README's data sets.",
+        + f". {counts['test']['images_of_training_sources']} test images show an X-ray that was trained on. "
+        f"Profile `{row['profile']}`, seed {metrics['settings']['seed']}. Images: see the README's data sets.",
         "metrics": {name: _plain(score) for name, score in row["metrics"].items()},
         "command": config["command"],
         "date": config["date"],
         "versions": config["versions"],
         "limits": "Metrics are the recipe's, over all its seeds; the model is that of the first. Intervals resample "
-        "whole X-rays of one data set: another hospital's pictures are another matter.",
+        "whole X-rays of one data set: another hospital's images are another matter.",
     }
     if "threshold" in row:
         fixed = metrics["settings"].get("threshold") is not None

@@ -1,4 +1,4 @@
-"""What a trained classifier says about a data set, picture by picture, and how good that is."""
+"""What a trained classifier says about a data set, image by image, and how good that is."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +9,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_fracture import evaluation
-from keras_fracture.data import images, sources
+from keras_fracture.data import decoding, sources
 from keras_fracture.data.cache import WORKERS
 from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.models.preprocessing import scale
@@ -24,17 +24,17 @@ _BATCH = 32  # always so many at once, the last ones filled up
 
 
 def evaluate(model, records, shard=None, which=None):
-    """Asks an exported classifier about every picture of a split.
+    """Asks an exported classifier about every image of a split.
 
     Args:
         model: SavedModel folder, without a version the highest; or a run folder of `reproduce`.
         records: `data.pipeline.Records`.
-        shard: A pair (I, N) asks about the I-th of N parts of the pictures alone; None about all. The rows are
+        shard: A pair (I, N) asks about the I-th of N parts of the images alone; None about all. The rows are
             those that the whole has there, whatever N is.
         which: Of a run with several models, see `releasing.release`.
 
     Returns:
-        A `pandas.DataFrame` of `COLUMNS`, a row a picture in the order of `records`. `probability` is that of a
+        A `pandas.DataFrame` of `COLUMNS`, a row an image in the order of `records`. `probability` is that of a
         finding, as precise as the model gives it: a sharp model's images are told apart by the last digits.
 
     Raises:
@@ -49,14 +49,14 @@ def evaluate(model, records, shard=None, which=None):
     saved = loaded(version)
     serve = saved.signatures["serving_default"]
     chunks = records.raw(["image", *COLUMNS[:-1]]).skip(start).take(stop - start).batch(_BATCH)
-    bar = tqdm(chunks.as_numpy_iterator(), "pictures", -(-(stop - start) // _BATCH), unit=" batches", delay=5)
+    bar = tqdm(chunks.as_numpy_iterator(), "images", -(-(stop - start) // _BATCH), unit=" batches", delay=5)
     tables = []
     with ThreadPoolExecutor(WORKERS) as pool:
         for chunk in bar:
-            pictures = pool.map(lambda data: preprocess(images.decode(data).image), chunk.pop("image"))
-            pictures = scale(np.stack(list(pictures)), pixel_range)
-            filled = np.resize(np.arange(len(pictures)), _BATCH)
-            said = serve(images=tf.constant(pictures[filled]))["probabilities"].numpy()[: len(pictures)]
+            images = pool.map(lambda data: preprocess(decoding.decode(data).image), chunk.pop("image"))
+            images = scale(np.stack(list(images)), pixel_range)
+            filled = np.resize(np.arange(len(images)), _BATCH)
+            said = serve(images=tf.constant(images[filled]))["probabilities"].numpy()[: len(images)]
             tables.append(pd.DataFrame(chunk | {"probability": _of_finding(said, finding)}))
     table = pd.concat(tables, ignore_index=True)[list(COLUMNS)]
     for column in ("filename", "source", "body_part"):
@@ -93,7 +93,7 @@ def read(paths):
     """Tables of `evaluate` from csv files, joined in the order given.
 
     Raises:
-        EvaluationError: A file is missing or no such table, or a picture is in it twice.
+        EvaluationError: A file is missing or no such table, or an image is in it twice.
     """
     kinds = dict.fromkeys(COLUMNS[:3], str) | {"label": int, "probability": float}
     tables = []
@@ -110,12 +110,12 @@ def read(paths):
     table = pd.concat(tables, ignore_index=True)
     twice = table["filename"][table["filename"].duplicated()]
     if len(twice):
-        raise EvaluationError(f"Each picture must be in the parts once. Received: twice {twice.iloc[0]}")
+        raise EvaluationError(f"Each image must be in the parts once. Received: twice {twice.iloc[0]}")
     return table
 
 
 def threshold(model, which=None):
-    """From which probability on a model calls a picture a finding: what its metadata says, else one half."""
+    """From which probability on a model calls an image a finding: what its metadata says, else one half."""
     _, facts = _find(model, which)
     return facts.get("threshold", {}).get("value", 0.5)
 
@@ -125,7 +125,7 @@ def scores(table, threshold=0.5):
 
     Args:
         table: Of `evaluate`.
-        threshold: From which probability on a picture counts as a finding.
+        threshold: From which probability on an image counts as a finding.
 
     Returns:
         A dict of accuracy, AUC, sensitivity and specificity to `value`, `low`, `high`.

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_fracture.errors import RequestError
-from keras_fracture.serving import pictures
+from keras_fracture.serving import limits
 from keras_fracture.versions import facts_of, loaded, version_of
 
 
@@ -69,15 +69,15 @@ class Served:
 
         Args:
             name: An endpoint.
-            inputs: Name to array, objects of type bytes for strings; the first axis counts pictures, unless the
+            inputs: Name to array, objects of type bytes for strings; the first axis counts images, unless the
                 endpoint takes a single number.
 
         Returns:
             Name to array.
 
         Raises:
-            RequestError: Other names, dtypes or shapes than the endpoint's, too many pictures, numbers that are not
-                finite or out of the pixel range, or bytes that are no picture.
+            RequestError: Other names, dtypes or shapes than the endpoint's, too many images, numbers that are not
+                finite or out of the pixel range, or bytes that are no image.
         """
         wanted = self.inputs(name, inputs)
         self.check(name, {key: values.shape for key, values in inputs.items()})
@@ -98,7 +98,7 @@ class Served:
             shapes: Name to shape.
 
         Raises:
-            RequestError: Other names or shapes than the endpoint's, or too many pictures.
+            RequestError: Other names or shapes than the endpoint's, or too many images.
         """
         wanted = {key: facts["shape"] for key, facts in self.inputs(name, shapes).items()}
         if set(shapes) != set(wanted):
@@ -106,9 +106,9 @@ class Served:
                 f"{name} takes {', '.join(wanted)}. Received: {', '.join(shapes) or 'nothing'}"
             )
         counts = {shape[0] if shape else 0 for key, shape in shapes.items() if wanted[key]}
-        if counts and (len(counts) != 1 or not 1 <= max(counts) <= pictures.MAX_PICTURES):
+        if counts and (len(counts) != 1 or not 1 <= max(counts) <= limits.MAX_IMAGES):
             numbers = ", ".join(map(str, sorted(counts)))
-            raise RequestError(f"A request holds 1 to {pictures.MAX_PICTURES} pictures. Received: {numbers}")
+            raise RequestError(f"A request holds 1 to {limits.MAX_IMAGES} images. Received: {numbers}")
         for key, shape in shapes.items():
             if not wanted[key] and math.prod(shape) != 1:
                 raise RequestError(f"{key} must be one number. Received the shape: {tuple(shape)}")
@@ -123,7 +123,7 @@ class Served:
             if values.dtype != object:
                 raise RequestError(f"{key} must be bytes. Received: {values.dtype}")
             for number, data in enumerate(values):
-                pictures.check(data, f"picture {number}")
+                limits.check(data, f"image {number}")
             return tf.constant(values.tolist(), tf.string)
         kind = np.dtype(wanted["dtype"])
         if kind.kind == "i" and values.dtype.kind not in "iu":
@@ -150,8 +150,8 @@ class Served:
 def _rows(n, **same):
     """The rows of the first `n` images of a seed."""
     n = int(n)
-    if not 1 <= n <= pictures.MAX_PICTURES:
-        raise RequestError(f"n must lie between 1 and {pictures.MAX_PICTURES}. Received: {n}")
+    if not 1 <= n <= limits.MAX_IMAGES:
+        raise RequestError(f"n must lie between 1 and {limits.MAX_IMAGES}. Received: {n}")
     return {"number": tf.range(n)} | {key: tf.fill([n], value) for key, value in same.items()}
 
 

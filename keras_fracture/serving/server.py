@@ -29,12 +29,12 @@ from pydantic import ValidationError
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from keras_fracture.errors import FractureError, ServerError
-from keras_fracture.serving import pictures, protocols, refusing
+from keras_fracture.serving import limits, protocols, refusing
 from keras_fracture.serving.served import Served
 from keras_fracture.versions import models_in
 
 PARALLEL = (
-    2  # requests answered at a time, the others wait; `serve_bytes` takes memory, see `pictures.MAX_PIXELS`
+    2  # requests answered at a time, the others wait; `serve_bytes` takes memory, see `limits.MAX_PIXELS`
 )
 _VERSIONED = re.compile(
     r"(?P<before>/v[12]/models/(?P<name>[^/]+))/versions/(?P<version>[^/:]+)(?P<after>.*)"
@@ -89,7 +89,7 @@ async def _run(repository, http, host, grpc_port):
     refusing.add_handlers(app)
     remote = grpc.aio.server(
         interceptors=(refusing.Interceptor(),),
-        options=[("grpc.max_receive_message_length", pictures.MAX_REQUEST), ("grpc.so_reuseport", 0)],
+        options=[("grpc.max_receive_message_length", limits.MAX_REQUEST), ("grpc.so_reuseport", 0)],
     )
     service = InferenceServicer(plane, extension)
     grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(service, remote)
@@ -288,17 +288,15 @@ class _Gate:
             scope = {**scope, "path": path, "raw_path": path.encode()}
         size, parts, more = int(headers.get(b"content-length", 0)), [], True
         received = 0
-        while more and max(size, received) <= pictures.MAX_REQUEST:
+        while more and max(size, received) <= limits.MAX_REQUEST:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
             parts.append(message.get("body", b""))
             received += len(parts[-1])
             more = message.get("more_body", False)
-        if max(size, received) > pictures.MAX_REQUEST:
-            reason = (
-                f"A request has {pictures.MAX_REQUEST:,} bytes at most. Received: {max(size, received):,}"
-            )
+        if max(size, received) > limits.MAX_REQUEST:
+            reason = f"A request has {limits.MAX_REQUEST:,} bytes at most. Received: {max(size, received):,}"
             return await refusing.answer(413, reason)(scope, receive, send)
         whole = iter([{"type": "http.request", "body": b"".join(parts), "more_body": False}])
 

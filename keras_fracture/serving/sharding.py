@@ -42,7 +42,7 @@ def rows(shard, count, batch):
         raise ShardError(f"The shards of {shards} are 1 to {shards}. Received: {number}/{shards}")
     if shards > max(batches, 1):
         raise ShardError(
-            f"{count:,} pictures, computed {batch} at a time, make at most {batches} shards. "
+            f"{count:,} images, computed {batch} at a time, make at most {batches} shards. "
             f"Received: {number}/{shards}"
         )
     start, stop = (min(batches * edge // shards * batch, count) for edge in (number - 1, number))

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 _FILE = "tf_serving_warmup_requests"
-_SIDE = 64  # of a drawn picture, in pixels
+_SIDE = 64  # of a drawn image, in pixels
 
 
 def write(version, name, endpoints):
@@ -36,11 +36,11 @@ def write(version, name, endpoints):
 
 
 def example(key, facts):
-    """An input that an endpoint can answer, for one picture: an array of the dtype and shape `facts` tell."""
+    """An input that an endpoint can answer, for one image: an array of the dtype and shape `facts` tell."""
     shape = [size or 1 for size in facts["shape"]]
     if key == "bytes":
-        picture = tf.zeros((_SIDE, _SIDE, 1), tf.uint8)
-        return np.full(shape, tf.io.encode_png(picture).numpy(), object)
+        image = tf.zeros((_SIDE, _SIDE, 1), tf.uint8)
+        return np.full(shape, tf.io.encode_png(image).numpy(), object)
     if key == "windows":
         return np.array([[0, 0, _SIDE, _SIDE]], "int32")
     return np.zeros(shape, facts["dtype"])

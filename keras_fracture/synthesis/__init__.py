@@ -1,4 +1,4 @@
-"""Findings painted into healthy X-rays, and synthetic pictures that can always be told from real ones."""
+"""Findings painted into healthy X-rays, and synthetic images that can always be told from real ones."""
 
 from keras_fracture.synthesis.blending import blend, blend_graph, mix, weights
 from keras_fracture.synthesis.filtering import keep

@@ -1,4 +1,4 @@
-"""Patches blended into pictures so that no edge shows.
+"""Patches blended into images so that no edge shows.
 
 Source: Gupta, Chopra and Ledig, "Generative Bone Lesions Synthesis for Data Augmentation in X-ray", Blending.
 """
@@ -33,46 +33,46 @@ def weights(height, width, n):
     return np.outer(*(_line(np, np.arange(side, dtype=float), side, n) for side in (height, width)))
 
 
-def mix(picture, patch, window, n):
-    """Blends a patch into a picture; the result is not rounded yet.
+def mix(image, patch, window, n):
+    """Blends a patch into an image; the result is not rounded yet.
 
     Args:
-        picture: Array `(height, width, channels)`.
+        image: Array `(height, width, channels)`.
         patch: Array `(size, size, channels)` of the same range; scaled to the window.
         window: int `(4,)`, top, left, height, width in pixels.
         n: As in `weights`.
 
     Returns:
-        float32 `(height, width, channels)`: the picture's own values outside the window and on its border.
+        float32 `(height, width, channels)`: the image's own values outside the window and on its border.
 
     Raises:
-        SynthesisError: The window does not lie in the picture, channels differ, or `n` is not positive.
+        SynthesisError: The window does not lie in the image, channels differ, or `n` is not positive.
     """
-    top, left, height, width = check_window(window, picture.shape)
-    if picture.ndim != 3 or patch.ndim != 3 or patch.shape[-1] != picture.shape[-1]:
+    top, left, height, width = check_window(window, image.shape)
+    if image.ndim != 3 or patch.ndim != 3 or patch.shape[-1] != image.shape[-1]:
         raise SynthesisError(
-            "Picture and patch must be (height, width, channels) with as many channels. "
-            f"Received: {picture.shape} and {patch.shape}"
+            "Image and patch must be (height, width, channels) with as many channels. "
+            f"Received: {image.shape} and {patch.shape}"
         )
     seen = weights(height, width, n)[..., None]
-    mixed = picture.astype(np.float32)
+    mixed = image.astype(np.float32)
     inside = np.s_[top : top + height, left : left + width]
-    mixed[inside] = seen * resize(patch, height, width) + (1 - seen) * picture[inside]
+    mixed[inside] = seen * resize(patch, height, width) + (1 - seen) * image[inside]
     return mixed
 
 
-def blend(picture, patch, window, n):
+def blend(image, patch, window, n):
     """`mix` of uint8 arrays, rounded to uint8; outside the window not a bit changes."""
-    return to_levels(mix(picture, patch, window, n))
+    return to_levels(mix(image, patch, window, n))
 
 
-def blend_graph(pictures, patches, windows, n):
+def blend_graph(images, patches, windows, n):
     """`mix` of a batch in Keras's operations, for graphs with windows known only at run time.
 
     The sums are float64, so that TensorFloat-32 does not cost digits. Windows are not checked.
 
     Args:
-        pictures: Tensor `(batch, height, width, channels)`.
+        images: Tensor `(batch, height, width, channels)`.
         patches: Tensor `(batch, size, size, channels)` of the same range.
         windows: int tensor `(batch, 4)`, top, left, height, width in pixels.
         n: As in `weights`, a number.
@@ -86,15 +86,15 @@ def blend_graph(pictures, patches, windows, n):
     from keras import ops
 
     n = _exponent(n)
-    _, height, width, _ = ops.shape(pictures)
+    _, height, width, _ = ops.shape(images)
     size = patches.shape[1]
-    windows, pictures = ops.cast(windows, "float64"), ops.cast(pictures, "float64")
+    windows, images = ops.cast(windows, "float64"), ops.cast(images, "float64")
     down, rows = _lines(windows[:, 0:1], windows[:, 2:3], height, size, n)
     across, columns = _lines(windows[:, 1:2], windows[:, 3:4], width, size, n)
     pasted = ops.einsum("bys,bstc->bytc", down, ops.cast(patches, "float64"))
     pasted = ops.einsum("bxt,bytc->byxc", across, pasted)
     seen = rows[:, :, None, None] * columns[:, None, :, None]
-    return ops.cast(seen * pasted + (1 - seen) * pictures, "float32")
+    return ops.cast(seen * pasted + (1 - seen) * images, "float32")
 
 
 def _lines(start, length, side, size, n):

@@ -1,4 +1,4 @@
-"""Which synthetic pictures are good enough to train on.
+"""Which synthetic images are good enough to train on.
 
 Source: Gupta, Chopra and Ledig, "Generative Bone Lesions Synthesis for Data Augmentation in X-ray", Augmented
 Classification: those that the baseline classifier scores above a threshold.
@@ -10,7 +10,7 @@ from keras_fracture.errors import SynthesisError
 
 
 def keep(scores, threshold):
-    """Indices of the pictures that score above the threshold, in their order.
+    """Indices of the images that score above the threshold, in their order.
 
     Args:
         scores: float `(n,)`, the classifier's probability of a finding.
@@ -28,13 +28,13 @@ def keep(scores, threshold):
     if scores.ndim != 1 or not len(scores) or not ((scores >= 0) & (scores <= 1)).all():
         shown = scores.ravel()[~((scores.ravel() >= 0) & (scores.ravel() <= 1))][:3].tolist()
         raise SynthesisError(
-            "Scores must be one probability a picture, from 0 to 1. "
+            "Scores must be one probability an image, from 0 to 1. "
             f"Received: shape {scores.shape}, with {shown or 'none outside'}"
         )
     kept = np.flatnonzero(scores > threshold)
     if not len(kept):
         raise SynthesisError(
-            f"None of {len(scores)} pictures scores above the threshold: lower it below the highest score, "
+            f"None of {len(scores)} images scores above the threshold: lower it below the highest score, "
             f"{scores.max():.4f}. Received: {threshold}"
         )
     return kept

@@ -12,25 +12,25 @@ import cv2
 import numpy as np
 
 from keras_fracture.errors import SynthesisError
-from keras_fracture.synthesis.resampling import SMALLEST, check_pictures, check_size, cut
+from keras_fracture.synthesis.resampling import SMALLEST, check_images, check_size, cut
 
 CONTEXT = (1.2, 2.0)
 LEAST = 16  # pixels; what is smaller shows nothing once it is scaled up
 _LOG = logging.getLogger(__name__)
 _DARK = 8  # grey levels; padding, collimation and air of JPEG files lie below
-_PLACES, _TRIES = 10, 10  # a picture in which no window fits at so many places, so often moved, is given up
+_PLACES, _TRIES = 10, 10  # an image in which no window fits at so many places, so often moved, is given up
 
 
 @dataclass(frozen=True)
 class Patches:
-    """Windows of pictures, scaled to squares.
+    """Windows of images, scaled to squares.
 
     Attributes:
         images: uint8 `(n, size, size, channels)`.
         windows: int64 `(n, 4)`, top, left, height, width in pixels.
-        rows: int64 `(n,)`, the picture each one is of.
+        rows: int64 `(n,)`, the image each one is of.
         body_parts: str `(n,)`.
-        places: float64 `(n, 4)`: the centre's y and x as fractions of the picture's content (the box round all
+        places: float64 `(n, 4)`: the centre's y and x as fractions of the image's content (the box round all
             that is not black), the longer side over the square root of that content's area, and the mean grey
             level over the content's.
     """
@@ -51,20 +51,20 @@ def lesion_windows(boxes, shape, rng, context=CONTEXT, least=LEAST, area=None):
     A square that would reach over the edge is slid inwards; one longer than the area is as long as the area.
 
     Args:
-        boxes: float `(k, 4)`, ymin, xmin, ymax, xmax as fractions of the picture.
-        shape: Height and width of the picture in pixels.
+        boxes: float `(k, 4)`, ymin, xmin, ymax, xmax as fractions of the image.
+        shape: Height and width of the image in pixels.
         rng: A NumPy generator.
         context: Least and largest factor, 1 or more.
         least: Least side in pixels: smaller boxes get more context.
-        area: Top, left, height, width in pixels of the part of the picture to stay in, where the box allows;
+        area: Top, left, height, width in pixels of the part of the image to stay in, where the box allows;
             default all.
 
     Returns:
         int64 `(k, 4)`, top, left, height, width in pixels. Each holds its box wholly.
 
     Raises:
-        SynthesisError: A box does not lie in the picture, factors below 1 or out of order, or `least` is
-            below 3 or above the picture's side.
+        SynthesisError: A box does not lie in the image, factors below 1 or out of order, or `least` is
+            below 3 or above the image's side.
     """
     if not 1 <= context[0] <= context[1]:
         raise SynthesisError(
@@ -72,8 +72,8 @@ def lesion_windows(boxes, shape, rng, context=CONTEXT, least=LEAST, area=None):
         )
     if not SMALLEST <= least <= min(shape[:2]):
         raise SynthesisError(
-            f"The least side of a window must lie between {SMALLEST} and the picture's. "
-            f"Received: {least} for a picture of {shape[0]} x {shape[1]}"
+            f"The least side of a window must lie between {SMALLEST} and the image's. "
+            f"Received: {least} for an image of {shape[0]} x {shape[1]}"
         )
     area = area or (0, 0, *shape[:2])
     factors = rng.uniform(*context, len(boxes))
@@ -84,15 +84,15 @@ def lesion_windows(boxes, shape, rng, context=CONTEXT, least=LEAST, area=None):
     return np.array(windows, np.int64).reshape(-1, 4)
 
 
-def lesion_patches(pictures, boxes, body_parts, size, count, seed, context=CONTEXT, least=LEAST):
+def lesion_patches(images, boxes, body_parts, size, count, seed, context=CONTEXT, least=LEAST):
     """Cuts patches round lesions: each box in turn, every time with another context.
 
-    Windows stay off the black margins of fitted and padded pictures, so that a margin tells nothing.
+    Windows stay off the black margins of fitted and padded images, so that a margin tells nothing.
 
     Args:
-        pictures: uint8 `(n, height, width, channels)`.
-        boxes: For each picture float `(k, 4)`, fractions of the (padded) picture, maybe empty.
-        body_parts: For each picture a str.
+        images: uint8 `(n, height, width, channels)`.
+        boxes: For each image float `(k, 4)`, fractions of the (padded) image, maybe empty.
+        body_parts: For each image a str.
         size: Side of the patches in pixels.
         count: Number of patches.
         seed: Of the drawing.
@@ -105,23 +105,23 @@ def lesion_patches(pictures, boxes, body_parts, size, count, seed, context=CONTE
     Raises:
         SynthesisError: No box at all, or as in `lesion_windows`.
     """
-    _check(pictures, body_parts, size, count, boxes)
+    _check(images, body_parts, size, count, boxes)
     rng = np.random.default_rng(seed)
     turns = [(row, box) for row, found in enumerate(boxes) for box in np.reshape(found, (-1, 4))]
     if not turns:
-        raise SynthesisError(f"There must be a lesion box. Received: none in {len(pictures)} pictures")
+        raise SynthesisError(f"There must be a lesion box. Received: none in {len(images)} images")
     order = rng.permutation(len(turns))
     rows, windows = [], []
     for turn in range(count):
         row, box = turns[order[turn % len(turns)]]
-        picture = pictures[row]
+        image = images[row]
         rows.append(row)
-        windows.append(lesion_windows([box], picture.shape, rng, context, least, _content(picture))[0])
-    return _patches(pictures, rows, windows, body_parts, size)
+        windows.append(lesion_windows([box], image.shape, rng, context, least, _content(image))[0])
+    return _patches(images, rows, windows, body_parts, size)
 
 
 def healthy_patches(
-    pictures,
+    images,
     body_parts,
     lesions,
     size,
@@ -135,33 +135,33 @@ def healthy_patches(
 ):
     """Cuts patches without lesions where lesions of the same body part lie, and as large.
 
-    Each patch takes the place of a lesion's window, relative to what is not black in its picture, moved and scaled
-    a little, and is about as bright relative to its picture: else many would show no bone. A picture is
+    Each patch takes the place of a lesion's window, relative to what is not black in its image, moved and scaled
+    a little, and is about as bright relative to its image: else many would show no bone. An image is
     given up once no window fits, and how many were is logged as a warning.
 
     Args:
-        pictures: uint8 `(n, height, width, channels)`, taken in turn.
-        body_parts: For each picture a str.
+        images: uint8 `(n, height, width, channels)`, taken in turn.
+        body_parts: For each image a str.
         lesions: `Patches` of lesions, whose places are taken.
         size: Side of the patches in pixels.
         count: Number of patches.
         seed: Of the drawing.
-        boxes: For each picture float `(k, 4)` of lesions to stay off, or None.
+        boxes: For each image float `(k, 4)` of lesions to stay off, or None.
         jitter: Furthest way moved, as a share of the content's side, and largest change of the window's side, as
             a share of that.
         level: Largest difference in brightness from the lesion's window, as a share of that.
         black: Largest share of a window that black border may take: pixels of level 8 or less that are connected
-            with the picture's edge, as padding, collimation and air are.
+            with the image's edge, as padding, collimation and air are.
         any_part: Whether a body part without lesions takes the places of all parts.
 
     Returns:
         `Patches`.
 
     Raises:
-        SynthesisError: A body part without lesions, no picture in which a window fits, or a value not allowed.
+        SynthesisError: A body part without lesions, no image in which a window fits, or a value not allowed.
     """
-    boxes = [()] * len(pictures) if boxes is None else boxes
-    _check(pictures, body_parts, size, count, boxes)
+    boxes = [()] * len(images) if boxes is None else boxes
+    _check(images, body_parts, size, count, boxes)
     if not (0 <= jitter < 1 and 0 <= black <= 1 and level > 0):
         raise SynthesisError(
             "jitter and black must be shares from 0 to 1, and level positive. "
@@ -179,31 +179,31 @@ def healthy_patches(
                 f"There are lesions of {known} only: leave other parts out or set any_part. Received: {str(part)!r}"
             )
     rng = np.random.default_rng(seed)
-    turns, rows, windows = deque(rng.permutation(len(pictures)).tolist()), [], []
+    turns, rows, windows = deque(rng.permutation(len(images)).tolist()), [], []
     while turns and len(rows) < count:
         row = turns.popleft()
-        blocked = _blocked(pictures[row], boxes[row], black)
-        window = _fitting(pictures[row], places[body_parts[row]], blocked, jitter, level, rng)
+        blocked = _blocked(images[row], boxes[row], black)
+        window = _fitting(images[row], places[body_parts[row]], blocked, jitter, level, rng)
         if window is not None:
             turns.append(row)
             rows.append(row)
             windows.append(window)
     if not turns:
         raise SynthesisError(
-            f"In no picture a window of such brightness fits off lesions and black border in {_PLACES * _TRIES} tries: "
-            f"give others, or larger level or black. Received: {len(pictures)} pictures, {level}, {black}"
+            f"In no image a window of such brightness fits off lesions and black border in {_PLACES * _TRIES} tries: "
+            f"give others, or larger level or black. Received: {len(images)} images, {level}, {black}"
         )
-    if len(turns) < len(pictures):
+    if len(turns) < len(images):
         _LOG.warning(
-            "%d of %d pictures given up: no window of such brightness off lesions and black border in %d tries",
-            len(pictures) - len(turns), len(pictures), _PLACES * _TRIES,
+            "%d of %d images given up: no window of such brightness off lesions and black border in %d tries",
+            len(images) - len(turns), len(images), _PLACES * _TRIES,
         )  # fmt: skip
-    return _patches(pictures, rows, windows, body_parts, size)
+    return _patches(images, rows, windows, body_parts, size)
 
 
-def _fitting(picture, places, blocked, jitter, level, rng):
+def _fitting(image, places, blocked, jitter, level, rng):
     """A window at one of the `places` that is not `blocked`, or None."""
-    area = _content(picture)
+    area = _content(image)
     scale = np.sqrt(area[2] * area[3])
     # Each place is tried several times: else the large windows, which fit more easily, would win.
     for y, x, side, wanted in np.repeat(places[rng.integers(len(places), size=_PLACES)], _TRIES, axis=0):
@@ -213,7 +213,7 @@ def _fitting(picture, places, blocked, jitter, level, rng):
             _line(c, side * scale * growth, *limits) for c, limits in zip(centre, _limits(area), strict=True)
         ]
         window = [first for first, _ in lines] + [length for _, length in lines]
-        if not blocked(window) and abs(_level(picture, window, area) - wanted) <= level * wanted:
+        if not blocked(window) and abs(_level(image, window, area) - wanted) <= level * wanted:
             return window
     return None
 
@@ -243,22 +243,22 @@ def _limits(area):
     return (area[0], area[0] + area[2]), (area[1], area[1] + area[3])
 
 
-def _content(picture):
-    """Top, left, height, width of the box round all that is not black; the whole picture if that is too small."""
-    light = picture.max(axis=-1) > _DARK
+def _content(image):
+    """Top, left, height, width of the box round all that is not black; the whole image if that is too small."""
+    light = image.max(axis=-1) > _DARK
     rows, columns = np.flatnonzero(light.any(1)), np.flatnonzero(light.any(0))
     if not len(rows) or min(np.ptp(rows), np.ptp(columns)) + 1 < SMALLEST:
-        return 0, 0, *picture.shape[:2]
+        return 0, 0, *image.shape[:2]
     return int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
 
 
-def _blocked(picture, boxes, black):
+def _blocked(image, boxes, black):
     """A function that says whether a window meets a lesion, or too much black border."""
-    dark = (picture.max(axis=-1) <= _DARK).astype(np.uint8)
+    dark = (image.max(axis=-1) <= _DARK).astype(np.uint8)
     _, regions = cv2.connectedComponents(dark, connectivity=4)
     at_edge = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
     border = np.isin(regions, at_edge) & (dark > 0)
-    lesions = _checked(boxes) * np.tile(picture.shape[:2], 2)
+    lesions = _checked(boxes) * np.tile(image.shape[:2], 2)
 
     def blocked(window):
         top, left, height, width = window
@@ -268,26 +268,25 @@ def _blocked(picture, boxes, black):
     return blocked
 
 
-def _patches(pictures, rows, windows, body_parts, size):
-    images = np.stack([cut(pictures[row], window, size) for row, window in zip(rows, windows, strict=True)])
+def _patches(images, rows, windows, body_parts, size):
+    patches = np.stack([cut(images[row], window, size) for row, window in zip(rows, windows, strict=True)])
     places = [
-        _place(pictures[row], window, _content(pictures[row]))
-        for row, window in zip(rows, windows, strict=True)
+        _place(images[row], window, _content(images[row])) for row, window in zip(rows, windows, strict=True)
     ]
     parts = np.array([str(body_parts[row]) for row in rows])
-    return Patches(images, np.array(windows, np.int64), np.array(rows, np.int64), parts, np.array(places))
+    return Patches(patches, np.array(windows, np.int64), np.array(rows, np.int64), parts, np.array(places))
 
 
-def _place(picture, window, area):
+def _place(image, window, area):
     """Where a window lies in an area, as in `Patches.places`."""
     top, left, height, width = area
     y, x = window[0] + window[2] / 2 - top, window[1] + window[3] / 2 - left
     side = max(window[2:]) / np.sqrt(height * width)
-    return y / height, x / width, side, _level(picture, window, area)
+    return y / height, x / width, side, _level(image, window, area)
 
 
-def _level(picture, window, area):
-    here, everywhere = (picture[a : a + h, b : b + w].mean() for a, b, h, w in (window, area))
+def _level(image, window, area):
+    here, everywhere = (image[a : a + h, b : b + w].mean() for a, b, h, w in (window, area))
     return here / max(everywhere, 1e-9)
 
 
@@ -297,19 +296,19 @@ def _checked(boxes):
     wrong = ~((boxes[:, :2] < boxes[:, 2:]).all(1) & (boxes >= -1e-4).all(1) & (boxes <= 1 + 1e-4).all(1))
     if wrong.any():
         raise SynthesisError(
-            "Boxes must be ymin, xmin, ymax, xmax as fractions of the picture, from 0 to 1. "
+            "Boxes must be ymin, xmin, ymax, xmax as fractions of the image, from 0 to 1. "
             f"Received: {boxes[wrong][0].tolist()}"
         )
     return boxes.clip(0, 1)
 
 
-def _check(pictures, body_parts, size, count, boxes):
-    check_pictures(pictures)
+def _check(images, body_parts, size, count, boxes):
+    check_images(images)
     check_size(size)
     if count < 1:
         raise SynthesisError(f"The number of patches must be 1 or more. Received: {count}")
-    if not len(pictures) == len(body_parts) == len(boxes):
+    if not len(images) == len(body_parts) == len(boxes):
         raise SynthesisError(
-            "There must be a body part, and boxes (maybe none), for every picture. "
-            f"Received: {len(pictures)} pictures, {len(body_parts)} parts, {len(boxes)} boxes"
+            "There must be a body part, and boxes (maybe none), for every image. "
+            f"Received: {len(images)} images, {len(body_parts)} parts, {len(boxes)} boxes"
         )

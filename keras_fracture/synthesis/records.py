@@ -1,4 +1,4 @@
-"""Synthetic pictures as files: each can be told from a real one, and traced to where it came from."""
+"""Synthetic images as files: each can be told from a real one, and traced to where it came from."""
 
 from pathlib import Path
 
@@ -7,22 +7,22 @@ import pandas as pd
 from PIL import Image
 
 from keras_fracture import files
-from keras_fracture.data import images
+from keras_fracture.data import decoding
 from keras_fracture.errors import DataError, SynthesisError
 
-TABLE = "pictures.csv"
+TABLE = "images.csv"
 # Never numbers, whatever they look like.
 _TEXT = ("file", "filename", "source", "body_part", "model", "weights")
 
 
 def describe(table, rows, windows, shape, *, n, seed, scores, model, weights):
-    """Says what each painted picture is, in one row for `write`.
+    """Says what each painted image is, in one row for `write`.
 
     Args:
-        table: `pandas.DataFrame` of the real pictures, with filename, source and body_part.
+        table: `pandas.DataFrame` of the real images, with filename, source and body_part.
         rows: int `(n,)`, the row of `table` each one was painted into.
         windows: int `(n, 4)`, top, left, height, width in pixels.
-        shape: Height and width of the painted pictures in pixels.
+        shape: Height and width of the painted images in pixels.
         n: Exponent of the blending.
         seed: Of the drawing of windows (and patches).
         scores: float `(n,)`, what the filtering classifier says.
@@ -30,8 +30,8 @@ def describe(table, rows, windows, shape, *, n, seed, scores, model, weights):
         weights: Hash of its weights.
 
     Returns:
-        A `pandas.DataFrame`: filename, source and body_part of the real picture; ymin, xmin, ymax, xmax, the box
-        in which the patch outweighs the picture along both axes, as fractions; top, left, height, width of the
+        A `pandas.DataFrame`: filename, source and body_part of the real image; ymin, xmin, ymax, xmax, the box
+        in which the patch outweighs the image along both axes, as fractions; top, left, height, width of the
         window; seed, score, model, weights, n.
     """
     windows = np.asarray(windows, np.int64)
@@ -47,35 +47,35 @@ def describe(table, rows, windows, shape, *, n, seed, scores, model, weights):
     )
 
 
-def write(pictures, table, out, marks=("seed", "filename", "source"), first=0):
-    """Writes pictures as PNG, and `pictures.csv` that says what each one is; the whole folder or nothing.
+def write(images, table, out, marks=("seed", "filename", "source"), first=0):
+    """Writes images as PNG, and `images.csv` that says what each one is; the whole folder or nothing.
 
     Args:
-        pictures: uint8 `(height, width, 1 or 3)` each, an array or any iterable.
+        images: uint8 `(height, width, 1 or 3)` each, an array or any iterable.
         table: `pandas.DataFrame` with a row for each; `file` is put before its columns, `synthetic` added.
         out: Folder to write, which must not exist yet.
         marks: Columns that every PNG carries in its text fields, beside `synthetic=true`.
         first: Number that the first file is named by, where these are a part of a larger set.
 
     Returns:
-        The `pandas.DataFrame` of `pictures.csv`.
+        The `pandas.DataFrame` of `images.csv`.
 
     Raises:
-        SynthesisError: Other numbers of rows than pictures.
+        SynthesisError: Other numbers of rows than images.
         OutputError: `out` exists, or cannot be written.
     """
-    if hasattr(pictures, "__len__") and len(pictures) != len(table):
+    if hasattr(images, "__len__") and len(images) != len(table):
         raise SynthesisError(
-            f"There must be a row for every picture. Received: {len(pictures)} pictures, {len(table)} rows"
+            f"There must be a row for every image. Received: {len(images)} images, {len(table)} rows"
         )
     table = table.reset_index(drop=True)
     table.insert(0, "file", [f"{first + number:06d}.png" for number in range(len(table))])
     table["synthetic"] = True
     with files.new_folder(out) as folder:
-        for picture, row in zip(pictures, table.to_dict("records"), strict=True):
+        for image, row in zip(images, table.to_dict("records"), strict=True):
             text = {name: str(row[name]) for name in marks} | {"synthetic": "true"}
-            picture = picture[..., 0] if picture.shape[-1] == 1 else picture
-            (folder / row["file"]).write_bytes(images.encode_png(picture, text))
+            image = image[..., 0] if image.shape[-1] == 1 else image
+            (folder / row["file"]).write_bytes(decoding.encode_png(image, text))
         table.to_csv(folder / TABLE, index=False)
     return table
 
@@ -87,27 +87,27 @@ def read(folder):
         folder: The folder.
 
     Returns:
-        uint8 pictures `(n, height, width, channels)`, and the `pandas.DataFrame` of `pictures.csv`.
+        uint8 images `(n, height, width, channels)`, and the `pandas.DataFrame` of `images.csv`.
 
     Raises:
-        DataError: No such folder, a picture that is missing, or one without the mark `synthetic=true`.
+        DataError: No such folder, an image that is missing, or one without the mark `synthetic=true`.
     """
     path = Path(folder) / TABLE
     try:
         table = pd.read_csv(
             path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, float_precision="round_trip"
         )
-        pictures = [_read(path.parent / name) for name in table["file"]]
+        images = [_read(path.parent / name) for name in table["file"]]
     except (OSError, KeyError, ValueError) as error:
         raise DataError(
-            f"{path.parent} holds no synthetic pictures of this package: {' '.join(str(error).split())}"
+            f"{path.parent} holds no synthetic images of this package: {' '.join(str(error).split())}"
         ) from None
-    return np.stack(pictures), table
+    return np.stack(images), table
 
 
 def _read(path):
-    with Image.open(path) as picture:
-        if picture.info.get("synthetic") != "true":
+    with Image.open(path) as image:
+        if image.info.get("synthetic") != "true":
             raise ValueError(f"{path.name} is not marked as synthetic")
-        pixels = np.asarray(picture)
+        pixels = np.asarray(image)
     return pixels if pixels.ndim == 3 else pixels[..., None]

@@ -1,21 +1,21 @@
-"""Scaling between pictures and patches: one formula for cutting out, pasting back, NumPy and graphs.
+"""Scaling between images and patches: one formula for cutting out, pasting back, NumPy and graphs.
 
-A window is int (top, left, height, width), in pixels of its picture.
+A window is int (top, left, height, width), in pixels of its image.
 """
 
 import numpy as np
 
 from keras_fracture.errors import SynthesisError
 
-SMALLEST = 3  # pixels a side: a smaller window is all border, where blending leaves the picture as it is
+SMALLEST = 3  # pixels a side: a smaller window is all border, where blending leaves the image as it is
 _LOBES = 3
 
 
-def cut(picture, window, size):
+def cut(image, window, size):
     """Cuts a window out and scales it to a square.
 
     Args:
-        picture: uint8 `(height, width, channels)`.
+        image: uint8 `(height, width, channels)`.
         window: int `(4,)`.
         size: Side of the square in pixels.
 
@@ -23,26 +23,26 @@ def cut(picture, window, size):
         uint8 `(size, size, channels)`.
 
     Raises:
-        SynthesisError: The window does not lie in the picture, or `size` is not positive.
+        SynthesisError: The window does not lie in the image, or `size` is not positive.
     """
     check_size(size)
-    top, left, height, width = check_window(window, picture.shape)
-    return to_levels(resize(picture[top : top + height, left : left + width], size, size))
+    top, left, height, width = check_window(window, image.shape)
+    return to_levels(resize(image[top : top + height, left : left + width], size, size))
 
 
-def resize(picture, height, width):
+def resize(image, height, width):
     """Scales with Lanczos's kernel of three lobes, antialiased as in Pillow.
 
     Args:
-        picture: Array `(h, w, channels)`.
+        image: Array `(h, w, channels)`.
         height: Of the result, in pixels.
         width: Of the result, in pixels.
 
     Returns:
-        float64 `(height, width, channels)`, not rounded; it may overshoot the picture's range a little.
+        float64 `(height, width, channels)`, not rounded; it may overshoot the image's range a little.
     """
-    down, across = _matrix(picture.shape[0], height), _matrix(picture.shape[1], width)
-    return np.einsum("ys,stc,xt->yxc", down, picture, across, optimize=True)
+    down, across = _matrix(image.shape[0], height), _matrix(image.shape[1], width)
+    return np.einsum("ys,stc,xt->yxc", down, image, across, optimize=True)
 
 
 def _matrix(count, length):
@@ -80,37 +80,37 @@ def check_window(window, shape):
     """The window as four ints.
 
     Raises:
-        SynthesisError: It does not lie in a picture of `shape`, or is smaller than 3 x 3 pixels.
+        SynthesisError: It does not lie in an image of `shape`, or is smaller than 3 x 3 pixels.
     """
     top, left, height, width = (int(value) for value in window)
     inside = top >= 0 and left >= 0 and top + height <= shape[0] and left + width <= shape[1]
     if not inside or min(height, width) < SMALLEST:
         raise SynthesisError(
-            f"A window (top, left, height, width) must lie in its picture of {shape[0]} x {shape[1]} pixels and "
+            f"A window (top, left, height, width) must lie in its image of {shape[0]} x {shape[1]} pixels and "
             f"be {SMALLEST} x {SMALLEST} or more. Received: {(top, left, height, width)}"
         )
     return top, left, height, width
 
 
-def check_windows(windows, pictures):
-    """Windows as an array `(n, 4)`, one a picture.
+def check_windows(windows, images):
+    """Windows as an array `(n, 4)`, one an image.
 
     Raises:
-        SynthesisError: Other numbers of windows than pictures, or pictures that are no uint8 stack.
+        SynthesisError: Other numbers of windows than images, or images that are no uint8 stack.
     """
-    check_pictures(pictures)
+    check_images(images)
     windows = np.asarray(windows)
-    if windows.shape != (len(pictures), 4):
-        raise SynthesisError(f"Give one window a picture, {(len(pictures), 4)}. Received: {windows.shape}")
+    if windows.shape != (len(images), 4):
+        raise SynthesisError(f"Give one window an image, {(len(images), 4)}. Received: {windows.shape}")
     return windows
 
 
-def check_pictures(pictures):
-    """Raises `SynthesisError` unless pictures are uint8 `(n, height, width, channels)`, one or more."""
-    if pictures.ndim != 4 or pictures.dtype != np.uint8 or not len(pictures):
+def check_images(images):
+    """Raises `SynthesisError` unless images are uint8 `(n, height, width, channels)`, one or more."""
+    if images.ndim != 4 or images.dtype != np.uint8 or not len(images):
         raise SynthesisError(
-            "Pictures must be a uint8 array (n, height, width, channels), one or more. "
-            f"Received: {pictures.dtype} {pictures.shape}"
+            "Images must be a uint8 array (n, height, width, channels), one or more. "
+            f"Received: {images.dtype} {images.shape}"
         )
 
 

@@ -99,22 +99,22 @@ class TwoOptimizers(keras.Model):
 class AdversarialModel(TwoOptimizers):
     """Generator against discriminator, trained with `compile` and `fit`.
 
-    A step draws one batch of noise, updates the discriminator on real and generated pictures, then the
-    generator. `fit` takes batches of pictures in the generator's `pixel_range`, alone or as (pictures, labels).
-    Networks with classes need the labels, int `(batch,)`; generated pictures get those of the real ones. Others
+    A step draws one batch of noise, updates the discriminator on real and generated images, then the
+    generator. `fit` takes batches of images in the generator's `pixel_range`, alone or as (images, labels).
+    Networks with classes need the labels, int `(batch,)`; generated images get those of the real ones. Others
     do not use them.
 
     Args:
-        generator: Maps `(batch, latent_dim)` noise, with classes also labels, to pictures.
-        discriminator: Maps pictures, with classes also labels, to logits `(batch, 1)`.
+        generator: Maps `(batch, latent_dim)` noise, with classes also labels, to images.
+        discriminator: Maps images, with classes also labels, to logits `(batch, 1)`.
         ema: Decay of an exponential moving average of the generator's weights, or None for no average.
         seed: Of the noise.
-        augment: A `DiffAugment` or `AdaptiveAugment` that all pictures pass on their way to the discriminator,
+        augment: A `DiffAugment` or `AdaptiveAugment` that all images pass on their way to the discriminator,
             or None.
-        redraw: Whether the generator is updated on a second, fresh batch of noise, not on the pictures that the
+        redraw: Whether the generator is updated on a second, fresh batch of noise, not on the images that the
             discriminator has just seen.
         r1: Weight of `losses.r1_penalty` in the discriminator's loss. Like Wasserstein's gradient penalty it is
-            taken at the augmented pictures, with the discriminator in training mode.
+            taken at the augmented images, with the discriminator in training mode.
 
     Raises:
         ModelError: `ema` or `r1` is out of range, or the networks differ in channels, size or classes.
@@ -164,12 +164,12 @@ class AdversarialModel(TwoOptimizers):
 
     @property
     def pixel_range(self):
-        """`(low, high)` of the pictures it is trained on; None where the generator says none."""
+        """`(low, high)` of the images it is trained on; None where the generator says none."""
         return getattr(self.generator, "pixel_range", None)
 
     @property
     def sampler(self):
-        """The generator to make pictures with: the moving average where there is one."""
+        """The generator to make images with: the moving average where there is one."""
         return self.ema_generator or self.generator
 
     def call(self, noise, labels=None, training=False):
@@ -178,7 +178,7 @@ class AdversarialModel(TwoOptimizers):
     def train_step(self, data):
         real, labels = self._checked(data)
         given = () if labels is None else (labels,)
-        augment = self.augment or (lambda pictures: pictures)
+        augment = self.augment or (lambda images: images)
 
         def generate():
             noise = replicas.drawn(
@@ -187,10 +187,10 @@ class AdversarialModel(TwoOptimizers):
             )
             return self.generator(noise, *given, training=True)
 
-        def judge(pictures):
-            return self.discriminator(pictures, *given, training=True)
+        def judge(images):
+            return self.discriminator(images, *given, training=True)
 
-        # The discriminator sees the pictures the generator is then judged on, unless `redraw`: one pass of the
+        # The discriminator sees the images the generator is then judged on, unless `redraw`: one pass of the
         # generator a step.
         with tf.GradientTape() as g_tape:
             fake = generate()
@@ -223,17 +223,17 @@ class AdversarialModel(TwoOptimizers):
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
     def _checked(self, data):
-        """Real pictures, and their labels where the networks have classes, else None."""
+        """Real images, and their labels where the networks have classes, else None."""
         real, *labels = data if isinstance(data, tuple | list) else (data,)
         if real.shape[-1] != self.discriminator.channels:
             raise TrainingError(
-                f"The networks take pictures of {self.discriminator.channels} channels: see `channels` of "
+                f"The networks take images of {self.discriminator.channels} channels: see `channels` of "
                 f"`epochs_of`. Received: {real.shape[-1]} channels"
             )
         if getattr(self.generator, "num_classes", None) is None:
             return real, None
         if not labels:
-            raise TrainingError("Networks with classes are trained on (pictures, labels). Received: pictures")
+            raise TrainingError("Networks with classes are trained on (images, labels). Received: images")
         return real, ops.cast(labels[0], "int32")
 
     @staticmethod
@@ -242,21 +242,21 @@ class AdversarialModel(TwoOptimizers):
         optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
 
     def sample(self, count, seed=0, batch_size=250, labels=None):
-        """Makes pictures.
+        """Makes images.
 
-        The k-th picture of a seed depends on seed, k and its label alone, not on count.
+        The k-th image of a seed depends on seed, k and its label alone, not on count.
 
         Args:
-            count: Pictures.
+            count: Images.
             seed: Of the noise.
-            batch_size: Pictures at a time; does not change them beyond float rounding.
+            batch_size: Images at a time; does not change them beyond float rounding.
             labels: Int `(count,)` for a generator with classes; None takes the classes in turn.
 
         Returns:
             uint8 `(count, height, width, channels)`.
 
         Raises:
-            ModelError: Not one label a picture, a label is no class, or the generator has none.
+            ModelError: Not one label an image, a label is no class, or the generator has none.
         """
         return sample(self.sampler, count, seed, batch_size, labels)
 
@@ -294,11 +294,11 @@ def sample(generator, count, seed=0, batch_size=250, labels=None):
                 f"labels must be {count} numbers from 0 to {classes - 1}. "
                 f"Received: shape {inputs[1].shape}, classes {np.unique(inputs[1])[:9].tolist()}"
             )
-    pictures = [
+    images = [
         unscale(
             generator(*(array[start : start + batch_size] for array in inputs), training=False),
             generator.pixel_range,
         )
         for start in range(0, count, batch_size)
     ]
-    return np.concatenate(pictures)
+    return np.concatenate(images)

@@ -7,7 +7,7 @@ from keras import layers, ops
 from keras_fracture.errors import TrainingError
 from keras_fracture.training import replicas
 
-_NUMBERS = 12  # drawn for each picture: whether each of the five is applied, and how
+_NUMBERS = 12  # drawn for each image: whether each of the five is applied, and how
 
 
 @keras.saving.register_keras_serializable("keras_fracture")
@@ -15,19 +15,19 @@ class DiffAugment(layers.Layer):
     """Brightness, saturation, contrast, translation and cutout, each of which gradients pass through.
 
     Source: Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training". Real and generated
-    pictures must pass it both, before every update. Every picture draws its own numbers: brightness is shifted
+    images must pass it both, before every update. Every image draws its own numbers: brightness is shifted
     by up to a quarter of the pixel range either way (0.5 of -1 to 1), saturation (RGB only; around the mean of
-    the channels) scaled by 0 to 2, contrast (around the picture's mean) by 0.5 to 1.5; then the picture moves
+    the channels) scaled by 0 to 2, contrast (around the image's mean) by 0.5 to 1.5; then the image moves
     by whole pixels, and a square around a random pixel is cut out. Uncovered and cut pixels become 0. Nothing
     is clipped, so that no gradient is lost: values may leave -1 to 1.
 
-    Input and output: float32 pictures `(batch, height, width, channels)`, range -1 to 1, one or three channels.
+    Input and output: float32 images `(batch, height, width, channels)`, range -1 to 1, one or three channels.
 
     Args:
-        probability: Chance of each of the five to be applied to a picture, 0 to 1.
+        probability: Chance of each of the five to be applied to an image, 0 to 1.
         colour: Whether to change brightness, saturation and contrast.
         translation: Longest way, as a share of the side.
-        cutout: Side of the square, as a share of the picture's.
+        cutout: Side of the square, as a share of the image's.
         seed: Of the random numbers; in a GAN it may be that of the noise.
     """
 
@@ -67,7 +67,7 @@ class DiffAugment(layers.Layer):
         return images * (1 - hole * _each(applied[4]))
 
     def adapt(self, real_logits):
-        """Steers the probability by logits on real pictures; does nothing here."""
+        """Steers the probability by logits on real images; does nothing here."""
 
     def get_config(self):
         return super().get_config() | self.settings
@@ -75,7 +75,7 @@ class DiffAugment(layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_fracture")
 class AdaptiveAugment(DiffAugment):
-    """`DiffAugment` at a probability that grows while the discriminator is too sure of real pictures.
+    """`DiffAugment` at a probability that grows while the discriminator is too sure of real images.
 
     Source: Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", Section 3: the mean
     sign of the real logits is held at a target. The transformations are `DiffAugment`'s, not that paper's
@@ -84,18 +84,18 @@ class AdaptiveAugment(DiffAugment):
     Args:
         probability: At the start.
         target: Mean sign of the real logits to be held, -1 to 1.
-        pictures: Real pictures in which the probability can go from 0 to 1.
+        images: Real images in which the probability can go from 0 to 1.
         **kwargs: As for `DiffAugment`.
     """
 
-    def __init__(self, probability=0.0, target=0.6, pictures=500_000, **kwargs):
+    def __init__(self, probability=0.0, target=0.6, images=500_000, **kwargs):
         super().__init__(probability, **kwargs)
-        if not -1 < target < 1 or pictures <= 0:
+        if not -1 < target < 1 or images <= 0:
             raise TrainingError(
-                f"target must lie between -1 and 1 and pictures be positive. Received: {target}, {pictures}"
+                f"target must lie between -1 and 1 and images be positive. Received: {target}, {images}"
             )
-        self.settings |= {"target": target, "pictures": pictures}
-        self.target, self.pictures = target, pictures
+        self.settings |= {"target": target, "images": images}
+        self.target, self.images = target, images
         self.probability = self.add_weight(
             shape=(),
             initializer=keras.initializers.Constant(probability),
@@ -107,12 +107,12 @@ class AdaptiveAugment(DiffAugment):
         """Moves the probability a step, up where the mean sign of logits `(batch, 1)` is above the target."""
         sureness = replicas.mean(ops.mean(ops.sign(ops.cast(real_logits, "float32"))))
         excess = ops.sign(sureness - self.target)
-        step = ops.cast(replicas.rows(ops.shape(real_logits)[0]), "float32") / self.pictures
+        step = ops.cast(replicas.rows(ops.shape(real_logits)[0]), "float32") / self.images
         self.probability.assign(ops.clip(self.probability + step * excess, 0.0, 1.0))
 
 
 def _each(numbers):
-    """Numbers `(batch,)`, one for every picture."""
+    """Numbers `(batch,)`, one for every image."""
     return numbers[:, None, None, None]
 
 

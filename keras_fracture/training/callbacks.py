@@ -24,12 +24,12 @@ _COUNTED = ("best", "wait", "cooldown_counter", "stopped_epoch", "epochs_since_l
 
 
 class SampleGrid(keras.callbacks.Callback):
-    """Writes a grid of generated pictures every few epochs, always from the same noise.
+    """Writes a grid of generated images every few epochs, always from the same noise.
 
     Args:
         folder: Where `epoch-NNNN.png` go.
         every: Epochs between grids.
-        count: Pictures a grid.
+        count: Images a grid.
         seed: Of the noise.
     """
 
@@ -41,8 +41,8 @@ class SampleGrid(keras.callbacks.Callback):
         from keras_fracture.data import sheets
 
         if (epoch + 1) % self.every == 0:
-            pictures = self.model.sample(self.count, seed=self.seed)
-            sheets.grid(pictures, self.folder / f"epoch-{epoch + 1:04d}.png")
+            images = self.model.sample(self.count, seed=self.seed)
+            sheets.grid(images, self.folder / f"epoch-{epoch + 1:04d}.png")
 
 
 class StopOnNaN(keras.callbacks.Callback):

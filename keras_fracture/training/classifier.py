@@ -89,10 +89,10 @@ class WithBodyPart(keras.Model):
 
 
 def class_weights(labels):
-    """Weights for `fit` that let every class count alike: pictures / (classes * pictures of the class).
+    """Weights for `fit` that let every class count alike: images / (classes * images of the class).
 
     Args:
-        labels: 0 or 1 a picture, both present.
+        labels: 0 or 1 an image, both present.
     """
     labels = np.asarray(labels)
     classes = np.unique(labels)

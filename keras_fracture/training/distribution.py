@@ -235,7 +235,7 @@ def rows_of_worker(order, batch_size):
 
 
 def whole_shares(batches):
-    """Validation batches whose last one has pictures for every replica: convolutions fail on none.
+    """Validation batches whose last one has images for every replica: convolutions fail on none.
 
     Args:
         batches: A `tf.data.Dataset` that ends.
@@ -244,7 +244,7 @@ def whole_shares(batches):
         The dataset; under "mirrored" in batches of another size, if need be.
 
     Raises:
-        DistributionError: There are too few pictures.
+        DistributionError: There are too few images.
     """
     if _setup.workers > 1 or _setup.replicas == 1:
         return batches
@@ -258,7 +258,7 @@ def whole_shares(batches):
     size = next((size for size in range(max(sizes), replicas - 1, -1) if fits(size)), None)
     if size is None:
         raise DistributionError(
-            f"{replicas} replicas cannot share the validation pictures: take fewer. Received: {count} pictures"
+            f"{replicas} replicas cannot share the validation images: take fewer. Received: {count} images"
         )
     return batches if size == max(sizes) else batches.unbatch().batch(size)
 
@@ -361,12 +361,12 @@ def _results(model):
 
 
 def _weigher(class_weight):
-    """A map from (pictures, labels) to (pictures, labels, weights)."""
+    """A map from (images, labels) to (images, labels, weights)."""
     table = tf.constant([class_weight.get(one, 1.0) for one in range(max(class_weight) + 1)], "float32")
 
-    def weigh(pictures, labels):
+    def weigh(images, labels):
         one_hot = labels.shape.rank == 2 and labels.shape[1] > 1
         classes = tf.argmax(labels, axis=1) if one_hot else tf.cast(tf.reshape(labels, [-1]), "int32")
-        return pictures, labels, tf.gather(table, classes)
+        return images, labels, tf.gather(table, classes)
 
     return weigh

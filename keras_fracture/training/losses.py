@@ -21,11 +21,11 @@ class AdversarialLoss(abc.ABC):
 
     @abc.abstractmethod
     def discriminator(self, real, fake):
-        """Returns the discriminator's loss of logits on real and on generated pictures."""
+        """Returns the discriminator's loss of logits on real and on generated images."""
 
     @abc.abstractmethod
     def generator(self, fake):
-        """Returns the generator's loss of logits on generated pictures."""
+        """Returns the generator's loss of logits on generated images."""
 
 
 class NonSaturating(AdversarialLoss):
@@ -33,7 +33,7 @@ class NonSaturating(AdversarialLoss):
 
     Args:
         reduction: "sum" adds the discriminator's two terms, "mean" averages them.
-        smoothing: The label of real pictures is `1 - smoothing`.
+        smoothing: The label of real images is `1 - smoothing`.
     """
 
     def __init__(self, reduction="sum", smoothing=0.0):
@@ -64,7 +64,7 @@ class Hinge(AdversarialLoss):
 
 
 class LeastSquares(AdversarialLoss):
-    """Half the squared distance of logits to 1 for real and 0 for generated pictures (Mao et al. 2017, Equation 9).
+    """Half the squared distance of logits to 1 for real and 0 for generated images (Mao et al. 2017, Equation 9).
 
     Args:
         factor: Of all terms, 0.5 in the paper; much released code, that of MUNIT too, has 1.
@@ -138,15 +138,15 @@ def config_of(loss):
 
 
 def gradient_penalty(discriminator, real, fake, seed):
-    """Mean squared distance to 1 of the gradient's norm between real and generated pictures.
+    """Mean squared distance to 1 of the gradient's norm between real and generated images.
 
-    Source: Gulrajani et al. 2017, Section 4. With BatchNormalization in training mode the gradient of a
-    picture's logit holds what the picture does to the others of its batch, here as in `r1_penalty`.
+    Source: Gulrajani et al. 2017, Section 4. With BatchNormalization in training mode the gradient of an
+    image's logit holds what the image does to the others of its batch, here as in `r1_penalty`.
 
     Args:
-        discriminator: Function from pictures to logits `(batch, 1)`.
-        real: Pictures `(batch, height, width, channels)`.
-        fake: As many generated pictures.
+        discriminator: Function from images to logits `(batch, 1)`.
+        real: Images `(batch, height, width, channels)`.
+        fake: As many generated images.
         seed: `keras.random.SeedGenerator` of the place between each two.
 
     Returns:
@@ -160,11 +160,11 @@ def gradient_penalty(discriminator, real, fake, seed):
 
 
 def r1_penalty(discriminator, real):
-    """Half the mean squared norm of the gradient at real pictures (Mescheder et al. 2018, Equation 9).
+    """Half the mean squared norm of the gradient at real images (Mescheder et al. 2018, Equation 9).
 
     Args:
-        discriminator: Function from pictures to logits `(batch, 1)`.
-        real: Pictures `(batch, height, width, channels)`.
+        discriminator: Function from images to logits `(batch, 1)`.
+        real: Images `(batch, height, width, channels)`.
 
     Returns:
         A float32 scalar, without its weight.
@@ -172,9 +172,9 @@ def r1_penalty(discriminator, real):
     return ops.mean(_squared_gradients(discriminator, real)) / 2
 
 
-def _squared_gradients(discriminator, pictures):
-    """Squared norm `(batch,)` of each picture's gradient of the sum of logits."""
+def _squared_gradients(discriminator, images):
+    """Squared norm `(batch,)` of each image's gradient of the sum of logits."""
     with tf.GradientTape() as tape:
-        tape.watch(pictures)
-        total = ops.sum(ops.cast(discriminator(pictures), "float32"))
-    return ops.sum(ops.cast(tape.gradient(total, pictures), "float32") ** 2, axis=(1, 2, 3))
+        tape.watch(images)
+        total = ops.sum(ops.cast(discriminator(images), "float32"))
+    return ops.sum(ops.cast(tape.gradient(total, images), "float32") ** 2, axis=(1, 2, 3))

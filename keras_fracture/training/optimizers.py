@@ -9,7 +9,7 @@ class Adam(keras.optimizers.Adam):
     """Keras's Adam with the same state, whose update is one pass over a weight.
 
     Keras writes the update as ten operations, each of which goes through memory; for the 27 million weights of
-    UNIT, trained on single pictures, that is a noticeable part of a step. The kernel takes 1 - beta_2 in float32,
+    UNIT, trained on single images, that is a noticeable part of a step. The kernel takes 1 - beta_2 in float32,
     by which its steps differ from Keras's by up to 3e-5 of their length. Falls back to Keras's for sparse
     gradients, AMSGrad and under a `tf.distribute` strategy.
 

@@ -18,36 +18,36 @@ from keras_fracture.training.callbacks import AverageStatistics, EpochBackup, St
 
 
 def epochs_of(
-    pictures, labels=None, *, batch_size=32, seed=0, first_epoch=0, steps=None, pixel_range=UNIT, augment=None,
+    images, labels=None, *, batch_size=32, seed=0, first_epoch=0, steps=None, pixel_range=UNIT, augment=None,
     channels=None,
 ):  # fmt: skip
     """An endless stream of training batches whose order depends on seed and epoch alone.
 
-    A stream that starts at epoch k gives what one from epoch 0 gives there, so a resumed run sees the pictures
+    A stream that starts at epoch k gives what one from epoch 0 gives there, so a resumed run sees the images
     an undisturbed one would have seen. With several workers each gets its rows of every batch, and reads, scales and
     augments no others; an element is then one replica's.
 
     Args:
-        pictures: uint8 `(n, height, width, channels)`.
-        labels: Array `(n,)` or `(n, classes)`, or None for pictures alone.
-        batch_size: Pictures a batch; if there are fewer, a batch holds them all.
+        images: uint8 `(n, height, width, channels)`.
+        labels: Array `(n,)` or `(n, classes)`, or None for images alone.
+        batch_size: Images a batch; if there are fewer, a batch holds them all.
         seed: Of the order.
         first_epoch: Epoch to start at.
-        steps: Steps an epoch; default is one pass over the pictures.
+        steps: Steps an epoch; default is one pass over the images.
         pixel_range: `(low, high)` that pixels are scaled to.
         augment: A `data.Augmentation`, or another function of scaled images and their positions in training, or None.
-        channels: Grey pictures are repeated to this many channels, after `augment`.
+        channels: Grey images are repeated to this many channels, after `augment`.
 
     Returns:
         A `tf.data.Dataset`, and its steps an epoch.
 
     Raises:
-        TrainingError: There is no picture.
+        TrainingError: There is no image.
         DistributionError: Replicas cannot share a batch equally.
     """
-    count = len(pictures)
+    count = len(images)
     if not count:
-        raise TrainingError("There is nothing to train on. Received: 0 pictures")
+        raise TrainingError("There is nothing to train on. Received: 0 images")
     batch_size = min(batch_size, count)
     a_pass = count // batch_size
     steps = steps or a_pass
@@ -67,7 +67,7 @@ def epochs_of(
         )
     )
     numbered = distribution.rows_of_worker(numbered, batch_size)
-    given = [tf.constant(one) for one in (pictures, labels) if one is not None]
+    given = [tf.constant(one) for one in (images, labels) if one is not None]
     dataset = numbered.map(lambda rows: (rows[:, 1], tuple(tf.gather(one, rows[:, 0]) for one in given)))
     return finished(dataset, pixel_range=pixel_range, augment=augment, channels=channels), steps
 
@@ -80,7 +80,7 @@ def pairs_of(healthy, lesion, *, batch_size=1, seed=0, first_epoch=0, steps=None
     Args:
         healthy: uint8 `(n, height, width, channels)`.
         lesion: uint8 `(m, height, width, channels)`.
-        batch_size: Pictures of either kind a batch; if a set has fewer, as many as that has.
+        batch_size: Images of either kind a batch; if a set has fewer, as many as that has.
         seed: Of both orders.
         first_epoch: Epoch to start at.
         steps: Steps an epoch; default is one pass over the larger set.
@@ -90,17 +90,17 @@ def pairs_of(healthy, lesion, *, batch_size=1, seed=0, first_epoch=0, steps=None
         A `tf.data.Dataset`, and its steps an epoch.
 
     Raises:
-        TrainingError: A set has no picture.
+        TrainingError: A set has no image.
     """
     counts = len(healthy), len(lesion)
     batch_size = max(min(batch_size, *counts), 1)
     steps = steps or max(counts) // batch_size
     streams = [
         epochs_of(
-            pictures, batch_size=batch_size, seed=2 * seed + place, first_epoch=first_epoch, steps=steps,
+            images, batch_size=batch_size, seed=2 * seed + place, first_epoch=first_epoch, steps=steps,
             pixel_range=pixel_range,
         )[0]
-        for place, pictures in enumerate((healthy, lesion))
+        for place, images in enumerate((healthy, lesion))
     ]  # fmt: skip
     return tf.data.Dataset.zip(*streams).map(lambda a, b: (*a, *b)), steps
 
@@ -186,21 +186,21 @@ def _name_of(loss):
 
 
 def fit_briefly(
-    model, pictures, labels, epochs, *, batch_size=32, seed=0, steps=None, augment=None, validation=None,
+    model, images, labels, epochs, *, batch_size=32, seed=0, steps=None, augment=None, validation=None,
     class_weight=None,
 ):  # fmt: skip
     """Trains a compiled classifier too briefly to be worth a backup.
 
     Args:
         model: Built and compiled; an epoch is rounded up to whole blocks of its `steps_per_execution`.
-        pictures: uint8 `(n, height, width, channels)`.
+        images: uint8 `(n, height, width, channels)`.
         labels: Array `(n,)` or `(n, classes)`.
         epochs: Epochs.
-        batch_size: Pictures a step.
+        batch_size: Images a step.
         seed: Of the order.
-        steps: Steps an epoch; default is one pass over the pictures.
+        steps: Steps an epoch; default is one pass over the images.
         augment: A `data.Augmentation`, or another function of scaled images and their positions in training, or None.
-        validation: A pair (uint8 pictures, labels), or None.
+        validation: A pair (uint8 images, labels), or None.
         class_weight: As in `keras.Model.fit`.
 
     Returns:
@@ -208,7 +208,7 @@ def fit_briefly(
     """
     distribution.check_model(model)
     stream, steps = epochs_of(
-        pictures,
+        images,
         labels,
         batch_size=batch_size,
         seed=seed,
@@ -231,8 +231,8 @@ def fit_briefly(
     return {name: np.asarray(values) for name, values in history.history.items()}
 
 
-def _batched(pictures, labels):
-    return tf.data.Dataset.from_tensor_slices((pictures, labels)).batch(256)
+def _batched(images, labels):
+    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(256)
 
 
 def _train(model, dataset, callbacks, validation_data=None, **options):

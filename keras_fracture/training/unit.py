@@ -39,9 +39,9 @@ class UNITModel(TwoOptimizers):
     standard normal is the mean of squared means here; its factor and the number of places are in `kl`. (The code
     released with that paper squares latents with their noise: on average 1 more, and the same gradient.)
 
-    `fit` takes batches of pairs (healthy, lesion) of unpaired pictures, both float32
+    `fit` takes batches of pairs (healthy, lesion) of unpaired images, both float32
     `(batch, image_size, image_size, channels)` in -1 to 1, see `pairs_of`. A step draws noise once, updates both
-    discriminators on real and translated pictures, then the translator against the discriminators so updated. The
+    discriminators on real and translated images, then the translator against the discriminators so updated. The
     released code draws anew for the second half, which needs another pass of the translator.
 
     Every term is a sum over both domains; an adversarial one also over the discriminator's scales, of the mean
@@ -50,13 +50,13 @@ class UNITModel(TwoOptimizers):
 
     Args:
         translator: A `models.UNIT`.
-        discriminator_a: A `models.UNITDiscriminator` of healthy pictures.
-        discriminator_b: Of pictures with a lesion.
+        discriminator_a: A `models.UNITDiscriminator` of healthy images.
+        discriminator_b: Of images with a lesion.
         gan: Weight of the adversarial terms. This and the four below are the translator's preset's where None.
-        reconstruction: Of the mean absolute difference of a picture and its way through its own domain.
+        reconstruction: Of the mean absolute difference of an image and its way through its own domain.
         kl: Of the mean squared latent.
-        cycle: Of the mean absolute difference of a picture and its way through the other domain and back.
-        cycle_kl: Of the mean squared latent of a translated picture.
+        cycle: Of the mean absolute difference of an image and its way through the other domain and back.
+        cycle_kl: Of the mean squared latent of a translated image.
         weight_decay: L2, added to the gradients of all weights as PyTorch's Adam does it, not decoupled.
         noise: Standard deviation of the noise on latents.
         ema: Decay of an exponential moving average of the translator's weights, or None for no average.
@@ -127,12 +127,12 @@ class UNITModel(TwoOptimizers):
 
     @property
     def pixel_range(self):
-        """`(low, high)` of the pictures it is trained on."""
+        """`(low, high)` of the images it is trained on."""
         return self.translator.pixel_range
 
     @property
     def sampler(self):
-        """The translator to make pictures with: the moving average where there is one."""
+        """The translator to make images with: the moving average where there is one."""
         return self.ema_translator or self.translator
 
     def call(self, images, training=False):
@@ -149,11 +149,11 @@ class UNITModel(TwoOptimizers):
         return latents + self.noise * noise
 
     def _translated(self, a, b):
-        """Both pictures in the other's domain, and the terms of the loss that need no discriminator."""
+        """Both images in the other's domain, and the terms of the loss that need no discriminator."""
         net = self.translator
         latent_a, latent_b = net.encode(a, "a"), net.encode(b, "b")
         latents = ops.concatenate([self._noisy(latent_a), self._noisy(latent_b)])
-        (own_a, from_b), (from_a, own_b) = (ops.split(pictures, 2) for pictures in net.decode_both(latents))
+        (own_a, from_b), (from_a, own_b) = (ops.split(images, 2) for images in net.decode_both(latents))
         again_a, again_b = net.encode(from_a, "b"), net.encode(from_b, "a")
         back_a, back_b = net.decode(self._noisy(again_a), "a"), net.decode(self._noisy(again_b), "b")
         return (from_b, from_a), {
@@ -205,41 +205,41 @@ class UNITModel(TwoOptimizers):
         shape = (net.image_size, net.image_size, net.channels)
         if not isinstance(data, tuple | list) or len(data) != 2:
             raise TrainingError("UNIT is trained on pairs (healthy, lesion), see pairs_of. Received: no pair")
-        for pictures in data:
-            if tuple(pictures.shape[1:]) != shape or pictures.shape[0] != data[0].shape[0]:
+        for images in data:
+            if tuple(images.shape[1:]) != shape or images.shape[0] != data[0].shape[0]:
                 raise TrainingError(
-                    f"UNIT is trained on two batches of as many pictures {shape}. "
+                    f"UNIT is trained on two batches of as many images {shape}. "
                     f"Received: {', '.join(str(tuple(each.shape)) for each in data)}"
                 )
         return data
 
-    def translate(self, pictures, source="a", target="b", batch_size=16):
-        """Translates pictures, without noise and with the moving average where there is one.
+    def translate(self, images, source="a", target="b", batch_size=16):
+        """Translates images, without noise and with the moving average where there is one.
 
         Args:
-            pictures: uint8 `(n, image_size, image_size, channels)`.
+            images: uint8 `(n, image_size, image_size, channels)`.
             source: Their domain, "a" (healthy) or "b" (lesion).
             target: The domain to translate to.
-            batch_size: Pictures at a time; does not change them beyond float rounding.
+            batch_size: Images at a time; does not change them beyond float rounding.
 
         Returns:
             uint8, of the same shape.
 
         Raises:
-            ModelError: Pictures have another shape or dtype, or there is no such domain.
+            ModelError: Images have another shape or dtype, or there is no such domain.
         """
-        net, pictures = self.sampler, np.asarray(pictures)
+        net, images = self.sampler, np.asarray(images)
         shape = (net.image_size, net.image_size, net.channels)
-        if pictures.shape[1:] != shape or pictures.dtype != np.uint8:
+        if images.shape[1:] != shape or images.dtype != np.uint8:
             raise ModelError(
-                f"pictures must be uint8 (n, {', '.join(map(str, shape))}). "
-                f"Received: {pictures.dtype} {pictures.shape}"
+                f"images must be uint8 (n, {', '.join(map(str, shape))}). "
+                f"Received: {images.dtype} {images.shape}"
             )
-        made = np.empty_like(pictures)
-        for start in range(0, len(pictures), batch_size):
+        made = np.empty_like(images)
+        for start in range(0, len(images), batch_size):
             rows = slice(start, start + batch_size)
             made[rows] = unscale(
-                net.translate(scale(pictures[rows], net.pixel_range), source, target), net.pixel_range
+                net.translate(scale(images[rows], net.pixel_range), source, target), net.pixel_range
             )
         return made
 

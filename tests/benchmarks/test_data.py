@@ -7,9 +7,9 @@ import pytest
 
 from keras_fracture import cli
 from keras_fracture.benchmarks import data as benchmark
-from keras_fracture.benchmarks import pictures as many
-from keras_fracture.benchmarks.pictures import Repeated, peak_memory
-from keras_fracture.data import Preprocess, images
+from keras_fracture.benchmarks import images as many
+from keras_fracture.benchmarks.images import Repeated, peak_memory
+from keras_fracture.data import Preprocess, decoding
 from keras_fracture.errors import BenchmarkError
 from keras_fracture.report.benchmarks import recorded
 
@@ -21,25 +21,25 @@ def test_the_numbers_hold_what_the_goals_name(dummy_root, monkeypatch):
     monkeypatch.setattr(benchmark, "peak_memory", lambda count, folder: peaks[count])
     found = benchmark.measure_data("fracatlas", 4, dummy_root, 1, (10, 100))
     assert set(benchmark.GOALS) < set(found)
-    assert found["fracatlas: pictures"] == 4
-    rates = [found[f"{way}, pictures a second"] for way in ("pipeline", "plain loop")]
+    assert found["fracatlas: images"] == 4
+    rates = [found[f"{way}, images a second"] for way in ("pipeline", "plain loop")]
     assert found["pipeline over loop"] == pytest.approx(rates[0] / rates[1])
     if importlib.util.find_spec("torch"):
-        loader = found["PyTorch's DataLoader, two workers, pictures a second"]
+        loader = found["PyTorch's DataLoader, two workers, images a second"]
         assert found["pipeline over PyTorch's DataLoader"] == pytest.approx(rates[0] / loader)
-    assert 50.176 < found["kept, kB a picture"] < 50.3, "224 x 224, and little else"
-    assert found["peak memory of most over fewest pictures"] == 1.25
+    assert 50.176 < found["kept, kB an image"] < 50.3, "224 x 224, and little else"
+    assert found["peak memory of most over fewest images"] == 1.25
 
 
-def test_all_ways_make_the_same_pictures(dummy_root):
+def test_all_ways_make_the_same_images(dummy_root):
     pytest.importorskip("torch")
     records = benchmark.data.load("fracatlas", "train", data_dir=dummy_root)
     encoded = [record["image"] for record in records.raw(["image"]).as_numpy_iterator()]
     ours, _ = records.arrays(benchmark._PREPROCESS, cache=False)
-    theirs = benchmark._Pictures(encoded)
-    for index, picture in enumerate(ours):
-        np.testing.assert_array_equal(theirs[index].numpy(), picture)
-        np.testing.assert_array_equal(benchmark._prepare(encoded[index]), picture)
+    theirs = benchmark._Images(encoded)
+    for index, image in enumerate(ours):
+        np.testing.assert_array_equal(theirs[index].numpy(), image)
+        np.testing.assert_array_equal(benchmark._prepare(encoded[index]), image)
 
 
 def test_what_is_not_there_is_not_measured(dummy_root, monkeypatch):
@@ -57,17 +57,17 @@ def test_a_step_trains():
     assert last < first
 
 
-def test_pictures_repeat_to_any_number(tmp_path):
+def test_images_repeat_to_any_number(tmp_path):
     records = Repeated(2 * many.DRAWN + 5)
-    pictures, labels = records.arrays(Preprocess(size=32), tmp_path)
-    assert len(pictures) == len(records) == 2 * many.DRAWN + 5
-    drawn = [images.decode(data).image for data in records.fields["image"]]
+    images, labels = records.arrays(Preprocess(size=32), tmp_path)
+    assert len(images) == len(records) == 2 * many.DRAWN + 5
+    drawn = [decoding.decode(data).image for data in records.fields["image"]]
     for index in (0, many.DRAWN - 1, many.DRAWN, len(records) - 1):
-        np.testing.assert_array_equal(pictures[index], Preprocess(size=32)(drawn[index % many.DRAWN]))
+        np.testing.assert_array_equal(images[index], Preprocess(size=32)(drawn[index % many.DRAWN]))
         assert labels[index] == records.fields["label"][index % many.DRAWN]
 
 
-def test_peak_memory_is_that_of_a_process_that_reads_all_pictures(tmp_path):
+def test_peak_memory_is_that_of_a_process_that_reads_all_images(tmp_path):
     preparing, reading = peak_memory(40, tmp_path)
     assert 100 < preparing <= reading < 4000
     assert len(list(tmp_path.rglob("*.tfrecord"))) == 1

@@ -1,6 +1,6 @@
 """Draws the dummy data of the builders' tests: `python tests/data/make_dummy_data.py`.
 
-Published layouts, a few KB, every picture a phantom: no real X-ray is in the repository.
+Published layouts, a few KB, every image a phantom: no real X-ray is in the repository.
 """
 
 import csv
@@ -31,10 +31,10 @@ def main():
         make(folder, healthy, hurt)
 
 
-def _write(path, picture, cut=None):
+def _write(path, image, cut=None):
     """Writes a JPEG, or only its first `cut` bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
     path.write_bytes(data[:cut])
 
 
@@ -52,7 +52,7 @@ def _pixels(box):
 
 
 def _fracatlas(folder, healthy, hurt):
-    """Five pictures a class, one of them truncated, and one more that contradicts the csv."""
+    """Five images a class, one of them truncated, and one more that contradicts the csv."""
     root, rows = folder / "FracAtlas", []
     for label, sources in enumerate((healthy[:5], hurt[:6])):
         for source in sources:
@@ -94,14 +94,14 @@ def _kaggle(folder, healthy, hurt):
         for number, source in enumerate(sources, 1):
             split, name = ("val", "1") if number == 4 else ("train", str(number))
             place = root / split / ("fractured" if label else "not fractured")
-            picture = phantom.draw(source, 0, size=SIZE)["image"][..., 0]
+            image = phantom.draw(source, 0, size=SIZE)["image"][..., 0]
             for suffix, angle in (("", 0), ("-rotated1", 12), ("-rotated1-rotated2", 40)):
                 turn = cv2.getRotationMatrix2D((SIZE / 2 - 0.5, SIZE / 2 - 0.5), angle, 1)
-                _write(place / f"{name}{suffix}.jpg", cv2.warpAffine(picture, turn, (SIZE, SIZE)))
+                _write(place / f"{name}{suffix}.jpg", cv2.warpAffine(image, turn, (SIZE, SIZE)))
 
 
 def _btxrd(folder, healthy, hurt):
-    """Four patients a class with two pictures each; the last of each class is the official val."""
+    """Four patients a class with two images each; the last of each class is the official val."""
     root, rows = folder / "BTXRD", []
     for tumour, sources in ((1, hurt[:4]), (0, healthy[:4])):
         for number, source in enumerate(sources):

@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import PIL
-import prepare_pictures
+import prepare_images
 import pytest
 
 from keras_fracture import data
-from keras_fracture.data import cache, images
+from keras_fracture.data import cache, decoding
 from keras_fracture.data.pipeline import Preprocess
 from keras_fracture.errors import OutputError
 
@@ -28,9 +28,9 @@ def train(dummy_root):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """Gets an entry for every picture that is decoded."""
-    seen, decode = [], images.decode
-    monkeypatch.setattr(images, "decode", lambda content, *name: seen.append(1) or decode(content, *name))
+    """Gets an entry for every image that is decoded."""
+    seen, decode = [], decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda content, *name: seen.append(1) or decode(content, *name))
     return seen
 
 
@@ -39,11 +39,11 @@ def contents(folder):
 
 
 def epoch(dataset):
-    pictures, labels = zip(*dataset.as_numpy_iterator(), strict=True)
-    return np.concatenate(pictures), np.concatenate(labels)
+    images, labels = zip(*dataset.as_numpy_iterator(), strict=True)
+    return np.concatenate(images), np.concatenate(labels)
 
 
-def test_prepared_pictures_are_those_that_were_not(train, tmp_path, decoded):
+def test_prepared_images_are_those_that_were_not(train, tmp_path, decoded):
     for setting in (Preprocess(SIZE, clahe=(2.0, 4)), Preprocess(SIZE, crop=True, channels=3)):
         plain, labels = train.arrays(setting, cache=False)
         decoded.clear()
@@ -100,8 +100,8 @@ def test_the_key_follows_from_settings_libraries_and_sources(dummy_root, tmp_pat
     monkeypatch.setattr(cache, "_VERSION", -1)
     keys.append(key(SIZE))
     monkeypatch.undo()
-    picture = next(root.rglob("*.jpg"))
-    picture.write_bytes(picture.read_bytes() + b"\0")
+    image = next(root.rglob("*.jpg"))
+    image.write_bytes(image.read_bytes() + b"\0")
     keys.append(key(SIZE))
     assert len(set(keys)) == len(keys)
 
@@ -115,26 +115,26 @@ def test_the_key_is_the_one_from_before_images_could_be_inverted():
 
 
 def test_processes_share_the_work_even_of_one_that_is_killed(train, dummy_root, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "PICTURES", prepare_pictures.A_FILE)
-    setting = Preprocess(prepare_pictures.SIZE)
+    monkeypatch.setattr(cache, "IMAGES", prepare_images.A_FILE)
+    setting = Preprocess(prepare_images.SIZE)
     cache.prepare(train, setting, tmp_path / "alone")
     ready, decoded = tmp_path / "ready", []
     ready.mkdir()
-    command = [sys.executable, prepare_pictures.__file__, dummy_root, tmp_path / "shared", ready, "3"]
+    command = [sys.executable, prepare_images.__file__, dummy_root, tmp_path / "shared", ready, "3"]
     workers = [
         subprocess.Popen([*command, *more], stdout=subprocess.PIPE, text=True) for more in (["die"], [])
     ]
-    decode = prepare_pictures.wait_for_all(images.decode, ready, 3, decoded)
-    monkeypatch.setattr(images, "decode", decode)
+    decode = prepare_images.wait_for_all(decoding.decode, ready, 3, decoded)
+    monkeypatch.setattr(decoding, "decode", decode)
     cache.prepare(train, setting, tmp_path / "shared")
     (_, said) = (worker.communicate(timeout=90)[0] for worker in workers)
     assert [worker.returncode for worker in workers] == [-9, 0]
-    assert decoded and int(said) and len(decoded) + int(said) == len(train), "each picture by one of the two"
+    assert decoded and int(said) and len(decoded) + int(said) == len(train), "each image by one of the two"
     made = contents(tmp_path / "shared")
     assert len(made) == 6 and made == contents(tmp_path / "alone"), "and neither locks nor halves are left"
 
 
-def test_what_a_killed_process_left_is_no_picture(train, tmp_path):
+def test_what_a_killed_process_left_is_no_image(train, tmp_path):
     (path,) = cache.prepare(train, Preprocess(SIZE), tmp_path)
     whole = path.read_bytes()
     path.unlink()
@@ -158,8 +158,8 @@ def test_a_disk_that_is_full_is_said_and_leaves_nothing(train, tmp_path):
         train.batched(cache=tmp_path / "file")
 
 
-def test_more_pictures_than_are_shuffled_at_once_come_in_other_orders(train, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "PICTURES", 3)
+def test_more_images_than_are_shuffled_at_once_come_in_other_orders(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "IMAGES", 3)
     monkeypatch.setattr(cache, "SHUFFLED", 4 * SIZE * SIZE)
     setting = {"preprocess": Preprocess(SIZE), "cache": tmp_path}
     fixed, _ = epoch(train.batched(5, **setting))

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_fracture.data import audit, images, phantom, splits
+from keras_fracture.data import audit, decoding, phantom, splits
 from keras_fracture.data.catalogue import catalogue, usable
 from keras_fracture.data.datasets.kaggle_fracture import layout
 from keras_fracture.data.datasets.phantom import layout as embedded
@@ -18,8 +18,8 @@ F, N, VAL_F, VAL_N = "train/fractured/", "train/not fractured/", "val/fractured/
 DEPTHS = ("", "-rotated1", "-rotated1-rotated2", "-rotated1-rotated2-rotated3")
 
 
-def _jpeg(picture, quality=90):
-    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+def _jpeg(image, quality=90):
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
 def _planted():
@@ -28,13 +28,13 @@ def _planted():
     files = {}
 
     def add(place, name, source, depths):
-        picture = phantom.draw(source, 0, size=96)["image"][..., 0]
+        image = phantom.draw(source, 0, size=96)["image"][..., 0]
         if place in (N, VAL_N):  # the shortcut: whatever is healthy is blurred
-            picture = cv2.GaussianBlur(picture, (0, 0), 2)
+            image = cv2.GaussianBlur(image, (0, 0), 2)
         for depth in depths:
             turn = cv2.getRotationMatrix2D((47.5, 47.5), 35 * depth, 1)
-            files[f"{place}{name}{DEPTHS[depth]}.jpg"] = _jpeg(cv2.warpAffine(picture, turn, (96, 96)))
-        return picture
+            files[f"{place}{name}{DEPTHS[depth]}.jpg"] = _jpeg(cv2.warpAffine(image, turn, (96, 96)))
+        return image
 
     for number in range(1, 7):
         original = add(F, number, hurt[number], (0, 1, 2) if number < 6 else ())
@@ -49,7 +49,7 @@ def _planted():
     files[VAL_N + "4-rotated3.jpg"] = files[N + "4-rotated1.jpg"]
     files[F + "5-rotated3.jpg"] = files[F + "5-rotated1.jpg"]
     files[N + "2.jpg"] = files[F + "2.jpg"]
-    files[N + "6-rotated3.png"] = images.encode_png(images.decode(files[N + "5-rotated1.jpg"]).image)
+    files[N + "6-rotated3.png"] = decoding.encode_png(decoding.decode(files[N + "5-rotated1.jpg"]).image)
     files[F + "3-rotated1.jpg"] = files[F + "3-rotated1.jpg"][:1500]
     files[N + "3-rotated1.jpg"] = b"<html>not found</html>"
     return files
@@ -80,7 +80,7 @@ def findings(report):
 
 
 def test_totals(report):
-    assert report["pictures"] == 49 and report["labels"] == {"healthy": 28, "finding": 21}
+    assert report["images"] == 49 and report["labels"] == {"healthy": 28, "finding": 21}
     assert report["majority_accuracy"] == 28 / 49
     assert report["sources"] == {"named": 16, "distinct": 12}
 
@@ -104,12 +104,12 @@ def test_fault_is_found_with_exactly_its_files(findings, kind, files):
     assert findings[kind]["count"] == len(files)
 
 
-def test_sources_of_equal_and_near_pictures_are_joined(found, findings):
+def test_sources_of_equal_and_near_images_are_joined(found, findings):
     named = found.table.groupby("source")["named_source"].unique()
     joined = {tuple(sorted(group)) for group in named if len(group) > 1}
     assert joined == {(F + "1", F + "6"), (F + "2", N + "2"), (N + "5", N + "6"), (N + "4", VAL_N + "4")}
     assert findings["one X-ray under several names"]["count"] == 3 + 1 + 3 + 4 + 4 + 5 + 3 + 2
-    assert findings["several pictures of one source"]["count"] == 49
+    assert findings["several images of one source"]["count"] == 49
 
 
 def test_details_say_which_and_how_many(findings):
@@ -117,7 +117,7 @@ def test_details_say_which_and_how_many(findings):
     assert findings["contradictory label"]["detail"].startswith("1 contradictions")
     assert f"{F}2.jpg = {N}2.jpg" in findings["contradictory label"]["detail"]
     assert "across published splits" in findings["exact copies of a file"]["detail"]
-    assert "2 of 8 test pictures come from 1 sources" in findings["leak across the published split"]["detail"]
+    assert "2 of 8 test images come from 1 sources" in findings["leak across the published split"]["detail"]
     assert (
         "copies rotated 3 times exist only with label 0" in findings["processing in one class only"]["detail"]
     )
@@ -180,21 +180,21 @@ def test_grouped_split_has_no_pixel_twice_and_paper_split_has(found):
         assert (table.assign(side=side).groupby("digest")["side"].nunique().max() > 1) == leaks
 
 
-def test_flat_pictures_of_other_grey_are_not_near(tmp_path):
+def test_flat_images_of_other_grey_are_not_near(tmp_path):
     for number, place in enumerate((F, N, VAL_F, VAL_N)):
         (tmp_path / place).mkdir(parents=True)
         for shade in (0, 1):
-            picture = np.full((40, 40), 20 * number + 90 * shade, np.uint8)
-            (tmp_path / place / f"{shade}.png").write_bytes(images.encode_png(picture))
+            image = np.full((40, 40), 20 * number + 90 * shade, np.uint8)
+            (tmp_path / place / f"{shade}.png").write_bytes(decoding.encode_png(image))
     found = catalogue("kaggle_fracture", root=tmp_path, progress=False)
     assert len(found.near_pairs) == 0 and found.table["source"].nunique() == 8
 
 
 def test_equal_hash_is_near_also_where_pixels_differ(tmp_path):
     sharp = phantom.records(sources=2, size=96)[0]["image"][..., 0]
-    for place, picture in ((F, sharp), (N, sharp + (sharp < 255)), (VAL_F, sharp.T), (VAL_N, 255 - sharp)):
+    for place, image in ((F, sharp), (N, sharp + (sharp < 255)), (VAL_F, sharp.T), (VAL_N, 255 - sharp)):
         (tmp_path / place).mkdir(parents=True)
-        (tmp_path / place / "1.png").write_bytes(images.encode_png(np.ascontiguousarray(picture)))
+        (tmp_path / place / "1.png").write_bytes(decoding.encode_png(np.ascontiguousarray(image)))
     found = catalogue("kaggle_fracture", root=tmp_path, progress=False)
     assert found.near_pairs.tolist() == [[0, 1, 0]]
     counts = {f["kind"]: f["count"] for f in audit.examine("planted", found)["findings"]}
@@ -206,7 +206,7 @@ def test_written_audit_reads_back_and_shows_every_fault(report, root, tmp_path):
     paths = audit.write(report, tmp_path / "out", root)
     assert [path.name for path in paths] == ["audit.json", "audit.png"]
     assert json.loads(paths[0].read_text()) == report
-    sheet = images.decode(paths[1].read_bytes()).image
+    sheet = decoding.decode(paths[1].read_bytes()).image
     assert sheet.shape[0] == 34 + len(report["findings"]) * (26 + 128 + 2)
     text = audit.as_text(report)
     assert "16 named sources, 12 distinct" in text
@@ -232,6 +232,6 @@ def test_the_embedded_set_is_audited_by_its_known_sources(monkeypatch):
     report = audit.audit("phantom", progress=False)
     assert report["sources"] == {"named": 16, "distinct": 16}
     assert report["labels"]["finding"] == report["labels"]["healthy"]
-    assert {finding["kind"] for finding in report["findings"]} - {"several pictures of one source"} == {
+    assert {finding["kind"] for finding in report["findings"]} - {"several images of one source"} == {
         finding["kind"] for finding in report["findings"] if finding["kind"].startswith("shortcut")
     }

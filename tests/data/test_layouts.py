@@ -42,8 +42,8 @@ def test_fracatlas(copy):
 
 
 def _as_coco(root, boxes):
-    """The boxes, ymin xmin ymax xmax in pixels by picture, as the published COCO file has them."""
-    pictures = [
+    """The boxes, ymin xmin ymax xmax in pixels by image, as the published COCO file has them."""
+    images = [
         {"id": number, "width": 64, "height": 64, "file_name": f"{stem}.jpg"}
         for number, stem in enumerate(boxes)
     ]
@@ -54,7 +54,7 @@ def _as_coco(root, boxes):
     ]
     path = root / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json"
     path.parent.mkdir()
-    path.write_text(json.dumps({"images": pictures, "annotations": found, "categories": []}))
+    path.write_text(json.dumps({"images": images, "annotations": found, "categories": []}))
 
 
 def _as_yolo(root, boxes):
@@ -93,14 +93,14 @@ def test_fracatlas_has_the_same_boxes_in_every_kind_of_annotations(copy, write, 
         (
             "fracatlas",
             "Annotations/PASCAL VOC",
-            "without boxes: 6 of 6 pictures .*VOC, COCO JSON, YOLO in .*Annotations",
+            "without boxes: 6 of 6 images .*VOC, COCO JSON, YOLO in .*Annotations",
         ),
         (
             "fracatlas",
             "Annotations/PASCAL VOC/IMG0000005.xml",
-            "without boxes: 1 of 6 pictures .*IMG0000005.jpg",
+            "without boxes: 1 of 6 images .*IMG0000005.jpg",
         ),
-        ("btxrd", "Annotations", "without boxes: 8 of 8 pictures"),
+        ("btxrd", "Annotations", "without boxes: 8 of 8 images"),
     ],
 )
 def test_findings_without_boxes_are_said_in_one_line(copy, name, spoil, words, caplog):
@@ -169,7 +169,7 @@ SPOILT = [
     (
         "btxrd",
         lambda root: (root / "images" / "IMG000003.jpeg").unlink(),
-        "1 listed pictures.*IMG000003.jpeg",
+        "1 listed images.*IMG000003.jpeg",
     ),
     (
         "btxrd",
@@ -180,7 +180,7 @@ SPOILT = [
     (
         "kaggle_fracture",
         lambda root: [path.unlink() for path in (root / "val" / "fractured").iterdir()],
-        "No pictures",
+        "No images",
     ),
 ]
 

@@ -106,7 +106,7 @@ def test_displaced_box_lies_at_the_break_and_bone_moves_below_it(part):
     assert changed[bottom:].max() > 10
 
 
-def test_boxes_are_ordered_and_inside_the_picture(sample):
+def test_boxes_are_ordered_and_inside_the_image(sample):
     for record in sample:
         assert len(record["boxes"]) == record["label"]
         for top, left, bottom, right in record["boxes"]:

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_fracture import data
-from keras_fracture.data import Augmentation, images, pipeline, splits
+from keras_fracture.data import Augmentation, decoding, pipeline, splits
 from keras_fracture.data.pipeline import Preprocess
 from keras_fracture.errors import DataError, ImageError, ModelError
 from keras_fracture.models.preprocessing import SYMMETRIC, scale
@@ -21,8 +21,8 @@ def train(dummy_root):
 
 
 def _epoch(dataset):
-    pictures, labels = zip(*dataset.as_numpy_iterator(), strict=True)
-    return np.concatenate(pictures), np.concatenate(labels)
+    images, labels = zip(*dataset.as_numpy_iterator(), strict=True)
+    return np.concatenate(images), np.concatenate(labels)
 
 
 @pytest.mark.parametrize(("pixel_range", "size"), [((0.0, 1.0), 32), (SYMMETRIC, 48)])
@@ -33,16 +33,16 @@ def test_batches_have_the_documented_shape_dtype_and_range(train, pixel_range, s
     assert dataset.element_spec[0].dtype == tf.float32 and dataset.element_spec[1].dtype == tf.int64
     batches = list(dataset.as_numpy_iterator())
     assert [len(labels) for _, labels in batches] == [5, 5, 2] and len(train) == 12
-    pictures, _ = _epoch(dataset)
-    assert pictures.min() == pixel_range[0] and 0.7 < pictures.max() <= pixel_range[1]
+    images, _ = _epoch(dataset)
+    assert images.min() == pixel_range[0] and 0.7 < images.max() <= pixel_range[1]
 
 
 def test_batched_equals_arrays_and_the_table(train):
     setting = Preprocess(size=40, clahe=(2.0, 4), channels=3)
-    pictures, labels = train.arrays(setting)
-    assert pictures.shape == (12, 40, 40, 3) and pictures.dtype == np.uint8 and labels.dtype == np.int64
+    images, labels = train.arrays(setting)
+    assert images.shape == (12, 40, 40, 3) and images.dtype == np.uint8 and labels.dtype == np.int64
     batched, same = _epoch(train.batched(5, preprocess=setting))
-    np.testing.assert_allclose(batched, pictures / 255, atol=1e-6)
+    np.testing.assert_allclose(batched, images / 255, atol=1e-6)
     np.testing.assert_array_equal(same, labels)
     np.testing.assert_array_equal(train.table["label"], labels)
 
@@ -51,10 +51,10 @@ def test_table_order_is_the_order_of_raw_and_of_the_pixels(train, dummy_root):
     raw = list(train.raw().as_numpy_iterator())
     assert train.table["filename"].tolist() == [row["filename"].decode() for row in raw]
     assert train.table["source"].nunique() == 4 and "image" not in train.table
-    pictures, _ = train.arrays(Preprocess(size=64))
-    for name, picture in zip(train.table["filename"], pictures, strict=True):
-        stored = images.decode((dummy_root / "kaggle_bone_fracture" / name).read_bytes()).image
-        np.testing.assert_array_equal(picture[..., 0], stored)
+    images, _ = train.arrays(Preprocess(size=64))
+    for name, image in zip(train.table["filename"], images, strict=True):
+        stored = decoding.decode((dummy_root / "kaggle_bone_fracture" / name).read_bytes()).image
+        np.testing.assert_array_equal(image[..., 0], stored)
 
 
 def test_order_is_fixed_without_shuffle_and_changes_each_epoch_with_it(train):
@@ -69,8 +69,8 @@ def test_order_is_fixed_without_shuffle_and_changes_each_epoch_with_it(train):
 
 def test_cache_comes_before_augmentation(train, monkeypatch, tmp_path):
     decoded = []
-    decode = images.decode
-    monkeypatch.setattr(images, "decode", lambda data, *name: decoded.append(1) or decode(data, *name))
+    decode = decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda data, *name: decoded.append(1) or decode(data, *name))
     augmented = train.batched(4, 32, augment=Augmentation(seed=1), cache=tmp_path)
     first, labels = _epoch(augmented)
     assert len(decoded) == 12
@@ -85,8 +85,8 @@ def test_cache_comes_before_augmentation(train, monkeypatch, tmp_path):
 
 def test_without_a_cache_each_epoch_decodes(train, monkeypatch):
     decoded = []
-    decode = images.decode
-    monkeypatch.setattr(images, "decode", lambda data, *name: decoded.append(1) or decode(data, *name))
+    decode = decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda data, *name: decoded.append(1) or decode(data, *name))
     plain = train.batched(4, 32, cache=False)
     np.testing.assert_array_equal(_epoch(plain)[0], _epoch(plain)[0])
     assert len(decoded) == 24
@@ -101,12 +101,12 @@ def test_cache_file_holds_what_was_there_before_augmentation(train, tmp_path):
 
 
 def test_preprocess_is_the_single_functions_in_their_order():
-    picture = np.random.default_rng(0).integers(0, 256, (70, 50), np.uint8)
-    clear = images.clahe(picture, 2.0, 8)
-    padded = Preprocess(size=32, clahe=(2.0, 8), channels=3)(picture)
-    np.testing.assert_array_equal(padded, np.stack([images.fit_and_pad(clear, 32)] * 3, -1))
-    cropped = Preprocess(size=32, crop=True)(picture)
-    np.testing.assert_array_equal(cropped, images.resize_and_crop(picture, 32)[..., None])
+    image = np.random.default_rng(0).integers(0, 256, (70, 50), np.uint8)
+    clear = decoding.clahe(image, 2.0, 8)
+    padded = Preprocess(size=32, clahe=(2.0, 8), channels=3)(image)
+    np.testing.assert_array_equal(padded, np.stack([decoding.fit_and_pad(clear, 32)] * 3, -1))
+    cropped = Preprocess(size=32, crop=True)(image)
+    np.testing.assert_array_equal(cropped, decoding.resize_and_crop(image, 32)[..., None])
 
 
 @pytest.mark.parametrize("crop", [False, True])
@@ -114,18 +114,18 @@ def test_preprocess_is_the_single_functions_in_their_order():
     "kind", ["uint16", "10 bits", "12 bits", "int32", "int64", "float32", "float64", "floats"]
 )
 def test_preprocess_of_any_array_is_that_of_its_levels(crop, kind):
-    picture = np.random.default_rng(0).integers(0, 256, (70, 50), np.uint8)
-    picture[0, 0] = 255
+    image = np.random.default_rng(0).integers(0, 256, (70, 50), np.uint8)
+    image[0, 0] = 255
     depth = {"10 bits": 1023, "12 bits": 4095, "uint16": 65535, "int64": 65535}.get(kind, 255)
-    values = np.rint(picture * (depth / 255)).astype(kind if kind.startswith("int") else np.uint16)
-    values = {"float32": np.float32(picture / 255), "float64": picture / 255, "floats": picture * 1.0}.get(
+    values = np.rint(image * (depth / 255)).astype(kind if kind.startswith("int") else np.uint16)
+    values = {"float32": np.float32(image / 255), "float64": image / 255, "floats": image * 1.0}.get(
         kind, values
     )
     for clahe in (None, (2.0, 8)):
         setting = Preprocess(size=32, crop=crop, clahe=clahe)
         made = setting(values)
         assert made.dtype == np.uint8
-        np.testing.assert_array_equal(made, setting(picture))
+        np.testing.assert_array_equal(made, setting(image))
 
 
 @pytest.mark.parametrize(
@@ -137,10 +137,10 @@ def test_preprocess_refuses_arrays_that_have_no_levels(values):
 
 
 def test_inverted_images_are_turned_first_and_padded_with_black():
-    picture = np.random.default_rng(0).integers(0, 256, (70, 50), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (70, 50), np.uint8)
     setting = Preprocess(size=32, clahe=(2.0, 8))
     turned = dataclasses.replace(setting, invert=True)
-    np.testing.assert_array_equal(turned(255 - picture), setting(picture))
+    np.testing.assert_array_equal(turned(255 - image), setting(image))
 
 
 @pytest.mark.parametrize("kind", ["uint16", "float32", "int64"])
@@ -154,12 +154,12 @@ def test_batches_refuse_arrays_that_are_not_8_bit(kind):
 def test_bilinear_is_pillows_as_torchvision_resizes():
     from PIL import Image
 
-    picture = np.random.default_rng(0).integers(0, 256, (70, 70), np.uint8)
-    expected = np.asarray(Image.fromarray(picture).resize((32, 32), Image.Resampling.BILINEAR))
+    image = np.random.default_rng(0).integers(0, 256, (70, 70), np.uint8)
+    expected = np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BILINEAR))
     for crop in (False, True):
-        prepared = Preprocess(size=32, crop=crop, resize="bilinear")(picture)[..., 0]
+        prepared = Preprocess(size=32, crop=crop, resize="bilinear")(image)[..., 0]
         np.testing.assert_array_equal(prepared, expected)
-    assert np.abs(Preprocess(size=32)(picture)[..., 0].astype(int) - expected).max() > 10
+    assert np.abs(Preprocess(size=32)(image)[..., 0].astype(int) - expected).max() > 10
 
 
 @pytest.mark.parametrize(
@@ -181,21 +181,21 @@ def test_preprocess_refuses_what_cannot_be(options):
 
 
 def test_batches_of_arrays_drop_the_remainder_if_asked():
-    pictures = np.arange(10 * 4, dtype=np.uint8).reshape(10, 2, 2, 1)
-    dataset = pipeline.batches((pictures, np.arange(10)), 10, 4, drop_remainder=True, pixel_range=SYMMETRIC)
+    images = np.arange(10 * 4, dtype=np.uint8).reshape(10, 2, 2, 1)
+    dataset = pipeline.batches((images, np.arange(10)), 10, 4, drop_remainder=True, pixel_range=SYMMETRIC)
     batched, labels = _epoch(dataset)
     np.testing.assert_array_equal(labels, np.arange(8))
-    np.testing.assert_allclose(batched, scale(pictures[:8], SYMMETRIC), atol=1e-6)
-    np.testing.assert_allclose(batched, pictures[:8] / 127.5 - 1, atol=1e-6)
+    np.testing.assert_allclose(batched, scale(images[:8], SYMMETRIC), atol=1e-6)
+    np.testing.assert_allclose(batched, images[:8] / 127.5 - 1, atol=1e-6)
 
 
-def test_truncated_picture_is_stored_recovered(dummy_root):
+def test_truncated_image_is_stored_recovered(dummy_root):
     splits = [data.load("fracatlas", name, data_dir=dummy_root) for name in ("train", "validation", "test")]
     rows = [row for split in splits for row in split.raw().as_numpy_iterator()]
     (stored,) = [row["image"] for row in rows if row["filename"].endswith(b"IMG0000002.jpg")]
     file = dummy_root / "FracAtlas" / "images" / "Non_fractured" / "IMG0000002.jpg"
-    recovered = images.decode(file.read_bytes())
-    assert recovered.truncated and not images.is_truncated(stored)
+    recovered = decoding.decode(file.read_bytes())
+    assert recovered.truncated and not decoding.is_truncated(stored)
     np.testing.assert_array_equal(tf.io.decode_image(stored)[..., 0], recovered.image)
 
 
@@ -259,10 +259,10 @@ def test_the_digest_knows_every_byte_and_every_label(dummy_root, tmp_path):
     shutil.copytree(dummy_root, tmp_path / "copy")
     assert digests(tmp_path / "copy") == here, "wherever they lie, and whenever they were prepared"
     assert digests(dummy_root, seed=3) != here
-    picture = next((tmp_path / "copy").rglob("train/fractured/*.jpg"))
-    image = images.decode(picture.read_bytes()).image
+    path = next((tmp_path / "copy").rglob("train/fractured/*.jpg"))
+    image = decoding.decode(path.read_bytes()).image
     image[0, 0] ^= 128
-    picture.write_bytes(images.encode_png(image))
+    path.write_bytes(decoding.encode_png(image))
     assert digests(tmp_path / "copy") != here
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_fracture.data import audit, images
+from keras_fracture.data import audit, decoding
 from keras_fracture.data.catalogue import layout
 
 
@@ -36,10 +36,10 @@ def test_fracatlas_layout_and_truncated_files():
     assert table["label"].value_counts().to_dict() == {0: 3366, 1: 717}
     assert table[table["conflict"] != ""]["filename"].tolist() == ["images/Fractured/IMG0003298.jpg"]
     assert (table["hardware"].sum(), table["multiscan"].sum()) == (99, 396)
-    truncated = [images.is_truncated((root / name).read_bytes()) for name in table["filename"]]
+    truncated = [decoding.is_truncated((root / name).read_bytes()) for name in table["filename"]]
     assert sum(truncated) == 59 and set(table[truncated]["label"]) == {0}
     for name in table[truncated]["filename"][:5]:
-        decoded = images.decode((root / name).read_bytes(), name)
+        decoded = decoding.decode((root / name).read_bytes(), name)
         assert decoded.truncated and decoded.image[: len(decoded.image) // 4].std() > 0
 
 
@@ -52,7 +52,7 @@ def test_btxrd_layout():
     assert (table[table["label"] == 1]["boxes"].map(len) > 0).mean() > 0.99
     assert table["published_split"].value_counts().to_dict() == {"train": 2995, "val": 751}
     for name in table["filename"][:20]:
-        assert images.decode((root / name).read_bytes(), name).image.shape == (256, 256)
+        assert decoding.decode((root / name).read_bytes(), name).image.shape == (256, 256)
 
 
 @pytest.mark.slow

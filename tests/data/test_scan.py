@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_fracture.data import images, phantom, scan
+from keras_fracture.data import decoding, phantom, scan
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def _distance(one, other):
 
 def test_hash_bits_say_where_a_cell_is_brighter_than_its_left_neighbour():
     cells = np.random.default_rng(0).permutation(16 * 17).reshape(16, 17) % 251
-    picture = np.kron(cells, np.ones((4, 4))).astype(np.uint8)
-    np.testing.assert_array_equal(_bits(scan.difference_hash(picture)), cells[:, 1:] > cells[:, :-1])
+    image = np.kron(cells, np.ones((4, 4))).astype(np.uint8)
+    np.testing.assert_array_equal(_bits(scan.difference_hash(image)), cells[:, 1:] > cells[:, :-1])
 
 
 def test_hash_is_robust_to_scale_and_compression_but_not_to_mirroring(grey):
@@ -35,33 +35,33 @@ def test_hash_is_robust_to_scale_and_compression_but_not_to_mirroring(grey):
 
 
 def test_measures_follow_their_definition():
-    picture = np.zeros((64, 96), np.uint8)
-    picture[16:48, 24:72] = 200
-    data = images.encode_png(picture)
+    image = np.zeros((64, 96), np.uint8)
+    image[16:48, 24:72] = 200
+    data = decoding.encode_png(image)
     row = scan.measure(data)
     assert row["file_digest"] == hashlib.sha1(data).hexdigest() and row["file_size"] == len(data)
     assert (row["width"], row["height"], row["truncated"], row["error"]) == (96, 64, False, "")
     assert row["mean"] == 50 and row["deviation"] == pytest.approx(200 * (0.25 * 0.75) ** 0.5)
     assert (row["darkest"], row["brightest"], row["border"], row["corner"]) == (0, 200, 0, 0)
-    assert row["bytes_per_pixel"] == len(data) / picture.size
+    assert row["bytes_per_pixel"] == len(data) / image.size
     assert row["black_share"] == pytest.approx(0.75, abs=0.01) and row["white_share"] == 0
     assert set(scan.SCALARS) <= set(row)
 
 
 def test_equal_pixels_have_one_digest_in_any_file(grey):
-    png, bmp = images.encode_png(grey), cv2.imencode(".bmp", grey)[1].tobytes()
+    png, bmp = decoding.encode_png(grey), cv2.imencode(".bmp", grey)[1].tobytes()
     one, other = scan.measure(png), scan.measure(bmp)
     assert one["digest"] == other["digest"] and one["file_digest"] != other["file_digest"]
-    assert scan.measure(images.encode_png(grey.reshape(64, 256)))["digest"] != one["digest"]
+    assert scan.measure(decoding.encode_png(grey.reshape(64, 256)))["digest"] != one["digest"]
 
 
 def test_blur_lowers_sharpness_whatever_the_size(grey):
-    sharp, soft = (scan.measure(images.encode_png(p)) for p in (grey, cv2.GaussianBlur(grey, (0, 0), 2)))
+    sharp, soft = (scan.measure(decoding.encode_png(p)) for p in (grey, cv2.GaussianBlur(grey, (0, 0), 2)))
     assert soft["sharpness"] < 0.5 * sharp["sharpness"] and soft["fine_detail"] < 0.6 * sharp["fine_detail"]
 
 
 def test_unreadable_file_is_a_row_with_an_error():
-    row = scan.measure(b"no picture", "a.jpg")
+    row = scan.measure(b"no image", "a.jpg")
     assert row["error"].startswith("a.jpg") and row["digest"] == row["hash"] == ""
     assert np.isnan(row["mean"]) and row["file_size"] == 10
 
@@ -69,9 +69,9 @@ def test_unreadable_file_is_a_row_with_an_error():
 @pytest.fixture
 def folder(tmp_path, monkeypatch, grey):
     monkeypatch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "a.png").write_bytes(images.encode_png(grey))
-    (tmp_path / "b.png").write_bytes(images.encode_png(255 - grey)[:-30])
-    (tmp_path / "c.png").write_bytes(b"no, picture\nat all")
+    (tmp_path / "a.png").write_bytes(decoding.encode_png(grey))
+    (tmp_path / "b.png").write_bytes(decoding.encode_png(255 - grey)[:-30])
+    (tmp_path / "c.png").write_bytes(b"no, image\nat all")
     return tmp_path
 
 
@@ -94,6 +94,6 @@ def test_remembered_scan_equals_the_first_one(folder, monkeypatch):
 def test_a_changed_file_is_scanned_again(folder, grey):
     first = scan.scan("set", _paths(folder), progress=False)
     path = folder / "a.png"
-    path.write_bytes(images.encode_png(grey // 2))
+    path.write_bytes(decoding.encode_png(grey // 2))
     os.utime(path, ns=(1, 1))
     assert scan.scan("set", _paths(folder), progress=False)["mean"][0] < 0.6 * first["mean"][0]

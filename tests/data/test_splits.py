@@ -7,7 +7,7 @@ from keras_fracture.errors import DataError
 
 
 def _table(sources=200, published=False, seed=0):
-    """Sources of 1 to 6 pictures, 30 % with a finding, four body parts."""
+    """Sources of 1 to 6 images, 30 % with a finding, four body parts."""
     rng = np.random.default_rng(seed)
     rows = []
     for number in range(sources):
@@ -33,7 +33,7 @@ def test_grouped_divides_no_source_and_keeps_shares_in_every_stratum(shares):
     assert sum(map(len, sides.values())) == table["source"].nunique()
     for _, stratum in table.assign(side=side).groupby(["label", "body_part"]):
         reached = [(stratum["side"] == name).mean() for name in splits.NAMES]
-        # A stratum cannot be dealt out finer than its largest source, 6 pictures.
+        # A stratum cannot be dealt out finer than its largest source, 6 images.
         np.testing.assert_allclose(reached, shares, atol=6 / len(stratum))
     overall = [(side == name).mean() for name in splits.NAMES]
     np.testing.assert_allclose(overall, shares, atol=0.03)
@@ -91,7 +91,7 @@ def test_one_seed_one_split():
     assert (one != other).mean() > 0.2
 
 
-def test_paper_keeps_the_published_test_pictures_and_cuts_train_by_file():
+def test_paper_keeps_the_published_test_images_and_cuts_train_by_file():
     table = _table(published=True)
     side = splits.assign(table, "paper", (0.72, 0.08, 0.2))
     np.testing.assert_array_equal(side == "test", table["published_split"] == "val")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_fracture import data
-from keras_fracture.data import audit, images, phantom
+from keras_fracture.data import audit, decoding, phantom
 from keras_fracture.data.catalogue import catalogue, layout
 
 ENDINGS = "(.jpg, .jpeg, .png)"
@@ -91,7 +91,7 @@ def test_prepare_says_it_in_one_block(copy, caplog):
     ]
     (inverted,) = [line for line in said if "inverted" in line]
     assert inverted.startswith(
-        "look inverted: 1 of 24 pictures of kaggle_fracture, the first is train/not fractured/1"
+        "look inverted: 1 of 24 images of kaggle_fracture, the first is train/not fractured/1"
     )
 
 
@@ -113,7 +113,7 @@ def test_inverted_images_and_those_of_more_bits_are_findings(copy):
     place = root / "train" / "fractured"
     cv2.imwrite(str(place / "deep.png"), drawn.astype(np.uint16) * 16)
     cv2.imwrite(str(place / "deeper.png"), drawn.T.astype(np.uint16) * 257)
-    (place / "dark.png").write_bytes(images.encode_png(255 - drawn[::-1]))
+    (place / "dark.png").write_bytes(decoding.encode_png(255 - drawn[::-1]))
     report = audit.examine("kaggle_fracture", catalogue("kaggle_fracture", root=root, progress=False))
     found = {finding["kind"]: finding for finding in report["findings"]}
     assert found["looks inverted"]["files"] == ["train/fractured/dark.png"]

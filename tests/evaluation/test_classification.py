@@ -71,7 +71,7 @@ THEIRS = {
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_weighted_metrics_are_scikit_learns_of_repeated_pictures(predictions, metric):
+def test_weighted_metrics_are_scikit_learns_of_repeated_images(predictions, metric):
     weights = np.random.default_rng(1).integers(0, 4, len(predictions.labels))
     repeated = np.repeat(np.arange(len(weights)), weights)
     labels, probabilities = predictions.labels[repeated], predictions.probabilities[:, repeated]
@@ -131,7 +131,7 @@ def test_a_paired_gain_is_of_the_same_images(predictions):
 
 
 def test_the_interval_resamples_sources_and_not_files():
-    # All 50 pictures of a source are right or wrong together: the interval is that of 20 coins, not of 1,000.
+    # All 50 images of a source are right or wrong together: the interval is that of 20 coins, not of 1,000.
     sources = np.repeat(np.arange(20), 50)
     labels = sources % 2
     right = np.repeat(np.arange(20) % 4 < 2, 50)
@@ -173,17 +173,17 @@ def test_the_curve_is_scikit_learns_inside_its_interval(predictions):
 def test_calibration_bins_add_up_to_the_error(predictions):
     alone = Predictions(predictions.labels, predictions.sources, predictions.probabilities[:1])
     bins = calibration(alone)
-    off = (bins["pictures"] * (bins["observed"] - bins["probability"]).abs()).sum() / len(alone.labels)
+    off = (bins["images"] * (bins["observed"] - bins["probability"]).abs()).sum() / len(alone.labels)
     weights = np.ones(len(alone.labels))
     assert off == pytest.approx(alone.statistic("ece")(weights, np.array([0])))
     assert off == pytest.approx(ece(alone.labels, alone.probabilities[0]))
-    assert calibration(predictions)["pictures"].sum() == 3 * len(alone.labels)  # runs are pooled
+    assert calibration(predictions)["images"].sum() == 3 * len(alone.labels)  # runs are pooled
 
 
 def test_calibration_bins_by_hand():
     labels, probabilities = np.array([0, 1, 1, 1]), np.array([[0.05, 0.31, 0.37, 1.0]])
     bins = calibration(Predictions(labels, np.array(list("abcd")), probabilities))
-    assert bins["pictures"].tolist() == [1, 0, 0, 2, 0, 0, 0, 0, 0, 1]
+    assert bins["images"].tolist() == [1, 0, 0, 2, 0, 0, 0, 0, 0, 1]
     assert bins.loc[[0, 3, 9], "observed"].tolist() == [0, 1, 1]
     assert bins.loc[[0, 3, 9], "probability"].tolist() == pytest.approx([0.05, 0.34, 1.0])
     assert bins.loc[1, ["observed", "probability"]].isna().all()
@@ -204,7 +204,7 @@ def test_confusion_counts_one_run_and_averages_several(predictions):
 
 
 def test_an_interval_without_labels_resamples_all_sources():
-    # Twenty coins of ten pictures: a standard error of 0.5 / sqrt(20).
+    # Twenty coins of ten images: a standard error of 0.5 / sqrt(20).
     right = np.repeat(np.arange(20) % 2, 10).astype(float)
     found = Clusters(np.repeat(np.arange(20), 10)).interval(
         lambda w, _: (w @ right) / w.sum(), resamples=1000

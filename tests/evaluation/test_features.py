@@ -13,7 +13,7 @@ from keras_fracture.evaluation import Extractor, extract, extractor, features
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return np.random.default_rng(0).integers(0, 256, (5, 24, 24, 1), np.uint8)
 
 
@@ -31,29 +31,29 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "features"
 
 
-def test_a_classifiers_features_are_pooled_maps_of_what_it_takes(pictures, resnet):
-    found = extract(pictures, resnet, batch_size=2)
-    resized = tf.image.resize(np.repeat(pictures, 3, 3).astype("float32"), (32, 32), antialias=True)
+def test_a_classifiers_features_are_pooled_maps_of_what_it_takes(images, resnet):
+    found = extract(images, resnet, batch_size=2)
+    resized = tf.image.resize(np.repeat(images, 3, 3).astype("float32"), (32, 32), antialias=True)
     maps = resnet.features(resized / 255).numpy()
     assert maps.shape == (5, 1, 1, 32)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, maps.mean((1, 2)), atol=1e-5)
 
 
-def test_colours_are_averaged_for_a_grey_model(pictures):
+def test_colours_are_averaged_for_a_grey_model(images):
     model = models.create("compact_cnn", image_size=32)
-    coloured = np.concatenate([pictures, pictures, pictures], 3)
-    np.testing.assert_allclose(extract(coloured, model), extract(pictures, model), atol=1e-5)
+    coloured = np.concatenate([images, images, images], 3)
+    np.testing.assert_allclose(extract(coloured, model), extract(images, model), atol=1e-5)
 
 
-def test_any_keras_model_gives_its_vectors_or_pooled_maps(pictures):
+def test_any_keras_model_gives_its_vectors_or_pooled_maps(images):
     inputs = keras.Input((12, 12, 1))
     maps = keras.layers.AveragePooling2D(6)(inputs)
-    pooled = extract(pictures, keras.Model(inputs, maps))
-    flat = extract(pictures, keras.Model(inputs, keras.layers.Flatten()(maps)))
+    pooled = extract(images, keras.Model(inputs, maps))
+    flat = extract(images, keras.Model(inputs, keras.layers.Flatten()(maps)))
     assert pooled.shape == (5, 1)
     assert flat.shape == (5, 4)
-    np.testing.assert_allclose(pooled[:, 0], pictures.mean((1, 2, 3)) / 255, atol=0.02)
+    np.testing.assert_allclose(pooled[:, 0], images.mean((1, 2, 3)) / 255, atol=0.02)
     np.testing.assert_allclose(flat.mean(1), pooled[:, 0], atol=1e-6)
 
 
@@ -66,7 +66,7 @@ def test_any_keras_model_gives_its_vectors_or_pooled_maps(pictures):
         ("inception_net", "version"),
     ],
 )
-def test_a_classifier_comes_back_from_its_file(pictures, tmp_path, name, kind):
+def test_a_classifier_comes_back_from_its_file(images, tmp_path, name, kind):
     keras.utils.set_random_seed(1)
     narrow = {
         "resnet18": {"width": 4, "depths": (1, 1, 1, 1)},
@@ -83,7 +83,7 @@ def test_a_classifier_comes_back_from_its_file(pictures, tmp_path, name, kind):
         serving.export(models.create(name, image_size=27), path, 2)
         serving.export(model, path, 10)
     found, ours = extractor(f"xray:{path}"), extractor(model)
-    np.testing.assert_allclose(extract(pictures, found), extract(pictures, ours), atol=1e-6)
+    np.testing.assert_allclose(extract(images, found), extract(images, ours), atol=1e-6)
     assert found.name == f"xray:{path}"
 
 
@@ -106,9 +106,9 @@ def test_xray_is_the_classifier_that_comes_along():
     """It was taught FracAtlas's five body parts, each with and without a finding."""
     model = features.load_classifier(features._PACKAGED)
     assert (model.image_size, model.channels, model.num_classes) == (64, 1, 10)
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 1)).astype("uint8")
-    expected = model.features(pictures.astype("float32") / 255).numpy().mean((1, 2))
-    found = extract(pictures, "xray")
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 1)).astype("uint8")
+    expected = model.features(images.astype("float32") / 255).numpy().mean((1, 2))
+    found = extract(images, "xray")
     assert found.shape == (3, 128)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -154,45 +154,45 @@ def test_weights_that_cannot_be_downloaded_are_said_in_one_line(monkeypatch, tmp
 def counting(identity):
     calls = []
 
-    def run(pictures):
-        calls.append(len(pictures))
-        return pictures.mean((1, 2, 3))[:, None]
+    def run(images):
+        calls.append(len(images))
+        return images.mean((1, 2, 3))[:, None]
 
     return Extractor("means", run, identity), calls
 
 
-def test_cached_features_are_not_computed_again_and_belong_to_pictures_and_extractor(pictures, cache):
+def test_cached_features_are_not_computed_again_and_belong_to_images_and_extractor(images, cache):
     chosen, calls = counting("one")
-    first = extract(pictures, chosen, cached=True)
-    assert np.array_equal(extract(pictures, chosen, cached=True), first)
+    first = extract(images, chosen, cached=True)
+    assert np.array_equal(extract(images, chosen, cached=True), first)
     assert calls == [5]
-    changed = pictures.copy()
+    changed = images.copy()
     changed[0, 0, 0] ^= 1
     extract(changed, chosen, cached=True)
-    extract(pictures.reshape(5, 12, 48, 1), chosen, cached=True)
+    extract(images.reshape(5, 12, 48, 1), chosen, cached=True)
     assert calls == [5, 5, 5]
     other, others = counting("two")
-    extract(pictures, other, cached=True)
+    extract(images, other, cached=True)
     assert others == [5]
-    extract(pictures, chosen)
+    extract(images, chosen)
     assert calls == [5, 5, 5, 5]
     assert sorted(path.suffix for path in cache.iterdir()) == [".npy"] * 4
 
 
 @pytest.mark.parametrize("length", [0, 40, 140])
-def test_a_truncated_cache_file_is_computed_again(pictures, cache, length):
+def test_a_truncated_cache_file_is_computed_again(images, cache, length):
     chosen, calls = counting("one")
-    whole = extract(pictures, chosen, cached=True)
+    whole = extract(images, chosen, cached=True)
     (path,) = cache.iterdir()
     os.truncate(path, length)
-    assert np.array_equal(extract(pictures, chosen, cached=True), whole)
+    assert np.array_equal(extract(images, chosen, cached=True), whole)
     assert calls == [5, 5]
     assert np.array_equal(np.load(path), whole)
 
 
-def test_a_function_is_never_cached(pictures, cache):
-    extract(pictures, counting(None)[0], cached=True)
-    extract(pictures, lambda batch: batch.mean((1, 2)), cached=True)
+def test_a_function_is_never_cached(images, cache):
+    extract(images, counting(None)[0], cached=True)
+    extract(images, lambda batch: batch.mean((1, 2)), cached=True)
     assert not cache.exists()
 
 
@@ -215,13 +215,13 @@ def test_the_identity_follows_the_weights_and_the_range(resnet):
         (np.zeros((0, 8, 8, 1), np.uint8), r"uint8 \(0, 8, 8, 1\)"),
     ],
 )
-def test_other_pictures_are_refused(bad, received):
+def test_other_images_are_refused(bad, received):
     with pytest.raises(EvaluationError, match=rf"must be uint8.*Received: {received}"):
         extract(bad, lambda batch: batch.mean((1, 2)))
 
 
-def test_other_features_are_refused(pictures):
+def test_other_features_are_refused(images):
     with pytest.raises(EvaluationError, match=r"features \(n, d\).*Received: \(5, 24, 1\) for 5"):
-        extract(pictures, lambda batch: batch.mean(1))
+        extract(images, lambda batch: batch.mean(1))
     with pytest.raises(EvaluationError, match=r"finite features\. Received: NaN"):
-        extract(pictures, lambda batch: batch.mean((1, 2)) * np.nan)
+        extract(images, lambda batch: batch.mean((1, 2)) * np.nan)

@@ -8,23 +8,23 @@ from keras_fracture.evaluation import compare, fid, kid, prdc
 from keras_fracture.evaluation.generative import METRICS, halves
 
 
-def pixels(pictures):
-    """Means of 4 x 4 cells of 16 x 16 pictures."""
-    cells = pictures.reshape(len(pictures), 4, 4, 4, 4)
-    return cells.mean((2, 4)).reshape(len(pictures), 16) / 255
+def pixels(images):
+    """Means of 4 x 4 cells of 16 x 16 images."""
+    cells = images.reshape(len(images), 4, 4, 4, 4)
+    return cells.mean((2, 4)).reshape(len(images), 16) / 255
 
 
 @pytest.fixture(scope="module")
 def draw():
-    """A function that draws pictures of one distribution, shifted by some levels."""
+    """A function that draws images of one distribution, shifted by some levels."""
     generator = np.random.default_rng(0)
     mix = generator.standard_normal((6, 256))
 
-    def pictures(count, shift=0):
+    def images(count, shift=0):
         rows = 128 + shift + 12 * generator.standard_normal((count, 6)) @ mix
         return np.clip(rows, 0, 255).astype(np.uint8).reshape(count, 16, 16, 1)
 
-    return pictures
+    return images
 
 
 def test_halves_share_no_source_and_are_about_equal():
@@ -61,7 +61,7 @@ def test_values_and_floors_are_the_metrics_of_equally_large_samples(draw):
         sets = pixels(real[first]), pixels(other)
         expected = {"fid": fid(*sets), "kid": kid(*sets, 1, 15)[0], **prdc(*sets, 3)}
         assert {metric: found[metric][name] for metric in expected} == pytest.approx(expected)
-    assert {found[metric]["pictures"] for metric in METRICS} == {15}
+    assert {found[metric]["images"] for metric in METRICS} == {15}
     assert found["fid"]["std"] == found["fid"]["floor_std"] == 0
 
 
@@ -92,18 +92,18 @@ def test_the_result_is_plain_json_and_repeats(draw):
     ("real", "fake", "settings", "message"),
     [
         (30, 30, {"sources": np.zeros(30)}, r"at least two sources\. Received: 1"),
-        (30, 30, {"sources": np.zeros(29)}, r"each of 30 real pictures\. Received: 29"),
-        (10, 30, {}, "more than k = 5 pictures.*Received: 5 a side, of 10 sources and 30 generated"),
+        (30, 30, {"sources": np.zeros(29)}, r"each of 30 real images\. Received: 29"),
+        (10, 30, {}, "more than k = 5 images.*Received: 5 a side, of 10 sources and 30 generated"),
         (30, 4, {}, "Received: 4 a side, of 30 sources and 4 generated"),
         (30, 30, {"sources": np.repeat([0, 1], [28, 2])}, "Received: 2 a side, of 2 sources"),
         (30, 30, {"splits": 0}, "splits must be at least 1. Received: 0"),
     ],
 )
-def test_too_few_sources_or_pictures_are_said(draw, real, fake, settings, message):
+def test_too_few_sources_or_images_are_said(draw, real, fake, settings, message):
     with pytest.raises(EvaluationError, match=message):
         compare(draw(real), draw(fake), pixels, **settings)
 
 
-def test_pictures_of_another_kind_are_refused(draw):
+def test_images_of_another_kind_are_refused(draw):
     with pytest.raises(EvaluationError, match=r"fake must be uint8.*Received: float64 \(30, 16, 16, 1\)"):
         compare(draw(30), draw(30) / 255, pixels)

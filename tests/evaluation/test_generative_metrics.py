@@ -31,7 +31,7 @@ def test_fid_is_the_one_of_scipys_matrix_square_root(sets):
     assert fid(real, fake) == pytest.approx(expected, abs=1e-6)
 
 
-def test_fid_of_fewer_pictures_than_dimensions_is_the_one_of_eigenvalues():
+def test_fid_of_fewer_images_than_dimensions_is_the_one_of_eigenvalues():
     generator = np.random.default_rng(1)
     real, fake = generator.standard_normal((10, 30)), generator.standard_normal((40, 30)) + 0.2
     one, other = np.cov(real.T), np.cov(fake.T)
@@ -107,10 +107,10 @@ def test_prdc_of_a_collapsed_generator_is_precise_but_covers_nothing():
     found = prdc(real, real[:1] + 1e-4 * generator.standard_normal((50, 3)))
     assert found["precision"] == 1
     assert found["coverage"] < 0.3
-    assert found["recall"] <= 0.02  # the one picture that is repeated
+    assert found["recall"] <= 0.02  # the one image that is repeated
 
 
-def test_the_order_of_pictures_does_not_matter(sets):
+def test_the_order_of_images_does_not_matter(sets):
     real, fake = sets
     generator = np.random.default_rng(5)
     mixed = generator.permutation(real), generator.permutation(fake)
@@ -145,12 +145,12 @@ def test_sets_too_small_for_the_setting_are_refused(sets):
 
 
 @pytest.mark.parametrize("side", [11, 32, 64])
-def test_similarity_of_equal_pictures_is_one(side):
-    picture = np.random.default_rng(6).integers(0, 256, (1, side, side, 1), np.uint8)
-    assert ms_ssim(np.repeat(picture, 3, 0), pairs=5) == pytest.approx((1, 0), abs=1e-5)
+def test_similarity_of_equal_images_is_one(side):
+    image = np.random.default_rng(6).integers(0, 256, (1, side, side, 1), np.uint8)
+    assert ms_ssim(np.repeat(image, 3, 0), pairs=5) == pytest.approx((1, 0), abs=1e-5)
 
 
-def test_similarity_is_lower_the_more_pictures_differ():
+def test_similarity_is_lower_the_more_images_differ():
     generator = np.random.default_rng(7)
     base = generator.integers(0, 256, (1, 32, 32, 3)).astype(float)
     found = [
@@ -164,7 +164,7 @@ def test_similarity_of_a_pair_is_the_product_of_its_scales():
     generator = np.random.default_rng(8)
     smooth = tf.image.resize(generator.uniform(0, 255, (1, 6, 6, 1)), (32, 32)).numpy()
     noise = generator.normal(0, 20, (2, 32, 32, 1))
-    pictures = np.clip(smooth * [[[[1.0]]], [[[0.8]]]] + noise, 0, 255).astype(np.uint8)
+    images = np.clip(smooth * [[[[1.0]]], [[[0.8]]]] + noise, 0, 255).astype(np.uint8)
     window = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
     window = np.outer(window, window) / window.sum() ** 2
 
@@ -182,12 +182,12 @@ def test_similarity_of_a_pair_is_the_product_of_its_scales():
         bright = (2 * mean_x * mean_y + (0.01 * 255) ** 2) / (mean_x**2 + mean_y**2 + (0.01 * 255) ** 2)
         return (bright * structure).mean(), structure.mean()
 
-    x, y = pictures[..., 0].astype(float)
+    x, y = images[..., 0].astype(float)
     halved = [rows.reshape(16, 2, 16, 2).mean((1, 3)) for rows in (x, y)]
     first, second = 0.0448 / 0.3304, 0.2856 / 0.3304
     expected = parts(x, y)[1] ** first * parts(*halved)[0] ** second
     assert 0.05 < expected < 0.95
-    assert ms_ssim(pictures, pairs=3)[0] == pytest.approx(expected, abs=1e-4)
+    assert ms_ssim(images, pairs=3)[0] == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(1, 32, 32, 1), (4, 10, 32, 1)])

@@ -10,7 +10,7 @@ from keras_fracture.evaluation import chance, gradcam, pointing_game
 
 
 class Averaging:
-    """Maps are the picture, averaged over squares; a linear layer reads their mean."""
+    """Maps are the image, averaged over squares; a linear layer reads their mean."""
 
     pixel_range = (0.0, 1.0)
 
@@ -47,7 +47,7 @@ def test_where_nothing_speaks_for_a_finding_there_is_no_heat(images):
     assert not gradcam(Averaging([[-0.7], [-0.4]]), images).any()
 
 
-def test_each_picture_has_its_own_scale(images):
+def test_each_image_has_its_own_scale(images):
     faint = images.copy()
     faint[1] /= 10
     model = Averaging([[1.0], [0.5]])
@@ -64,13 +64,13 @@ def test_maps_are_enlarged_bilinearly(images):
 def test_a_residual_networks_heat_is_its_last_layer_at_every_place():
     keras.utils.set_random_seed(2)
     model = models.create("resnet18", image_size=96, width=4, depths=(1, 1, 1, 1))
-    pictures = np.random.default_rng(0).random((2, 96, 96, 3), dtype="float32")
-    maps = np.asarray(model.features(pictures))
+    images = np.random.default_rng(0).random((2, 96, 96, 3), dtype="float32")
+    maps = np.asarray(model.features(images))
     small = np.maximum(maps @ np.asarray(model.fc.kernel)[:, 0], 0)
     assert small.any()
     large = np.stack([cv2.resize(one, (96, 96), interpolation=cv2.INTER_LINEAR) for one in small])
     peak = np.maximum(large.max((1, 2), keepdims=True), 1e-12)
-    np.testing.assert_allclose(gradcam(model, pictures), large / peak, atol=1e-4)
+    np.testing.assert_allclose(gradcam(model, images), large / peak, atol=1e-4)
 
 
 def last_maps(twin, name):
@@ -108,7 +108,7 @@ def test_pytorch_sees_the_same(name):
     np.testing.assert_allclose(gradcam(pair.model, pair.images), heat, atol=1e-3)
 
 
-def test_wrong_models_and_pictures_are_named(images):
+def test_wrong_models_and_images_are_named(images):
     with pytest.raises(EvaluationError, match=r"images must be .* Received: \(12, 8, 2\)"):
         gradcam(Averaging([[1.0], [1.0]]), images[0])
     with pytest.raises(EvaluationError, match=r"Received: \(0, 12, 8, 2\)"):
@@ -151,7 +151,7 @@ def test_a_hit_lies_in_a_box_or_near_it(row, column, tolerance, hit):
     assert pointing_game(point(row, column), [BOX], tolerance).tolist() == [hit]
 
 
-def test_any_box_of_a_picture_counts_and_none_of_anothers():
+def test_any_box_of_an_image_counts_and_none_of_anothers():
     other = np.array([[0.9, 0.0, 1.0, 0.1]])
     heat = np.concatenate([point(12, 12)] * 3)
     assert pointing_game(heat, [np.concatenate([other, BOX]), other, BOX], 0).tolist() == [True, False, True]
@@ -178,13 +178,13 @@ def test_chance_is_the_share_of_pixels_that_would_hit():
     assert hits.mean() == pytest.approx(chance([BOX], (40, 20), 4))
 
 
-def test_pictures_without_boxes_are_refused():
+def test_images_without_boxes_are_refused():
     for wrong in (np.zeros((0, 4)), np.zeros(4), np.zeros((2, 3))):
-        with pytest.raises(EvaluationError, match="boxes of a picture"):
+        with pytest.raises(EvaluationError, match="boxes of an image"):
             pointing_game(point(0, 0), [wrong])
     with pytest.raises(EvaluationError, match="with boxes for each"):
         pointing_game(point(0, 0), [BOX, BOX])
     with pytest.raises(EvaluationError, match="with boxes for each"):
         pointing_game(point(0, 0)[0], [BOX])
-    with pytest.raises(EvaluationError, match="at least one picture"):
+    with pytest.raises(EvaluationError, match="at least one image"):
         chance([], (40, 20))

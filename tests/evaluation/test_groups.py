@@ -36,16 +36,16 @@ def groups(predictions, table):
 
 def test_every_value_of_every_column_there_is_has_a_row(groups):
     assert groups["column"].unique().tolist() == ["body_part", "hardware"]
-    counted = groups.set_index("value")[["pictures", "sources", "findings"]]
+    counted = groups.set_index("value")[["images", "sources", "findings"]]
     assert counted.loc["hand"].tolist() == [56, 14, 28]
     assert counted.loc["leg"].tolist() == [52, 13, 24]
     assert counted.loc["hip"].tolist() == [4, 1, 4]
     assert counted.loc["shoulder"].tolist() == [8, 2, 4]
     assert counted.loc["True"].tolist() == [12, 3, 12]
-    assert groups.groupby("column")["pictures"].sum().tolist() == [120, 120]
+    assert groups.groupby("column")["images"].sum().tolist() == [120, 120]
 
 
-def test_a_groups_scores_are_those_of_its_pictures_alone(predictions, table, groups):
+def test_a_groups_scores_are_those_of_its_images_alone(predictions, table, groups):
     inside = (table["body_part"] == "leg").to_numpy()
     labels, probabilities = predictions.labels[inside], predictions.probabilities[:, inside]
     row = groups.set_index("value").loc["leg"]
@@ -87,8 +87,8 @@ def test_columns_that_are_not_there_give_an_empty_table(predictions, table):
     assert len(found) == 0 and "accuracy_low" in found
 
 
-def test_a_table_of_other_pictures_is_refused(predictions, table):
-    with pytest.raises(EvaluationError, match=r"each of 120 pictures. Received: 119"):
+def test_a_table_of_other_images_is_refused(predictions, table):
+    with pytest.raises(EvaluationError, match=r"each of 120 images. Received: 119"):
         by_group(predictions, table[:-1])
     with pytest.raises(EvaluationError, match="other labels"):
         by_group(predictions, table[::-1])

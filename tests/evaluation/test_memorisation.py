@@ -9,10 +9,10 @@ from keras_fracture.evaluation import near_copies
 
 @pytest.fixture(scope="module")
 def sets():
-    """Training and held-out pictures of one distribution, and eight generated ones: three copies, five not."""
+    """Training and held-out images of one distribution, and eight generated ones: three copies, five not."""
     generator = np.random.default_rng(0)
-    pictures = generator.integers(0, 256, (128, 8, 8, 1), np.uint8)
-    train, held_out, own = pictures[:60], pictures[60:120], pictures[120:125]
+    images = generator.integers(0, 256, (128, 8, 8, 1), np.uint8)
+    train, held_out, own = images[:60], images[60:120], images[120:125]
     noisy = np.clip(train[[41]].astype(int) + generator.integers(-3, 4, (1, 8, 8, 1)), 0, 255)
     copies = np.concatenate([train[[7]], train[[23]][:, :, ::-1], noisy.astype(np.uint8)])
     return np.concatenate([own, copies]), train, held_out
@@ -33,13 +33,13 @@ def test_planted_copies_are_found_mirrored_and_noisy_ones_too(sets):
 def test_distances_are_root_mean_squares_of_the_nearer_way_round(sets):
     fake, train, _ = sets
     found = near_copies(*sets)["pixels"]
-    for index, picture in enumerate(fake / 255):
-        ways = [np.sqrt(((train / 255 - way) ** 2).mean((1, 2, 3))) for way in (picture, picture[:, ::-1])]
+    for index, image in enumerate(fake / 255):
+        ways = [np.sqrt(((train / 255 - way) ** 2).mean((1, 2, 3))) for way in (image, image[:, ::-1])]
         assert found.distances[index] == pytest.approx(np.min(ways), abs=1e-6)
         assert found.indices[index] == np.argmin(np.min(ways, axis=0))
 
 
-def test_the_threshold_is_a_percentile_of_real_pictures_to_those_of_other_sources(sets):
+def test_the_threshold_is_a_percentile_of_real_images_to_those_of_other_sources(sets):
     fake, train, held_out = sets
     found = near_copies(fake, train, held_out, percentile=50)["pixels"]
     real = np.concatenate([train, held_out]) / 255
@@ -54,7 +54,7 @@ def test_the_threshold_is_a_percentile_of_real_pictures_to_those_of_other_source
 
 
 @pytest.mark.parametrize("copies", [1, 5])
-def test_about_one_in_a_hundred_real_pictures_is_as_near_by_chance(copies):
+def test_about_one_in_a_hundred_real_images_is_as_near_by_chance(copies):
     generator = np.random.default_rng(1)
 
     def drawn(sources):
@@ -68,7 +68,7 @@ def test_about_one_in_a_hundred_real_pictures_is_as_near_by_chance(copies):
     found = near_copies(fresh, train, held_out, train_sources=seen, held_out_sources=1000 + unseen)["pixels"]
     assert found.sources == 360
     assert 0 < found.floor < 0.03
-    assert 0 < found.share < 0.03, "independent pictures are no copies"
+    assert 0 < found.share < 0.03, "independent images are no copies"
     own, _ = drawn(1)
     copied = np.concatenate([train[:50], own])
     again = near_copies(copied, train, held_out, train_sources=seen, held_out_sources=1000 + unseen)["pixels"]
@@ -97,9 +97,7 @@ def test_copies_of_the_same_xray_do_not_make_the_threshold(sets):
 
 def test_features_are_searched_as_pixels_are(sets):
     fake, train, _ = sets
-    found = near_copies(*sets, extractor=lambda pictures: pictures.reshape(len(pictures), -1) / 255.0)[
-        "features"
-    ]
+    found = near_copies(*sets, extractor=lambda images: images.reshape(len(images), -1) / 255.0)["features"]
     rows = [one.reshape(len(one), -1) / 255 for one in (fake, train)]
     apart = np.linalg.norm(rows[0][:, None] - rows[1][None], axis=2)
     assert np.array_equal(found.indices, apart.argmin(1))
@@ -111,7 +109,7 @@ def test_the_summary_is_plain_json(sets):
     found = near_copies(*sets)["pixels"].summary()
     assert json.loads(json.dumps(found)) == found
     assert found["value"] == 3 / 8
-    assert (found["pictures"], found["sources"]) == (8, 120)
+    assert (found["images"], found["sources"]) == (8, 120)
 
 
 def test_what_cannot_be_compared_is_refused(sets):
@@ -126,5 +124,5 @@ def test_what_cannot_be_compared_is_refused(sets):
         near_copies(fake, train, held_out, train_sources=np.arange(60), held_out_sources=np.arange(59))
     with pytest.raises(EvaluationError, match=r"30 sources \(X-rays\) or more.*Received: 29 sources"):
         near_copies(fake, train[:20], held_out[:9])
-    with pytest.raises(EvaluationError, match="training picture of another source"):
+    with pytest.raises(EvaluationError, match="training image of another source"):
         near_copies(fake, train, held_out, train_sources=np.zeros(60), held_out_sources=np.arange(60))

@@ -10,11 +10,11 @@ import psutil
 
 from keras_fracture import papers, training
 
-# Trainings that do not end before their time, with every callback: sample grids, the judge of generated pictures,
+# Trainings that do not end before their time, with every callback: sample grids, the judge of generated images,
 # early stopping, and in both backups, history, the stop on NaN, a progress bar and TensorBoard.
 RUNS = {
     "bai_dcgan": {
-        "variant": "modern", "image_size": 64, "width": 16, "steps": 60, "epochs": 300, "judged": 5, "pictures": 200,
+        "variant": "modern", "image_size": 64, "width": 16, "steps": 60, "epochs": 300, "judged": 5, "images": 200,
     },
     "lisbon_resnet": {
         "data": "phantom", "models": ("resnet18",), "policies": ("grouped",), "image_size": 64, "patience": 10_000,

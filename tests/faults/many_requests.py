@@ -25,10 +25,10 @@ from tqdm import tqdm
 
 from keras_fracture import models, serving
 from keras_fracture.benchmarks import load
-from keras_fracture.data import Preprocess, images, phantom
+from keras_fracture.data import Preprocess, decoding, phantom
 
 CLIENTS = 4
-PICTURES = 20
+IMAGES = 20
 EVERY = 200  # requests between two looks at the server
 TOLERANCE = 1e-5  # of a probability: TensorFlow's sums depend on how threads share them
 GROWTH = 2.0  # percent of memory after warm-up that is still no leak
@@ -39,7 +39,7 @@ HUGE = (
 
 
 class Line:
-    """One client's connections, kept open; every method puts a picture to the server in one protocol.
+    """One client's connections, kept open; every method puts an image to the server in one protocol.
 
     Args:
         http: The server's address for REST.
@@ -59,7 +59,7 @@ class Line:
             lambda data: self._rest_v1(HUGE),
             lambda data: self._grpc_v2(HUGE),
             lambda data: self._post("/v1/models/cnn:predict", data),
-            lambda data: self._grpc_v2(b"no picture"),
+            lambda data: self._grpc_v2(b"no image"),
             lambda data: self._post("/v2/models/cnn/infer", b'{"inputs": [' * 2000),
             lambda data: self._grpc_v2(data, [2**40]),
             lambda data: self._rest_v1(data, name="nope"),
@@ -121,15 +121,15 @@ def _refused(call, data):
 
 def requests(options):
     """Puts very many requests to one server from several clients, one in ten malformed, in all protocols in turn."""
-    drawn = phantom.records(seed=1)[:PICTURES]
-    pictures = [images.encode_png(record["image"][..., 0]) for record in drawn]
+    drawn = phantom.records(seed=1)[:IMAGES]
+    images = [decoding.encode_png(record["image"][..., 0]) for record in drawn]
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         keras.utils.set_random_seed(0)
         network = models.create("compact_cnn", image_size=32)
         serving.export(network, Path(folder) / "cnn", preprocess=Preprocess(size=32, clahe=(2.0, 8)))
         with load.started(folder) as (process, http, remote):
             began = time.monotonic()
-            tally, samples = _ask(options.requests, pictures, process, http, remote)
+            tally, samples = _ask(options.requests, images, process, http, remote)
             seconds = time.monotonic() - began
     details = {key: tally[key] for key in ("answered", "refused", "other")} | _held(samples)
     details["requests_per_second"] = round(options.requests / seconds, 1)
@@ -145,17 +145,17 @@ def requests(options):
     yield "requests", "requests to the server", options.requests, well, details
 
 
-def _ask(total, pictures, process, http, remote):
+def _ask(total, images, process, http, remote):
     """How requests were answered, and what the server held meanwhile: memory, descriptors, threads."""
     numbers, tally, samples = itertools.count(), collections.Counter(), []
     first, lock = {}, threading.Lock()
 
     def right(line, number):
-        which = number % len(pictures)
+        which = number % len(images)
         turn, place = divmod(number, 10)
         if turn % 10 == place:  # another place in every ten, so that each protocol has its turn
-            return "refused" if _refused(line.bad[turn % len(line.bad)], pictures[which]) else "other"
-        found = _probability(line.good[number % len(line.good)](pictures[which]))
+            return "refused" if _refused(line.bad[turn % len(line.bad)], images[which]) else "other"
+        found = _probability(line.good[number % len(line.good)](images[which]))
         if found is None or abs(found - first.setdefault(which, found)) > TOLERANCE:
             return "other"
         return "answered"

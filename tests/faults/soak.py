@@ -145,7 +145,7 @@ def inputs(options):
     """Tries hostile inputs of each kind, five times as many as the suite, and two kinds' cases of the suite."""
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         counts, cases = Path(folder) / "counts.json", Path(folder) / "cases.xml"
-        files = ["test_pictures.py", "test_annotations.py", "test_models.py", "test_requests.py"]
+        files = ["test_images.py", "test_annotations.py", "test_models.py", "test_requests.py"]
         given = os.environ | {"FAULTS_BUDGET": "5", "FAULTS_COUNTS": str(counts)}
         words = [sys.executable, "-m", "pytest"]
         done = subprocess.run([*words, *(str(HERE / file) for file in files)], env=given, check=False)

@@ -45,8 +45,8 @@ def coco(boxes=((10, 20, 50, 60),), width=100, height=80):
     found = [
         {"image_id": 7, "bbox": [left, top, right - left, bottom - top]} for left, top, right, bottom in boxes
     ]
-    pictures = [{"id": 7, "width": width, "height": height, "file_name": "a.jpg"}]
-    return json.dumps({"images": pictures, "annotations": found}).encode()
+    images = [{"id": 7, "width": width, "height": height, "file_name": "a.jpg"}]
+    return json.dumps({"images": images, "annotations": found}).encode()
 
 
 def yolo(boxes=((10, 20, 50, 60),), width=100, height=80):
@@ -131,11 +131,11 @@ def test_any_json_is_read_or_refused(tmp_path_factory, points, width, shapes):
     }
     for content in (whole, whole | {"shapes": shapes}, shapes):
         _read_or_refused(path, "LabelMe", json.dumps(content).encode())
-    picture = {"id": 7, "width": width, "height": 80, "file_name": "a.jpg"}
+    image = {"id": 7, "width": width, "height": 80, "file_name": "a.jpg"}
     for content in (
-        {"images": [picture], "annotations": [{"image_id": 7, "bbox": points}]},
-        {"images": [picture, shapes], "annotations": shapes},
-        {"images": [picture | {"id": shapes, "file_name": points}], "annotations": []},
+        {"images": [image], "annotations": [{"image_id": 7, "bbox": points}]},
+        {"images": [image, shapes], "annotations": shapes},
+        {"images": [image | {"id": shapes, "file_name": points}], "annotations": []},
     ):
         _read_or_refused(path, "COCO", json.dumps(content).encode())
 
@@ -143,8 +143,8 @@ def test_any_json_is_read_or_refused(tmp_path_factory, points, width, shapes):
 BAD = {
     "NaN": {"boxes": [(10, 20, float("nan"), 60)]},
     "infinite": {"boxes": [(10, 20, float("inf"), 60)]},
-    "right of the picture": {"boxes": [(100, 20, 130, 60)]},
-    "above the picture": {"boxes": [(10, -60, 50, 0)]},
+    "right of the image": {"boxes": [(100, 20, 130, 60)]},
+    "above the image": {"boxes": [(10, -60, 50, 0)]},
     "one of two outside": {"boxes": [(10, 20, 50, 60), (500, 20, 600, 60)]},
     "width zero": {"boxes": [], "width": -1},
     "height NaN": {"height": float("nan")},
@@ -157,7 +157,7 @@ def test_boxes_that_are_none_are_refused(kind, case, tmp_path):
     assert not _read_or_refused(tmp_path / "a", kind, MAKE[kind](**BAD[case]))
 
 
-@pytest.mark.parametrize("case", ["NaN", "infinite", "above the picture", "one of two outside"])
+@pytest.mark.parametrize("case", ["NaN", "infinite", "above the image", "one of two outside"])
 def test_yolo_boxes_that_are_none_are_refused(case, tmp_path):
     assert not _read_or_refused(tmp_path / "a", "YOLO", yolo(**BAD[case]))
 
@@ -188,8 +188,8 @@ HOSTILE = {
     "a number of many digits": ("LabelMe", labelme().replace(b"100", b"1" * 5000)),
     "not UTF-8": ("LabelMe", b'{"shapes": "\xff"}'),
     "deep lists of COCO": ("COCO", b"[" * 100_000),
-    "a box of a picture that is not there": ("COCO", coco().replace(b'"image_id": 7', b'"image_id": 8')),
-    "a picture twice": ("COCO", coco().replace(b'"images": [', b'"images": [{"id": 6, "file_name": "b/a.png"}, ')),
+    "a box of an image that is not there": ("COCO", coco().replace(b'"image_id": 7', b'"image_id": 8')),
+    "an image twice": ("COCO", coco().replace(b'"images": [', b'"images": [{"id": 6, "file_name": "b/a.png"}, ')),
     "a number twice": ("COCO", coco().replace(b'"images": [', b'"images": [{"id": 7, "file_name": "b.png"}, ')),
     "a path for a number": ("COCO", coco().replace(b"[10,", b'["../x",')),
     "a side that is missing": ("COCO", coco().replace(b"[10, ", b"[")),
@@ -248,7 +248,7 @@ def _twice(root):
 
 LABELS = {"fracatlas": "fractured", "btxrd": "tumor"}
 TABLES = {
-    "a picture in two rows": (lambda label: _twice, "has a picture in two rows: mend it"),
+    "an image in two rows": (lambda label: _twice, "has an image in two rows: mend it"),
     "no name": (lambda label: _cells("image_id", 1, None), "a row without a file name.*in row 3"),
     "no label": (lambda label: _cells(label, 2, None), "neither 0 nor 1.*in row 4"),
     "another label": (lambda label: _cells(label, 2, 2), "neither 0 nor 1"),
@@ -332,8 +332,8 @@ def test_bad_xlsx_are_refused(spoilt, case, capsys):
     assert "dataset.xlsx is not the published table" in spoilt("btxrd", spoil, capsys)
 
 
-PICTURES = {
-    "a folder named like a picture": lambda folder: (folder / "x.jpg").mkdir(),
+IMAGES = {
+    "a folder named like an image": lambda folder: (folder / "x.jpg").mkdir(),
     "a link to nothing": lambda folder: (folder / "x.jpg").symlink_to("gone.jpg"),
     "a pipe": lambda folder: os.mkfifo(folder / "x.jpg"),
     "a name that is no UTF-8": lambda folder: (folder / os.fsdecode(b"x\xff.jpg")).write_bytes(b""),
@@ -341,9 +341,9 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("case", PICTURES)
+@pytest.mark.parametrize("case", IMAGES)
 @pytest.mark.parametrize("name", ["kaggle_fracture", "btxrd"])
-def test_what_only_looks_like_a_picture_is_named(spoilt, name, case, capsys):
+def test_what_only_looks_like_an_image_is_named(spoilt, name, case, capsys):
     folder = {"kaggle_fracture": "train/fractured", "btxrd": "images"}[name]
-    said = spoilt(name, lambda root: PICTURES[case](root / folder), capsys)
+    said = spoilt(name, lambda root: IMAGES[case](root / folder), capsys)
     assert "is not a file" in said or "cannot be printed" in said

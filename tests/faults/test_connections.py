@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from keras_fracture.serving import pictures
+from keras_fracture.serving import limits
 from tests.serving.asking import PREDICT, WAIT, predictions, rows
 
 SECRETS = re.compile(r"Traceback|site-packages|\.py\b|keras_fracture|saved_models|root:")
@@ -124,7 +124,7 @@ def test_headers_that_lie(server, kind):
 def test_a_body_in_chunks_is_refused_at_the_limit(server):
     chunk = b"%x\r\n" % 2**20 + b" " * 2**20 + b"\r\n"
     request = head(Transfer_Encoding="chunked", Connection="close") + chunk * (
-        pictures.MAX_REQUEST // 2**20 + 1
+        limits.MAX_REQUEST // 2**20 + 1
     )
     refused(server, request, 413)
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_fracture import cli, models, serving
-from keras_fracture.data import Preprocess, images, phantom
+from keras_fracture.data import Preprocess, decoding, phantom
 from keras_fracture.errors import FractureError, ModelError
 from keras_fracture.models.saved import load_keras
 from keras_fracture.serving.predicting import Classifier
@@ -148,10 +148,10 @@ def test_any_metadata_is_understood_or_refused(tmp_path_factory, classifier, cha
     if dropped:
         del facts[next(iter(changes))]
     (version / "metadata.json").write_text(json.dumps(facts))
-    picture = images.encode_png(phantom.records(seed=0)[0]["image"][..., 0])
+    image = decoding.encode_png(phantom.records(seed=0)[0]["image"][..., 0])
     for ask in (
         lambda: models.load(version),
-        lambda: Classifier(version).predict([picture]),
+        lambda: Classifier(version).predict([image]),
     ):
         try:
             ask()
@@ -185,11 +185,11 @@ DAMAGED = {
 @pytest.mark.parametrize("case", DAMAGED)
 def test_damaged_saved_models_are_refused(case, tmp_path, classifier, refused):
     version = _copy(classifier, tmp_path)
-    picture = tmp_path / "picture.png"
-    picture.write_bytes(images.encode_png(phantom.records(seed=0)[0]["image"][..., 0]))
+    image = tmp_path / "image.png"
+    image.write_bytes(decoding.encode_png(phantom.records(seed=0)[0]["image"][..., 0]))
     damage, words = DAMAGED[case]
     damage(version)
-    said = refused("predict", picture, "--model", version.parent, "--csv")
+    said = refused("predict", image, "--model", version.parent, "--csv")
     assert re.search(words, said) and str(version) in said
 
 

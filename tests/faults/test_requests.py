@@ -19,7 +19,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as v2_grpc
 from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from keras_fracture.serving import pictures
+from keras_fracture.serving import limits
 from tests.faults import counting
 from tests.serving.asking import PREDICT, WAIT, channel, coded, predictions, rows, v2_request
 
@@ -236,7 +236,7 @@ def test_what_fits_no_tensor_is_refused(server, model, body, words):
 @pytest.mark.parametrize(
     "window", [[0, 0, 2**31 - 1, 2**31 - 1], [2**31 - 1] * 4, [-5, 0, 20, 20], [0, 0, 1, 1]]
 )
-def test_a_window_beyond_the_picture_takes_no_memory(server, files, window):
+def test_a_window_beyond_the_image_takes_no_memory(server, files, window):
     body = {"signature_name": "translate", "instances": [{"bytes": coded(files[0]), "windows": window}]}
     answer = server.post("/v1/models/unit:predict", body)
     assert answer.status_code == 400 and "window" in answer.json()["error"]
@@ -250,7 +250,7 @@ def test_a_window_beyond_the_picture_takes_no_memory(server, files, window):
     st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 7)), max_size=12),
     st.binary(max_size=16),
 )
-def test_damaged_pictures(server, line, opened, files, which, percent, flips, tail):
+def test_damaged_images(server, line, opened, files, which, percent, flips, tail):
     data = bytearray(files[which][: len(files[which]) * percent // 100])
     for place, bit in flips:
         data[place % len(data)] ^= 1 << bit
@@ -280,7 +280,7 @@ def announced(width, height):
 
 ODD = {
     "a bomb": (announced(2**31 - 1, 2**31 - 1), "25,000,000 pixels"),
-    "a line": (drawn("PNG", size=(pictures.MAX_SIDE + 1, 1)), "20,000 pixels a side"),
+    "a line": (drawn("PNG", size=(limits.MAX_SIDE + 1, 1)), "20,000 pixels a side"),
     "no pixels": (announced(0, 20), "must be a JPEG or PNG"),
     "CMYK": (drawn("JPEG", "CMYK"), "grey or RGB"),
     "GIF": (drawn("GIF"), "must be a JPEG or PNG"),
@@ -292,7 +292,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_odd_pictures(server, opened, kind):
+def test_odd_images(server, opened, kind):
     data, words = ODD[kind]
     answer = server.post(PREDICT, rows(data))
     assert answer.status_code == 400 and words in answer.json()["error"], answer.text
@@ -300,7 +300,7 @@ def test_odd_pictures(server, opened, kind):
     assert ask(v2_grpc.GRPCInferenceServiceStub(opened).ModelInfer, v2_request([data])) is None
 
 
-@pytest.mark.parametrize("size", [(1, 1), (pictures.MAX_SIDE, 1), (1, pictures.MAX_SIDE)])
+@pytest.mark.parametrize("size", [(1, 1), (limits.MAX_SIDE, 1), (1, limits.MAX_SIDE)])
 def test_extreme_sizes_are_answered(server, size):
     probabilities(server.post(PREDICT, rows(drawn("PNG", size=size))))
 
@@ -351,7 +351,7 @@ def test_tensors_of_tensorflow_serving_at_random(opened, endpoint, dtype, shape,
     tensor.string_val.append(data)
     tensor.float_val.append(0.5)
     answer = ask(prediction_service_pb2_grpc.PredictionServiceStub(opened).Predict, request)
-    if answer is not None:  # one number may stand for all of a picture
+    if answer is not None:  # one number may stand for all of an image
         assert shape[1:] == [32, 32, 1] and 0 <= tf.make_ndarray(answer.outputs["probabilities"]).min() <= 1
 
 

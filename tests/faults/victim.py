@@ -14,7 +14,7 @@ import signal
 import sys
 
 _CHANGES = {"open": 0, "os.mkdir": 0, "os.rename": 1, "os.remove": 0, "shutil.rmtree": 0}
-# What differs from process to process: temporary names, and keys of prepared pictures.
+# What differs from process to process: temporary names, and keys of prepared images.
 _CHANCE = re.compile(r"\.\d+-[0-9a-f]{8}-|incomplete\.\w+?[._]|(?<=phantom)-[0-9a-f]{16}")
 _WRITES = os.O_WRONLY | os.O_RDWR
 

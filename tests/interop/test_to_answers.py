@@ -127,7 +127,7 @@ def test_what_does_not_fit_is_one_line_and_leaves_nothing(images, tmp_path, caps
     refused(capsys, "A weights file says nothing of images", *convert, "--preprocess", "crop=True")
     refused(capsys, "cannot be read: No such file", *convert, "--check", tmp_path / "none.png")
     (tmp_path / "text.png").write_text("no image")
-    refused(capsys, "is not a picture that can be read", *convert, "--check", tmp_path / "text.png")
+    refused(capsys, "is not an image that can be read", *convert, "--check", tmp_path / "text.png")
     (tmp_path / "text.png").unlink()
     generator = ["--model", "dcgan_generator", "--to", tmp_path / "out", "--classes", "a", "b"]
     refused(capsys, "Only a classifier has", "export", *generator)

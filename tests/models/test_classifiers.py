@@ -45,7 +45,7 @@ SMALL = {
 }
 
 
-MAPS = {  # of four pictures
+MAPS = {  # of four images
     "compact_cnn": (4, 3, 3, 16),
     "resnet18": (4, 1, 1, 32),
     "resnet50": (4, 1, 1, 128),
@@ -59,7 +59,7 @@ def trainable(model):
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
 
-def pictures(model, count=4):
+def images(model, count=4):
     return np.random.default_rng(0).random((count, 32, 32, model.channels), dtype="float32")
 
 
@@ -67,7 +67,7 @@ def pictures(model, count=4):
 def small(request):
     keras.utils.set_random_seed(1)
     model = models.create(request.param, num_classes=2, **SMALL[request.param])
-    model(pictures(model), training=True)  # moving statistics other than the initial ones
+    model(images(model), training=True)  # moving statistics other than the initial ones
     model.key = request.param
     return model
 
@@ -94,7 +94,7 @@ def test_inception_parameter_count_by_hand():
 
 
 def test_output_is_finite_float32_logits(small):
-    logits = small(pictures(small))
+    logits = small(images(small))
     assert logits.shape == (4, 2)
     assert logits.dtype == "float32"
     assert np.isfinite(logits).all()
@@ -103,17 +103,17 @@ def test_output_is_finite_float32_logits(small):
 
 
 def test_classifying_the_features_is_the_call(small):
-    maps = small.features(pictures(small))
+    maps = small.features(images(small))
     assert maps.shape == MAPS[small.key]
-    np.testing.assert_array_equal(small.classify(maps), small(pictures(small)))
+    np.testing.assert_array_equal(small.classify(maps), small(images(small)))
 
 
 def test_the_features_heed_training(small):
     kept = small.get_weights()
-    small.features(pictures(small))
+    small.features(images(small))
     for now, before in zip(small.get_weights(), kept, strict=True):
         np.testing.assert_array_equal(now, before)
-    small.features(pictures(small), training=True)
+    small.features(images(small), training=True)
     moved = [not np.array_equal(*pair) for pair in zip(small.get_weights(), kept, strict=True)]
     small.set_weights(kept)
     assert any(moved)  # moving statistics
@@ -130,7 +130,7 @@ def test_config_round_trip(small):
 def test_save_and_load_give_equal_outputs(small, tmp_path):
     small.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded(pictures(small)), small(pictures(small)))
+    np.testing.assert_array_equal(loaded(images(small)), small(images(small)))
 
 
 @pytest.mark.parametrize("small", ["compact_cnn", "resnet18", "inception_net", "drn_d_22"], indirect=True)
@@ -138,13 +138,13 @@ def test_export_round_trip(small, tmp_path):
     small.export(tmp_path / "saved", verbose=False)
     saved = tf.saved_model.load(str(tmp_path / "saved"))
     for count in (1, 4):
-        x = pictures(small, count)
+        x = images(small, count)
         np.testing.assert_allclose(saved.serve(tf.constant(x)), small(x), rtol=1e-4, atol=1e-5)
 
 
 def test_one_step_lowers_the_loss(small):
     kept = small.get_weights()
-    x, y = pictures(small, 8), np.arange(8) % 2
+    x, y = images(small, 8), np.arange(8) % 2
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     with tf.GradientTape() as tape:
         before = loss_of(y, small(x, training=True))
@@ -183,7 +183,7 @@ def test_mixed_bfloat16_gives_close_float32_logits():
     finally:
         keras.config.set_dtype_policy(before)
     half.set_weights(model.get_weights())
-    x = pictures(model)
+    x = images(model)
     assert half(x, training=True).dtype == "float32"
     half.set_weights(model.get_weights())
     np.testing.assert_allclose(half(x), model(x), rtol=0.1, atol=0.1)

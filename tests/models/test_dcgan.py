@@ -21,7 +21,7 @@ def inputs(model, count=4):
 
 
 def both_inputs(model):
-    """Noise or pictures, and labels where the model has classes."""
+    """Noise or images, and labels where the model has classes."""
     return (inputs(model), LABELS) if model.num_classes else (inputs(model),)
 
 
@@ -80,7 +80,7 @@ def test_the_label_adds_its_own_number_to_the_logit(training):
     np.testing.assert_allclose(np.asarray(logits)[:, 0], expected, atol=1e-5)
 
 
-def test_the_label_alone_changes_the_picture_and_is_joined_behind_the_noise():
+def test_the_label_alone_changes_the_image_and_is_joined_behind_the_noise():
     model = models.create("dcgan_generator", num_classes=3, **SMALL)
     x = np.repeat(inputs(model)[:1], 3, axis=0)
     made = np.asarray(model(x, np.arange(3)))
@@ -105,15 +105,15 @@ def test_missing_and_superfluous_labels_are_one_line_each(name):
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
-def test_maps_double_from_four_pixels_to_the_picture_and_back(size):
+def test_maps_double_from_four_pixels_to_the_image_and_back(size):
     generator, discriminator = (models.create(name, image_size=size, width=2) for name in NETS)
     up = [layer.output.shape[1] for layer in generator.main.layers if "conv" in layer.name]
     down = [layer.output.shape[1] for layer in discriminator.main.layers if "conv" in layer.name]
     assert up == [2**power for power in range(2, size.bit_length())]
     assert down == [*up[-2::-1], 1]
-    pictures = generator(inputs(generator))
-    assert pictures.shape == (4, size, size, 3)
-    assert discriminator(pictures).shape == (4, 1)
+    images = generator(inputs(generator))
+    assert images.shape == (4, size, size, 3)
+    assert discriminator(images).shape == (4, 1)
 
 
 def test_first_and_last_convolutions_of_the_discriminator_have_no_normalisation():

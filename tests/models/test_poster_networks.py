@@ -65,13 +65,13 @@ def test_config_and_file_round_trips(name, tmp_path):
 
 
 @pytest.mark.parametrize(("activation", "low", "high"), [("tanh", -1, 1), ("sigmoid", 0, 1)])
-def test_generated_pictures_lie_in_the_range_the_generator_names(activation, low, high):
+def test_generated_images_lie_in_the_range_the_generator_names(activation, low, high):
     model = models.create("dense_gan_generator", width=1 / 32, image_size=32, output_activation=activation)
     for layer in model.body.layers:
         layer.set_weights([weight * 30 for weight in layer.get_weights()])  # saturate
-    pictures = np.asarray(model(inputs(model)))
+    images = np.asarray(model(inputs(model)))
     assert model.pixel_range == (low, high)
-    assert pictures.min() >= low and pictures.max() <= high and np.ptp(pictures) > 0.5 * (high - low)
+    assert images.min() >= low and images.max() <= high and np.ptp(images) > 0.5 * (high - low)
 
 
 @pytest.mark.parametrize(

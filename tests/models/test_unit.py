@@ -14,7 +14,7 @@ PRESETS = ("nips2017", "munit")
 SMALL = {"width": 4, "channels": 1}
 
 
-def _pictures(size, channels=1, count=2):
+def _images(size, channels=1, count=2):
     return np.random.default_rng(0).uniform(-1, 1, (count, size, size, channels)).astype("float32")
 
 
@@ -42,7 +42,7 @@ def test_golden_parameter_counts(preset, translator, discriminator):
 @pytest.mark.parametrize("preset", ["nips2017", pytest.param("munit", marks=pytest.mark.slow)])
 def test_a_latent_is_a_quarter_of_the_side_and_four_times_as_wide(preset):
     model = _lively(models.create("unit", preset=preset, image_size=20, width=4, channels=3))
-    images = _pictures(20, 3)
+    images = _images(20, 3)
     latents = model.encode(images, "a")
     assert latents.shape == (2, 5, 5, 16)
     made = np.asarray(model(images))
@@ -55,7 +55,7 @@ def test_a_latent_is_a_quarter_of_the_side_and_four_times_as_wide(preset):
 
 def test_nips2017_shares_one_block_of_both_encoders_and_one_of_both_decoders():
     model = _lively(models.create("unit", image_size=8, **SMALL))
-    images, latents = _pictures(8), np.random.default_rng(2).normal(size=(2, 2, 2, 16)).astype("float32")
+    images, latents = _images(8), np.random.default_rng(2).normal(size=(2, 2, 2, 16)).astype("float32")
     for part, run, given in (("encoder", model.encode, images), ("decoder", model.decode, latents)):
         before = [np.asarray(run(given, domain)) for domain in "ab"]
         (block,) = getattr(model, f"shared_{part}")
@@ -89,14 +89,14 @@ def test_munit_shares_nothing():
 )
 def test_discriminators_judge_three_scales(preset, size, sides):
     model = models.create("unit_discriminator", preset=preset, image_size=size, **SMALL)
-    logits = model(_pictures(size))
+    logits = model(_images(size))
     assert [tuple(each.shape) for each in logits] == [(2, side, side, 1) for side in sides]
     assert all(each.dtype == "float32" for each in logits)
 
 
 def test_only_the_coarser_scales_see_the_average():
     model = _lively(models.create("unit_discriminator", image_size=16, **SMALL))
-    images = _pictures(16)
+    images = _images(16)
     before = [np.asarray(each) for each in model(images)]
     for place, judge in enumerate(model.judges):
         judge.trainable_weights[0].assign(-judge.trainable_weights[0])
@@ -108,14 +108,14 @@ def test_only_the_coarser_scales_see_the_average():
 
 @pytest.mark.parametrize("size", [5, 6])
 def test_padding_is_left_out_of_averages(size):
-    images = _pictures(size)
+    images = _images(size)
     halved = np.asarray(_halved(images))
     for i, j in np.ndindex(halved.shape[1:3]):
         around = images[:, max(2 * i - 1, 0) : 2 * i + 2, max(2 * j - 1, 0) : 2 * j + 2]
         np.testing.assert_allclose(halved[:, i, j], around.mean((1, 2)), atol=1e-6)
 
 
-def test_sample_normalisation_is_its_closed_form_and_survives_a_blank_picture():
+def test_sample_normalisation_is_its_closed_form_and_survives_a_blank_image():
     import tensorflow as tf
 
     layer = SampleNormalization()
@@ -136,7 +136,7 @@ def test_sample_normalisation_is_its_closed_form_and_survives_a_blank_picture():
 
 @pytest.mark.parametrize("layer", [ReflectConv2D(2, 4, 2), CroppedConv2DTranspose(2), SampleNormalization()])
 def test_layers_say_their_shape_and_round_trip(layer):
-    maps = _pictures(6)
+    maps = _images(6)
     out = layer(maps)
     assert tuple(layer.compute_output_shape(maps.shape)) == tuple(out.shape)
     again = type(layer).from_config(layer.get_config())
@@ -159,7 +159,7 @@ def test_config_and_file_round_trips(name, preset, tmp_path):
     model = _lively(models.create(name, preset=preset, image_size=size, **SMALL))
     again = type(model).from_config(model.get_config())
     assert again.get_config() == model.get_config()
-    images = _pictures(size)
+    images = _images(size)
     expected = np.concatenate([np.ravel(each) for each in model(images)])
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -172,8 +172,8 @@ def test_an_exported_translator_is_the_translator(tmp_path):
     model = _lively(models.create("unit", preset="munit", image_size=8, **SMALL))
     folder = export(model, tmp_path / "unit")
     served = tf.saved_model.load(str(folder)).signatures["serving_default"]
-    made = served(images=tf.constant(_pictures(8)))["images"]
-    np.testing.assert_allclose(made, model(_pictures(8)), atol=1e-6)
+    made = served(images=tf.constant(_images(8)))["images"]
+    np.testing.assert_allclose(made, model(_images(8)), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_what_cannot_be_built_is_said(name, wrong, message):
 def test_unknown_domains_are_refused():
     model = models.create("unit", image_size=8, **SMALL)
     with pytest.raises(ModelError, match=r"^A domain is one of a, b\. Received: 'healthy'$"):
-        model.translate(_pictures(8), "healthy", "b")
+        model.translate(_images(8), "healthy", "b")
 
 
 @pytest.mark.parametrize(("preset", "channels"), [("nips2017", 1), ("munit", 3)])
@@ -207,7 +207,7 @@ def test_agrees_with_the_pytorch_twin_by_name_there_and_back(preset, channels):
 
     torch.manual_seed(0)
     shape = {"preset": preset, "channels": channels, "width": 4}
-    images = _pictures(64, channels)
+    images = _images(64, channels)
     first = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
     for name, kind in (("unit", twins.Unit), ("unit_discriminator", twins.Discriminator)):
         twin, back = kind(**shape), kind(**shape)

@@ -1,4 +1,4 @@
-"""What must hold of committed notebooks: executed from top to bottom, on drawn pictures, on no particular machine."""
+"""What must hold of committed notebooks: executed from top to bottom, on drawn images, on no particular machine."""
 
 import re
 

@@ -43,7 +43,7 @@ def test_the_paper_variant_is_the_papers_recipe():
     assert gan.d_optimizer.beta_1 == gan.g_optimizer.beta_1 == 0.5
 
 
-def test_the_papers_policy_trains_on_validation_pictures_too(few_phantoms, settings):
+def test_the_papers_policy_trains_on_validation_images_too(few_phantoms, settings):
     loaded = settings.labelled(settings.preprocess, "paper")
     sets = settings.arrange(loaded)
     count = len(loaded["train"].labels) + len(loaded["validation"].labels)
@@ -88,7 +88,7 @@ def test_each_gan_is_judged_by_its_own_seed(modern):
     assert modern[2] == [3, 4]
 
 
-def test_only_figures_without_real_pictures_are_kept(modern):
+def test_only_figures_without_real_images_are_kept(modern):
     folder, results, _ = modern
     kept = {path.name for path in (results / "bai_dcgan").rglob("*.png")}
     assert kept == {"losses.png", "judged.png", "generated.png", "over-time.png"}
@@ -98,14 +98,14 @@ def test_only_figures_without_real_pictures_are_kept(modern):
         assert moving.n_frames == 2
 
 
-def test_pictures_of_a_run_can_be_drawn_again(modern, tmp_path):
+def test_images_of_a_run_can_be_drawn_again(modern, tmp_path):
     folder, *_ = modern
     serving.generate(folder, tmp_path / "made", 4, seed=3, label="finding")
     with np.load(folder / "run-0" / "generated.npz") as stored:
         assert set(stored) == {"healthy", "finding"}
-        for number, picture in enumerate(stored["finding"][:4, :, :, 0]):
+        for number, image in enumerate(stored["finding"][:4, :, :, 0]):
             drawn = np.asarray(Image.open(tmp_path / "made" / f"{number:06d}.png"))
-            np.testing.assert_allclose(drawn.astype(int), picture, atol=1)
+            np.testing.assert_allclose(drawn.astype(int), image, atol=1)
 
 
 def test_the_readme_row_shows_the_reported_losses(modern):

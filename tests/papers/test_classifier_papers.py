@@ -81,8 +81,8 @@ def test_the_exported_model_says_what_the_run_says(lisbon):
     settings = LisbonResNet(data="phantom", image_size=32)
     test = settings.labelled(settings.preprocess, "grouped")["test"]
     serve = tf.saved_model.load(str(folder / "saved_model" / "1")).signatures["serving_default"]
-    pictures = np.repeat(test.images[:5], 3, axis=3).astype("float32") / 255
-    served = serve(images=tf.constant(pictures))["probabilities"].numpy()[:, 1]
+    images = np.repeat(test.images[:5], 3, axis=3).astype("float32") / 255
+    served = serve(images=tf.constant(images))["probabilities"].numpy()[:, 1]
     np.testing.assert_allclose(served, np.load(folder / "probabilities.npz")["test"][:5], atol=1e-5)
 
 
@@ -97,13 +97,13 @@ def test_a_run_is_released_with_all_it_knows(lisbon, tmp_path, capsys):
     }
     assert facts["classes"] == ["healthy", "finding"]
     assert facts["metrics"]["auc"]["value"] == row["metrics"]["auc"]["value"]
-    assert "0 test pictures show an X-ray that was trained on" in facts["trained_on"]
+    assert "0 test images show an X-ray that was trained on" in facts["trained_on"]
     card = (tmp_path / "net" / "1" / "model_card.md").read_text()
     assert f"{row['metrics']['auc']['value']:.3f}" in card and f"{row['threshold']:.4f}" in card
     before = models.load(folder / "grouped" / "resnet18" / "run-0" / "saved_model")
     after = models.load(tmp_path / "net")
-    pictures = np.random.default_rng(0).random((2, 32, 32, 3), "float32")
-    np.testing.assert_array_equal(before(pictures), after(pictures))
+    images = np.random.default_rng(0).random((2, 32, 32, 3), "float32")
+    np.testing.assert_array_equal(before(images), after(images))
     capsys.readouterr()
     assert cli.main(["export", str(folder), "--which", "paper", "--to", str(tmp_path / "other")]) == 2
     assert "grouped/resnet18/paper" in capsys.readouterr().err
@@ -114,7 +114,7 @@ def test_groups_add_up_to_the_test_set_worst_first(lisbon):
     groups = pd.read_csv(lisbon[0] / "grouped" / "resnet18" / "groups.csv")
     counts = json.loads((lisbon[0] / "metrics.json").read_text())["splits"]["grouped"]["test"]
     for _, rows in groups.groupby("column"):
-        assert rows["pictures"].sum() == counts["pictures"]
+        assert rows["images"].sum() == counts["images"]
         assert rows["accuracy"].is_monotonic_increasing
 
 
@@ -140,10 +140,10 @@ def test_garcia_doubles_and_draws_validation_after_that(few_phantoms, tmp_path):
     settings = GarciaInception(data="phantom", image_size=32)
     plain = settings.labelled(settings.preprocess, "paper")
     both = 2 * (len(plain["train"].labels) + len(plain["validation"].labels))
-    assert counts["train"]["pictures"] == round(0.9 * both)
-    assert counts["train"]["pictures"] + counts["validation"]["pictures"] == both
-    # Nearly every mirror image has its picture on the other side.
-    assert counts["validation"]["pictures_of_training_sources"] > 0.8 * counts["validation"]["pictures"]
+    assert counts["train"]["images"] == round(0.9 * both)
+    assert counts["train"]["images"] + counts["validation"]["images"] == both
+    # Nearly every mirror image has its image on the other side.
+    assert counts["validation"]["images_of_training_sources"] > 0.8 * counts["validation"]["images"]
     config = json.loads((tmp_path / "run/paper/inception_net/run-0/saved_model/1/metadata.json").read_text())
     trained = settings.arrange(plain, "paper")["train"].images / 255.0
     assert config["config"]["mean"] == pytest.approx(trained.mean(), abs=1e-6)
@@ -165,8 +165,8 @@ def test_the_inception_net_normalises_by_mean_and_std():
     plain = models.create("inception_net", **small)
     normalising = models.create("inception_net", mean=0.2, std=0.4, **small)
     normalising.set_weights(plain.get_weights())
-    pictures = np.random.default_rng(0).random((2, 32, 32, 3), dtype="float32")
-    np.testing.assert_allclose(normalising(pictures), plain((pictures - 0.2) / 0.4), rtol=1e-5, atol=1e-6)
+    images = np.random.default_rng(0).random((2, 32, 32, 3), dtype="float32")
+    np.testing.assert_allclose(normalising(images), plain((images - 0.2) / 0.4), rtol=1e-5, atol=1e-6)
     with pytest.raises(ModelError, match="std must be above 0"):
         models.create("inception_net", std=0)
 

@@ -18,7 +18,7 @@ SHARES = (0.45, 0.15, 0.4)
 
 
 def lower_limbs(hardware=False):
-    """Two pictures a source; lesions of two bones, healthy pictures that know none."""
+    """Two images a source; lesions of two bones, healthy images that know none."""
     rows = []
     for number in range(120):
         bone = ("", "", "tibia", "femur")[number % 4]
@@ -37,7 +37,7 @@ def lower_limbs(hardware=False):
     return Split(pixels, table.pop("label").to_numpy(), table)
 
 
-def test_parts_share_healthy_pictures_but_never_a_source_between_splits():
+def test_parts_share_healthy_images_but_never_a_source_between_splits():
     arm, tibia, femur = parts_of(lower_limbs(), "btxrd", SHARES, 4, 0)
     assert [part.bone for part in (arm, tibia, femur)] == list(BONES)
     for part in (arm, tibia, femur):
@@ -60,8 +60,8 @@ def test_training_lesions_are_as_rare_as_in_the_paper():
 
 
 def test_hardware_is_left_out_of_classification_only():
-    pictures = lower_limbs(hardware=True)
-    _, tibia, _ = parts_of(pictures, "btxrd", SHARES, 99, 0)
+    images = lower_limbs(hardware=True)
+    _, tibia, _ = parts_of(images, "btxrd", SHARES, 99, 0)
     for split in (tibia.train, tibia.validation, tibia.test):
         assert not split.table["hardware"].any()
     assert tibia.pool.table["hardware"].any()
@@ -96,17 +96,17 @@ def test_every_arm_is_measured_beside_the_paper(run):
     text = tables.lesions(kept)
     assert "0.682 (0.594 to 0.764)" in text and "transfer: first part's translator" in text
     splits = json.loads((folder / "metrics.json").read_text())["splits"]
-    assert [splits[part]["test"]["pictures_of_training_sources"] for part in BONES] == [0, 0, 0]
+    assert [splits[part]["test"]["images_of_training_sources"] for part in BONES] == [0, 0, 0]
 
 
-def test_painted_pictures_come_from_healthy_training_pictures(run):
+def test_painted_images_come_from_healthy_training_images(run):
     folder, _ = run
-    table = pd.read_csv(folder / "humerus" / "augmented" / "pictures.csv")
+    table = pd.read_csv(folder / "humerus" / "augmented" / "images.csv")
     assert table["synthetic"].all() and (table["body_part"] == "humerus").all()
-    pictures, again = synthesis.read(folder / "humerus" / "augmented")
-    assert len(pictures) == len(table) == len(again)
+    images, again = synthesis.read(folder / "humerus" / "augmented")
+    assert len(images) == len(table) == len(again)
     with np.load(folder / "humerus" / "augmented.npz") as stored:
-        assert np.array_equal(stored["images"], pictures)
+        assert np.array_equal(stored["images"], images)
     settings = json.loads((folder / "config.json").read_text())["settings"]
     assert settings["exponent"] == table["n"][0]
     recipe = configure(GuptaUNIT, "smoke")
@@ -117,7 +117,7 @@ def test_painted_pictures_come_from_healthy_training_pictures(run):
     assert set(table["filename"]) <= set(healthy.table["filename"])
     before = dict(zip(healthy.table["filename"], healthy.images, strict=True))
     for made, name, window in zip(
-        pictures, table["filename"], table[["top", "left", "height", "width"]].to_numpy(), strict=True
+        images, table["filename"], table[["top", "left", "height", "width"]].to_numpy(), strict=True
     ):
         top, left, height, width = window
         outside = np.ones(made.shape, bool)
@@ -125,7 +125,7 @@ def test_painted_pictures_come_from_healthy_training_pictures(run):
         np.testing.assert_array_equal(made[outside], before[name][outside])
 
 
-def test_figures_are_kept_pictures_too_as_phantoms_are_drawn(run):
+def test_figures_are_kept_images_too_as_phantoms_are_drawn(run):
     _, results = run
     kept = {path.name for path in (results / "gupta_unit").rglob("*.png")}
     assert kept == {f"{kind}-{part}.png" for kind in ("auc", "stages") for part in BONES} | {
@@ -133,7 +133,7 @@ def test_figures_are_kept_pictures_too_as_phantoms_are_drawn(run):
     }
 
 
-def test_pictures_of_real_data_are_not_kept():
+def test_images_of_real_data_are_not_kept():
     kept = kept_figures("btxrd", ["upper-limb", "tibia"])
     assert kept == ["auc-upper-limb.png", "auc-tibia.png", "unit-losses.png"]
 

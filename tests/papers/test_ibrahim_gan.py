@@ -44,7 +44,7 @@ def test_metrics_have_intervals_and_gains_against_the_original_arm(finished):
         gain = run["metrics"]["accuracy"]["value"] - runs["original"]["metrics"]["accuracy"]["value"]
         if arm != "original":
             assert run["metrics"]["accuracy_gain"]["value"] == pytest.approx(gain, abs=1e-12)
-    assert metrics["splits"]["grouped"]["test"]["pictures_of_training_sources"] == 0
+    assert metrics["splits"]["grouped"]["test"]["images_of_training_sources"] == 0
     recorded = json.loads((finished[1] / "ibrahim_gan.json").read_text())
     assert [run["metrics"] for run in recorded["runs"]] == [run["metrics"] for run in metrics["runs"]]
     assert {"command", "date", "versions", "reported"} <= set(recorded["runs"][0])
@@ -57,7 +57,7 @@ def test_the_history_has_every_epoch_of_every_classifier(finished):
     assert history["val_accuracy"].between(0, 1).all()
 
 
-def test_synthetic_pictures_are_made_for_both_classes_and_differ(finished):
+def test_synthetic_images_are_made_for_both_classes_and_differ(finished):
     made = [np.load(finished[0] / "grouped" / "gan" / f"{name}-0" / "synthetic.npz")["images"]
             for name in ("healthy", "finding")]  # fmt: skip
     assert [images.shape for images in made] == [(20, 32, 32, 1)] * 2
@@ -106,5 +106,5 @@ def test_what_does_not_exist_is_said(tmp_path, monkeypatch):
 
 
 def test_grey_is_the_mean_of_the_channels():
-    pictures = np.array([[[[0, 3, 6], [10, 10, 11]]]], np.uint8)
-    assert as_grey(pictures)[..., 0].tolist() == [[[3, 10]]]
+    images = np.array([[[[0, 3, 6], [10, 10, 11]]]], np.uint8)
+    assert as_grey(images)[..., 0].tolist() == [[[3, 10]]]

@@ -173,7 +173,7 @@ def test_a_run_is_repeated_with_all_its_settings(run, tmp_path, name):
         (lambda config: json.dumps(config | {"settings": 3}), "records no run"),
         (lambda config: json.dumps(config | {"fingerprints": 3}), "records no run"),
         (lambda config: json.dumps(config | {"fingerprints": {"grouped": 3}}), "records no run"),
-        (lambda config: json.dumps(config | {"fingerprints": {}}), "with other pictures.*Expected: None"),
+        (lambda config: json.dumps(config | {"fingerprints": {}}), "with other images.*Expected: None"),
         (lambda config: json.dumps(config | {"paper": "none"}), "No such paper"),
         (lambda config: json.dumps(config | {"settings": {"seed": 1}}), "not the settings"),
         (lambda config: json.dumps(config | {"settings": config["settings"] | {"size": 1}}), "size"),
@@ -214,7 +214,7 @@ def test_a_run_folder_is_written_by_one_process(run, tmp_path, capsys):
     assert sorted(path.name for path in folder.rglob("*")) == ["config.json", "figures", "report.md"]
 
 
-def test_a_run_goes_on_and_is_repeated_on_the_same_pictures_alone(run, tmp_path, monkeypatch, capsys):
+def test_a_run_goes_on_and_is_repeated_on_the_same_images_alone(run, tmp_path, monkeypatch, capsys):
     folder, seen = run
     recorded = json.loads((folder / "config.json").read_text())["fingerprints"]
     assert list(recorded) == ["grouped"]
@@ -226,9 +226,9 @@ def test_a_run_goes_on_and_is_repeated_on_the_same_pictures_alone(run, tmp_path,
     for out, words in ((folder, ["--resume"]), (tmp_path / "again", [])):
         assert cli.main(["reproduce", "--from", str(folder), "--out", str(out), *words]) == 2
         said = capsys.readouterr().err.split("\r")[-1].strip().splitlines()[-1]
-        assert said.startswith("keras-fracture: ") and "records a run with other pictures" in said
+        assert said.startswith("keras-fracture: ") and "records a run with other images" in said
         assert f"Expected: {recorded['grouped']['train']} of grouped/train. Received: " in said
-    with pytest.raises(DataError, match=f"{folder} was started with other pictures"):
+    with pytest.raises(DataError, match=f"{folder} was started with other images"):
         papers.reproduce("gupta_unit", "smoke", out=folder, resume=True, seed=5,
                          texts=["unit_ema=None", "thresholds=0,0.5", "unit_batch=3"])  # fmt: skip
     assert len(seen) == 1 and not (tmp_path / "again").exists()

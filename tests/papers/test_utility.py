@@ -7,11 +7,11 @@ from keras_fracture.papers.utility import ARMS, utility
 
 
 def draw(count, generator, bright=1):
-    """Pictures of noise; those of one label have a bright bar."""
+    """Images of noise; those of one label have a bright bar."""
     labels = np.tile([0, 1], count // 2)
-    pictures = generator.integers(0, 120, (count, 32, 32, 1))
-    pictures[labels == bright, 8:24, 12:20] += 100
-    return pictures.astype(np.uint8), labels
+    images = generator.integers(0, 120, (count, 32, 32, 1))
+    images[labels == bright, 8:24, 12:20] += 100
+    return images.astype(np.uint8), labels
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def scores(sets):
     }
 
 
-def test_good_pictures_teach_and_are_recognised_as_real_ones_are(scores):
+def test_good_images_teach_and_are_recognised_as_real_ones_are(scores):
     assert tuple(scores["good"]) == tuple(ARMS)
     for arm in ARMS:
         found = scores["good"][arm]["auc"]
@@ -41,13 +41,13 @@ def test_good_pictures_teach_and_are_recognised_as_real_ones_are(scores):
         assert found["low"] <= found["value"] <= found["high"]
 
 
-def test_pictures_of_the_other_class_teach_the_wrong_thing(scores):
+def test_images_of_the_other_class_teach_the_wrong_thing(scores):
     assert scores["bad"]["trtr"]["auc"]["value"] > 0.9
     for arm in ("tstr", "trts"):
         assert scores["bad"][arm]["auc"]["value"] < 0.1, arm
 
 
-def test_both_trainings_see_equally_many_pictures_of_each_class(sets):
+def test_both_trainings_see_equally_many_images_of_each_class(sets):
     seen = []
 
     class Counting(keras.Model):
@@ -65,18 +65,18 @@ def test_both_trainings_see_equally_many_pictures_of_each_class(sets):
             seen.append((steps_per_epoch, np.bincount(labels).tolist()))
             return super().fit(stream, steps_per_epoch=1, shuffle=False, verbose=0)
 
-    pictures, labels = sets["good"]
+    images, labels = sets["good"]
     keep = np.r_[np.flatnonzero(labels == 0)[:20], np.flatnonzero(labels == 1)[:10]]
-    small = pictures[keep], labels[keep]
+    small = images[keep], labels[keep]
     utility(sets["train"], sets["test"], small, build=Counting, batch_size=10, seeds=1)
     assert seen == [(8, [20, 10])] * 2
 
 
 def test_what_cannot_be_trained_on_is_refused(sets):
-    pictures, labels = sets["good"]
+    images, labels = sets["good"]
     with pytest.raises(EvaluationError, match=r"synthetic needs.*both classes. Received: .* labels \[1\]"):
-        utility(sets["train"], sets["test"], (pictures[labels == 1], labels[labels == 1]))
-    with pytest.raises(EvaluationError, match="Received: 240 pictures, 239 labels"):
-        utility(sets["train"], sets["test"], (pictures, labels[1:]))
+        utility(sets["train"], sets["test"], (images[labels == 1], labels[labels == 1]))
+    with pytest.raises(EvaluationError, match="Received: 240 images, 239 labels"):
+        utility(sets["train"], sets["test"], (images, labels[1:]))
     with pytest.raises(EvaluationError, match=r"one shape.*synthetic \(240, 32, 32, 3\)"):
-        utility(sets["train"], sets["test"], (np.repeat(pictures, 3, 3), labels))
+        utility(sets["train"], sets["test"], (np.repeat(images, 3, 3), labels))

@@ -36,18 +36,18 @@ def test_confusion_shows_counts_and_shares_of_the_true_class(drawn, tmp_path):
     assert cv2.imread(str(path)).std() > 20
 
 
-def test_confusion_of_a_class_without_pictures(drawn, tmp_path):
+def test_confusion_of_a_class_without_images(drawn, tmp_path):
     figures.confusion([[5, 0], [0, 0]], tmp_path / "c.png", ("healthy", "finding"), "Title")
     assert words(drawn[0].axes[0])[3] == "0\n0.0 %"
 
 
-def test_reliability_draws_the_bins_that_hold_pictures(drawn, tmp_path):
+def test_reliability_draws_the_bins_that_hold_images(drawn, tmp_path):
     labels, probabilities = np.array([0, 1, 1, 1]), np.array([[0.05, 0.31, 0.37, 1.0]])
     bins = calibration(Predictions(labels, np.array(list("abcd")), probabilities))
     path = figures.reliability(bins, tmp_path / "r.png", "Title")
     above, below = drawn[0].axes
     np.testing.assert_allclose(above.lines[-1].get_xydata(), [[0.05, 0], [0.34, 1], [1, 1]])
-    assert [bar.get_height() for bar in below.patches] == bins["pictures"].tolist()
+    assert [bar.get_height() for bar in below.patches] == bins["images"].tolist()
     assert cv2.imread(str(path)).std() > 20
 
 
@@ -63,10 +63,10 @@ def test_a_roc_curve_lies_in_its_band(drawn, tmp_path):
 
 
 def test_cold_places_stay_as_they_are_and_hot_ones_are_coloured():
-    pictures = np.full((1, 4, 6, 1), 100, np.uint8)
+    images = np.full((1, 4, 6, 1), 100, np.uint8)
     heats = np.zeros((1, 4, 6))
     heats[0, 1, 2] = 1
-    made = figures.heated(pictures, heats, strength=0.5)
+    made = figures.heated(images, heats, strength=0.5)
     cold = heats[0] == 0
     assert (made[0][cold] == 100).all()
     hottest = np.array(figures.HEAT(1.0)[:3]) * 255
@@ -75,27 +75,27 @@ def test_cold_places_stay_as_they_are_and_hot_ones_are_coloured():
 
 def test_overlays_put_boxes_on_both_halves(drawn, tmp_path):
     records = phantom.records(seed=0, sources=8, size=64)[:4]
-    pictures = np.stack([record["image"] for record in records])
-    heats = np.random.default_rng(0).random(pictures.shape[:3])
+    images = np.stack([record["image"] for record in records])
+    heats = np.random.default_rng(0).random(images.shape[:3])
     boxes = [np.array([[0.25, 0.5, 0.75, 1.0]]), np.zeros((0, 4)), np.zeros((0, 4)), np.zeros((0, 4))]
-    path = figures.overlays(pictures, heats, tmp_path / "o.png", boxes, list("abcd"))
+    path = figures.overlays(images, heats, tmp_path / "o.png", boxes, list("abcd"))
     axes = drawn[0].axes
     assert [axis.get_title() for axis in axes[:4]] == list("abcd")
     corners = [patch.get_bbox().bounds for patch in axes[0].patches]
     np.testing.assert_allclose(corners, [(31.5, 15.5, 32, 32), (99.5, 15.5, 32, 32)])
     assert not axes[1].patches
     shown = axes[2].images[0].get_array()
-    np.testing.assert_array_equal(shown[:, :64], np.repeat(pictures[2], 3, 2))
+    np.testing.assert_array_equal(shown[:, :64], np.repeat(images[2], 3, 2))
     assert cv2.imread(str(path)).std() > 20
 
 
-def test_overlays_of_one_picture_need_no_boxes(tmp_path):
+def test_overlays_of_one_image_need_no_boxes(tmp_path):
     path = figures.overlays(np.zeros((1, 32, 32, 3), np.uint8), np.ones((1, 32, 32)), tmp_path / "o.png")
     assert path.stat().st_size > 0
 
 
-def test_bins_without_pictures_make_an_empty_figure(tmp_path):
+def test_bins_without_images_make_an_empty_figure(tmp_path):
     bins = pd.DataFrame(
-        {"low": [0.0], "high": [1.0], "probability": [np.nan], "observed": [np.nan], "pictures": [0]}
+        {"low": [0.0], "high": [1.0], "probability": [np.nan], "observed": [np.nan], "images": [0]}
     )
     assert figures.reliability(bins, tmp_path / "r.png", "Title").exists()

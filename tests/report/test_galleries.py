@@ -22,16 +22,16 @@ def drawn(monkeypatch):
         figures.plt.close(figure)
 
 
-def test_a_gallery_outlines_boxes_where_they_lie_in_each_picture(drawn, tmp_path):
-    pictures = [np.full((40, 80, 1), 100, np.uint8), np.full((20, 20), 50, np.uint8)]
+def test_a_gallery_outlines_boxes_where_they_lie_in_each_image(drawn, tmp_path):
+    images = [np.full((40, 80, 1), 100, np.uint8), np.full((20, 20), 50, np.uint8)]
     boxes = [np.array([[0.25, 0.5, 0.75, 1.0]]), np.zeros((0, 4))]
-    path = galleries.gallery(pictures, tmp_path / "g.png", "Title", ["a", "b"], boxes, columns=3)
+    path = galleries.gallery(images, tmp_path / "g.png", "Title", ["a", "b"], boxes, columns=3)
     first, second = drawn[0].axes
     outline = first.patches[0]
     assert outline.get_xy() == (39.5, 9.5) and (outline.get_width(), outline.get_height()) == (40, 20)
     assert not second.patches
     assert [axis.get_title() for axis in (first, second)] == ["a", "b"]
-    assert first.images[0].get_clim() == (0, 255), "flat pictures must keep their grey levels"
+    assert first.images[0].get_clim() == (0, 255), "flat images must keep their grey levels"
     assert cv2.imread(str(path)).std() > 5
 
 
@@ -43,7 +43,7 @@ def test_a_gallery_that_does_not_fill_its_last_row(drawn, tmp_path):
 
 def test_bars_carry_their_numbers(drawn, tmp_path):
     table = pd.DataFrame({"healthy": [1200, 3], "finding": [40, 0]}, index=["wrist", "knee"])
-    path = galleries.bars(table, tmp_path / "b.png", "pictures", "Title")
+    path = galleries.bars(table, tmp_path / "b.png", "images", "Title")
     axis = drawn[0].axes[0]
     assert [text.get_text() for text in axis.texts] == ["1,200", "3", "40", "0"]
     assert [patch.get_height() for patch in axis.patches] == [1200, 3, 40, 0]

@@ -109,7 +109,7 @@ def test_benchmarks_become_tables_with_their_conditions(tmp_path):
     assert tables.update(readme, tmp_path) is False
     assert tables.update(readme, tmp_path, check=True) is True
     text = readme.read_text()
-    # A billion operations a picture: 30 pictures a second are 30 of 100 billion.
+    # A billion operations an image: 30 images a second are 30 of 100 billion.
     row = "| resnet18 | 8, 224 | 11,177,538 | float32 | 30.0 | 24.0 | 1.25 | 30%, 24% | 283, 326 |"
     assert row in text and "| 3.2 | 1.0 | machine was busy | 3%, 1% |" in text
     # The best of each side: 30 in float32 over 60 in bfloat16. The root of 0.5 * 3.2.
@@ -137,7 +137,7 @@ def test_all_papers_stand_in_one_table(tmp_path):
     rows = tables.generate(tmp_path, "papers").splitlines()
     assert len(rows) == 3  # header, rule, and the one headline that was measured
     assert rows[2].startswith(
-        "| `ibrahim_gan` | original pictures: accuracy | 0.920 | 0.500 (0.490 to 0.510) |"
+        "| `ibrahim_gan` | original images: accuracy | 0.920 | 0.500 (0.490 to 0.510) |"
     )
     assert rows[2].endswith("| phantom, grouped split, profile quick, seeds: 3, 2026-12-02 |")
 

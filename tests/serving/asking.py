@@ -71,9 +71,9 @@ def _loaded(version):
     return tf.saved_model.load(str(version))
 
 
-def saved(picture, kind, **options):
+def saved(image, kind, **options):
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, kind, **options)
+    Image.fromarray(image).save(stream, kind, **options)
     return stream.getvalue()
 
 

@@ -16,7 +16,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as v2_grpc
 from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from keras_fracture.serving import pictures
+from keras_fracture.serving import limits
 from tests.serving.asking import PREDICT, WAIT, channel, predictions, rows, saved, v2_request
 
 
@@ -55,25 +55,25 @@ def ink():
     return stream.getvalue()
 
 
-BAD_PICTURES = {
-    "empty": (b"", "picture 0 is empty"),
-    "text": (b"this is no picture", "picture 0 must be a JPEG or PNG file"),
-    "truncated JPEG": (jpeg()[:-200], "picture 0 is cut off"),
-    "truncated PNG": (saved(np.zeros((9, 9), np.uint8), "PNG")[:-20], "picture 0 is cut off"),
+BAD_IMAGES = {
+    "empty": (b"", "image 0 is empty"),
+    "text": (b"this is no image", "image 0 must be a JPEG or PNG file"),
+    "truncated JPEG": (jpeg()[:-200], "image 0 is cut off"),
+    "truncated PNG": (saved(np.zeros((9, 9), np.uint8), "PNG")[:-20], "image 0 is cut off"),
     "20,000 x 20,000": (header_of(20_000, 20_000), "25,000,000 pixels at most"),
     "6,000 x 6,000": (header_of(6_000, 6_000), "25,000,000 pixels at most. Received: 6000 x 6000"),
     "60,000 x 60,000 JPEG": (wide_jpeg(), "25,000,000 pixels at most"),
     "without pixels": (header_of(20, 20), "cnn cannot read what it was given"),
     "turned": (turned(), "EXIF orientation 6"),
     "CMYK": (ink(), "Received: CMYK"),
-    "too many bytes": (jpeg() + b"\0" * pictures.MAX_BYTES, "20,971,520 bytes at most"),
+    "too many bytes": (jpeg() + b"\0" * limits.MAX_BYTES, "20,971,520 bytes at most"),
 }
 BAD_BODIES = {
     "nothing": (PREDICT, b"", 400, "empty document"),
     "no JSON": (PREDICT, b"hello", 400, "JSON"),
     "a list": (PREDICT, [1], 400, "instances"),
-    "no instances": (PREDICT, {"instances": []}, 400, "1 to 64 pictures. Received: 0"),
-    "1,000 pictures": (PREDICT, rows(*[jpeg()] * 1000), 400, "1 to 64 pictures. Received: 1000"),
+    "no instances": (PREDICT, {"instances": []}, 400, "1 to 64 images. Received: 0"),
+    "1,000 images": (PREDICT, rows(*[jpeg()] * 1000), 400, "1 to 64 images. Received: 1000"),
     "no base64": (PREDICT, {"instances": [{"b64": "%%%"}]}, 400, "base64"),
     "base64 of a number": (PREDICT, {"instances": [{"b64": 3}]}, 400, "base64"),
     "words": (PREDICT, {"instances": ["hello"], "signature_name": "serve_bytes"}, 400, "base64"),
@@ -87,7 +87,7 @@ BAD_BODIES = {
         "float32 numbers",
     ),
     "grey levels": (PREDICT, {"instances": np.full((1, 32, 32, 1), 90).tolist()}, 400, "between 0 and 1"),
-    "other names": (PREDICT, {"instances": [{"pictures": [1]}]}, 400, "must hold images. Received:"),
+    "other names": (PREDICT, {"instances": [{"images": [1]}]}, 400, "must hold images. Received:"),
     "unknown endpoint": (PREDICT, rows() | {"instances": [1], "signature_name": "x"}, 400, "Received: 'x'"),
     "unknown model": ("/v1/models/nope:predict", rows(jpeg()), 404, "nope does not exist"),
     "unknown version": (
@@ -119,11 +119,11 @@ def answers_on(server, files):
     np.testing.assert_allclose(answer, server.own(bytes=tf.constant(files[:1])), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", BAD_PICTURES)
-def test_a_bad_picture_is_refused_in_one_line(server, files, kind):
-    data, words = BAD_PICTURES[kind]
+@pytest.mark.parametrize("kind", BAD_IMAGES)
+def test_a_bad_image_is_refused_in_one_line(server, files, kind):
+    data, words = BAD_IMAGES[kind]
     refused(server.post(PREDICT, rows(data)), 400, words)
-    refused(server.post(PREDICT, rows(files[0], data)), 400, words.replace("picture 0", "picture 1"))
+    refused(server.post(PREDICT, rows(files[0], data)), 400, words.replace("image 0", "image 1"))
     answers_on(server, files)
 
 
@@ -154,7 +154,7 @@ V2_BAD = {
         {"inputs": [{"name": "bytes", "datatype": "BYTES", "shape": [1, 1], "data": ["eA=="]}]},
         "(1, 1)",
     ),
-    "1,000 pictures": (
+    "1,000 images": (
         {"inputs": [{"name": "bytes", "datatype": "BYTES", "shape": [1000], "data": ["eA=="] * 1000}]},
         "Received: 1000",
     ),
@@ -193,7 +193,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_kept(server, files, ch
         line.endheaders()
         part = b"%x\r\n" % 2**20 + b"x" * 2**20 + b"\r\n"
         with contextlib.suppress(ConnectionError):
-            for _ in range(pictures.MAX_REQUEST // 2**20 + 1):
+            for _ in range(limits.MAX_REQUEST // 2**20 + 1):
                 line.send(part)
     else:
         line.putheader("Content-Length", str(10**12))
@@ -208,7 +208,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_kept(server, files, ch
 def test_bad_requests_over_grpc_have_a_status_and_a_reason(server, files):
     prepared = [float("nan")] * 1024
     v2 = [
-        (v2_request([b"this is no picture"]), "INVALID_ARGUMENT", "must be a JPEG or PNG"),
+        (v2_request([b"this is no image"]), "INVALID_ARGUMENT", "must be a JPEG or PNG"),
         (v2_request([jpeg()] * 1000), "INVALID_ARGUMENT", "Received: 1000"),
         (
             v2_request(prepared, tensor="images", datatype="FP32", shape=[1, 32, 32, 1]),
@@ -217,7 +217,7 @@ def test_bad_requests_over_grpc_have_a_status_and_a_reason(server, files):
         ),
         (v2_request([jpeg()], name="nope"), "NOT_FOUND", "nope does not exist"),
         (v2_request([jpeg()], version="3"), "NOT_FOUND", "Received: version 3"),
-        (v2_request([b"x" * pictures.MAX_REQUEST]), "RESOURCE_EXHAUSTED", "larger than max"),
+        (v2_request([b"x" * limits.MAX_REQUEST]), "RESOURCE_EXHAUSTED", "larger than max"),
     ]
     with channel(server) as opened:
         stub = v2_grpc.GRPCInferenceServiceStub(opened)

@@ -19,7 +19,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from keras_fracture import cli, serving
 from keras_fracture.errors import ImageError, ServerError
-from keras_fracture.serving import pictures
+from keras_fracture.serving import limits
 from tests.serving.asking import free_port, saved
 
 CONFIG = Path(__file__).parents[2] / "serving"
@@ -27,16 +27,14 @@ LIMITS = {"timeout": 60, "retries": 2}
 
 
 def answer_of(data):
-    """What the servers here say of a picture, to tell pictures and their order apart."""
+    """What the servers here say of an image, to tell images and their order apart."""
     return [len(data) / 1e6, sum(data) % 1000 / 1e3]
 
 
 @pytest.fixture(scope="module")
 def contents():
     rng = np.random.default_rng(0)
-    return [
-        saved(rng.integers(0, 256, (9, 9 + k), np.uint8), "PNG") for k in range(pictures.MAX_PICTURES + 6)
-    ]
+    return [saved(rng.integers(0, 256, (9, 9 + k), np.uint8), "PNG") for k in range(limits.MAX_IMAGES + 6)]
 
 
 class Busy:
@@ -119,7 +117,7 @@ def either(request):
     return busy, url
 
 
-def test_many_pictures_are_sent_in_order_in_requests_that_servers_take(either, contents):
+def test_many_images_are_sent_in_order_in_requests_that_servers_take(either, contents):
     busy, url = either
     with serving.connect(url, "cnn", **LIMITS) as client:
         made = client.predict(contents)
@@ -127,9 +125,9 @@ def test_many_pictures_are_sent_in_order_in_requests_that_servers_take(either, c
     assert made.dtype == np.float32 and len(busy.asked) == 2
 
 
-def test_large_pictures_are_sent_in_smaller_requests(either, contents, monkeypatch):
+def test_large_images_are_sent_in_smaller_requests(either, contents, monkeypatch):
     busy, url = either
-    monkeypatch.setattr(pictures, "MAX_REQUEST", 6 * len(contents[0]))
+    monkeypatch.setattr(limits, "MAX_REQUEST", 6 * len(contents[0]))
     with serving.connect(url, "cnn", **LIMITS) as client:
         client.predict(contents[:5])
     assert len(busy.asked) > 1
@@ -181,7 +179,7 @@ def test_a_slow_server_is_not_waited_for(either, contents):
         client.predict(contents[:1])
 
 
-def test_a_bad_picture_is_never_sent(either, contents, tmp_path, capsys):
+def test_a_bad_image_is_never_sent(either, contents, tmp_path, capsys):
     busy, url = either
     with serving.connect(url, "cnn", **LIMITS) as client:
         for data, words in (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 
-from keras_fracture.serving import pictures
+from keras_fracture.serving import limits
 
 FOLDER = Path(__file__).parents[2] / "serving"
 _BOOL, _STRING = (
@@ -51,7 +51,7 @@ def messages():
 
 def test_a_batch_holds_the_largest_request(messages):
     found = text_format.Parse((FOLDER / "batching.config").read_text(), messages["Batching"]())
-    assert found.max_batch_size.value == pictures.MAX_PICTURES
+    assert found.max_batch_size.value == limits.MAX_IMAGES
     assert found.num_batch_threads.value >= 1 and found.max_enqueued_batches.value >= 1
 
 

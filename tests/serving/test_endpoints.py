@@ -51,13 +51,13 @@ def drawn(loaded, n, seed, label=-1, first=0):
     return loaded.signatures["generate"](**rows)["images"].numpy()
 
 
-def test_generate_draws_the_same_picture_for_a_seed_and_place(generator):
+def test_generate_draws_the_same_image_for_a_seed_and_place(generator):
     _, _, loaded = generator
     few, many, other = drawn(loaded, 2, 7), drawn(loaded, 64, 7), drawn(loaded, 2, 8)
     assert many.shape == (64, 32, 32, 1) and many.dtype == np.uint8
     np.testing.assert_allclose(few.astype(int), many[:2], atol=1)
     assert (few != other).any()
-    assert len({picture.tobytes() for picture in many}) == 64
+    assert len({image.tobytes() for image in many}) == 64
 
 
 def test_generate_draws_what_the_model_makes_of_its_noise(generator):
@@ -92,35 +92,35 @@ def test_a_generator_without_classes_is_asked_for_none(tmp_path):
 
 def painted(loaded, files, windows):
     serve = loaded.signatures["translate"]
-    answer = serve(bytes=tf.constant(files), windows=tf.constant(windows, tf.int32))["pictures_bytes"]
+    answer = serve(bytes=tf.constant(files), windows=tf.constant(windows, tf.int32))["images_bytes"]
     return [np.asarray(Image.open(io.BytesIO(data))) for data in answer.numpy()]
 
 
 def test_translate_paints_as_synthesis_does(translator):
     model, _, loaded = translator
-    pictures = [record["image"] for record in phantom.records(seed=3)[:3]]
+    images = [record["image"] for record in phantom.records(seed=3)[:3]]
     windows = np.array([[10, 12, 40, 30], [0, 0, 16, 16], [20, 5, 9, 21]])
-    found = painted(loaded, [saved(picture[..., 0], "PNG") for picture in pictures], windows)
+    found = painted(loaded, [saved(image[..., 0], "PNG") for image in images], windows)
 
     def translate(patches):
         scaled = patches.astype("float32") / 127.5 - 1
         return unscale(model.translate(scaled), model.pixel_range)
 
-    for picture, window, ours in zip(pictures, windows, found, strict=True):
-        (expected,), _ = synthesis.paint(picture[None], window[None], translate, 1.5, 16)
+    for image, window, ours in zip(images, windows, found, strict=True):
+        (expected,), _ = synthesis.paint(image[None], window[None], translate, 1.5, 16)
         np.testing.assert_allclose(ours.astype(int), expected[..., 0], atol=1)
-        assert (ours != picture[..., 0]).any()
+        assert (ours != image[..., 0]).any()
         top, left, height, width = window
         outside = np.ones(ours.shape, bool)
         outside[top : top + height, left : left + width] = False
-        np.testing.assert_array_equal(ours[outside], picture[..., 0][outside])
+        np.testing.assert_array_equal(ours[outside], image[..., 0][outside])
 
 
 @pytest.mark.parametrize("window", [(-1, 0, 9, 9), (0, 0, 2, 9), (0, 0, 33, 9), (30, 0, 9, 9), (0, 40, 9, 9)])
 def test_translate_refuses_windows_outside(translator, window):
-    picture = saved(np.zeros((32, 48), np.uint8), "PNG")
+    image = saved(np.zeros((32, 48), np.uint8), "PNG")
     with pytest.raises(tf.errors.InvalidArgumentError, match="window"):
-        painted(translator[2], [picture], [window])
+        painted(translator[2], [image], [window])
 
 
 @pytest.mark.parametrize("name", TINY)

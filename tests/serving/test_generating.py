@@ -26,15 +26,15 @@ def pixels(folder):
     return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png"))}
 
 
-def test_pictures_are_the_same_bit_for_bit_whatever_the_count(exported, tmp_path):
+def test_images_are_the_same_bit_for_bit_whatever_the_count(exported, tmp_path):
     for name, count, seed in (("few", 3, 7), ("many", 70, 7), ("other", 3, 8)):
         serving.generate(exported, tmp_path / name, count, seed)
     few, many, other = (pixels(tmp_path / name) for name in ("few", "many", "other"))
     assert len(many) == 70
-    for name, picture in few.items():
-        np.testing.assert_array_equal(picture, many[name])
-        assert (picture != other[name]).any()
-    assert len({picture.tobytes() for picture in many.values()}) == 70
+    for name, image in few.items():
+        np.testing.assert_array_equal(image, many[name])
+        assert (image != other[name]).any()
+    assert len({image.tobytes() for image in many.values()}) == 70
 
 
 def test_parts_together_are_the_whole_byte_for_byte(exported, tmp_path, monkeypatch):
@@ -47,13 +47,13 @@ def test_parts_together_are_the_whole_byte_for_byte(exported, tmp_path, monkeypa
     files = {path.name: path.read_bytes() for part in parts for path in part.glob("*.png")}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("*.png")}
     assert len(files) == sum(len(list(part.glob("*.png"))) for part in parts) == 14
-    head, *rows = (tmp_path / "whole" / "pictures.csv").read_text().splitlines(keepends=True)
-    tables = [(part / "pictures.csv").read_text().splitlines(keepends=True) for part in parts]
+    head, *rows = (tmp_path / "whole" / "images.csv").read_text().splitlines(keepends=True)
+    tables = [(part / "images.csv").read_text().splitlines(keepends=True) for part in parts]
     assert all(table[0] == head for table in tables)
     assert [row for table in tables for row in table[1:]] == rows
 
 
-def test_a_part_draws_its_own_pictures_alone(exported, monkeypatch):
+def test_a_part_draws_its_own_images_alone(exported, monkeypatch):
     monkeypatch.setattr(generating, "_BATCH", 4)
     source, asked = generating.load(exported), []
 
@@ -65,13 +65,13 @@ def test_a_part_draws_its_own_pictures_alone(exported, monkeypatch):
     assert len(list(drawn)) == 6 and asked == [4, 4]
 
 
-def test_the_table_and_the_files_say_what_each_picture_is(exported, tmp_path):
+def test_the_table_and_the_files_say_what_each_image_is(exported, tmp_path):
     table = serving.generate(exported, tmp_path / "made", 3, seed=5)
-    pd.testing.assert_frame_equal(table, pd.read_csv(tmp_path / "made" / "pictures.csv"))
+    pd.testing.assert_frame_equal(table, pd.read_csv(tmp_path / "made" / "images.csv"))
     assert table["class"].tolist() == ["healthy", "finding", "healthy"]
-    with Image.open(tmp_path / "made" / table["file"][1]) as picture:
-        assert picture.mode == "L" and picture.size == (32, 32)
-        assert picture.text == {"synthetic": "true", "seed": "5", "number": "1", "class": "finding"}
+    with Image.open(tmp_path / "made" / table["file"][1]) as image:
+        assert image.mode == "L" and image.size == (32, 32)
+        assert image.text == {"synthetic": "true", "seed": "5", "number": "1", "class": "finding"}
 
 
 def test_a_class_is_asked_for_by_name_or_number(exported, tmp_path):
@@ -86,9 +86,9 @@ def test_a_class_is_asked_for_by_name_or_number(exported, tmp_path):
 def test_saved_model_keras_file_and_weights_draw_alike(exported, tmp_path):
     serving.generate(exported / "run-0" / "saved_model", tmp_path / "saved", 2)
     serving.generate(exported / "generator.keras", tmp_path / "keras", 2)
-    for name, picture in pixels(tmp_path / "saved").items():
+    for name, image in pixels(tmp_path / "saved").items():
         other = pixels(tmp_path / "keras")[name]
-        np.testing.assert_allclose(picture.astype(int), other, atol=1)
+        np.testing.assert_allclose(image.astype(int), other, atol=1)
     model = models.create("dcgan_generator", channels=3)
     model.save_weights(tmp_path / "dcgan.weights.h5")
     arguments = [str(tmp_path / "dcgan.weights.h5"), "--model", "dcgan_generator", "--count", "1"]
@@ -116,7 +116,7 @@ def test_bad_requests_are_one_line_and_leave_nothing(exported, tmp_path, options
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
-def test_a_classifier_draws_no_pictures(tmp_path, capsys):
+def test_a_classifier_draws_no_images(tmp_path, capsys):
     model = models.create("compact_cnn", image_size=32)
     model.save(tmp_path / "cnn.keras")
     model.save_weights(tmp_path / "cnn.weights.h5")

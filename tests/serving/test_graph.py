@@ -16,10 +16,10 @@ from scipy.special import expit
 from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_fracture import models, serving
-from keras_fracture.data import Preprocess, images, phantom
+from keras_fracture.data import Preprocess, decoding, phantom
 from keras_fracture.errors import ImageError
 from keras_fracture.models.preprocessing import scale
-from keras_fracture.serving import graph, pictures
+from keras_fracture.serving import graph, limits
 
 ANY = tf.TensorSpec((None, None), tf.uint8)
 # A model that answers for bytes with weights drawn at random, and the preprocessing of two recipes.
@@ -65,15 +65,15 @@ def test_clahe_is_opencvs_bit_for_bit(radiographs, clip_limit):
         (130, 1),
         (200, 143),
     ]
-    pictures = [noise(rng, *size, kind) for size in sizes for kind in range(3)]
-    for picture in [*pictures, *radiographs, radiographs[0][:251, 5:]]:
-        np.testing.assert_array_equal(ours(picture), images.clahe(picture, clip_limit), str(picture.shape))
+    images = [noise(rng, *size, kind) for size in sizes for kind in range(3)]
+    for image in [*images, *radiographs, radiographs[0][:251, 5:]]:
+        np.testing.assert_array_equal(ours(image), decoding.clahe(image, clip_limit), str(image.shape))
 
 
 @pytest.mark.parametrize("tiles", [1, 3, 16])
 def test_clahe_on_other_grids(radiographs, tiles):
     np.testing.assert_array_equal(
-        graph.clahe(radiographs[1], 2.0, tiles), images.clahe(radiographs[1], 2.0, tiles)
+        graph.clahe(radiographs[1], 2.0, tiles), decoding.clahe(radiographs[1], 2.0, tiles)
     )
 
 
@@ -96,15 +96,15 @@ def test_resizing_is_pillows_bit_for_bit(radiographs, name, size, resize):
         (9, 1),
     ]
     sizes += [(2 * size, 5), *rng.integers(1, 250, (8, 2)).tolist()]
-    pictures = [noise(rng, *each, number % 3) for number, each in enumerate(sizes)]
-    for picture in [*pictures, radiographs[2]]:
-        expected = getattr(images, name)(picture, size, resize)
-        np.testing.assert_array_equal(ours(picture), expected, str(picture.shape))
+    images = [noise(rng, *each, number % 3) for number, each in enumerate(sizes)]
+    for image in [*images, radiographs[2]]:
+        expected = getattr(images, name)(image, size, resize)
+        np.testing.assert_array_equal(ours(image), expected, str(image.shape))
 
 
-def saved(picture, kind, **options):
+def saved(image, kind, **options):
     stream = io.BytesIO()
-    picture.save(stream, kind, **options)
+    image.save(stream, kind, **options)
     return stream.getvalue()
 
 
@@ -175,17 +175,17 @@ def files(radiograph):
 def test_files_are_read_as_training_reads_them(radiographs):
     ours = tf.function(graph.decode, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
     for name, data in files(radiographs[0]).items():
-        np.testing.assert_array_equal(ours(data), images.decode(data).image, name)
+        np.testing.assert_array_equal(ours(data), decoding.decode(data).image, name)
 
 
 def test_what_cannot_be_read_is_an_error(radiographs):
     ours = tf.function(graph.decode, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-    whole, grey = images.encode_png(radiographs[0]), Image.fromarray(radiographs[0])
+    whole, grey = decoding.encode_png(radiographs[0]), Image.fromarray(radiographs[0])
     ink = saved(grey.convert("CMYK"), "JPEG")
     for data in (
         b"",
         b"\x89PNG",
-        b"this is no picture",
+        b"this is no image",
         b"\xff\xd8\xff\xe0cut off",
         whole[: len(whole) // 2],
         ink,
@@ -194,7 +194,7 @@ def test_what_cannot_be_read_is_an_error(radiographs):
         with pytest.raises(tf.errors.InvalidArgumentError):
             ours(data)
         with pytest.raises(ImageError):  # and nobody has to try
-            pictures.check(data)
+            limits.check(data)
 
 
 @pytest.mark.parametrize("crop", [False, True])
@@ -203,7 +203,7 @@ def test_what_cannot_be_read_is_an_error(radiographs):
 @pytest.mark.parametrize("resize", ["lanczos", "bilinear"])
 def test_preprocess_is_trainings(radiographs, crop, invert, pixel_range, resize):
     settings = Preprocess(size=40, clahe=(2.0, 8), crop=crop, channels=3, invert=invert, resize=resize)
-    data = images.encode_png(radiographs[0][:200])
+    data = decoding.encode_png(radiographs[0][:200])
     made = graph.preprocess(tf.constant(data), settings, pixel_range)
     np.testing.assert_allclose(made, scale(settings(radiographs[0][:200]), pixel_range), atol=1e-6)
 
@@ -218,17 +218,17 @@ def served(request, tmp_path_factory):
 
 def test_bytes_are_answered_as_the_python_pipeline_answers(served, radiographs):
     model, preprocess, version = served
-    pictures = [*radiographs, radiographs[0][:97, 20:]]
-    data = [saved(Image.fromarray(picture), kind) for picture in pictures for kind in ("JPEG", "PNG")]
+    images = [*radiographs, radiographs[0][:97, 20:]]
+    data = [saved(Image.fromarray(image), kind) for image in images for kind in ("JPEG", "PNG")]
     serve = tf.saved_model.load(str(version)).signatures["serve_bytes"]
     probabilities = serve(bytes=tf.constant(data))["probabilities"].numpy()
-    prepared = np.stack([preprocess(images.decode(each).image) for each in data])
+    prepared = np.stack([preprocess(decoding.decode(each).image) for each in data])
     logits = np.asarray(model(scale(prepared, model.pixel_range), training=False))
     expected = (
         expit(logits) if logits.shape[1] == 1 else np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     )
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
-    assert np.ptp(probabilities[:, 0]) > 1e-4  # the pictures, not the bias, decide
+    assert np.ptp(probabilities[:, 0]) > 1e-4  # the images, not the bias, decide
 
 
 def test_every_operation_is_tensorflows_own(served):
@@ -248,13 +248,13 @@ def test_every_operation_is_tensorflows_own(served):
 
 @pytest.mark.parametrize("served", ["resnet18"], indirect=True)
 def test_a_process_that_knows_only_tensorflow_gets_answers(served, radiographs, tmp_path):
-    data = images.encode_png(radiographs[1])
-    (tmp_path / "picture.png").write_bytes(data)
+    data = decoding.encode_png(radiographs[1])
+    (tmp_path / "image.png").write_bytes(data)
     program = f"""
 import sys
 import tensorflow as tf
 serve = tf.saved_model.load({str(served[2])!r}).signatures["serve_bytes"]
-answer = serve(bytes=tf.stack([tf.io.read_file({str(tmp_path / "picture.png")!r})]))["probabilities"]
+answer = serve(bytes=tf.stack([tf.io.read_file({str(tmp_path / "image.png")!r})]))["probabilities"]
 assert "keras_fracture" not in sys.modules
 print(answer.numpy().tolist())
 """

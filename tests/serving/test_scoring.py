@@ -1,4 +1,4 @@
-"""`evaluate`: answers picture by picture, in parts, and their scores."""
+"""`evaluate`: answers image by image, in parts, and their scores."""
 
 import io
 import itertools
@@ -12,7 +12,7 @@ import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
 from keras_fracture import cli, data, models, serving
-from keras_fracture.data import Preprocess, images, sources
+from keras_fracture.data import Preprocess, decoding, sources
 from keras_fracture.errors import EvaluationError, ModelError, ShardError
 from keras_fracture.papers.recipe import seen_by_training
 from keras_fracture.serving import scoring, sharding
@@ -94,7 +94,7 @@ class Sharp:
         return len(self.logits)
 
     def raw(self, _):
-        image = images.encode_png(np.zeros((8, 8), np.uint8))
+        image = decoding.encode_png(np.zeros((8, 8), np.uint8))
         names = np.array(self.table["filename"], "S")
         fields = {"image": np.full(len(self), image, object), "filename": names, "source": names}
         fields |= {"body_part": np.full(len(self), b"hand"), "label": np.arange(len(self)) % 2}
@@ -135,7 +135,7 @@ def test_a_run_folder_is_a_model_with_the_runs_threshold(classifier, train, tmp_
     (tmp_path / "grouped" / "saved_model").symlink_to(classifier)
     row = {"data": "kaggle_fracture", "profile": "smoke", "split_policy": "grouped", "model": "cnn"}
     row |= {"variant": "paper", "metrics": {}, "threshold": 0.25, "saved_model": "grouped/saved_model"}
-    count = dict.fromkeys(("pictures", "sources", "pictures_of_training_sources"), 1)
+    count = dict.fromkeys(("images", "sources", "images_of_training_sources"), 1)
     splits = {"grouped": dict.fromkeys(("train", "validation", "test"), count)}
     metrics = {"runs": [row, row | {"split_policy": "paper"}], "splits": splits, "settings": {"seed": 0}}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
@@ -235,7 +235,7 @@ def test_a_finding_that_cannot_be_known_is_refused(tmp_path, train, metadata, wo
     folder = _telling(tmp_path, metadata)
     with pytest.raises(ModelError, match=words):
         serving.evaluate(folder, train)
-    (tmp_path / "image.png").write_bytes(images.encode_png(np.zeros((8, 8), np.uint8)))
+    (tmp_path / "image.png").write_bytes(decoding.encode_png(np.zeros((8, 8), np.uint8)))
     heat = [
         "predict",
         str(tmp_path / "image.png"),

@@ -17,8 +17,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from tensorflow_serving.config import model_server_config_pb2
 
 from keras_fracture import cli, serving
-from keras_fracture.data import images
-from keras_fracture.serving import pictures
+from keras_fracture.data import decoding
+from keras_fracture.serving import limits
 from keras_fracture.versions import model_config
 from tests.serving.asking import WAIT, channel, coded, free_port, predictions, rows, v2_request
 
@@ -37,7 +37,7 @@ def test_v1_answers_files_as_the_saved_model_does(server, files):
         np.testing.assert_allclose(predictions(server.post(path, body)), expected, atol=1e-6)
 
 
-def test_v1_answers_prepared_pictures(server):
+def test_v1_answers_prepared_images(server):
     prepared = np.random.default_rng(0).random((2, 32, 32, 1)).astype("float32")
     answer = predictions(server.post("/v1/models/cnn:predict", {"instances": prepared.tolist()}))
     expected = server.own(endpoint="serving_default", images=tf.constant(prepared))
@@ -102,7 +102,7 @@ def test_grpc_as_tensorflow_serving_speaks_it(server, files):
 
 
 def test_the_client_speaks_both_in_as_many_requests_as_it_takes(server, files):
-    many = [files[k % 3] for k in range(pictures.MAX_PICTURES + 3)]
+    many = [files[k % 3] for k in range(limits.MAX_IMAGES + 3)]
     expected = np.resize(server.own(bytes=tf.constant(files)), (len(many), 1))
     for url in (server.url, f"grpc://127.0.0.1:{server.grpc}"):
         with serving.connect(url, "cnn", version=2) as client:
@@ -131,7 +131,7 @@ def test_predict_asks_the_server_what_it_asks_the_saved_model(server, files, tmp
     assert "which of its classes is the finding" in capsys.readouterr().err
     assert not (tmp_path / "unknown").exists()
     heats = [np.asarray(Image.open(tmp_path / f"heat{k}" / "0001-1.png"), int) for k in range(2)]
-    assert heats[0].shape == (*images.decode(files[1]).image.shape, 3)
+    assert heats[0].shape == (*decoding.decode(files[1]).image.shape, 3)
     assert np.ptp(heats[0], axis=2).max() > 50  # coloured
     assert np.abs(heats[0] - heats[1]).mean() < 2
 

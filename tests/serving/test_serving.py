@@ -29,7 +29,7 @@ def test_a_classifier_answers_with_the_probabilities_of_its_logits(classifier):
     np.testing.assert_allclose(served["probabilities"], expit(np.asarray(model(images))), atol=1e-6)
 
 
-def test_a_generator_answers_with_its_pictures(tmp_path):
+def test_a_generator_answers_with_its_images(tmp_path):
     model = models.create("dense_gan_generator", width=1 / 32, channels=1)
     version = serving.export(model, tmp_path / "generator", version=3)
     assert version.name == "3"
@@ -79,7 +79,7 @@ def test_a_version_is_whole_or_absent(classifier, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["1"]
 
 
-def test_metadata_says_how_to_prepare_a_picture(classifier):
+def test_metadata_says_how_to_prepare_an_image(classifier):
     facts = json.loads((classifier[2] / "metadata.json").read_text())
     assert facts["preprocess"] == dataclasses.asdict(Preprocess(size=32))
     assert facts["pixel_range"] == [0.0, 1.0]
@@ -94,7 +94,7 @@ def test_metadata_says_how_to_prepare_a_picture(classifier):
     }
 
 
-def test_a_classifier_without_preprocessing_takes_pictures_alone(tmp_path):
+def test_a_classifier_without_preprocessing_takes_images_alone(tmp_path):
     version = serving.export(models.create("compact_cnn", image_size=32), tmp_path / "plain")
     assert list(tf.saved_model.load(str(version)).signatures) == ["serving_default"]
 
@@ -115,12 +115,12 @@ def test_another_packages_model_is_refused_before_anything_is_written(tmp_path):
 
 def test_predict_reads_files_as_training_does(classifier, tmp_path):
     model, folder, _ = classifier
-    picture = np.random.default_rng(1).integers(0, 256, (60, 40), np.uint8)
-    paths = {"eight.png": picture, "sixteen.png": picture.astype(np.uint16) * 257}
+    image = np.random.default_rng(1).integers(0, 256, (60, 40), np.uint8)
+    paths = {"eight.png": image, "sixteen.png": image.astype(np.uint16) * 257}
     for name, levels in paths.items():
         cv2.imwrite(str(tmp_path / name), levels)
     answers = serving.predict(folder, [tmp_path / name for name in paths])
-    prepared = scale(Preprocess(size=32)(picture)[None], model.pixel_range)
+    prepared = scale(Preprocess(size=32)(image)[None], model.pixel_range)
     wanted = float(expit(np.asarray(model(prepared)))[0, 0])
     assert [path for path, _ in answers] == [str(tmp_path / name) for name in paths]
     for _, probabilities in answers:
@@ -130,14 +130,14 @@ def test_predict_reads_files_as_training_does(classifier, tmp_path):
 def test_predict_reads_values_of_any_depth_as_training_does(classifier, tmp_path):
     """12 bits in a file of 16, floats from 0 to 1, and an image whose hidden pixels are white."""
     _, folder, _ = classifier
-    picture = np.random.default_rng(1).integers(0, 256, (60, 40), np.uint8)
-    picture[0, :2], picture[30:] = 255, 0
-    hidden = np.dstack([np.where(picture, picture, 255)] * 3 + [np.where(picture, 255, 0).astype(np.uint8)])
+    image = np.random.default_rng(1).integers(0, 256, (60, 40), np.uint8)
+    image[0, :2], image[30:] = 255, 0
+    hidden = np.dstack([np.where(image, image, 255)] * 3 + [np.where(image, 255, 0).astype(np.uint8)])
     files = {
-        "eight.png": picture,
-        "twelve.png": np.rint(picture * (4095 / 255)).astype(np.uint16),
-        "twelve.pgm": np.rint(picture * (4095 / 255)).astype(np.uint16),
-        "floats.tiff": np.float32(picture / 255),
+        "eight.png": image,
+        "twelve.png": np.rint(image * (4095 / 255)).astype(np.uint16),
+        "twelve.pgm": np.rint(image * (4095 / 255)).astype(np.uint16),
+        "floats.tiff": np.float32(image / 255),
         "hidden.png": hidden,
     }
     for name, values in files.items():
@@ -152,26 +152,26 @@ def test_predict_reads_values_of_any_depth_as_training_does(classifier, tmp_path
 
 def test_predict_says_once_how_many_images_look_inverted(classifier, radiographs, tmp_path, caplog, capsys):
     model, folder, _ = classifier
-    pictures = [*radiographs, *(255 - picture for picture in radiographs[:2])]
-    paths = [tmp_path / f"{number}.png" for number in range(len(pictures))]
-    for path, picture in zip(paths, pictures, strict=True):
-        cv2.imwrite(str(path), picture)
+    images = [*radiographs, *(255 - image for image in radiographs[:2])]
+    paths = [tmp_path / f"{number}.png" for number in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        cv2.imwrite(str(path), image)
     plain = serving.predict(folder, paths)
     (record,) = caplog.records
-    assert record.getMessage().startswith("2 of 5 pictures look inverted") and "\n" not in record.getMessage()
+    assert record.getMessage().startswith("2 of 5 images look inverted") and "\n" not in record.getMessage()
     caplog.clear()
     assert (
         cli.main(["predict", "--model", str(folder), *map(str, paths), "--overlays", str(tmp_path / "heat")])
         == 0
     )
-    assert [each.getMessage()[:15] for each in caplog.records] == ["2 of 5 pictures"]
+    assert [each.getMessage()[:15] for each in caplog.records] == ["2 of 5 images"]
     caplog.clear()
     serving.predict(folder, paths[:3])
     assert not caplog.records
     # A model that turns black and white itself takes them the other way round, in its SavedModel as well.
     turning = serving.export(model, tmp_path / "turning", preprocess=Preprocess(size=32, invert=True))
     answers = serving.predict(turning, paths)
-    assert [each.getMessage()[:15] for each in caplog.records] == ["3 of 5 pictures"]
+    assert [each.getMessage()[:15] for each in caplog.records] == ["3 of 5 images"]
     assert [answers[3][1], answers[4][1]] == [plain[0][1], plain[1][1]]
     serve = tf.saved_model.load(str(turning)).signatures["serve_bytes"]
     served = serve(bytes=tf.constant([path.read_bytes() for path in paths]))["probabilities"]
@@ -180,10 +180,10 @@ def test_predict_says_once_how_many_images_look_inverted(classifier, radiographs
 
 def test_predict_says_what_it_cannot_use(classifier, tmp_path):
     _, folder, _ = classifier
-    (tmp_path / "text.jpg").write_text("this is no picture")
+    (tmp_path / "text.jpg").write_text("this is no image")
     (tmp_path / "empty.jpg").write_bytes(b"")
     for name, words in (
-        ("text.jpg", "not a picture"),
+        ("text.jpg", "not an image"),
         ("empty.jpg", "zero bytes"),
         ("none.jpg", "does not exist"),
     ):

@@ -33,7 +33,7 @@ def test_each_says_where_it_comes_from(name):
         assert said in card
     if name in CLASSIFIERS:
         assert "fracatlas, split policy `grouped`" in facts["trained_on"]
-        assert "0 test pictures show an X-ray that was trained on" in facts["trained_on"]
+        assert "0 test images show an X-ray that was trained on" in facts["trained_on"]
         auc = facts["metrics"]["auc"]
         assert 0.5 < auc["low"] < auc["value"] < auc["high"] < 1, "worth serving: better than a coin"
 
@@ -42,10 +42,10 @@ def test_each_says_where_it_comes_from(name):
 def test_bytes_and_the_loaded_model_agree(name, radiographs):
     model = models.load(name)
     preprocess, pixel_range = preparation(FOLDER / name / "1")
-    prepared = np.stack([preprocess(picture) for picture in radiographs])
+    prepared = np.stack([preprocess(image) for image in radiographs])
     logits = model(scale(prepared, pixel_range), training=False)
     expected = tf.sigmoid(logits) if model.num_classes == 1 else tf.nn.softmax(logits)
-    answers = Classifier(FOLDER / name).predict([saved(picture, "PNG") for picture in radiographs])
+    answers = Classifier(FOLDER / name).predict([saved(image, "PNG") for image in radiographs])
     np.testing.assert_allclose(answers, expected, atol=0.002)
     signature = tf.saved_model.load(str(FOLDER / name / "1")).signatures["serving_default"]
     given = signature(images=tf.constant(scale(prepared, pixel_range)))["probabilities"]
@@ -58,8 +58,8 @@ def test_tensorflow_serving_can_answer_each_in_batches(name):
     assert batching.check(version) == json.loads((version / "metadata.json").read_text())["warm_up_requests"]
 
 
-def test_the_generator_draws_different_pictures():
+def test_the_generator_draws_different_images():
     endpoint = tf.saved_model.load(str(FOLDER / "dcgan_generator" / "1")).signatures["generate"]
     images = endpoint(seed=tf.fill([8], 0), number=tf.range(8), label=tf.fill([8], -1))["images"].numpy()
     assert images.dtype == np.uint8 and images.shape[0] == 8
-    assert images.astype(float).std(axis=0).mean() > 10, "one picture eight times"
+    assert images.astype(float).std(axis=0).mean() > 10, "one image eight times"

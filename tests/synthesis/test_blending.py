@@ -40,30 +40,30 @@ def test_a_larger_exponent_shows_more_of_the_patch():
 def test_outside_the_window_not_a_bit_changes():
     rng = np.random.default_rng(0)
     for _ in range(20):
-        picture = rng.integers(0, 256, (40, 50, 3), np.uint8)
+        image = rng.integers(0, 256, (40, 50, 3), np.uint8)
         height, width = rng.integers(3, 40), rng.integers(3, 50)
         top, left = rng.integers(0, 41 - height), rng.integers(0, 51 - width)
         blended = synthesis.blend(
-            picture, rng.integers(0, 256, (16, 16, 3), np.uint8), (top, left, height, width), 2
+            image, rng.integers(0, 256, (16, 16, 3), np.uint8), (top, left, height, width), 2
         )
         inner = np.zeros((40, 50), bool)
         inner[top + 1 : top + height - 1, left + 1 : left + width - 1] = True
-        np.testing.assert_array_equal(blended[~inner], picture[~inner])
+        np.testing.assert_array_equal(blended[~inner], image[~inner])
         assert blended.dtype == np.uint8
         if inner.sum() > 50:
-            assert (blended[inner] != picture[inner]).mean() > 0.3
+            assert (blended[inner] != image[inner]).mean() > 0.3
 
 
 def test_a_blended_pixel_is_the_weighted_mean():
-    picture, patch = np.full((30, 30, 1), 40, np.uint8), np.full((8, 8, 1), 200, np.uint8)
-    mixed = synthesis.mix(picture, patch, (5, 6, 11, 21), 1)
+    image, patch = np.full((30, 30, 1), 40, np.uint8), np.full((8, 8, 1), 200, np.uint8)
+    mixed = synthesis.mix(image, patch, (5, 6, 11, 21), 1)
     expected = 40 + 160 * synthesis.weights(11, 21, 1)
     np.testing.assert_allclose(mixed[5:16, 6:27, 0], expected, atol=1e-4)
     np.testing.assert_array_equal(
-        synthesis.blend(picture, patch, (5, 6, 11, 21), 1)[5:16, 6:27, 0], np.rint(expected)
+        synthesis.blend(image, patch, (5, 6, 11, 21), 1)[5:16, 6:27, 0], np.rint(expected)
     )
-    assert synthesis.blend(picture, patch, (5, 6, 11, 21), 1)[10, 16, 0] == 200
-    assert picture.max() == 40
+    assert synthesis.blend(image, patch, (5, 6, 11, 21), 1)[10, 16, 0] == 200
+    assert image.max() == 40
 
 
 @pytest.mark.parametrize("n", [1, 2.5])
@@ -71,7 +71,7 @@ def test_a_blended_pixel_is_the_weighted_mean():
 def test_the_graph_gives_what_numpy_gives(n, channels):
     rng = np.random.default_rng(3)
     windows = np.array([(0, 0, 48, 64), (7, 9, 3, 50), (20, 30, 28, 34), (5, 2, 16, 16), (11, 12, 5, 7)])
-    pictures = rng.uniform(0, 1, (5, 48, 64, channels)).astype("float32")
+    images = rng.uniform(0, 1, (5, 48, 64, channels)).astype("float32")
     patches = rng.uniform(0, 1, (5, 16, 16, channels)).astype("float32")
     traces = []
 
@@ -87,35 +87,35 @@ def test_the_graph_gives_what_numpy_gives(n, channels):
         return synthesis.blend_graph(*given, n)
 
     for order in (np.arange(5), np.array([3, 1])):
-        mixed = graph(pictures[order], patches[order], windows[order]).numpy()
-        each = zip(pictures[order], patches[order], windows[order], strict=True)
+        mixed = graph(images[order], patches[order], windows[order]).numpy()
+        each = zip(images[order], patches[order], windows[order], strict=True)
         expected = np.stack([synthesis.mix(*one, n) for one in each])
         assert mixed.dtype == expected.dtype == np.float32
         np.testing.assert_allclose(mixed, expected, rtol=0, atol=1e-6)
     assert len(traces) == 1
     outside = np.ones((48, 64), bool)
     outside[8:9, 10:58] = False
-    np.testing.assert_array_equal(mixed[1][outside], pictures[1][outside])
+    np.testing.assert_array_equal(mixed[1][outside], images[1][outside])
 
 
-def test_gradients_reach_patches_and_pictures():
-    pictures, patches = tf.Variable(tf.zeros([1, 12, 12, 1])), tf.Variable(tf.zeros([1, 4, 4, 1]))
+def test_gradients_reach_patches_and_images():
+    images, patches = tf.Variable(tf.zeros([1, 12, 12, 1])), tf.Variable(tf.zeros([1, 4, 4, 1]))
     with tf.GradientTape() as tape:
-        total = tf.reduce_sum(synthesis.blend_graph(pictures, patches, [[2, 2, 8, 8]], 1))
-    to_pictures, to_patches = tape.gradient(total, [pictures, patches])
+        total = tf.reduce_sum(synthesis.blend_graph(images, patches, [[2, 2, 8, 8]], 1))
+    to_images, to_patches = tape.gradient(total, [images, patches])
     seen = np.zeros((12, 12))
     seen[2:10, 2:10] = synthesis.weights(8, 8, 1)
-    np.testing.assert_allclose(to_pictures[0, ..., 0], 1 - seen, atol=1e-6)
+    np.testing.assert_allclose(to_images[0, ..., 0], 1 - seen, atol=1e-6)
     np.testing.assert_allclose(tf.reduce_sum(to_patches), seen.sum(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("n", [0, -1, float("nan"), float("inf"), "2"])
 def test_the_exponent_must_be_positive(n):
-    picture, patch = np.zeros((9, 9, 1), np.uint8), np.zeros((4, 4, 1), np.uint8)
+    image, patch = np.zeros((9, 9, 1), np.uint8), np.zeros((4, 4, 1), np.uint8)
     for call in (
         lambda: synthesis.weights(9, 9, n),
-        lambda: synthesis.blend(picture, patch, (0, 0, 9, 9), n),
-        lambda: synthesis.blend_graph(picture[None], patch[None], [[0, 0, 9, 9]], n),
+        lambda: synthesis.blend(image, patch, (0, 0, 9, 9), n),
+        lambda: synthesis.blend_graph(image[None], patch[None], [[0, 0, 9, 9]], n),
     ):
         with pytest.raises(SynthesisError, match=r"must be a positive number. Received: "):
             call()

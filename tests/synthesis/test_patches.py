@@ -8,29 +8,29 @@ from keras_fracture import synthesis
 from keras_fracture.errors import SynthesisError
 
 
-def in_pixels(boxes, picture):
-    return np.reshape(boxes, (-1, 4)) * np.tile(picture.shape[:2], 2)
+def in_pixels(boxes, image):
+    return np.reshape(boxes, (-1, 4)) * np.tile(image.shape[:2], 2)
 
 
-def padding(picture):
-    """Rows and columns that fit-and-pad put round a picture, or that are as black."""
-    black = picture[..., 0] == 0
+def padding(image):
+    """Rows and columns that fit-and-pad put round an image, or that are as black."""
+    black = image[..., 0] == 0
     return black.all(1), black.all(0)
 
 
 @pytest.fixture(scope="module")
 def lesions(radiographs):
     sick = radiographs.sick
-    return synthesis.lesion_patches(sick.pictures, sick.boxes, sick.parts, 16, 400, seed=0)
+    return synthesis.lesion_patches(sick.images, sick.boxes, sick.parts, 16, 400, seed=0)
 
 
 @pytest.fixture(scope="module")
 def healthy(radiographs, lesions):
     well = radiographs.well
-    return synthesis.healthy_patches(well.pictures, well.parts, lesions, 16, 400, seed=1)
+    return synthesis.healthy_patches(well.images, well.parts, lesions, 16, 400, seed=1)
 
 
-def test_windows_hold_their_box_and_lie_in_the_picture():
+def test_windows_hold_their_box_and_lie_in_the_image():
     rng = np.random.default_rng(0)
     for seed in range(300):
         shape = tuple(rng.integers(20, 120, 2))
@@ -78,17 +78,17 @@ def test_lesions_come_in_turn_with_another_context_each_time(radiographs, lesion
     assert len(np.unique(again, axis=0)) > 1
     assert (lesions.body_parts == sick.parts[lesions.rows]).all()
     for row, window, image in zip(lesions.rows[:40], lesions.windows, lesions.images, strict=False):
-        np.testing.assert_array_equal(image, synthesis.cut(sick.pictures[row], window, 16))
-        (box,) = in_pixels(sick.boxes[row], sick.pictures[row])
+        np.testing.assert_array_equal(image, synthesis.cut(sick.images[row], window, 16))
+        (box,) = in_pixels(sick.boxes[row], sick.images[row])
         assert (window[:2] <= box[:2] + 1e-2).all() and (window[:2] + window[2:] >= box[2:] - 1e-2).all()
 
 
 def test_no_patch_shows_padding(radiographs, lesions, healthy):
     padded = 0
     for kind, patches in (("sick", lesions), ("well", healthy)):
-        pictures = getattr(radiographs, kind).pictures
+        images = getattr(radiographs, kind).images
         for row, (top, left, height, width) in zip(patches.rows, patches.windows, strict=True):
-            rows, columns = padding(pictures[row])
+            rows, columns = padding(images[row])
             padded += columns.any()
             assert not rows[top : top + height].any() and not columns[left : left + width].any()
     assert padded > 100
@@ -109,7 +109,7 @@ def test_each_part_takes_its_own_places(radiographs, lesions):
     low = lesions.body_parts == well.parts[0]
     moved[low, :3], moved[~low, :3] = (0.75, 0.5, 0.3), (0.25, 0.5, 0.4)
     apart = dataclasses.replace(lesions, places=moved)
-    made = synthesis.healthy_patches(well.pictures, well.parts, apart, 8, 60, 0, level=9.0, jitter=0.02)
+    made = synthesis.healthy_patches(well.images, well.parts, apart, 8, 60, 0, level=9.0, jitter=0.02)
     below = made.body_parts == well.parts[0]
     assert 5 < below.sum() < 55 and (made.body_parts == well.parts[made.rows]).all()
     np.testing.assert_allclose(made.places[below, 0], 0.75, atol=0.05)
@@ -129,33 +129,33 @@ def test_padding_does_not_shift_places(radiographs, lesions):
 
 
 def test_healthy_windows_stay_off_lesions_and_black_border(radiographs, lesions):
-    """Pictures with lesions of their own, over many seeds."""
+    """Images with lesions of their own, over many seeds."""
     sick = radiographs.sick
     rng = np.random.default_rng(0)
     for seed in range(40):
-        pictures = sick.pictures.copy()
+        images = sick.images.copy()
         # A black bar from the edge, as a collimator leaves it.
         edge = int(rng.integers(20, 40))
-        pictures[:, :edge] = 0
+        images[:, :edge] = 0
         made = synthesis.healthy_patches(
-            pictures, sick.parts, lesions, 8, 6, seed, boxes=sick.boxes, jitter=0.4, level=1.0, black=0.0
+            images, sick.parts, lesions, 8, 6, seed, boxes=sick.boxes, jitter=0.4, level=1.0, black=0.0
         )
         for row, (top, left, height, width) in zip(made.rows, made.windows, strict=True):
-            for ymin, xmin, ymax, xmax in in_pixels(sick.boxes[row], pictures[row]):
+            for ymin, xmin, ymax, xmax in in_pixels(sick.boxes[row], images[row]):
                 assert ymax <= top or xmax <= left or ymin >= top + height or xmin >= left + width
             assert top >= edge
             assert top + height <= 96 and left >= 0 and left + width <= 96
 
 
 def test_the_share_of_black_border_is_limited_and_black_inside_is_not_border():
-    picture = np.full((40, 40, 1), 100, np.uint8)
-    picture[:20, :12] = 0  # border
-    picture[25:35, 20:36] = 0  # an island within
+    image = np.full((40, 40, 1), 100, np.uint8)
+    image[:20, :12] = 0  # border
+    image[25:35, 20:36] = 0  # an island within
     place = np.array([[0.5, 0.5, 0.6, 1.0]])
     lesions = synthesis.Patches(np.zeros((1, 4, 4, 1)), None, np.zeros(1), np.array(["arm"]), place)
     for black in (0.0, 0.05, 0.2):
         made = synthesis.healthy_patches(
-            picture[None], ["arm"], lesions, 8, 30, 0, jitter=0.3, level=1.0, black=black
+            image[None], ["arm"], lesions, 8, 30, 0, jitter=0.3, level=1.0, black=black
         )
         shares = []
         for top, left, height, width in made.windows:
@@ -169,8 +169,8 @@ def test_the_share_of_black_border_is_limited_and_black_inside_is_not_border():
 def test_healthy_windows_are_about_as_bright(radiographs, lesions):
     well = radiographs.well
     bright = dataclasses.replace(lesions, places=lesions.places * [1, 1, 0.4, 1.2])
-    made = synthesis.healthy_patches(well.pictures, well.parts, bright, 8, 80, 0, jitter=0.15, level=0.05)
-    free = synthesis.healthy_patches(well.pictures, well.parts, bright, 8, 80, 0, jitter=0.15, level=9.0)
+    made = synthesis.healthy_patches(well.images, well.parts, bright, 8, 80, 0, jitter=0.15, level=0.05)
+    free = synthesis.healthy_patches(well.images, well.parts, bright, 8, 80, 0, jitter=0.15, level=9.0)
     for part in np.unique(made.body_parts):
         wanted = bright.places[bright.body_parts == part, 3]
         off = np.abs(made.places[made.body_parts == part, 3][:, None] / wanted - 1).min(1)
@@ -181,8 +181,8 @@ def test_healthy_windows_are_about_as_bright(radiographs, lesions):
 def test_the_seed_decides(radiographs, lesions):
     sick, well = radiographs.sick, radiographs.well
     for make in (
-        lambda seed: synthesis.lesion_patches(sick.pictures, sick.boxes, sick.parts, 8, 20, seed),
-        lambda seed: synthesis.healthy_patches(well.pictures, well.parts, lesions, 8, 20, seed),
+        lambda seed: synthesis.lesion_patches(sick.images, sick.boxes, sick.parts, 8, 20, seed),
+        lambda seed: synthesis.healthy_patches(well.images, well.parts, lesions, 8, 20, seed),
     ):
         first, again, other = make(5), make(5), make(6)
         for field in dataclasses.fields(first):
@@ -190,29 +190,29 @@ def test_the_seed_decides(radiographs, lesions):
         assert (first.windows != other.windows).any() and len(first) == 20
 
 
-def test_pictures_where_nothing_fits_are_given_up_and_counted(radiographs, lesions, caplog):
+def test_images_where_nothing_fits_are_given_up_and_counted(radiographs, lesions, caplog):
     well = radiographs.well
-    pictures = well.pictures[:6].copy()
-    pictures[[1, 4]] = 0
+    images = well.images[:6].copy()
+    images[[1, 4]] = 0
     with caplog.at_level(logging.WARNING):
-        made = synthesis.healthy_patches(pictures, well.parts[:6], lesions, 8, 30, 0)
+        made = synthesis.healthy_patches(images, well.parts[:6], lesions, 8, 30, 0)
     assert set(made.rows) == {0, 2, 3, 5} and len(made) == 30
     assert caplog.messages == [
-        "2 of 6 pictures given up: no window of such brightness off lesions and black border in 100 tries"
+        "2 of 6 images given up: no window of such brightness off lesions and black border in 100 tries"
     ]
-    with pytest.raises(SynthesisError, match=r"In no picture .* Received: 2 pictures, 0.25, 0.1"):
-        synthesis.healthy_patches(pictures[[1, 4]], well.parts[:2], lesions, 8, 3, 0)
+    with pytest.raises(SynthesisError, match=r"In no image .* Received: 2 images, 0.25, 0.1"):
+        synthesis.healthy_patches(images[[1, 4]], well.parts[:2], lesions, 8, 3, 0)
     everywhere = [[[0, 0, 1, 1]]] * 6
-    with pytest.raises(SynthesisError, match="In no picture"):
-        synthesis.healthy_patches(pictures, well.parts[:6], lesions, 8, 3, 0, boxes=everywhere)
+    with pytest.raises(SynthesisError, match="In no image"):
+        synthesis.healthy_patches(images, well.parts[:6], lesions, 8, 3, 0, boxes=everywhere)
 
 
 def test_a_part_without_lesions_is_named_or_takes_all_places(radiographs, lesions):
     well = radiographs.well
     strange = np.array(["skull"] * len(well.parts))
     with pytest.raises(SynthesisError, match=r"leave other parts out or set any_part. Received: 'skull'"):
-        synthesis.healthy_patches(well.pictures, strange, lesions, 8, 3, 0)
-    made = synthesis.healthy_patches(well.pictures, strange, lesions, 8, 9, 0, any_part=True)
+        synthesis.healthy_patches(well.images, strange, lesions, 8, 3, 0)
+    made = synthesis.healthy_patches(well.images, strange, lesions, 8, 9, 0, any_part=True)
     assert set(made.body_parts) == {"skull"} and len(made) == 9
 
 
@@ -222,22 +222,22 @@ def test_a_part_without_lesions_is_named_or_takes_all_places(radiographs, lesion
         ({"boxes": [[[0.1, 0.1, 1.2, 0.5]]]}, r"from 0 to 1. Received: \[0.1, 0.1, 1.2, 0.5\]"),
         ({"boxes": [[[-0.1, 0.1, 0.2, 0.5]]]}, r"Received: \[-0.1, "),
         ({"boxes": [[[0.5, 0.1, 0.5, 0.5]]]}, r"Received: \[0.5, "),
-        ({"boxes": [[]]}, r"must be a lesion box. Received: none in 1 pictures"),
-        ({"boxes": []}, r"1 pictures, 1 parts, 0 boxes"),
-        ({"body_parts": ["arm", "leg"]}, r"1 pictures, 2 parts, 1 boxes"),
+        ({"boxes": [[]]}, r"must be a lesion box. Received: none in 1 images"),
+        ({"boxes": []}, r"1 images, 1 parts, 0 boxes"),
+        ({"body_parts": ["arm", "leg"]}, r"1 images, 2 parts, 1 boxes"),
         ({"size": 0}, r"1 pixel or more. Received: 0"),
         ({"count": 0}, r"1 or more. Received: 0"),
         ({"context": (0.5, 2)}, r"the smaller one first. Received: \(0.5, 2\)"),
         ({"context": (2, 1.5)}, r"Received: \(2, 1.5\)"),
-        ({"least": 41}, r"Received: 41 for a picture of 40 x 40"),
-        ({"least": 2}, r"Received: 2 for a picture"),
-        ({"pictures": np.zeros((1, 40, 40), np.uint8)}, r"Received: uint8 \(1, 40, 40\)"),
-        ({"pictures": np.zeros((1, 40, 40, 1), "float32")}, r"Received: float32"),
+        ({"least": 41}, r"Received: 41 for an image of 40 x 40"),
+        ({"least": 2}, r"Received: 2 for an image"),
+        ({"images": np.zeros((1, 40, 40), np.uint8)}, r"Received: uint8 \(1, 40, 40\)"),
+        ({"images": np.zeros((1, 40, 40, 1), "float32")}, r"Received: float32"),
     ],
 )
 def test_bad_lesion_requests_are_one_line(change, message):
     given = {
-        "pictures": np.full((1, 40, 40, 1), 90, np.uint8), "boxes": [[[0.2, 0.2, 0.5, 0.5]]],
+        "images": np.full((1, 40, 40, 1), 90, np.uint8), "boxes": [[[0.2, 0.2, 0.5, 0.5]]],
         "body_parts": ["arm"], "size": 8, "count": 2, "seed": 0,
     }  # fmt: skip
     assert len(synthesis.lesion_patches(**given)) == 2
@@ -257,5 +257,5 @@ def test_bad_healthy_requests_are_one_line(radiographs, lesions):
         (lesions, {"boxes": [[]]}, r"1 boxes"),
     ):
         with pytest.raises(SynthesisError, match=message) as caught:
-            synthesis.healthy_patches(well.pictures, well.parts, given, 8, 3, 0, **change)
+            synthesis.healthy_patches(well.images, well.parts, given, 8, 3, 0, **change)
         assert "\n" not in str(caught.value)

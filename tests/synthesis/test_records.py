@@ -24,10 +24,10 @@ def described(**changes):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_what_is_written_reads_back(tmp_path, channels):
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 100, 80, channels), np.uint8)
-    written = synthesis.write(pictures, described(), tmp_path / "made")
+    images = np.random.default_rng(0).integers(0, 256, (2, 100, 80, channels), np.uint8)
+    written = synthesis.write(images, described(), tmp_path / "made")
     again, table = synthesis.read(tmp_path / "made")
-    np.testing.assert_array_equal(again, pictures)
+    np.testing.assert_array_equal(again, images)
     pd.testing.assert_frame_equal(table, written)
     assert table["file"].tolist() == ["000000.png", "000001.png"] and table["synthetic"].all()
     assert table["source"].tolist() == ["1e5", "0012"] and table["filename"].tolist() == [
@@ -42,15 +42,15 @@ def test_what_is_written_reads_back(tmp_path, channels):
 
 
 def test_every_png_says_that_it_is_synthetic(tmp_path):
-    pictures = np.zeros((2, 100, 80, 1), np.uint8)
-    synthesis.write(iter(pictures), described(), tmp_path / "made")
+    images = np.zeros((2, 100, 80, 1), np.uint8)
+    synthesis.write(iter(images), described(), tmp_path / "made")
     for name, source, filename in (("000000", "1e5", "b/NA.png"), ("000001", "0012", "a/1.png")):
-        with Image.open(tmp_path / "made" / f"{name}.png") as picture:
-            assert picture.text == {"synthetic": "true", "seed": "7", "source": source, "filename": filename}
+        with Image.open(tmp_path / "made" / f"{name}.png") as image:
+            assert image.text == {"synthetic": "true", "seed": "7", "source": source, "filename": filename}
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
-def test_the_box_is_where_the_patch_outweighs_the_picture(n):
+def test_the_box_is_where_the_patch_outweighs_the_image(n):
     table = synthesis.describe(
         REAL, [0], [(100, 200, 401, 201)], (1000, 800), n=n, seed=0, scores=[1], model="", weights=""
     )
@@ -66,12 +66,12 @@ def test_the_box_is_where_the_patch_outweighs_the_picture(n):
 
 
 def test_nothing_is_left_of_what_cannot_be_written(tmp_path):
-    pictures = np.zeros((2, 100, 80, 1), np.uint8)
-    with pytest.raises(SynthesisError, match="Received: 1 pictures, 2 rows"):
-        synthesis.write(pictures[:1], described(), tmp_path / "made")
+    images = np.zeros((2, 100, 80, 1), np.uint8)
+    with pytest.raises(SynthesisError, match="Received: 1 images, 2 rows"):
+        synthesis.write(images[:1], described(), tmp_path / "made")
 
     def failing():
-        yield pictures[0]
+        yield images[0]
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OutputError, match="made cannot be written: No space left"):
@@ -79,15 +79,15 @@ def test_nothing_is_left_of_what_cannot_be_written(tmp_path):
     assert not list(tmp_path.iterdir())
     (tmp_path / "made").mkdir()
     with pytest.raises(OutputError, match="made exists already"):
-        synthesis.write(pictures, described(), tmp_path / "made")
+        synthesis.write(images, described(), tmp_path / "made")
 
 
 def test_what_is_not_marked_is_not_read(tmp_path):
-    pictures = np.zeros((2, 100, 80, 1), np.uint8)
-    with pytest.raises(DataError, match="gone holds no synthetic pictures"):
+    images = np.zeros((2, 100, 80, 1), np.uint8)
+    with pytest.raises(DataError, match="gone holds no synthetic images"):
         synthesis.read(tmp_path / "gone")
-    synthesis.write(pictures, described(), tmp_path / "made")
-    Image.fromarray(pictures[0, ..., 0]).save(tmp_path / "made" / "000001.png")
+    synthesis.write(images, described(), tmp_path / "made")
+    Image.fromarray(images[0, ..., 0]).save(tmp_path / "made" / "000001.png")
     with pytest.raises(DataError, match=r"000001.png is not marked as synthetic") as caught:
         synthesis.read(tmp_path / "made")
     assert "\n" not in str(caught.value)

@@ -86,10 +86,10 @@ class Discriminator(nn.Module):
             self.judges.append(nn.Sequential(*layers, nn.Conv2d(inner, 1, 1)))
 
     def forward(self, images):
-        pictures = [images]
+        scales = [images]
         for _ in range(2):
-            pictures.append(functional.avg_pool2d(pictures[-1], 3, 2, 1, count_include_pad=False))
-        return [judge(each) for judge, each in zip(self.judges, pictures, strict=True)]
+            scales.append(functional.avg_pool2d(scales[-1], 3, 2, 1, count_include_pad=False))
+        return [judge(each) for judge, each in zip(self.judges, scales, strict=True)]
 
 
 def d_terms(judges, real, fake, nips):
@@ -102,7 +102,7 @@ def d_terms(judges, real, fake, nips):
 
 
 def g_terms(unit, judges, a, b, noises, nips):
-    """Returns the pictures in the other domain, and a function to the translator's terms, for any judges."""
+    """Returns the images in the other domain, and a function to the translator's terms, for any judges."""
     first_a, first_b, second_a, second_b = noises
     mean_a, mean_b = unit.encode(a, "a"), unit.encode(b, "b")
     latent_a, latent_b = mean_a + first_a, mean_b + first_b

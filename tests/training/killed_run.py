@@ -18,14 +18,14 @@ from keras_fracture.training.augmentation import DiffAugment
 STEPS = 3
 
 
-def pictures(side=16):
-    """24 pictures, uint8 `(24, side, side, 1)`."""
+def images(side=16):
+    """24 images, uint8 `(24, side, side, 1)`."""
     return np.random.default_rng(0).integers(0, 256, (24, side, side, 1), np.uint8)
 
 
 def stream(first, kind="dense"):
     """Three steps an epoch."""
-    shown = (pictures(),) if kind == "dense" else (pictures(32), np.arange(24) % 2)
+    shown = (images(),) if kind == "dense" else (images(32), np.arange(24) % 2)
     return running.epochs_of(*shown, batch_size=8, seed=1, first_epoch=first, pixel_range=SYMMETRIC)
 
 

@@ -146,8 +146,8 @@ def test_kth_sample_depends_on_seed_and_k_alone():
 def test_samples_are_the_generators_range_as_grey_levels():
     model = _model()
     noise = np.random.default_rng(0).standard_normal((4, 8), "float32")
-    pictures = (np.asarray(model.generator(noise)) + 1) * 127.5
-    np.testing.assert_allclose(model.sample(4, seed=0), pictures, atol=0.51)
+    images = (np.asarray(model.generator(noise)) + 1) * 127.5
+    np.testing.assert_allclose(model.sample(4, seed=0), images, atol=0.51)
 
 
 def test_saved_model_loads_with_its_average_and_samples_the_same(real, tmp_path):

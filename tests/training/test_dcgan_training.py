@@ -34,7 +34,7 @@ def _real(count=6):
 LABELS = tf.constant([0, 1, 2, 0, 1, 2])
 
 
-def test_generated_pictures_get_the_labels_of_the_real_batch():
+def test_generated_images_get_the_labels_of_the_real_batch():
     model = _model(3, rate=0.0)
     seeds = keras.random.SeedGenerator(3)
     fake = model.generator(keras.random.normal((6, 100), seed=seeds), LABELS, training=True)
@@ -60,18 +60,18 @@ def test_a_second_draw_is_fresh_noise_for_the_generator_alone():
     assert abs(float(logs[True]["g_loss"] - logs[False]["g_loss"])) > 1e-6
 
 
-def test_penalties_are_added_with_their_weights_at_the_augmented_pictures():
+def test_penalties_are_added_with_their_weights_at_the_augmented_images():
     def d_loss(**options):
         return float(_model(rate=0.0, augment=DiffAugment(seed=1), **options).train_step(_real())["d_loss"])
 
     model, augment = _model(rate=0.0), DiffAugment(seed=1)
     shown = augment(_real())
-    r1 = float(losses.r1_penalty(lambda pictures: model.discriminator(pictures, training=True), shown))
+    r1 = float(losses.r1_penalty(lambda images: model.discriminator(images, training=True), shown))
     assert r1 > 0 and d_loss(r1=50.0) - d_loss() == pytest.approx(50 * r1, rel=1e-3)
     seeds = keras.random.SeedGenerator(3)
     fake = augment(model.generator(keras.random.normal((6, 100), seed=seeds), training=True))
     penalty = float(losses.gradient_penalty(
-        lambda pictures: model.discriminator(pictures, training=True), shown, fake, seeds
+        lambda images: model.discriminator(images, training=True), shown, fake, seeds
     ))  # fmt: skip
     added = d_loss(loss="wasserstein") - d_loss(loss=losses.Wasserstein(0.0))
     assert added == pytest.approx(10 * penalty, rel=1e-3)
@@ -97,7 +97,7 @@ def test_the_generator_learns_through_the_augmentation():
 
 
 def test_configuration_and_file_round_trip_with_everything_on(tmp_path):
-    augment = AdaptiveAugment(probability=0.4, pictures=60, seed=2)
+    augment = AdaptiveAugment(probability=0.4, images=60, seed=2)
     model = _model(3, augment=augment, redraw=True, r1=0.1, ema=0.9)
     model.train_step((_real(), LABELS))
     assert float(model.augment.probability) != pytest.approx(0.4)
@@ -124,7 +124,7 @@ def test_kth_sample_depends_on_seed_k_and_label_alone():
         _model().sample(2, labels=[0, 1])
 
 
-def test_networks_and_pictures_that_do_not_fit_are_refused():
+def test_networks_and_images_that_do_not_fit_are_refused():
     grey, rgb = _networks()[0], _networks(channels=3)[1]
     with pytest.raises(ModelError, match=r"same channels\. Received: 1 and 3"):
         AdversarialModel(grey, rgb)
@@ -133,19 +133,19 @@ def test_networks_and_pictures_that_do_not_fit_are_refused():
     with pytest.raises(ModelError, match="r1 must be 0 or more"):
         _model(r1=-1.0)
     with pytest.raises(
-        TrainingError, match=r"^The networks take pictures of 1 channels: .* Received: 3 channels$"
+        TrainingError, match=r"^The networks take images of 1 channels: .* Received: 3 channels$"
     ):
         _model().fit(tf.data.Dataset.from_tensors(tf.zeros((2, 32, 32, 3))), verbose=0)
-    with pytest.raises(TrainingError, match=r"^Networks with classes .* Received: pictures$"):
+    with pytest.raises(TrainingError, match=r"^Networks with classes .* Received: images$"):
         _model(2).fit(tf.data.Dataset.from_tensors(_real()), verbose=0)
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_fewer_pictures_than_a_batch_train_also_a_single_one(count, tmp_path):
-    pictures = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 1), np.uint8)
+def test_fewer_images_than_a_batch_train_also_a_single_one(count, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 1), np.uint8)
 
     def stream(first):
-        return running.epochs_of(pictures, batch_size=32, first_epoch=first, pixel_range=SYMMETRIC)
+        return running.epochs_of(images, batch_size=32, first_epoch=first, pixel_range=SYMMETRIC)
 
     model = _model(augment=DiffAugment(), redraw=True)
     history = running.fit(model, stream, 2, tmp_path, verbose=0)
@@ -155,7 +155,7 @@ def test_fewer_pictures_than_a_batch_train_also_a_single_one(count, tmp_path):
 
 def _run(folder, epochs, spoil=None, interrupt=None):
     """The DCGAN with classes, adaptive augmentation and average, three steps an epoch."""
-    pictures = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 1), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 1), np.uint8)
     traced = []
 
     class Counted(AdversarialModel):
@@ -174,10 +174,10 @@ def _run(folder, epochs, spoil=None, interrupt=None):
 
     def stream(first):
         return running.epochs_of(
-            pictures, np.arange(12) % 3, batch_size=4, seed=1, first_epoch=first, pixel_range=SYMMETRIC
+            images, np.arange(12) % 3, batch_size=4, seed=1, first_epoch=first, pixel_range=SYMMETRIC
         )
 
-    augment = AdaptiveAugment(probability=0.5, pictures=100, seed=3)
+    augment = AdaptiveAugment(probability=0.5, images=100, seed=3)
     model = Counted(*_networks(num_classes=3), ema=0.9, seed=3, augment=augment, redraw=True)
     model.compile(*(keras.optimizers.Adam(2e-3, 0.5, 0.999) for _ in range(2)), loss="hinge")
     history = running.fit(model, stream, epochs, folder, callbacks=[Disturb()], verbose=0)

@@ -157,7 +157,7 @@ def test_fit_on_two_devices_equals_one(trained):
 
 def test_statistics_that_replicas_do_not_share_are_averaged_before_saving(trained):
     _, _, mean, variance, _, _ = _weights(trained / "mirrored" / "plain")
-    pixels = worker.pictures().astype(float) / 255
+    pixels = worker.images().astype(float) / 255
     np.testing.assert_allclose(mean, pixels.mean(), atol=1e-6)
     # The mean of both halves' variances: less than the whole's, by what their means differ.
     assert 0 < pixels.var() - variance[0] < 1e-3
@@ -260,8 +260,8 @@ def as_worker(monkeypatch):
 
 
 def _numbers(take, **options):
-    pictures = np.arange(26, dtype=np.uint8).reshape(26, 1, 1, 1)
-    dataset, steps = running.epochs_of(pictures, batch_size=8, pixel_range=(0, 255), seed=3, **options)
+    images = np.arange(26, dtype=np.uint8).reshape(26, 1, 1, 1)
+    dataset, steps = running.epochs_of(images, batch_size=8, pixel_range=(0, 255), seed=3, **options)
     found = [
         batch.ravel().round().astype(int).tolist() for (batch,) in dataset.take(take).as_numpy_iterator()
     ]

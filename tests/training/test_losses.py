@@ -64,13 +64,13 @@ def test_lookup_passes_options_and_refuses_what_is_not_there():
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     rng = np.random.default_rng(2)
     return [tf.constant(rng.normal(size=(5, 4, 3, 2)), "float32") for _ in range(2)]
 
 
-def test_penalties_of_a_linear_discriminator_are_known(pictures):
-    real, fake = pictures
+def test_penalties_of_a_linear_discriminator_are_known(images):
+    real, fake = images
     weight = tf.Variable(np.random.default_rng(3).normal(size=(4, 3, 2)).astype("float32"))
     norm = float(np.linalg.norm(weight.numpy()))
 
@@ -87,9 +87,9 @@ def test_penalties_of_a_linear_discriminator_are_known(pictures):
     np.testing.assert_allclose(tape.gradient(r1, weight), weight.numpy(), rtol=1e-5)
 
 
-def test_penalties_of_a_quadratic_discriminator_are_known(pictures):
-    """For `a |x|^2 / 2` the gradient is `a x`: the penalties need the very pictures, and a's derivative."""
-    real, fake = pictures
+def test_penalties_of_a_quadratic_discriminator_are_known(images):
+    """For `a |x|^2 / 2` the gradient is `a x`: the penalties need the very images, and a's derivative."""
+    real, fake = images
     a = tf.Variable(1.5)
 
     def quadratic(x):
@@ -109,11 +109,11 @@ def test_penalties_of_a_quadratic_discriminator_are_known(pictures):
     assert float(tape.gradient(r1, a)) == pytest.approx(1.5 * squares.mean(), rel=1e-5)
 
 
-def test_a_flat_discriminator_has_a_finite_penalty(pictures):
+def test_a_flat_discriminator_has_a_finite_penalty(images):
     weight = tf.Variable(0.0)
     with tf.GradientTape() as tape:
         penalty = losses.gradient_penalty(
-            lambda x: weight * tf.reduce_sum(x, (1, 2, 3))[:, None], *pictures, keras.random.SeedGenerator(0)
+            lambda x: weight * tf.reduce_sum(x, (1, 2, 3))[:, None], *images, keras.random.SeedGenerator(0)
         )
     assert float(penalty) == pytest.approx(1.0, abs=1e-4) and np.isfinite(
         float(tape.gradient(penalty, weight))
@@ -134,7 +134,7 @@ def test_second_order_gradients_reach_the_dcgans_weights(spectral_norm):
 
     def penalty():
         with tf.GradientTape() as tape:
-            value = losses.r1_penalty(lambda pictures: model(pictures, training=not spectral_norm), x)
+            value = losses.r1_penalty(lambda images: model(images, training=not spectral_norm), x)
         return value, tape.gradient(value, [weight.value for weight in model.trainable_variables])
 
     _, gradients = penalty()

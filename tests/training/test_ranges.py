@@ -38,10 +38,10 @@ def classifier(parts=0):
 
 
 @pytest.fixture(scope="module")
-def pictures():
-    images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 1), np.uint8)
-    images[:, :4] = 0  # the dark border of an X-ray
-    return images
+def images():
+    drawn = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 1), np.uint8)
+    drawn[:, :4] = 0  # the dark border of an X-ray
+    return drawn
 
 
 def said(low, high):
@@ -50,10 +50,10 @@ def said(low, high):
 
 @pytest.mark.parametrize("wrong", [UNIT, (0.0, 255.0)])
 @pytest.mark.parametrize("batch_size", [1, 8, 40])
-def test_a_gan_of_minus_one_to_one_refuses_other_ranges(pictures, tmp_path, wrong, batch_size):
+def test_a_gan_of_minus_one_to_one_refuses_other_ranges(images, tmp_path, wrong, batch_size):
     model = gan()
     before = model.generator.get_weights()
-    stream = lambda first: training.epochs_of(pictures, batch_size=batch_size, pixel_range=wrong)  # noqa: E731
+    stream = lambda first: training.epochs_of(images, batch_size=batch_size, pixel_range=wrong)  # noqa: E731
     with pytest.raises(TrainingError, match=said(-1, 1)):
         training.fit(model, stream, 1, tmp_path, verbose=0)
     with pytest.raises(TrainingError, match=said(-1, 1)) as caught:
@@ -62,11 +62,11 @@ def test_a_gan_of_minus_one_to_one_refuses_other_ranges(pictures, tmp_path, wron
     for old, new in zip(before, model.generator.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert not (tmp_path / "history.csv").exists()
-    model.fit(training.epochs_of(pictures, pixel_range=SYMMETRIC)[0], steps_per_epoch=1, verbose=0)
+    model.fit(training.epochs_of(images, pixel_range=SYMMETRIC)[0], steps_per_epoch=1, verbose=0)
 
 
-def test_both_kinds_of_a_translators_images_are_looked_at(pictures):
-    small, model = pictures[:, :16, :16], unit()
+def test_both_kinds_of_a_translators_images_are_looked_at(images):
+    small, model = images[:, :16, :16], unit()
 
     def pairs(*ranges):
         streams = [training.epochs_of(small, batch_size=1, pixel_range=one)[0] for one in ranges]
@@ -80,26 +80,26 @@ def test_both_kinds_of_a_translators_images_are_looked_at(pictures):
 
 @pytest.mark.parametrize("wrong", [SYMMETRIC, (0.0, 255.0)])
 @pytest.mark.parametrize("parts", [0, 3])
-def test_a_classifier_of_zero_to_one_refuses_other_ranges(pictures, wrong, parts):
+def test_a_classifier_of_zero_to_one_refuses_other_ranges(images, wrong, parts):
     labels = np.arange(40) % 2
     model = classifier(parts)
-    dataset, _ = training.epochs_of(pictures, labels, pixel_range=wrong)
+    dataset, _ = training.epochs_of(images, labels, pixel_range=wrong)
     with pytest.raises(TrainingError, match=said(0, 1)):
         model.fit(dataset, steps_per_epoch=1, verbose=0)
-    arrays = pictures.astype("float32") * (wrong[1] - wrong[0]) / 255 + wrong[0]
+    arrays = images.astype("float32") * (wrong[1] - wrong[0]) / 255 + wrong[0]
     with pytest.raises(TrainingError, match=said(0, 1)):
         model.fit(arrays, labels, verbose=0)
 
 
-def test_what_lies_in_the_range_is_no_false_alarm(pictures):
-    bright = np.maximum(pictures, 130)  # all-bright images, and augmentation that overshoots
+def test_what_lies_in_the_range_is_no_false_alarm(images):
+    bright = np.maximum(images, 130)  # all-bright images, and augmentation that overshoots
     labels = np.arange(40) % 2
     over = bright.astype("float32") / 255 * 1.4
     classifier().fit(over, labels, batch_size=20, verbose=0)
     even = np.full((40, 32, 32, 1), 128, np.uint8)
-    mixed = np.concatenate([bright[:30], pictures[:2]])  # few images with a border among many without
-    for images in (even, mixed):
-        dataset, _ = training.epochs_of(images, batch_size=1, pixel_range=SYMMETRIC)
+    mixed = np.concatenate([bright[:30], images[:2]])  # few images with a border among many without
+    for some in (even, mixed):
+        dataset, _ = training.epochs_of(some, batch_size=1, pixel_range=SYMMETRIC)
         gan().fit(dataset, steps_per_epoch=1, verbose=0)
     passed = (one for one in [(over[:4], labels[:4])] * 2)
     classifier().fit(passed, steps_per_epoch=2, verbose=0)  # nothing of a generator is taken away

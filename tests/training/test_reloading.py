@@ -28,7 +28,7 @@ def gan():
         models.create("dense_gan_discriminator", image_size=16, channels=1, width=1 / 8),
         ema=0.9,
         seed=3,
-        augment=AdaptiveAugment(probability=0.4, pictures=60, seed=2),
+        augment=AdaptiveAugment(probability=0.4, images=60, seed=2),
     )
     schedule = keras.optimizers.schedules.CosineDecay(1e-2, 9)
     adams = keras.optimizers.Adam(schedule, 0.5), keras.optimizers.Adam(1e-3, 0.5)

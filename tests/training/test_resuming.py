@@ -18,7 +18,7 @@ def _classifier(optimizer):
 
 def _resumable(folder, epochs, optimizer, model=None, batch_size=8, callbacks=(), **options):
     def stream(first):
-        images, labels = killed_run.pictures(), np.arange(24) % 2
+        images, labels = killed_run.images(), np.arange(24) % 2
         return running.epochs_of(images, labels, batch_size=batch_size, seed=1, first_epoch=first)
 
     model = model or _classifier(optimizer)

@@ -23,9 +23,9 @@ import killed_run  # the model and stream that the killed process trains too
 
 
 def _numbers(count, batch_size, take, **options):
-    """The first batches of a stream of numbered pictures, as lists of numbers."""
-    pictures = np.arange(count, dtype=np.uint8).reshape(count, 1, 1, 1)
-    dataset, steps = running.epochs_of(pictures, batch_size=batch_size, pixel_range=(0, 255), **options)
+    """The first batches of a stream of numbered images, as lists of numbers."""
+    images = np.arange(count, dtype=np.uint8).reshape(count, 1, 1, 1)
+    dataset, steps = running.epochs_of(images, batch_size=batch_size, pixel_range=(0, 255), **options)
     batches = [
         batch.ravel().round().astype(int).tolist() for (batch,) in dataset.take(take).as_numpy_iterator()
     ]
@@ -49,7 +49,7 @@ def test_what_does_not_fill_a_batch_is_left_out_of_an_epoch_not_repeated():
     assert len({number for batch in batches for number in batch}) == 11
 
 
-def test_fewer_pictures_than_a_batch_make_one_batch_of_all():
+def test_fewer_images_than_a_batch_make_one_batch_of_all():
     batches, steps = _numbers(5, 32, 3)
     assert steps == 1 and all(sorted(batch) == list(range(5)) for batch in batches)
 
@@ -62,15 +62,15 @@ def test_resumed_stream_equals_the_uninterrupted_one(first, steps):
     assert resumed == whole[first * per_epoch :]
 
 
-def test_labels_stay_with_their_pictures_and_pixels_are_scaled():
-    pictures = (np.arange(10, dtype=np.uint8) * 25).reshape(10, 1, 1, 1)
-    dataset, _ = running.epochs_of(pictures, np.arange(10), batch_size=5, pixel_range=SYMMETRIC)
+def test_labels_stay_with_their_images_and_pixels_are_scaled():
+    images = (np.arange(10, dtype=np.uint8) * 25).reshape(10, 1, 1, 1)
+    dataset, _ = running.epochs_of(images, np.arange(10), batch_size=5, pixel_range=SYMMETRIC)
     for batch, labels in dataset.take(4).as_numpy_iterator():
         np.testing.assert_allclose(batch.ravel(), labels * 25 / 127.5 - 1, atol=1e-6)
 
 
 def test_nothing_to_train_on_is_a_training_error():
-    with pytest.raises(TrainingError, match="0 pictures"):
+    with pytest.raises(TrainingError, match="0 images"):
         running.epochs_of(np.zeros((0, 8, 8, 1), np.uint8))
 
 
@@ -227,17 +227,17 @@ def test_reseed_gives_every_epoch_its_own_numbers():
 
 
 def test_classifier_with_validation_resumes_to_the_same_weights(tmp_path):
-    pictures, labels = killed_run.pictures(), np.arange(24) % 2
+    images, labels = killed_run.images(), np.arange(24) % 2
 
     def stream(first):
-        return running.epochs_of(pictures, labels, batch_size=8, seed=1, first_epoch=first)
+        return running.epochs_of(images, labels, batch_size=8, seed=1, first_epoch=first)
 
     def train(folder, epochs):
         keras.utils.set_random_seed(2)
         layers = [keras.layers.Flatten(), keras.layers.Dropout(0.5, seed=4), keras.layers.Dense(1)]
         model = keras.Sequential([keras.Input((16, 16, 1)), *layers])
         model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
-        check = tf.data.Dataset.from_tensors((pictures[:8] / 255, labels[:8]))
+        check = tf.data.Dataset.from_tensors((images[:8] / 255, labels[:8]))
         return model, running.fit(model, stream, epochs, folder, validation_data=check, verbose=0)
 
     whole, history = train(tmp_path / "whole", 3)
@@ -252,10 +252,10 @@ def test_a_run_logs_for_tensorboard_where_asked(tmp_path):
     pytest.importorskip("tensorboard")
     model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    pictures, labels = np.zeros((8, 4, 4, 1), np.uint8), np.zeros(8)
+    images, labels = np.zeros((8, 4, 4, 1), np.uint8), np.zeros(8)
 
     def stream(first):
-        return running.epochs_of(pictures, labels, batch_size=4, first_epoch=first)
+        return running.epochs_of(images, labels, batch_size=4, first_epoch=first)
 
     running.fit(model, stream, 1, tmp_path / "with", tensorboard=True, verbose=0)
     running.fit(model, stream, 1, tmp_path / "without", verbose=0)
@@ -313,7 +313,7 @@ def test_a_restarted_model_trains_as_a_new_one_without_tracing_again(chosen):
 
 
 def _restart_beside_a_new_model():
-    pictures = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 1), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 1), dtype=np.uint8)
     labels = np.arange(12) % 2
 
     def compiled(seed):
@@ -324,7 +324,7 @@ def _restart_beside_a_new_model():
 
     def fit(model):
         running.fit_briefly(
-            model, pictures, labels, 2, batch_size=4, seed=3, augment=keras_fracture.data.Augmentation(seed=1)
+            model, images, labels, 2, batch_size=4, seed=3, augment=keras_fracture.data.Augmentation(seed=1)
         )
 
     new, used = compiled(1), compiled(0)

@@ -194,17 +194,17 @@ def test_it_trains_in_half_precision(policy):
     assert model(_pair()[0]).dtype == "float32"
 
 
-def test_pictures_are_translated_in_grey_levels():
+def test_images_are_translated_in_grey_levels():
     model = _model()
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 1), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 1), np.uint8)
     for weight in model.translator.weights:
         weight.assign(8 * weight)
-    made = model.translate(pictures, "b", "a", batch_size=2)
-    assert made.dtype == np.uint8 and made.shape == pictures.shape and np.ptp(made) > 20
-    raw = np.asarray(model.translator.translate(scale(pictures, SYMMETRIC), "b", "a"))
+    made = model.translate(images, "b", "a", batch_size=2)
+    assert made.dtype == np.uint8 and made.shape == images.shape and np.ptp(made) > 20
+    raw = np.asarray(model.translator.translate(scale(images, SYMMETRIC), "b", "a"))
     np.testing.assert_allclose(made, (raw + 1) * 127.5, atol=0.51)
-    assert np.abs(model.translate(pictures).astype(int) - made).max() > 10
-    with pytest.raises(ModelError, match=r"^pictures must be uint8 \(n, 16, 16, 1\)\. Received: float32 "):
+    assert np.abs(model.translate(images).astype(int) - made).max() > 10
+    with pytest.raises(ModelError, match=r"^images must be uint8 \(n, 16, 16, 1\)\. Received: float32 "):
         model.translate(_pair()[0])
 
 
@@ -271,7 +271,7 @@ def test_pairs_cycle_the_shorter_set_and_depend_on_seed_and_epoch_alone():
     assert any(healthy != lesion for healthy, lesion in _levels(same, 3))
     few, steps = pairs_of(_marked(1, 0), sets[1], **options)
     assert steps == 3 and all(len(each) == 1 for pair in _levels(few, 3) for each in pair)
-    with pytest.raises(TrainingError, match="0 pictures"):
+    with pytest.raises(TrainingError, match="0 images"):
         pairs_of(sets[0], sets[1][:0])
 
 

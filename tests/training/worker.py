@@ -24,8 +24,8 @@ STEPS = 10  # an epoch
 BATCH = 8
 
 
-def pictures(side=32, seed=0):
-    """24 pictures, uint8 `(24, side, side, 1)`."""
+def images(side=32, seed=0):
+    """24 images, uint8 `(24, side, side, 1)`."""
     return np.random.default_rng(seed).integers(0, 256, (24, side, side, 1), np.uint8)
 
 
@@ -35,7 +35,7 @@ def dcgan():
     gan = training.AdversarialModel(
         models.create("dcgan_generator", **shape),
         models.create("dcgan_discriminator", **shape),
-        augment=training.AdaptiveAugment(0.5, pictures=1000, seed=3),
+        augment=training.AdaptiveAugment(0.5, images=1000, seed=3),
         r1=0.1,
         ema=0.9,
         seed=7,
@@ -45,7 +45,7 @@ def dcgan():
 
     def stream(first):
         return training.epochs_of(
-            pictures(), np.arange(24) % 2, batch_size=BATCH, seed=1, first_epoch=first, steps=STEPS,
+            images(), np.arange(24) % 2, batch_size=BATCH, seed=1, first_epoch=first, steps=STEPS,
             pixel_range=SYMMETRIC,
         )  # fmt: skip
 
@@ -66,7 +66,7 @@ def unit():
 
     def stream(first):
         return training.pairs_of(
-            pictures(seed=1), pictures(seed=2), batch_size=4, seed=1, first_epoch=first, steps=STEPS
+            images(seed=1), images(seed=2), batch_size=4, seed=1, first_epoch=first, steps=STEPS
         )
 
     return model, stream, {}
@@ -87,10 +87,10 @@ def resnet18():
 
     def stream(first):
         return training.epochs_of(
-            pictures(64, seed=3), labels, batch_size=2 * BATCH, seed=1, first_epoch=first, steps=STEPS
+            images(64, seed=3), labels, batch_size=2 * BATCH, seed=1, first_epoch=first, steps=STEPS
         )
 
-    held = (pictures(64, seed=4)[:19] / np.float32(255), labels[:19])
+    held = (images(64, seed=4)[:19] / np.float32(255), labels[:19])
     validation = tf.data.Dataset.from_tensor_slices(held).batch(6)
     return model, stream, {"validation_data": validation, "class_weight": {0: 0.75, 1: 1.5}}
 
@@ -108,7 +108,7 @@ def plain():
     model.compile(keras.optimizers.SGD(0.0), "mse")
 
     def stream(first):
-        return training.epochs_of(pictures(), np.zeros(24, "float32"), batch_size=24, seed=1)
+        return training.epochs_of(images(), np.zeros(24, "float32"), batch_size=24, seed=1)
 
     return model, stream, {}
 
@@ -127,7 +127,7 @@ def dense():
 
     def stream(first):
         return training.epochs_of(
-            pictures(),
+            images(),
             np.arange(24, dtype="float32") % 2,
             batch_size=BATCH,
             seed=1,

@@ -16,7 +16,7 @@ class Builder(builder.FractureBuilder):
     LAYOUT = layout
     BUILDER_CONFIGS = builder.standard(layout)
     EXTRA = {
-        "bone": tfds.features.Text(doc="set on tumour pictures only"),
+        "bone": tfds.features.Text(doc="set on tumour images only"),
         "center": np.int64,
         "age": np.float32,
         "sex": tfds.features.Text(),

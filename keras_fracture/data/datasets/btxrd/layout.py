@@ -1,4 +1,4 @@
-"""Reads the published table, pictures and LabelMe shapes of BTXRD."""
+"""Reads the published table, images and LabelMe shapes of BTXRD."""
 
 import json
 
@@ -19,7 +19,7 @@ BONES = ("hand", "ulna", "radius", "humerus", "foot", "tibia", "fibula", "femur"
 REGIONS = ("upper limb", "lower limb", "pelvis")
 LISTINGS = ("dataset.csv", "dataset.xlsx")
 READS = (*LISTINGS, "Annotations/*.json")
-SIDE = 256  # of pictures whose annotation does not say
+SIDE = 256  # of images whose annotation does not say
 LESIONS = (
     "osteochondroma",
     "multiple osteochondromas",
@@ -47,11 +47,11 @@ def _parse(content):
 
 
 def read(root):
-    """Lists the pictures.
+    """Lists the images.
 
     There are no patient numbers. Rows that follow each other with equal centre, age and sex are mostly one
     patient and count as one source. `body_part` is the region (upper limb, lower limb, pelvis), which every
-    picture has; `bone` is set on tumour pictures only.
+    image has; `bone` is set on tumour images only.
 
     Args:
         root: Folder with dataset.csv or dataset.xlsx, images/ and Annotations/.
@@ -60,9 +60,9 @@ def read(root):
         A table in the form of `tables.COLUMNS`, with `bone`, `center`, `age` and `sex`.
 
     Raises:
-        DataError: A folder, the table, a column or a listed picture is missing, or a file is damaged.
+        DataError: A folder, the table, a column or a listed image is missing, or a file is damaged.
     """
-    present = {path.name for path in tables.pictures(root / "images")}
+    present = {path.name for path in tables.images(root / "images")}
     found = next((root / name for name in LISTINGS if (root / name).is_file()), root / LISTINGS[0])
     numbers = ("tumor", "benign", "malignant", "center", "age", *REGIONS, *BONES, *LESIONS, *VIEWS)
     csv = tables.listing(found, numbers, "tumor")
@@ -70,7 +70,7 @@ def read(root):
         missing = sorted(set(csv["image_id"]) - present)
         if missing:
             raise DataError(
-                f"{len(missing)} listed pictures are not in {root / 'images'}, the first is {missing[0]}: fetch them"
+                f"{len(missing)} listed images are not in {root / 'images'}, the first is {missing[0]}: fetch them"
             )
         person = csv[["center", "age", "gender"]]
         patient = (person != person.shift()).any(axis=1).cumsum()

@@ -5,5 +5,5 @@ from keras_fracture.data.datasets.fracatlas.fracatlas_dataset_builder import Bui
 
 class FracAtlasTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = Builder
-    # Of the 11 pictures one contradicts the csv and is left out; the truncated one stays.
+    # Of the 11 images one contradicts the csv and is left out; the truncated one stays.
     SPLITS = {"train": 6, "validation": 2, "test": 2}

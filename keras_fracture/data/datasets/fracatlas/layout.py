@@ -34,17 +34,17 @@ def _parse(content):
 
 
 def _parse_coco(content):
-    """Boxes as `tables.normalised` gives them, by the stem of the picture's file name, of a COCO file."""
+    """Boxes as `tables.normalised` gives them, by the stem of the image's file name, of a COCO file."""
     content = json.loads(content)
-    pictures = {picture["id"]: picture for picture in content["images"]}
-    stems = [PurePosixPath(picture["file_name"]).stem for picture in pictures.values()]
+    images = {image["id"]: image for image in content["images"]}
+    stems = [PurePosixPath(image["file_name"]).stem for image in images.values()]
     if len(set(stems)) < len(content["images"]):
-        raise ValueError("a picture twice")
-    corners = {number: [] for number in pictures}
+        raise ValueError("an image twice")
+    corners = {number: [] for number in images}
     for annotation in content["annotations"]:
         left, top, width, height = map(float, annotation["bbox"])
         corners[annotation["image_id"]].append([left, top, left + width, top + height])
-    sizes = [(picture["width"], picture["height"]) for picture in pictures.values()]
+    sizes = [(image["width"], image["height"]) for image in images.values()]
     return {
         stem: tables.normalised(found, *size)
         for stem, found, size in zip(stems, corners.values(), sizes, strict=True)
@@ -64,7 +64,7 @@ def _parse_yolo(content):
 
 
 def _boxes(root):
-    """A function of a picture's stem to its boxes, from the first kind of annotations of which there is a file."""
+    """A function of an image's stem to its boxes, from the first kind of annotations of which there is a file."""
     folder = root / "Annotations"
     # A folder that another program has copied may be there and empty.
     voc, coco, _ = (
@@ -82,10 +82,10 @@ def _boxes(root):
 
 
 def read(root):
-    """Lists the pictures.
+    """Lists the images.
 
     The folder is the label. A csv row that disagrees is a conflict, and said in `conflict`. There are no
-    patient numbers; near-duplicate pictures are joined into one source later (see `sources`).
+    patient numbers; near-duplicate images are joined into one source later (see `sources`).
 
     Args:
         root: Folder with dataset.csv, images/ and Annotations/.
@@ -96,7 +96,7 @@ def read(root):
     Raises:
         DataError: A folder, the csv or a column is missing, or a file is damaged.
     """
-    pictures = {folder: tables.pictures(root / "images" / folder) for folder in CLASSES}
+    images = {folder: tables.images(root / "images" / folder) for folder in CLASSES}
     boxes = _boxes(root)
     listing = root / "dataset.csv"
     numbers = (*PARTS, "mixed", *VIEWS, "hardware", "multiscan", "fractured")
@@ -107,7 +107,7 @@ def read(root):
     csv = csv[["body_part", "view", "hardware", "multiscan", "fractured"]]
     rows = []
     for folder, label in CLASSES.items():
-        for path in pictures[folder]:
+        for path in images[folder]:
             if path.name not in csv.index:
                 raise DataError(f"{path.name} is in images/{folder} but not in {listing}")
             facts = csv.loc[path.name].to_dict()

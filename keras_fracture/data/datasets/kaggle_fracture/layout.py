@@ -19,7 +19,7 @@ _COPY = re.compile(r"(-rotated\d+)+$")
 
 
 def read(root):
-    """Lists the pictures.
+    """Lists the images.
 
     A file `NAME-rotatedK-rotatedK.jpg` is a rotated copy of `NAME.jpg` of the same folder: that folder and
     NAME are its named source.
@@ -31,12 +31,12 @@ def read(root):
         A table in the form of `tables.COLUMNS`.
 
     Raises:
-        DataError: A folder is missing or holds no picture.
+        DataError: A folder is missing or holds no image.
     """
     rows = []
     for split in ("train", "val"):
         for folder, label in CLASSES.items():
-            for path in tables.pictures(root / split / folder):
+            for path in tables.images(root / split / folder):
                 name = _COPY.sub("", path.stem)
                 rows.append(
                     {

@@ -15,7 +15,7 @@ SHARES = (0.7, 0.1, 0.2)
 
 @functools.cache
 def read(sources=phantom.SOURCES, seed=0):
-    """Draws all pictures.
+    """Draws all images.
 
     Returns:
         The table of `tables.COLUMNS`, without paths on disk, and `image`, uint8 `(256, 256, 1)` a row.
@@ -23,5 +23,5 @@ def read(sources=phantom.SOURCES, seed=0):
     records = phantom.records(seed=seed, sources=sources)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         drawn = pool.map(records.__getitem__, range(len(records)))
-        rows = list(tqdm(drawn, "draw phantom", len(records), unit=" pictures", delay=1))
+        rows = list(tqdm(drawn, "draw phantom", len(records), unit=" images", delay=1))
     return tables.complete(pd.DataFrame(rows))

@@ -2,7 +2,7 @@
 
 import tensorflow_datasets as tfds
 
-from keras_fracture.data import builder, images, phantom, splits
+from keras_fracture.data import builder, decoding, phantom, splits
 from keras_fracture.data.datasets.phantom import layout
 
 
@@ -24,5 +24,5 @@ class Builder(builder.FractureBuilder):
     def _generate_examples(self, table, root=None):
         for row in table.to_dict("records"):
             record = {key: row[key] for key in builder.COMMON}
-            record["image"] = images.encode_png(row["image"][..., 0])
+            record["image"] = decoding.encode_png(row["image"][..., 0])
             yield row["filename"], record | {"boxes": builder.boxes(row["boxes"])}

@@ -8,7 +8,7 @@ from keras_fracture.data.datasets.phantom.phantom_dataset_builder import Builder
 
 class PhantomTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = Builder
-    EXAMPLE_DIR = Path(__file__).parent  # there are no files to read: the pictures are drawn
+    EXAMPLE_DIR = Path(__file__).parent  # there are no files to read: the images are drawn
     BUILDER_CONFIG_NAMES_TO_TEST = ["grouped"]
     SPLITS = {"train": 51, "validation": 8, "test": 13}
 

@@ -1,4 +1,4 @@
-"""What a picture, and a request, may hold: checked before anything is decoded, alike by servers and clients."""
+"""What an image, and a request, may hold: checked before anything is decoded, alike by servers and clients."""
 
 import io
 import logging
@@ -6,20 +6,20 @@ from pathlib import Path
 
 from PIL import Image
 
-from keras_fracture.data import images, levels
+from keras_fracture.data import decoding, levels
 from keras_fracture.errors import ImageError
 
 _LOG = logging.getLogger(__name__)
-MAX_BYTES = 20 * 2**20  # of a picture's file
-MAX_PIXELS = 25_000_000  # of a picture; `serve_bytes` takes about 30 bytes a pixel while it prepares one
+MAX_BYTES = 20 * 2**20  # of an image's file
+MAX_PIXELS = 25_000_000  # of an image; `serve_bytes` takes about 30 bytes a pixel while it prepares one
 MAX_SIDE = 20_000  # pixels; resampling takes about 45 bytes times this times the network's, of a line as well
-MAX_PICTURES = 64  # of a request
+MAX_IMAGES = 64  # of a request
 MAX_REQUEST = 64 * 2**20  # bytes of a request; base64 makes 4 of 3
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 
 
 def read(path):
-    """The bytes of a picture file.
+    """The bytes of an image file.
 
     Raises:
         ImageError: There is no such file.
@@ -31,24 +31,24 @@ def read(path):
 
 
 def warn_of_inverted(contents, inverts=False):
-    """Warns in one line, with their number, of picture files that look inverted (`data.levels.looks_inverted`).
+    """Warns in one line, with their number, of image files that look inverted (`data.levels.looks_inverted`).
 
     Args:
-        contents: Bytes of picture files that can be read.
+        contents: Bytes of image files that can be read.
         inverts: Whether the model turns black and white itself.
     """
-    decoded = (images.decode(data).image for data in contents)
+    decoded = (decoding.decode(data).image for data in contents)
     count = sum(levels.looks_inverted(255 - image if inverts else image) for image in decoded)
     if count:
         _LOG.warning(
-            "%d of %d pictures look inverted (corners brighter than the middle), and models take bones to be bright: "
+            "%d of %d images look inverted (corners brighter than the middle), and models take bones to be bright: "
             "if bones are dark in them, turn black and white first",
             count,
             len(contents),
         )
 
 
-def check(data, name="picture"):
+def check(data, name="image"):
     """Refuses what `serve_bytes` cannot read, would read otherwise than training, or should not try to.
 
     Reads the header alone. A damaged file with a whole header and an end marker passes.
@@ -65,12 +65,12 @@ def check(data, name="picture"):
     if len(data) > MAX_BYTES:
         raise ImageError(f"{name} must have {MAX_BYTES:,} bytes at most. Received: {len(data):,}")
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
-            (width, height), mode = picture.size, picture.mode
-            count = picture.n_frames if picture.format == "PNG" else 1
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+            (width, height), mode = image.size, image.mode
+            count = image.n_frames if image.format == "PNG" else 1
             # Pillow decodes a whole PNG to look for EXIF that is not in front of the pixels.
-            tagged = picture.format != "PNG" or "exif" in picture.info
-            turned = picture.getexif().get(_ORIENTATION, 1) if tagged else 1
+            tagged = image.format != "PNG" or "exif" in image.info
+            turned = image.getexif().get(_ORIENTATION, 1) if tagged else 1
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} must have {MAX_PIXELS:,} pixels at most. Received: {error}") from None
     except Exception:
@@ -83,7 +83,7 @@ def check(data, name="picture"):
         raise ImageError(f"{name} must have {MAX_SIDE:,} pixels a side at most. Received: {width} x {height}")
     if count > 1:
         raise ImageError(f"{name} must hold one image: send one frame. Received: {count} frames")
-    if images.is_truncated(data):
+    if decoding.is_truncated(data):
         raise ImageError(f"{name} is cut off (no end marker): fetch it again. Received: {len(data):,} bytes")
     if mode == "CMYK":
         raise ImageError(f"{name} must be grey or RGB: convert it. Received: CMYK")

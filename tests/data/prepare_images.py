@@ -1,6 +1,6 @@
-"""Prepares pictures as one of several processes: `prepare_pictures.py DATA FOLDER READY PROCESSES [die]`.
+"""Prepares images as one of several processes: `prepare_images.py DATA FOLDER READY PROCESSES [die]`.
 
-Prints how many pictures it prepared. With `die` it kills itself while it writes its first file.
+Prints how many images it prepared. With `die` it kills itself while it writes its first file.
 """
 
 import os
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from keras_fracture import data
-from keras_fracture.data import cache, images
+from keras_fracture.data import cache, decoding
 
 SIZE, A_FILE = 32, 2
 
@@ -30,10 +30,10 @@ def wait_for_all(decode, ready, processes, done):
 
 
 def main(root, folder, ready, processes, *die):
-    """Prepares the pictures."""
-    cache.PICTURES = A_FILE
+    """Prepares the images."""
+    cache.IMAGES = A_FILE
     done, example = [], cache._example
-    images.decode = wait_for_all(images.decode, Path(ready), int(processes), done)
+    decoding.decode = wait_for_all(decoding.decode, Path(ready), int(processes), done)
     if die:
         cache._example = lambda *fields: (
             os.kill(os.getpid(), signal.SIGKILL) if done[1:] else example(*fields)

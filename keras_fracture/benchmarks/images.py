@@ -1,6 +1,6 @@
-"""Peak memory of preparing and of reading many pictures, in a process of its own.
+"""Peak memory of preparing and of reading many images, in a process of its own.
 
-Run as a program: `python -m keras_fracture.benchmarks.pictures COUNT FOLDER`.
+Run as a program: `python -m keras_fracture.benchmarks.images COUNT FOLDER`.
 """
 
 import sys
@@ -8,20 +8,20 @@ import sys
 import tensorflow as tf
 
 from keras_fracture.benchmarks.apart import numbers_of, print_peak
-from keras_fracture.data import images, phantom
+from keras_fracture.data import decoding, phantom
 from keras_fracture.data.pipeline import Preprocess, Records
 
-DRAWN = 64  # different pictures
+DRAWN = 64  # different images
 
 
 class Repeated(Records):
-    """Records of any number of pictures: drawn ones, over and over."""
+    """Records of any number of images: drawn ones, over and over."""
 
     def __init__(self, count):
         drawn = phantom.records(seed=1)[:DRAWN]
         self.count = count
         self.fields = {
-            "image": [images.encode_png(record["image"][..., 0]) for record in drawn],
+            "image": [decoding.encode_png(record["image"][..., 0]) for record in drawn],
             "label": [int(record["label"]) for record in drawn],
         }
 
@@ -31,7 +31,7 @@ class Repeated(Records):
     @property
     def facts(self):
         """See `Records.facts`."""
-        return {"name": "repeated", "pictures": self.count}
+        return {"name": "repeated", "images": self.count}
 
     def raw(self, fields=None):
         """See `Records.raw`; there are only image and label."""
@@ -41,10 +41,10 @@ class Repeated(Records):
 
 
 def peak_memory(count, folder):
-    """Peak resident memory in MiB of a process that prepares pictures of 224 pixels, then reads an epoch shuffled.
+    """Peak resident memory in MiB of a process that prepares images of 224 pixels, then reads an epoch shuffled.
 
     Args:
-        count: Pictures.
+        count: Images.
         folder: Where they are kept; 50 kB each.
 
     Returns:
@@ -61,7 +61,7 @@ def _main(count, folder):
     batches = records.batched(32, preprocess=Preprocess(size=224), shuffle=0, cache=folder)
     print_peak()
     read = sum(len(labels) for _, labels in batches)
-    assert read == records.count, f"{read} of {records.count} pictures were read"
+    assert read == records.count, f"{read} of {records.count} images were read"
     print_peak()
 
 

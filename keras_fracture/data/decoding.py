@@ -1,6 +1,6 @@
-"""Decoding and geometry of single X-ray pictures, with OpenCV and Pillow (source of truth for training).
+"""Decoding and geometry of single X-ray images, with OpenCV and Pillow (source of truth for training).
 
-All functions take and return uint8 grey pictures of shape (height, width), levels 0 to 255.
+All functions take and return uint8 grey images of shape (height, width), levels 0 to 255.
 """
 
 import io
@@ -15,9 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from keras_fracture.data import levels
 from keras_fracture.errors import ImageError
 
-cv2.setNumThreads(
-    1
-)  # two pictures at a time, one thread each, is twice as fast as one picture on two threads
+cv2.setNumThreads(1)  # two images at a time, one thread each, is twice as fast as one image on two threads
 ImageFile.LOAD_TRUNCATED_IMAGES = True  # `decode` says itself what was truncated
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -30,7 +28,7 @@ RESIZING = {"lanczos": Image.Resampling.LANCZOS, "bilinear": Image.Resampling.BI
 
 
 class Decoded(NamedTuple):
-    """A picture, whether its file ended before its end marker (the rest was recovered), and the depth of its values."""
+    """An image, whether its file ended before its end marker (the rest was recovered), and the depth of its values."""
 
     image: np.ndarray
     truncated: bool
@@ -52,7 +50,7 @@ def is_truncated(data):
     return data.startswith(_PNG_START) and _PNG_END not in data[-1024:]
 
 
-def decode(data, name="picture"):
+def decode(data, name="image"):
     """Decodes JPEG, PNG or any format Pillow reads, to 8-bit grey.
 
     Values of other depths are brought to 8 bits by `levels.to_levels`, colour is turned to luma (ITU-R 601), what is
@@ -66,7 +64,7 @@ def decode(data, name="picture"):
         `Decoded(image, truncated, bits)`.
 
     Raises:
-        ImageError: Empty, or not a picture, or so damaged that nothing can be recovered; or of several pages or
+        ImageError: Empty, or not an image, or so damaged that nothing can be recovered; or of several pages or
             frames, or values that `levels.to_levels` refuses; or of more pixels than Pillow takes for an attack
             (twice `PIL.Image.MAX_IMAGE_PIXELS`).
     """
@@ -74,8 +72,8 @@ def decode(data, name="picture"):
         raise ImageError(f"{name} is empty (zero bytes): fetch it again or delete it")
     if data[128:132] == _DICOM:
         raise ImageError(
-            f"{name} is a DICOM file: write its picture as PNG first, with its window applied, for example by "
-            "DCMTK's `dcmj2pnm +on +Wi 1 FILE PICTURE.png`"
+            f"{name} is a DICOM file: write its image as PNG first, with its window applied, for example by "
+            "DCMTK's `dcmj2pnm +on +Wi 1 FILE IMAGE.png`"
         )
     header = _header(data, name)
     truncated = is_truncated(data)
@@ -100,11 +98,11 @@ def _header(data, name):
         ImageError: It announces more pixels than any X-ray has (unpacking them takes gigabytes), or several pages.
     """
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
             # The further images of an MPO, a JPEG file of some cameras, are previews of the first.
-            count = 1 if picture.format in ("JPEG", "MPO") else getattr(picture, "n_frames", 1)
-            white_is_zero = picture.format == "TIFF" and picture.tag_v2.get(_PHOTOMETRIC) == 0
-            header = _Header(picture.format, picture.has_transparency_data, white_is_zero)
+            count = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
+            white_is_zero = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0
+            header = _Header(image.format, image.has_transparency_data, white_is_zero)
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} is too large to decode: {error}") from None
     except Exception:  # what Pillow does not know OpenCV may, and else `decode` says so
@@ -118,7 +116,7 @@ def _header(data, name):
 
 
 def _decode_opencv(data, mode=cv2.IMREAD_GRAYSCALE):
-    """The picture as OpenCV reads it, or None."""
+    """The image as OpenCV reads it, or None."""
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_ANYDEPTH)
     except cv2.error:  # of some damaged headers
@@ -128,8 +126,8 @@ def _decode_opencv(data, mode=cv2.IMREAD_GRAYSCALE):
 def _decode_pillow(data, name, end=b""):
     """The formats OpenCV does not read, and what is truncated; `end` is put behind the bytes."""
     try:
-        with Image.open(io.BytesIO(data + end)) as picture:
-            upright = ImageOps.exif_transpose(picture)
+        with Image.open(io.BytesIO(data + end)) as image:
+            upright = ImageOps.exif_transpose(image)
             # Pillow would clip more than 8 bits, and scale no float.
             deep = upright.mode == "F" or upright.mode.startswith("I")
             return np.asarray(upright if deep else upright.convert("L"))
@@ -140,15 +138,15 @@ def _decode_pillow(data, name, end=b""):
 def _alpha(data, name, shape):
     """How opaque the pixels of a file are, uint8 of `shape`: 255 is wholly."""
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            key = picture.info.get("transparency")
-            if picture.format == "PNG" and picture.mode != "P" and key is not None:
+        with Image.open(io.BytesIO(data)) as image:
+            key = image.info.get("transparency")
+            if image.format == "PNG" and image.mode != "P" and key is not None:
                 # One colour is transparent, which Pillow finds where values have 1 or 8 bits alone.
                 key = np.multiply(key, {2: 85, 4: 17}.get(data[_PNG_BITS], 1))
                 colours = _decode_opencv(data, cv2.IMREAD_COLOR)[..., ::-1]
                 alpha = np.where((colours == key).all(axis=2), np.uint8(0), np.uint8(255))
             else:
-                alpha = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA").getchannel("A"))
+                alpha = np.asarray(ImageOps.exif_transpose(image).convert("RGBA").getchannel("A"))
     except Exception:
         raise _unreadable(data, name) from None
     if alpha.shape != shape:
@@ -158,15 +156,15 @@ def _alpha(data, name, shape):
 
 def _unreadable(data, name):
     return ImageError(
-        f"{name} is not a picture that can be read (JPEG or PNG expected): "
+        f"{name} is not an image that can be read (JPEG or PNG expected): "
         f"fetch it again or delete it. Received: {len(data)} bytes starting {data[:12]!r}"
     )
 
 
 def size_of(data):
-    """(height, width) in pixels of an upright picture's bytes, without decoding it."""
-    with Image.open(io.BytesIO(data)) as picture:
-        return picture.size[::-1]
+    """(height, width) in pixels of an upright image's bytes, without decoding it."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.size[::-1]
 
 
 def clahe(image, clip_limit=2.0, tiles=8):
@@ -177,7 +175,7 @@ def clahe(image, clip_limit=2.0, tiles=8):
 def fit_and_pad(image, size, resize="lanczos"):
     """Scales to fit a `size` x `size` square (one of `RESIZING`) and centres it on black.
 
-    Pillow's resampling, because OpenCV's Lanczos does not antialias. Pictures smaller than the square are
+    Pillow's resampling, because OpenCV's Lanczos does not antialias. Images smaller than the square are
     enlarged to fill it, so that anatomy has one scale.
     """
     height, width = image.shape
@@ -203,12 +201,12 @@ def resize_and_crop(image, size, resize="lanczos"):
 
 
 def fit_boxes(boxes, height, width):
-    """Boxes of a picture, as they lie after `fit_and_pad`.
+    """Boxes of an image, as they lie after `fit_and_pad`.
 
     Args:
-        boxes: Array (n, 4) of ymin, xmin, ymax, xmax, each a fraction of the picture.
-        height: The picture's height in pixels, before.
-        width: The picture's width in pixels, before.
+        boxes: Array (n, 4) of ymin, xmin, ymax, xmax, each a fraction of the image.
+        height: The image's height in pixels, before.
+        width: The image's width in pixels, before.
     """
     longest = max(height, width)
     scale = np.array([height, width, height, width], np.float32) / longest
@@ -217,10 +215,10 @@ def fit_boxes(boxes, height, width):
 
 
 def encode_png(image, text=None):
-    """PNG bytes of a uint8 picture, grey (h, w) or RGB (h, w, 3).
+    """PNG bytes of a uint8 image, grey (h, w) or RGB (h, w, 3).
 
     Args:
-        image: The picture.
+        image: The image.
         text: A dict of str to str kept in the file's text fields, or None.
     """
     if text:
@@ -239,7 +237,7 @@ def is_plain(data):
 
     TensorFlow reads the luma of such files as this module does.
     """
-    with Image.open(io.BytesIO(data)) as picture:
-        plain = (picture.format, picture.mode) in (("JPEG", "L"), ("JPEG", "RGB"), ("PNG", "L"))
-        plain = plain and not picture.has_transparency_data
-        return plain and not is_truncated(data) and picture.getexif().get(_ORIENTATION, 1) == 1
+    with Image.open(io.BytesIO(data)) as image:
+        plain = (image.format, image.mode) in (("JPEG", "L"), ("JPEG", "RGB"), ("PNG", "L"))
+        plain = plain and not image.has_transparency_data
+        return plain and not is_truncated(data) and image.getexif().get(_ORIENTATION, 1) == 1

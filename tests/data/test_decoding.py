@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_fracture.data import images, levels, phantom
+from keras_fracture.data import decoding, levels, phantom
 from keras_fracture.errors import ImageError
 
 
@@ -20,9 +20,9 @@ def colour(grey):
     return np.stack([grey, 255 - grey, np.roll(grey, 9, 1)], -1)
 
 
-def _bytes(picture, kind="PNG", **options):
+def _bytes(image, kind="PNG", **options):
     stream = io.BytesIO()
-    picture.save(stream, kind, **options)
+    image.save(stream, kind, **options)
     return stream.getvalue()
 
 
@@ -33,36 +33,36 @@ def _luma(colour):
 
 def test_grey_png_and_bmp_are_lossless(grey):
     for kind in ("PNG", "BMP", "TIFF"):
-        decoded = images.decode(_bytes(Image.fromarray(grey), kind))
+        decoded = decoding.decode(_bytes(Image.fromarray(grey), kind))
         np.testing.assert_array_equal(decoded.image, grey)
         assert decoded.image.dtype == np.uint8 and not decoded.truncated
 
 
 def test_jpeg_equals_pillow(grey, colour):
-    for picture in (Image.fromarray(grey), Image.fromarray(colour)):
-        data = _bytes(picture, "JPEG", quality=90)
+    for image in (Image.fromarray(grey), Image.fromarray(colour)):
+        data = _bytes(image, "JPEG", quality=90)
         expected = np.asarray(Image.open(io.BytesIO(data)).convert("L")).astype(int)
         # Colour is decoded to luma by libjpeg itself, without the rounding on the way through RGB.
-        allowed = 0 if picture.mode == "L" else 40
-        assert np.abs(images.decode(data).image - expected).max() <= allowed
-        assert np.abs(images.decode(data).image - expected).mean() <= 1
+        allowed = 0 if image.mode == "L" else 40
+        assert np.abs(decoding.decode(data).image - expected).max() <= allowed
+        assert np.abs(decoding.decode(data).image - expected).mean() <= 1
 
 
 def test_colour_is_turned_to_luma(colour):
-    for picture in (Image.fromarray(colour), Image.fromarray(colour).convert("RGBA")):  # opaque
-        np.testing.assert_allclose(images.decode(_bytes(picture)).image, _luma(colour), atol=1.01)
+    for image in (Image.fromarray(colour), Image.fromarray(colour).convert("RGBA")):  # opaque
+        np.testing.assert_allclose(decoding.decode(_bytes(image)).image, _luma(colour), atol=1.01)
 
 
 def test_palette_is_looked_up(grey):
-    picture = Image.fromarray(grey).quantize(16)
-    expected = _luma(np.asarray(picture.convert("RGB")))
-    np.testing.assert_allclose(images.decode(_bytes(picture)).image, expected, atol=1.01)
+    image = Image.fromarray(grey).quantize(16)
+    expected = _luma(np.asarray(image.convert("RGB")))
+    np.testing.assert_allclose(decoding.decode(_bytes(image)).image, expected, atol=1.01)
 
 
 def test_sixteen_bits_are_scaled_not_clipped(grey):
     deep = grey.astype(np.uint16) * 257
     deep[0, :2] = 128, 129  # the border of rounding: 128 / 257 < 0.5 < 129 / 257
-    decoded = images.decode(_bytes(Image.fromarray(deep))).image
+    decoded = decoding.decode(_bytes(Image.fromarray(deep))).image
     np.testing.assert_array_equal(decoded[1:], grey[1:])
     assert decoded[0, :2].tolist() == [0, 1]
 
@@ -77,7 +77,7 @@ def test_the_bits_really_used_are_found(grey, kind, bits):
     if kind == "PGM":
         assert b"65535" in data[:20]
         data = data.replace(b"65535", str(max(full, 256)).encode(), 1)
-    decoded = images.decode(data)
+    decoded = decoding.decode(data)
     expected = np.concatenate([[255], grey.ravel()[1:]]).reshape(grey.shape)
     np.testing.assert_allclose(decoded.image, expected, atol=1 if bits < 10 else 0)
     assert kind == "PGM" or decoded.bits == bits
@@ -87,7 +87,7 @@ def test_a_pgm_says_its_range_itself(grey):
     dark = (grey.astype(np.uint16) * 4).tobytes()  # at most a quarter of what it says
     swapped = np.frombuffer(dark, np.uint16).astype(">u2").tobytes()
     data = f"P5 {grey.shape[1]} {grey.shape[0]} 4095\n".encode() + swapped
-    np.testing.assert_allclose(images.decode(data).image, grey * (4 * 255 / 4095), atol=0.51)
+    np.testing.assert_allclose(decoding.decode(data).image, grey * (4 * 255 / 4095), atol=0.51)
 
 
 def _tiff(values):
@@ -96,11 +96,13 @@ def _tiff(values):
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_floats_from_0_to_1_are_scaled_and_whole_ones_read_as_they_are(grey, kind):
-    np.testing.assert_array_equal(images.decode(_tiff((grey / 255).astype(kind))).image, grey)
-    np.testing.assert_array_equal(images.decode(_tiff(grey.astype(kind))).image, grey)
+    np.testing.assert_array_equal(decoding.decode(_tiff((grey / 255).astype(kind))).image, grey)
+    np.testing.assert_array_equal(decoding.decode(_tiff(grey.astype(kind))).image, grey)
     deep = grey.astype(kind) * 16
     deep[0, 0] = 4095
-    np.testing.assert_allclose(images.decode(_tiff(deep)).image[1:], grey[1:] * (16 * 255 / 4095), atol=0.51)
+    np.testing.assert_allclose(
+        decoding.decode(_tiff(deep)).image[1:], grey[1:] * (16 * 255 / 4095), atol=0.51
+    )
 
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -115,14 +117,17 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_values_without_a_meaning_are_refused_in_files_and_arrays(case):
     values, words = REFUSED[case]
-    for read in (lambda: images.decode(_tiff(values), "scan-7"), lambda: levels.to_levels(values, "scan-7")):
+    for read in (
+        lambda: decoding.decode(_tiff(values), "scan-7"),
+        lambda: levels.to_levels(values, "scan-7"),
+    ):
         with pytest.raises(ImageError, match=f"scan-7 .*{words}") as caught:
             read()
         assert "\n" not in str(caught.value)
 
 
 def test_signed_values_are_read_where_they_are_not_negative(grey):
-    np.testing.assert_array_equal(images.decode(_tiff(grey.astype(np.int16))).image, grey)
+    np.testing.assert_array_equal(decoding.decode(_tiff(grey.astype(np.int16))).image, grey)
     np.testing.assert_array_equal(levels.to_levels(grey.astype(np.int32) * 257).image, grey)
     # All that 16 signed bits hold is 15 bits.
     deep = np.int16([[0, 16384, 32767]])
@@ -151,24 +156,24 @@ def _transparent(grey):
 )
 def test_what_is_transparent_is_black(grey, kind, mode):
     shown, alpha, expected = _transparent(grey)
-    picture = Image.merge("LA", [Image.fromarray(shown), Image.fromarray(alpha)]).convert(mode)
-    data = _bytes(picture, kind, **({"lossless": True} if kind == "WEBP" else {}))
-    np.testing.assert_allclose(images.decode(data).image, expected, atol=1)
+    image = Image.merge("LA", [Image.fromarray(shown), Image.fromarray(alpha)]).convert(mode)
+    data = _bytes(image, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    np.testing.assert_allclose(decoding.decode(data).image, expected, atol=1)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF"])
 def test_a_transparent_colour_of_a_palette_is_black(grey, kind):
-    picture = Image.fromarray(np.where(grey > 60, grey, 0).astype(np.uint8))
-    picture.putpalette([255] * 3 + [level for level in range(1, 256) for _ in range(3)])
-    data = _bytes(picture, kind, transparency=0)
-    np.testing.assert_allclose(images.decode(data).image, np.where(grey > 60, grey, 0), atol=1)
+    image = Image.fromarray(np.where(grey > 60, grey, 0).astype(np.uint8))
+    image.putpalette([255] * 3 + [level for level in range(1, 256) for _ in range(3)])
+    data = _bytes(image, kind, transparency=0)
+    np.testing.assert_allclose(decoding.decode(data).image, np.where(grey > 60, grey, 0), atol=1)
 
 
 @pytest.mark.parametrize("deep", [1, 257])
 def test_a_transparent_level_is_black(grey, deep):
     values = np.where(grey > 60, grey, 255).astype(np.uint8 if deep == 1 else np.uint16) * deep
     data = _bytes(Image.fromarray(values), transparency=255 * deep)
-    np.testing.assert_array_equal(images.decode(data).image, np.where(grey > 60, grey, 0) * (grey < 255))
+    np.testing.assert_array_equal(decoding.decode(data).image, np.where(grey > 60, grey, 0) * (grey < 255))
 
 
 def test_the_depth_is_that_of_what_is_seen():
@@ -177,7 +182,7 @@ def test_the_depth_is_that_of_what_is_seen():
     deep[..., 3] = 65535
     deep[:2] = 65535
     deep[:2, :, 3] = 0
-    decoded = images.decode(cv2.imencode(".png", deep)[1].tobytes())
+    decoded = decoding.decode(cv2.imencode(".png", deep)[1].tobytes())
     assert decoded.bits == 12
     np.testing.assert_array_equal(decoded.image, [[0] * 5] * 2 + [[255] * 5] * 4)
 
@@ -187,74 +192,74 @@ def test_a_tiff_whose_zero_is_white_is_turned(grey, deep):
     values = grey.astype(np.uint16) * 257 if deep else grey
     data = _bytes(Image.fromarray(np.iinfo(values.dtype).max - values), "TIFF")
     tag = data.index(b"\x06\x01\x03\x00\x01\x00\x00\x00\x01\x00") + 8
-    np.testing.assert_array_equal(images.decode(data[:tag] + b"\0\0" + data[tag + 2 :]).image, grey)
+    np.testing.assert_array_equal(decoding.decode(data[:tag] + b"\0\0" + data[tag + 2 :]).image, grey)
 
 
 def test_inverted_radiographs_are_told_from_upright_ones_and_from_white_frames():
     records = phantom.records(sources=30, size=96)
     drawn = [records[number]["image"][..., 0] for number in range(0, len(records), 2)]
-    assert not any(levels.looks_inverted(picture) for picture in drawn)
-    assert np.mean([levels.looks_inverted(255 - picture) for picture in drawn]) > 0.95
-    framed = [np.pad(picture, 40, constant_values=250) for picture in drawn]
-    assert np.mean([levels.looks_inverted(picture) for picture in framed]) < 0.02
+    assert not any(levels.looks_inverted(image) for image in drawn)
+    assert np.mean([levels.looks_inverted(255 - image) for image in drawn]) > 0.95
+    framed = [np.pad(image, 40, constant_values=250) for image in drawn]
+    assert np.mean([levels.looks_inverted(image) for image in framed]) < 0.02
     for shape in ((1, 1), (1, 50), (3, 2)):
         assert not levels.looks_inverted(np.full(shape, 200, np.uint8))
 
 
 def test_cmyk_jpeg_is_read_as_pillow_reads_it(colour):
     data = _bytes(Image.fromarray(colour).convert("CMYK"), "JPEG", quality=95)
-    with Image.open(io.BytesIO(data)) as picture:
-        assert picture.mode == "CMYK"
-        expected = _luma(np.asarray(picture.convert("RGB")))
-    difference = np.abs(images.decode(data).image - expected)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.mode == "CMYK"
+        expected = _luma(np.asarray(image.convert("RGB")))
+    difference = np.abs(decoding.decode(data).image - expected)
     assert difference.max() <= 2
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_truncated_file_keeps_what_was_before_the_cut(grey, kind):
-    picture = cv2.resize(grey, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
-    whole = _bytes(Image.fromarray(picture), kind)
-    decoded = images.decode(whole[: int(0.6 * len(whole))])
-    assert decoded.truncated and decoded.image.shape == picture.shape
-    top, bottom = slice(0, len(picture) // 3), slice(-len(picture) // 8, None)
-    reference = images.decode(whole).image.astype(int)
+    image = cv2.resize(grey, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+    whole = _bytes(Image.fromarray(image), kind)
+    decoded = decoding.decode(whole[: int(0.6 * len(whole))])
+    assert decoded.truncated and decoded.image.shape == image.shape
+    top, bottom = slice(0, len(image) // 3), slice(-len(image) // 8, None)
+    reference = decoding.decode(whole).image.astype(int)
     np.testing.assert_array_equal(decoded.image[top], reference[top])
     assert np.abs(decoded.image[bottom] - reference[bottom]).mean() > 10
 
 
 def test_truncated_sixteen_bits_are_scaled_too(grey):
     whole = _bytes(Image.fromarray(np.tile(grey, (4, 4)).astype(np.uint16) * 257))
-    decoded = images.decode(whole[: int(0.6 * len(whole))])
+    decoded = decoding.decode(whole[: int(0.6 * len(whole))])
     assert decoded.truncated
     np.testing.assert_array_equal(decoded.image[:72, :96], grey)
 
 
 def test_padding_after_the_end_marker_is_no_truncation(grey):
     for kind in ("JPEG", "PNG"):
-        assert not images.decode(_bytes(Image.fromarray(grey), kind) + b"\0" * 200).truncated
+        assert not decoding.decode(_bytes(Image.fromarray(grey), kind) + b"\0" * 200).truncated
 
 
 def test_rotated_by_exif_is_turned_upright_also_when_truncated(grey):
     exif = Image.Exif()
     exif[0x0112] = 6
     data = _bytes(Image.fromarray(grey), "JPEG", quality=95, exif=exif)
-    plain = images.decode(_bytes(Image.fromarray(grey), "JPEG", quality=95)).image
-    np.testing.assert_array_equal(images.decode(data).image, np.rot90(plain, -1))
-    assert images.decode(data[:-2]).truncated
-    np.testing.assert_array_equal(images.decode(data[:-2]).image, np.rot90(plain, -1))
+    plain = decoding.decode(_bytes(Image.fromarray(grey), "JPEG", quality=95)).image
+    np.testing.assert_array_equal(decoding.decode(data).image, np.rot90(plain, -1))
+    assert decoding.decode(data[:-2]).truncated
+    np.testing.assert_array_equal(decoding.decode(data[:-2]).image, np.rot90(plain, -1))
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
         (b"", "zero bytes"),
-        (b"these are words, not a picture", "not a picture"),
+        (b"these are words, not an image", "not an image"),
         (b"\xff\xd8\xff", "Received: 3 bytes"),
     ],
 )
-def test_what_is_no_picture_is_an_image_error_naming_the_file(data, words):
+def test_what_is_no_image_is_an_image_error_naming_the_file(data, words):
     with pytest.raises(ImageError, match=words) as caught:
-        images.decode(data, "folder/words.jpg")
+        decoding.decode(data, "folder/words.jpg")
     assert "folder/words.jpg" in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -262,13 +267,13 @@ def test_plain_files_are_those_every_decoder_reads_alike(grey, colour):
     exif = Image.Exif()
     exif[0x0112] = 3
     jpeg = _bytes(Image.fromarray(grey), "JPEG")
-    assert images.is_plain(jpeg) and images.is_plain(_bytes(Image.fromarray(grey)))
-    assert images.is_plain(_bytes(Image.fromarray(colour), "JPEG"))
-    assert not images.is_plain(jpeg[:-40])
-    assert not images.is_plain(_bytes(Image.fromarray(grey), transparency=0))
-    assert not images.is_plain(_bytes(Image.fromarray(grey), "JPEG", exif=exif))
-    assert not images.is_plain(_bytes(Image.fromarray(grey.astype(np.uint16))))
-    assert not images.is_plain(_bytes(Image.fromarray(colour).convert("CMYK"), "JPEG"))
+    assert decoding.is_plain(jpeg) and decoding.is_plain(_bytes(Image.fromarray(grey)))
+    assert decoding.is_plain(_bytes(Image.fromarray(colour), "JPEG"))
+    assert not decoding.is_plain(jpeg[:-40])
+    assert not decoding.is_plain(_bytes(Image.fromarray(grey), transparency=0))
+    assert not decoding.is_plain(_bytes(Image.fromarray(grey), "JPEG", exif=exif))
+    assert not decoding.is_plain(_bytes(Image.fromarray(grey.astype(np.uint16))))
+    assert not decoding.is_plain(_bytes(Image.fromarray(colour).convert("CMYK"), "JPEG"))
 
 
 def test_fit_and_pad_equals_pillow_pasted_on_black(grey):
@@ -279,14 +284,14 @@ def test_fit_and_pad_equals_pillow_pasted_on_black(grey):
         expected.paste(
             Image.fromarray(grey).resize(fitted, Image.Resampling.LANCZOS), (0, (size - fitted[1]) // 2)
         )
-        np.testing.assert_array_equal(images.fit_and_pad(grey, size), np.asarray(expected))
+        np.testing.assert_array_equal(decoding.fit_and_pad(grey, size), np.asarray(expected))
 
 
-def test_fit_and_pad_of_a_flat_picture_has_the_area_it_should():
-    square = images.fit_and_pad(np.full((300, 100), 200, np.uint8), 60)
+def test_fit_and_pad_of_a_flat_image_has_the_area_it_should():
+    square = decoding.fit_and_pad(np.full((300, 100), 200, np.uint8), 60)
     assert (square == 200).sum() == 60 * 20 and (square == 0).sum() == 60 * 40
     assert (square[:, 20:40] == 200).all()
-    thin = images.fit_and_pad(np.full((1000, 2), 200, np.uint8), 10)
+    thin = decoding.fit_and_pad(np.full((1000, 2), 200, np.uint8), 10)
     assert (thin > 0).any(0).sum() == 1
 
 
@@ -298,38 +303,38 @@ def test_resize_and_crop_equals_pillow_cropped_in_the_middle(grey):
         expected = (
             Image.fromarray(grey).resize(scaled, Image.Resampling.LANCZOS).crop((left, 0, left + size, size))
         )
-        np.testing.assert_array_equal(images.resize_and_crop(grey, size), np.asarray(expected))
+        np.testing.assert_array_equal(decoding.resize_and_crop(grey, size), np.asarray(expected))
 
 
 def test_square_of_the_right_size_is_left_alone(grey):
     square = np.ascontiguousarray(grey[:64, :64])
-    for resize in (images.fit_and_pad, images.resize_and_crop):
+    for resize in (decoding.fit_and_pad, decoding.resize_and_crop):
         np.testing.assert_array_equal(resize(square, 64), square)
 
 
 def test_clahe_is_opencvs(grey):
     expected = cv2.createCLAHE(clipLimit=3.0, tileGridSize=(4, 4)).apply(grey)
-    np.testing.assert_array_equal(images.clahe(grey, 3.0, 4), expected)
-    assert images.clahe(grey, 3.0, 4).std() > grey.std()
+    np.testing.assert_array_equal(decoding.clahe(grey, 3.0, 4), expected)
+    assert decoding.clahe(grey, 3.0, 4).std() > grey.std()
 
 
 @pytest.mark.parametrize("shape", [(300, 200), (120, 400), (50, 50)])
 def test_boxes_lie_where_a_drawn_rectangle_lands(shape):
     height, width = shape
-    picture = np.zeros(shape, np.uint8)
+    image = np.zeros(shape, np.uint8)
     top, left, bottom, right = height // 5, width // 4, height // 2, 3 * width // 4
-    picture[top:bottom, left:right] = 255
+    image[top:bottom, left:right] = 255
     boxes = [[top / height, left / width, bottom / height, right / width]]
-    rows, columns = np.nonzero(images.fit_and_pad(picture, 200) > 127)
+    rows, columns = np.nonzero(decoding.fit_and_pad(image, 200) > 127)
     landed = np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]) / 200
-    np.testing.assert_allclose(images.fit_boxes(boxes, height, width)[0], landed, atol=1.01 / 200)
+    np.testing.assert_allclose(decoding.fit_boxes(boxes, height, width)[0], landed, atol=1.01 / 200)
 
 
 def test_no_boxes_stay_none():
-    assert images.fit_boxes(np.zeros((0, 4)), 30, 40).shape == (0, 4)
+    assert decoding.fit_boxes(np.zeros((0, 4)), 30, 40).shape == (0, 4)
 
 
 def test_png_round_trip(grey, colour):
-    np.testing.assert_array_equal(images.decode(images.encode_png(grey)).image, grey)
-    with Image.open(io.BytesIO(images.encode_png(colour))) as picture:
-        np.testing.assert_array_equal(np.asarray(picture), colour)
+    np.testing.assert_array_equal(decoding.decode(decoding.encode_png(grey)).image, grey)
+    with Image.open(io.BytesIO(decoding.encode_png(colour))) as image:
+        np.testing.assert_array_equal(np.asarray(image), colour)

@@ -1,4 +1,4 @@
-"""Damaged, odd and hostile pictures: decoded, or refused by an `ImageError` that names the file."""
+"""Damaged, odd and hostile images: decoded, or refused by an `ImageError` that names the file."""
 
 import io
 import struct
@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from keras_fracture.data import images, phantom
+from keras_fracture.data import decoding, phantom
 from keras_fracture.errors import ImageError
 from tests.faults import counting
 
-PICTURE = phantom.records(seed=0)[0]["image"][..., 0]
+IMAGE = phantom.records(seed=0)[0]["image"][..., 0]
 KINDS = {
     "JPEG": {"quality": 90},
     "JPEG, progressive": {"quality": 90, "progressive": True},
@@ -27,22 +27,22 @@ KINDS = {
 }
 
 
-def _bytes(picture, kind, **options):
+def _bytes(image, kind, **options):
     stream = io.BytesIO()
-    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(
         stream, kind.partition(",")[0], **options
     )
     return stream.getvalue()
 
 
-FILES = {kind: _bytes(PICTURE, kind, **options) for kind, options in KINDS.items()}
+FILES = {kind: _bytes(IMAGE, kind, **options) for kind, options in KINDS.items()}
 
 
 def _decoded_or_refused(data):
     """Whether it was decoded; any other error than ImageError is the test's."""
-    counting.tried["pictures"] += 1
+    counting.tried["images"] += 1
     try:
-        image = images.decode(data, "scan-7").image
+        image = decoding.decode(data, "scan-7").image
     except ImageError as error:
         assert "scan-7" in str(error) and "\n" not in str(error)
         return False
@@ -56,7 +56,7 @@ def test_a_file_cut_anywhere_is_decoded_as_far_as_it_goes_or_refused(kind):
     decoded = [_decoded_or_refused(data[: len(data) * percent // 100]) for percent in range(100)]
     assert not decoded[0] and _decoded_or_refused(data)
     if kind in ("JPEG", "PNG"):
-        assert all(decoded[20:]), "the header is whole, and so is a part of the picture"
+        assert all(decoded[20:]), "the header is whole, and so is a part of the image"
 
 
 @counting.examples(300)
@@ -78,10 +78,10 @@ def test_bytes_behind_any_beginning_never_raise_anything_else(kind, tail, kept):
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1)])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_extreme_shapes_are_pictures(kind, shape):
-    image = images.decode(_bytes(np.full(shape, 200, np.uint8), kind)).image
+def test_extreme_shapes_are_images(kind, shape):
+    image = decoding.decode(_bytes(np.full(shape, 200, np.uint8), kind)).image
     np.testing.assert_allclose(image, np.full(shape, 200), atol=1)
-    fitted = images.fit_and_pad(image, 32)
+    fitted = decoding.fit_and_pad(image, 32)
     lit = fitted > 100
     sides = sorted((lit.any(axis=1).sum(), lit.any(axis=0).sum()))
     assert sides == ([32, 32] if shape == (1, 1) else [1, 32])
@@ -90,13 +90,13 @@ def test_extreme_shapes_are_pictures(kind, shape):
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA", "CMYK", "1", "I;16", "F"])
 def test_every_mode_gives_the_luma(mode):
     grey = np.tile(np.uint8([0, 255]), (16, 8))
-    picture = Image.fromarray(grey)
+    image = Image.fromarray(grey)
     if mode == "I;16":
-        picture = Image.fromarray(grey.astype(np.uint16) * 257)
+        image = Image.fromarray(grey.astype(np.uint16) * 257)
     elif mode != "L":
-        picture = (picture.convert("RGB") if mode == "CMYK" else picture).convert(mode)
-    data = _bytes(picture, "TIFF" if mode in ("CMYK", "F") else "PNG")
-    np.testing.assert_allclose(images.decode(data).image, grey, atol=1)
+        image = (image.convert("RGB") if mode == "CMYK" else image).convert(mode)
+    data = _bytes(image, "TIFF" if mode in ("CMYK", "F") else "PNG")
+    np.testing.assert_allclose(decoding.decode(data).image, grey, atol=1)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF", "WEBP"])
@@ -104,13 +104,13 @@ def test_several_pages_or_frames_are_refused(kind):
     frames = [Image.fromarray(np.full((8, 8), level, np.uint8)) for level in (40, 200)]
     data = _bytes(frames[0], kind, save_all=True, append_images=frames[1:])
     with pytest.raises(ImageError, match=f"scan-7 must hold one image: .*Received: {kind} of 2$"):
-        images.decode(data, "scan-7")
+        decoding.decode(data, "scan-7")
 
 
 def test_previews_behind_a_cameras_jpeg_do_not_matter():
     stream = io.BytesIO()
-    Image.fromarray(PICTURE).save(stream, "MPO", save_all=True, append_images=[Image.fromarray(PICTURE[::2])])
-    assert images.decode(stream.getvalue()).image.shape == PICTURE.shape
+    Image.fromarray(IMAGE).save(stream, "MPO", save_all=True, append_images=[Image.fromarray(IMAGE[::2])])
+    assert decoding.decode(stream.getvalue()).image.shape == IMAGE.shape
 
 
 def _bomb(width, height):
@@ -132,15 +132,13 @@ def _bomb(width, height):
 
 @pytest.mark.parametrize("side", [15_000, 40_000, 2**20, 2**31 - 1])
 def test_a_decompression_bomb_is_not_unpacked(side):
-    with pytest.raises(ImageError, match=r"scan-7 is (too large to decode|not a picture)"):
-        images.decode(_bomb(side, side), "scan-7")
+    with pytest.raises(ImageError, match=r"scan-7 is (too large to decode|not an image)"):
+        decoding.decode(_bomb(side, side), "scan-7")
 
 
 def test_dicom_says_how_to_convert_it():
-    with pytest.raises(
-        ImageError, match=r"scan-7 is a DICOM file: write its picture as PNG.*window.*dcmj2pnm"
-    ):
-        images.decode(bytes(128) + b"DICM" + bytes(500), "scan-7")
+    with pytest.raises(ImageError, match=r"scan-7 is a DICOM file: write its image as PNG.*window.*dcmj2pnm"):
+        decoding.decode(bytes(128) + b"DICM" + bytes(500), "scan-7")
 
 
 def test_a_wrong_ending_does_not_matter(tmp_path):
@@ -148,8 +146,8 @@ def test_a_wrong_ending_does_not_matter(tmp_path):
 
     path = tmp_path / "hand.jpg"
     path.write_bytes(FILES["PNG"])
-    np.testing.assert_array_equal(images.decode(path.read_bytes(), path.name).image, PICTURE)
-    (tmp_path / "notes.png").write_bytes(b"not a picture")
+    np.testing.assert_array_equal(decoding.decode(path.read_bytes(), path.name).image, IMAGE)
+    (tmp_path / "notes.png").write_bytes(b"not an image")
     assert cli.main(["predict", "--model", str(tmp_path), str(tmp_path / "notes.png")]) == 2
 
 
@@ -158,4 +156,4 @@ def test_opencvs_own_errors_are_not_let_through(monkeypatch):
         raise cv2.error("assertion failed")
 
     monkeypatch.setattr(cv2, "imdecode", fail)
-    np.testing.assert_array_equal(images.decode(FILES["PNG"]).image, PICTURE)
+    np.testing.assert_array_equal(decoding.decode(FILES["PNG"]).image, IMAGE)
