@@ -13,7 +13,18 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 __version__ = "0.1.0"
-__all__ = ["data", "evaluation", "interop", "models", "papers", "report", "serving", "synthesis", "training"]
+__all__ = [
+    "data",
+    "evaluation",
+    "inference",
+    "interop",
+    "models",
+    "papers",
+    "report",
+    "serving",
+    "synthesis",
+    "training",
+]
 
 
 def __getattr__(name):

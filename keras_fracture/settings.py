@@ -1,4 +1,4 @@
-"""`NAME=VALUE` texts of a command line as typed values."""
+"""`NAME=VALUE` overrides of a command line as typed values."""
 
 import ast
 import typing
@@ -8,14 +8,14 @@ from keras_fracture.errors import FractureError
 _CHECKED = (bool, int, float, str, tuple)
 
 
-def parse(whose, known, texts):
-    """Settings from `NAME=VALUE` texts.
+def parse(whose, known, overrides):
+    """Settings from `NAME=VALUE` overrides.
 
     Args:
         whose: What the settings are of, for errors.
         known: A dict of name to `(annotation, default)`. An annotation such as `int | None` says what a value may be,
             otherwise the default does; a tuple's first element says what all are.
-        texts: Such as "image_size=112", "policies=paper,grouped" or "stages=((4, True), (8, False))".
+        overrides: Such as "image_size=112", "policies=paper,grouped" or "stages=((4, True), (8, False))".
 
     Returns:
         A dict of name to value.
@@ -24,7 +24,7 @@ def parse(whose, known, texts):
         FractureError: No such setting, or a value of another type.
     """
     found = {}
-    for text in texts:
+    for text in overrides:
         name, mark, value = text.partition("=")
         if name not in known or not mark:
             raise FractureError(

@@ -20,7 +20,7 @@ import tensorflow as tf
 from keras_fracture import models, serving
 from keras_fracture.data import Preprocess, decoding, phantom
 from keras_fracture.errors import BenchmarkError, FractureError
-from keras_fracture.versions import loaded, version_of
+from keras_fracture.serving.versions import loaded, version_of
 
 _ALONE = 200  # requests without company, for the overhead
 _IMAGES = 20  # different ones, in turn

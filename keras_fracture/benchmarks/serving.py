@@ -12,8 +12,8 @@ from keras_fracture import models, serving
 from keras_fracture.data import Preprocess, catalogue, decoding, locations, phantom
 from keras_fracture.errors import BenchmarkError, ImageError
 from keras_fracture.models.preprocessing import scale
-from keras_fracture.serving.predicting import preparation
-from keras_fracture.versions import loaded, version_of
+from keras_fracture.serving.metadata import preparation
+from keras_fracture.serving.versions import loaded, version_of
 
 
 def measure_serving(name="phantom", count=500, model=None, data_dir=None):

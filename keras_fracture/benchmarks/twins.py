@@ -88,7 +88,7 @@ def ours(name, nets, batch_size, image_size):
         model.compile()
         batch = tuple(_images(batch_size, image_size) for _ in range(2))
     elif name in GANS:
-        model = AdversarialModel(*nets, redraw=name == "dcgan")
+        model = AdversarialModel(*nets, fresh_noise=name == "dcgan")
         model.compile(*(Adam(_GAN_RATE, *_BETAS) for _ in nets))
         batch = _images(batch_size, image_size)
     else:
@@ -240,7 +240,7 @@ def _gan_step(name, nets, batch_size, image_size, autocast):
     import torch
 
     generator, discriminator = nets
-    redraw, latent = (True, 100) if name == "dcgan" else (False, 128)
+    fresh_noise, latent = (True, 100) if name == "dcgan" else (False, 128)
     g_adam, d_adam = (torch.optim.Adam(net.parameters(), _GAN_RATE, _BETAS) for net in nets)
     images = _tensor(_images(batch_size, image_size))
     softplus = torch.nn.functional.softplus
@@ -249,7 +249,7 @@ def _gan_step(name, nets, batch_size, image_size, autocast):
         d_adam.zero_grad()
         with autocast():
             # Like ours, one pass of the generator a step where both networks see the same images.
-            with torch.set_grad_enabled(not redraw):
+            with torch.set_grad_enabled(not fresh_noise):
                 fake = generator(torch.randn(batch_size, latent))
             seen = fake.detach()
             d_loss = softplus(-discriminator(images)).mean() + softplus(discriminator(seen)).mean()
@@ -258,7 +258,7 @@ def _gan_step(name, nets, batch_size, image_size, autocast):
         g_adam.zero_grad()
         discriminator.requires_grad_(False)
         with autocast():
-            made = generator(torch.randn(batch_size, latent)) if redraw else fake
+            made = generator(torch.randn(batch_size, latent)) if fresh_noise else fake
             g_loss = softplus(-discriminator(made)).mean()
         g_loss.backward()
         discriminator.requires_grad_(True)

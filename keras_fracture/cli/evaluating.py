@@ -27,7 +27,7 @@ def add_evaluate(commands):
 def evaluate(options):
     """`evaluate`."""
     from keras_fracture.errors import ModelError, ShardError
-    from keras_fracture.serving import sharding
+    from keras_fracture.inference import sharding
 
     shard = sharding.parse(options.shard)
     if not (options.model or options.parts):
@@ -38,7 +38,7 @@ def evaluate(options):
         )
     verbs.import_tensorflow()
     from keras_fracture import data, files
-    from keras_fracture.serving import scoring
+    from keras_fracture.inference import scoring
 
     if options.parts:
         table = scoring.read(options.parts)
@@ -67,8 +67,8 @@ def evaluate(options):
 
 def _print_scores(table, threshold, what):
     from keras_fracture.errors import EvaluationError
+    from keras_fracture.inference import scoring
     from keras_fracture.report.tables import decimal
-    from keras_fracture.serving import scoring
 
     print(f"{len(table):,} {what}, of {table['source'].nunique():,} X-rays, threshold {threshold:.3g}")
     try:

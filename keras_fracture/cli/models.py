@@ -91,14 +91,14 @@ def _preprocess(verb, why):
 
 def generate(options):
     """`generate`."""
-    from keras_fracture.serving import sharding
+    from keras_fracture.inference import sharding
 
     shard = sharding.parse(options.shard)
     verbs.import_tensorflow()
-    from keras_fracture import serving
+    from keras_fracture import inference
 
     given = options.count, options.seed, options.label, options.model, shard, options.settings
-    table = serving.generate(options.generator, options.out, *given)
+    table = inference.generate(options.generator, options.out, *given)
     print(f"wrote {len(table):,} images and images.csv to {options.out}")
 
 

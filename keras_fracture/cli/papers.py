@@ -91,7 +91,7 @@ def reproduce(options):
         out = papers.repeat(options.config, **where)
     elif options.paper:
         out = papers.reproduce(
-            options.paper, options.profile or "quick", texts=options.settings, **where, **settings
+            options.paper, options.profile or "quick", overrides=options.settings, **where, **settings
         )
     else:
         raise FractureError(f"Name a paper, one of {', '.join(PAPERS)}, or a run's config.json (--from)")

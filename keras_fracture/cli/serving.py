@@ -76,7 +76,7 @@ def predict(options):
         classifier = connect(options.server, options.model, *limits)
     else:
         verbs.import_tensorflow()
-        from keras_fracture.serving.predicting import Classifier
+        from keras_fracture.inference.predicting import Classifier
 
         classifier = Classifier(options.model)
     if options.overlays:
@@ -97,7 +97,7 @@ def predict(options):
 def _finding(options, classifier):
     """The place of the finding among the probabilities."""
     from keras_fracture.errors import ModelError
-    from keras_fracture.versions import finding_of
+    from keras_fracture.serving.metadata import finding_of
 
     if options.server:
         return options.finding
@@ -129,8 +129,8 @@ def _table(names, answers, classes):
 def _overlay(classifier, names, contents, folder, finding):
     from keras_fracture import files
     from keras_fracture.data import decoding
+    from keras_fracture.inference.heat import occlusion
     from keras_fracture.report.figures import heated
-    from keras_fracture.serving.heat import occlusion
 
     folder = files.folder(folder)
     for number, (name, data) in enumerate(zip(names, contents, strict=True)):

@@ -210,7 +210,7 @@ def load_classifier(path):
         WeightsError: It is neither, or cannot be read.
     """
     from keras_fracture import models
-    from keras_fracture.models.saved import load_keras
+    from keras_fracture.training.weights import load_keras
 
     path = Path(path)
     try:

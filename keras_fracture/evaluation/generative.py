@@ -13,11 +13,11 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
     """All metrics of a set of generated images, each beside its real-versus-real floor.
 
     The real images are parted into two random halves, with no source on both sides. `value` holds the
-    generated images against the first half, `floor` the second half against the same first half, with equally
+    generated images against the first half, `real_vs_real` the second half against the same first half, with equally
     many images each; both are means over `splits` such partings. A generator as good as the data would reach
     the floor, and the distances of small sets are far from 0 even there. One that was trained on these very
     images knows both halves and may pass the floor by copying: see `memorisation.near_copies`. `ms_ssim` needs
-    no pairing: `value` is of generated images alone, `floor` of the first half.
+    no pairing: `value` is of generated images alone, `real_vs_real` of the first half.
 
     KID is here the unbiased estimate of whole samples; its spread, as that of the others, is over splits.
 
@@ -35,8 +35,8 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
         cached: Whether the real images' features are kept on disk, see `features.extract`.
 
     Returns:
-        A dict of each of `METRICS` to a dict of floats `value`, `std`, `floor`, `floor_std` (standard deviations
-        over splits) and the int `images`, how many were compared with how many.
+        A dict of each of `METRICS` to a dict of floats `value`, `std`, `real_vs_real`, `real_vs_real_std` (standard
+        deviations over splits) and the int `images`, how many were compared with how many.
 
     Raises:
         EvaluationError: Fewer than two sources, too few images for `k`, or images of another kind.
@@ -74,7 +74,7 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
     return {
         metric: {
             **_spread("value", "std", [found[metric] for found in values]),
-            **_spread("floor", "floor_std", [found[metric] for found in floors]),
+            **_spread("real_vs_real", "real_vs_real_std", [found[metric] for found in floors]),
             "images": int(count),
         }
         for metric in METRICS

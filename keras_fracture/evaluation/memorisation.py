@@ -22,7 +22,7 @@ class NearCopies:
         distances: float `(n,)`.
         threshold: Distance up to which an image counts as a near copy.
         share: Of generated images that are near copies.
-        floor: The same share of real images, none of whose source had a part in the threshold.
+        real_vs_real: The same share of real images, none of whose source had a part in the threshold.
         sources: How many sources of real images gave threshold and floor.
     """
 
@@ -30,7 +30,7 @@ class NearCopies:
     distances: np.ndarray
     threshold: float
     share: float
-    floor: float
+    real_vs_real: float
     sources: int
 
     def closest(self, count=16):
@@ -39,10 +39,10 @@ class NearCopies:
         return order, self.indices[order]
 
     def summary(self):
-        """A dict for JSON: `value` (the share), `floor`, `threshold`, `images`, `sources`."""
+        """A dict for JSON: `value` (the share), `real_vs_real`, `threshold`, `images`, `sources`."""
         return {
             "value": self.share,
-            "floor": self.floor,
+            "real_vs_real": self.real_vs_real,
             "threshold": self.threshold,
             "images": len(self.distances),
             "sources": self.sources,
@@ -74,7 +74,7 @@ class Copies:
 
     What is too near is taken from real images, training and held-out ones alike, each held against the training
     images of all other sources. The threshold is the `percentile`-th percentile of these distances, with every
-    source weighing alike: images of one X-ray are near to others, or far from them, together. The floor is the
+    source weighing alike: images of one X-ray are near to others, or far from them, together. The real_vs_real is the
     share of real images that lie as near by chance, about `percentile` / 100: sources are parted into ten folds,
     and each is judged by the threshold of the others.
 
@@ -129,10 +129,10 @@ class Copies:
         made = features.extract(fake, self.extractor)
         return self._judge(nearest(made, self._features["train"]), *self._real_features)
 
-    def _judge(self, generated, threshold, floor):
+    def _judge(self, generated, threshold, real_vs_real):
         indices, distances = generated
         share = float((distances <= threshold).mean())
-        return NearCopies(indices, distances, threshold, share, floor, self._sources)
+        return NearCopies(indices, distances, threshold, share, real_vs_real, self._sources)
 
     @property
     def _sources(self):
@@ -173,7 +173,7 @@ class Copies:
         )
 
     def _calibrated(self, distances):
-        """Threshold and floor, from distances of real images to those of other sources."""
+        """Threshold and real_vs_real, from distances of real images to those of other sources."""
         distances, codes = np.concatenate(list(distances)), np.concatenate(list(self._codes.values()))
         weights = 1 / np.bincount(codes)[codes]
         folds = np.random.default_rng(self._seed).permutation(self._sources)[codes] % _FOLDS
@@ -186,8 +186,8 @@ class Copies:
             )
 
         limits = np.array([threshold(folds != fold) for fold in range(_FOLDS)])
-        floor = np.average(distances <= limits[folds], weights=weights)
-        return threshold(np.full(len(codes), True)), float(floor)
+        real_vs_real = np.average(distances <= limits[folds], weights=weights)
+        return threshold(np.full(len(codes), True)), float(real_vs_real)
 
 
 def check_sources(sources):

@@ -14,7 +14,7 @@ from keras_fracture.interop import reading
 from keras_fracture.interop.layout import parameters_of
 from keras_fracture.interop.torch import WRITTEN, load_torch_weights, save_torch_weights
 from keras_fracture.models.preprocessing import scale
-from keras_fracture.models.saved import save_weights
+from keras_fracture.training.weights import save_weights
 
 _KERAS = ".weights.h5"
 READ = (*reading.ENDINGS, _KERAS)

@@ -7,7 +7,6 @@ from keras_fracture.models.drn import DRN
 from keras_fracture.models.inception import InceptionNet
 from keras_fracture.models.registry import arguments, create, names
 from keras_fracture.models.resnet import ResNet
-from keras_fracture.models.saved import load
 from keras_fracture.models.unit import UNIT, UNITDiscriminator
 
 __all__ = [
@@ -26,3 +25,15 @@ __all__ = [
     "load",
     "names",
 ]
+
+
+def __getattr__(name):
+    if name == "load":  # from a SavedModel, which this room knows nothing of
+        from keras_fracture.serving.loading import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return __all__

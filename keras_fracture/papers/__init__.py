@@ -33,7 +33,7 @@ def get(key):
 
 
 def reproduce(
-    key, profile="quick", *, out=None, resume=False, data_dir=None, results=None, strategy=None, texts=(),
+    key, profile="quick", *, out=None, resume=False, data_dir=None, results=None, strategy=None, overrides=(),
     **settings,
 ):  # fmt: skip
     """Carries out a paper's recipe.
@@ -47,7 +47,7 @@ def reproduce(
         results: Folder whose `KEY.json` also gets the numbers, or None.
         strategy: What trainings are spread over, see `training.distribution.using`; changes no number but by
             rounding, dropout and augmentation.
-        texts: Further settings as `NAME=VALUE`, see `recipe.settings_of`.
+        overrides: Further settings as `NAME=VALUE`, see `recipe.settings_of`.
         **settings: Numbers of the recipe that win over the profile's.
 
     Returns:
@@ -55,7 +55,7 @@ def reproduce(
     """
     from keras_fracture.papers import recipe
 
-    named = recipe.settings_of(get(key), texts)
+    named = recipe.settings_of(get(key), overrides)
     chosen = recipe.configure(get(key), profile, **settings | named)
     # What is not given is None too, and left out: a None that was asked for comes last.
     chosen = dataclasses.replace(chosen, **{name: None for name, value in named.items() if value is None})
@@ -99,8 +99,8 @@ def _carry_out(chosen, profile, out, resume, data_dir, results, strategy):
     with distribution.using(strategy), precision.using(chosen.precision) as computed_in:
         chief = distribution.chief()
         folder = recipe.run_folder(chosen.key, out, resume) if chief or resume else out
-        with recipe.only_writer(folder) if chief else contextlib.nullcontext():
-            with distribution.own_folder(folder) as own:
+        with recipe.run_lock(folder) if chief else contextlib.nullcontext():
+            with distribution.worker_dir(folder) as own:
                 config = recipe.begin(chosen, profile, own, resume, computed_in)
                 recipe.record_images(chosen, config, own, data_dir)
                 # "auto" may be another precision here than on the machine that the run was started on.

@@ -12,8 +12,8 @@ import pandas as pd
 from keras_fracture import evaluation, files, models, training
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import FractureError
-from keras_fracture.papers.recipe import Recipe, as_grey, export_once, joined, once
-from keras_fracture.papers.utility import utility
+from keras_fracture.evaluation.utility import utility
+from keras_fracture.papers.recipe import Recipe, as_grey, export_if_missing, joined, load_or_compute
 
 CONDITIONS = (None, "label", "body_part")
 
@@ -45,9 +45,9 @@ class BaiDCGAN(Recipe):
         width: Channels of the networks' widest maps; 64 is the paper's.
         activation: Of the discriminator, "silu" as in the paper or "leaky_relu".
         loss: Name of a loss, see `training.losses`.
-        g_rate: Adam's learning rate for the generator.
-        d_rate: The same for the discriminator.
-        redraw: Whether the generator is updated on noise of its own; the paper draws twice.
+        g_learning_rate: Adam's learning rate for the generator.
+        d_learning_rate: The same for the discriminator.
+        fresh_noise: Whether the generator is updated on noise of its own; the paper draws twice.
         augment: Whether the discriminator sees images through DiffAugment.
         ema: Decay of the generator's weight average that makes the images, or None.
         condition: What images are classed by: "label" (then healthy images are learnt too), "body_part", None.
@@ -76,7 +76,7 @@ class BaiDCGAN(Recipe):
     VARIANTS: ClassVar = {
         "paper": {},
         "modern": {
-            "g_rate": 2e-4, "d_rate": 2e-4, "augment": True, "ema": 0.995,
+            "g_learning_rate": 2e-4, "d_learning_rate": 2e-4, "augment": True, "ema": 0.995,
             "condition": "label",
         },
     }  # fmt: skip
@@ -93,9 +93,9 @@ class BaiDCGAN(Recipe):
     width: int = 64
     activation: str = "silu"
     loss: str = "non_saturating"
-    g_rate: float = 2e-3
-    d_rate: float = 2e-3
-    redraw: bool = True
+    g_learning_rate: float = 2e-3
+    d_learning_rate: float = 2e-3
+    fresh_noise: bool = True
     augment: bool = False
     ema: float | None = None
     condition: str | None = None
@@ -122,7 +122,7 @@ class BaiDCGAN(Recipe):
     def run(self, out, data_dir=None):
         """See `Recipe.run`."""
         out = Path(out)
-        sets = self.arrange(self.labelled(self.preprocess, self.policy, data_dir))
+        sets = self.prepare_splits(self.labelled(self.preprocess, self.policy, data_dir))
         evaluation.check_sources(np.concatenate(_sources(sets)))  # now, and not after hours of training
         extractor = evaluation.extractor(self.extractor)
         trained = [self.train(number, sets, extractor, out / f"run-{number}") for number in range(self.seeds)]
@@ -135,7 +135,7 @@ class BaiDCGAN(Recipe):
 
         return bai_dcgan.write(self, sets, trained, judged, useful, out)
 
-    def arrange(self, sets):
+    def prepare_splits(self, sets):
         """Under the paper's policy the validation images, drawn from its training set, are trained on too."""
         if self.policy != "paper":
             return sets
@@ -162,7 +162,7 @@ class BaiDCGAN(Recipe):
         gan = self.build_gan(seed, names)
 
         def stream(first):
-            return training.epochs_of(
+            return training.make_train_dataset(
                 images,
                 classes,
                 batch_size=self.batch_size,
@@ -188,8 +188,8 @@ class BaiDCGAN(Recipe):
         if not (folder / "generator.keras").exists():
             with files.writing(folder / "generator.keras") as beside:
                 gan.sampler.save(beside)
-        export_once(gan.sampler, folder / "saved_model", metadata={"classes": names})
-        made = once(folder / "generated.npz", lambda: self.draw(gan, classes, seed))
+        export_if_missing(gan.sampler, folder / "saved_model", metadata={"classes": names})
+        made = load_or_compute(folder / "generated.npz", lambda: self.draw(gan, classes, seed))
         return Trained(gan.sampler, history, made, names)
 
     def build_gan(self, seed, names):
@@ -204,11 +204,11 @@ class BaiDCGAN(Recipe):
                 ema=self.ema,
                 seed=seed,
                 augment=training.DiffAugment(seed=seed) if self.augment else None,
-                redraw=self.redraw,
+                fresh_noise=self.fresh_noise,
             )
             gan.compile(
-                training.Adam(self.d_rate, beta_1=0.5),
-                training.Adam(self.g_rate, beta_1=0.5),
+                training.Adam(self.d_learning_rate, beta_1=0.5),
+                training.Adam(self.g_learning_rate, beta_1=0.5),
                 training.losses.get(self.loss),
             )
         return gan

@@ -11,10 +11,10 @@ from keras_fracture import evaluation, models, training
 from keras_fracture.data import Augmentation, batches
 from keras_fracture.errors import FractureError
 from keras_fracture.evaluation import Predictions
-from keras_fracture.evaluation.predicting import probabilities
+from keras_fracture.evaluation.predicting import probabilities as predict_probabilities
 from keras_fracture.interop.convert import classes_in, load_weights
 from keras_fracture.models.preprocessing import IMAGENET
-from keras_fracture.papers.recipe import Recipe, export_once, once, seen_by_training
+from keras_fracture.papers.recipe import Recipe, export_if_missing, load_or_compute, seen_by_training
 
 _IMAGENET_CLASSES = 1000
 
@@ -30,11 +30,11 @@ class ClassifierRecipe(Recipe, abc.ABC):
         epochs: Of each training.
         batch_size: Images a step.
         image_size: Side of the images in pixels.
-        rate: Highest learning rate.
+        learning_rate: Highest learning rate.
         augment: Whether training images are changed a little (flip, rotation, zoom, shift, contrast).
         balanced: Whether both classes weigh alike in the loss.
         body_parts: Whether body parts are learnt beside findings, see `training.WithBodyPart`.
-        decay: L2 weight decay of the kernels.
+        weight_decay: L2 weight decay of the kernels.
         patience: Early stopping, see `training.fit`; off in the papers.
         threshold: Probability from which on an image counts as a finding; None chooses that of each seed on
             validation.
@@ -53,11 +53,11 @@ class ClassifierRecipe(Recipe, abc.ABC):
     epochs: int = 10
     batch_size: int = 32
     image_size: int = 224
-    rate: float = 1e-3
+    learning_rate: float = 1e-3
     augment: bool = False
     balanced: bool = False
     body_parts: bool = False
-    decay: float = 0.0
+    weight_decay: float = 0.0
     patience: int | None = None
     threshold: float | None = None
     flips: bool = False
@@ -93,7 +93,7 @@ class ClassifierRecipe(Recipe, abc.ABC):
     def loss(self):
         """The paper's loss on two logits."""
 
-    def arrange(self, sets, policy):
+    def prepare_splits(self, sets, policy):
         """The splits as the paper trains on them; here as they come."""
         return sets
 
@@ -107,25 +107,27 @@ class ClassifierRecipe(Recipe, abc.ABC):
         out = Path(out)
         results = {}
         for policy in self.policies:
-            sets = self.arrange(self.labelled(self.preprocess, policy, data_dir), policy)
-            results[policy] = Outcome(
-                sets, {name: self.carry_out(name, sets, out / policy / name) for name in self.models}
+            sets = self.prepare_splits(self.labelled(self.preprocess, policy, data_dir), policy)
+            results[policy] = PolicyResult(
+                sets, {name: self.train_seeds(name, sets, out / policy / name) for name in self.models}
             )
         from keras_fracture.report import classifier
 
         return classifier.write(self, results, out, data_dir)
 
-    def carry_out(self, name, sets, folder):
+    def train_seeds(self, name, sets, folder):
         """Trains one architecture on all seeds; returns what `Trained` holds."""
         runs = [self.train(name, number, sets, folder / f"run-{number}") for number in range(self.seeds)]
-        said = {split: np.stack([run["said"][split] for run in runs]) for split in ("validation", "test")}
+        probabilities = {
+            split: np.stack([run["probabilities"][split] for run in runs]) for split in ("validation", "test")
+        }
         thresholds = tuple(
             evaluation.best_threshold(sets["validation"].labels, row)
             if self.threshold is None
             else self.threshold
-            for row in said["validation"]
+            for row in probabilities["validation"]
         )
-        return Trained(runs[0]["model"], [run["history"] for run in runs], said, thresholds)
+        return Trained(runs[0]["model"], [run["history"] for run in runs], probabilities, thresholds)
 
     def train(self, name, number, sets, folder):
         """Trains one model, or takes up where a killed run stopped; returns model, history, probabilities."""
@@ -135,17 +137,17 @@ class ClassifierRecipe(Recipe, abc.ABC):
         steps = self.epochs * (len(train.labels) // min(self.batch_size, len(train.labels)))
         with training.distribution.scope():
             model = self.started(name, train)
-            training.add_l2(model, self.decay)
-            learner = self.learner(model, sets)
-            several = learner is not model
-            learner.compile(
+            training.add_l2(model, self.weight_decay)
+            training_model = self.training_model(model, sets)
+            several = training_model is not model
+            training_model.compile(
                 self.optimizer(steps),
                 {"finding": self.loss(), "body_part": _cross_entropy()} if several else self.loss(),
                 metrics={"finding": [_accuracy()]} if several else [_accuracy()],
             )
 
         def stream(first):
-            dataset, steps = training.epochs_of(
+            dataset, steps = training.make_train_dataset(
                 train.images,
                 self.targets(train, sets),
                 batch_size=self.batch_size,
@@ -155,15 +157,15 @@ class ClassifierRecipe(Recipe, abc.ABC):
                 augment=Augmentation(seed=seed, value_range=model.pixel_range) if self.augment else None,
                 channels=model.channels,
             )
-            return self.parted(dataset), steps
+            return self.split_targets(dataset), steps
 
         history = training.fit(
-            learner,
+            training_model,
             stream,
             self.epochs,
             folder,
             callbacks=[training.Progress(f"{name}, {folder.parent.parent.name}", self.epochs)],
-            validation_data=self.parted(
+            validation_data=self.split_targets(
                 batches(
                     (validation.images, self.targets(validation, sets)),
                     len(validation.labels),
@@ -176,25 +178,25 @@ class ClassifierRecipe(Recipe, abc.ABC):
             class_weight=training.class_weights(train.labels) if self.balanced else None,
             verbose=0,
         ).rename(columns=lambda column: column.replace("finding_accuracy", "accuracy"))
-        said = once(
+        probabilities = load_or_compute(
             folder / "probabilities.npz",
             lambda: {
-                split: probabilities(model, sets[split].images, flips=self.flips)
+                split: predict_probabilities(model, sets[split].images, flips=self.flips)
                 for split in ("validation", "test")
             },
         )
         if number == 0:
             preprocess = dataclasses.replace(self.preprocess, channels=model.channels)
-            export_once(
+            export_if_missing(
                 model,
                 folder / "saved_model",
                 preprocess=preprocess,
                 metadata={"classes": ["healthy", "finding"], "finding": "finding"}
                 | seen_by_training(self.data, sets),
             )
-        return {"model": model, "history": history, "said": said}
+        return {"model": model, "history": history, "probabilities": probabilities}
 
-    def learner(self, model, sets):
+    def training_model(self, model, sets):
         """What `fit` trains: the model, or the model with a head for body parts."""
         return training.WithBodyPart(model, len(_parts(sets))) if self.body_parts else model
 
@@ -206,8 +208,8 @@ class ClassifierRecipe(Recipe, abc.ABC):
         parts = split.table["body_part"].to_numpy()[:, None] == _parts(sets)
         return np.concatenate([labels, parts.astype("float32")], axis=1)
 
-    def parted(self, dataset):
-        """The targets of a dataset by the outputs of `learner`."""
+    def split_targets(self, dataset):
+        """The targets of a dataset by the outputs of `training_model`."""
         if not self.body_parts:
             return dataset
         return dataset.map(lambda images, both: (images, {"finding": both[:, :2], "body_part": both[:, 2:]}))
@@ -220,18 +222,18 @@ class Trained:
     Attributes:
         model: Of the first seed.
         histories: A `pandas.DataFrame` a seed.
-        said: Split name to probabilities `(seeds, n)`.
+        probabilities: Split name to probabilities `(seeds, n)`.
         thresholds: Of each seed, from which probability on an image counts as a finding.
     """
 
     model: keras.Model
     histories: list
-    said: dict
+    probabilities: dict
     thresholds: tuple
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class PolicyResult:
     """What came out under one split policy: the splits, and architecture name to `Trained`."""
 
     sets: dict
@@ -240,7 +242,9 @@ class Outcome:
     def predictions(self, name, split="test"):
         """`evaluation.Predictions` of one architecture on one split."""
         found, images = self.trained[name], self.sets[split]
-        return Predictions(images.labels, images.sources, found.said[split], np.array(found.thresholds))
+        return Predictions(
+            images.labels, images.sources, found.probabilities[split], np.array(found.thresholds)
+        )
 
 
 def one_hot(labels):

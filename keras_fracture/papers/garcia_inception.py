@@ -41,7 +41,7 @@ class GarciaInception(ClassifierRecipe):
     data: str = "kaggle_fracture"
     models: tuple = ("inception_net",)
     epochs: int = 30
-    rate: float = 1e-3
+    learning_rate: float = 1e-3
     threshold: float | None = 0.5  # the paper takes the likelier class
 
     @property
@@ -49,7 +49,7 @@ class GarciaInception(ClassifierRecipe):
         """The whole image, fitted into a grey square; the copies are 224 x 224 already."""
         return Preprocess(size=self.image_size)
 
-    def arrange(self, sets, policy):
+    def prepare_splits(self, sets, policy):
         """Doubles what is trained on by flipping; under `paper` the validation tenth is drawn after that."""
         if policy != "paper":
             return sets | {"train": doubled(sets["train"])}
@@ -69,7 +69,7 @@ class GarciaInception(ClassifierRecipe):
 
     def optimizer(self, steps):
         """Adam."""
-        return keras.optimizers.Adam(self.rate)
+        return keras.optimizers.Adam(self.learning_rate)
 
     def loss(self):
         """Cross-entropy."""

@@ -17,7 +17,7 @@ from keras_fracture.evaluation.predicting import predictor, probabilities
 from keras_fracture.papers.lesion_checks import judge_patches, judge_seams
 from keras_fracture.papers.lesion_parts import parts_of
 from keras_fracture.papers.lesion_study import Arm, Study, Translator
-from keras_fracture.papers.recipe import Recipe, Split, joined, once
+from keras_fracture.papers.recipe import Recipe, Split, joined, load_or_compute
 from keras_fracture.training.unit import adam as unit_adam
 
 DRAWN = ("training", "painting", "pasting", "choosing", "checking")  # each from numbers of its own
@@ -50,15 +50,15 @@ class GuptaUNIT(Recipe):
         image_size: Side of the whole images in pixels.
         epochs: Of each classifier.
         batch_size: Images a step of a classifier.
-        rate: Of a classifier's Adam.
-        decay: L2 weight decay of its kernels.
+        learning_rate: Of a classifier's Adam.
+        weight_decay: L2 weight decay of its kernels.
         preset: Of the translator, "nips2017" or "munit".
         patch_size: Side of its patches in pixels.
         width: Of its first maps; 64 is the paper's.
         unit_epochs: Between which it is saved.
         unit_steps: Steps an epoch.
         unit_batch: Patches of each kind a step.
-        unit_rate: Of its Adam.
+        unit_learning_rate: Of its Adam.
         unit_ema: Decay of the weight average that paints, or None.
         patches: Of each kind it learns from.
         translators: So many parts have a translator of their own; the paper could train none on the femur.
@@ -91,7 +91,7 @@ class GuptaUNIT(Recipe):
         },
         "quick": {
             "widths": _NARROW, "image_size": 96, "epochs": 12, "patch_size": 64, "width": 16, "unit_epochs": 6,
-            "unit_steps": 100, "unit_batch": 4, "unit_rate": 2e-3, "patches": 1500,
+            "unit_steps": 100, "unit_batch": 4, "unit_learning_rate": 2e-3, "patches": 1500,
         },
         "paper": {},
     }  # fmt: skip
@@ -105,15 +105,15 @@ class GuptaUNIT(Recipe):
     image_size: int = 224
     epochs: int = 30
     batch_size: int = 32
-    rate: float = 1e-3
-    decay: float = 1e-4
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
     preset: str = "nips2017"
     patch_size: int = 128
     width: int = 64
     unit_epochs: int = 100
     unit_steps: int = 1000
     unit_batch: int = 1
-    unit_rate: float = 1e-4
+    unit_learning_rate: float = 1e-4
     unit_ema: float | None = 0.99
     patches: int = 5000
     translators: int = 2
@@ -154,7 +154,7 @@ class GuptaUNIT(Recipe):
                 ema=self.unit_ema,
                 seed=self.seed,
             )
-            unit.compile(*(unit_adam(self.preset, self.unit_rate) for _ in range(2)))
+            unit.compile(*(unit_adam(self.preset, self.unit_learning_rate) for _ in range(2)))
         lesions = self.lesion_patches(part.pool, self.patches, "training")
         healthy = self.healthy_patches(part.train, lesions, self.patches, "training")
 
@@ -227,7 +227,7 @@ class GuptaUNIT(Recipe):
     def classify(self, part, folder, arm, train, varied=True, class_weight=None, seeds=None, kept=None):
         """Trains an arm's classifiers on a split, saves the first if `kept` is a path; returns what `Arm` holds."""
         runs = [
-            once(
+            load_or_compute(
                 folder / "classifiers" / f"{arm}-{number}.npz",
                 functools.partial(
                     self.train_classifier, part, train, self.seed + number, varied, class_weight,
@@ -236,8 +236,8 @@ class GuptaUNIT(Recipe):
             )
             for number in range(seeds or self.seeds)
         ]  # fmt: skip
-        said = {split: np.stack([run[split] for run in runs]) for split in ("validation", "test")}
-        return Arm(said, int(train.labels.sum()))
+        probabilities = {split: np.stack([run[split] for run in runs]) for split in ("validation", "test")}
+        return Arm(probabilities, int(train.labels.sum()))
 
     @functools.cached_property
     def classifier(self):
@@ -245,8 +245,10 @@ class GuptaUNIT(Recipe):
         shape = {"widths": self.widths} if self.widths else {}
         with training.distribution.scope():
             model = models.create(self.network, image_size=self.image_size, channels=1, **shape)
-            training.add_l2(model, self.decay)
-            model.compile(keras.optimizers.Adam(self.rate), keras.losses.BinaryCrossentropy(from_logits=True))
+            training.add_l2(model, self.weight_decay)
+            model.compile(
+                keras.optimizers.Adam(self.learning_rate), keras.losses.BinaryCrossentropy(from_logits=True)
+            )
         return model
 
     @functools.cached_property
@@ -257,7 +259,7 @@ class GuptaUNIT(Recipe):
     def train_classifier(self, part, train, seed, varied, class_weight, kept=None):
         """Trains one classifier, saves it if `kept` is a path; returns its probabilities by split."""
         model = self.classifier
-        training.restart(model, seed)
+        training.reset_weights(model, seed)
         training.fit_briefly(
             model,
             train.images,
@@ -298,7 +300,7 @@ class GuptaUNIT(Recipe):
                 "scores": probabilities(judge, images),
             }  # fmt: skip
 
-        painted = once(folder.with_suffix(".npz"), make)
+        painted = load_or_compute(folder.with_suffix(".npz"), make)
         if not folder.exists():
             table = synthesis.describe(
                 healthy.table, painted["rows"], painted["windows"], painted["images"].shape[1:3], n=self.exponent,
@@ -316,7 +318,7 @@ class GuptaUNIT(Recipe):
         for limit in passed:
             sets[limit] = with_lesions(part.train, painted["images"][synthesis.keep(scores, limit)])
             one = self.classify(part, folder, f"{arm}-{limit:g}", sets[limit], seeds=1)
-            tried[limit] = float(roc_auc_score(part.validation.labels, one.said["validation"][0]))
+            tried[limit] = float(roc_auc_score(part.validation.labels, one.probabilities["validation"][0]))
         best = max(tried, key=tried.get)
         found = self.classify(part, folder, f"{arm}-{best:g}", sets[best])
         added = len(sets[best].labels) - len(part.train.labels)

@@ -15,7 +15,7 @@ from keras_fracture import evaluation, models, training
 from keras_fracture.data import Augmentation, Preprocess
 from keras_fracture.evaluation import Predictions
 from keras_fracture.models.preprocessing import UNIT, scale
-from keras_fracture.papers.recipe import Recipe, as_grey, export_once, once, seen_by_training
+from keras_fracture.papers.recipe import Recipe, as_grey, export_if_missing, load_or_compute, seen_by_training
 
 ARMS = {
     "original": "original",
@@ -48,7 +48,7 @@ class IbrahimGAN(Recipe):
         gan_width: Factor on the generator's channel counts; 1 is the poster's.
         discriminator_width: The same of the discriminator; None is `gan_width`.
         gan_channels: 3 as the poster, or 1: the images are grey.
-        gan_rate: Adam's learning rate for both nets.
+        gan_learning_rate: Adam's learning rate for both nets.
         gan_ema: Decay of the generator's weight average that makes the images; None makes them without.
         synthetic: Synthetic images a class.
         epochs: Epochs of each classifier.
@@ -67,7 +67,7 @@ class IbrahimGAN(Recipe):
         # A tenth of the steps at five times the rate; the average keeps that from showing.
         "quick": {
             "seeds": 3, "gan_epochs": 8, "gan_steps": 40, "gan_width": 1 / 8, "discriminator_width": 1 / 2,
-            "gan_channels": 1, "gan_rate": 1e-3, "gan_ema": 0.98, "synthetic": 1000,
+            "gan_channels": 1, "gan_learning_rate": 1e-3, "gan_ema": 0.98, "synthetic": 1000,
         },
         "paper": {"seeds": 5, "gans": 5},
     }  # fmt: skip
@@ -79,7 +79,7 @@ class IbrahimGAN(Recipe):
     gan_width: float = 1.0
     discriminator_width: float | None = None
     gan_channels: int = 3
-    gan_rate: float = 2e-4
+    gan_learning_rate: float = 2e-4
     gan_ema: float | None = None
     synthetic: int = 10_500
     epochs: int = 20
@@ -116,7 +116,7 @@ class IbrahimGAN(Recipe):
         for arm, run in tqdm(jobs, f"classifiers, {policy}", unit=" runs"):
             made = gans[run % self.gans]
             outcomes[arm].append(
-                once(
+                load_or_compute(
                     out / "classifiers" / f"{arm}-{run}.npz",
                     lambda arm=arm, run=run, made=made: self.train_classifier(arm, run, sets, made, out),
                 )
@@ -134,7 +134,7 @@ class IbrahimGAN(Recipe):
             real = np.repeat(train.of(label), self.gan_channels, axis=3)
 
             def stream(first):
-                return training.epochs_of(
+                return training.make_train_dataset(
                     real,
                     batch_size=self.batch_size,
                     seed=seed,
@@ -146,10 +146,10 @@ class IbrahimGAN(Recipe):
             grids = training.SampleGrid(folder / "samples", every=max(1, self.gan_epochs // 4))
             bar = training.Progress(f"GAN, {out.name}, {CLASSES[label]}", self.gan_epochs)
             training.fit(gan, stream, self.gan_epochs, folder, callbacks=[grids, bar], verbose=0)
-            export_once(gan.sampler, folder / "saved_model")
+            export_if_missing(gan.sampler, folder / "saved_model")
             return {"images": as_grey(gan.sample(self.synthetic, seed=seed))}
 
-        images = once(kept, make)["images"]
+        images = load_or_compute(kept, make)["images"]
         return {"history": pd.read_csv(folder / "history.csv"), "images": images}
 
     def build_gan(self, seed):
@@ -164,7 +164,7 @@ class IbrahimGAN(Recipe):
                 ema=self.gan_ema,
                 seed=seed,
             )
-            gan.compile(*(training.Adam(self.gan_rate, beta_1=0.5) for _ in range(2)))
+            gan.compile(*(training.Adam(self.gan_learning_rate, beta_1=0.5) for _ in range(2)))
         return gan
 
     @functools.cached_property
@@ -184,7 +184,7 @@ class IbrahimGAN(Recipe):
         """Trains one classifier; returns probabilities on the test split and the history."""
         seed = self.seed + run
         model = self.classifier
-        training.restart(model, seed)
+        training.reset_weights(model, seed)
         real = sets["train"].images, sets["train"].labels
         made = np.concatenate([gan["images"] for gan in gans]), np.repeat((0, 1), self.synthetic)
         fit = functools.partial(
@@ -207,7 +207,7 @@ class IbrahimGAN(Recipe):
                 "threshold": {"value": 0.5, "chosen": "fixed beforehand"},
                 **seen_by_training(self.data, sets),
             }
-            export_once(
+            export_if_missing(
                 model, out / "classifiers" / arm / "saved_model", preprocess=self.preprocess, metadata=facts
             )
         logits = keras.ops.convert_to_numpy(model(scale(sets["test"].images, UNIT)))[:, 0]

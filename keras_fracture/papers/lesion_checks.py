@@ -6,7 +6,7 @@ from keras_fracture import evaluation, synthesis
 from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.bootstrap import Clusters
 from keras_fracture.evaluation.predicting import probabilities
-from keras_fracture.papers.utility import small_classifier
+from keras_fracture.evaluation.utility import small_classifier
 
 _EPOCHS = 10
 
@@ -33,12 +33,12 @@ def judge_patches(translator, healthy, lesions, seed):
     before, after, real = (
         probabilities(detector, images) for images in (healthy.images, painted, lesions.images)
     )
-    said = np.concatenate([before, real])
+    probabilities = np.concatenate([before, real])
     truth = np.repeat([0, 1], [len(before), len(real)])
     # An image has several patches: numbers apart, or a healthy image's would be taken for a lesion's.
     sources = np.concatenate([healthy.rows, lesions.rows + healthy.rows.max() + 1])
     return {
-        "detector_auc": evaluation.scores(Predictions(truth, sources, said[None]), ("auc",))["auc"],
+        "detector_auc": evaluation.scores(Predictions(truth, sources, probabilities[None]), ("auc",))["auc"],
         "raised": float((after > before).mean()),
         "score_before": float(before.mean()),
         "score_after": float(after.mean()),

@@ -34,14 +34,14 @@ class Arm:
     """Classifiers that learnt from the same images.
 
     Attributes:
-        said: Split name to probabilities `(seeds, n)`.
+        probabilities: Split name to probabilities `(seeds, n)`.
         lesions: Images with a lesion they learnt from.
         added: How many of them are painted.
         threshold: Of the filter, or None.
         tried: Validation AUC by threshold.
     """
 
-    said: dict
+    probabilities: dict
     lesions: int
     added: int = 0
     threshold: float | None = None
@@ -71,7 +71,7 @@ class Study:
     def predictions(self, arm):
         """`evaluation.Predictions` of an arm on the test split."""
         test = self.part.test
-        return Predictions(test.labels, test.sources, self.arms[arm].said["test"])
+        return Predictions(test.labels, test.sources, self.arms[arm].probabilities["test"])
 
     def scores(self, arm):
         """AUC and average precision of an arm, and their gains over the baseline, each with an interval."""

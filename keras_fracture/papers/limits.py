@@ -9,7 +9,7 @@ from keras_fracture.errors import FractureError
 
 _ALSO_ZERO = {
     "seed",
-    "decay",
+    "weight_decay",
     "warmup",
     "gamma",
     "smoothing",

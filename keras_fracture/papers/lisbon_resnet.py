@@ -55,11 +55,11 @@ class LisbonResNet(ClassifierRecipe):
             "epochs": 60,
             "augment": True,
             "body_parts": True,
-            "decay": 5e-4,
+            "weight_decay": 5e-4,
             "smoothing": 0.1,
             "alpha": 1.0,
             "gamma": 0.0,
-            "rate": 0.05,
+            "learning_rate": 0.05,
             "warmup": 0.05,
         },
     }
@@ -67,7 +67,7 @@ class LisbonResNet(ClassifierRecipe):
     data: str = "fracatlas"
     policies: tuple = ("grouped",)
     models: tuple = tuple(f"resnet{depth}" for depth in DEPTHS)
-    rate: float = 0.01
+    learning_rate: float = 0.01
     width: int = 64
     warmup: float = 0.0
     gamma: float = 2.0
@@ -92,7 +92,7 @@ class LisbonResNet(ClassifierRecipe):
 
     def optimizer(self, steps):
         """SGD with momentum (Methodologies 4)."""
-        return training.sgd(self.rate, steps, momentum=0.9, warmup=int(self.warmup * steps))
+        return training.sgd(self.learning_rate, steps, momentum=0.9, warmup=int(self.warmup * steps))
 
     def loss(self):
         """Focal cross-entropy (Methodologies 4)."""

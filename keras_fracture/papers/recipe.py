@@ -141,12 +141,12 @@ def configure(recipe_class, profile, **overrides):
     return recipe_class(**recipe_class.PROFILES[profile] | variants.get(variant, {}) | chosen)
 
 
-def settings_of(recipe_class, texts):
-    """Settings from `NAME=VALUE` texts, as a command line gives them.
+def settings_of(recipe_class, overrides):
+    """Settings from `NAME=VALUE` overrides, as a command line gives them.
 
     Args:
         recipe_class: A subclass of `Recipe`.
-        texts: Such as "image_size=112" or "policies=paper,grouped"; values of tuples are parted by commas.
+        overrides: Such as "image_size=112" or "policies=paper,grouped"; values of tuples are parted by commas.
 
     Returns:
         A dict of name to value, of the type that the recipe's own value has.
@@ -155,7 +155,7 @@ def settings_of(recipe_class, texts):
         FractureError: No such setting, or a value of another type.
     """
     known = {field.name: (field.type, field.default) for field in dataclasses.fields(recipe_class)}
-    return parse(recipe_class.key, known, texts)
+    return parse(recipe_class.key, known, overrides)
 
 
 def run_folder(key, out=None, resume=False):
@@ -187,7 +187,7 @@ def run_folder(key, out=None, resume=False):
 
 
 @contextlib.contextmanager
-def only_writer(out):
+def run_lock(out):
     """Keeps other processes from writing to a run folder while the body runs, and removes what a killed one left.
 
     Raises:
@@ -333,7 +333,7 @@ def provenance():
     }
 
 
-def once(path, make):
+def load_or_compute(path, make):
     """Arrays that are made once: read from `path` if it is there, else made and written, whole or not at all.
 
     Args:
@@ -360,7 +360,7 @@ def seen_by_training(data, sets):
     return {"seen_sources": {"data": data, "digests": sorted(set(digests(data, both).tolist()))}}
 
 
-def export_once(model, path, **options):
+def export_if_missing(model, path, **options):
     """`serving.export`, unless a run that was cut off has done that."""
     if not (Path(path) / "1").exists():
         serving.export(model, path, **options)

@@ -35,8 +35,8 @@ class XrayFeatures(Recipe):
         width: Of the ResNet's first stage; 64 is the usual. The features are 8 times as many.
         epochs: Of the training; the weights of the epoch with the lowest validation loss are kept.
         batch_size: Images a step.
-        rate: Highest learning rate.
-        decay: L2 weight decay of the kernels.
+        learning_rate: Highest learning rate.
+        weight_decay: L2 weight decay of the kernels.
     """
 
     key = "xray_features"
@@ -53,8 +53,8 @@ class XrayFeatures(Recipe):
     width: int = 16
     epochs: int = 60
     batch_size: int = 32
-    rate: float = 0.05
-    decay: float = 5e-4
+    learning_rate: float = 0.05
+    weight_decay: float = 5e-4
 
     @property
     def split_policies(self):
@@ -87,16 +87,16 @@ class XrayFeatures(Recipe):
             model = models.create(
                 "resnet18", num_classes=count, width=self.width, image_size=self.image_size, channels=1
             )
-            training.add_l2(model, self.decay)
+            training.add_l2(model, self.weight_decay)
             model.compile(
-                training.sgd(self.rate, steps, warmup=steps // 20),
+                training.sgd(self.learning_rate, steps, warmup=steps // 20),
                 keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
                 metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
             )
         targets = {name: np.eye(count, dtype="float32")[values] for name, values in classes.items()}
 
         def stream(first):
-            return training.epochs_of(
+            return training.make_train_dataset(
                 sets["train"].images,
                 targets["train"],
                 batch_size=self.batch_size,
@@ -122,14 +122,14 @@ class XrayFeatures(Recipe):
     def scores(self, model, split, classes):
         """How often body part and both are right, and how well findings are told, each with an interval."""
         logits = model.predict(scale(split.images, model.pixel_range), batch_size=64, verbose=0)
-        said = scipy.special.softmax(logits.astype(np.float64), axis=1)
-        top, clusters = said.argmax(axis=1), Clusters(split.sources)
+        probabilities = scipy.special.softmax(logits.astype(np.float64), axis=1)
+        top, clusters = probabilities.argmax(axis=1), Clusters(split.sources)
         right = {"accuracy": top == classes, "body_part_accuracy": top // 2 == classes // 2}
         found = {
             name: clusters.interval(lambda weights, _, hits=hits: np.average(hits, weights=weights))
             for name, hits in right.items()
         }
-        findings = Predictions(split.labels, split.sources, said[:, 1::2].sum(axis=1)[None])
+        findings = Predictions(split.labels, split.sources, probabilities[:, 1::2].sum(axis=1)[None])
         return found | {"finding_auc": evaluation.scores(findings, ("auc",))["auc"]}
 
     def write(self, scores, parts, out):

@@ -107,7 +107,10 @@ def _figures(recipe, sets, trained, judged, out):
     """Writes all figures; returns the names of those that show no real image."""
     histories = [one.history for one in trained]
     figures.losses(histories, recipe.REPORTED, out / "losses.png", f"{recipe.key}, {recipe.variant}")
-    floor = {"kid": judged[0][0]["kid"]["floor"], "near_copies": judged[0][0]["copies_features"]["floor"]}
+    floor = {
+        "kid": judged[0][0]["kid"]["real_vs_real"],
+        "near_copies": judged[0][0]["copies_features"]["real_vs_real"],
+    }
     figures.judged(histories, floor, out / "judged.png", f"{recipe.key}, {recipe.variant}: while training")
     made = trained[0].made["finding"]
     generator = np.random.default_rng(recipe.seed)
@@ -134,7 +137,12 @@ def _text(recipe, config, run, metrics):
     for name, words in _WORDS.items():
         one = scores[name]
         rows.append(
-            [words, f"{one['value']:.4f}", f"{one['low']:.4f} to {one['high']:.4f}", f"{one['floor']:.4f}"]
+            [
+                words,
+                f"{one['value']:.4f}",
+                f"{one['low']:.4f} to {one['high']:.4f}",
+                f"{one['real_vs_real']:.4f}",
+            ]
         )
     losses = [
         [
@@ -187,8 +195,9 @@ def _text(recipe, config, run, metrics):
         ),
         "## How this was made\n",
         f"- Command: `{config['command']}`, {config['date']}, first seed {recipe.seed}.",
-        f"- Width {recipe.width}, {recipe.channels} channel(s), batch {recipe.batch_size}, Adam {recipe.g_rate:g} "
-        f"(generator) and {recipe.d_rate:g} (discriminator), loss {recipe.loss}, augmentation "
+        f"- Width {recipe.width}, {recipe.channels} channel(s), batch {recipe.batch_size}, Adam "
+        f"{recipe.g_learning_rate:g} "
+        f"(generator) and {recipe.d_learning_rate:g} (discriminator), loss {recipe.loss}, augmentation "
         f"{'DiffAugment' if recipe.augment else 'none'}, weight average {recipe.ema or 'none'}, classes "
         f"{recipe.condition or 'none'}.",
         "- `run-K/generator.keras`, `run-K/saved_model`, `samples.gif`; more images: `keras-fracture generate`.",

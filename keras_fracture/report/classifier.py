@@ -22,7 +22,7 @@ def write(recipe, outcomes, out, data_dir=None):
 
     Args:
         recipe: The `papers.classifier_recipe.ClassifierRecipe`.
-        outcomes: Split policy to `papers.classifier_recipe.Outcome`.
+        outcomes: Split policy to `papers.classifier_recipe.PolicyResult`.
         out: Run folder.
         data_dir: Where real data lie.
 

@@ -103,7 +103,7 @@ def _generator(run):
             found[f"{words}, {end} epoch"] = (f"{reported:g}", f"{run['losses'][name][end]:.4f}")
     for name, words in (("kid", "KID"), ("fid", "FID"), ("copies_features", "share of near copies")):
         one = run["metrics"][name]
-        found[words] = ("", f"{one['value']:.4f} (real against real {one['floor']:.4f})")
+        found[words] = ("", f"{one['value']:.4f} (real against real {one['real_vs_real']:.4f})")
     return run["model"], found
 
 

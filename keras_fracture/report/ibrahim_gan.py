@@ -191,7 +191,8 @@ def _text(recipe, profile, results, scores, metrics, out):
         f"- Command: `{config['command']}`, {config['date']}, first seed {recipe.seed}, {seeds}.",
         f"- GAN: generator {recipe.gan_width:g} and discriminator {recipe.discriminator_width or recipe.gan_width:g} "
         f"times as wide as the poster's, {recipe.gan_channels} channel(s), {recipe.gan_epochs} epochs of "
-        f"{recipe.gan_steps or 'all'} steps of {recipe.batch_size} images, Adam {recipe.gan_rate:g}, weight average "
+        f"{recipe.gan_steps or 'all'} steps of {recipe.batch_size} images, Adam "
+        f"{recipe.gan_learning_rate:g}, weight average "
         f"{recipe.gan_ema or 'none'} (the poster: width 1, 3 channels, 100 epochs; rate and average not stated).",
         f"- Synthetic images: {recipe.synthetic:,} a class (the poster: 10,500), made from training images only; "
         "none is in a validation or test set.",

@@ -120,7 +120,8 @@ def generators(runs):
         rows.append([
             run["data"], run["split_policy"], run["variant"], *losses,
             _over_seeds(scores["kid"]),
-            f"{scores['kid']['floor']:.3f}", f"{100 * copies['value']:.1f}", f"{100 * copies['floor']:.1f}",
+            f"{scores['kid']['real_vs_real']:.3f}", f"{100 * copies['value']:.1f}",
+            f"{100 * copies['real_vs_real']:.1f}",
             f"{run['epochs']}, {run['minutes']['value']:.0f}, {run['seeds']}", run["profile"], dated(run),
         ])  # fmt: skip
     return markdown(header, rows)

@@ -1,4 +1,4 @@
-"""SavedModels: written, served, asked.
+"""SavedModels: written and served.
 
 The functions are imported on first use: a client of a server should not wait for TensorFlow.
 """
@@ -7,12 +7,9 @@ import importlib
 
 _HOMES = {
     "export": "exporting",
-    "generate": "generating",
-    "predict": "predicting",
-    "evaluate": "scoring",
     "connect": "client",
 }
-__all__ = ["connect", "evaluate", "export", "generate", "predict"]
+__all__ = ["connect", "export"]
 
 
 def __getattr__(name):

@@ -8,11 +8,11 @@ from keras_fracture import models, training
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import ModelError, one_line
 from keras_fracture.interop import convert
-from keras_fracture.models.saved import load_keras
 from keras_fracture.serving.exporting import export
-from keras_fracture.serving.predicting import preparation
+from keras_fracture.serving.metadata import facts_of, preparation
+from keras_fracture.serving.versions import version_of
 from keras_fracture.settings import parse
-from keras_fracture.versions import facts_of, version_of
+from keras_fracture.training.weights import load_keras
 
 _NOT_SHIPPED = ("architecture", "config", "parameters", "pixel_range", "preprocess", "endpoints",
                 "not_for_clinical_use", "warm_up_requests")  # fmt: skip
@@ -77,15 +77,15 @@ def release(
     return export(network, to, version, *_described(network, preprocess, classes, finding))
 
 
-def arguments_of(model, texts):
-    """Constructor arguments of an architecture from `NAME=VALUE` texts, see `settings.parse`."""
-    return parse(model, models.arguments(model), texts)
+def arguments_of(model, overrides):
+    """Constructor arguments of an architecture from `NAME=VALUE` overrides, see `settings.parse`."""
+    return parse(model, models.arguments(model), overrides)
 
 
-def preprocess_of(texts):
-    """Fields of `data.Preprocess` from `NAME=VALUE` texts, as a dict."""
+def preprocess_of(overrides):
+    """Fields of `data.Preprocess` from `NAME=VALUE` overrides, as a dict."""
     known = {field.name: (field.type, field.default) for field in dataclasses.fields(Preprocess)}
-    return parse("preprocessing", known, texts)
+    return parse("preprocessing", known, overrides)
 
 
 def of_keras(path):

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from keras_fracture.errors import RequestError
 from keras_fracture.serving import limits
-from keras_fracture.versions import facts_of, loaded, version_of
+from keras_fracture.serving.metadata import facts_of
+from keras_fracture.serving.versions import loaded, version_of
 
 
 class Served:

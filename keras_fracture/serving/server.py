@@ -31,7 +31,7 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 from keras_fracture.errors import FractureError, ServerError
 from keras_fracture.serving import limits, protocols, refusing
 from keras_fracture.serving.served import Served
-from keras_fracture.versions import models_in
+from keras_fracture.serving.versions import models_in
 
 PARALLEL = (
     2  # requests answered at a time, the others wait; `serve_bytes` takes memory, see `limits.MAX_PIXELS`

@@ -6,7 +6,14 @@ from keras_fracture.training.augmentation import AdaptiveAugment, DiffAugment
 from keras_fracture.training.callbacks import Progress, SampleGrid, StopOnNaN
 from keras_fracture.training.classifier import WithBodyPart, add_l2, class_weights, sgd
 from keras_fracture.training.optimizers import Adam
-from keras_fracture.training.running import Reseed, epochs_of, fit, fit_briefly, pairs_of, restart
+from keras_fracture.training.running import (
+    Reseed,
+    fit,
+    fit_briefly,
+    make_train_dataset,
+    pairs_of,
+    reset_weights,
+)
 from keras_fracture.training.unit import UNITModel
 
 __all__ = [
@@ -23,13 +30,13 @@ __all__ = [
     "add_l2",
     "class_weights",
     "distribution",
-    "epochs_of",
     "fit",
     "fit_briefly",
     "losses",
+    "make_train_dataset",
     "pairs_of",
     "precision",
-    "restart",
+    "reset_weights",
     "sample",
     "sgd",
 ]

@@ -111,7 +111,7 @@ class AdversarialModel(TwoOptimizers):
         seed: Of the noise.
         augment: A `DiffAugment` or `AdaptiveAugment` that all images pass on their way to the discriminator,
             or None.
-        redraw: Whether the generator is updated on a second, fresh batch of noise, not on the images that the
+        fresh_noise: Whether the generator is updated on a second, fresh batch of noise, not on the images that the
             discriminator has just seen.
         r1: Weight of `losses.r1_penalty` in the discriminator's loss. Like Wasserstein's gradient penalty it is
             taken at the augmented images, with the discriminator in training mode.
@@ -121,7 +121,7 @@ class AdversarialModel(TwoOptimizers):
     """
 
     def __init__(
-        self, generator, discriminator, ema=None, seed=0, augment=None, redraw=False, r1=0.0, **kwargs
+        self, generator, discriminator, ema=None, seed=0, augment=None, fresh_noise=False, r1=0.0, **kwargs
     ):
         super().__init__(**kwargs)
         if ema is not None and not 0 < ema < 1:
@@ -135,7 +135,7 @@ class AdversarialModel(TwoOptimizers):
                     f"Generator and discriminator must have the same {name}. Received: {made} and {judged}"
                 )
         self.generator, self.discriminator, self.ema, self.seed = generator, discriminator, ema, seed
-        self.augment, self.redraw, self.r1 = augment, redraw, r1
+        self.augment, self.fresh_noise, self.r1 = augment, fresh_noise, r1
         self.noise = keras.random.SeedGenerator(seed)
         self.ema_generator = None if ema is None else average_of(generator)
         self.trackers = {name: keras.metrics.Mean(name) for name in ("d_loss", "g_loss", "d_real", "d_fake")}
@@ -190,7 +190,7 @@ class AdversarialModel(TwoOptimizers):
         def judge(images):
             return self.discriminator(images, *given, training=True)
 
-        # The discriminator sees the images the generator is then judged on, unless `redraw`: one pass of the
+        # The discriminator sees the images the generator is then judged on, unless `fresh_noise`: one pass of the
         # generator a step.
         with tf.GradientTape() as g_tape:
             fake = generate()
@@ -205,7 +205,7 @@ class AdversarialModel(TwoOptimizers):
                     d_loss += self.r1 * losses.r1_penalty(judge, shown[0])
                 d_scaled = self.d_optimizer.scale_loss(replicas.share_of(d_loss))
             self._update(self.d_optimizer, d_tape, d_scaled, self.discriminator)
-            g_loss = self.adversarial_loss.generator(judge(augment(generate() if self.redraw else fake)))
+            g_loss = self.adversarial_loss.generator(judge(augment(generate() if self.fresh_noise else fake)))
             g_scaled = self.g_optimizer.scale_loss(replicas.share_of(g_loss))
         self._update(self.g_optimizer, g_tape, g_scaled, self.generator)
         if self.augment is not None:
@@ -228,7 +228,7 @@ class AdversarialModel(TwoOptimizers):
         if real.shape[-1] != self.discriminator.channels:
             raise TrainingError(
                 f"The networks take images of {self.discriminator.channels} channels: see `channels` of "
-                f"`epochs_of`. Received: {real.shape[-1]} channels"
+                f"`make_train_dataset`. Received: {real.shape[-1]} channels"
             )
         if getattr(self.generator, "num_classes", None) is None:
             return real, None
@@ -267,7 +267,7 @@ class AdversarialModel(TwoOptimizers):
             "ema": self.ema,
             "seed": self.seed,
             "augment": self.augment and keras.saving.serialize_keras_object(self.augment),
-            "redraw": self.redraw,
+            "fresh_noise": self.fresh_noise,
             "r1": self.r1,
         }
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.errors import TrainingError, one_line
-from keras_fracture.models.saved import save_weights
+from keras_fracture.training.weights import save_weights
 
 _BACKUPS = "epoch-*.weights.h5"
 # Keras's callbacks that act on what they have counted, and what that is called.

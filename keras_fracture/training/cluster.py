@@ -8,7 +8,7 @@ from keras_fracture.errors import DistributionError
 HELP = "see examples/distributed/README.md for what TF_CONFIG looks like"
 
 
-def place():
+def parse_tf_config():
     """How many workers TF_CONFIG names, which of them this is (a chief is the first), and its kind and number."""
     text = os.environ.get("TF_CONFIG")
     if not text:

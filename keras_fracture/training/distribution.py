@@ -7,7 +7,7 @@ of one machine train through Keras's `fit`. Several machines train by `fit` here
 `PerReplica` value to `_maybe_symbolic_build` and reduces scalars over an axis they do not have.
 
 Every worker carries out the whole program, so that all of them reach the same collective operations in the same
-order. The first one's files count: each other works in a copy of the run folder, see `own_folder`.
+order. The first one's files count: each other works in a copy of the run folder, see `worker_dir`.
 """
 
 import contextlib
@@ -89,7 +89,7 @@ def _made(name):
         devices = [device.name for device in tf.config.list_logical_devices(kind)]
         return _Setup(name, tf.distribute.MirroredStrategy(devices))
     if name == "multiworker":
-        place = cluster.place()
+        place = cluster.parse_tf_config()
         try:
             return _Setup(name, tf.distribute.MultiWorkerMirroredStrategy(), *place)
         except (tf.errors.OpError, RuntimeError) as error:
@@ -116,7 +116,7 @@ def facts():
 
 
 @contextlib.contextmanager
-def own_folder(folder):
+def worker_dir(folder):
     """The run folder; on workers other than the first a copy of it that is thrown away.
 
     A copy, so that what is there already (backups, arrays made once) is there for all of them. All wait for the last
@@ -197,7 +197,7 @@ def check_epoch(first):
     """Raises `DistributionError` unless all workers start at the same epoch."""
     if not _same(first):
         raise DistributionError(
-            f"Workers found backups of different epochs: give each the folder that own_folder returns. "
+            f"Workers found backups of different epochs: give each the folder that worker_dir returns. "
             f"Received: {first} epochs on worker {_setup.worker}"
         )
 

@@ -12,12 +12,12 @@ from keras_fracture import files
 from keras_fracture.data.pipeline import finished
 from keras_fracture.errors import TrainingError
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, check_training, scale
-from keras_fracture.models.saved import save_weights
 from keras_fracture.training import distribution
 from keras_fracture.training.callbacks import AverageStatistics, EpochBackup, StopOnNaN, optimizers_of
+from keras_fracture.training.weights import save_weights
 
 
-def epochs_of(
+def make_train_dataset(
     images, labels=None, *, batch_size=32, seed=0, first_epoch=0, steps=None, pixel_range=UNIT, augment=None,
     channels=None,
 ):  # fmt: skip
@@ -73,7 +73,7 @@ def epochs_of(
 
 
 def pairs_of(healthy, lesion, *, batch_size=1, seed=0, first_epoch=0, steps=None, pixel_range=SYMMETRIC):
-    """An endless stream of unpaired batches (healthy, lesion), each in an order of its own as by `epochs_of`.
+    """An endless stream of unpaired batches (healthy, lesion), each in an order of its own as by `make_train_dataset`.
 
     Either set starts again once it is through, whatever the epoch: steps an epoch follow the larger one.
 
@@ -96,7 +96,7 @@ def pairs_of(healthy, lesion, *, batch_size=1, seed=0, first_epoch=0, steps=None
     batch_size = max(min(batch_size, *counts), 1)
     steps = steps or max(counts) // batch_size
     streams = [
-        epochs_of(
+        make_train_dataset(
             images, batch_size=batch_size, seed=2 * seed + place, first_epoch=first_epoch, steps=steps,
             pixel_range=pixel_range,
         )[0]
@@ -113,7 +113,7 @@ def fit(
 
     Args:
         model: Built and compiled.
-        stream: Function of the first epoch that returns (dataset, steps an epoch), see `epochs_of`.
+        stream: Function of the first epoch that returns (dataset, steps an epoch), see `make_train_dataset`.
         epochs: Epochs in all, those of former runs included.
         folder: Gets `history.csv` and `backup/`.
         callbacks: Further Keras callbacks.
@@ -207,7 +207,7 @@ def fit_briefly(
         Metric name to its values, an array `(epochs,)`.
     """
     distribution.check_model(model)
-    stream, steps = epochs_of(
+    stream, steps = make_train_dataset(
         images,
         labels,
         batch_size=batch_size,
@@ -246,7 +246,7 @@ def _train(model, dataset, callbacks, validation_data=None, **options):
     return model.fit(dataset, callbacks=callbacks, shuffle=False, **options)
 
 
-def restart(model, seed):
+def reset_weights(model, seed):
     """Takes a compiled model back to before its first step, with the first weights that `seed` draws.
 
     What it has traced stays, and that is half of what a brief training of a deep network takes.

@@ -12,7 +12,7 @@ from keras_fracture.data import Augmentation, pipeline
 from keras_fracture.data.augmentation import PARAMETERS
 from keras_fracture.errors import DataError
 from keras_fracture.models.preprocessing import SYMMETRIC
-from keras_fracture.training import DiffAugment, epochs_of, running
+from keras_fracture.training import DiffAugment, make_train_dataset, running
 
 NOTHING = {"flip": None, "rotation": 0, "zoom": 0, "shift": 0, "contrast": 0}
 EVERYTHING = Augmentation("horizontal_and_vertical", seed=3)
@@ -128,7 +128,7 @@ def test_a_layer_with_a_state_of_its_own_is_refused():
     with pytest.raises(DataError, match="state of its own"):
         pipeline.batches((images, labels), 4, 2, augment=keras.layers.RandomFlip())
     with pytest.raises(DataError, match="state of its own"):
-        epochs_of(images, labels, augment=keras.layers.RandomFlip())
+        make_train_dataset(images, labels, augment=keras.layers.RandomFlip())
 
 
 def _images(count=24, size=16):
@@ -141,7 +141,7 @@ def _taken(dataset, count):
 
 def test_a_stream_from_epoch_two_augments_as_one_from_the_start():
     def stream(first):
-        return epochs_of(
+        return make_train_dataset(
             _images(), np.arange(24), batch_size=7, seed=1, first_epoch=first, steps=4, augment=EVERYTHING
         )[0]
 
@@ -155,7 +155,7 @@ def test_the_number_of_parallel_calls_changes_nothing(monkeypatch):
     found = []
     for workers in (1, 7):
         monkeypatch.setattr(pipeline, "WORKERS", workers)
-        found.append(_taken(epochs_of(_images(), batch_size=4, augment=EVERYTHING)[0], 12))
+        found.append(_taken(make_train_dataset(_images(), batch_size=4, augment=EVERYTHING)[0], 12))
     np.testing.assert_array_equal(*found)
 
 
@@ -215,7 +215,7 @@ def test_a_resumed_training_with_every_augmentation_equals_the_undisturbed_one(t
     images, labels = _images(), np.arange(24) % 2
 
     def stream(first):
-        return epochs_of(images, labels, batch_size=8, seed=1, first_epoch=first, augment=EVERYTHING)
+        return make_train_dataset(images, labels, batch_size=8, seed=1, first_epoch=first, augment=EVERYTHING)
 
     def train(folder, epochs):
         keras.utils.set_random_seed(2)

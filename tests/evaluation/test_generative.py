@@ -43,13 +43,13 @@ def test_a_perfect_generator_reaches_the_floor_and_a_shifted_one_does_not(draw):
     perfect, shifted = (compare(real, fake, pixels, pairs=50) for fake in (draw(80), draw(80, 25)))
     for metric in ("fid", "kid", "precision", "recall", "density", "coverage"):
         found = perfect[metric]
-        spread = found["floor_std"] + found["std"] + 0.05 * abs(found["floor"]) + 1e-5
-        assert abs(found["value"] - found["floor"]) < 4 * spread, metric
-        worse = shifted[metric]["value"] - shifted[metric]["floor"]
+        spread = found["real_vs_real_std"] + found["std"] + 0.05 * abs(found["real_vs_real"]) + 1e-5
+        assert abs(found["value"] - found["real_vs_real"]) < 4 * spread, metric
+        worse = shifted[metric]["value"] - shifted[metric]["real_vs_real"]
         assert worse > 0 if metric in ("fid", "kid") else worse < 0, metric
         # The same real halves, whatever is held against them.
-        assert shifted[metric]["floor"] == found["floor"]
-    assert shifted["fid"]["value"] > 5 * shifted["fid"]["floor"]
+        assert shifted[metric]["real_vs_real"] == found["real_vs_real"]
+    assert shifted["fid"]["value"] > 5 * shifted["fid"]["real_vs_real"]
 
 
 def test_values_and_floors_are_the_metrics_of_equally_large_samples(draw):
@@ -57,12 +57,12 @@ def test_values_and_floors_are_the_metrics_of_equally_large_samples(draw):
     found = compare(real, fake, pixels, splits=1, k=3, pairs=20, seed=4)
     generator = np.random.default_rng([4, 0])
     first, second = (generator.choice(half, 15, replace=False) for half in halves(np.arange(40), 4))
-    for name, other in (("value", fake), ("floor", real[second])):
+    for name, other in (("value", fake), ("real_vs_real", real[second])):
         sets = pixels(real[first]), pixels(other)
         expected = {"fid": fid(*sets), "kid": kid(*sets, 1, 15)[0], **prdc(*sets, 3)}
         assert {metric: found[metric][name] for metric in expected} == pytest.approx(expected)
     assert {found[metric]["images"] for metric in METRICS} == {15}
-    assert found["fid"]["std"] == found["fid"]["floor_std"] == 0
+    assert found["fid"]["std"] == found["fid"]["real_vs_real_std"] == 0
 
 
 def test_copies_of_one_xray_would_lower_the_floor_unless_sources_are_named(draw):
@@ -70,14 +70,14 @@ def test_copies_of_one_xray_would_lower_the_floor_unless_sources_are_named(draw)
     sources = np.repeat(np.arange(30), 4)
     apart = compare(real, real[:60], pixels, sources=sources, splits=2, pairs=10)
     mixed = compare(real, real[:60], pixels, splits=2, pairs=10)
-    assert mixed["fid"]["floor"] < 0.7 * apart["fid"]["floor"]
-    assert mixed["coverage"]["floor"] > apart["coverage"]["floor"]
+    assert mixed["fid"]["real_vs_real"] < 0.7 * apart["fid"]["real_vs_real"]
+    assert mixed["coverage"]["real_vs_real"] > apart["coverage"]["real_vs_real"]
 
 
 def test_a_collapsed_generator_shows_in_its_similarity(draw):
     found = compare(draw(40), np.repeat(draw(1), 20, axis=0), pixels, splits=2, pairs=20)
     assert found["ms_ssim"]["value"] == pytest.approx(1, abs=1e-5)
-    assert found["ms_ssim"]["floor"] < 0.9
+    assert found["ms_ssim"]["real_vs_real"] < 0.9
 
 
 def test_the_result_is_plain_json_and_repeats(draw):

@@ -24,7 +24,7 @@ def test_planted_copies_are_found_mirrored_and_noisy_ones_too(sets):
     assert found.distances[5:7].tolist() == [0, 0]
     assert 0 < found.distances[7] < 3 / 255
     assert found.share == 3 / 8
-    assert found.floor < 0.03
+    assert found.real_vs_real < 0.03
     places, nearest = found.closest(3)
     assert places.tolist() == [5, 6, 7]
     assert nearest.tolist() == [7, 23, 41]
@@ -49,7 +49,7 @@ def test_the_threshold_is_a_percentile_of_real_images_to_those_of_other_sources(
     )  # fmt: skip
     apart[np.arange(60), np.arange(60)] = np.inf
     assert found.threshold == pytest.approx(np.percentile(apart.min(1), 50, method="inverted_cdf"), abs=1e-6)
-    assert 0.4 < found.floor < 0.6
+    assert 0.4 < found.real_vs_real < 0.6
     assert found.sources == 120
 
 
@@ -67,7 +67,7 @@ def test_about_one_in_a_hundred_real_images_is_as_near_by_chance(copies):
     (train, seen), (held_out, unseen), (fresh, _) = drawn(300), drawn(60), drawn(300)
     found = near_copies(fresh, train, held_out, train_sources=seen, held_out_sources=1000 + unseen)["pixels"]
     assert found.sources == 360
-    assert 0 < found.floor < 0.03
+    assert 0 < found.real_vs_real < 0.03
     assert 0 < found.share < 0.03, "independent images are no copies"
     own, _ = drawn(1)
     copied = np.concatenate([train[:50], own])
@@ -82,7 +82,7 @@ def test_a_source_of_many_copies_weighs_as_one(sets):
     alone = near_copies(fake, train, held_out, train_sources=np.arange(60), held_out_sources=sources[:60])
     crowded = near_copies(fake, train, crowd, train_sources=np.arange(60), held_out_sources=sources)
     assert crowded["pixels"].threshold == alone["pixels"].threshold
-    assert crowded["pixels"].floor == pytest.approx(alone["pixels"].floor)
+    assert crowded["pixels"].real_vs_real == pytest.approx(alone["pixels"].real_vs_real)
 
 
 def test_copies_of_the_same_xray_do_not_make_the_threshold(sets):

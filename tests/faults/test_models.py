@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from keras_fracture import cli, models, serving
 from keras_fracture.data import Preprocess, decoding, phantom
 from keras_fracture.errors import FractureError, ModelError
-from keras_fracture.models.saved import load_keras
-from keras_fracture.serving.predicting import Classifier
-from keras_fracture.versions import facts_of
+from keras_fracture.inference.predicting import Classifier
+from keras_fracture.serving.metadata import facts_of
+from keras_fracture.training.weights import load_keras
 from tests.faults import counting
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from keras_fracture import models, serving, training
 from keras_fracture.models import registry
-from keras_fracture.models.saved import load_keras
+from keras_fracture.training.weights import load_keras
 from tests.models.test_classifiers import SMALL
 
 _RESNET, _DRN = SMALL["resnet18"], SMALL["drn_c_26"]

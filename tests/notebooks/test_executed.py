@@ -26,10 +26,10 @@ def test_cells_were_executed_in_order_without_errors_or_warnings(name):
 @each
 def test_outputs_name_no_place_of_the_machine(name):
     for output in outputs(name):
-        texts = [output.get("text", "")] + [
+        overrides = [output.get("text", "")] + [
             value for kind, value in output.get("data", {}).items() if kind.startswith("text/")
         ]
-        for text in texts:
+        for text in overrides:
             assert not PATH.search("".join(text))
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from keras_fracture import serving
+from keras_fracture import inference
 from keras_fracture.errors import FractureError
 from keras_fracture.papers import recipe
 from keras_fracture.papers.bai_dcgan import BaiDCGAN
@@ -35,17 +35,17 @@ def settings():
 def test_the_paper_variant_is_the_papers_recipe():
     paper = recipe.configure(BaiDCGAN, "paper")
     stated = {"image_size": 64, "channels": 3, "width": 64, "activation": "silu", "batch_size": 32,
-              "epochs": 900, "g_rate": 0.002, "d_rate": 0.002, "loss": "non_saturating"}  # fmt: skip
+              "epochs": 900, "g_learning_rate": 0.002, "d_learning_rate": 0.002, "loss": "non_saturating"}  # fmt: skip
     assert {name: getattr(paper, name) for name in stated} == stated
     gan = paper.build_gan(0, None)
     assert gan.generator.count_params() - 2 * (512 + 256 + 128 + 64) == 3_576_704
-    assert gan.redraw and gan.ema_generator is None and gan.augment is None
+    assert gan.fresh_noise and gan.ema_generator is None and gan.augment is None
     assert gan.d_optimizer.beta_1 == gan.g_optimizer.beta_1 == 0.5
 
 
 def test_the_papers_policy_trains_on_validation_images_too(few_phantoms, settings):
     loaded = settings.labelled(settings.preprocess, "paper")
-    sets = settings.arrange(loaded)
+    sets = settings.prepare_splits(loaded)
     count = len(loaded["train"].labels) + len(loaded["validation"].labels)
     assert len(sets["train"].labels) == len(sets["train"].table) == len(sets["train"].images) == count
     images, classes, names = settings.shown(sets["train"])
@@ -72,9 +72,9 @@ def test_the_report_judges_each_seed_against_its_floor(modern):
     (run,) = metrics["runs"]
     for name in ("fid", "kid", "copies_pixels", "copies_features"):
         score = run["metrics"][name]
-        assert score["low"] <= score["value"] <= score["high"] and np.isfinite(score["floor"])
+        assert score["low"] <= score["value"] <= score["high"] and np.isfinite(score["real_vs_real"])
     # Two epochs of two steps draw noise: far from the data, beyond what two halves of it are apart.
-    assert run["metrics"]["fid"]["value"] > run["metrics"]["fid"]["floor"]
+    assert run["metrics"]["fid"]["value"] > run["metrics"]["fid"]["real_vs_real"]
     text = (folder / "report.md").read_text()
     assert "3.1071 (1)" in text and "1.5-2.2 (100-900)" in text
     history = pd.read_csv(folder / "history.csv")
@@ -100,7 +100,7 @@ def test_only_figures_without_real_images_are_kept(modern):
 
 def test_images_of_a_run_can_be_drawn_again(modern, tmp_path):
     folder, *_ = modern
-    serving.generate(folder, tmp_path / "made", 4, seed=3, label="finding")
+    inference.generate(folder, tmp_path / "made", 4, seed=3, label="finding")
     with np.load(folder / "run-0" / "generated.npz") as stored:
         assert set(stored) == {"healthy", "finding"}
         for number, image in enumerate(stored["finding"][:4, :, :, 0]):

@@ -14,7 +14,7 @@ from keras_fracture import cli, evaluation, models, papers
 from keras_fracture.errors import FractureError, ModelError, WeightsError
 from keras_fracture.interop.convert import load_keras_weights
 from keras_fracture.papers import recipe
-from keras_fracture.papers.classifier_recipe import Outcome
+from keras_fracture.papers.classifier_recipe import PolicyResult
 from keras_fracture.papers.garcia_inception import GarciaInception, doubled
 from keras_fracture.papers.lisbon_resnet import LisbonResNet
 from keras_fracture.report import tables
@@ -61,19 +61,19 @@ def test_each_seed_has_the_threshold_that_its_own_validation_chose():
 
     def train(_, number, sets, folder):
         said = (sharp, flat)[number] + rng.random(40) * 0.01
-        return {"model": None, "history": None, "said": {"validation": said, "test": said}}
+        return {"model": None, "history": None, "probabilities": {"validation": said, "test": said}}
 
     settings = LisbonResNet(seeds=2)
     object.__setattr__(settings, "train", train)
     table = pd.DataFrame({"source": [str(number) for number in range(40)]})
     sets = dict.fromkeys(("validation", "test"), recipe.Split(None, labels, table))
-    outcome = Outcome(sets, {"net": settings.carry_out("net", sets, Path("none"))})
+    outcome = PolicyResult(sets, {"net": settings.train_seeds("net", sets, Path("none"))})
     assert outcome.trained["net"].thresholds[0] > 0.89 and outcome.trained["net"].thresholds[1] < 0.17
     found = evaluation.scores(outcome.predictions("net"), ["accuracy"], 5)
     assert found["accuracy"]["value"] == 1.0, "at the threshold of the mean one of the two is a coin"
     fixed = dataclasses.replace(settings, threshold=0.5)
     object.__setattr__(fixed, "train", train)
-    assert fixed.carry_out("net", sets, Path("none")).thresholds == (0.5, 0.5)
+    assert fixed.train_seeds("net", sets, Path("none")).thresholds == (0.5, 0.5)
 
 
 def test_the_exported_model_says_what_the_run_says(lisbon):
@@ -145,7 +145,7 @@ def test_garcia_doubles_and_draws_validation_after_that(few_phantoms, tmp_path):
     # Nearly every mirror image has its image on the other side.
     assert counts["validation"]["images_of_training_sources"] > 0.8 * counts["validation"]["images"]
     config = json.loads((tmp_path / "run/paper/inception_net/run-0/saved_model/1/metadata.json").read_text())
-    trained = settings.arrange(plain, "paper")["train"].images / 255.0
+    trained = settings.prepare_splits(plain, "paper")["train"].images / 255.0
     assert config["config"]["mean"] == pytest.approx(trained.mean(), abs=1e-6)
     assert config["config"]["std"] == pytest.approx(trained.std(), abs=1e-6)
 
@@ -203,7 +203,7 @@ def test_a_recipe_starts_from_pretrained_weights(few_phantoms, tmp_path):
     source = models.create("resnet18", num_classes=1000, image_size=32)
     source.save_weights(tmp_path / "a.weights.h5")
     path = str(tmp_path / "a.weights.h5")
-    still = recipe.configure(LisbonResNet, "smoke", pretrained=path, rate=1e-30)
+    still = recipe.configure(LisbonResNet, "smoke", pretrained=path, learning_rate=1e-30)
     sets = still.labelled(still.preprocess, "grouped")
     trained = still.train("resnet18", 0, sets, tmp_path / "grouped" / "resnet18" / "run-0")["model"]
     np.testing.assert_array_equal(trained.conv1.get_weights()[0], source.conv1.get_weights()[0])
@@ -220,7 +220,7 @@ def test_variants_and_depths_by_name(capsys):
 
 def test_body_parts_are_learnt_beside_findings(few_phantoms, tmp_path):
     tuned = recipe.configure(
-        LisbonResNet, "smoke", variant="tuned", epochs=3, augment=False, image_size=32, rate=0.005
+        LisbonResNet, "smoke", variant="tuned", epochs=3, augment=False, image_size=32, learning_rate=0.005
     )
     sets = tuned.labelled(tuned.preprocess, "grouped")
     targets = tuned.targets(sets["test"], sets)
@@ -229,7 +229,9 @@ def test_body_parts_are_learnt_beside_findings(few_phantoms, tmp_path):
     parts = np.array(["femur", "forearm", "humerus", "tibia"])[targets[:, 2:].argmax(axis=1)]
     assert parts.tolist() == sets["test"].table["body_part"].tolist()
     found = tuned.train("resnet18", 0, sets, tmp_path / "grouped" / "resnet18" / "run-0")
-    assert found["model"].num_classes == 2 and found["said"]["test"].shape == sets["test"].labels.shape
+    assert (
+        found["model"].num_classes == 2 and found["probabilities"]["test"].shape == sets["test"].labels.shape
+    )
     assert {"accuracy", "val_accuracy", "loss", "val_loss"} <= set(found["history"])
     losses = found["history"]["body_part_loss"]
     assert losses.iloc[2] < losses.iloc[0]

@@ -20,22 +20,24 @@ pytestmark = pytest.mark.usefixtures("few_phantoms")
 
 def test_settings_take_the_type_of_the_recipes_own():
     found = recipe.settings_of(
-        LisbonResNet, ["image_size=112", "rate=1", "augment=True", "policies=paper,grouped", "data=phantom"]
+        LisbonResNet,
+        ["image_size=112", "learning_rate=1", "augment=True", "policies=paper,grouped", "data=phantom"],
     )
     assert found == {
         "image_size": 112,
-        "rate": 1.0,
+        "learning_rate": 1.0,
         "augment": True,
         "policies": ("paper", "grouped"),
         "data": "phantom",
     }
-    assert isinstance(found["rate"], float)
+    assert isinstance(found["learning_rate"], float)
     assert recipe.settings_of(GuptaUNIT, ["thresholds=0.5"]) == {"thresholds": (0.5,)}
     assert recipe.settings_of(GuptaUNIT, ["thresholds=0,0.9"]) == {"thresholds": (0.0, 0.9)}
 
 
 @pytest.mark.parametrize(
-    "text", ["size=112", "image_size", "image_size=large", "augment=1", "rate=True", "rate=None"]
+    "text",
+    ["size=112", "image_size", "image_size=large", "augment=1", "learning_rate=True", "learning_rate=None"],
 )
 def test_a_setting_that_is_none_is_refused(text):
     with pytest.raises(FractureError, match="Received"):
@@ -52,7 +54,7 @@ def test_the_recorded_command_names_no_folder_of_this_machine(monkeypatch, place
 def test_none_can_be_asked_for(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(GuptaUNIT, "run", lambda chosen, out, data_dir: seen.append(chosen))
-    papers.reproduce("gupta_unit", "smoke", out=tmp_path / "run", texts=["unit_ema=None"], seed=None)
+    papers.reproduce("gupta_unit", "smoke", out=tmp_path / "run", overrides=["unit_ema=None"], seed=None)
     assert seen[0].unit_ema is None and seen[0].seed == GuptaUNIT.seed
 
 
@@ -83,7 +85,12 @@ def test_every_number_of_every_recipe_is_checked(key):
     ("key", "name", "value", "words"),
     [
         ("lisbon_resnet", "epochs", 0, "epochs of lisbon_resnet must be 1 or more. Received: 0"),
-        ("lisbon_resnet", "rate", 0.0, "rate of lisbon_resnet must be above 0. Received: 0.0"),
+        (
+            "lisbon_resnet",
+            "learning_rate",
+            0.0,
+            "learning_rate of lisbon_resnet must be above 0. Received: 0.0",
+        ),
         ("lisbon_resnet", "smoothing", 1.5, "0 or more and at most 1. Received: 1.5"),
         ("bai_dcgan", "ema", 0.0, "above 0 and at most 1. Received: 0.0"),
         ("bai_dcgan", "steps", 0, "steps of bai_dcgan must be 1 or more. Received: 0"),
@@ -103,7 +110,7 @@ def test_settings_that_no_run_means_are_refused(key, name, value, words):
     [
         (["--epochs", "0"], "epochs of lisbon_resnet must be 1 or more. Received: 0"),
         (["--seeds", "-1"], "seeds of lisbon_resnet must be 1 or more. Received: -1"),
-        (["--set", "rate=1e999"], "rate of lisbon_resnet must be above 0. Received: inf"),
+        (["--set", "learning_rate=1e999"], "learning_rate of lisbon_resnet must be above 0. Received: inf"),
     ],
 )
 def test_they_are_refused_on_the_command_line_before_a_folder_is_made(tmp_path, capsys, words, wanted):
@@ -127,10 +134,10 @@ def test_a_recipe_runs_in_its_precision_and_leaves_none_behind(tmp_path, monkeyp
 
     monkeypatch.setattr(papers, "get", lambda key: Seeing)
     for chosen in ("mixed_bfloat16", "float32"):
-        papers.reproduce("seeing", out=tmp_path / chosen, texts=[f"precision={chosen}"])
+        papers.reproduce("seeing", out=tmp_path / chosen, overrides=[f"precision={chosen}"])
     assert seen == ["mixed_bfloat16", "float32"] and keras.config.dtype_policy().name == "float32"
     with pytest.raises(FractureError, match=r"precision must be one of .* Received: 'float8'"):
-        papers.reproduce("seeing", out=tmp_path / "none", texts=["precision=float8"])
+        papers.reproduce("seeing", out=tmp_path / "none", overrides=["precision=float8"])
     assert not (tmp_path / "none").exists()
 
 
@@ -140,7 +147,9 @@ def test_a_run_goes_on_in_the_precision_it_was_started_in(tmp_path, monkeypatch)
     monkeypatch.setattr(GuptaUNIT, "run", lambda *_: seen.append(precision.onednn_bfloat16(False)))
     for flags, resume in (("avx512_bf16", False), ("avx2", True)):
         monkeypatch.setattr(precision, "cpu_fields", lambda flags=flags: {"flags": flags})
-        papers.reproduce("gupta_unit", "smoke", out=tmp_path / "run", resume=resume, texts=["precision=auto"])
+        papers.reproduce(
+            "gupta_unit", "smoke", out=tmp_path / "run", resume=resume, overrides=["precision=auto"]
+        )
     assert seen == [True, True] and precision.onednn_bfloat16(False) is False
     assert json.loads((tmp_path / "run" / "config.json").read_text())["computed_in"] == "onednn_bfloat16"
 
@@ -150,8 +159,8 @@ def run(tmp_path, monkeypatch):
     """The folder of a run of gupta_unit that did nothing, and the recipes that were asked to run."""
     seen = []
     monkeypatch.setattr(GuptaUNIT, "run", lambda chosen, out, data_dir: seen.append(chosen))
-    texts = ["unit_ema=None", "thresholds=0,0.5", "unit_batch=3"]
-    papers.reproduce("gupta_unit", "smoke", out=tmp_path / "run", texts=texts, seed=5)
+    overrides = ["unit_ema=None", "thresholds=0,0.5", "unit_batch=3"]
+    papers.reproduce("gupta_unit", "smoke", out=tmp_path / "run", overrides=overrides, seed=5)
     return tmp_path / "run", seen
 
 
@@ -230,7 +239,7 @@ def test_a_run_goes_on_and_is_repeated_on_the_same_images_alone(run, tmp_path, m
         assert f"Expected: {recorded['grouped']['train']} of grouped/train. Received: " in said
     with pytest.raises(DataError, match=f"{folder} was started with other images"):
         papers.reproduce("gupta_unit", "smoke", out=folder, resume=True, seed=5,
-                         texts=["unit_ema=None", "thresholds=0,0.5", "unit_batch=3"])  # fmt: skip
+                         overrides=["unit_ema=None", "thresholds=0,0.5", "unit_batch=3"])  # fmt: skip
     assert len(seen) == 1 and not (tmp_path / "again").exists()
 
 

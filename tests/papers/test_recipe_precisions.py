@@ -14,7 +14,7 @@ PRECISIONS = [each for each in precision.CHOICES if each != "auto"]
 @pytest.mark.parametrize("key", papers.keys())
 @pytest.mark.parametrize("chosen", PRECISIONS)
 def test_a_recipe_ends_in_finite_losses_in_every_precision(key, chosen, few_phantoms, tmp_path):
-    folder = papers.reproduce(key, "smoke", out=tmp_path / "run", texts=[f"precision={chosen}"])
+    folder = papers.reproduce(key, "smoke", out=tmp_path / "run", overrides=[f"precision={chosen}"])
     tables = list(folder.rglob("history.csv"))
     assert tables
     for path in tables:

@@ -100,7 +100,7 @@ def test_a_damaged_file_is_not_taken_for_none(tmp_path):
 
 
 def test_losses_stand_beside_the_papers_first_and_last(tmp_path):
-    measures = {name: {"value": 0.25, "floor": 0.125} for name in ("kid", "fid", "copies_features")}
+    measures = {name: {"value": 0.25, "real_vs_real": 0.125} for name in ("kid", "fid", "copies_features")}
     run = {
         "variant": "paper", "model": "dcgan", "data": "phantom", "split_policy": "paper", "profile": "quick",
         "command": "c",

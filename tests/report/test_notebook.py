@@ -52,7 +52,7 @@ def test_curves_grow_in_one_place_and_hold_each_epoch(screen, tmp_path):
     model = models.create("compact_cnn", image_size=32)
     model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
     images = np.zeros((8, 32, 32, 1), np.uint8)
-    stream, steps = training.epochs_of(images, np.arange(8) % 2, batch_size=4)
+    stream, steps = training.make_train_dataset(images, np.arange(8) % 2, batch_size=4)
     live = notebook.LiveCurves(tmp_path / "live.png", ("loss", "no_such_loss"))
     history = model.fit(stream, steps_per_epoch=steps, epochs=3, callbacks=[live], verbose=0)
     assert live.lines == {"loss": pytest.approx(history.history["loss"])}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_fracture import models, serving
+from keras_fracture import inference, models, serving
 from keras_fracture.errors import RequestError
 from keras_fracture.serving import endpoints
 from keras_fracture.serving.served import Served
@@ -60,4 +60,4 @@ def test_models_exported_with_single_numbers_still_answer(tmp_path, monkeypatch)
     assert old.run("generate", numbers(n=2, seed=0, label=1))["images"].shape == (2, 32, 32, 1)
     with pytest.raises(RequestError, match="generate takes n, seed, label"):
         old.run("generate", numbers(seed=[0], number=[0], label=[1]))
-    assert len(serving.generate(tmp_path / "old", tmp_path / "drawn", 2)) == 2
+    assert len(inference.generate(tmp_path / "old", tmp_path / "drawn", 2)) == 2

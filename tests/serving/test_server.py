@@ -19,7 +19,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from keras_fracture import cli, serving
 from keras_fracture.data import decoding
 from keras_fracture.serving import limits
-from keras_fracture.versions import model_config
+from keras_fracture.serving.versions import model_config
 from tests.serving.asking import WAIT, channel, coded, free_port, predictions, rows, v2_request
 
 CONFIG = Path(__file__).parents[2] / "serving"

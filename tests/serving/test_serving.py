@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from scipy.special import expit
 
-from keras_fracture import cli, models, serving
+from keras_fracture import cli, inference, models, serving
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import ImageError, ModelError, OutputError
 from keras_fracture.models.preprocessing import scale
@@ -119,7 +119,7 @@ def test_predict_reads_files_as_training_does(classifier, tmp_path):
     paths = {"eight.png": image, "sixteen.png": image.astype(np.uint16) * 257}
     for name, levels in paths.items():
         cv2.imwrite(str(tmp_path / name), levels)
-    answers = serving.predict(folder, [tmp_path / name for name in paths])
+    answers = inference.predict(folder, [tmp_path / name for name in paths])
     prepared = scale(Preprocess(size=32)(image)[None], model.pixel_range)
     wanted = float(expit(np.asarray(model(prepared)))[0, 0])
     assert [path for path, _ in answers] == [str(tmp_path / name) for name in paths]
@@ -145,7 +145,9 @@ def test_predict_reads_values_of_any_depth_as_training_does(classifier, tmp_path
     (tmp_path / "twelve.pgm").write_bytes(
         (tmp_path / "twelve.pgm").read_bytes().replace(b"65535", b"4095", 1)
     )
-    wanted, *answers = [answer for _, answer in serving.predict(folder, [tmp_path / name for name in files])]
+    wanted, *answers = [
+        answer for _, answer in inference.predict(folder, [tmp_path / name for name in files])
+    ]
     for answer in answers:
         assert answer == pytest.approx(wanted, abs=1e-6)
 
@@ -156,7 +158,7 @@ def test_predict_says_once_how_many_images_look_inverted(classifier, radiographs
     paths = [tmp_path / f"{number}.png" for number in range(len(images))]
     for path, image in zip(paths, images, strict=True):
         cv2.imwrite(str(path), image)
-    plain = serving.predict(folder, paths)
+    plain = inference.predict(folder, paths)
     (record,) = caplog.records
     assert record.getMessage().startswith("2 of 5 images look inverted") and "\n" not in record.getMessage()
     caplog.clear()
@@ -166,11 +168,11 @@ def test_predict_says_once_how_many_images_look_inverted(classifier, radiographs
     )
     assert [each.getMessage()[:15] for each in caplog.records] == ["2 of 5 images"]
     caplog.clear()
-    serving.predict(folder, paths[:3])
+    inference.predict(folder, paths[:3])
     assert not caplog.records
     # A model that turns black and white itself takes them the other way round, in its SavedModel as well.
     turning = serving.export(model, tmp_path / "turning", preprocess=Preprocess(size=32, invert=True))
-    answers = serving.predict(turning, paths)
+    answers = inference.predict(turning, paths)
     assert [each.getMessage()[:15] for each in caplog.records] == ["3 of 5 images"]
     assert [answers[3][1], answers[4][1]] == [plain[0][1], plain[1][1]]
     serve = tf.saved_model.load(str(turning)).signatures["serve_bytes"]
@@ -188,6 +190,6 @@ def test_predict_says_what_it_cannot_use(classifier, tmp_path):
         ("none.jpg", "does not exist"),
     ):
         with pytest.raises(ImageError, match=words):
-            serving.predict(folder, [tmp_path / name])
+            inference.predict(folder, [tmp_path / name])
     with pytest.raises(ModelError, match="no SavedModel"):
-        serving.predict(tmp_path, [tmp_path / "text.jpg"])
+        inference.predict(tmp_path, [tmp_path / "text.jpg"])

@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from keras_fracture import models
+from keras_fracture.inference.predicting import Classifier
 from keras_fracture.models.preprocessing import scale
-from keras_fracture.serving.predicting import Classifier, preparation
+from keras_fracture.serving.metadata import preparation
 from tests.serving import batching
 from tests.serving.asking import saved
 

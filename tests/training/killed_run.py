@@ -26,7 +26,7 @@ def images(side=16):
 def stream(first, kind="dense"):
     """Three steps an epoch."""
     shown = (images(),) if kind == "dense" else (images(32), np.arange(24) % 2)
-    return running.epochs_of(*shown, batch_size=8, seed=1, first_epoch=first, pixel_range=SYMMETRIC)
+    return running.make_train_dataset(*shown, batch_size=8, seed=1, first_epoch=first, pixel_range=SYMMETRIC)
 
 
 def model(kind="dense"):
@@ -42,7 +42,7 @@ def model(kind="dense"):
             models.create("dcgan_generator", **shape),
             models.create("dcgan_discriminator", **shape),
             augment=DiffAugment(seed=3),
-            redraw=True,
+            fresh_noise=True,
             seed=7,
         )
     gan.compile(keras.optimizers.Adam(1e-3, 0.5), keras.optimizers.Adam(1e-3, 0.5))

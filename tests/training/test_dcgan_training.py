@@ -49,14 +49,17 @@ def test_generated_images_get_the_labels_of_the_real_batch():
 
 
 def test_a_second_draw_is_fresh_noise_for_the_generator_alone():
-    logs = {redraw: _model(rate=0.0, redraw=redraw).train_step(_real()) for redraw in (False, True)}
+    logs = {
+        fresh_noise: _model(rate=0.0, fresh_noise=fresh_noise).train_step(_real())
+        for fresh_noise in (False, True)
+    }
     assert float(logs[True]["d_loss"]) == pytest.approx(float(logs[False]["d_loss"]), rel=1e-6)
     model, seeds = _model(rate=0.0), keras.random.SeedGenerator(3)
     drawn = [keras.random.normal((6, 100), seed=seeds) for _ in range(2)]
-    for redraw in (False, True):
-        logits = model.discriminator(model.generator(drawn[redraw], training=True), training=True)
+    for fresh_noise in (False, True):
+        logits = model.discriminator(model.generator(drawn[fresh_noise], training=True), training=True)
         expected = float(losses.NonSaturating().generator(logits))
-        assert float(logs[redraw]["g_loss"]) == pytest.approx(expected, rel=1e-5)
+        assert float(logs[fresh_noise]["g_loss"]) == pytest.approx(expected, rel=1e-5)
     assert abs(float(logs[True]["g_loss"] - logs[False]["g_loss"])) > 1e-6
 
 
@@ -98,12 +101,12 @@ def test_the_generator_learns_through_the_augmentation():
 
 def test_configuration_and_file_round_trip_with_everything_on(tmp_path):
     augment = AdaptiveAugment(probability=0.4, images=60, seed=2)
-    model = _model(3, augment=augment, redraw=True, r1=0.1, ema=0.9)
+    model = _model(3, augment=augment, fresh_noise=True, r1=0.1, ema=0.9)
     model.train_step((_real(), LABELS))
     assert float(model.augment.probability) != pytest.approx(0.4)
     model.save(tmp_path / "gan.keras")
     loaded = keras.saving.load_model(tmp_path / "gan.keras", compile=False)
-    assert (loaded.redraw, loaded.r1, loaded.ema) == (True, 0.1, 0.9)
+    assert (loaded.fresh_noise, loaded.r1, loaded.ema) == (True, 0.1, 0.9)
     assert loaded.augment.get_config() == augment.get_config()
     assert float(loaded.augment.probability) == float(model.augment.probability)
     np.testing.assert_array_equal(loaded.sample(4, labels=[2, 2, 0, 1]), model.sample(4, labels=[2, 2, 0, 1]))
@@ -145,9 +148,9 @@ def test_fewer_images_than_a_batch_train_also_a_single_one(count, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 1), np.uint8)
 
     def stream(first):
-        return running.epochs_of(images, batch_size=32, first_epoch=first, pixel_range=SYMMETRIC)
+        return running.make_train_dataset(images, batch_size=32, first_epoch=first, pixel_range=SYMMETRIC)
 
-    model = _model(augment=DiffAugment(), redraw=True)
+    model = _model(augment=DiffAugment(), fresh_noise=True)
     history = running.fit(model, stream, 2, tmp_path, verbose=0)
     assert np.isfinite(history.to_numpy()).all() and len(history) == 2
     assert np.isfinite(model.generator(np.zeros((1, 100), "float32"))).all()
@@ -173,12 +176,12 @@ def _run(folder, epochs, spoil=None, interrupt=None):
                 raise KeyboardInterrupt
 
     def stream(first):
-        return running.epochs_of(
+        return running.make_train_dataset(
             images, np.arange(12) % 3, batch_size=4, seed=1, first_epoch=first, pixel_range=SYMMETRIC
         )
 
     augment = AdaptiveAugment(probability=0.5, images=100, seed=3)
-    model = Counted(*_networks(num_classes=3), ema=0.9, seed=3, augment=augment, redraw=True)
+    model = Counted(*_networks(num_classes=3), ema=0.9, seed=3, augment=augment, fresh_noise=True)
     model.compile(*(keras.optimizers.Adam(2e-3, 0.5, 0.999) for _ in range(2)), loss="hinge")
     history = running.fit(model, stream, epochs, folder, callbacks=[Disturb()], verbose=0)
     return model, history, len(traced)
@@ -251,7 +254,7 @@ def _both_steps(dtype, classes, **shape):
         for net, twin in zip(nets, twins, strict=True):
             load_torch_weights(net, twin.state_dict(), names="dcgan")
             twin.to(getattr(torch, dtype))
-        model = AdversarialModel(*nets, seed=3, redraw=True)
+        model = AdversarialModel(*nets, seed=3, fresh_noise=True)
         model.compile(*(keras.optimizers.Adam(0.002, 0.5, 0.999, epsilon=EPSILON) for _ in range(2)))
         rng = np.random.default_rng(0)
         real = rng.uniform(-1, 1, (8, nets[0].image_size, nets[0].image_size, nets[0].channels)).astype(dtype)

@@ -233,7 +233,7 @@ def test_a_chief_is_the_first_worker(monkeypatch):
         monkeypatch.setenv(
             "TF_CONFIG", json.dumps({"cluster": members, "task": {"type": kind, "index": index}})
         )
-        assert cluster.place()[:2] == (3, place)
+        assert cluster.parse_tf_config()[:2] == (3, place)
 
 
 def test_unknown_strategies_are_named(capsys):
@@ -261,7 +261,7 @@ def as_worker(monkeypatch):
 
 def _numbers(take, **options):
     images = np.arange(26, dtype=np.uint8).reshape(26, 1, 1, 1)
-    dataset, steps = running.epochs_of(images, batch_size=8, pixel_range=(0, 255), seed=3, **options)
+    dataset, steps = running.make_train_dataset(images, batch_size=8, pixel_range=(0, 255), seed=3, **options)
     found = [
         batch.ravel().round().astype(int).tolist() for (batch,) in dataset.take(take).as_numpy_iterator()
     ]
@@ -284,7 +284,7 @@ def test_workers_read_their_rows_of_every_batch(as_worker, replicas, first):
 
 def test_workers_augment_their_rows_as_one_process_does(as_worker):
     def rows():
-        stream, _ = running.epochs_of(
+        stream, _ = running.make_train_dataset(
             np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), np.uint8),
             batch_size=8,
             augment=Augmentation(),
@@ -319,7 +319,7 @@ def test_only_the_first_worker_writes_into_the_run_folder(as_worker, monkeypatch
     )  # the other agrees
     (tmp_path / "backup").mkdir()
     (tmp_path / "backup" / "epoch.h5").write_text("weights")
-    with distribution.own_folder(tmp_path) as own:
+    with distribution.worker_dir(tmp_path) as own:
         assert (own / "backup" / "epoch.h5").read_text() == "weights"
         (own / "backup" / "epoch.h5").unlink()
         (own / "new.txt").write_text("of this worker")

@@ -53,7 +53,7 @@ def said(low, high):
 def test_a_gan_of_minus_one_to_one_refuses_other_ranges(images, tmp_path, wrong, batch_size):
     model = gan()
     before = model.generator.get_weights()
-    stream = lambda first: training.epochs_of(images, batch_size=batch_size, pixel_range=wrong)  # noqa: E731
+    stream = lambda first: training.make_train_dataset(images, batch_size=batch_size, pixel_range=wrong)  # noqa: E731
     with pytest.raises(TrainingError, match=said(-1, 1)):
         training.fit(model, stream, 1, tmp_path, verbose=0)
     with pytest.raises(TrainingError, match=said(-1, 1)) as caught:
@@ -62,14 +62,14 @@ def test_a_gan_of_minus_one_to_one_refuses_other_ranges(images, tmp_path, wrong,
     for old, new in zip(before, model.generator.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert not (tmp_path / "history.csv").exists()
-    model.fit(training.epochs_of(images, pixel_range=SYMMETRIC)[0], steps_per_epoch=1, verbose=0)
+    model.fit(training.make_train_dataset(images, pixel_range=SYMMETRIC)[0], steps_per_epoch=1, verbose=0)
 
 
 def test_both_kinds_of_a_translators_images_are_looked_at(images):
     small, model = images[:, :16, :16], unit()
 
     def pairs(*ranges):
-        streams = [training.epochs_of(small, batch_size=1, pixel_range=one)[0] for one in ranges]
+        streams = [training.make_train_dataset(small, batch_size=1, pixel_range=one)[0] for one in ranges]
         return tf.data.Dataset.zip(*streams).map(lambda a, b: (*a, *b))
 
     for wrong in ((UNIT, SYMMETRIC), (SYMMETRIC, UNIT), (UNIT, UNIT)):
@@ -83,7 +83,7 @@ def test_both_kinds_of_a_translators_images_are_looked_at(images):
 def test_a_classifier_of_zero_to_one_refuses_other_ranges(images, wrong, parts):
     labels = np.arange(40) % 2
     model = classifier(parts)
-    dataset, _ = training.epochs_of(images, labels, pixel_range=wrong)
+    dataset, _ = training.make_train_dataset(images, labels, pixel_range=wrong)
     with pytest.raises(TrainingError, match=said(0, 1)):
         model.fit(dataset, steps_per_epoch=1, verbose=0)
     arrays = images.astype("float32") * (wrong[1] - wrong[0]) / 255 + wrong[0]
@@ -99,7 +99,7 @@ def test_what_lies_in_the_range_is_no_false_alarm(images):
     even = np.full((40, 32, 32, 1), 128, np.uint8)
     mixed = np.concatenate([bright[:30], images[:2]])  # few images with a border among many without
     for some in (even, mixed):
-        dataset, _ = training.epochs_of(some, batch_size=1, pixel_range=SYMMETRIC)
+        dataset, _ = training.make_train_dataset(some, batch_size=1, pixel_range=SYMMETRIC)
         gan().fit(dataset, steps_per_epoch=1, verbose=0)
     passed = (one for one in [(over[:4], labels[:4])] * 2)
     classifier().fit(passed, steps_per_epoch=2, verbose=0)  # nothing of a generator is taken away

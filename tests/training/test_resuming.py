@@ -19,7 +19,7 @@ def _classifier(optimizer):
 def _resumable(folder, epochs, optimizer, model=None, batch_size=8, callbacks=(), **options):
     def stream(first):
         images, labels = killed_run.images(), np.arange(24) % 2
-        return running.epochs_of(images, labels, batch_size=batch_size, seed=1, first_epoch=first)
+        return running.make_train_dataset(images, labels, batch_size=batch_size, seed=1, first_epoch=first)
 
     model = model or _classifier(optimizer)
     running.fit(model, stream, epochs, folder, callbacks=callbacks, verbose=0, **options)

@@ -14,9 +14,9 @@ import tensorflow as tf
 
 import keras_fracture
 from keras_fracture.errors import TrainingError
-from keras_fracture.models import saved
 from keras_fracture.models.preprocessing import SYMMETRIC
 from keras_fracture.training import callbacks, precision, running
+from keras_fracture.training import weights as saved
 
 sys.path.insert(0, str(Path(__file__).parent))
 import killed_run  # the model and stream that the killed process trains too
@@ -25,7 +25,9 @@ import killed_run  # the model and stream that the killed process trains too
 def _numbers(count, batch_size, take, **options):
     """The first batches of a stream of numbered images, as lists of numbers."""
     images = np.arange(count, dtype=np.uint8).reshape(count, 1, 1, 1)
-    dataset, steps = running.epochs_of(images, batch_size=batch_size, pixel_range=(0, 255), **options)
+    dataset, steps = running.make_train_dataset(
+        images, batch_size=batch_size, pixel_range=(0, 255), **options
+    )
     batches = [
         batch.ravel().round().astype(int).tolist() for (batch,) in dataset.take(take).as_numpy_iterator()
     ]
@@ -64,14 +66,14 @@ def test_resumed_stream_equals_the_uninterrupted_one(first, steps):
 
 def test_labels_stay_with_their_images_and_pixels_are_scaled():
     images = (np.arange(10, dtype=np.uint8) * 25).reshape(10, 1, 1, 1)
-    dataset, _ = running.epochs_of(images, np.arange(10), batch_size=5, pixel_range=SYMMETRIC)
+    dataset, _ = running.make_train_dataset(images, np.arange(10), batch_size=5, pixel_range=SYMMETRIC)
     for batch, labels in dataset.take(4).as_numpy_iterator():
         np.testing.assert_allclose(batch.ravel(), labels * 25 / 127.5 - 1, atol=1e-6)
 
 
 def test_nothing_to_train_on_is_a_training_error():
     with pytest.raises(TrainingError, match="0 images"):
-        running.epochs_of(np.zeros((0, 8, 8, 1), np.uint8))
+        running.make_train_dataset(np.zeros((0, 8, 8, 1), np.uint8))
 
 
 def _same_weights(one, other):
@@ -230,7 +232,7 @@ def test_classifier_with_validation_resumes_to_the_same_weights(tmp_path):
     images, labels = killed_run.images(), np.arange(24) % 2
 
     def stream(first):
-        return running.epochs_of(images, labels, batch_size=8, seed=1, first_epoch=first)
+        return running.make_train_dataset(images, labels, batch_size=8, seed=1, first_epoch=first)
 
     def train(folder, epochs):
         keras.utils.set_random_seed(2)
@@ -255,7 +257,7 @@ def test_a_run_logs_for_tensorboard_where_asked(tmp_path):
     images, labels = np.zeros((8, 4, 4, 1), np.uint8), np.zeros(8)
 
     def stream(first):
-        return running.epochs_of(images, labels, batch_size=4, first_epoch=first)
+        return running.make_train_dataset(images, labels, batch_size=4, first_epoch=first)
 
     running.fit(model, stream, 1, tmp_path / "with", tensorboard=True, verbose=0)
     running.fit(model, stream, 1, tmp_path / "without", verbose=0)
@@ -331,7 +333,7 @@ def _restart_beside_a_new_model():
     for model in (new, used):
         fit(model)
     traced = used.train_function
-    running.restart(used, 1)
+    running.reset_weights(used, 1)
     assert used.optimizer.iterations == 0
     fit(used)
     assert used.train_function is traced

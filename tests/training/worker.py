@@ -44,7 +44,7 @@ def dcgan():
     gan.compile(*(training.Adam(2e-4, 0.5, epsilon=1e-4) for _ in range(2)))
 
     def stream(first):
-        return training.epochs_of(
+        return training.make_train_dataset(
             images(), np.arange(24) % 2, batch_size=BATCH, seed=1, first_epoch=first, steps=STEPS,
             pixel_range=SYMMETRIC,
         )  # fmt: skip
@@ -86,7 +86,7 @@ def resnet18():
     labels = np.eye(2, dtype="float32")[np.arange(24) % 3 // 2]
 
     def stream(first):
-        return training.epochs_of(
+        return training.make_train_dataset(
             images(64, seed=3), labels, batch_size=2 * BATCH, seed=1, first_epoch=first, steps=STEPS
         )
 
@@ -108,7 +108,7 @@ def plain():
     model.compile(keras.optimizers.SGD(0.0), "mse")
 
     def stream(first):
-        return training.epochs_of(images(), np.zeros(24, "float32"), batch_size=24, seed=1)
+        return training.make_train_dataset(images(), np.zeros(24, "float32"), batch_size=24, seed=1)
 
     return model, stream, {}
 
@@ -126,7 +126,7 @@ def dense():
     model.compile(keras.optimizers.Adam(1e-3), "mse")
 
     def stream(first):
-        return training.epochs_of(
+        return training.make_train_dataset(
             images(),
             np.arange(24, dtype="float32") % 2,
             batch_size=BATCH,
@@ -158,7 +158,7 @@ class Die(keras.callbacks.Callback):
 
 def train(folder, strategy, name, callbacks=()):
     """Two epochs; the first worker keeps history, backup and weights in FOLDER/STRATEGY/NAME."""
-    with distribution.using(strategy), distribution.own_folder(Path(folder, strategy, name)) as own:
+    with distribution.using(strategy), distribution.worker_dir(Path(folder, strategy, name)) as own:
         keras.utils.set_random_seed(1)
         with distribution.scope():
             model, stream, options = KINDS[name]()

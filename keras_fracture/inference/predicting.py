@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_fracture.data import Preprocess, decoding
-from keras_fracture.errors import DataError, ModelError
+from keras_fracture.data import decoding
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.serving import limits
-from keras_fracture.versions import facts_of, loaded, version_of
+from keras_fracture.serving.metadata import facts_of, preparation
+from keras_fracture.serving.versions import loaded, version_of
 
 
 def predict(model, images):
@@ -69,29 +69,3 @@ class Classifier:
 
     def close(self):
         """Does nothing; a client has a connection to close."""
-
-
-def preparation(folder):
-    """How images are prepared for an exported classifier: its `Preprocess` and its pixel range.
-
-    Args:
-        folder: Path of the SavedModel's version.
-
-    Raises:
-        ModelError: Not a classifier, or exported without its preprocessing.
-    """
-    facts = facts_of(folder)
-    if "preprocess" not in facts:
-        raise ModelError(
-            f"{folder} is no classifier, or was exported without --preprocess: its metadata.json says nothing of "
-            "preprocessing"
-        )
-    try:
-        settings = facts["preprocess"]
-        preprocess = Preprocess(**settings | {"clahe": settings["clahe"] and tuple(settings["clahe"])})
-        low, high = map(float, facts["pixel_range"])
-    except (KeyError, TypeError, ValueError, DataError) as error:
-        raise ModelError(
-            f"{folder}/metadata.json says nothing of preprocessing that can be used: {error}"
-        ) from None
-    return preprocess, (low, high)

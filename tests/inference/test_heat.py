@@ -3,7 +3,7 @@ import pytest
 
 from keras_fracture.data import decoding
 from keras_fracture.errors import ImageError
-from keras_fracture.serving.heat import occlusion
+from keras_fracture.inference.heat import occlusion
 
 
 def corner(contents):

@@ -60,18 +60,18 @@ def utility(
         shapes = ", ".join(f"{name} {images.shape}" for name, (images, *_) in sets.items())
         raise EvaluationError(f"All images must have one shape. Received: {shapes}")
     tests = {"real": real_test, "synthetic": (*synthetic_test, np.arange(len(synthetic_test[0])))}
-    said = {arm: [] for arm in ARMS}
+    collected = {arm: [] for arm in ARMS}
     for run in range(seed, seed + seeds):
         real, made = _equally_many(real_train, synthetic, run)
         taught = small_classifier(*real, epochs, run, batch_size, build)
-        said["trtr"].append(probabilities(taught, real_test[0]))
-        said["trts"].append(probabilities(taught, synthetic_test[0]))
+        collected["trtr"].append(probabilities(taught, real_test[0]))
+        collected["trts"].append(probabilities(taught, synthetic_test[0]))
         taught = small_classifier(*made, epochs, run, batch_size, build)
-        said["tstr"].append(probabilities(taught, real_test[0]))
+        collected["tstr"].append(probabilities(taught, real_test[0]))
     scores = {}
     for arm in ARMS:
         _, labels, sources = tests["synthetic" if arm == "trts" else "real"]
-        scores[arm] = evaluation.scores(Predictions(np.asarray(labels), sources, np.stack(said[arm])))
+        scores[arm] = evaluation.scores(Predictions(np.asarray(labels), sources, np.stack(collected[arm])))
     return scores
 
 

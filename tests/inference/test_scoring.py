@@ -11,12 +11,12 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
-from keras_fracture import cli, data, models, serving
+from keras_fracture import cli, data, inference, models, serving
 from keras_fracture.data import Preprocess, decoding, sources
 from keras_fracture.errors import EvaluationError, ModelError, ShardError
+from keras_fracture.inference import scoring, sharding
+from keras_fracture.inference.predicting import Classifier
 from keras_fracture.papers.recipe import seen_by_training
-from keras_fracture.serving import scoring, sharding
-from keras_fracture.serving.predicting import Classifier
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def train(dummy_root, monkeypatch):
 
 
 def test_answers_are_those_of_predict_in_the_order_of_the_records(classifier, train):
-    table = serving.evaluate(classifier, train)
+    table = inference.evaluate(classifier, train)
     assert tuple(table) == scoring.COLUMNS
     for column in ("filename", "source", "body_part", "label"):
         assert table[column].tolist() == train.table[column].tolist()
@@ -50,8 +50,8 @@ def test_answers_are_those_of_predict_in_the_order_of_the_records(classifier, tr
 
 @pytest.mark.parametrize("shards", [2, 3])
 def test_parts_one_after_the_other_are_the_whole_byte_for_byte(classifier, train, shards):
-    whole = scoring.text(serving.evaluate(classifier, train))
-    parts = [scoring.text(serving.evaluate(classifier, train, (i + 1, shards))) for i in range(shards)]
+    whole = scoring.text(inference.evaluate(classifier, train))
+    parts = [scoring.text(inference.evaluate(classifier, train, (i + 1, shards))) for i in range(shards)]
     joined = [part.split("\n", 1) for part in parts]
     assert whole == parts[0].split("\n")[0] + "\n" + "".join(rows for _, rows in joined)
     assert all(rows for _, rows in joined)
@@ -116,7 +116,7 @@ def test_a_sharp_models_answers_keep_their_order(classifier, tmp_path, monkeypat
     saved = types.SimpleNamespace(signatures={"serving_default": serve})
     monkeypatch.setattr(scoring, "loaded", lambda _: saved)
     monkeypatch.setattr(scoring, "finding_of", lambda *_: classes - 1)
-    table = serving.evaluate(classifier, records)
+    table = inference.evaluate(classifier, records)
     (tmp_path / "said.csv").write_text(scoring.text(table))
     assert scoring.read([tmp_path / "said.csv"]).equals(table)
     auc = roc_auc_score(table["label"], logits[:, -1])
@@ -144,12 +144,12 @@ def test_a_run_folder_is_a_model_with_the_runs_threshold(classifier, train, tmp_
         scoring.threshold(tmp_path)
     assert scoring.threshold(tmp_path, "grouped") == 0.25
     pd.testing.assert_frame_equal(
-        serving.evaluate(tmp_path, train, which="grouped"), serving.evaluate(classifier, train)
+        inference.evaluate(tmp_path, train, which="grouped"), inference.evaluate(classifier, train)
     )
 
 
 def test_parts_that_do_not_fit_are_said(tmp_path, classifier, train):
-    table = serving.evaluate(classifier, train)
+    table = inference.evaluate(classifier, train)
     (tmp_path / "one.csv").write_text(scoring.text(table))
     assert scoring.read([tmp_path / "one.csv"]).equals(table)
     with pytest.raises(EvaluationError, match=f"twice {table['filename'][0]}"):
@@ -218,7 +218,7 @@ def test_the_finding_is_the_class_that_the_metadata_name(tmp_path, train, metada
     folder = _telling(tmp_path, metadata)
     contents = [record["image"] for record in train.raw().as_numpy_iterator()]
     said = Classifier(folder).predict(contents)
-    np.testing.assert_allclose(serving.evaluate(folder, train)["probability"], said[:, place], atol=2e-6)
+    np.testing.assert_allclose(inference.evaluate(folder, train)["probability"], said[:, place], atol=2e-6)
     assert np.abs(said[:, 0] - said[:, 1]).max() > 1e-3
 
 
@@ -234,7 +234,7 @@ def test_the_finding_is_the_class_that_the_metadata_name(tmp_path, train, metada
 def test_a_finding_that_cannot_be_known_is_refused(tmp_path, train, metadata, words, capsys):
     folder = _telling(tmp_path, metadata)
     with pytest.raises(ModelError, match=words):
-        serving.evaluate(folder, train)
+        inference.evaluate(folder, train)
     (tmp_path / "image.png").write_bytes(decoding.encode_png(np.zeros((8, 8), np.uint8)))
     heat = [
         "predict",
@@ -260,7 +260,7 @@ def test_images_that_a_model_has_seen_are_said_and_left_out(classifier, train, d
         models.load(classifier), tmp_path / "known", preprocess=Preprocess(size=32), metadata=metadata
     )
     expected = (table["source"] == names[0]).to_numpy()
-    rows = serving.evaluate(tmp_path / "known", train)
+    rows = inference.evaluate(tmp_path / "known", train)
     np.testing.assert_array_equal(scoring.seen(tmp_path / "known", "kaggle_fracture", rows), expected)
     assert not scoring.seen(tmp_path / "known", "fracatlas", rows).any(), "another data set's names"
     assert scoring.seen(classifier, "kaggle_fracture", rows) is None

@@ -12,11 +12,11 @@ from keras_fracture import evaluation
 from keras_fracture.data import decoding, sources
 from keras_fracture.data.cache import WORKERS
 from keras_fracture.errors import EvaluationError, ModelError
+from keras_fracture.inference import sharding
 from keras_fracture.models.preprocessing import scale
-from keras_fracture.serving import sharding
-from keras_fracture.serving.predicting import preparation
+from keras_fracture.serving.metadata import facts_of, finding_of, preparation
 from keras_fracture.serving.releasing import of_run
-from keras_fracture.versions import facts_of, finding_of, loaded, version_of
+from keras_fracture.serving.versions import loaded, version_of
 
 COLUMNS = ("filename", "source", "body_part", "label", "probability")
 METRICS = {"accuracy": "accuracy", "AUC": "auc", "sensitivity": "recall", "specificity": "specificity"}
@@ -56,15 +56,15 @@ def evaluate(model, records, shard=None, which=None):
             images = pool.map(lambda data: preprocess(decoding.decode(data).image), chunk.pop("image"))
             images = scale(np.stack(list(images)), pixel_range)
             filled = np.resize(np.arange(len(images)), _BATCH)
-            said = serve(images=tf.constant(images[filled]))["probabilities"].numpy()[: len(images)]
-            tables.append(pd.DataFrame(chunk | {"probability": _of_finding(said, finding)}))
+            probabilities = serve(images=tf.constant(images[filled]))["probabilities"].numpy()[: len(images)]
+            tables.append(pd.DataFrame(chunk | {"probability": _of_finding(probabilities, finding)}))
     table = pd.concat(tables, ignore_index=True)[list(COLUMNS)]
     for column in ("filename", "source", "body_part"):
         table[column] = table[column].str.decode("utf-8")
     return table
 
 
-def _of_finding(said, place):
+def _of_finding(probabilities, place):
     """Probabilities of a finding, float64 `(n,)`, from float32 `(n, 1 or 2)` and its place among them.
 
     Near 1 float32 knows steps of 6e-8 alone: there, what a second class leaves says more.
@@ -72,13 +72,13 @@ def _of_finding(said, place):
     Raises:
         EvaluationError: There are more classes, or fewer.
     """
-    said = said.astype(float)
-    if not place < said.shape[1] <= 2:
+    probabilities = probabilities.astype(float)
+    if not place < probabilities.shape[1] <= 2:
         raise EvaluationError(
-            f"A classifier must have one class or two, and as many as it names. Received: {said.shape[1]}"
+            f"A classifier must have one class or two, and as many as it names. Received: {probabilities.shape[1]}"
         )
-    own = said[:, place]
-    return np.where(own > 0.5, 1 - said[:, 1 - place], own) if said.shape[1] == 2 else own
+    own = probabilities[:, place]
+    return np.where(own > 0.5, 1 - probabilities[:, 1 - place], own) if probabilities.shape[1] == 2 else own
 
 
 def text(table):

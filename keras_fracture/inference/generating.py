@@ -11,11 +11,12 @@ from tqdm import tqdm
 
 from keras_fracture import models, synthesis
 from keras_fracture.errors import ModelError
+from keras_fracture.inference import sharding
 from keras_fracture.interop import convert
 from keras_fracture.models.preprocessing import unscale
-from keras_fracture.serving import sharding
+from keras_fracture.serving.metadata import facts_of
 from keras_fracture.serving.releasing import arguments_of, of_keras
-from keras_fracture.versions import facts_of, loaded, version_of
+from keras_fracture.serving.versions import loaded, version_of
 
 # Always so many at once, the last ones filled up: other numbers would round a few grey levels otherwise.
 _BATCH = 64

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from keras_fracture import cli, models, serving
+from keras_fracture import cli, inference, models, serving
 from keras_fracture.errors import ModelError, OutputError, ShardError
-from keras_fracture.serving import generating
+from keras_fracture.inference import generating
 
 SMALL = {"image_size": 32, "width": 2, "channels": 1}
 
@@ -28,7 +28,7 @@ def pixels(folder):
 
 def test_images_are_the_same_bit_for_bit_whatever_the_count(exported, tmp_path):
     for name, count, seed in (("few", 3, 7), ("many", 70, 7), ("other", 3, 8)):
-        serving.generate(exported, tmp_path / name, count, seed)
+        inference.generate(exported, tmp_path / name, count, seed)
     few, many, other = (pixels(tmp_path / name) for name in ("few", "many", "other"))
     assert len(many) == 70
     for name, image in few.items():
@@ -39,7 +39,7 @@ def test_images_are_the_same_bit_for_bit_whatever_the_count(exported, tmp_path):
 
 def test_parts_together_are_the_whole_byte_for_byte(exported, tmp_path, monkeypatch):
     monkeypatch.setattr(generating, "_BATCH", 4)
-    serving.generate(exported, tmp_path / "whole", 14, seed=7)
+    inference.generate(exported, tmp_path / "whole", 14, seed=7)
     for number in (1, 2, 3):
         command = ["generate", str(exported), "--count", "14", "--seed", "7", "--shard", f"{number}/3"]
         assert cli.main([*command, "--out", str(tmp_path / str(number))]) == 0
@@ -66,7 +66,7 @@ def test_a_part_draws_its_own_images_alone(exported, monkeypatch):
 
 
 def test_the_table_and_the_files_say_what_each_image_is(exported, tmp_path):
-    table = serving.generate(exported, tmp_path / "made", 3, seed=5)
+    table = inference.generate(exported, tmp_path / "made", 3, seed=5)
     pd.testing.assert_frame_equal(table, pd.read_csv(tmp_path / "made" / "images.csv"))
     assert table["class"].tolist() == ["healthy", "finding", "healthy"]
     with Image.open(tmp_path / "made" / table["file"][1]) as image:
@@ -76,7 +76,7 @@ def test_the_table_and_the_files_say_what_each_image_is(exported, tmp_path):
 
 def test_a_class_is_asked_for_by_name_or_number(exported, tmp_path):
     for name, label in (("turns", None), ("named", "finding"), ("numbered", "1")):
-        serving.generate(exported, tmp_path / name, 2, label=label)
+        inference.generate(exported, tmp_path / name, 2, label=label)
     turns, named, numbered = (pixels(tmp_path / name) for name in ("turns", "named", "numbered"))
     np.testing.assert_array_equal(turns["000001.png"], named["000001.png"])
     np.testing.assert_array_equal(named["000000.png"], numbered["000000.png"])
@@ -84,8 +84,8 @@ def test_a_class_is_asked_for_by_name_or_number(exported, tmp_path):
 
 
 def test_saved_model_keras_file_and_weights_draw_alike(exported, tmp_path):
-    serving.generate(exported / "run-0" / "saved_model", tmp_path / "saved", 2)
-    serving.generate(exported / "generator.keras", tmp_path / "keras", 2)
+    inference.generate(exported / "run-0" / "saved_model", tmp_path / "saved", 2)
+    inference.generate(exported / "generator.keras", tmp_path / "keras", 2)
     for name, image in pixels(tmp_path / "saved").items():
         other = pixels(tmp_path / "keras")[name]
         np.testing.assert_allclose(image.astype(int), other, atol=1)
@@ -112,7 +112,7 @@ def test_bad_requests_are_one_line_and_leave_nothing(exported, tmp_path, options
     (tmp_path / "there").mkdir()
     options = {"count": 2} | options
     with pytest.raises(error, match=message):
-        serving.generate(exported, tmp_path / options.pop("out", "new"), **options)
+        inference.generate(exported, tmp_path / options.pop("out", "new"), **options)
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 

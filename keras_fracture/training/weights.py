@@ -1,7 +1,6 @@
-"""Weights on disk, and trained models of this package back from their SavedModels as Keras models."""
+"""Weights and Keras models on disk, whole or not at all."""
 
 import contextlib
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,10 +8,8 @@ import tensorflow as tf
 
 from keras_fracture import files
 from keras_fracture.errors import ModelError, one_line
-from keras_fracture.versions import facts_of, loaded, version_of
 
 _HDF5 = 4096  # bytes that it needs beside a variable's own, at most
-_CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def save_weights(model, path):
@@ -46,48 +43,6 @@ def _spare_optimizers():
         from keras.src.saving.saving_lib import get_attr_skipset
 
         global_state.set_global_attribute("saving_attr_skiplist_Optimizer", get_attr_skipset("Optimizer"))
-
-
-def load(name):
-    """A trained model as a Keras model, to be looked into, trained on or exported anew.
-
-        model = keras_fracture.models.load("resnet18_fracatlas")
-
-    Args:
-        name: One of `saved_models/` in the working folder or the checkout, or the path of a SavedModel that
-            `serving.export` wrote; without a version the highest is taken.
-
-    Returns:
-        A built `keras.Model` in float32, with the saved weights.
-
-    Raises:
-        ModelError: There is no such model, or it is not of this package.
-    """
-    places = [Path(name), *(folder / "saved_models" / name for folder in (Path(), _CHECKOUT))]
-    folder = next((place for place in places if place.is_dir()), None)
-    if folder is None:
-        known = sorted(path.name for path in (_CHECKOUT / "saved_models").glob("*") if path.is_dir())
-        raise ModelError(
-            f"There is no such model. Name a folder, or one of {', '.join(known) or 'saved_models/ (empty)'}. "
-            f"Received: {str(name)!r}"
-        )
-    version = version_of(folder)
-    facts = facts_of(version)
-    kind = keras.saving.get_registered_object(f"keras_fracture>{facts['architecture']}")
-    if kind is None:
-        raise ModelError(f"{version} is no model of this package. Received: {facts['architecture']!r}")
-    try:
-        model = kind.from_config(facts["config"] | {"dtype": "float32"})
-        saved = [np.asarray(each) for each in loaded(version).model_variables]
-        for variable, value in zip(model.variables, saved, strict=True):
-            variable.assign(value)
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(
-            f"{version} and its metadata.json do not fit each other ({one_line(error)}): export it again"
-        ) from None
-    return model
 
 
 def load_keras(path):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_fracture.errors import EvaluationError
-from keras_fracture.papers.utility import ARMS, utility
+from keras_fracture.evaluation.utility import ARMS, utility
 
 
 def draw(count, generator, bright=1):

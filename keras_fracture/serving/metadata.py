@@ -1,0 +1,83 @@
+"""What the metadata of a SavedModel say of it: classes, the finding, how images are prepared."""
+
+import json
+
+from keras_fracture.data import Preprocess
+from keras_fracture.errors import DataError, ModelError, one_line
+
+# Names that say so themselves; of any other class the metadata's "finding" must say it.
+FINDINGS = ("finding", "fracture", "fractured", "lesion", "tumor", "tumour", "abnormal", "positive")
+_FACTS = {"architecture": str, "config": dict, "endpoints": dict, "pixel_range": list | None}
+
+
+def facts_of(version):
+    """What `metadata.json` says of a SavedModel's version.
+
+    Raises:
+        ModelError: The file is damaged, or lacks what `serving.export` writes for every model.
+    """
+    path = version / "metadata.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        odd = [name for name, kind in _FACTS.items() if not isinstance(facts[name], kind)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(f"{path} describes no model ({one_line(error)}): export it again") from None
+    if odd:
+        raise ModelError(
+            f"{path} describes no model: export it again. Received: {odd[0]} {facts[odd[0]]!r:.60}"
+        )
+    return facts
+
+
+def finding_of(facts, model):
+    """Which of a classifier's probabilities is that of a finding, by its metadata; never by its place.
+
+    Args:
+        facts: A dict with `classes`, names in the order of the probabilities, and maybe `finding`, one of them.
+        model: What an error calls it.
+
+    Returns:
+        Its place, counted from 0.
+
+    Raises:
+        ModelError: It cannot be known.
+    """
+    classes, finding = facts.get("classes"), facts.get("finding")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ModelError(
+            f"{model} does not say what its classes are: export it again with --classes. Received: {classes!r:.60}"
+        )
+    wanted = FINDINGS if finding is None else (finding,)
+    found = [place for place, name in enumerate(classes) if name.lower() in wanted or name == finding]
+    if len(found) != 1:
+        raise ModelError(
+            f"{model} does not say which of its classes is the finding: export it again with --finding NAME. "
+            f"Received: classes {', '.join(classes)}, finding {finding}"
+        )
+    return found[0]
+
+
+def preparation(folder):
+    """How images are prepared for an exported classifier: its `Preprocess` and its pixel range.
+
+    Args:
+        folder: Path of the SavedModel's version.
+
+    Raises:
+        ModelError: Not a classifier, or exported without its preprocessing.
+    """
+    facts = facts_of(folder)
+    if "preprocess" not in facts:
+        raise ModelError(
+            f"{folder} is no classifier, or was exported without --preprocess: its metadata.json says nothing of "
+            "preprocessing"
+        )
+    try:
+        settings = facts["preprocess"]
+        preprocess = Preprocess(**settings | {"clahe": settings["clahe"] and tuple(settings["clahe"])})
+        low, high = map(float, facts["pixel_range"])
+    except (KeyError, TypeError, ValueError, DataError) as error:
+        raise ModelError(
+            f"{folder}/metadata.json says nothing of preprocessing that can be used: {error}"
+        ) from None
+    return preprocess, (low, high)
