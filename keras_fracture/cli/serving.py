@@ -72,8 +72,8 @@ def predict(options):
             verbs.import_tensorflow()  # its stubs do
         from keras_fracture.serving.client import connect
 
-        limits = options.version, options.timeout, options.retries
-        classifier = connect(options.server, options.model, *limits)
+        how = options.version, options.timeout, options.retries
+        classifier = connect(options.server, options.model, *how)
     else:
         verbs.import_tensorflow()
         from keras_fracture.inference.predicting import Classifier
@@ -145,7 +145,8 @@ def _overlay(classifier, names, contents, folder, finding):
 def serve(options):
     """`serve`."""
     if options.write_config:
-        from keras_fracture import files, versions
+        from keras_fracture import files
+        from keras_fracture.serving import versions
 
         text = versions.model_config(options.folder)
         print(f"wrote {files.write_text(options.write_config, text)}")
