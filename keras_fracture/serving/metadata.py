@@ -2,7 +2,6 @@
 
 import json
 
-from keras_fracture.data import Preprocess
 from keras_fracture.errors import DataError, ModelError, one_line
 
 # Names that say so themselves; of any other class the metadata's "finding" must say it.
@@ -66,6 +65,8 @@ def preparation(folder):
     Raises:
         ModelError: Not a classifier, or exported without its preprocessing.
     """
+    from keras_fracture.data import Preprocess  # which servers, that prepare images in the SavedModel, do without
+
     facts = facts_of(folder)
     if "preprocess" not in facts:
         raise ModelError(

@@ -25,7 +25,7 @@ def drawn(monkeypatch):
 
 
 def words(axis):
-    return [text.get_text() for text in axis.overrides]
+    return [text.get_text() for text in axis.texts]
 
 
 def test_confusion_shows_counts_and_shares_of_the_true_class(drawn, tmp_path):

@@ -45,7 +45,7 @@ def test_bars_carry_their_numbers(drawn, tmp_path):
     table = pd.DataFrame({"healthy": [1200, 3], "finding": [40, 0]}, index=["wrist", "knee"])
     path = galleries.bars(table, tmp_path / "b.png", "images", "Title")
     axis = drawn[0].axes[0]
-    assert [text.get_text() for text in axis.overrides] == ["1,200", "3", "40", "0"]
+    assert [text.get_text() for text in axis.texts] == ["1,200", "3", "40", "0"]
     assert [patch.get_height() for patch in axis.patches] == [1200, 3, 40, 0]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["wrist", "knee"]
     assert cv2.imread(str(path)).std() > 5
@@ -53,4 +53,4 @@ def test_bars_carry_their_numbers(drawn, tmp_path):
 
 def test_bars_of_shares_keep_two_digits(drawn, tmp_path):
     galleries.bars(pd.DataFrame({"share": [0.517, 0.6]}), tmp_path / "b.png", "share", "Title")
-    assert [text.get_text() for text in drawn[0].axes[0].overrides] == ["0.52", "0.60"]
+    assert [text.get_text() for text in drawn[0].axes[0].texts] == ["0.52", "0.60"]

@@ -87,7 +87,7 @@ BAD_BODIES = {
         "float32 numbers",
     ),
     "grey levels": (PREDICT, {"instances": np.full((1, 32, 32, 1), 90).tolist()}, 400, "between 0 and 1"),
-    "other names": (PREDICT, {"instances": [{"images": [1]}]}, 400, "must hold images. Received:"),
+    "other names": (PREDICT, {"instances": [{"pixels": [1]}]}, 400, "must hold images. Received:"),
     "unknown endpoint": (PREDICT, rows() | {"instances": [1], "signature_name": "x"}, 400, "Received: 'x'"),
     "unknown model": ("/v1/models/nope:predict", rows(jpeg()), 404, "nope does not exist"),
     "unknown version": (
