@@ -17,9 +17,9 @@ import tensorflow as tf
 
 from keras_fracture.benchmarks import twins
 from keras_fracture.errors import BenchmarkError
+from keras_fracture.experiment.runs import provenance
 from keras_fracture.interop.torch import load_torch_weights
 from keras_fracture.machine import BFLOAT16, cpu_fields
-from keras_fracture.papers.recipe import provenance
 from keras_fracture.report.benchmarks import record, recorded, share_of_peak
 from keras_fracture.training.precision import onednn_bfloat16
 

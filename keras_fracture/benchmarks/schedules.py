@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from keras_fracture.benchmarks import twins
 from keras_fracture.errors import BenchmarkError
-from keras_fracture.papers.recipe import provenance
+from keras_fracture.experiment.runs import provenance
 from keras_fracture.report.benchmarks import record, recorded
 
 

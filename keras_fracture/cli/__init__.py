@@ -6,10 +6,9 @@ import sys
 
 from keras_fracture import __version__
 from keras_fracture.cli import benchmark, data, evaluating, models, papers, serving, verbs
-from keras_fracture.cli.papers import PAPERS
 from keras_fracture.errors import FractureError
 
-__all__ = ["PAPERS", "build_parser", "main"]
+__all__ = ["build_parser", "main"]
 
 
 def main(arguments=None):

@@ -162,7 +162,7 @@ def _finish(options, section, found, goals=None):
         print(f"{name:<62}{shown:>10}" + (f"   goal: {goals[name]}" if name in goals else ""))
     if options.json:
         verbs.import_tensorflow()
-        from keras_fracture.papers.recipe import provenance
+        from keras_fracture.experiment.runs import provenance
         from keras_fracture.report.benchmarks import record
 
         record(options.json, section, {**provenance(), "numbers": found, "goals": goals})

@@ -68,7 +68,7 @@ def evaluate(options):
 def _print_scores(table, threshold, what):
     from keras_fracture.errors import EvaluationError
     from keras_fracture.inference import scoring
-    from keras_fracture.report.tables import decimal
+    from keras_fracture.report.markdown import decimal
 
     print(f"{len(table):,} {what}, of {table['source'].nunique():,} X-rays, threshold {threshold:.3g}")
     try:

@@ -1,21 +1,21 @@
 """Papers: reproduce one, write the tables of README."""
 
+from keras_fracture import papers
 from keras_fracture.cli import verbs
 from keras_fracture.errors import FractureError
-
-PAPERS = ("bai_dcgan", "garcia_inception", "gupta_unit", "lisbon_resnet", "ibrahim_gan")
 
 
 def add_reproduce(commands):
     """Adds `reproduce`."""
+    keys = papers.names()
     verb = verbs.add(
-        commands, "reproduce", reproduce, "carry out a paper's recipe and write a report",
+        commands, "reproduce", reproduce, "reproduce a paper and write a report",
         "keras-fracture reproduce ibrahim_gan --data kaggle_fracture --profile quick",
     )  # fmt: skip
     verb.add_argument(
         "paper",
         nargs="?",
-        help=f"one of {', '.join(PAPERS)}; or xray_features, what generators are judged by",
+        help=f"one of {', '.join(keys)}",
     )
     verb.add_argument(
         "--from",
@@ -24,16 +24,16 @@ def add_reproduce(commands):
         help="instead: a run's config.json, whose settings are all repeated",
     )
     verb.add_argument("--profile", help="smoke (seconds), quick (minutes, default) or paper (GPU)")
-    verb.add_argument("--data", metavar="NAME", help="data set (default: the recipe's)")
+    verb.add_argument("--data", metavar="NAME", help="data set (default: the paper's)")
     verb.add_argument("--seed", type=int, help="first seed (default 0)")
     verb.add_argument("--seeds", type=int, help="how many trainings of each classifier")
     verb.add_argument("--epochs", type=int, help="of each classifier (default: the profile's)")
-    verb.add_argument(
-        "--depth", type=int, nargs="+", help="lisbon_resnet: 18, 34, 50, 101, 152 (default: all)"
-    )
-    verb.add_argument(
-        "--variant", help="lisbon_resnet, garcia_inception: paper (default), tuned; bai_dcgan: paper, modern"
-    )
+    configs = {key: papers.get(key).config.Config for key in keys}
+    variants = [f"{key}: {', '.join(config.VARIANTS)}" for key, config in configs.items() if config.VARIANTS]
+    verb.add_argument("--variant", help="; ".join(variants))
+    for key, config in configs.items():
+        for name, (_, _, help_) in config.OPTIONS.items():
+            verb.add_argument(f"--{name}", nargs="+", help=f"{key}: {help_}")
     verb.add_argument(
         "--pretrained",
         metavar="FILE",
@@ -41,7 +41,7 @@ def add_reproduce(commands):
     )
     verb.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
-        help="any other number of the recipe, such as image_size=112 or policies=paper; may be repeated",
+        help="any other number of the paper's configuration, such as image_size=112 or policies=paper; may be repeated",
     )  # fmt: skip
     verb.add_argument("--out", metavar="DIR", help="run folder (default: runs/PAPER/TIME)")
     verb.add_argument(
@@ -75,26 +75,29 @@ def add_tables(commands):
 def reproduce(options):
     """`reproduce`."""
     verbs.import_tensorflow()
-    from keras_fracture import papers
-
     where = {name: getattr(options, name) for name in ("out", "resume", "data_dir", "results", "strategy")}
     settings = {
         name: getattr(options, name) for name in ("data", "seed", "seeds", "epochs", "variant", "pretrained")
     }
-    settings["models"] = options.depth and tuple(f"resnet{depth}" for depth in options.depth)
     if options.config:
-        given = [options.paper, options.profile, *options.settings, *settings.values()]
+        shortcuts = [
+            getattr(options, name) for key in papers.names() for name in papers.get(key).config.Config.OPTIONS
+        ]
+        given = [options.paper, options.profile, *options.settings, *settings.values(), *shortcuts]
         if any(one is not None for one in given):
             raise FractureError(
                 "--from repeats a run as it was: leave out the paper, its profile and its settings"
             )
         out = papers.repeat(options.config, **where)
     elif options.paper:
+        settings |= _shortcuts(options)
         out = papers.reproduce(
             options.paper, options.profile or "quick", overrides=options.settings, **where, **settings
         )
     else:
-        raise FractureError(f"Name a paper, one of {', '.join(PAPERS)}, or a run's config.json (--from)")
+        raise FractureError(
+            f"Name a paper, one of {', '.join(papers.names())}, or a run's config.json (--from)"
+        )
     if out is None:
         print("done; the first worker wrote the report")
         return
@@ -102,10 +105,25 @@ def reproduce(options):
     print(f"wrote {out}/report.md, metrics.json, figures and SavedModels")
 
 
+def _shortcuts(options):
+    """The settings that a paper's own options stand for."""
+    settings = {}
+    for key in papers.names():
+        for name, (setting, convert, _) in papers.get(key).config.Config.OPTIONS.items():
+            words = getattr(options, name)
+            if words is not None and key != options.paper:
+                raise FractureError(
+                    f"--{name} is an option of {key} alone. Received: it with {options.paper}"
+                )
+            if words is not None:
+                settings[setting] = tuple(convert(word) for word in words)
+    return settings
+
+
 def tables(options):
     """`tables`."""
-    from keras_fracture.report import tables as made
+    from keras_fracture.papers import tables as generated
 
     for path in options.files:
-        same = made.update(path, options.results, options.check)
+        same = generated.update(path, options.results, options.check)
         print(f"{path} is up to date" if same else f"wrote {path}")

@@ -52,7 +52,7 @@ def extractor(which):
             "inception_v3": the average pool of Keras's InceptionV3 with ImageNet weights, 2,048 dimensions, which
             are downloaded once. Not the weights published scores use: compare within this package only.
             "xray": the small ResNet-18 that comes with the package, 128 dimensions: taught body part and finding on
-            64x64 pixels of FracAtlas, see `papers.xray_features`.
+            64x64 pixels of FracAtlas, see `benchmarks/xray_features.py`.
             "xray:PATH": another classifier of this package, a SavedModel it exported or a `.keras` file.
             A Keras model; a function of uint8 images, never cached; or an `Extractor`.
 

@@ -1,45 +1,68 @@
-"""One recipe a paper, by key."""
+"""The papers: a folder each, named by its key, with `config`, `experiment` and `report`; no other registry."""
 
-import contextlib
 import dataclasses
 import importlib
+import pkgutil
+from types import ModuleType
 
 from keras_fracture.errors import FractureError
 
-_RECIPES = {
-    "bai_dcgan": "BaiDCGAN",
-    "garcia_inception": "GarciaInception",
-    "gupta_unit": "GuptaUNIT",
-    "ibrahim_gan": "IbrahimGAN",
-    "lisbon_resnet": "LisbonResNet",
-    "xray_features": "XrayFeatures",
-}
+__all__ = ["get", "names", "repeat", "reproduce"]
 
 
-def keys():
-    """Keys of the papers that can be reproduced."""
-    return list(_RECIPES)
+@dataclasses.dataclass(frozen=True)
+class Paper:
+    """One paper.
+
+    Attributes:
+        key: Name of its folder.
+        config: Module with its numbers, `Config`.
+    """
+
+    key: str
+    config: ModuleType
+
+    @property
+    def experiment(self):
+        """Module with `run(config, run)`: data, training, evaluation, export."""
+        return importlib.import_module(f"{__name__}.{self.key}.experiment")
+
+    @property
+    def report(self):
+        """Module with `write(config, results, run)`, `table(runs)`, `compare(run)` and `HEADLINES`."""
+        return importlib.import_module(f"{__name__}.{self.key}.report")
+
+
+def names():
+    """Keys of the papers that can be reproduced, in alphabetical order."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
 
 
 def get(key):
-    """The recipe class of a paper.
+    """A paper.
+
+    Args:
+        key: One of `names()`.
+
+    Returns:
+        A `Paper`.
 
     Raises:
         FractureError: No such paper.
     """
-    if key not in _RECIPES:
-        raise FractureError(f"No such paper. Choose one of {', '.join(_RECIPES)}. Received: {key!r}")
-    return getattr(importlib.import_module(f"keras_fracture.papers.{key}"), _RECIPES[key])
+    if key not in names():
+        raise FractureError(f"No such paper. Choose one of {', '.join(names())}. Received: {key!r}")
+    return Paper(key, importlib.import_module(f"{__name__}.{key}.config"))
 
 
 def reproduce(
     key, profile="quick", *, out=None, resume=False, data_dir=None, results=None, strategy=None, overrides=(),
     **settings,
 ):  # fmt: skip
-    """Carries out a paper's recipe.
+    """Reproduces a paper.
 
     Args:
-        key: One of `keys()`.
+        key: One of `names()`.
         profile: "smoke", "quick" or "paper".
         out: Run folder; default `runs/KEY/TIME`.
         resume: Go on with a run that was cut off.
@@ -47,19 +70,20 @@ def reproduce(
         results: Folder whose `KEY.json` also gets the numbers, or None.
         strategy: What trainings are spread over, see `training.distribution.using`; changes no number but by
             rounding, dropout and augmentation.
-        overrides: Further settings as `NAME=VALUE`, see `recipe.settings_of`.
-        **settings: Numbers of the recipe that win over the profile's.
+        overrides: Further settings as `NAME=VALUE`, see `experiment.config.parse_overrides`.
+        **settings: Numbers that win over the profile's.
 
     Returns:
         The run folder; None on workers other than the first, which keep nothing.
     """
-    from keras_fracture.papers import recipe
+    from keras_fracture.experiment.config import configure, parse_overrides
 
-    named = recipe.settings_of(get(key), overrides)
-    chosen = recipe.configure(get(key), profile, **settings | named)
+    config_class = get(key).config.Config
+    named = parse_overrides(config_class, overrides)
+    config = configure(config_class, profile, **settings | named)
     # What is not given is None too, and left out: a None that was asked for comes last.
-    chosen = dataclasses.replace(chosen, **{name: None for name, value in named.items() if value is None})
-    return _carry_out(chosen, profile, out, resume, data_dir, results, strategy)
+    config = dataclasses.replace(config, **{name: None for name, value in named.items() if value is None})
+    return _execute(config, profile, out, resume, data_dir, results, strategy)
 
 
 def repeat(config, *, out=None, resume=False, data_dir=None, results=None, strategy=None):
@@ -82,30 +106,22 @@ def repeat(config, *, out=None, resume=False, data_dir=None, results=None, strat
         FractureError: The file records no run.
         DataError: The images are not those of the recorded run.
     """
-    from keras_fracture.papers import recipe
+    from keras_fracture.experiment import runs, splits
+    from keras_fracture.experiment.config import from_recorded
 
-    key, profile, settings, fingerprints = recipe.recorded(config)
-    chosen = recipe.configure_as(get(key), settings)
-    if fingerprints is not None:
-        recipe.same_images(fingerprints, chosen.fingerprints(data_dir), f"{config} records a run with")
-    return _carry_out(chosen, profile, out, resume, data_dir, results, strategy)
+    recorded = runs.read_config(config)
+    chosen = from_recorded(get(recorded["paper"]).config.Config, recorded["settings"])
+    if "fingerprints" in recorded:
+        received = splits.fingerprints(chosen, data_dir)
+        splits.check_fingerprints(recorded["fingerprints"], received, f"{config} records a run with")
+    return _execute(chosen, recorded["profile"], out, resume, data_dir, results, strategy)
 
 
-def _carry_out(chosen, profile, out, resume, data_dir, results, strategy):
-    from keras_fracture.papers import recipe
-    from keras_fracture.report import results as kept
-    from keras_fracture.training import distribution, precision
+def _execute(config, profile, out, resume, data_dir, results, strategy):
+    from keras_fracture.experiment.runs import execute
 
-    with distribution.using(strategy), precision.using(chosen.precision) as computed_in:
-        chief = distribution.chief()
-        folder = recipe.run_folder(chosen.key, out, resume) if chief or resume else out
-        with recipe.run_lock(folder) if chief else contextlib.nullcontext():
-            with distribution.worker_dir(folder) as own:
-                config = recipe.begin(chosen, profile, own, resume, computed_in)
-                recipe.record_images(chosen, config, own, data_dir)
-                # "auto" may be another precision here than on the machine that the run was started on.
-                with precision.using(config["computed_in"]):
-                    metrics = chosen.run(own, data_dir)
-            if chief and results:
-                kept.keep(results, config, metrics, folder)
-    return folder if chief else None
+    paper = get(config.key)
+    return execute(
+        config, profile, paper.experiment.run, paper.report.write,
+        out=out, resume=resume, data_dir=data_dir, results=results, strategy=strategy,
+    )  # fmt: skip

@@ -48,12 +48,12 @@ def table(path, section):
     Raises:
         OutputError: The file or the section is missing, or not of its form.
     """
-    from keras_fracture.report import tables  # which imports this
+    from keras_fracture.report.markdown import markdown
 
     def write(content):
         form = {"models": _models, "profile": _profile, "schedules": _schedules}.get(section, _numbers)
         header, rows, about = form(content)
-        return f"{tables.markdown(header, rows)}\n{about}`{content['command']}`, {content['date']}\n"
+        return f"{markdown(header, rows)}\n{about}`{content['command']}`, {content['date']}\n"
 
     return _written(path, section, write)
 

@@ -141,12 +141,12 @@ def losses(histories, reported, path, suptitle):
     return save(figure, path)
 
 
-def judged(histories, floor, path, suptitle):
+def metrics_over_epochs(histories, real_vs_real, path, suptitle):
     """KID and the share of near copies over epochs, with what real images reach.
 
     Args:
         histories: One `pandas.DataFrame` a seed with `epoch`, `kid` and `near_copies`, empty where not measured.
-        floor: Dict of the two names to the number of real images against real ones.
+        real_vs_real: Dict of the two names to the number of real images against real ones.
         path: PNG to write.
         suptitle: Of the figure.
     """
@@ -158,7 +158,7 @@ def judged(histories, floor, path, suptitle):
             axis.plot(
                 measured["epoch"], measured[name], "o-", ms=3.5, color=COLOURS[number], label=f"seed {number}"
             )
-        axis.axhline(floor[name], ls="--", color="grey", label="real against real")
+        axis.axhline(real_vs_real[name], ls="--", color="grey", label="real against real")
         axis.set(xlabel="epoch", ylabel=label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].legend(fontsize=9)

@@ -4,21 +4,19 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
-
 from keras_fracture import files
 from keras_fracture.errors import OutputError
 
 _SAME = ("variant", "model", "data", "split_policy", "profile", "part", "image_size", "epochs", "unit_steps")
 
 
-def keep(folder, config, metrics, out):
+def record(folder, config, metrics, out):
     """Adds a run's numbers to `folder/KEY.json`, replacing those of an equal earlier run, and keeps its figures.
 
     Args:
         folder: Where the files are kept.
-        config: What `papers.recipe.begin` returned.
-        metrics: What the recipe's `run` returned; its `runs` are kept, and of its `figures`, which show no real
+        config: What `experiment.runs.start` returned.
+        metrics: What the experiment's report returned; its `runs` are kept, and of its `figures`, which show no real
             image, a copy in `folder/KEY/DATA/VARIANT`, without the last if the run compares several.
         out: The run folder, where the figures are.
 
@@ -57,7 +55,7 @@ def read(path):
         raise OutputError(f"{path} is not a results file: {error}") from None
 
 
-def of_run(folder):
+def read_run(folder):
     """`metrics.json` of a finished run as a dict.
 
     Raises:
@@ -67,33 +65,3 @@ def of_run(folder):
         return json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise OutputError(f"{folder} holds no finished run: {error}") from None
-
-
-def counts(sets):
-    """How many images, findings and sources each split has, and how many images show a training source.
-
-    Args:
-        sets: Split name to `papers.recipe.Split`.
-    """
-    train = set(sets["train"].sources)
-    return {
-        name: {
-            "images": len(split.labels),
-            "findings": int(split.labels.sum()),
-            "sources": len(set(split.sources)),
-            "images_of_training_sources": int(np.isin(split.sources, list(train)).sum()),
-        }
-        for name, split in sets.items()
-    }
-
-
-def overlap(counts):
-    """The size of the splits and how far they overlap, in words; `counts` as `counts` gives them."""
-    parts = [
-        f"{name} {count['images']:,} images of {count['sources']:,} X-rays" for name, count in counts.items()
-    ]
-    test = counts["test"]
-    return (
-        f"Splits: {'; '.join(parts)}. **{test['images_of_training_sources']} of {test['images']} test "
-        "images show an X-ray that is also trained on.**\n"
-    )

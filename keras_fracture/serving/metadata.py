@@ -65,7 +65,9 @@ def preparation(folder):
     Raises:
         ModelError: Not a classifier, or exported without its preprocessing.
     """
-    from keras_fracture.data import Preprocess  # which servers, that prepare images in the SavedModel, do without
+    from keras_fracture.data import (
+        Preprocess,  # which servers, that prepare images in the SavedModel, do without
+    )
 
     facts = facts_of(folder)
     if "preprocess" not in facts:

@@ -91,7 +91,7 @@ def test_each_gan_is_judged_by_its_own_seed(modern):
 def test_only_figures_without_real_images_are_kept(modern):
     folder, results, _ = modern
     kept = {path.name for path in (results / "bai_dcgan").rglob("*.png")}
-    assert kept == {"losses.png", "judged.png", "generated.png", "over-time.png"}
+    assert kept == {"losses.png", "metrics-over-epochs.png", "generated.png", "over-time.png"}
     for name in ("real-and-generated.png", "closest-pixels.png", "closest-features.png"):
         assert (folder / name).stat().st_size > 2000
     with Image.open(folder / "samples.gif") as moving:

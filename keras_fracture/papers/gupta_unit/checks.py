@@ -15,7 +15,7 @@ def judge_patches(translator, healthy, lesions, seed):
     """What a lesion detector, which learnt from real patches, says of translated ones.
 
     Args:
-        translator: `gupta_unit.Translator`; the detector learns from its patches.
+        translator: `study.Translator`; the detector learns from its patches.
         healthy: `synthesis.Patches` of other X-rays, without a lesion.
         lesions: The same, with one.
         seed: Of the detector.
@@ -33,12 +33,12 @@ def judge_patches(translator, healthy, lesions, seed):
     before, after, real = (
         probabilities(detector, images) for images in (healthy.images, painted, lesions.images)
     )
-    probabilities = np.concatenate([before, real])
+    on_real = np.concatenate([before, real])
     truth = np.repeat([0, 1], [len(before), len(real)])
     # An image has several patches: numbers apart, or a healthy image's would be taken for a lesion's.
     sources = np.concatenate([healthy.rows, lesions.rows + healthy.rows.max() + 1])
     return {
-        "detector_auc": evaluation.scores(Predictions(truth, sources, probabilities[None]), ("auc",))["auc"],
+        "detector_auc": evaluation.scores(Predictions(truth, sources, on_real[None]), ("auc",))["auc"],
         "raised": float((after > before).mean()),
         "score_before": float(before.mean()),
         "score_after": float(after.mean()),
@@ -51,7 +51,7 @@ def judge_seams(before, painted, windows, size, seed):
     """How well a classifier tells painted from real by the seam alone; half the X-rays teach, half test.
 
     Args:
-        before: `recipe.Split` of the healthy images that were painted into.
+        before: `experiment.splits.Split` of the healthy images that were painted into.
         painted: The same images, painted.
         windows: int `(n, 4)`, see `synthesis.border`.
         size: Side of the seam's patches in pixels.

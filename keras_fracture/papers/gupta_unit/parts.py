@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_fracture.data import splits
 from keras_fracture.errors import FractureError
-from keras_fracture.papers.recipe import Split
+from keras_fracture.experiment.splits import Split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,14 +67,14 @@ class Part:
         return self.name.replace(" ", "-")
 
 
-def parts_of(images, data, shares, fewest, seed):
+def parts_of(images, data, shares, min_lesions, seed):
     """The three parts of a data set.
 
     Args:
         images: The whole data set as a `Split`.
         data: Its name, a key of `ROLES`.
         shares: Of training, validation and test, dealt out by source.
-        fewest: Training images with a lesion that a part keeps where the paper's ratio would leave fewer.
+        min_lesions: Training images with a lesion that a part keeps where the paper's ratio would leave fewer.
         seed: Of the dealing.
 
     Returns:
@@ -86,12 +86,12 @@ def parts_of(images, data, shares, fewest, seed):
     if data not in ROLES:
         raise FractureError(f"gupta_unit needs boxes: choose one of {', '.join(ROLES)}. Received: {data!r}")
     return [
-        _part(images, role, bone, shares, ratio, fewest, seed)
+        _part(images, role, bone, shares, ratio, min_lesions, seed)
         for role, bone, ratio in zip(ROLES[data], BONES, RATIOS, strict=True)
     ]
 
 
-def _part(images, role, bone, shares, ratio, fewest, seed):
+def _part(images, role, bone, shares, ratio, min_lesions, seed):
     table = images.table
     chosen = (table["body_part"] == role.region).to_numpy()
     if role.bone:
@@ -102,18 +102,18 @@ def _part(images, role, bone, shares, ratio, fewest, seed):
     plain = ~own.table["hardware"].to_numpy(bool) if "hardware" in own.table else np.ones(len(split), bool)
     healthy = np.flatnonzero((split == "train") & (own.labels == 0) & plain)
     lesions = np.flatnonzero((split == "train") & (own.labels == 1) & plain)
-    wanted = max(fewest, round(ratio * len(healthy)))
+    wanted = max(min_lesions, round(ratio * len(healthy)))
     order = np.random.default_rng([seed, 1]).permutation(
         np.unique(own.sources[lesions])
     )  # the split is dealt by seed
     # Whole sources, so that what is left out is left out of both.
-    rank = {source: place for place, source in enumerate(order)}
+    rank = {source: number for number, source in enumerate(order)}
     by_source = np.array([rank[source] for source in own.sources[lesions]])
-    kept = lesions[np.argsort(by_source, kind="stable")][:wanted]
+    rare = lesions[np.argsort(by_source, kind="stable")][:wanted]
     return Part(
         role.name,
         bone,
-        own.take(np.sort(np.concatenate([healthy, kept]))),
+        own.take(np.sort(np.concatenate([healthy, rare]))),
         own.take((split == "validation") & plain),
         own.take((split == "test") & plain),
         own.take((split == "train") & (own.labels == 1)),

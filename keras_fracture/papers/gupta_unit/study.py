@@ -7,7 +7,7 @@ import pandas as pd
 
 from keras_fracture import evaluation, synthesis, training
 from keras_fracture.evaluation import Predictions
-from keras_fracture.papers.lesion_parts import Part
+from keras_fracture.papers.gupta_unit.parts import Part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,15 +55,15 @@ class Study:
     Attributes:
         part: `Part`.
         own: Its `Translator`, or None.
-        judge: The first of its baseline classifiers, which filters.
+        scorer: The first of its baseline classifiers, whose scores filter.
         arms: Name to `Arm`.
-        painted: Arm to what `GuptaUNIT.paint` gives.
-        checks: What `lesion_checks` measures; empty without a translator.
+        painted: Arm to what `experiment.paint` gives.
+        checks: What `experiment.check` measures; empty without a translator.
     """
 
     part: Part
     own: Translator | None
-    judge: keras.Model
+    scorer: keras.Model
     arms: dict
     painted: dict
     checks: dict
@@ -76,8 +76,8 @@ class Study:
     def scores(self, arm):
         """AUC and average precision of an arm, and their gains over the baseline, each with an interval."""
         metrics = ("auc", "average_precision")
-        found = evaluation.scores(self.predictions(arm), metrics)
+        scores = evaluation.scores(self.predictions(arm), metrics)
         if arm == "baseline":
-            return found
-        better = evaluation.gains(self.predictions(arm), self.predictions("baseline"), metrics)
-        return found | {f"{metric}_gain": value for metric, value in better.items()}
+            return scores
+        gains = evaluation.gains(self.predictions(arm), self.predictions("baseline"), metrics)
+        return scores | {f"{metric}_gain": gain for metric, gain in gains.items()}

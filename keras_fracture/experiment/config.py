@@ -1,0 +1,149 @@
+"""Settings of experiments: a frozen dataclass each, profiles and variants as differences, overrides by name."""
+
+import dataclasses
+from typing import ClassVar
+
+from keras_fracture.errors import FractureError
+from keras_fracture.experiment.limits import check
+from keras_fracture.settings import parse
+
+PROFILES = ("smoke", "quick", "paper")
+# What settings were called in the config.json of earlier versions.
+RENAMED = {
+    "rate": "learning_rate",
+    "decay": "weight_decay",
+    "g_rate": "g_learning_rate",
+    "d_rate": "d_learning_rate",
+    "gan_rate": "gan_learning_rate",
+    "unit_rate": "unit_learning_rate",
+    "redraw": "fresh_noise",
+    "judged": "eval_every",
+    "pictures": "generated_images",
+    "synthetic": "synthetic_per_class",
+    "gans": "gans_per_class",
+    "fewest": "min_lesions",
+    "passing": "passing_shares",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The numbers of one experiment. Subclasses add theirs, and say `key` and `title`.
+
+    Attributes:
+        data: The data set used unless another is named.
+        seed: First seed; run k uses `seed + k`.
+        seeds: How many times classifiers are trained.
+        precision: Of everything that is trained, see `training.precision.configure`; "auto" is the fastest here.
+    """
+
+    key: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    # Reported by the paper, in the form that its own `report` reads.
+    REPORTED: ClassVar = {}
+    # Profile and variant to the numbers that differ from the defaults, which are the paper's.
+    PROFILES: ClassVar = {}
+    VARIANTS: ClassVar = {}
+    # Numbers that may be 0, and those that are shares of 1, see `limits.check`.
+    MAY_BE_ZERO: ClassVar = ("seed",)
+    SHARES: ClassVar = ()
+    # Further options of `keras-fracture reproduce`: name to (setting, function of one word, help).
+    OPTIONS: ClassVar = {}
+
+    data: str = "phantom"
+    seed: int = 0
+    seeds: int = 3
+    precision: str = "float32"
+
+    def __post_init__(self):
+        check(self)
+
+    @property
+    def split_policies(self):
+        """The split policies whose images the experiment reads."""
+        return getattr(self, "policies", None) or (getattr(self, "policy", "grouped"),)
+
+
+def configure(config_class, profile, **settings):
+    """A configuration with a profile's numbers.
+
+    Args:
+        config_class: A subclass of `Config`.
+        profile: One of `PROFILES`.
+        **settings: Numbers that win over the profile's; None is left out.
+
+    Raises:
+        FractureError: No such profile, setting or variant, or a value is out of its range, see `limits.check`.
+    """
+    if profile not in PROFILES:
+        raise FractureError(f"No such profile. Choose one of {', '.join(PROFILES)}. Received: {profile!r}")
+    variants = config_class.VARIANTS
+    known = {field.name for field in dataclasses.fields(config_class)}
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    unknown = sorted(set(chosen) - known)
+    if unknown:
+        raise FractureError(f"{config_class.key} has no setting {', '.join(unknown)}. Received: {chosen}")
+    variant = chosen.get("variant")
+    if variant is not None and variant not in variants:
+        raise FractureError(f"No such variant. Choose one of {', '.join(variants)}. Received: {variant!r}")
+    return config_class(**config_class.PROFILES[profile] | variants.get(variant, {}) | chosen)
+
+
+def parse_overrides(config_class, overrides):
+    """Settings from `NAME=VALUE` overrides, as a command line gives them.
+
+    Args:
+        config_class: A subclass of `Config`.
+        overrides: Such as "image_size=112" or "policies=paper,grouped"; commas separate the values of a tuple.
+
+    Returns:
+        A dict of name to value, of the type that the default has.
+
+    Raises:
+        FractureError: No such setting, or a value of another type.
+    """
+    known = {field.name: (field.type, field.default) for field in dataclasses.fields(config_class)}
+    return parse(config_class.key, known, overrides)
+
+
+def from_recorded(config_class, settings):
+    """A configuration from recorded settings, none of which may be missing or of another type than the default.
+
+    Args:
+        config_class: A subclass of `Config`.
+        settings: A dict as `config.json` holds it, also of a version that called some by other names.
+
+    Raises:
+        FractureError: They are not this experiment's.
+    """
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
+    settings = renamed(config_class, settings)
+    odd = sorted(set(fields) ^ set(settings))
+    if odd:
+        raise FractureError(
+            f"These are not the settings of this version's {config_class.key}: {', '.join(odd)} "
+            f"of it or of them have no counterpart. Received: {len(settings)} settings"
+        )
+    values = {name: _as_tuples(value) for name, value in settings.items()}
+    for name, value in values.items():
+        default = fields[name].default
+        allowed = (int, float) if type(default) is float else type(default)
+        if default is not None and value is not None and not isinstance(value, allowed):
+            raise FractureError(
+                f"{name} of {config_class.key} is a {type(default).__name__}. Received: {value!r}"
+            )
+    return config_class(**values)
+
+
+def renamed(config_class, settings):
+    """Recorded settings by the names that they have now."""
+    known = {field.name for field in dataclasses.fields(config_class)}
+    return {
+        RENAMED[name] if name not in known and RENAMED.get(name) in known else name: value
+        for name, value in settings.items()
+    }
+
+
+def _as_tuples(value):
+    """JSON's lists as the tuples they were."""
+    return tuple(_as_tuples(one) for one in value) if isinstance(value, list) else value

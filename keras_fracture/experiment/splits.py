@@ -1,0 +1,126 @@
+"""The splits of a data set as arrays, and proof of which images they were."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+
+from keras_fracture import data
+from keras_fracture.data import decoding, splits
+from keras_fracture.data.sources import digests
+from keras_fracture.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Preprocessed images uint8 `(n, size, size, channels)`, labels `(n,)`, and all other fields as a table."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    table: pd.DataFrame
+
+    @property
+    def sources(self):
+        """The source of each image, str `(n,)`."""
+        return self.table["source"].to_numpy().astype(str)
+
+    @property
+    def boxes(self):
+        """Boxes of each image, as fractions of the square it was fitted into: a list of float32 `(k, 4)`."""
+        rows = zip(*(self.table[name] for name in ("boxes", "height", "width")), strict=True)
+        return [decoding.fit_boxes(*row) for row in rows]
+
+    def take(self, rows):
+        """The images of these rows: int `(m,)`, or bool `(n,)`."""
+        return Split(self.images[rows], self.labels[rows], self.table.iloc[rows].reset_index(drop=True))
+
+    def of(self, label):
+        """The images of one class."""
+        return self.images[self.labels == label]
+
+
+def concatenate(*parts):
+    """Several splits as one."""
+    return Split(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        pd.concat([part.table for part in parts], ignore_index=True),
+    )
+
+
+def load_records(config, policy, data_dir=None):
+    """The three splits of one policy: a dict of split name to `data.Records`."""
+    return {name: data.load(config.data, name, policy, data_dir=data_dir) for name in splits.NAMES}
+
+
+def load_splits(config, preprocess, policy, data_dir=None):
+    """The three splits of one policy as arrays.
+
+    Args:
+        config: An `experiment.config.Config`.
+        preprocess: A `data.Preprocess`.
+        policy: Name of a split policy.
+        data_dir: Where real data lie.
+
+    Returns:
+        A dict of split name to `Split`.
+    """
+    return {
+        name: Split(*records.arrays(preprocess), records.table)
+        for name, records in load_records(config, policy, data_dir).items()
+    }
+
+
+def fingerprints(config, data_dir=None):
+    """What is trained and tested on: a dict of split policy to a dict of split name to a hash of its records."""
+    return {
+        policy: {name: records.digest for name, records in load_records(config, policy, data_dir).items()}
+        for policy in config.split_policies
+    }
+
+
+def check_fingerprints(expected, received, whose):
+    """Raises `DataError` if two `fingerprints` differ; `whose` begins the sentence."""
+    pairs = [(f"{policy}/{name}", expected.get(policy, {}).get(name), digest)
+             for policy, digests in received.items() for name, digest in digests.items()]  # fmt: skip
+    odd = [pair for pair in pairs if pair[1] != pair[2]]
+    if odd:
+        raise DataError(
+            f"{whose} other images, or with images in other splits, than are there now: bring those back, or "
+            f"start a new run. Differing: {', '.join(name for name, *_ in odd)}. "
+            f"Expected: {odd[0][1]} of {odd[0][0]}. Received: {odd[0][2]}"
+        )
+
+
+def seen_by_training(name, sets):
+    """Of `metadata.json`: hashes of the X-rays that weights, epochs or a threshold were chosen by.
+
+    Args:
+        name: Of the data set.
+        sets: Split name to `Split`.
+    """
+    both = np.concatenate([sets[split].sources for split in ("train", "validation")])
+    return {"seen_sources": {"data": name, "digests": sorted(set(digests(name, both).tolist()))}}
+
+
+def counts(sets):
+    """How many images, findings and sources each split has, and how many images show a training source.
+
+    Args:
+        sets: Split name to `Split`.
+    """
+    train = set(sets["train"].sources)
+    return {
+        name: {
+            "images": len(split.labels),
+            "findings": int(split.labels.sum()),
+            "sources": len(set(split.sources)),
+            "images_of_training_sources": int(np.isin(split.sources, list(train)).sum()),
+        }
+        for name, split in sets.items()
+    }
+
+
+def as_grey(images):
+    """Grey images `(n, height, width, 1)` from images with one or three channels, all uint8."""
+    return np.rint(images.mean(axis=3, keepdims=True)).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Bone fractured X-ray data generation based on DCGAN (Bai)."""

@@ -1,0 +1,246 @@
+"""Losses beside the paper's, how near the images come to real ones, whether they are copies."""
+
+import numpy as np
+import pandas as pd
+
+from keras_fracture import files
+from keras_fracture.data import sheets
+from keras_fracture.experiment.runs import read_config, write_metrics
+from keras_fracture.experiment.splits import counts
+from keras_fracture.papers.bai_dcgan.experiment import gan_training_data
+from keras_fracture.report import figures
+from keras_fracture.report.markdown import dated, decimal, markdown, over_seeds, overlap, percent
+
+# What the table of all papers shows: what is measured, its metric, and which runs measured it.
+HEADLINES = (("DCGAN: kernel distance to real images", "kid", {}),)
+_MEASURES = {
+    "kid": "KID (kernel distance), lower is better",
+    "fid": "FID (Fréchet distance), lower is better",
+    "precision": "precision: share of generated images that look real",
+    "recall": "recall: share of real images the generator could draw",
+    "density": "density",
+    "coverage": "coverage",
+    "ms_ssim": "MS-SSIM between images of the set, lower is more diverse",
+    "copies_pixels": "near copies, by pixels",
+    "copies_features": "near copies, by features",
+}
+_UTILITY = {
+    "trtr": "train on real, test on real",
+    "tstr": "train on synthetic, test on real",
+    "trts": "train on real, test on synthetic",
+}
+_NETWORKS = {"g_loss": "generator", "d_loss": "discriminator"}
+
+
+def write(config, results, run):
+    """Writes figures, `metrics.json` and `report.md`.
+
+    Args:
+        config: The `Config`.
+        results: `experiment.Results`.
+        run: An `experiment.runs.Run`.
+
+    Returns:
+        What `metrics.json` holds.
+    """
+    recorded = read_config(run.folder)
+    histories = [gan.history for gan in results.gans]
+    row = {
+        "variant": config.variant,
+        "model": "dcgan",
+        "data": config.data,
+        "split_policy": config.policy,
+        "profile": recorded["profile"],
+        "seeds": config.seeds,
+        "epochs": config.epochs,
+        "steps": config.epochs * _steps(config, results.sets),
+        "minutes": _mean_over_seeds(
+            [{"value": float(history["seconds"].sum()) / 60} for history in histories]
+        ),
+        "image_size": config.image_size,
+        "width": config.width,
+        "saved_model": "run-0/saved_model",
+        "losses": {name: _loss_range(histories, name) for name in _NETWORKS},
+        "metrics": {
+            name: _mean_over_seeds([scores[name] for scores in results.scores]) for name in results.scores[0]
+        },
+        "utility": results.utility,
+        "reported": config.REPORTED,
+    }
+    names = _figures(config, results, run.folder)
+    columns = [history.assign(run=number) for number, history in enumerate(histories)]
+    files.write_text(run.folder / "history.csv", pd.concat(columns).to_csv(index=False))
+    splits = {config.policy: counts(results.sets)}
+    files.write_text(run.folder / "report.md", _text(config, recorded, row, splits[config.policy]))
+    return write_metrics(run.folder, config, [row], splits=splits, figures=names)
+
+
+def table(runs):
+    """README's table: one row a run, losses of the last epoch beside the paper's."""
+    header = ["data", "split", "variant", "generator loss, paper", "ours", "discriminator loss, paper", "ours",
+              "KID, of several seeds lowest to highest", "KID, real against real", "near copies %", "real %",
+              "epochs, minutes, seeds", "profile", "date"]  # fmt: skip
+    rows = []
+    for run in runs:
+        scores, losses = run["metrics"], []
+        for name in _NETWORKS:
+            losses += [f"{run['reported'][name][-1][1]:.2f}", f"{run['losses'][name]['last']:.2f}"]
+        copies = scores["copies_features"]
+        rows.append([
+            run["data"], run["split_policy"], run["variant"], *losses,
+            over_seeds(scores["kid"]),
+            f"{scores['kid']['real_vs_real']:.3f}", f"{100 * copies['value']:.1f}",
+            f"{100 * copies['real_vs_real']:.1f}",
+            f"{run['epochs']}, {run['minutes']['value']:.0f}, {run['seeds']}", run["profile"], dated(run),
+        ])  # fmt: skip
+    return markdown(header, rows)
+
+
+def compare(run):
+    """One run beside the paper: what the table is about, and name of a number to (the paper's, ours)."""
+    numbers = {}
+    for name, network in _NETWORKS.items():
+        for end, epoch in (("first", 0), ("last", -1)):
+            reported = run["reported"][name][epoch][1]
+            numbers[f"{network} loss, {end} epoch"] = (f"{reported:g}", f"{run['losses'][name][end]:.4f}")
+    for name, words in (("kid", "KID"), ("fid", "FID"), ("copies_features", "share of near copies")):
+        score = run["metrics"][name]
+        numbers[words] = ("", f"{score['value']:.4f} (real against real {score['real_vs_real']:.4f})")
+    return run["model"], numbers
+
+
+def _mean_over_seeds(values):
+    """Mean of each number over seeds; with several seeds also the lowest and highest `value`."""
+    mean = {name: float(np.mean([one[name] for one in values])) for name in values[0]}
+    each = [one["value"] for one in values]
+    return mean | {"low": min(each), "high": max(each)}
+
+
+def _steps(config, sets):
+    images, _, _ = gan_training_data(config, sets["train"])
+    return config.steps or len(images) // min(config.batch_size, len(images))
+
+
+def _loss_range(histories, name):
+    """The loss where the paper says something about it: mean of the first, of the last epoch, and its range."""
+    values = np.array([history[name] for history in histories])
+    return {
+        "first": float(values[:, 0].mean()),
+        "last": float(values[:, -1].mean()),
+        "lowest": float(values.min()),
+        "highest": float(values.max()),
+    }
+
+
+def _figures(config, results, folder):
+    """Writes all figures; returns the names of those that show no real image."""
+    histories = [gan.history for gan in results.gans]
+    figures.losses(histories, config.REPORTED, folder / "losses.png", f"{config.key}, {config.variant}")
+    scores = results.scores[0]
+    real_vs_real = {
+        "kid": scores["kid"]["real_vs_real"],
+        "near_copies": scores["copies_features"]["real_vs_real"],
+    }
+    figures.metrics_over_epochs(
+        histories, real_vs_real, folder / "metrics-over-epochs.png",
+        f"{config.key}, {config.variant}: while training",
+    )  # fmt: skip
+    generated = results.gans[0].generated["finding"]
+    generator = np.random.default_rng(config.seed)
+    real = results.sets["train"].of(1)
+    chosen = real[generator.choice(len(real), min(36, len(real)), replace=False)]
+    figures.side_by_side(
+        chosen, generated, folder / "real-and-generated.png", (f"real ({config.data})", "generated"),
+        f"Images with a finding, {config.epochs} epochs, {config.variant}",
+    )  # fmt: skip
+    sheets.grid(generated[:36], folder / "generated.png")
+    for name, near in results.near_copies.items():
+        ours, theirs = near.closest(12)
+        pairs = np.stack([generated[ours], real[theirs]], axis=1).reshape(-1, *generated.shape[1:])
+        sheets.grid(pairs, folder / f"closest-{name}.png", columns=6)
+    grids = sorted((folder / "run-0" / "samples").glob("epoch-*.png"))
+    sheets.animation(grids, folder / "samples.gif")
+    figures.over_time(grids, folder / "over-time.png", f"The same noise over epochs, {config.variant}")
+    return ["losses.png", "metrics-over-epochs.png", "generated.png", "over-time.png"]
+
+
+def _text(config, recorded, row, counts_):
+    lines = [
+        f"# {config.title}\n",
+        f"Re-run on `{config.data}`, {config.policy} split, profile `{recorded['profile']}`, variant "
+        f"`{config.variant}`: {config.epochs} epochs of {row['steps'] // config.epochs} steps (the paper: 900), "
+        f"{row['minutes']['value']:.0f} minutes a GAN, {config.seeds} seed(s).\n",
+        overlap(counts_),
+        "## Losses\n",
+        _losses_table(config, row),
+        "![losses](losses.png)\n",
+        "## How near to real images\n",
+        f"Features: `{config.extractor}`. *Real against real* is the same measure between two halves of the real "
+        f"training images that share no X-ray, {row['metrics']['kid']['images']:.0f} images a side. A GAN that repeats "
+        "images of both halves can lie below it: look at the near copies too. Theirs is the share of real images "
+        "that lie as near to a training image of another X-ray, about 1 % by the threshold's making.\n",
+        _measures_table(row),
+        "![while training](metrics-over-epochs.png)\n",
+        "![over time](over-time.png)\n",
+        "![real and generated](real-and-generated.png)\n",
+        "Generated images (left of each pair) beside the training image nearest to them: "
+        "![by pixels](closest-pixels.png) ![by features](closest-features.png)\n",
+        "## Is it any use to a classifier?\n",
+        "Equally many images of each class, the same small CNN (compact_cnn, 3 seeds), the first GAN's images. "
+        + (
+            ""
+            if config.condition == "label"
+            else "The GAN draws findings only: healthy images are real ones. "
+        )
+        + "Real test images are those of the split above, with its leaks.\n",
+        _utility_table(row),
+        "## How this was made\n",
+        f"- Command: `{recorded['command']}`, {recorded['date']}, first seed {config.seed}.",
+        f"- Width {config.width}, {config.channels} channel(s), batch {config.batch_size}, Adam "
+        f"{config.g_learning_rate:g} "
+        f"(generator) and {config.d_learning_rate:g} (discriminator), loss {config.loss}, augmentation "
+        f"{'DiffAugment' if config.augment else 'none'}, weight average {config.ema or 'none'}, classes "
+        f"{config.condition or 'none'}.",
+        "- `run-K/generator.keras`, `run-K/saved_model`, `samples.gif`; more images: `keras-fracture generate`.",
+        f"- Versions: {', '.join(f'{name} {version}' for name, version in recorded['versions'].items())}.\n",
+        "Not for clinical use.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _losses_table(config, row):
+    rows = [
+        [
+            _NETWORKS[name], f"{loss['first']:.3f}", f"{loss['last']:.3f}",
+            f"{loss['lowest']:.3f} to {loss['highest']:.3f}",
+            "; ".join(_reported(*point) for point in config.REPORTED[name]),
+        ]
+        for name, loss in row["losses"].items()
+    ]  # fmt: skip
+    header = ["", "ours, first epoch", "ours, last epoch", "ours, range of epochs", "reported, by epoch"]
+    return markdown(header, rows)
+
+
+def _reported(epoch, value):
+    epochs, values = (
+        "-".join(f"{end:g}" for end in dict.fromkeys(given)) if isinstance(given, tuple) else f"{given:g}"
+        for given in (epoch, value)
+    )
+    return f"{values} ({epochs})"
+
+
+def _measures_table(row):
+    rows = []
+    for name, words in _MEASURES.items():
+        score = row["metrics"][name]
+        spread = f"{score['low']:.4f} to {score['high']:.4f}"
+        rows.append([words, f"{score['value']:.4f}", spread, f"{score['real_vs_real']:.4f}"])
+    return markdown(["measure", "generated", "lowest and highest seed", "real against real"], rows)
+
+
+def _utility_table(row):
+    rows = [
+        [words, percent(row["utility"][arm]["accuracy"]), decimal(row["utility"][arm]["auc"])]
+        for arm, words in _UTILITY.items()
+    ]
+    return markdown(["", "accuracy %", "AUC"], rows)

@@ -1,0 +1,237 @@
+"""How every classifier paper is carried out, top to bottom: train, choose a threshold, test, export."""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from keras_fracture import evaluation, models, training
+from keras_fracture.data import Augmentation, batches
+from keras_fracture.evaluation import Predictions
+from keras_fracture.evaluation.predicting import probabilities
+from keras_fracture.experiment.runs import export_if_missing, load_or_compute
+from keras_fracture.experiment.splits import load_splits, seen_by_training
+from keras_fracture.interop.convert import classes_in, load_weights
+from keras_fracture.models.preprocessing import IMAGENET
+
+_IMAGENET_CLASSES = 1000
+_EVALUATED = ("validation", "test")
+
+
+def build_model(config, name, train):
+    """An architecture with two logits for the images of a `Split`, not compiled."""
+    return models.create(name, num_classes=2, image_size=config.image_size, **normalisation(config))
+
+
+def normalisation(config):
+    """`mean` and `std` of the model: ImageNet's where `pretrained` tells its 1,000 classes apart, else none."""
+    imagenet = config.pretrained and classes_in(config.pretrained) == _IMAGENET_CLASSES
+    return dict(zip(("mean", "std"), IMAGENET if imagenet else (0.0, 1.0), strict=True))
+
+
+def keep_splits(config, sets, policy):
+    """The splits as they come."""
+    return sets
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """What one classifier paper does in its own way.
+
+    Attributes:
+        preprocess: Function of the configuration that returns a `data.Preprocess`.
+        optimizer: Function of the configuration and the number of all steps.
+        loss: Function of the configuration that returns a loss on two logits.
+        build_model: Function of the configuration, an architecture's name and the training `Split`.
+        prepare_splits: Function of the configuration, the splits and the split policy that returns the splits as the
+            paper trains on them.
+    """
+
+    preprocess: Callable
+    optimizer: Callable
+    loss: Callable
+    build_model: Callable = build_model
+    prepare_splits: Callable = keep_splits
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """One architecture after training.
+
+    Attributes:
+        model: Of the first seed.
+        histories: A `pandas.DataFrame` a seed.
+        probabilities: Split name to probabilities `(seeds, n)`.
+        thresholds: Of each seed, from which probability on an image counts as a finding.
+    """
+
+    model: keras.Model
+    histories: list
+    probabilities: dict
+    thresholds: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyResult:
+    """What came out under one split policy: the splits, and architecture name to `TrainedModel`."""
+
+    sets: dict
+    trained: dict
+
+    def predictions(self, name, split="test"):
+        """`evaluation.Predictions` of one architecture on one split."""
+        trained, images = self.trained[name], self.sets[split]
+        return Predictions(
+            images.labels, images.sources, trained.probabilities[split], np.array(trained.thresholds)
+        )
+
+
+def run(config, run, method):
+    """Trains all architectures under each split policy.
+
+    Args:
+        config: A `ClassifierConfig`.
+        run: An `experiment.runs.Run`.
+        method: The paper's `Method`.
+
+    Returns:
+        A dict of split policy to `PolicyResult`.
+    """
+    results = {}
+    for policy in config.policies:
+        sets = load_splits(config, method.preprocess(config), policy, run.data_dir)
+        sets = method.prepare_splits(config, sets, policy)
+        trained = {
+            name: train_seeds(config, method, name, sets, run.folder / policy / name)
+            for name in config.models
+        }
+        results[policy] = PolicyResult(sets, trained)
+    return results
+
+
+def train_seeds(config, method, name, sets, folder):
+    """Trains one architecture on all seeds; returns a `TrainedModel`."""
+    runs = [
+        train_model(config, method, name, number, sets, folder / f"run-{number}")
+        for number in range(config.seeds)
+    ]
+    by_split = {split: np.stack([run["probabilities"][split] for run in runs]) for split in _EVALUATED}
+    thresholds = tuple(
+        evaluation.best_threshold(sets["validation"].labels, row)
+        if config.threshold is None
+        else config.threshold
+        for row in by_split["validation"]
+    )
+    return TrainedModel(runs[0]["model"], [run["history"] for run in runs], by_split, thresholds)
+
+
+def train_model(config, method, name, number, sets, folder):
+    """Trains one model, or goes on where a killed run stopped; returns a dict of model, history, probabilities."""
+    seed = config.seed + number
+    keras.utils.set_random_seed(seed)
+    steps = config.epochs * (len(sets["train"].labels) // min(config.batch_size, len(sets["train"].labels)))
+    with training.distribution.scope():
+        model = start_model(config, method, name, sets["train"])
+        trained = compile_model(config, method, model, sets, steps)
+    history = fit(config, trained, model, sets, seed, folder)
+    by_split = load_or_compute(
+        folder / "probabilities.npz",
+        lambda: {split: probabilities(model, sets[split].images, flips=config.flips) for split in _EVALUATED},
+    )
+    if number == 0:
+        preprocess = dataclasses.replace(method.preprocess(config), channels=model.channels)
+        metadata = {"classes": ["healthy", "finding"], "finding": "finding"}
+        metadata |= seen_by_training(config.data, sets)
+        export_if_missing(model, folder / "saved_model", preprocess=preprocess, metadata=metadata)
+    return {"model": model, "history": history, "probabilities": by_split}
+
+
+def start_model(config, method, name, train):
+    """A model with the weights of `pretrained` where there are any, and the weight decay."""
+    model = method.build_model(config, name, train)
+    if config.pretrained:
+        load_weights(model, config.pretrained, any_head=True)
+    training.add_l2(model, config.weight_decay)
+    return model
+
+
+def compile_model(config, method, model, sets, steps):
+    """What `fit` trains, compiled: the model, or the model with a head for body parts."""
+    accuracy = keras.metrics.CategoricalAccuracy("accuracy")
+    if not config.body_parts:
+        model.compile(method.optimizer(config, steps), method.loss(config), metrics=[accuracy])
+        return model
+    with_parts = training.WithBodyPart(model, len(_body_parts(sets)))
+    with_parts.compile(
+        method.optimizer(config, steps),
+        {
+            "finding": method.loss(config),
+            "body_part": keras.losses.CategoricalCrossentropy(from_logits=True),
+        },
+        metrics={"finding": [accuracy]},
+    )
+    return with_parts
+
+
+def fit(config, trained, model, sets, seed, folder):
+    """Trains on the training split, with the validation split after each epoch; returns the history."""
+    train, validation = sets["train"], sets["validation"]
+
+    def stream(first):
+        dataset, steps = training.make_train_dataset(
+            train.images,
+            targets(config, train, sets),
+            batch_size=config.batch_size,
+            seed=seed,
+            first_epoch=first,
+            pixel_range=model.pixel_range,
+            augment=Augmentation(seed=seed, value_range=model.pixel_range) if config.augment else None,
+            channels=model.channels,
+        )
+        return split_targets(config, dataset), steps
+
+    validation_data = batches(
+        (validation.images, targets(config, validation, sets)),
+        len(validation.labels),
+        64,
+        pixel_range=model.pixel_range,
+        channels=model.channels,
+    )
+    return training.fit(
+        trained,
+        stream,
+        config.epochs,
+        folder,
+        callbacks=[training.Progress(f"{folder.parent.name}, {folder.parents[1].name}", config.epochs)],
+        validation_data=split_targets(config, validation_data),
+        patience=config.patience,
+        class_weight=training.class_weights(train.labels) if config.balanced else None,
+        verbose=0,
+    ).rename(columns=lambda column: column.replace("finding_accuracy", "accuracy"))
+
+
+def targets(config, split, sets):
+    """One-hot labels `(n, 2)`, followed by one-hot body parts where they are learnt too."""
+    labels = one_hot(split.labels)
+    if not config.body_parts:
+        return labels
+    parts = split.table["body_part"].to_numpy()[:, None] == _body_parts(sets)
+    return np.concatenate([labels, parts.astype("float32")], axis=1)
+
+
+def split_targets(config, dataset):
+    """The targets of a dataset by the outputs of what is trained."""
+    if not config.body_parts:
+        return dataset
+    return dataset.map(lambda images, both: (images, {"finding": both[:, :2], "body_part": both[:, 2:]}))
+
+
+def one_hot(labels):
+    """Labels 0 or 1 as float32 `(n, 2)`."""
+    return np.eye(2, dtype="float32")[labels]
+
+
+def _body_parts(sets):
+    """Names of the body parts that are trained on, in order."""
+    return np.unique(sets["train"].table["body_part"].to_numpy().astype(str))

@@ -1,0 +1,58 @@
+"""The numbers that every classifier paper has."""
+
+import dataclasses
+from typing import ClassVar
+
+from keras_fracture.errors import FractureError
+from keras_fracture.experiment import config
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierConfig(config.Config):
+    """Numbers of a paper that trains classifiers with two logits.
+
+    Attributes:
+        policies: Split policies, each carried out in full.
+        models: Names of architectures, each trained `seeds` times.
+        variant: "paper" for the paper's own numbers; others are named in `VARIANTS`.
+        epochs: Of each training.
+        batch_size: Images a step.
+        image_size: Side of the images in pixels.
+        learning_rate: Highest learning rate.
+        augment: Whether training images are changed a little (flip, rotation, zoom, shift, contrast).
+        balanced: Whether both classes weigh alike in the loss.
+        body_parts: Whether body parts are learnt beside findings, see `training.WithBodyPart`.
+        weight_decay: L2 weight decay of the kernels.
+        patience: Early stopping, see `training.fit`; off in the papers.
+        threshold: Probability from which on an image counts as a finding; None chooses that of each seed on
+            validation.
+        flips: Whether a prediction averages over the image and its mirror image.
+        pretrained: Weights to start from, a `.weights.h5` file or one of PyTorch's, see `interop.torch`; its head may
+            differ.
+    """
+
+    VARIANTS: ClassVar = {"paper": {}}
+    MAY_BE_ZERO: ClassVar = (*config.Config.MAY_BE_ZERO, "weight_decay", "threshold")
+    SHARES: ClassVar = ("threshold",)
+
+    policies: tuple = ("grouped", "paper")
+    models: tuple = ()
+    variant: str = "paper"
+    seeds: int = 1
+    epochs: int = 10
+    batch_size: int = 32
+    image_size: int = 224
+    learning_rate: float = 1e-3
+    augment: bool = False
+    balanced: bool = False
+    body_parts: bool = False
+    weight_decay: float = 0.0
+    patience: int | None = None
+    threshold: float | None = None
+    flips: bool = False
+    pretrained: str | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.balanced and self.body_parts:
+            raise FractureError("balanced weighs the classes of one target: it does not go with body_parts")

@@ -1,0 +1,313 @@
+"""The report of the classifier papers: tables beside the paper's, training curves, failures, heat maps."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from keras_fracture import evaluation, files
+from keras_fracture.data import decoding
+from keras_fracture.data.pipeline import grey_to
+from keras_fracture.experiment.runs import read_config, write_metrics
+from keras_fracture.experiment.splits import counts, load_records
+from keras_fracture.models.preprocessing import scale
+from keras_fracture.report import figures
+from keras_fracture.report.markdown import dated, decimal, markdown, over_seeds, overlap, percent
+
+_CLASSES = ("healthy", "finding")
+_SHOWN = ("accuracy", "f1", "precision", "recall", "auc")  # of the paper's table
+
+
+def write(config, results, run, preprocess):
+    """Writes figures, `metrics.json` and `report.md`.
+
+    Args:
+        config: A `ClassifierConfig`.
+        results: Split policy to `papers.classifier.PolicyResult`.
+        run: An `experiment.runs.Run`.
+        preprocess: The `data.Preprocess` that the figure of the preprocessing shows.
+
+    Returns:
+        What `metrics.json` holds.
+    """
+    recorded = read_config(run.folder)
+    jobs = [(policy, name) for policy in results for name in config.models]
+    rows, explained = [], {}
+    for policy, name in tqdm(jobs, "scores and figures", unit=" models"):
+        folder, result = run.folder / policy / name, results[policy]
+        explained[policy, name] = _explain(result, name, folder)
+        scores = _scores(result, name)
+        figures.roc(
+            evaluation.roc(result.predictions(name)), decimal(scores["auc"]), folder / "roc.png",
+            f"{name} on {config.data}: test images, {policy} split",
+        )  # fmt: skip
+        rows.append(_row(config, recorded, policy, name, result.trained[name], scores))
+    splits = {policy: counts(result.sets) for policy, result in results.items()}
+    files.write_text(run.folder / "history.csv", _history(results).to_csv(index=False))
+    _curves(config, results, run.folder)
+    _preprocessing(config, preprocess, next(iter(results)), run)
+    files.write_text(run.folder / "report.md", _text(config, recorded, rows, splits, explained, run.folder))
+    pointing = {f"{policy}/{name}": one["pointing"] for (policy, name), one in explained.items()}
+    return write_metrics(
+        run.folder, config, rows, splits=splits, pointing_game=pointing,
+        figures=[f"{policy}/{name}/roc.png" for policy, name in jobs],
+    )  # fmt: skip
+
+
+def table(runs):
+    """README's table: one row a run, the paper's numbers in front."""
+    header = ["data", "split", "model", "variant", "paper: accuracy %, AUC", "validation accuracy %",
+              "validation AUC", "test accuracy %", "test AUC", "sensitivity at 90 % specificity", "profile",
+              "pixels, epochs, seeds", "date"]  # fmt: skip
+    rows = []
+    for run in runs:
+        scores, reported = run["metrics"], run["reported"]
+        rows.append([
+            run["data"], run["split_policy"], run["model"], run["variant"],
+            f"{100 * reported['accuracy']:.0f}" + (f", {reported['auc']:.2f}" if "auc" in reported else ""),
+            percent(scores["validation_accuracy"]), decimal(scores["validation_auc"]), percent(scores["accuracy"]),
+            decimal(scores["auc"]), percent(scores["sensitivity_at_90"]), run["profile"],
+            f"{run['image_size']}, {run['epochs']}, {run['seeds']}", dated(run),
+        ])  # fmt: skip
+    return markdown(header, rows)
+
+
+def compare(run):
+    """One run beside the paper: what the table is about, and name of a number to (the paper's, ours)."""
+    reported = run["reported"]
+    metrics = dict.fromkeys(("validation_accuracy", "validation_auc", *reported, "auc", "sensitivity_at_90"))
+    return run["model"], {
+        _METRICS.get(metric, metric.replace("_", " ")): (
+            f"{reported[metric]:g}" if metric in reported else "",
+            over_seeds(run["metrics"][metric]),
+        )
+        for metric in metrics
+    }
+
+
+_METRICS = {
+    "train_accuracy": "training accuracy",
+    "validation_auc": "validation AUC",
+    "f1": "F1",
+    "auc": "AUC",
+    "sensitivity_at_90": "sensitivity at 90 % specificity",
+}
+
+
+def _row(config, recorded, policy, name, trained, scores):
+    return {
+        "variant": config.variant,
+        "model": name,
+        "data": config.data,
+        "split_policy": policy,
+        "profile": recorded["profile"],
+        "seeds": config.seeds,
+        "epochs": config.epochs,
+        "image_size": config.image_size,
+        "threshold": trained.thresholds[0],  # of the model that is exported
+        "thresholds": list(trained.thresholds),
+        "saved_model": f"{policy}/{name}/run-0/saved_model",
+        "metrics": scores,
+        "reported": config.REPORTED[name],
+    }
+
+
+def _scores(result, name):
+    """Test metrics with intervals, and what the paper's table takes from training and validation."""
+    scores = evaluation.scores(result.predictions(name), evaluation.METRICS)
+    checked = evaluation.scores(result.predictions(name, "validation"), ("accuracy", "f1", "auc"))
+    scores |= {f"validation_{metric}": score for metric, score in checked.items()}
+    last = [float(history["accuracy"].iloc[-1]) for history in result.trained[name].histories]
+    return scores | {"train_accuracy": {"value": float(np.mean(last)), "low": min(last), "high": max(last)}}
+
+
+def _explain(result, name, folder):
+    """Writes the figures of one trained model; returns its groups, worst first, and its pointing game."""
+    test, trained = result.sets["test"], result.trained[name]
+    predictions = result.predictions(name)
+    figures.reliability(
+        evaluation.calibration(predictions),
+        folder / "reliability.png",
+        f"{name}: is 80 % right 8 times in 10?",
+    )
+    figures.confusion(
+        evaluation.confusion(predictions), folder / "confusion.png", _CLASSES,
+        f"{name}: test images, threshold " + ", ".join(f"{one:.2f}" for one in trained.thresholds),
+    )  # fmt: skip
+    groups = evaluation.by_group(predictions, test.table)
+    files.write_text(folder / "groups.csv", groups.to_csv(index=False))
+
+    wrong = evaluation.most_confident_errors(predictions, 15)
+    mean = predictions.probabilities.mean(axis=0)
+    if len(wrong):
+        captions = [
+            f"{_CLASSES[test.labels[row]]}, {test.table['body_part'].iloc[row]}: {mean[row]:.2f}"
+            for row in wrong
+        ]
+        _overlay(trained.model, test, wrong, captions, folder / "failures.png")
+    return {"groups": groups, "pointing": _pointing_game(trained.model, test, mean, folder)}
+
+
+def _pointing_game(model, test, probabilities, folder):
+    """How often the heat's maximum lies on a box, with a figure of some; None where there are no boxes."""
+    boxed = np.flatnonzero([len(boxes) > 0 for boxes in test.table["boxes"]])
+    boxed = boxed[test.labels[boxed] == 1]
+    if not len(boxed):
+        return None
+    heats = _heats(model, test.images[boxed])
+    boxes = test.take(boxed).boxes
+    hits = evaluation.pointing_game(heats, boxes)
+    _, firsts = np.unique(test.sources[boxed], return_index=True)
+    rows = boxed[np.sort(firsts)][:15]  # one image an X-ray
+    _overlay(
+        model, test, rows, [f"probability {probabilities[row]:.2f}" for row in rows], folder / "heat.png"
+    )
+    return {
+        "value": float(hits.mean()),
+        "chance": float(evaluation.chance(boxes, heats.shape[1:])),
+        "images": len(hits),
+    }
+
+
+def _heats(model, images):
+    """Grad-CAM, some images at a time."""
+    parts = []
+    for start in range(0, len(images), 16):
+        batch = grey_to(scale(images[start : start + 16], model.pixel_range), model.channels)
+        parts.append(evaluation.gradcam(model, batch))
+    return np.concatenate(parts)
+
+
+def _overlay(model, split, rows, captions, path):
+    chosen = split.take(rows)
+    figures.overlays(chosen.images, _heats(model, chosen.images), path, chosen.boxes, captions)
+
+
+def _history(results):
+    """Every epoch of every training, one row each."""
+    frames = []
+    for policy, result in results.items():
+        for name, trained in result.trained.items():
+            for number, frame in enumerate(trained.histories):
+                marks = {"split_policy": policy, "model": name, "run": number}
+                frames.append(frame.assign(**marks)[[*marks, *frame.columns]])
+    return pd.concat(frames)
+
+
+def _curves(config, results, folder):
+    for column, label in (("accuracy", "accuracy"), ("loss", "loss (nats)")):
+        panels = {}
+        for policy, result in results.items():
+            panels[f"{policy} split"] = {
+                f"{name}, {side}": np.mean(
+                    [history[prefix + column] for history in trained.histories], axis=0
+                )
+                for name, trained in result.trained.items()
+                for side, prefix in (("training", ""), ("validation", "val_"))
+            }
+        figures.curves(
+            panels, folder / f"{column}.png", label, f"{config.key} on {config.data}: {label} while training"
+        )
+
+
+def _preprocessing(config, preprocess, policy, run):
+    """The paper's before-and-after figures, on images of the training split."""
+    records = load_records(config, policy, run.data_dir)["train"]
+    before, equalised, after = [], [], []
+    for record in records.raw(["image"]).take(4).as_numpy_iterator():
+        image = decoding.decode(record["image"]).image
+        before.append(image)
+        equalised.append(decoding.clahe(image, *preprocess.clahe) if preprocess.clahe else None)
+        after.append(preprocess(image)[..., 0])
+    columns = {"as published": before, "CLAHE": equalised, f"fitted and padded to {config.image_size}": after}
+    columns = {name: images for name, images in columns.items() if images[0] is not None}
+    figures.columns_of(
+        columns, run.folder / "preprocessing.png", f"{config.key}: preprocessing, step by step"
+    )
+
+
+def _text(config, recorded, rows, splits, explained, folder):
+    lines = [
+        f"# {config.key}\n",
+        f"{config.title}, re-run on `{config.data}`, profile `{recorded['profile']}`, variant `{config.variant}`.\n",
+        "95 % intervals in brackets: bootstrap that resamples whole X-rays (sources, not files)"
+        + (
+            " and seeds.\n" if config.seeds > 1 else "; one seed, so that they do not cover training again.\n"
+        ),
+    ]
+    for policy, split_counts in splits.items():
+        own = [row for row in rows if row["split_policy"] == policy]
+        lines += [
+            f"## {policy} split\n",
+            overlap(split_counts),
+            table([recorded | row for row in own]),
+            _all_metrics(own),
+        ]
+        for row in own:
+            lines += _one_model(policy, row["model"], explained[policy, row["model"]], folder)
+    return "\n".join([*lines, *_how_it_was_made(config, recorded)]) + "\n"
+
+
+def _how_it_was_made(config, recorded):
+    settings = ", ".join(
+        f"{name} {value}"
+        for name, value in dataclasses.asdict(config).items()
+        if name not in ("models", "policies")
+    )
+    return [
+        "## Training\n",
+        "![accuracy](accuracy.png)\n",
+        "![loss](loss.png)\n",
+        "![preprocessing](preprocessing.png)\n",
+        "## How this was made\n",
+        f"- Command: `{recorded['command']}`, {recorded['date']}.",
+        f"- Settings: {settings}.",
+        f"- The weights of the {'last epoch' if config.patience is None else 'epoch best on validation'} are tested"
+        + (
+            "; the threshold of each seed gives its highest balanced accuracy on validation."
+            if config.threshold is None
+            else f"; the threshold is {config.threshold}."
+        ),
+        "- SavedModels: `POLICY/MODEL/run-0/saved_model`.",
+        f"- Versions: {', '.join(f'{name} {version}' for name, version in recorded['versions'].items())}.\n",
+        "Not for clinical use.",
+    ]
+
+
+def _all_metrics(runs):
+    rows = [
+        [metric.replace("_", " "), *(decimal(run["metrics"][metric]) for run in runs)]
+        for metric in evaluation.METRICS
+    ]
+    return markdown(["test", *(run["model"] for run in runs)], rows)
+
+
+def _one_model(policy, name, explained, out):
+    """The figures and the weakest groups of one model."""
+    worst = explained["groups"].head(8)
+    rows = [
+        [row.column, row.value, row.images, row.findings, f"{100 * row.accuracy:.1f}",
+         "" if np.isnan(row.auc) else f"{row.auc:.3f}"]
+        for row in worst.itertuples()
+    ]  # fmt: skip
+    folder = f"{policy}/{name}"
+    lines = [f"### {name}, {policy} split\n"]
+    if explained["pointing"]:
+        pointing = explained["pointing"]
+        lines.append(
+            f"Pointing game: the heat's maximum lies on an annotated box in {100 * pointing['value']:.0f} % of "
+            f"{pointing['images']} test images with boxes; a random pixel would in "
+            f"{100 * pointing['chance']:.0f} %.\n"
+        )
+    lines += [
+        "Weakest groups:\n",
+        markdown(["field", "value", "images", "findings", "accuracy %", "AUC"], rows),
+    ]
+    names = ("roc", "confusion", "reliability", "failures", "heat")
+    lines += [
+        f"![{figure}]({folder}/{figure}.png)\n"
+        for figure in names
+        if (out / folder / f"{figure}.png").exists()
+    ]
+    return lines

@@ -1,0 +1,1 @@
+"""Convolutional neural network for fracture detection in x-ray images (García Aguirre)."""

@@ -1,0 +1,1 @@
+"""Generative Bone Lesions Synthesis for Data Augmentation in X-ray (Gupta, Chopra, Ledig)."""

@@ -1,0 +1,293 @@
+"""Section 3 of the paper: patches, their translation by UNIT, blending, a filter, then classifiers by arm."""
+
+import dataclasses
+import functools
+import hashlib
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from keras_fracture import files, models, synthesis, training
+from keras_fracture.data import Augmentation, Preprocess
+from keras_fracture.evaluation.predicting import predictor, probabilities
+from keras_fracture.experiment.runs import load_or_compute, save_if_missing
+from keras_fracture.experiment.splits import Split, concatenate, load_splits
+from keras_fracture.papers.gupta_unit.checks import judge_patches, judge_seams
+from keras_fracture.papers.gupta_unit.parts import parts_of
+from keras_fracture.papers.gupta_unit.study import Arm, Study, Translator
+from keras_fracture.training.unit import adam as unit_adam
+
+PURPOSES = ("training", "painting", "pasting", "choosing", "checking")  # each draws numbers of its own
+
+
+class Classifier(NamedTuple):
+    """The network that all arms are trained on, one after the other.
+
+    Attributes:
+        model: Compiled.
+        predict_fn: Function of uint8 images that returns probabilities.
+    """
+
+    model: keras.Model
+    predict_fn: callable
+
+
+def run(config, run):
+    """Trains the translators and all arms of each part.
+
+    Args:
+        config: A `Config`.
+        run: An `experiment.runs.Run`.
+
+    Returns:
+        A list of `Study`, one a part.
+    """
+    sets = load_splits(config, preprocess(config), "grouped", run.data_dir)
+    images = concatenate(sets["train"], sets["validation"], sets["test"])
+    studies, classifier = [], build_classifier(config)
+    for part in parts_of(images, config.data, config.shares, config.min_lesions, config.seed):
+        folder = run.folder / part.folder
+        own = train_translator(config, part, folder) if len(studies) < config.translators else None
+        lender = studies[0] if studies else None
+        studies.append(study_part(config, classifier, part, own, lender, folder))
+    return studies
+
+
+def preprocess(config):
+    """The whole image, fitted into a square."""
+    return Preprocess(size=config.image_size)
+
+
+def train_translator(config, part, folder):
+    """Trains the translator of a part, or goes on where a killed run stopped; returns a `Translator`."""
+    keras.utils.set_random_seed(config.seed)
+    unit = build_translator(config)
+    lesions = lesion_patches(config, part.pool, config.patches, "training")
+    healthy = healthy_patches(config, part.train, lesions, config.patches, "training")
+
+    def stream(first):
+        return training.pairs_of(
+            healthy.images,
+            lesions.images,
+            batch_size=config.unit_batch,
+            seed=config.seed,
+            first_epoch=first,
+            steps=config.unit_steps,
+            pixel_range=unit.translator.pixel_range,
+        )
+
+    bar = training.Progress(f"UNIT, {part.name}", config.unit_epochs)
+    history = training.fit(unit, stream, config.unit_epochs, folder / "unit", callbacks=[bar], verbose=0)
+    save_if_missing(unit.sampler, folder / "unit" / "translator.keras")
+    # Of the numbers, not of the file: a zip archive holds the time it was written at.
+    digest = hashlib.sha256(b"".join(np.asarray(weight).tobytes() for weight in unit.sampler.weights))
+    return Translator(unit, history, healthy, lesions, digest.hexdigest()[:12])
+
+
+def build_translator(config):
+    """UNIT and its two discriminators, compiled."""
+    shape = {
+        "preset": config.preset, "image_size": config.patch_size, "channels": 1, "width": config.width,
+    }  # fmt: skip
+    with training.distribution.scope():
+        unit = training.UNITModel(
+            models.create("unit", **shape),
+            *(models.create("unit_discriminator", **shape) for _ in range(2)),
+            ema=config.unit_ema,
+            seed=config.seed,
+        )
+        unit.compile(*(unit_adam(config.preset, config.unit_learning_rate) for _ in range(2)))
+    return unit
+
+
+def seed_of(config, purpose):
+    """A seed of its own for each thing that is drawn: else the windows painted would be those trained on."""
+    return [config.seed, PURPOSES.index(purpose)]
+
+
+def lesion_patches(config, split, count, purpose):
+    """Patches round the lesions of a split, for one of `PURPOSES`."""
+    return synthesis.lesion_patches(
+        split.images, split.boxes, _regions(split), config.patch_size, count, seed_of(config, purpose)
+    )
+
+
+def healthy_patches(config, split, lesions, count, purpose):
+    """Patches of a split's healthy images, where the patches `lesions` lie; `rows` count these images."""
+    healthy = split.take(split.labels == 0)
+    return synthesis.healthy_patches(
+        healthy.images, _regions(healthy), lesions, config.patch_size, count, seed_of(config, purpose)
+    )
+
+
+def study_part(config, classifier, part, own, lender, folder):
+    """All arms of one part; `lender` is the `Study` whose translator and filter are lent, or None."""
+    train = part.train
+    healthy, lesions = (np.flatnonzero(train.labels == label) for label in (0, 1))
+    oversampled = train.take(np.concatenate([healthy, np.resize(lesions, len(healthy))]))
+    unseen = ~part.pool.table["filename"].isin(train.table["filename"]).to_numpy()
+    baseline_path = folder / "baseline.keras"
+    train_arm_ = functools.partial(train_arm, config, classifier, part, folder)
+    arms = {
+        "unvaried": train_arm_("unvaried", train, augment=False),
+        "baseline": train_arm_("baseline", train, save_to=baseline_path),
+        "oversampled": train_arm_("oversampled", oversampled),
+        "weighted": train_arm_("weighted", train, class_weight=training.class_weights(train.labels)),
+        "pool": train_arm_("pool", concatenate(train, part.pool.take(unseen))),
+    }
+    scorer = keras.saving.load_model(baseline_path, compile=False)
+    painters = {"augmented": own and (own, scorer), "transfer": lender and (lender.own, lender.scorer)}
+    painted = {}
+    for arm, painter in painters.items():
+        if painter:
+            painted[arm] = paint(config, part, *painter, folder / arm)
+            arms[arm] = choose_threshold(config, classifier, part, folder, arm, painted[arm])
+    pasted = paste(config, part, next(iter(painted.values())), max(arms[arm].added for arm in painted))
+    arms["copy_paste"] = train_arm_("copy_paste", with_lesions(train, pasted))
+    checks = check(config, part, own, painted["augmented"]) if own else {}
+    return Study(part, own, scorer, arms, painted, checks)
+
+
+def build_classifier(config):
+    """The network of the classifiers, compiled, as a `Classifier`."""
+    shape = {"widths": config.widths} if config.widths else {}
+    with training.distribution.scope():
+        model = models.create(config.network, image_size=config.image_size, channels=1, **shape)
+        training.add_l2(model, config.weight_decay)
+        model.compile(
+            keras.optimizers.Adam(config.learning_rate), keras.losses.BinaryCrossentropy(from_logits=True)
+        )
+    return Classifier(model, predictor(model))
+
+
+def train_arm(
+    config, classifier, part, folder, arm, train, augment=True, class_weight=None, seeds=None, save_to=None
+):
+    """Trains an arm's classifiers on a split, saves the first to `save_to`, if given; returns an `Arm`."""
+    runs = [
+        load_or_compute(
+            folder / "classifiers" / f"{arm}-{number}.npz",
+            functools.partial(
+                train_classifier, config, classifier, part, train, config.seed + number, augment, class_weight,
+                None if number else save_to,
+            ),
+        )
+        for number in range(seeds or config.seeds)
+    ]  # fmt: skip
+    by_split = {split: np.stack([run[split] for run in runs]) for split in ("validation", "test")}
+    return Arm(by_split, int(train.labels.sum()))
+
+
+def train_classifier(config, classifier, part, train, seed, augment, class_weight, save_to=None):
+    """Trains one classifier anew, saves it to `save_to`, if given; returns its probabilities by split."""
+    model = classifier.model
+    training.reset_weights(model, seed)
+    training.fit_briefly(
+        model,
+        train.images,
+        train.labels,
+        config.epochs,
+        batch_size=config.batch_size,
+        seed=seed,
+        steps=-(-len(part.train.labels) // config.batch_size),
+        augment=Augmentation(seed=seed, value_range=model.pixel_range) if augment else None,
+        class_weight=class_weight,
+    )
+    if save_to:
+        with files.writing(save_to) as beside:
+            model.save(beside)
+    held_out = {"validation": part.validation, "test": part.test}
+    return {name: classifier.predict_fn(split.images) for name, split in held_out.items()}
+
+
+def paint(config, part, translator, scorer, folder):
+    """A lesion in each healthy training image, and the filter's score: arrays of what `synthesis.paint` does.
+
+    They lie where the part's own training lesions do, also where the translator is lent.
+    """
+    healthy = part.train.take(part.train.labels == 0)
+
+    def paint_all():
+        lesions = lesion_patches(config, part.train.take(part.train.labels == 1), config.patches, "painting")
+        patches = healthy_patches(config, part.train, lesions, len(healthy.labels), "painting")
+        images, _ = synthesis.paint(
+            healthy.images[patches.rows],
+            patches.windows,
+            translator.unit.translate,
+            config.exponent,
+            config.patch_size,
+        )
+        return {
+            "images": images, "rows": patches.rows, "windows": patches.windows,
+            "scores": probabilities(scorer, images),
+        }  # fmt: skip
+
+    painted = load_or_compute(folder.with_suffix(".npz"), paint_all)
+    if not folder.exists():
+        table = synthesis.describe(
+            healthy.table, painted["rows"], painted["windows"], painted["images"].shape[1:3], n=config.exponent,
+            seed=config.seed, scores=painted["scores"], model=f"unit, {config.preset}", weights=translator.digest,
+        )  # fmt: skip
+        synthesis.write(painted["images"], table, folder)
+    return painted
+
+
+def choose_threshold(config, classifier, part, folder, arm, painted):
+    """The arm with painted images above that threshold which is best on validation images, by first seed."""
+    scores = painted["scores"]
+    offered = {
+        *config.thresholds,
+        *(float(np.quantile(scores, 1 - share)) for share in config.passing_shares),
+    }
+    thresholds = sorted(limit for limit in offered if limit < scores.max()) or config.thresholds[:1]
+    sets, validation_auc = {}, {}
+    for limit in thresholds:
+        sets[limit] = with_lesions(part.train, painted["images"][synthesis.keep(scores, limit)])
+        first = train_arm(config, classifier, part, folder, f"{arm}-{limit:g}", sets[limit], seeds=1)
+        validation_auc[limit] = float(
+            roc_auc_score(part.validation.labels, first.probabilities["validation"][0])
+        )
+    best = max(validation_auc, key=validation_auc.get)
+    chosen = train_arm(config, classifier, part, folder, f"{arm}-{best:g}", sets[best])
+    added = len(sets[best].labels) - len(part.train.labels)
+    return dataclasses.replace(chosen, added=added, threshold=best, tried=validation_auc)
+
+
+def paste(config, part, painted, count):
+    """Healthy training images with patches of real lesions in `count` of the painted windows."""
+    rng = np.random.default_rng(seed_of(config, "pasting"))
+    chosen = rng.permutation(len(painted["rows"]))[:count]
+    patches = lesion_patches(config, part.pool, count, "pasting")
+    images = part.train.of(0)[painted["rows"][chosen]]
+    return synthesis.copy_paste(
+        images, painted["windows"][chosen], patches.images, config.exponent, seed_of(config, "choosing")
+    )[0]
+
+
+def check(config, part, own, painted):
+    """Whether patches look like lesions, turn back, and leave no seam; on images that taught nobody."""
+    healthy = healthy_patches(config, part.test, own.lesions, config.patches, "checking")
+    lesions = lesion_patches(config, part.test, config.patches, "checking")
+    before = part.train.take(part.train.labels == 0).take(painted["rows"])
+    windows, seams = painted["windows"], {}
+    for n in sorted({config.exponent, *config.exponents}):
+        images, _ = synthesis.paint(before.images, windows, own.unit.translate, n, config.patch_size)
+        seams[n] = judge_seams(before, images, windows, config.patch_size, config.seed)
+    return {
+        **judge_patches(own, healthy, lesions, config.seed),
+        "seam_auc": seams[config.exponent],
+        "seams": {f"{n:g}": auc for n, auc in seams.items()},
+    }
+
+
+def with_lesions(split, images):
+    """A split and further images with a lesion, of which no more is known."""
+    table = pd.DataFrame(index=range(len(images)))
+    return concatenate(split, Split(images, np.ones(len(images), split.labels.dtype), table))
+
+
+def _regions(split):
+    return split.table["body_part"].to_numpy().astype(str)

@@ -1,0 +1,1 @@
+"""Leveraging GANs for Improved Medical Image Classification (Ibrahim, Bukhari)."""

@@ -1,0 +1,1 @@
+"""Detecting Bone Fractures Utilizing Res-Net Variants (Lisbon)."""

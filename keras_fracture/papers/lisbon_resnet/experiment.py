@@ -1,0 +1,38 @@
+"""Methodologies 3 and 4 of the paper: CLAHE, fit and pad, then ResNets with focal loss."""
+
+import keras
+
+from keras_fracture import models, training
+from keras_fracture.data import Preprocess
+from keras_fracture.papers import classifier
+
+
+def run(config, run):
+    """See `papers.classifier.run`."""
+    return classifier.run(config, run, METHOD)
+
+
+def preprocess(config):
+    """Grey, CLAHE 2.0 on 8 x 8 tiles, Lanczos to fit, black padding (Methodologies 3)."""
+    return Preprocess(size=config.image_size, clahe=(2.0, 8))
+
+
+def build_model(config, name, train):
+    """A ResNet whose first stage has `width` channels; 64 is the paper's."""
+    shape = {"num_classes": 2, "image_size": config.image_size, "width": config.width}
+    return models.create(name, **shape, **classifier.normalisation(config))
+
+
+def optimizer(config, steps):
+    """SGD with momentum (Methodologies 4)."""
+    return training.sgd(config.learning_rate, steps, momentum=0.9, warmup=int(config.warmup * steps))
+
+
+def loss(config):
+    """Focal cross-entropy (Methodologies 4)."""
+    return keras.losses.CategoricalFocalCrossentropy(
+        config.alpha, config.gamma, from_logits=True, label_smoothing=config.smoothing
+    )
+
+
+METHOD = classifier.Method(preprocess, optimizer, loss, build_model)

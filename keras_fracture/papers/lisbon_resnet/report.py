@@ -1,0 +1,15 @@
+"""The paper's Table 1 beside ours."""
+
+from keras_fracture.papers import classifier_report
+from keras_fracture.papers.classifier_report import compare, table
+from keras_fracture.papers.lisbon_resnet.experiment import preprocess
+
+__all__ = ["HEADLINES", "compare", "table", "write"]
+
+# What the table of all papers shows: what is measured, its metric, and which runs measured it.
+HEADLINES = (("ResNet-34: AUC", "auc", {"model": "resnet34"}),)
+
+
+def write(config, results, run):
+    """See `papers.classifier_report.write`."""
+    return classifier_report.write(config, results, run, preprocess(config))

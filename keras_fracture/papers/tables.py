@@ -1,0 +1,105 @@
+"""Tables for README, BENCHMARKS and RELIABILITY, generated from `results/`.
+
+keras-fracture tables            # rewrite the files between their markers
+keras-fracture tables --check    # only say whether they are up to date
+"""
+
+import re
+from pathlib import Path
+
+from keras_fracture import files, papers
+from keras_fracture.errors import OutputError
+from keras_fracture.report import benchmarks, reliability, results
+from keras_fracture.report.markdown import dated, markdown, over_seeds
+
+_MARK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.S)
+
+
+def headlines(folder):
+    """The table of all papers: their headline numbers beside ours.
+
+    Args:
+        folder: Where `KEY.json` are kept; a paper without one is left out.
+
+    Raises:
+        OutputError: A file is not of its form.
+    """
+    rows = []
+    for key in papers.names():
+        path = Path(folder) / f"{key}.json"
+        runs = results.read(path)["runs"] if path.is_file() else []
+        for what, metric, where in papers.get(key).report.HEADLINES:
+            for run in runs:
+                if where.items() <= run.items():
+                    score, reported = run["metrics"][metric], (run["reported"] or {}).get(metric)
+                    rows.append([
+                        f"`{key}`", what, f"{reported:.3f}" if reported else "not given", over_seeds(score),
+                        _how_measured(run, where),
+                    ])  # fmt: skip
+    return markdown(["key", "on test images", "paper", "ours", "how ours was measured"], rows)
+
+
+def _how_measured(run, where):
+    part = f", {run['part']}" if "part" in run else ""
+    named = "variant" in where or run["variant"] == "paper"  # in the second column, or not worth naming
+    variant = "" if named else f", variant {run['variant']}"
+    pixels = f", {run['image_size']} pixels" if "image_size" in run else ""
+    return (
+        f"{run['data']}{part}, {run['split_policy']} split{variant}, profile {run['profile']}{pixels}, "
+        f"seeds: {run['seeds']}, {dated(run)}"
+    )
+
+
+def generate(folder, key):
+    """A table of README, BENCHMARKS or RELIABILITY.
+
+    Args:
+        folder: Where `KEY.json` are kept.
+        key: A paper's, for its numbers and the commands that made them; "papers" for all papers beside each other;
+            a name in the `TABLES` of a paper's report; "benchmark_ratios", or "benchmark_" and the section of a
+            benchmark; or "reliability".
+
+    Raises:
+        OutputError: There is no such table.
+    """
+    if key == "benchmark_ratios":
+        return benchmarks.ratios(Path(folder) / "benchmark.json")
+    if key.startswith("benchmark_"):
+        return benchmarks.table(Path(folder) / "benchmark.json", key.removeprefix("benchmark_"))
+    if key == "papers":
+        return headlines(folder)
+    if key == "reliability":
+        return markdown(*reliability.rows(Path(folder) / "reliability.json"))
+    if key in papers.names():
+        runs = results.read(Path(folder) / f"{key}.json")["runs"]
+        commands = dict.fromkeys(run["command"] for run in runs)
+        return papers.get(key).report.table(runs) + "\n" + "".join(f"`{command}`\n" for command in commands)
+    for paper in map(papers.get, papers.names()):
+        if table := getattr(paper.report, "TABLES", {}).get(key):
+            return table(results.read(Path(folder) / f"{paper.key}.json")["runs"])
+    raise OutputError(
+        f"There is no such table: name a paper, papers, benchmark_ or reliability. Received: {key}"
+    )
+
+
+def update(path="README.md", folder="results", check=False):
+    """Rewrites all tables of a Markdown file between `<!-- table KEY -->` and `<!-- end -->`.
+
+    Args:
+        path: The file.
+        folder: Where `KEY.json` are kept.
+        check: Write nothing; only compare.
+
+    Returns:
+        Whether the file was up to date.
+
+    Raises:
+        OutputError: `check`, and it is not.
+    """
+    before = Path(path).read_text(encoding="utf-8")
+    after = _MARK.sub(lambda match: match[1] + generate(folder, match[2]) + match[3], before)
+    if before != after:
+        if check:
+            raise OutputError(f"The tables of {path} are not those of {folder}/: run make tables")
+        files.write_text(path, after)
+    return before == after

@@ -1,0 +1,50 @@
+"""Numbers and tables as Markdown."""
+
+# The day since which augmentation draws independent numbers and splits keep their shares in small strata: numbers from
+# before it would not come out again.
+MENDED = "2026-11-25"
+
+
+def markdown(header, rows):
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def percent(score, signed=False):
+    """`81.2 (79.9 to 82.5)` from a dict of value, low and high; `+1.2` with `signed`."""
+    sign = "+" if signed else ""
+    return f"{100 * score['value']:{sign}.1f} ({100 * score['low']:{sign}.1f} to {100 * score['high']:{sign}.1f})"
+
+
+def decimal(score, signed=False):
+    """`0.812 (0.799 to 0.825)` from a dict of value, low and high."""
+    sign = "+" if signed else ""
+    return f"{score['value']:{sign}.3f} ({score['low']:{sign}.3f} to {score['high']:{sign}.3f})"
+
+
+def over_seeds(score):
+    """`decimal`, without an interval where a single seed has none."""
+    return decimal(score) if score["low"] < score["high"] else f"{score['value']:.3f}"
+
+
+def counted(number, noun):
+    """A number with its noun, such as "1 seed" and "3 seeds"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def dated(run):
+    """A run's day, and whether it is from before `MENDED`."""
+    return run["date"] + (", *before the mend*" if run["date"] < MENDED else "")
+
+
+def overlap(counts):
+    """The size of the splits and how far they overlap, in words; `counts` as `experiment.splits.counts` gives them."""
+    parts = [
+        f"{name} {count['images']:,} images of {count['sources']:,} X-rays" for name, count in counts.items()
+    ]
+    test = counts["test"]
+    return (
+        f"Splits: {'; '.join(parts)}. **{test['images_of_training_sources']} of {test['images']} test "
+        "images show an X-ray that is also trained on.**\n"
+    )
