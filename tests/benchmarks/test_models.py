@@ -12,7 +12,7 @@ from keras_fracture import cli, models
 from keras_fracture.benchmarks import apart, schedules, twins
 from keras_fracture.benchmarks import models as benchmark
 from keras_fracture.errors import BenchmarkError, OutputError
-from keras_fracture.report import tables
+from keras_fracture.papers import tables
 from keras_fracture.report.benchmarks import record, recorded
 
 TINY = ["--models", "inception_net", "--batch-size", "2", "--image-size", "32", "--steps", "1"]

@@ -14,9 +14,9 @@ from sklearn.metrics import roc_auc_score
 from keras_fracture import cli, data, inference, models, serving
 from keras_fracture.data import Preprocess, decoding, sources
 from keras_fracture.errors import EvaluationError, ModelError, ShardError
+from keras_fracture.experiment.splits import seen_by_training
 from keras_fracture.inference import scoring, sharding
 from keras_fracture.inference.predicting import Classifier
-from keras_fracture.papers.recipe import seen_by_training
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,9 @@ from keras_fracture import cli, models, serving, training
 from keras_fracture.errors import FractureError, ModelError
 from keras_fracture.interop.convert import classes_in
 from keras_fracture.models.preprocessing import IMAGENET
-from keras_fracture.papers.lisbon_resnet import LisbonResNet
+from keras_fracture.papers import classifier
+from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
+from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
 from tests.interop.conftest import tiny, tiny_twin
 
 torch = pytest.importorskip("torch")
@@ -214,8 +216,8 @@ def test_pretrained_takes_pytorch_files_and_imagenets_normalisation(classes, mea
         shape = ["--set", "width=4", "--set", f"num_classes={classes}", "--set", "image_size=32"]
         assert run("convert", tmp_path / "start.pth", "--model", "resnet18", *shape, "--to", path) == 0
     assert classes_in(path) == classes
-    recipe = LisbonResNet(models=("resnet18",), width=4, image_size=32, pretrained=str(path))
-    model = recipe.started("resnet18", None)
+    config = LisbonResNet(models=("resnet18",), width=4, image_size=32, pretrained=str(path))
+    model = classifier.start_model(config, lisbon_resnet.METHOD, "resnet18", None)
     assert model.mean == mean and model.num_classes == 2
     images = np.random.default_rng(0).random((2, 32, 32, 3), dtype="float32")
     prepared = (images - IMAGENET[0]) / IMAGENET[1] if classes == 1000 else images

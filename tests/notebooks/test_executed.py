@@ -44,7 +44,9 @@ def test_it_shows_figures(name):
 @each
 def test_the_papers_column_beside_ours_holds_the_papers_numbers(name):
     shown = re.findall(r'comparison\.beside\((?:KEY|"(\w+)")', "\n".join(sources(name, "code")))
-    known = [number for key in shown for number in flat(papers.get(key or OF_PAPERS[name]).REPORTED)]
+    known = [
+        number for key in shown for number in flat(papers.get(key or OF_PAPERS[name]).config.Config.REPORTED)
+    ]
     tables = ["".join(output.get("data", {}).get("text/markdown", "")) for output in outputs(name)]
     written = [number for table in tables for number in column_numbers(table, lambda head: head == "paper")]
     assert bool(written) == bool(shown)

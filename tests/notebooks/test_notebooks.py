@@ -13,7 +13,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = {
     path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.ipynb"))
 }
-OF_PAPERS = {name: name[3:] for name in NOTEBOOKS if name[3:] in papers.keys()}  # noqa: SIM118
+OF_PAPERS = {name: name[3:] for name in NOTEBOOKS if name[3:] in papers.names()}
 NUMBER = re.compile(r"\d[\d,]*\.?\d*")
 each = pytest.mark.parametrize("name", NOTEBOOKS)
 of_paper = pytest.mark.parametrize("name", OF_PAPERS)
@@ -45,7 +45,7 @@ def column_numbers(text, wanted):
 
 
 def flat(reported):
-    """All numbers of a recipe's `REPORTED`, in order; of a loss the values, not the epochs."""
+    """All numbers of a paper's `REPORTED`, in order; of a loss the values, not the epochs."""
     if isinstance(reported, dict):
         values = [number for value in reported.values() for number in flat(value)]
     elif isinstance(reported, list):  # (epochs, value or (low, high)) each
@@ -62,7 +62,7 @@ def test_there_is_one_for_each_paper_and_four_for_what_they_share():
         "00_quickstart", "01_bai_dcgan", "02_garcia_inception", "03_gupta_unit", "04_lisbon_resnet",
         "05_ibrahim_gan", "06_are_the_numbers_real", "07_pytorch_side_by_side", "08_serving",
     ]  # fmt: skip
-    assert set(OF_PAPERS.values()) == set(papers.keys()) - {"xray_features"}
+    assert set(OF_PAPERS.values()) == set(papers.names())
 
 
 def test_the_index_lists_them_all():
@@ -136,7 +136,7 @@ def test_a_papers_notebook_shows_networks_live_curves_and_a_whole_run(name):
 def test_the_papers_table_says_what_the_recipe_says(name):
     text = "\n".join(sources(name, "markdown"))
     written = column_numbers(text, lambda head: head == "paper" or head.startswith("paper:"))
-    assert written == flat(papers.get(OF_PAPERS[name]).REPORTED)
+    assert written == flat(papers.get(OF_PAPERS[name]).config.Config.REPORTED)
 
 
 @each

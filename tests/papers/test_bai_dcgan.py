@@ -7,66 +7,67 @@ from PIL import Image
 
 from keras_fracture import inference
 from keras_fracture.errors import FractureError
-from keras_fracture.papers import recipe
-from keras_fracture.papers.bai_dcgan import BaiDCGAN
-from keras_fracture.report import bai_dcgan as report
-from keras_fracture.report import tables
+from keras_fracture.experiment.config import configure
+from keras_fracture.experiment.splits import Split, load_splits
+from keras_fracture.papers import tables
+from keras_fracture.papers.bai_dcgan import experiment, report
+from keras_fracture.papers.bai_dcgan.config import Config
 
 
 @pytest.fixture(scope="module")
 def modern(smoke_run):
-    """A whole run of the conditional variant with two seeds: its folder, where its numbers went, seeds of judging."""
-    seeds, judge = [], BaiDCGAN.judge
+    """A whole run of the conditional variant with two seeds: its folder, its recorded numbers, seeds of evaluation."""
+    seeds, evaluate = [], experiment.evaluate
 
-    def noted(recipe, sets, made, extractor, seed):
+    def noted(config, sets, generated, extractor, seed):
         seeds.append(seed)
-        return judge(recipe, sets, made, extractor, seed)
+        return evaluate(config, sets, generated, extractor, seed)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BaiDCGAN, "judge", noted)
+        patch.setattr(experiment, "evaluate", noted)
         return *smoke_run("bai_dcgan", variant="modern", seed=3, seeds=2), seeds
 
 
 @pytest.fixture(scope="module")
 def settings():
-    return recipe.configure(BaiDCGAN, "smoke")
+    return configure(Config, "smoke")
 
 
-def test_the_paper_variant_is_the_papers_recipe():
-    paper = recipe.configure(BaiDCGAN, "paper")
+def test_the_paper_variant_has_the_papers_numbers():
+    paper = configure(Config, "paper")
     stated = {"image_size": 64, "channels": 3, "width": 64, "activation": "silu", "batch_size": 32,
               "epochs": 900, "g_learning_rate": 0.002, "d_learning_rate": 0.002, "loss": "non_saturating"}  # fmt: skip
     assert {name: getattr(paper, name) for name in stated} == stated
-    gan = paper.build_gan(0, None)
+    gan = experiment.build_gan(paper, 0, None)
     assert gan.generator.count_params() - 2 * (512 + 256 + 128 + 64) == 3_576_704
     assert gan.fresh_noise and gan.ema_generator is None and gan.augment is None
     assert gan.d_optimizer.beta_1 == gan.g_optimizer.beta_1 == 0.5
 
 
 def test_the_papers_policy_trains_on_validation_images_too(few_phantoms, settings):
-    loaded = settings.labelled(settings.preprocess, "paper")
-    sets = settings.prepare_splits(loaded)
+    loaded = load_splits(settings, experiment.preprocess(settings), "paper")
+    sets = experiment.prepare_splits(settings, loaded)
     count = len(loaded["train"].labels) + len(loaded["validation"].labels)
     assert len(sets["train"].labels) == len(sets["train"].table) == len(sets["train"].images) == count
-    images, classes, names = settings.shown(sets["train"])
+    images, classes, names = experiment.gan_training_data(settings, sets["train"])
     assert (classes, names) == (None, None) and len(images) == sets["train"].labels.sum()
 
 
 def test_body_parts_as_classes(few_phantoms, settings):
-    by_part = recipe.configure(BaiDCGAN, "smoke", condition="body_part")
-    train = by_part.labelled(by_part.preprocess, "grouped")["train"]
-    _, classes, names = by_part.shown(train)
+    by_part = configure(Config, "smoke", condition="body_part")
+    train = load_splits(by_part, experiment.preprocess(by_part), "grouped")["train"]
+    _, classes, names = experiment.gan_training_data(by_part, train)
     assert names == ["femur", "forearm", "humerus", "tibia"]
     parts = train.table["body_part"][train.labels == 1]
     assert [names[code] for code in classes] == parts.tolist()
-    unknown = recipe.Split(train.images, train.labels, train.table.assign(body_part="unknown"))
+    unknown = Split(train.images, train.labels, train.table.assign(body_part="unknown"))
     with pytest.raises(FractureError, match=r"does not tell body parts.*Received: unknown"):
-        by_part.shown(unknown)
+        experiment.gan_training_data(by_part, unknown)
     with pytest.raises(FractureError, match="condition must be"):
-        BaiDCGAN(condition="age")
+        Config(condition="age")
 
 
-def test_the_report_judges_each_seed_against_its_floor(modern):
+def test_the_report_has_each_seed_beside_real_against_real(modern):
     folder, results, _ = modern
     metrics = json.loads((folder / "metrics.json").read_text())
     (run,) = metrics["runs"]
@@ -84,7 +85,7 @@ def test_the_report_judges_each_seed_against_its_floor(modern):
     assert kept["metrics"] == run["metrics"] and kept["seeds"] == 2
 
 
-def test_each_gan_is_judged_by_its_own_seed(modern):
+def test_each_gan_is_evaluated_by_its_own_seed(modern):
     assert modern[2] == [3, 4]
 
 
@@ -114,6 +115,6 @@ def test_the_readme_row_shows_the_reported_losses(modern):
 
 
 def test_words_for_reported_losses():
-    assert report._said((100, 900), (1.5, 2.2)) == "1.5-2.2 (100-900)"
-    assert report._said((210, 900), (0.84, 0.84)) == "0.84 (210-900)"
-    assert report._said(1, 3.1071) == "3.1071 (1)"
+    assert report._reported((100, 900), (1.5, 2.2)) == "1.5-2.2 (100-900)"
+    assert report._reported((210, 900), (0.84, 0.84)) == "0.84 (210-900)"
+    assert report._reported(1, 3.1071) == "3.1071 (1)"

@@ -1,7 +1,5 @@
 import dataclasses
 import json
-import sys
-import types
 from pathlib import Path
 
 import keras
@@ -12,12 +10,15 @@ import tensorflow as tf
 
 from keras_fracture import cli, evaluation, models, papers
 from keras_fracture.errors import FractureError, ModelError, WeightsError
+from keras_fracture.experiment.config import configure
+from keras_fracture.experiment.splits import Split, load_splits
 from keras_fracture.interop.convert import load_keras_weights
-from keras_fracture.papers import recipe
-from keras_fracture.papers.classifier_recipe import PolicyResult
-from keras_fracture.papers.garcia_inception import GarciaInception, doubled
-from keras_fracture.papers.lisbon_resnet import LisbonResNet
-from keras_fracture.report import tables
+from keras_fracture.papers import classifier, tables
+from keras_fracture.papers.classifier import PolicyResult
+from keras_fracture.papers.garcia_inception import experiment as garcia
+from keras_fracture.papers.garcia_inception.config import Config as GarciaInception
+from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
+from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
 
 
 @pytest.fixture(scope="module")
@@ -43,43 +44,42 @@ def test_the_report_shows_the_papers_numbers_beside_ours(lisbon):
 
 def test_scores_are_those_of_the_stored_probabilities(lisbon):
     run = json.loads((lisbon[0] / "metrics.json").read_text())["runs"][0]
-    said = np.load(lisbon[0] / "grouped" / "resnet18" / "run-0" / "probabilities.npz")
-    loaded = LisbonResNet(data="phantom", image_size=32).labelled(
-        LisbonResNet(image_size=32).preprocess, "grouped"
-    )
-    found = said["test"] >= run["threshold"]
-    assert run["metrics"]["accuracy"]["value"] == pytest.approx((found == loaded["test"].labels).mean())
-    assert run["threshold"] in said["validation"] and run["thresholds"] == [run["threshold"]]
+    probabilities = np.load(lisbon[0] / "grouped" / "resnet18" / "run-0" / "probabilities.npz")
+    config = LisbonResNet(data="phantom", image_size=32)
+    loaded = load_splits(config, lisbon_resnet.preprocess(config), "grouped")
+    positive = probabilities["test"] >= run["threshold"]
+    assert run["metrics"]["accuracy"]["value"] == pytest.approx((positive == loaded["test"].labels).mean())
+    assert run["threshold"] in probabilities["validation"] and run["thresholds"] == [run["threshold"]]
     for score in run["metrics"].values():
         assert score["low"] <= score["value"] <= score["high"]
 
 
-def test_each_seed_has_the_threshold_that_its_own_validation_chose():
+def test_each_seed_has_the_threshold_that_its_own_validation_chose(monkeypatch):
     rng = np.random.default_rng(0)
     labels = np.arange(40) % 2
     sharp, flat = labels * 0.2 + 0.7, labels * 0.05 + 0.1  # each is perfect at a threshold of its own
 
-    def train(_, number, sets, folder):
-        said = (sharp, flat)[number] + rng.random(40) * 0.01
-        return {"model": None, "history": None, "probabilities": {"validation": said, "test": said}}
+    def train(config, method, name, number, sets, folder):
+        row = (sharp, flat)[number] + rng.random(40) * 0.01
+        return {"model": None, "history": None, "probabilities": {"validation": row, "test": row}}
 
-    settings = LisbonResNet(seeds=2)
-    object.__setattr__(settings, "train", train)
+    monkeypatch.setattr(classifier, "train_model", train)
+    config = LisbonResNet(seeds=2)
     table = pd.DataFrame({"source": [str(number) for number in range(40)]})
-    sets = dict.fromkeys(("validation", "test"), recipe.Split(None, labels, table))
-    outcome = PolicyResult(sets, {"net": settings.train_seeds("net", sets, Path("none"))})
-    assert outcome.trained["net"].thresholds[0] > 0.89 and outcome.trained["net"].thresholds[1] < 0.17
-    found = evaluation.scores(outcome.predictions("net"), ["accuracy"], 5)
-    assert found["accuracy"]["value"] == 1.0, "at the threshold of the mean one of the two is a coin"
-    fixed = dataclasses.replace(settings, threshold=0.5)
-    object.__setattr__(fixed, "train", train)
-    assert fixed.train_seeds("net", sets, Path("none")).thresholds == (0.5, 0.5)
+    sets = dict.fromkeys(("validation", "test"), Split(None, labels, table))
+    train_seeds = classifier.train_seeds
+    result = PolicyResult(sets, {"net": train_seeds(config, None, "net", sets, Path("none"))})
+    assert result.trained["net"].thresholds[0] > 0.89 and result.trained["net"].thresholds[1] < 0.17
+    scores = evaluation.scores(result.predictions("net"), ["accuracy"], 5)
+    assert scores["accuracy"]["value"] == 1.0, "at the threshold of the mean one of the two is a coin"
+    fixed = dataclasses.replace(config, threshold=0.5)
+    assert train_seeds(fixed, None, "net", sets, Path("none")).thresholds == (0.5, 0.5)
 
 
 def test_the_exported_model_says_what_the_run_says(lisbon):
     folder = lisbon[0] / "grouped" / "resnet18" / "run-0"
     settings = LisbonResNet(data="phantom", image_size=32)
-    test = settings.labelled(settings.preprocess, "grouped")["test"]
+    test = load_splits(settings, lisbon_resnet.preprocess(settings), "grouped")["test"]
     serve = tf.saved_model.load(str(folder / "saved_model" / "1")).signatures["serving_default"]
     images = np.repeat(test.images[:5], 3, axis=3).astype("float32") / 255
     served = serve(images=tf.constant(images))["probabilities"].numpy()[:, 1]
@@ -138,22 +138,22 @@ def test_garcia_doubles_and_draws_validation_after_that(few_phantoms, tmp_path):
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     counts = metrics["splits"]["paper"]
     settings = GarciaInception(data="phantom", image_size=32)
-    plain = settings.labelled(settings.preprocess, "paper")
+    plain = load_splits(settings, garcia.preprocess(settings), "paper")
     both = 2 * (len(plain["train"].labels) + len(plain["validation"].labels))
     assert counts["train"]["images"] == round(0.9 * both)
     assert counts["train"]["images"] + counts["validation"]["images"] == both
     # Nearly every mirror image has its image on the other side.
     assert counts["validation"]["images_of_training_sources"] > 0.8 * counts["validation"]["images"]
     config = json.loads((tmp_path / "run/paper/inception_net/run-0/saved_model/1/metadata.json").read_text())
-    trained = settings.prepare_splits(plain, "paper")["train"].images / 255.0
+    trained = garcia.prepare_splits(settings, plain, "paper")["train"].images / 255.0
     assert config["config"]["mean"] == pytest.approx(trained.mean(), abs=1e-6)
     assert config["config"]["std"] == pytest.approx(trained.std(), abs=1e-6)
 
 
 def test_doubling_mirrors_left_and_right():
     images = np.arange(6, dtype=np.uint8).reshape(1, 2, 3, 1)
-    split = recipe.Split(images, np.array([1]), pd.DataFrame({"source": ["a"]}))
-    both = doubled(split)
+    split = Split(images, np.array([1]), pd.DataFrame({"source": ["a"]}))
+    both = garcia.doubled(split)
     assert both.images[1, 0, :, 0].tolist() == [2, 1, 0]
     assert both.labels.tolist() == [1, 1]
     assert both.sources.tolist() == ["a", "a"]
@@ -198,55 +198,43 @@ def test_pretrained_weights_of_another_architecture_change_nothing(tmp_path):
         load_keras_weights(model, tmp_path / "none.weights.h5")
 
 
-def test_a_recipe_starts_from_pretrained_weights(few_phantoms, tmp_path):
+def test_a_paper_starts_from_pretrained_weights(few_phantoms, tmp_path):
     """With hardly any learning rate, what was put in comes out."""
     source = models.create("resnet18", num_classes=1000, image_size=32)
     source.save_weights(tmp_path / "a.weights.h5")
     path = str(tmp_path / "a.weights.h5")
-    still = recipe.configure(LisbonResNet, "smoke", pretrained=path, learning_rate=1e-30)
-    sets = still.labelled(still.preprocess, "grouped")
-    trained = still.train("resnet18", 0, sets, tmp_path / "grouped" / "resnet18" / "run-0")["model"]
+    still = configure(LisbonResNet, "smoke", pretrained=path, learning_rate=1e-30)
+    sets = load_splits(still, lisbon_resnet.preprocess(still), "grouped")
+    folder = tmp_path / "grouped" / "resnet18" / "run-0"
+    trained = classifier.train_model(still, lisbon_resnet.METHOD, "resnet18", 0, sets, folder)["model"]
     np.testing.assert_array_equal(trained.conv1.get_weights()[0], source.conv1.get_weights()[0])
 
 
 def test_variants_and_depths_by_name(capsys):
-    tuned = recipe.configure(LisbonResNet, "paper", variant="tuned", epochs=3)
+    tuned = configure(LisbonResNet, "paper", variant="tuned", epochs=3)
     assert (tuned.augment, tuned.body_parts, tuned.epochs) == (True, True, 3)
     with pytest.raises(FractureError, match="No such variant"):
-        recipe.configure(LisbonResNet, "paper", variant="best")
+        configure(LisbonResNet, "paper", variant="best")
     assert cli.main(["reproduce", "lisbon_resnet", "--depth", "19"]) == 2
     assert "lisbon_resnet has depths (18, 34, 50, 101, 152)" in capsys.readouterr().err
 
 
 def test_body_parts_are_learnt_beside_findings(few_phantoms, tmp_path):
-    tuned = recipe.configure(
+    tuned = configure(
         LisbonResNet, "smoke", variant="tuned", epochs=3, augment=False, image_size=32, learning_rate=0.005
     )
-    sets = tuned.labelled(tuned.preprocess, "grouped")
-    targets = tuned.targets(sets["test"], sets)
+    sets = load_splits(tuned, lisbon_resnet.preprocess(tuned), "grouped")
+    targets = classifier.targets(tuned, sets["test"], sets)
     assert targets.shape == (len(sets["test"].labels), 2 + 4) and (targets.sum(axis=1) == 2).all()
     np.testing.assert_array_equal(targets[:, :2], np.eye(2)[sets["test"].labels])
     parts = np.array(["femur", "forearm", "humerus", "tibia"])[targets[:, 2:].argmax(axis=1)]
     assert parts.tolist() == sets["test"].table["body_part"].tolist()
-    found = tuned.train("resnet18", 0, sets, tmp_path / "grouped" / "resnet18" / "run-0")
-    assert (
-        found["model"].num_classes == 2 and found["probabilities"]["test"].shape == sets["test"].labels.shape
-    )
-    assert {"accuracy", "val_accuracy", "loss", "val_loss"} <= set(found["history"])
-    losses = found["history"]["body_part_loss"]
+    folder = tmp_path / "grouped" / "resnet18" / "run-0"
+    trained = classifier.train_model(tuned, lisbon_resnet.METHOD, "resnet18", 0, sets, folder)
+    assert trained["model"].num_classes == 2
+    assert trained["probabilities"]["test"].shape == sets["test"].labels.shape
+    assert {"accuracy", "val_accuracy", "loss", "val_loss"} <= set(trained["history"])
+    losses = trained["history"]["body_part_loss"]
     assert losses.iloc[2] < losses.iloc[0]
     with pytest.raises(FractureError, match="does not go with body_parts"):
         LisbonResNet(balanced=True, body_parts=True)
-
-
-def test_the_readmes_own_paper_runs(few_phantoms, tmp_path):
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    code = readme.split("```python\n# keras_fracture/papers/doe_cnn.py\n")[1].split("```")[0]
-    module = types.ModuleType("doe_cnn")
-    sys.modules["doe_cnn"] = module  # where dataclasses look for it
-    exec(code, module.__dict__)
-    doe = recipe.configure(module.DoeCNN, "smoke", policies=("grouped",))
-    recipe.begin(doe, "smoke", recipe.run_folder(doe.key, tmp_path / "run"), resume=False)
-    (run,) = doe.run(tmp_path / "run")["runs"]
-    assert run["reported"] == {"accuracy": 0.8} and 0 < run["metrics"]["auc"]["value"] < 1
-    assert len(code.splitlines()) < 60

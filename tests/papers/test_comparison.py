@@ -3,7 +3,7 @@ import json
 import pytest
 
 from keras_fracture.errors import OutputError
-from keras_fracture.report import comparison
+from keras_fracture.papers import comparison
 
 
 def rows_of(text):

@@ -7,12 +7,11 @@ import pytest
 
 from keras_fracture import synthesis
 from keras_fracture.errors import FractureError
-from keras_fracture.papers import gupta_unit
-from keras_fracture.papers.gupta_unit import GuptaUNIT
-from keras_fracture.papers.lesion_parts import BONES, RATIOS, ROLES, parts_of
-from keras_fracture.papers.recipe import Split, configure, joined
-from keras_fracture.report import tables
-from keras_fracture.report.gupta_unit import kept_figures
+from keras_fracture.experiment.config import configure
+from keras_fracture.experiment.splits import Split, concatenate, load_splits
+from keras_fracture.papers.gupta_unit import experiment, report
+from keras_fracture.papers.gupta_unit.config import Config
+from keras_fracture.papers.gupta_unit.parts import BONES, RATIOS, ROLES, parts_of
 
 SHARES = (0.45, 0.15, 0.4)
 
@@ -91,9 +90,9 @@ def test_every_arm_is_measured_beside_the_paper(run):
         assert ("auc_gain" in one["metrics"]) == (one["variant"] != "baseline")
         assert (
             one["reported"] is None
-            or one["reported"]["auc"] == GuptaUNIT.REPORTED[one["part"]][one["variant"]][0]
+            or one["reported"]["auc"] == Config.REPORTED[one["part"]][one["variant"]][0]
         )
-    text = tables.lesions(kept)
+    text = report.table(kept)
     assert "0.682 (0.594 to 0.764)" in text and "transfer: first part's translator" in text
     splits = json.loads((folder / "metrics.json").read_text())["splits"]
     assert [splits[part]["test"]["images_of_training_sources"] for part in BONES] == [0, 0, 0]
@@ -109,10 +108,10 @@ def test_painted_images_come_from_healthy_training_images(run):
         assert np.array_equal(stored["images"], images)
     settings = json.loads((folder / "config.json").read_text())["settings"]
     assert settings["exponent"] == table["n"][0]
-    recipe = configure(GuptaUNIT, "smoke")
-    sets = recipe.labelled(recipe.preprocess, "grouped")
-    everything = joined(joined(sets["train"], sets["validation"]), sets["test"])
-    train = parts_of(everything, recipe.data, recipe.shares, recipe.fewest, recipe.seed)[0].train
+    config = configure(Config, "smoke")
+    sets = load_splits(config, experiment.preprocess(config), "grouped")
+    everything = concatenate(sets["train"], sets["validation"], sets["test"])
+    train = parts_of(everything, config.data, config.shares, config.min_lesions, config.seed)[0].train
     healthy = train.take(train.labels == 0)
     assert set(table["filename"]) <= set(healthy.table["filename"])
     before = dict(zip(healthy.table["filename"], healthy.images, strict=True))
@@ -134,21 +133,21 @@ def test_figures_are_kept_images_too_as_phantoms_are_drawn(run):
 
 
 def test_images_of_real_data_are_not_kept():
-    kept = kept_figures("btxrd", ["upper-limb", "tibia"])
+    kept = report.public_figures("btxrd", ["upper-limb", "tibia"])
     assert kept == ["auc-upper-limb.png", "auc-tibia.png", "unit-losses.png"]
 
 
 def test_what_is_painted_is_not_drawn_with_the_numbers_of_the_training(monkeypatch):
-    recipe = GuptaUNIT(seed=3)
+    config = Config(seed=3)
     split = types.SimpleNamespace(
         images=None, boxes=None, labels=np.zeros(1), table=pd.DataFrame({"body_part": ["hand"]}),
         take=lambda rows: split,
     )  # fmt: skip
     for kind in ("lesion_patches", "healthy_patches"):
         seeds = []
-        monkeypatch.setattr(gupta_unit.synthesis, kind, lambda *given, seeds=seeds: seeds.append(given[-1]))
-        for purpose in gupta_unit.DRAWN:
-            draw = getattr(recipe, kind)
-            draw(*((split, 9) if kind == "lesion_patches" else (split, None, 9)), purpose)
+        monkeypatch.setattr(experiment.synthesis, kind, lambda *given, seeds=seeds: seeds.append(given[-1]))
+        for purpose in experiment.PURPOSES:
+            draw = getattr(experiment, kind)
+            draw(config, *((split, 9) if kind == "lesion_patches" else (split, None, 9)), purpose)
         numbers = [np.random.default_rng(seed).random(500) for seed in seeds]
         assert np.abs(np.corrcoef(numbers) - np.eye(len(seeds))).max() < 0.2

@@ -8,10 +8,19 @@ import pytest
 from keras_fracture import papers
 from keras_fracture.data.datasets.phantom import phantom_dataset_builder
 from keras_fracture.errors import FractureError, OutputError
-from keras_fracture.papers import recipe
-from keras_fracture.papers.ibrahim_gan import ARMS, IbrahimGAN, as_grey
+from keras_fracture.experiment.config import configure
+from keras_fracture.experiment.runs import run_folder
+from keras_fracture.experiment.splits import as_grey
+from keras_fracture.papers.ibrahim_gan.config import Config
+from keras_fracture.papers.ibrahim_gan.experiment import ARMS
 
-TINY = {"gan_width": 1 / 64, "synthetic": 20, "batch_size": 16, "image_size": 32, "policies": ("grouped",)}
+TINY = {
+    "gan_width": 1 / 64,
+    "synthetic_per_class": 20,
+    "batch_size": 16,
+    "image_size": 32,
+    "policies": ("grouped",),
+}
 
 
 @pytest.fixture(scope="module")
@@ -77,18 +86,20 @@ def test_a_folder_in_use_and_other_settings_are_refused(finished, tmp_path):
     with pytest.raises(OutputError, match="holds a run already"):
         papers.reproduce("ibrahim_gan", "smoke", out=finished[0], **TINY)
     with pytest.raises(OutputError, match="other settings of synthetic"):
-        papers.reproduce("ibrahim_gan", "smoke", out=finished[0], resume=True, **TINY | {"synthetic": 21})
+        papers.reproduce(
+            "ibrahim_gan", "smoke", out=finished[0], resume=True, **TINY | {"synthetic_per_class": 21}
+        )
 
 
 def test_profiles_are_the_papers_numbers_and_overrides_win():
-    paper = recipe.configure(IbrahimGAN, "paper", data=None, seeds=None)
-    assert (paper.gan_epochs, paper.synthetic, paper.epochs, paper.gan_width, paper.gan_channels) == (
+    paper = configure(Config, "paper", data=None, seeds=None)
+    assert (paper.gan_epochs, paper.synthetic_per_class, paper.epochs, paper.gan_width, paper.gan_channels) == (
         100, 10_500, 20, 1.0, 3,
     )  # fmt: skip
     assert (paper.gan_steps, paper.seeds) == (None, 5)
-    assert recipe.configure(IbrahimGAN, "quick").seeds == 3
-    assert recipe.configure(IbrahimGAN, "quick", seeds=4, data="btxrd").data == "btxrd"
-    assert IbrahimGAN.REPORTED == {"original": 0.92, "classic": 0.87, "synthetic": 0.91, "warm_start": 0.93}
+    assert configure(Config, "quick").seeds == 3
+    assert configure(Config, "quick", seeds=4, data="btxrd").data == "btxrd"
+    assert Config.REPORTED == {"original": 0.92, "classic": 0.87, "synthetic": 0.91, "warm_start": 0.93}
     with pytest.raises(dataclasses.FrozenInstanceError):
         paper.seeds = 1
 
@@ -97,12 +108,12 @@ def test_what_does_not_exist_is_said(tmp_path, monkeypatch):
     with pytest.raises(FractureError, match="No such paper"):
         papers.get("nature_2030")
     with pytest.raises(FractureError, match="No such profile"):
-        recipe.configure(IbrahimGAN, "huge")
+        configure(Config, "huge")
     with pytest.raises(FractureError, match="has no setting colour"):
-        recipe.configure(IbrahimGAN, "smoke", colour=3)
+        configure(Config, "smoke", colour=3)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OutputError, match="no unfinished run"):
-        recipe.run_folder("ibrahim_gan", resume=True)
+        run_folder("ibrahim_gan", resume=True)
 
 
 def test_grey_is_the_mean_of_the_channels():

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from keras_fracture.errors import OutputError
-from keras_fracture.report import results, tables
+from keras_fracture.papers import tables
+from keras_fracture.report import markdown, results
 
 SCORE = {"value": 0.8123, "low": 0.79, "high": 0.8312}
 
@@ -22,14 +23,14 @@ CONFIG = {"paper": "ibrahim_gan", "command": "keras-fracture reproduce ibrahim_g
 
 
 def test_scores_are_printed_with_their_interval():
-    assert tables.percent(SCORE) == "81.2 (79.0 to 83.1)"
-    assert tables.percent(SCORE, signed=True) == "+81.2 (+79.0 to +83.1)"
-    assert tables.decimal(SCORE) == "0.812 (0.790 to 0.831)"
+    assert markdown.percent(SCORE) == "81.2 (79.0 to 83.1)"
+    assert markdown.percent(SCORE, signed=True) == "+81.2 (+79.0 to +83.1)"
+    assert markdown.decimal(SCORE) == "0.812 (0.790 to 0.831)"
 
 
 def test_a_repeated_run_replaces_its_numbers_and_no_others(tmp_path):
-    results.keep(tmp_path, CONFIG, {"runs": [run("original", 0.5), run("synthetic", 0.6)]}, tmp_path)
-    path = results.keep(
+    results.record(tmp_path, CONFIG, {"runs": [run("original", 0.5), run("synthetic", 0.6)]}, tmp_path)
+    path = results.record(
         tmp_path, CONFIG | {"date": "2026-02-03"}, {"runs": [run("synthetic", 0.7)]}, tmp_path
     )
     kept = {entry["variant"]: entry for entry in json.loads(path.read_text())["runs"]}
@@ -40,7 +41,7 @@ def test_a_repeated_run_replaces_its_numbers_and_no_others(tmp_path):
 
 def test_results_of_other_parts_stand_beside_each_other(tmp_path):
     for part, accuracy in (("tibia", 0.1), ("femur", 0.2), ("tibia", 0.3)):
-        results.keep(tmp_path, CONFIG, {"runs": [run("augmented", accuracy) | {"part": part}]}, tmp_path)
+        results.record(tmp_path, CONFIG, {"runs": [run("augmented", accuracy) | {"part": part}]}, tmp_path)
     kept = results.read(tmp_path / "ibrahim_gan.json")["runs"]
     assert [(one["part"], one["metrics"]["auc"]["value"]) for one in kept] == [("femur", 0.2), ("tibia", 0.3)]
 
@@ -49,14 +50,14 @@ def test_figures_of_other_data_stand_beside_each_other(tmp_path):
     (tmp_path / "auc.png").write_bytes(b"a figure")
     for data in ("btxrd", "phantom"):
         compared = [run(variant, 0.5) | {"data": data} for variant in ("original", "synthetic")]
-        results.keep(tmp_path, CONFIG, {"runs": compared, "figures": ["auc.png"]}, tmp_path)
-    results.keep(tmp_path, CONFIG, {"runs": [run("original", 0.5)], "figures": ["auc.png"]}, tmp_path)
+        results.record(tmp_path, CONFIG, {"runs": compared, "figures": ["auc.png"]}, tmp_path)
+    results.record(tmp_path, CONFIG, {"runs": [run("original", 0.5)], "figures": ["auc.png"]}, tmp_path)
     kept = {path.relative_to(tmp_path / "ibrahim_gan").as_posix() for path in tmp_path.rglob("*/*.png")}
     assert kept == {"btxrd/auc.png", "phantom/auc.png", "phantom/original/auc.png"}
 
 
 def test_readme_tables_follow_the_results(tmp_path):
-    results.keep(tmp_path, CONFIG, {"runs": [run("original", 0.5)]}, tmp_path)
+    results.record(tmp_path, CONFIG, {"runs": [run("original", 0.5)]}, tmp_path)
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- table ibrahim_gan -->\nold\n<!-- end -->\nafter\n")
     with pytest.raises(OutputError, match="make tables"):
@@ -72,7 +73,7 @@ def test_readme_tables_follow_the_results(tmp_path):
 def test_a_damaged_results_file_is_named(tmp_path):
     (tmp_path / "ibrahim_gan.json").write_text("{")
     with pytest.raises(OutputError, match="not a results file"):
-        results.keep(tmp_path, CONFIG, {"runs": []}, tmp_path)
+        results.record(tmp_path, CONFIG, {"runs": []}, tmp_path)
 
 
 WORK = {"operations": 8e9, "bytes": 1e9, "kernels": 100}
@@ -133,7 +134,7 @@ def test_a_damaged_benchmark_is_named(damage, tmp_path):
 
 
 def test_all_papers_stand_in_one_table(tmp_path):
-    results.keep(tmp_path, CONFIG, {"runs": [run("original", 0.5), run("warm_start", 0.6)]}, tmp_path)
+    results.record(tmp_path, CONFIG, {"runs": [run("original", 0.5), run("warm_start", 0.6)]}, tmp_path)
     rows = tables.generate(tmp_path, "papers").splitlines()
     assert len(rows) == 3  # header, rule, and the one headline that was measured
     assert rows[2].startswith(
@@ -148,7 +149,7 @@ def test_checks_of_patches_are_shown_once_a_part(tmp_path):
               "cycle_error": 0.04, "seam_auc": score}  # fmt: skip
     arms = [run(arm, 0.5) | {"part": part, "unit_steps": 600, "checks": checks if part == "tibia" else {}}
             for part in ("tibia", "femur") for arm in ("baseline", "augmented")]  # fmt: skip
-    results.keep(tmp_path, CONFIG | {"paper": "gupta_unit"}, {"runs": arms}, tmp_path)
+    results.record(tmp_path, CONFIG | {"paper": "gupta_unit"}, {"runs": arms}, tmp_path)
     rows = tables.generate(tmp_path, "gupta_checks").splitlines()
     assert rows[2:] == [
         "| phantom | tibia | 600 | 0.900 (0.800 to 0.950) | 93 | 0.10, 0.80, 0.90 | 0.040 | 0.900 (0.800 to 0.950) |"
@@ -165,5 +166,5 @@ def test_what_was_done_on_purpose_becomes_a_table(tmp_path):
 
 
 def test_numbers_from_before_the_mend_are_marked():
-    assert tables.dated({"date": "2026-11-24"}) == "2026-11-24, *before the mend*"
-    assert tables.dated({"date": tables.MENDED}) == tables.MENDED
+    assert markdown.dated({"date": "2026-11-24"}) == "2026-11-24, *before the mend*"
+    assert markdown.dated({"date": markdown.MENDED}) == markdown.MENDED

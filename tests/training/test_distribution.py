@@ -186,8 +186,8 @@ def test_the_other_worker_stops_and_both_resume(trained, tmp_path, victim):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("key", papers.keys())
-def test_every_recipe_runs_on_two_workers(tmp_path, key):
+@pytest.mark.parametrize("key", papers.names())
+def test_every_paper_runs_on_two_workers(tmp_path, key):
     out = tmp_path / "run"
     words = ["reproduce", key, "--profile", "smoke", "--strategy", "multiworker", "--out", out]
     _finish([_start("-m", "keras_fracture.cli", *words, TF_CONFIG=config) for config in _configs()])

@@ -1,4 +1,4 @@
-"""Every recipe's smoke ends in finite losses in every precision."""
+"""Every paper's smoke ends in finite losses in every precision."""
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,9 @@ PRECISIONS = [each for each in precision.CHOICES if each != "auto"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("key", papers.keys())
+@pytest.mark.parametrize("key", papers.names())
 @pytest.mark.parametrize("chosen", PRECISIONS)
-def test_a_recipe_ends_in_finite_losses_in_every_precision(key, chosen, few_phantoms, tmp_path):
+def test_a_paper_ends_in_finite_losses_in_every_precision(key, chosen, few_phantoms, tmp_path):
     folder = papers.reproduce(key, "smoke", out=tmp_path / "run", overrides=[f"precision={chosen}"])
     tables = list(folder.rglob("history.csv"))
     assert tables

@@ -1,8 +1,6 @@
 import dataclasses
 import json
 import re
-import typing
-from typing import ClassVar
 
 import keras
 import pytest
@@ -10,158 +8,88 @@ import pytest
 from keras_fracture import cli, data, files, papers
 from keras_fracture.data.datasets.phantom import phantom_dataset_builder
 from keras_fracture.errors import DataError, FractureError
-from keras_fracture.papers import recipe
-from keras_fracture.papers.gupta_unit import GuptaUNIT
-from keras_fracture.papers.lisbon_resnet import LisbonResNet
+from keras_fracture.experiment import runs
+from keras_fracture.experiment.config import RENAMED, Config
+from keras_fracture.papers.gupta_unit import experiment as gupta_unit
+from keras_fracture.papers.gupta_unit import report as gupta_report
 from keras_fracture.training import precision
 
 pytestmark = pytest.mark.usefixtures("few_phantoms")
-
-
-def test_settings_take_the_type_of_the_recipes_own():
-    found = recipe.settings_of(
-        LisbonResNet,
-        ["image_size=112", "learning_rate=1", "augment=True", "policies=paper,grouped", "data=phantom"],
-    )
-    assert found == {
-        "image_size": 112,
-        "learning_rate": 1.0,
-        "augment": True,
-        "policies": ("paper", "grouped"),
-        "data": "phantom",
-    }
-    assert isinstance(found["learning_rate"], float)
-    assert recipe.settings_of(GuptaUNIT, ["thresholds=0.5"]) == {"thresholds": (0.5,)}
-    assert recipe.settings_of(GuptaUNIT, ["thresholds=0,0.9"]) == {"thresholds": (0.0, 0.9)}
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["size=112", "image_size", "image_size=large", "augment=1", "learning_rate=True", "learning_rate=None"],
-)
-def test_a_setting_that_is_none_is_refused(text):
-    with pytest.raises(FractureError, match="Received"):
-        recipe.settings_of(LisbonResNet, [text])
 
 
 @pytest.mark.parametrize("places", [["--out", "/home/me/run", "--data-dir", "/data"], ["--out=/home/me/run"]])
 def test_the_recorded_command_names_no_folder_of_this_machine(monkeypatch, places):
     words = ["/opt/bin/keras-fracture", "reproduce", "lisbon_resnet", *places, "--seed", "1"]
     monkeypatch.setattr("sys.argv", words)
-    assert recipe.provenance()["command"] == "keras-fracture reproduce lisbon_resnet --seed 1"
+    assert runs.provenance()["command"] == "keras-fracture reproduce lisbon_resnet --seed 1"
 
 
-def test_none_can_be_asked_for(tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(GuptaUNIT, "run", lambda chosen, out, data_dir: seen.append(chosen))
-    papers.reproduce("gupta_unit", "smoke", out=tmp_path / "run", overrides=["unit_ema=None"], seed=None)
-    assert seen[0].unit_ema is None and seen[0].seed == GuptaUNIT.seed
+@dataclasses.dataclass(frozen=True)
+class Seeing(Config):
+    key = "seeing"
 
 
-def test_gupta_unit_needs_a_translator():
-    with pytest.raises(FractureError, match=r"translators of gupta_unit must be 1 or more. Received: 0"):
-        GuptaUNIT(translators=0)
-
-
-@pytest.mark.parametrize("key", papers.keys())
-def test_every_number_of_every_recipe_is_checked(key):
-    kind = papers.get(key)
-    wrong = {int: (-1, 1.5, True, float("nan")), float: (-0.1, float("nan"), float("inf"), "1"), tuple: ((),)}
-    checked = set()
-    for profile in recipe.PROFILES:
-        recipe.configure(kind, profile)
-    chosen = recipe.configure(kind, "smoke")
-    for field in dataclasses.fields(kind):
-        kinds = set(typing.get_args(field.type)) or {field.type}
-        for value in [one for each in kinds - {type(None)} for one in wrong.get(each, (3,))]:
-            with pytest.raises(FractureError, match=rf"{field.name} of {key}.* Received: ") as caught:
-                dataclasses.replace(chosen, **{field.name: value})
-            assert "\n" not in str(caught.value)
-            checked.add(field.name)
-    assert {"seed", "seeds", "batch_size", "precision"} <= checked == set(chosen.__dict__)
-
-
-@pytest.mark.parametrize(
-    ("key", "name", "value", "words"),
-    [
-        ("lisbon_resnet", "epochs", 0, "epochs of lisbon_resnet must be 1 or more. Received: 0"),
-        (
-            "lisbon_resnet",
-            "learning_rate",
-            0.0,
-            "learning_rate of lisbon_resnet must be above 0. Received: 0.0",
-        ),
-        ("lisbon_resnet", "smoothing", 1.5, "0 or more and at most 1. Received: 1.5"),
-        ("bai_dcgan", "ema", 0.0, "above 0 and at most 1. Received: 0.0"),
-        ("bai_dcgan", "steps", 0, "steps of bai_dcgan must be 1 or more. Received: 0"),
-        ("gupta_unit", "exponents", (1.0, -2.0), "Each of exponents .* above 0. Received: -2.0"),
-        ("gupta_unit", "widths", (4, 0), "Each of widths .* 1 or more. Received: 0"),
-        ("gupta_unit", "epochs", None, "epochs of gupta_unit must be a whole number. Received: None"),
-        ("ibrahim_gan", "policies", "paper", "must hold one value or more. Received: 'paper'"),
-    ],
-)
-def test_settings_that_no_run_means_are_refused(key, name, value, words):
-    with pytest.raises(FractureError, match=words):
-        dataclasses.replace(recipe.configure(papers.get(key), "smoke"), **{name: value})
-
-
-@pytest.mark.parametrize(
-    ("words", "wanted"),
-    [
-        (["--epochs", "0"], "epochs of lisbon_resnet must be 1 or more. Received: 0"),
-        (["--seeds", "-1"], "seeds of lisbon_resnet must be 1 or more. Received: -1"),
-        (["--set", "learning_rate=1e999"], "learning_rate of lisbon_resnet must be above 0. Received: inf"),
-    ],
-)
-def test_they_are_refused_on_the_command_line_before_a_folder_is_made(tmp_path, capsys, words, wanted):
-    command = ["reproduce", "lisbon_resnet", "--profile", "smoke", "--out", str(tmp_path / "run"), *words]
-    assert cli.main(command) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and wanted in said
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_recipe_runs_in_its_precision_and_leaves_none_behind(tmp_path, monkeypatch):
+def test_an_experiment_runs_in_its_precision_and_leaves_none_behind(tmp_path):
     seen = []
 
-    @dataclasses.dataclass(frozen=True)
-    class Seeing(recipe.Recipe):
-        key = "seeing"
-        PROFILES: ClassVar = {"quick": {}}
+    def execute(chosen):
+        return runs.execute(
+            Seeing(precision=chosen),
+            "quick",
+            lambda *_: seen.append(keras.config.dtype_policy().name),
+            lambda *_: None,
+            out=tmp_path / chosen,
+        )
 
-        def run(self, out, data_dir=None):
-            seen.append(keras.config.dtype_policy().name)
-
-    monkeypatch.setattr(papers, "get", lambda key: Seeing)
     for chosen in ("mixed_bfloat16", "float32"):
-        papers.reproduce("seeing", out=tmp_path / chosen, overrides=[f"precision={chosen}"])
+        execute(chosen)
     assert seen == ["mixed_bfloat16", "float32"] and keras.config.dtype_policy().name == "float32"
     with pytest.raises(FractureError, match=r"precision must be one of .* Received: 'float8'"):
-        papers.reproduce("seeing", out=tmp_path / "none", overrides=["precision=float8"])
-    assert not (tmp_path / "none").exists()
+        execute("float8")
+    assert not (tmp_path / "float8").exists()
 
 
-def test_a_run_goes_on_in_the_precision_it_was_started_in(tmp_path, monkeypatch):
+@pytest.fixture
+def seen(monkeypatch):
+    """The configurations of gupta_unit that were asked to run; nothing is trained or written."""
+    configs = []
+    monkeypatch.setattr(gupta_unit, "run", lambda config, run: configs.append(config))
+    monkeypatch.setattr(gupta_report, "write", lambda config, results, run: {"runs": []})
+    return configs
+
+
+def test_a_run_goes_on_in_the_precision_it_was_started_in(tmp_path, monkeypatch, seen):
     """Where "auto" is another one by then: else a training would be half the one and half the other."""
-    seen = []
-    monkeypatch.setattr(GuptaUNIT, "run", lambda *_: seen.append(precision.onednn_bfloat16(False)))
+    rewritten = []
+    monkeypatch.setattr(gupta_unit, "run", lambda *_: rewritten.append(precision.onednn_bfloat16(False)))
     for flags, resume in (("avx512_bf16", False), ("avx2", True)):
         monkeypatch.setattr(precision, "cpu_fields", lambda flags=flags: {"flags": flags})
         papers.reproduce(
             "gupta_unit", "smoke", out=tmp_path / "run", resume=resume, overrides=["precision=auto"]
         )
-    assert seen == [True, True] and precision.onednn_bfloat16(False) is False
+    assert rewritten == [True, True] and precision.onednn_bfloat16(False) is False
     assert json.loads((tmp_path / "run" / "config.json").read_text())["computed_in"] == "onednn_bfloat16"
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    """The folder of a run of gupta_unit that did nothing, and the recipes that were asked to run."""
-    seen = []
-    monkeypatch.setattr(GuptaUNIT, "run", lambda chosen, out, data_dir: seen.append(chosen))
+def run(tmp_path, seen):
+    """The folder of a run of gupta_unit that did nothing, and the configurations that were asked to run."""
     overrides = ["unit_ema=None", "thresholds=0,0.5", "unit_batch=3"]
     papers.reproduce("gupta_unit", "smoke", out=tmp_path / "run", overrides=overrides, seed=5)
     return tmp_path / "run", seen
+
+
+def test_a_run_of_an_earlier_version_goes_on_and_is_repeated_under_the_new_names(run, tmp_path):
+    folder, seen = run
+    path = folder / "config.json"
+    old = {new: name for name, new in RENAMED.items()}
+    config = json.loads(path.read_text())
+    config["settings"] = {old.get(name, name): value for name, value in config["settings"].items()}
+    assert {"rate", "decay", "unit_rate", "fewest", "passing"} <= set(config["settings"])
+    path.write_text(json.dumps(config))
+    papers.repeat(folder, out=tmp_path / "again")
+    papers.repeat(folder, out=folder, resume=True)
+    assert seen[1] == seen[2] == seen[0]
 
 
 @pytest.mark.parametrize("name", ["", "config.json"])

@@ -1,0 +1,110 @@
+import dataclasses
+import typing
+
+import pytest
+
+from keras_fracture import cli, papers
+from keras_fracture.errors import FractureError
+from keras_fracture.experiment import config as configs
+from keras_fracture.papers.gupta_unit import experiment as gupta_unit
+from keras_fracture.papers.gupta_unit import report as gupta_report
+from keras_fracture.papers.gupta_unit.config import Config as GuptaUNIT
+from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
+
+
+def test_settings_take_the_type_of_their_default():
+    found = configs.parse_overrides(
+        LisbonResNet,
+        ["image_size=112", "learning_rate=1", "augment=True", "policies=paper,grouped", "data=phantom"],
+    )
+    assert found == {
+        "image_size": 112,
+        "learning_rate": 1.0,
+        "augment": True,
+        "policies": ("paper", "grouped"),
+        "data": "phantom",
+    }
+    assert isinstance(found["learning_rate"], float)
+    assert configs.parse_overrides(GuptaUNIT, ["thresholds=0.5"]) == {"thresholds": (0.5,)}
+    assert configs.parse_overrides(GuptaUNIT, ["thresholds=0,0.9"]) == {"thresholds": (0.0, 0.9)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["size=112", "image_size", "image_size=large", "augment=1", "learning_rate=True", "learning_rate=None"],
+)
+def test_a_setting_that_is_none_is_refused(text):
+    with pytest.raises(FractureError, match="Received"):
+        configs.parse_overrides(LisbonResNet, [text])
+
+
+@pytest.mark.usefixtures("few_phantoms")
+def test_none_can_be_asked_for(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(gupta_unit, "run", lambda config, run: seen.append(config))
+    monkeypatch.setattr(gupta_report, "write", lambda *_: {"runs": []})
+    papers.reproduce("gupta_unit", "smoke", out=tmp_path / "run", overrides=["unit_ema=None"], seed=None)
+    assert seen[0].unit_ema is None and seen[0].seed == GuptaUNIT.seed
+
+
+def test_gupta_unit_needs_a_translator():
+    with pytest.raises(FractureError, match=r"translators of gupta_unit must be 1 or more. Received: 0"):
+        GuptaUNIT(translators=0)
+
+
+@pytest.mark.parametrize("key", papers.names())
+def test_every_number_of_every_paper_is_checked(key):
+    kind = papers.get(key).config.Config
+    wrong = {int: (-1, 1.5, True, float("nan")), float: (-0.1, float("nan"), float("inf"), "1"), tuple: ((),)}
+    checked = set()
+    for profile in configs.PROFILES:
+        configs.configure(kind, profile)
+    chosen = configs.configure(kind, "smoke")
+    for field in dataclasses.fields(kind):
+        kinds = set(typing.get_args(field.type)) or {field.type}
+        for value in [one for each in kinds - {type(None)} for one in wrong.get(each, (3,))]:
+            with pytest.raises(FractureError, match=rf"{field.name} of {key}.* Received: ") as caught:
+                dataclasses.replace(chosen, **{field.name: value})
+            assert "\n" not in str(caught.value)
+            checked.add(field.name)
+    assert {"seed", "seeds", "batch_size", "precision"} <= checked == set(chosen.__dict__)
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "value", "words"),
+    [
+        ("lisbon_resnet", "epochs", 0, "epochs of lisbon_resnet must be 1 or more. Received: 0"),
+        (
+            "lisbon_resnet",
+            "learning_rate",
+            0.0,
+            "learning_rate of lisbon_resnet must be above 0. Received: 0.0",
+        ),
+        ("lisbon_resnet", "smoothing", 1.5, "0 or more and at most 1. Received: 1.5"),
+        ("bai_dcgan", "ema", 0.0, "above 0 and at most 1. Received: 0.0"),
+        ("bai_dcgan", "steps", 0, "steps of bai_dcgan must be 1 or more. Received: 0"),
+        ("gupta_unit", "exponents", (1.0, -2.0), "Each of exponents .* above 0. Received: -2.0"),
+        ("gupta_unit", "widths", (4, 0), "Each of widths .* 1 or more. Received: 0"),
+        ("gupta_unit", "epochs", None, "epochs of gupta_unit must be a whole number. Received: None"),
+        ("ibrahim_gan", "policies", "paper", "must hold one value or more. Received: 'paper'"),
+    ],
+)
+def test_settings_that_no_run_means_are_refused(key, name, value, words):
+    with pytest.raises(FractureError, match=words):
+        dataclasses.replace(configs.configure(papers.get(key).config.Config, "smoke"), **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["--epochs", "0"], "epochs of lisbon_resnet must be 1 or more. Received: 0"),
+        (["--seeds", "-1"], "seeds of lisbon_resnet must be 1 or more. Received: -1"),
+        (["--set", "learning_rate=1e999"], "learning_rate of lisbon_resnet must be above 0. Received: inf"),
+    ],
+)
+def test_they_are_refused_on_the_command_line_before_a_folder_is_made(tmp_path, capsys, words, wanted):
+    command = ["reproduce", "lisbon_resnet", "--profile", "smoke", "--out", str(tmp_path / "run"), *words]
+    assert cli.main(command) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and wanted in said
+    assert not (tmp_path / "run").exists()
