@@ -52,7 +52,7 @@ _SCHEDULE = f"{_LISBON} --profile paper"
 _GARCIA = "garcia_inception --profile paper --set precision=auto"
 _BAI = "bai_dcgan --profile paper --set precision=auto"
 _GUPTA = "gupta_unit --profile paper --set precision=auto --set width=32 --set patch_size=128 --seeds 5"
-_IBRAHIM = "ibrahim_gan --profile paper --data kaggle_fracture --set precision=auto --set gans=1"
+_IBRAHIM = "ibrahim_gan --profile paper --data kaggle_fracture --set precision=auto --set gans_per_class=1"
 RUNS = (
     # Rows from before augmentation and splits were mended, which no longer run below replaces.
     Run("bai_quick", "bai_dcgan --set precision=auto --epochs 60", 0.2),
@@ -201,7 +201,7 @@ class Campaign:
 
     def record(self, results):
         """Adds the numbers of all runs that are done to a folder of results; returns their names."""
-        from keras_fracture.report import results as kept
+        from keras_fracture.report.results import record
 
         done = [run for run in self.runs if self.state(run) == "done"]
         for run in done:
@@ -209,7 +209,7 @@ class Campaign:
                 json.loads((self.out(run) / name).read_text(encoding="utf-8"))
                 for name in ("config.json", "metrics.json")
             )
-            kept.keep(results, config, metrics, self.out(run))
+            record(results, config, metrics, self.out(run))
         return [run.name for run in done]
 
 

@@ -170,7 +170,7 @@ def of_run(run, which):
         "command": config["command"],
         "date": config["date"],
         "versions": config["versions"],
-        "limits": "Metrics are the recipe's, over all its seeds; the model is that of the first. Intervals resample "
+        "limits": "Metrics are the run's, over all its seeds; the model is that of the first. Intervals resample "
         "whole X-rays of one data set: another hospital's images are another matter.",
     }
     if "threshold" in row:

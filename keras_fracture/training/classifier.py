@@ -1,4 +1,4 @@
-"""The pieces classifier recipes are put together from; losses are Keras's own."""
+"""The pieces that trainings of classifiers are put together from; losses are Keras's own."""
 
 import keras
 import numpy as np

@@ -22,7 +22,7 @@ _NOT_REWRITTEN = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_INFERLIST_REMOVE"  # rea
 def configure(precision="auto"):
     """Sets the precision of all models that are built, and of all graphs that run, from now on.
 
-    "auto" takes what trains fastest without a change of recipe. On a CPU with bfloat16 arithmetic (AVX512_BF16 or
+    "auto" takes what trains fastest without another number to choose. On a CPU with bfloat16 arithmetic (AVX512_BF16 or
     AMX) that is oneDNN's rewrite of float32 graphs, see `onednn_bfloat16`: a step of ResNet-18 (224x224, batch 16)
     took 300 ms, 401 under the policy mixed_bfloat16, 461 in float32. On other CPUs float32. On a GPU
     mixed_bfloat16 from compute capability 8.0 on (Ampere), mixed_float16 from 7.0 on (Volta), else float32.

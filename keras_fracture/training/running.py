@@ -1,4 +1,4 @@
-"""`fit`, resumable: the one way every recipe trains."""
+"""`fit`, resumable: the one way everything trains."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The queue of long runs, on a recipe that only writes files."""
+"""The queue of long runs, on a paper that only writes files."""
 
 import json
 import shlex
@@ -127,9 +127,9 @@ def test_a_frozen_copy_holds_the_commit_and_not_the_checkout(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("run", campaign.RUNS, ids=lambda run: run.name)
-def test_recipes_take_the_settings_of_every_run(run, monkeypatch):
+def test_papers_take_the_settings_of_every_run(run, monkeypatch):
     configured = []
-    monkeypatch.setattr(papers, "_carry_out", lambda *given: configured.append(given[0]))
+    monkeypatch.setattr(papers, "_execute", lambda *given: configured.append(given[0]))
     assert not cli.main(["reproduce", *shlex.split(run.arguments)])
     assert configured[0].key == shlex.split(run.arguments)[0] and configured[0].precision == "auto"
 

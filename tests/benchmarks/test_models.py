@@ -96,7 +96,7 @@ def test_schedules_scale_measured_stepsby_their_operations(measured, tmp_path, m
 WORK = {"operations": 1e12, "bytes": 4e9, "kernels": 100, "weights": 1_000_000}
 
 
-def test_work_at_a_recipes_batch_is_counted_at_two_small_ones():
+def test_work_at_a_papers_batch_is_counted_at_two_small_ones():
     pytest.importorskip("torch")
     training = schedules.Training("a_paper", "compact_cnn", 6, 64, 1, 1, "compact_cnn")
     found = schedules.work_of(training)

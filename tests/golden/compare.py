@@ -1,4 +1,4 @@
-"""Whether every recipe's smoke run gives the same numbers before and after a change, to the last digit.
+"""Whether every paper's smoke run gives the same numbers before and after a change, to the last digit.
 
     python tests/golden/compare.py HEAD~5            # a commit, against the working tree
     python tests/golden/compare.py v0.1.0 HEAD --papers bai_dcgan gupta_unit

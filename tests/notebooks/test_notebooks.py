@@ -133,7 +133,7 @@ def test_a_papers_notebook_shows_networks_live_curves_and_a_whole_run(name):
 
 
 @of_paper
-def test_the_papers_table_says_what_the_recipe_says(name):
+def test_the_papers_table_says_what_the_configuration_says(name):
     text = "\n".join(sources(name, "markdown"))
     written = column_numbers(text, lambda head: head == "paper" or head.startswith("paper:"))
     assert written == flat(papers.get(OF_PAPERS[name]).config.Config.REPORTED)

@@ -22,7 +22,7 @@ from keras_fracture.models.preprocessing import scale
 from keras_fracture.serving import graph, limits
 
 ANY = tf.TensorSpec((None, None), tf.uint8)
-# A model that answers for bytes with weights drawn at random, and the preprocessing of two recipes.
+# A model that answers for bytes with weights drawn at random, and the preprocessing of two papers.
 SERVED = {
     "compact_cnn": ({"image_size": 32}, Preprocess(size=32)),
     "resnet18": (
