@@ -52,8 +52,8 @@ def data_list(options):
             continue
         layout = catalogue.layout(name)
         there = (parent / layout.FOLDER).is_dir()
-        place = parent / layout.FOLDER if there else f"not in {parent}. {layout.HOW_TO_GET}"
-        print(f"{name:<18}{', '.join(layout.POLICIES):<28}{place}")
+        folder = parent / layout.FOLDER if there else f"not in {parent}. {layout.HOW_TO_GET}"
+        print(f"{name:<18}{', '.join(layout.POLICIES):<28}{folder}")
 
 
 def data_prepare(options):
@@ -89,8 +89,8 @@ def data_audit(options):
     from keras_fracture.data import audit, catalogue
 
     out = files.folder(options.out or f"audit/{options.name}")
-    found = catalogue.catalogue(options.name, options.data_dir)
-    report = audit.examine(options.name, found)
+    contents = catalogue.catalogue(options.name, options.data_dir)
+    report = audit.examine(options.name, contents)
     print(audit.as_text(report))
-    for path in audit.write(report, out, found.root):
+    for path in audit.write(report, out, contents.root):
         print(f"wrote {path}")

@@ -130,8 +130,8 @@ def convert(options):
         )
     carry.check_endings(options.weights, options.to)
     network = carry.load(options.weights, options.model, options.names, **arguments)
-    found = carry.logits(network, options.check, **preprocess) if options.check else []
+    checked = carry.logits(network, options.check, **preprocess) if options.check else []
     carry.write(network, options.to, options.names)
-    for path, logits in found:
+    for path, logits in checked:
         print(path, *(f"{logit:.6f}" for logit in logits))
     print(f"wrote {options.to}")

@@ -63,7 +63,7 @@ def predict(options):
         raise ModelError("Name a SavedModel folder by --model, or a server by --server. Received: neither")
     if options.overlays and options.server and options.finding is None:
         raise ModelError(
-            "A server does not say which of its classes is the finding: name its place, counted from 0, by --finding. "
+            "A server does not say which of its classes is the finding: name its number, counted from 0, by --finding. "
             "Received: --overlays without it"
         )
     contents = [limits.read(path) for path in options.images]
@@ -95,19 +95,19 @@ def predict(options):
 
 
 def _finding(options, classifier):
-    """The place of the finding among the probabilities."""
+    """The number of the finding among the probabilities."""
     from keras_fracture.errors import ModelError
     from keras_fracture.serving.metadata import finding_of
 
     if options.server:
         return options.finding
-    place = finding_of({"classes": classifier.classes, "finding": classifier.finding}, options.model)
-    if options.finding not in (None, place):
+    number = finding_of({"classes": classifier.classes, "finding": classifier.finding}, options.model)
+    if options.finding not in (None, number):
         raise ModelError(
-            f"{options.model} says itself that its finding is class {place}: leave out --finding. "
+            f"{options.model} says itself that its finding is class {number}: leave out --finding. "
             f"Received: {options.finding}"
         )
-    return place
+    return number
 
 
 def _table(names, answers, classes):

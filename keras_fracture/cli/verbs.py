@@ -27,13 +27,13 @@ def import_tensorflow():
 
     A failing import still raises.
     """
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, 2)
         importlib.import_module("tensorflow")
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
         os.close(null)
     # One run builds many small models; that each is traced anew is no news.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -119,12 +119,12 @@ def losses(histories, reported, path, suptitle):
         suptitle: Of the figure.
     """
     figure, axes = plt.subplots(1, len(reported), figsize=(5.6 * len(reported), 4.2))
-    for axis, (name, said) in zip(axes, reported.items(), strict=True):
+    for axis, (name, points) in zip(axes, reported.items(), strict=True):
         for number, history in enumerate(histories):
             axis.plot(
                 history["epoch"], history[name], color=COLOURS[0], alpha=0.8, label="" if number else "ours"
             )
-        for number, (epoch, value) in enumerate(said):
+        for number, (epoch, value) in enumerate(points):
             (first, last), (low, high) = (np.broadcast_to(given, 2) for given in (epoch, value))
             style = {"color": COLOURS[1], "label": "" if number else "reported in the paper"}
             if first == last:
@@ -175,7 +175,7 @@ def over_time(grids, path, suptitle, count=5):
         suptitle: Of the figure.
         count: Grids to show at most.
     """
-    chosen = [grids[place] for place in np.unique(np.linspace(0, len(grids) - 1, count).round().astype(int))]
+    chosen = [grids[row] for row in np.unique(np.linspace(0, len(grids) - 1, count).round().astype(int))]
     figure, axes = plt.subplots(1, len(chosen), figsize=(3 * len(chosen), 2.1), squeeze=False)
     for axis, grid in zip(axes[0], chosen, strict=True):
         image = plt.imread(grid)
@@ -379,8 +379,7 @@ def stages(images, windows, patches, painted, path, suptitle, captions):
         inside = slice(top, top + height), slice(left, left + width)
         hard = image.copy()
         hard[inside] = cv2.resize(patch[..., 0], (int(width), int(height)))[..., None]
-        shown = (image, hard, blended)
-        for column, whole in enumerate(shown):
+        for column, whole in enumerate((image, hard, blended)):
             axes[row, column].imshow(whole[..., 0], cmap="gray", vmin=0, vmax=255)
             box = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, ec="white", ls=":", lw=1.4)
             axes[row, column].add_patch(box)

@@ -33,13 +33,13 @@ def gallery(images, path, suptitle, captions=None, boxes=None, columns=6):
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
-    for place, (axis, image) in enumerate(zip(axes.flat[:count], images, strict=True)):
-        # What is smaller than its place keeps its pixels: honest, and a fraction of the bytes.
+    for number, (axis, image) in enumerate(zip(axes.flat[:count], images, strict=True)):
+        # What is smaller than its frame keeps its pixels: honest, and a fraction of the bytes.
         smooth = "antialiased" if max(image.shape[:2]) > _PLACE else "nearest"
         axis.imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=255, interpolation=smooth)
-        axis.set_title(captions[place] if captions else "", fontsize=9)
+        axis.set_title(captions[number] if captions else "", fontsize=9)
         height, width = image.shape[:2]
-        for top, left, bottom, right in boxes[place] if boxes is not None else ():
+        for top, left, bottom, right in boxes[number] if boxes is not None else ():
             corner, sides = (
                 (left * width - 0.5, top * height - 0.5),
                 ((right - left) * width, (bottom - top) * height),

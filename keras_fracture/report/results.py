@@ -31,9 +31,9 @@ def record(folder, config, metrics, out):
     runs = [run for run in known if _same(run) not in replaced] + fresh
     content = {"paper": config["paper"], "runs": runs}
     variants = {run["variant"] for run in fresh}
-    shown = Path(folder, config["paper"], fresh[0]["data"], *(variants if len(variants) == 1 else ()))
+    figures = Path(folder, config["paper"], fresh[0]["data"], *(variants if len(variants) == 1 else ()))
     for name in metrics.get("figures", ()):
-        with files.writing(shown / name) as beside:
+        with files.writing(figures / name) as beside:
             shutil.copyfile(Path(out) / name, beside)
     return files.write_text(path, json.dumps(content, indent=1) + "\n")
 
