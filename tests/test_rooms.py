@@ -46,7 +46,7 @@ def imported(path, lazy):
 
 
 def room_of(module):
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def test_every_room_has_a_row():
