@@ -9,13 +9,11 @@ import secrets
 import shutil
 from pathlib import Path, PurePath
 
+import filelock
+
 from keras_fracture.errors import OutputError
 
-try:
-    import fcntl
-except ImportError:  # Windows: processes then do not know of each other, and each file is still whole
-    fcntl = None
-
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _LOG = logging.getLogger(__name__)
 _BESIDE = re.compile(r"\.\d+-.")
 
@@ -134,8 +132,8 @@ def new_folder(path):
 
 def sweep(path):
     """Removes what killed processes left half-written below a folder, which nobody else may be writing to."""
-    found = [one for one in Path(path).rglob(".*") if _BESIDE.match(one.name)]
-    for one in found:
+    left_over = [one for one in Path(path).rglob(".*") if _BESIDE.match(one.name)]
+    for one in left_over:
         shutil.rmtree(one, ignore_errors=True) if one.is_dir() else one.unlink(missing_ok=True)
 
 
@@ -153,17 +151,28 @@ def locked(path, wait=False):
     Raises:
         OutputError: The folder cannot be written, or the disk is full.
     """
-    if fcntl is None:
-        yield True
-        return
     path = Path(path)
-    stream = _lock(path, wait)
+    lock = filelock.FileLock(path, timeout=-1 if wait else 0)
     try:
-        yield stream is not None
+        yield _acquired(lock, path)
     finally:
-        if stream:
-            path.unlink(missing_ok=True)
-            stream.close()
+        if lock.is_locked:
+            with contextlib.suppress(OSError):  # Windows removes no open file
+                path.unlink()  # while it is held: who waits for it takes a new one
+            lock.release()
+
+
+def _acquired(lock, path):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
+        _LOG.warning("no locks in %s (%s): let no other process write there", path.parent, error.strerror)
+    return True
 
 
 def unlock(path):
@@ -172,25 +181,3 @@ def unlock(path):
         if Path(path).exists():
             with locked(path):
                 pass
-
-
-def _lock(path, wait):
-    """The lock's open file, or None if another process has it."""
-    while True:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            stream = open(path, "wb")  # noqa: SIM115
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            stream.close()
-            return None
-        except OSError as error:
-            _LOG.warning("no locks in %s (%s): let no other process write there", path.parent, error.strerror)
-            return stream
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
-                return stream
-        stream.close()  # its holder removed the file meanwhile: that lock locks nobody else out

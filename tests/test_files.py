@@ -1,8 +1,10 @@
+import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 
@@ -140,6 +142,16 @@ def test_one_who_waits_for_a_lock_gets_it_when_its_holder_has_gone(tmp_path):
         order.append("first")
     other.join(10)
     assert order == ["first", ("second", True, True)] and not path.exists()
+
+
+def test_where_there_are_no_locks_one_is_always_had_with_a_warning(tmp_path, monkeypatch, caplog):
+    def acquire(self, *_, **__):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    with files.locked(tmp_path / "lock") as mine:
+        assert mine
+    assert "no locks in" in caplog.text and "let no other process write there" in caplog.text
 
 
 def test_tiles_lie_in_rows_with_a_gap():
