@@ -72,7 +72,7 @@ def run(config, run):
         name: 2 * np.array([parts.index(part) for part in split.table["body_part"]]) + split.labels
         for name, split in sets.items()
     }
-    model = train(config, sets, classes, 2 * len(parts), run.folder)
+    model = train(config, run, sets, classes, 2 * len(parts))
     bare = type(model).from_config(model.get_config())  # an optimizer would double the file
     bare.set_weights(model.get_weights())
     with files.writing(run.folder / "xray.keras") as beside:
@@ -80,11 +80,11 @@ def run(config, run):
     return {name: evaluate(bare, sets[name], classes[name]) for name in ("validation", "test")}, parts
 
 
-def train(config, sets, classes, count, folder):
+def train(config, run, sets, classes, count):
     """Trains the classifier, or goes on with a run that was cut off; returns it with its best weights."""
     keras.utils.set_random_seed(config.seed)
     steps = config.epochs * (len(sets["train"].labels) // config.batch_size)
-    with training.distribution.scope():
+    with run.strategy.scope():
         model = models.create(
             "resnet18", num_classes=count, width=config.width, image_size=config.image_size, channels=1
         )
@@ -112,7 +112,7 @@ def train(config, sets, classes, count, folder):
         model,
         stream,
         config.epochs,
-        folder / "training",
+        run.folder / "training",
         callbacks=[training.Progress("features", config.epochs)],
         validation_data=batches(validation, len(validation[0]), 64, pixel_range=model.pixel_range),
         patience=config.epochs,

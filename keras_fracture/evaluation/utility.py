@@ -8,6 +8,7 @@ from keras_fracture.errors import EvaluationError
 from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.features import check_images
 from keras_fracture.evaluation.predicting import probabilities
+from keras_fracture.training.distribution import ONE_DEVICE
 
 ARMS = ("trtr", "tstr", "trts")  # trained on, tested on: real or synthetic
 # Steps of the compact CNN that run in one go, see `ibrahim_gan`.
@@ -16,7 +17,7 @@ _BLOCK = 8
 
 def utility(
     real_train, real_test, synthetic, *, synthetic_test=None, build=None, epochs=20, batch_size=32, seeds=3,
-    seed=0,
+    seed=0, strategy=ONE_DEVICE,
 ):  # fmt: skip
     """Scores of classifiers that were trained or tested on generated images.
 
@@ -37,6 +38,7 @@ def utility(
         batch_size: Images a step.
         seeds: Trainings an arm.
         seed: First seed.
+        strategy: A `training.distribution.Distribution` to train under.
 
     Returns:
         A dict of each of `ARMS` to a dict of `accuracy` and `auc`, each a dict of `value`, `low`, `high`: means over
@@ -63,10 +65,10 @@ def utility(
     collected = {arm: [] for arm in ARMS}
     for run in range(seed, seed + seeds):
         real, made = _equally_many(real_train, synthetic, run)
-        taught = small_classifier(*real, epochs, run, batch_size, build)
+        taught = small_classifier(*real, epochs, run, batch_size, build, strategy)
         collected["trtr"].append(probabilities(taught, real_test[0]))
         collected["trts"].append(probabilities(taught, synthetic_test[0]))
-        taught = small_classifier(*made, epochs, run, batch_size, build)
+        taught = small_classifier(*made, epochs, run, batch_size, build, strategy)
         collected["tstr"].append(probabilities(taught, real_test[0]))
     scores = {}
     for arm in ARMS:
@@ -88,11 +90,11 @@ def _equally_many(first, second, seed):
     return [(one[0][kept], np.asarray(one[1])[kept]) for one, kept in zip((first, second), rows, strict=True)]
 
 
-def small_classifier(images, labels, epochs, seed, batch_size=32, build=None):
+def small_classifier(images, labels, epochs, seed, batch_size=32, build=None, strategy=ONE_DEVICE):
     """A `compact_cnn`, or what `build` returns, after `epochs` epochs; images and labels as in `utility`."""
     keras.utils.set_random_seed(seed)
     _, side, _, channels = images.shape
-    with training.distribution.scope():
+    with strategy.scope():
         model = build() if build else models.create("compact_cnn", image_size=side, channels=channels)
         model.compile(
             keras.optimizers.Adam(1e-3),

@@ -29,10 +29,12 @@ class Run:
     Attributes:
         folder: The run folder, a `Path`; on workers other than the first a copy that is thrown away.
         data_dir: Where real data lie, or None.
+        strategy: A `training.distribution.Distribution`, under whose scope models are made.
     """
 
     folder: Path
     data_dir: str | None = None
+    strategy: distribution.Distribution = distribution.ONE_DEVICE
 
 
 def execute(
@@ -56,20 +58,19 @@ def execute(
     """
     from keras_fracture.report.results import record
 
-    with distribution.using(strategy), precision.using(config.precision) as computed_in:
-        chief = distribution.chief()
-        folder = run_folder(config.key, out, resume) if chief or resume else out
-        with run_lock(folder) if chief else contextlib.nullcontext():
-            with distribution.worker_dir(folder) as own:
-                recorded = start(config, profile, own, resume, computed_in)
-                record_fingerprints(config, recorded, own, data_dir)
+    with distribution.using(strategy) as own, precision.using(config.precision) as computed_in:
+        folder = run_folder(config.key, out, resume) if own.chief or resume else out
+        with run_lock(folder) if own.chief else contextlib.nullcontext():
+            with own.worker_dir(folder) as worker_dir:
+                recorded = start(config, profile, worker_dir, resume, computed_in, own)
+                record_fingerprints(config, recorded, worker_dir, data_dir)
                 # "auto" may be another precision here than on the machine that the run was started on.
                 with precision.using(recorded["computed_in"]):
-                    run = Run(Path(own), data_dir)
+                    run = Run(worker_dir, data_dir, own)
                     metrics = report(config, experiment(config, run), run)
-            if chief and results:
+            if own.chief and results:
                 record(results, recorded, metrics, folder)
-    return folder if chief else None
+    return folder if own.chief else None
 
 
 def run_folder(key, out=None, resume=False):
@@ -114,7 +115,7 @@ def run_lock(folder):
         yield
 
 
-def start(config, profile, folder, resume, computed_in="float32"):
+def start(config, profile, folder, resume, computed_in="float32", strategy=distribution.ONE_DEVICE):
     """Writes `config.json`, or on `resume` checks that it says what is asked for now; returns it as a dict.
 
     Its `computed_in` is the precision that the run was started in, which "auto" alone does not say.
@@ -124,7 +125,7 @@ def start(config, profile, folder, resume, computed_in="float32"):
     """
     settings = json.loads(json.dumps(dataclasses.asdict(config)))
     content = {"paper": config.key, "profile": profile, "settings": settings, "computed_in": computed_in}
-    content |= provenance()
+    content |= provenance(strategy)
     path = Path(folder) / "config.json"
     if resume and path.exists():
         before = read_config(path)
@@ -176,8 +177,8 @@ def read_config(path):
     return content
 
 
-def provenance():
-    """Command, date and versions of this run."""
+def provenance(strategy=distribution.ONE_DEVICE):
+    """Command, date, versions, machine and strategy of this run."""
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     paths = ("--out", "--data-dir")  # where a run lies, and whether it was cut off, changes no number
     arguments = [
@@ -191,7 +192,7 @@ def provenance():
         "date": datetime.date.today().isoformat(),
         "versions": {"python": platform.python_version(), **versions},
         "machine": f"{platform.machine()}, {platform.system()}",
-        **distribution.facts(),
+        **strategy.facts(),
     }
 
 

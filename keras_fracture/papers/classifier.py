@@ -103,35 +103,35 @@ def run(config, run, method):
         sets = load_splits(config, method.preprocess(config), policy, run.data_dir)
         sets = method.prepare_splits(config, sets, policy)
         trained = {
-            name: train_seeds(config, method, name, sets, run.folder / policy / name)
+            name: train_seeds(config, run, method, name, sets, run.folder / policy / name)
             for name in config.models
         }
         results[policy] = PolicyResult(sets, trained)
     return results
 
 
-def train_seeds(config, method, name, sets, folder):
+def train_seeds(config, run, method, name, sets, folder):
     """Trains one architecture on all seeds; returns a `TrainedModel`."""
-    runs = [
-        train_model(config, method, name, number, sets, folder / f"run-{number}")
+    seeds = [
+        train_model(config, run, method, name, number, sets, folder / f"run-{number}")
         for number in range(config.seeds)
     ]
-    by_split = {split: np.stack([run["probabilities"][split] for run in runs]) for split in _EVALUATED}
+    by_split = {split: np.stack([one["probabilities"][split] for one in seeds]) for split in _EVALUATED}
     thresholds = tuple(
         evaluation.best_threshold(sets["validation"].labels, row)
         if config.threshold is None
         else config.threshold
         for row in by_split["validation"]
     )
-    return TrainedModel(runs[0]["model"], [run["history"] for run in runs], by_split, thresholds)
+    return TrainedModel(seeds[0]["model"], [one["history"] for one in seeds], by_split, thresholds)
 
 
-def train_model(config, method, name, number, sets, folder):
+def train_model(config, run, method, name, number, sets, folder):
     """Trains one model, or goes on where a killed run stopped; returns a dict of model, history, probabilities."""
     seed = config.seed + number
     keras.utils.set_random_seed(seed)
     steps = config.epochs * (len(sets["train"].labels) // min(config.batch_size, len(sets["train"].labels)))
-    with training.distribution.scope():
+    with run.strategy.scope():
         model = start_model(config, method, name, sets["train"])
         trained = compile_model(config, method, model, sets, steps)
     history = fit(config, trained, model, sets, seed, folder)

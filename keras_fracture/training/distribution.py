@@ -1,13 +1,14 @@
 """Training on several devices or machines, by TensorFlow's strategies.
 
-Within `using(name)`, models, optimizers and metrics are made under `scope()` and trained by `training.fit`, with the
-result that one process has with the same global batch: each replica gets its rows of every batch, noise is drawn for
-the whole batch, and batch normalisation takes the statistics of all rows. (Dropout draws other numbers.) The devices
-of one machine train through Keras's `fit`. Several machines train by `fit` here, since Keras 3.15's hands a
-`PerReplica` value to `_maybe_symbolic_build` and reduces scalars over an axis they do not have.
+A `Distribution` is passed to whatever makes models, optimizers and metrics: they are made under its `scope()`, and
+`training.fit` trains a model as it was made, with the result that one process has with the same global batch: each
+replica gets its rows of every batch, noise is drawn for the whole batch, and batch normalisation takes the statistics
+of all rows. (Dropout draws other numbers.) The devices of one machine train through Keras's `fit`. Several machines
+train by `fit` here, since Keras 3.15's hands a `PerReplica` value to `_maybe_symbolic_build` and reduces scalars over
+an axis they do not have.
 
 Every worker carries out the whole program, so that all of them reach the same collective operations in the same
-order. The first one's files count: each other works in a copy of the run folder, see `worker_dir`.
+order. The first one's files count: each other works in a copy of the run folder, see `Distribution.worker_dir`.
 """
 
 import contextlib
@@ -34,64 +35,185 @@ _LOST = (
 
 
 @dataclasses.dataclass(frozen=True)
-class _Setup:
-    """What this process trains under; one worker unless the strategy is "multiworker"."""
+class Distribution:
+    """What trainings are spread over; one worker unless the strategy is "multiworker".
+
+    Attributes:
+        name: One of `NAMES`.
+        strategy: A `tf.distribute.Strategy`, or None for one device.
+        workers: How many processes take part.
+        worker: Which of them this is, from 0.
+        task: Of this worker, as error messages of TensorFlow name it.
+    """
 
     name: str = "none"
     strategy: tf.distribute.Strategy | None = None
     workers: int = 1
     worker: int = 0
-    task: tuple = ()  # of this worker, as error messages of TensorFlow name it
+    task: tuple = ()
 
     @property
     def replicas(self):
+        """How many copies of a model train together."""
         return self.strategy.num_replicas_in_sync if self.strategy else 1
 
+    @property
+    def chief(self):
+        """Whether this process writes what is kept: the only one, or the first worker."""
+        return self.worker == 0
 
-_setup = _Setup()  # the process's: threads of tf.data and callbacks see it too
+    def scope(self):
+        """Context in which models, optimizers and metrics to be trained are made."""
+        return self.strategy.scope() if self.strategy else contextlib.nullcontext()
+
+    def facts(self):
+        """Name of the strategy and number of replicas, for a run's provenance; empty without a strategy."""
+        return {"strategy": self.name, "replicas": self.replicas} if self.strategy else {}
+
+    @contextlib.contextmanager
+    def worker_dir(self, folder):
+        """The run folder; on workers other than the first a copy of it that is thrown away.
+
+        A copy, so that what is there already (backups, arrays made once) is there for all of them. All wait for the
+        last one at the end.
+
+        Args:
+            folder: Path, on storage that all workers share if a run is to be resumed; None for an empty one.
+
+        Raises:
+            DistributionError: Workers see different files there.
+        """
+        self._agree(0)  # nobody is still making the folder
+        if self.chief:
+            self.check_files(folder)
+            yield Path(folder)
+        else:
+            with tempfile.TemporaryDirectory(prefix="keras_fracture-") as temporary:
+                copy = Path(temporary, "run")
+                if folder is not None and Path(folder).is_dir():
+                    shutil.copytree(folder, copy)
+                copy.mkdir(exist_ok=True)
+                self.check_files(copy)
+                yield copy
+        self._agree(0)
+
+    def check_files(self, folder):
+        """Raises `DistributionError` unless all workers see the same files in a folder."""
+        # Not the first worker's lock.
+        paths = sorted(
+            path for path in Path(folder).rglob("*") if path.is_file() and not path.name.startswith(".")
+        )
+        seen = repr([(path.relative_to(folder).as_posix(), path.stat().st_size) for path in paths])
+        if not self._agree(zlib.crc32(seen.encode()) >> 8):
+            raise DistributionError(
+                f"Workers see different files in the run folder: put it on storage that all of them share. "
+                f"Received: {len(paths)} files on worker {self.worker}"
+            )
+
+    def check_epoch(self, first):
+        """Raises `DistributionError` unless all workers start at the same epoch."""
+        if not self._agree(first):
+            raise DistributionError(
+                f"Workers found backups of different epochs: give each the folder that worker_dir returns. "
+                f"Received: {first} epochs on worker {self.worker}"
+            )
+
+    def _agree(self, number):
+        """Whether all workers, for which this waits, have the same whole number below 2 ** 24."""
+        if self.workers == 1:
+            return True
+        total, squares = self.sum([number, number**2])
+        return total**2 == squares * self.workers
+
+    def sum(self, numbers):
+        """The sums of numbers over all workers."""
+        sums = _adder(self.strategy)(tf.constant(numbers, tf.float64))
+        return sums.numpy() * self.workers / self.replicas
+
+    def rows_of_worker(self, order, batch_size):
+        """Of global batches of rows, those that this worker's replicas take, one replica after the other.
+
+        Under "mirrored" `keras.Model.fit` shares out the batches itself.
+
+        Args:
+            order: A `tf.data.Dataset` of tensors `(batch_size, ...)`.
+            batch_size: Rows of a global batch.
+
+        Returns:
+            A `tf.data.Dataset`; with several workers an element has one replica's rows.
+
+        Raises:
+            DistributionError: The replicas cannot share a batch equally.
+        """
+        replicas = self.replicas
+        if batch_size % replicas:
+            raise DistributionError(
+                f"Every replica needs the same share of a batch: choose a batch size that {replicas} divides. "
+                f"Received: batches of {batch_size} for {replicas} replicas"
+            )
+        if self.workers == 1:
+            return order
+        own, share = replicas // self.workers, batch_size // replicas
+        start = self.worker * own
+
+        def own_rows(rows):
+            return tf.reshape(rows, (replicas, share, *rows.shape[1:]))[start : start + own]
+
+        return order.map(own_rows).unbatch()
+
+    def whole_shares(self, batches):
+        """Validation batches whose last one has images for every replica: convolutions fail on none.
+
+        Args:
+            batches: A `tf.data.Dataset` that ends.
+
+        Returns:
+            The dataset; under "mirrored" in batches of another size, if need be.
+
+        Raises:
+            DistributionError: There are too few images.
+        """
+        if self.workers > 1 or self.replicas == 1:
+            return batches
+        sizes = [int(tf.shape(tf.nest.flatten(batch)[0])[0]) for batch in batches]
+        count, replicas = sum(sizes), self.replicas
+
+        def fits(size):  # Keras wants the first batch in equal shares
+            rest = count % size
+            return size % replicas == 0 and (rest == 0 or rest > (replicas - 1) * size // replicas)
+
+        size = next((size for size in range(max(sizes), replicas - 1, -1) if fits(size)), None)
+        if size is None:
+            raise DistributionError(
+                f"{replicas} replicas cannot share the validation images: take fewer. Received: {count} images"
+            )
+        return batches if size == max(sizes) else batches.unbatch().batch(size)
 
 
-@contextlib.contextmanager
-def using(name):
-    """Lets everything within train under a strategy.
-
-    Args:
-        name: "none" or None; "mirrored", all GPUs of this machine or else all its logical CPUs; "multiworker", all
-            machines that the environment variable TF_CONFIG names.
-
-    Raises:
-        DistributionError: No such strategy, TF_CONFIG is not valid, or a worker was lost.
-    """
-    global _setup
-    before, _setup = _setup, _made(name or "none")
-    try:
-        yield
-    except _LOST as error:
-        if _setup.workers == 1 or not re.search("/job:|[Cc]ollective", str(error)):
-            raise
-        named = re.findall(r"/job:(\w+)(?:/replica:\d+)?/task:(\d+)", str(error))
-        lost = next((" ".join(one) for one in named if one != _setup.task), "another one")
-        raise DistributionError(
-            f"This worker stops, because it lost {lost}, whose own "
-            f"output says why. Start all workers again, with --resume: the last whole epoch is kept. "
-            f"Received: {type(error).__name__} on worker {_setup.worker} of {_setup.workers}, counted from 0"
-        ) from None
-    finally:
-        _setup = before
+ONE_DEVICE = Distribution()
 
 
 @functools.cache  # a second strategy of one process would take the first one's numbers of collective operations
-def _made(name):
+def create(name):
+    """A `Distribution` by name.
+
+    Args:
+        name: "none"; "mirrored", all GPUs of this machine or else all its logical CPUs; "multiworker", all machines
+            that the environment variable TF_CONFIG names.
+
+    Raises:
+        DistributionError: No such strategy, or TF_CONFIG is not valid.
+    """
     if name == "none":
-        return _Setup()
+        return ONE_DEVICE
     if name == "mirrored":
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
         devices = [device.name for device in tf.config.list_logical_devices(kind)]
-        return _Setup(name, tf.distribute.MirroredStrategy(devices))
+        return of(tf.distribute.MirroredStrategy(devices))
     if name == "multiworker":
-        place = cluster.parse_tf_config()
+        cluster.parse_tf_config()
         try:
-            return _Setup(name, tf.distribute.MultiWorkerMirroredStrategy(), *place)
+            return of(tf.distribute.MultiWorkerMirroredStrategy())
         except (tf.errors.OpError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise DistributionError(
@@ -100,74 +222,47 @@ def _made(name):
     raise DistributionError(f"No such strategy. Choose one of {', '.join(NAMES)}. Received: {name!r}")
 
 
-def scope():
-    """Context in which models, optimizers and metrics to be trained are made; nothing without a strategy."""
-    return _setup.strategy.scope() if _setup.strategy else contextlib.nullcontext()
+@functools.cache
+def of(strategy):
+    """The `Distribution` of a TensorFlow strategy, such as a model's `distribute_strategy`."""
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return Distribution("multiworker", strategy, *cluster.parse_tf_config())
+    return (
+        Distribution("mirrored", strategy)
+        if isinstance(strategy, tf.distribute.MirroredStrategy)
+        else ONE_DEVICE
+    )
 
 
-def chief():
-    """Whether this process writes what is kept: the only one, or the first worker."""
-    return _setup.worker == 0
-
-
-def facts():
-    """Name of the strategy and number of replicas, for a run's provenance; empty without a strategy."""
-    return {"strategy": _setup.name, "replicas": _setup.replicas} if _setup.strategy else {}
+def current():
+    """The `Distribution` whose scope this is called in."""
+    return of(tf.distribute.get_strategy())
 
 
 @contextlib.contextmanager
-def worker_dir(folder):
-    """The run folder; on workers other than the first a copy of it that is thrown away.
-
-    A copy, so that what is there already (backups, arrays made once) is there for all of them. All wait for the last
-    one at the end.
+def using(name):
+    """Gives a `Distribution` by name, see `create`; the loss of a worker within is one line.
 
     Args:
-        folder: Path, on storage that all workers share if a run is to be resumed; None for an empty one.
+        name: See `create`; None is "none".
 
     Raises:
-        DistributionError: Workers see different files there.
+        DistributionError: No such strategy, TF_CONFIG is not valid, or a worker was lost.
     """
-    _same(0)  # nobody is still making the folder
-    if chief():
-        _check_files(folder)
-        yield Path(folder)
-    else:
-        with tempfile.TemporaryDirectory(prefix="keras_fracture-") as temporary:
-            copy = Path(temporary, "run")
-            if folder is not None and Path(folder).is_dir():
-                shutil.copytree(folder, copy)
-            copy.mkdir(exist_ok=True)
-            _check_files(copy)
-            yield copy
-    _same(0)
-
-
-def _check_files(folder):
-    # Not the first worker's lock.
-    files = sorted(
-        path for path in Path(folder).rglob("*") if path.is_file() and not path.name.startswith(".")
-    )
-    seen = repr([(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files])
-    if not _same(zlib.crc32(seen.encode()) >> 8):
+    distribution = create(name or "none")
+    try:
+        yield distribution
+    except _LOST as error:
+        if distribution.workers == 1 or not re.search("/job:|[Cc]ollective", str(error)):
+            raise
+        named = re.findall(r"/job:(\w+)(?:/replica:\d+)?/task:(\d+)", str(error))
+        lost = next((" ".join(one) for one in named if one != distribution.task), "another one")
         raise DistributionError(
-            f"Workers see different files in the run folder: put it on storage that all of them share. "
-            f"Received: {len(files)} files on worker {_setup.worker}"
-        )
-
-
-def _same(number):
-    """Whether all workers, for which this waits, have the same whole number below 2 ** 24."""
-    if _setup.workers == 1:
-        return True
-    total, squares = _sum([number, number**2])
-    return total**2 == squares * _setup.workers
-
-
-def _sum(numbers):
-    """The sums of numbers over all workers."""
-    sums = _adder(_setup.strategy)(tf.constant(numbers, tf.float64))
-    return sums.numpy() * _setup.workers / _setup.replicas
+            f"This worker stops, because it lost {lost}, whose own "
+            f"output says why. Start all workers again, with --resume: the last whole epoch is kept. "
+            f"Received: {type(error).__name__} on worker {distribution.worker} of {distribution.workers}, "
+            "counted from 0"
+        ) from None
 
 
 @functools.cache
@@ -184,90 +279,6 @@ def _adder(strategy):
     )
 
 
-def check_model(model):
-    """Raises `DistributionError` unless a model was made under the `scope` it is to be trained under."""
-    made = model.distribute_strategy if model.distribute_strategy.num_replicas_in_sync > 1 else None
-    if _setup.replicas > 1 and made is not _setup.strategy:
-        raise DistributionError(
-            f"A model must be made under distribution.scope() to be trained by {_setup.name}. Received: {model.name}"
-        )
-
-
-def check_epoch(first):
-    """Raises `DistributionError` unless all workers start at the same epoch."""
-    if not _same(first):
-        raise DistributionError(
-            f"Workers found backups of different epochs: give each the folder that worker_dir returns. "
-            f"Received: {first} epochs on worker {_setup.worker}"
-        )
-
-
-def rows_of_worker(order, batch_size):
-    """Of global batches of rows, those that this worker's replicas take, one replica after the other.
-
-    Under "mirrored" `keras.Model.fit` shares out the batches itself.
-
-    Args:
-        order: A `tf.data.Dataset` of tensors `(batch_size, ...)`.
-        batch_size: Rows of a global batch.
-
-    Returns:
-        A `tf.data.Dataset`; with several workers an element has one replica's rows.
-
-    Raises:
-        DistributionError: The replicas cannot share a batch equally.
-    """
-    replicas = _setup.replicas
-    if batch_size % replicas:
-        raise DistributionError(
-            f"Every replica needs the same share of a batch: choose a batch size that {replicas} divides. "
-            f"Received: batches of {batch_size} for {replicas} replicas"
-        )
-    if _setup.workers == 1:
-        return order
-    own, share = replicas // _setup.workers, batch_size // replicas
-    start = _setup.worker * own
-
-    def own_rows(rows):
-        return tf.reshape(rows, (replicas, share, *rows.shape[1:]))[start : start + own]
-
-    return order.map(own_rows).unbatch()
-
-
-def whole_shares(batches):
-    """Validation batches whose last one has images for every replica: convolutions fail on none.
-
-    Args:
-        batches: A `tf.data.Dataset` that ends.
-
-    Returns:
-        The dataset; under "mirrored" in batches of another size, if need be.
-
-    Raises:
-        DistributionError: There are too few images.
-    """
-    if _setup.workers > 1 or _setup.replicas == 1:
-        return batches
-    sizes = [int(tf.shape(tf.nest.flatten(batch)[0])[0]) for batch in batches]
-    count, replicas = sum(sizes), _setup.replicas
-
-    def fits(size):  # Keras wants the first batch in equal shares
-        rest = count % size
-        return size % replicas == 0 and (rest == 0 or rest > (replicas - 1) * size // replicas)
-
-    size = next((size for size in range(max(sizes), replicas - 1, -1) if fits(size)), None)
-    if size is None:
-        raise DistributionError(
-            f"{replicas} replicas cannot share the validation images: take fewer. Received: {count} images"
-        )
-    return batches if size == max(sizes) else batches.unbatch().batch(size)
-
-
-def several_workers():
-    """Whether `fit` below trains, and not `keras.Model.fit`."""
-    return _setup.workers > 1
-
-
 def fit(
     model, dataset, *, epochs, steps_per_epoch, initial_epoch=0, validation_data=None,
     class_weight=None, callbacks=(), verbose=0,
@@ -277,8 +288,8 @@ def fit(
     Callbacks run on every worker, with the same logs; once one of them stops training, all workers stop.
 
     Args:
-        model: Compiled, and made under `scope()`.
-        dataset: Endless; each element holds one replica's rows, see `rows_of_worker`.
+        model: Compiled, and made under the `scope()` of several workers.
+        dataset: Endless; each element holds one replica's rows, see `Distribution.rows_of_worker`.
         epochs: As in `keras.Model.fit`, and so are all below.
         steps_per_epoch: Steps.
         initial_epoch: The first epoch.
@@ -290,14 +301,14 @@ def fit(
     Returns:
         A `keras.callbacks.History`.
     """
-    strategy = model.distribute_strategy
+    strategy, own = model.distribute_strategy, of(model.distribute_strategy)
     if class_weight:
         dataset = dataset.map(_weigher(class_weight))
     stream = iter(strategy.distribute_datasets_from_function(lambda _: dataset))
     watch = keras.callbacks.CallbackList(
         list(callbacks),
         add_history=True,
-        add_progbar=verbose not in (0, "auto") and chief(),
+        add_progbar=verbose not in (0, "auto") and own.chief,
         model=model,
         verbose=verbose,
         epochs=epochs,
@@ -317,7 +328,7 @@ def fit(
         if validation_data is not None:
             logs |= {f"val_{name}": value for name, value in _evaluate(model, validation_data).items()}
         watch.on_epoch_end(epoch, logs)
-        if _sum([float(model.stop_training)])[0]:
+        if own.sum([float(model.stop_training)])[0]:
             break
     watch.on_train_end(logs)
     return model.history
@@ -349,7 +360,8 @@ def _evaluate(model, batches):
             lambda batch: strategy.run(model.test_step, args=(batch,)), reduce_retracing=True
         )
     model.reset_metrics()
-    for batch in batches.shard(_setup.workers, _setup.worker):
+    own = of(strategy)
+    for batch in batches.shard(own.workers, own.worker):
         model.test_function(batch)
     return _results(model)
 

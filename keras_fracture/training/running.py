@@ -66,7 +66,7 @@ def make_train_dataset(
             [tf.cast(rows, tf.int64), step * batch_size + tf.range(batch_size, dtype=tf.int64)], axis=1
         )
     )
-    numbered = distribution.rows_of_worker(numbered, batch_size)
+    numbered = distribution.current().rows_of_worker(numbered, batch_size)
     given = [tf.constant(one) for one in (images, labels) if one is not None]
     dataset = numbered.map(lambda rows: (rows[:, 1], tuple(tf.gather(one, rows[:, 0]) for one in given)))
     return finished(dataset, pixel_range=pixel_range, augment=augment, channels=channels), steps
@@ -130,9 +130,9 @@ def fit(
     Raises:
         TrainingError: All epochs are done and their history is gone; or `folder` was trained with other optimizers,
             learning rates, loss, class weights or patience than are asked for now.
-        DistributionError: The model was not made under the strategy, or workers found different backups.
+        DistributionError: Workers found different backups.
     """
-    distribution.check_model(model)
+    own = distribution.of(model.distribute_strategy)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     history = folder / "history.csv"
@@ -143,14 +143,15 @@ def fit(
     }
     settings["class_weight"] = {str(label): float(weight) for label, weight in (class_weight or {}).items()}
     backup = EpochBackup(folder / "backup", settings, callbacks)
-    with distribution.scope():
+    with own.scope():
         first = backup.restore(model)
-    distribution.check_epoch(first)
+    own.check_epoch(first)
     log = History(history, first)
     best = BestEpoch(folder / "best.weights.h5", log.rows, patience)
     extra = [keras.callbacks.TensorBoard(folder / "tensorboard")] if tensorboard else []
     if first < epochs and not best.over:
-        dataset, steps = stream(first)
+        with own.scope():
+            dataset, steps = stream(first)
         backup.take_steps(steps)
         _train(
             model,
@@ -206,17 +207,17 @@ def fit_briefly(
     Returns:
         Metric name to its values, an array `(epochs,)`.
     """
-    distribution.check_model(model)
-    stream, steps = make_train_dataset(
-        images,
-        labels,
-        batch_size=batch_size,
-        seed=seed,
-        steps=steps,
-        pixel_range=model.pixel_range,
-        augment=augment,
-        channels=model.channels,
-    )
+    with distribution.of(model.distribute_strategy).scope():
+        stream, steps = make_train_dataset(
+            images,
+            labels,
+            batch_size=batch_size,
+            seed=seed,
+            steps=steps,
+            pixel_range=model.pixel_range,
+            augment=augment,
+            channels=model.channels,
+        )
     block = model.steps_per_execution
     history = _train(
         model,
@@ -237,10 +238,11 @@ def _batched(images, labels):
 
 def _train(model, dataset, callbacks, validation_data=None, **options):
     """Keras's `fit`, or that of several workers, with the callbacks that every training has."""
+    own = distribution.of(model.distribute_strategy)
     if validation_data is not None:
-        options["validation_data"] = distribution.whole_shares(validation_data)
+        options["validation_data"] = own.whole_shares(validation_data)
     callbacks = [Reseed(), StopOnNaN(), AverageStatistics(), *callbacks]
-    if distribution.several_workers():
+    if own.workers > 1:
         check_training(dataset, getattr(model, "pixel_range", None))  # as the model's own `fit` does
         return distribution.fit(model, dataset, callbacks=callbacks, **options)
     return model.fit(dataset, callbacks=callbacks, shuffle=False, **options)
@@ -256,7 +258,7 @@ def reset_weights(model, seed):
         seed: Of Python's, NumPy's and TensorFlow's random numbers, too.
     """
     keras.utils.set_random_seed(seed)
-    with distribution.scope():
+    with distribution.of(model.distribute_strategy).scope():
         if not model.optimizer.built:  # a LossScaleOptimizer would add its variables a second time
             model.optimizer.build(model.trainable_variables)
         fresh = type(model).from_config(model.get_config())

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_fracture import cli, evaluation, models, papers
 from keras_fracture.errors import FractureError, ModelError, WeightsError
 from keras_fracture.experiment.config import configure
+from keras_fracture.experiment.runs import Run
 from keras_fracture.experiment.splits import Split, load_splits
 from keras_fracture.interop.convert import load_keras_weights
 from keras_fracture.papers import classifier, tables
@@ -59,7 +60,7 @@ def test_each_seed_has_the_threshold_that_its_own_validation_chose(monkeypatch):
     labels = np.arange(40) % 2
     sharp, flat = labels * 0.2 + 0.7, labels * 0.05 + 0.1  # each is perfect at a threshold of its own
 
-    def train(config, method, name, number, sets, folder):
+    def train(config, run, method, name, number, sets, folder):
         row = (sharp, flat)[number] + rng.random(40) * 0.01
         return {"model": None, "history": None, "probabilities": {"validation": row, "test": row}}
 
@@ -68,12 +69,12 @@ def test_each_seed_has_the_threshold_that_its_own_validation_chose(monkeypatch):
     table = pd.DataFrame({"source": [str(number) for number in range(40)]})
     sets = dict.fromkeys(("validation", "test"), Split(None, labels, table))
     train_seeds = classifier.train_seeds
-    result = PolicyResult(sets, {"net": train_seeds(config, None, "net", sets, Path("none"))})
+    result = PolicyResult(sets, {"net": train_seeds(config, None, None, "net", sets, Path("none"))})
     assert result.trained["net"].thresholds[0] > 0.89 and result.trained["net"].thresholds[1] < 0.17
     scores = evaluation.scores(result.predictions("net"), ["accuracy"], 5)
     assert scores["accuracy"]["value"] == 1.0, "at the threshold of the mean one of the two is a coin"
     fixed = dataclasses.replace(config, threshold=0.5)
-    assert train_seeds(fixed, None, "net", sets, Path("none")).thresholds == (0.5, 0.5)
+    assert train_seeds(fixed, None, None, "net", sets, Path("none")).thresholds == (0.5, 0.5)
 
 
 def test_the_exported_model_says_what_the_run_says(lisbon):
@@ -206,7 +207,9 @@ def test_a_paper_starts_from_pretrained_weights(few_phantoms, tmp_path):
     still = configure(LisbonResNet, "smoke", pretrained=path, learning_rate=1e-30)
     sets = load_splits(still, lisbon_resnet.preprocess(still), "grouped")
     folder = tmp_path / "grouped" / "resnet18" / "run-0"
-    trained = classifier.train_model(still, lisbon_resnet.METHOD, "resnet18", 0, sets, folder)["model"]
+    trained = classifier.train_model(still, Run(tmp_path), lisbon_resnet.METHOD, "resnet18", 0, sets, folder)[
+        "model"
+    ]
     np.testing.assert_array_equal(trained.conv1.get_weights()[0], source.conv1.get_weights()[0])
 
 
@@ -230,7 +233,7 @@ def test_body_parts_are_learnt_beside_findings(few_phantoms, tmp_path):
     parts = np.array(["femur", "forearm", "humerus", "tibia"])[targets[:, 2:].argmax(axis=1)]
     assert parts.tolist() == sets["test"].table["body_part"].tolist()
     folder = tmp_path / "grouped" / "resnet18" / "run-0"
-    trained = classifier.train_model(tuned, lisbon_resnet.METHOD, "resnet18", 0, sets, folder)
+    trained = classifier.train_model(tuned, Run(tmp_path), lisbon_resnet.METHOD, "resnet18", 0, sets, folder)
     assert trained["model"].num_classes == 2
     assert trained["probabilities"]["test"].shape == sets["test"].labels.shape
     assert {"accuracy", "val_accuracy", "loss", "val_loss"} <= set(trained["history"])

@@ -223,7 +223,7 @@ def test_a_bad_tf_config_is_a_distribution_error(monkeypatch, text, words):
         monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(DistributionError, match=words), distribution.using("multiworker"):
         pass
-    assert distribution.chief() and distribution.facts() == {}
+    assert distribution.current() is distribution.ONE_DEVICE
 
 
 def test_a_chief_is_the_first_worker(monkeypatch):
@@ -253,8 +253,9 @@ def as_worker(monkeypatch):
 
     def pretend(number, workers=2, replicas=2):
         strategy = SimpleNamespace(num_replicas_in_sync=replicas)
-        setup = distribution._Setup("multiworker", strategy, workers, number)
-        monkeypatch.setattr(distribution, "_setup", setup)
+        own = distribution.Distribution("multiworker", strategy, workers, number)
+        monkeypatch.setattr(distribution, "current", lambda: own)
+        return own
 
     return pretend
 
@@ -304,22 +305,15 @@ def test_a_batch_that_replicas_cannot_share_is_refused(as_worker):
         _numbers(1)
 
 
-def test_a_model_made_outside_the_scope_is_refused(as_worker, tmp_path):
-    as_worker(0)
-    model, stream, _ = worker.plain()
-    with pytest.raises(DistributionError, match=r"scope\(\)"):
-        running.fit(model, stream, 1, tmp_path)
-
-
 @pytest.mark.parametrize("other", [0, 1])
 def test_only_the_first_worker_writes_into_the_run_folder(as_worker, monkeypatch, tmp_path, other):
-    as_worker(other)
+    this = as_worker(other)
     monkeypatch.setattr(
-        distribution, "_sum", lambda numbers: 2 * np.array(numbers, float)
+        distribution.Distribution, "sum", lambda _, numbers: 2 * np.array(numbers, float)
     )  # the other agrees
     (tmp_path / "backup").mkdir()
     (tmp_path / "backup" / "epoch.h5").write_text("weights")
-    with distribution.worker_dir(tmp_path) as own:
+    with this.worker_dir(tmp_path) as own:
         assert (own / "backup" / "epoch.h5").read_text() == "weights"
         (own / "backup" / "epoch.h5").unlink()
         (own / "new.txt").write_text("of this worker")
@@ -328,14 +322,14 @@ def test_only_the_first_worker_writes_into_the_run_folder(as_worker, monkeypatch
 
 
 def test_workers_with_different_files_or_epochs_are_refused(as_worker, monkeypatch, tmp_path):
-    as_worker(1)
+    own = as_worker(1)
     # The first worker has no files, and found three epochs.
-    monkeypatch.setattr(distribution, "_sum", lambda numbers: np.add(numbers, (3.0, 9.0)))
+    monkeypatch.setattr(distribution.Distribution, "sum", lambda _, numbers: np.add(numbers, (3.0, 9.0)))
     with pytest.raises(DistributionError, match="storage that all of them share"):
-        distribution._check_files(tmp_path)
+        own.check_files(tmp_path)
     with pytest.raises(DistributionError, match="2 epochs on worker 1"):
-        distribution.check_epoch(2)
-    distribution.check_epoch(3)
+        own.check_epoch(2)
+    own.check_epoch(3)
 
 
 def test_messages_point_at_a_file_that_is_there():

@@ -158,9 +158,9 @@ class Die(keras.callbacks.Callback):
 
 def train(folder, strategy, name, callbacks=()):
     """Two epochs; the first worker keeps history, backup and weights in FOLDER/STRATEGY/NAME."""
-    with distribution.using(strategy), distribution.worker_dir(Path(folder, strategy, name)) as own:
+    with distribution.using(strategy) as spread, spread.worker_dir(Path(folder, strategy, name)) as own:
         keras.utils.set_random_seed(1)
-        with distribution.scope():
+        with spread.scope():
             model, stream, options = KINDS[name]()
         training.fit(model, stream, EPOCHS, own, callbacks=callbacks, verbose=0, **options)
         np.savez(own / "weights.npz", *(one.numpy() for one in model.weights))

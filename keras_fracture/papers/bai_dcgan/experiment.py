@@ -13,6 +13,7 @@ from keras_fracture.errors import FractureError
 from keras_fracture.evaluation.utility import utility
 from keras_fracture.experiment.runs import export_if_missing, load_or_compute, save_if_missing
 from keras_fracture.experiment.splits import as_grey, concatenate, load_splits
+from keras_fracture.training.distribution import ONE_DEVICE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,16 +63,15 @@ def run(config, run):
     sets = prepare_splits(config, load_splits(config, preprocess(config), config.policy, run.data_dir))
     evaluation.check_sources(np.concatenate(_sources(sets)))  # now, and not after hours of training
     extractor = evaluation.extractor(config.extractor)
-    gans = [
-        train_gan(config, number, sets, extractor, run.folder / f"run-{number}")
-        for number in range(config.seeds)
-    ]
+    gans = [train_gan(config, run, number, sets, extractor) for number in range(config.seeds)]
     evaluated = [
         evaluate(config, sets, gan.generated["finding"], extractor, config.seed + number)
         for number, gan in enumerate(gans)
     ]
     scores = [scores for scores, _ in evaluated]
-    return Results(sets, gans, scores, evaluated[0][1], evaluate_utility(config, sets, gans[0].generated))
+    return Results(
+        sets, gans, scores, evaluated[0][1], evaluate_utility(config, run, sets, gans[0].generated)
+    )
 
 
 def preprocess(config):
@@ -101,11 +101,11 @@ def gan_training_data(config, train):
     return train.images[chosen], codes, names.tolist()
 
 
-def train_gan(config, number, sets, extractor, folder):
+def train_gan(config, run, number, sets, extractor):
     """Trains one GAN, or goes on where a killed run stopped; returns a `TrainedGAN`."""
-    seed = config.seed + number
+    seed, folder = config.seed + number, run.folder / f"run-{number}"
     images, classes, names = gan_training_data(config, sets["train"])
-    gan = build_gan(config, seed, names)
+    gan = build_gan(config, seed, names, run.strategy)
 
     def stream(first):
         return training.make_train_dataset(
@@ -139,12 +139,12 @@ def train_gan(config, number, sets, extractor, folder):
     return TrainedGAN(gan.sampler, history, generated)
 
 
-def build_gan(config, seed, names):
+def build_gan(config, seed, names, strategy=ONE_DEVICE):
     """Generator and discriminator, compiled (Sections 3.2 and 3.3)."""
     keras.utils.set_random_seed(seed)
     shape = {"image_size": config.image_size, "channels": config.channels, "width": config.width,
              "num_classes": names and len(names)}  # fmt: skip
-    with training.distribution.scope():
+    with strategy.scope():
         gan = training.AdversarialModel(
             models.create("dcgan_generator", **shape),
             models.create("dcgan_discriminator", activation=config.activation, **shape),
@@ -185,7 +185,7 @@ def evaluate(config, sets, generated, extractor, seed):
     return scores | {f"copies_{kind}": one.summary() for kind, one in near.items()}, near
 
 
-def evaluate_utility(config, sets, generated):
+def evaluate_utility(config, run, sets, generated):
     """Classifiers trained or tested on generated images; on real healthy ones where the GAN draws none."""
 
     def labelled(healthy, findings):
@@ -199,6 +199,7 @@ def evaluate_utility(config, sets, generated):
         synthetic_test=labelled(generated.get("healthy", test.of(0)), generated["finding"]),
         epochs=min(20, config.epochs),
         seed=config.seed,
+        strategy=run.strategy,
     )
 
 

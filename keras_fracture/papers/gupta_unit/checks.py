@@ -11,7 +11,7 @@ from keras_fracture.evaluation.utility import small_classifier
 _EPOCHS = 10
 
 
-def judge_patches(translator, healthy, lesions, seed):
+def judge_patches(translator, healthy, lesions, seed, strategy):
     """What a lesion detector, which learnt from real patches, says of translated ones.
 
     Args:
@@ -19,6 +19,7 @@ def judge_patches(translator, healthy, lesions, seed):
         healthy: `synthesis.Patches` of other X-rays, without a lesion.
         lesions: The same, with one.
         seed: Of the detector.
+        strategy: A `training.distribution.Distribution` to train under.
 
     Returns:
         A dict: `detector_auc` on the real patches given; `raised`, the share of healthy patches that score higher
@@ -27,7 +28,7 @@ def judge_patches(translator, healthy, lesions, seed):
     """
     taught = np.concatenate([translator.healthy.images, translator.lesions.images])
     labels = np.repeat([0, 1], [len(translator.healthy), len(translator.lesions)])
-    detector = small_classifier(taught, labels, _EPOCHS, seed)
+    detector = small_classifier(taught, labels, _EPOCHS, seed, strategy=strategy)
     painted = translator.unit.translate(healthy.images)
     back = translator.unit.translate(painted, "b", "a")
     before, after, real = (
@@ -47,7 +48,7 @@ def judge_patches(translator, healthy, lesions, seed):
     }
 
 
-def judge_seams(before, painted, windows, size, seed):
+def judge_seams(before, painted, windows, size, seed, strategy):
     """How well a classifier tells painted from real by the seam alone; half the X-rays teach, half test.
 
     Args:
@@ -56,6 +57,7 @@ def judge_seams(before, painted, windows, size, seed):
         windows: int `(n, 4)`, see `synthesis.border`.
         size: Side of the seam's patches in pixels.
         seed: Of the halves and the classifier.
+        strategy: As in `judge_patches`.
 
     Returns:
         The AUC, a dict of value, low and high; 0.5 is no trace.
@@ -65,7 +67,7 @@ def judge_seams(before, painted, windows, size, seed):
     sources = np.tile(before.sources, 2)
     names = np.random.default_rng(seed).permutation(np.unique(sources))
     teaches = np.isin(sources, names[: len(names) // 2])
-    detector = small_classifier(rings[teaches], labels[teaches], _EPOCHS, seed)
+    detector = small_classifier(rings[teaches], labels[teaches], _EPOCHS, seed, strategy=strategy)
     tested = Predictions(labels[~teaches], sources[~teaches], probabilities(detector, rings[~teaches])[None])
     # Every X-ray is there before and after: no strata of labels.
     return Clusters(tested.sources).interval(tested.statistic("auc"), 1)

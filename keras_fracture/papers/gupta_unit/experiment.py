@@ -18,6 +18,7 @@ from keras_fracture.experiment.splits import Split, concatenate, load_splits
 from keras_fracture.papers.gupta_unit.checks import judge_patches, judge_seams
 from keras_fracture.papers.gupta_unit.parts import parts_of
 from keras_fracture.papers.gupta_unit.study import Arm, Study, Translator
+from keras_fracture.training.distribution import ONE_DEVICE
 from keras_fracture.training.unit import adam as unit_adam
 
 PURPOSES = ("training", "painting", "pasting", "choosing", "checking")  # each draws numbers of its own
@@ -47,12 +48,12 @@ def run(config, run):
     """
     sets = load_splits(config, preprocess(config), "grouped", run.data_dir)
     images = concatenate(sets["train"], sets["validation"], sets["test"])
-    studies, classifier = [], build_classifier(config)
+    studies, classifier = [], build_classifier(config, run.strategy)
     for part in parts_of(images, config.data, config.shares, config.min_lesions, config.seed):
         folder = run.folder / part.folder
-        own = train_translator(config, part, folder) if len(studies) < config.translators else None
+        own = train_translator(config, run, part, folder) if len(studies) < config.translators else None
         lender = studies[0] if studies else None
-        studies.append(study_part(config, classifier, part, own, lender, folder))
+        studies.append(study_part(config, run, classifier, part, own, lender, folder))
     return studies
 
 
@@ -61,10 +62,10 @@ def preprocess(config):
     return Preprocess(size=config.image_size)
 
 
-def train_translator(config, part, folder):
+def train_translator(config, run, part, folder):
     """Trains the translator of a part, or goes on where a killed run stopped; returns a `Translator`."""
     keras.utils.set_random_seed(config.seed)
-    unit = build_translator(config)
+    unit = build_translator(config, run.strategy)
     lesions = lesion_patches(config, part.pool, config.patches, "training")
     healthy = healthy_patches(config, part.train, lesions, config.patches, "training")
 
@@ -87,12 +88,12 @@ def train_translator(config, part, folder):
     return Translator(unit, history, healthy, lesions, digest.hexdigest()[:12])
 
 
-def build_translator(config):
+def build_translator(config, strategy=ONE_DEVICE):
     """UNIT and its two discriminators, compiled."""
     shape = {
         "preset": config.preset, "image_size": config.patch_size, "channels": 1, "width": config.width,
     }  # fmt: skip
-    with training.distribution.scope():
+    with strategy.scope():
         unit = training.UNITModel(
             models.create("unit", **shape),
             *(models.create("unit_discriminator", **shape) for _ in range(2)),
@@ -123,7 +124,7 @@ def healthy_patches(config, split, lesions, count, purpose):
     )
 
 
-def study_part(config, classifier, part, own, lender, folder):
+def study_part(config, run, classifier, part, own, lender, folder):
     """All arms of one part; `lender` is the `Study` whose translator and filter are lent, or None."""
     train = part.train
     healthy, lesions = (np.flatnonzero(train.labels == label) for label in (0, 1))
@@ -147,14 +148,14 @@ def study_part(config, classifier, part, own, lender, folder):
             arms[arm] = choose_threshold(config, classifier, part, folder, arm, painted[arm])
     pasted = paste(config, part, next(iter(painted.values())), max(arms[arm].added for arm in painted))
     arms["copy_paste"] = train_arm_("copy_paste", with_lesions(train, pasted))
-    checks = check(config, part, own, painted["augmented"]) if own else {}
+    checks = check(config, run, part, own, painted["augmented"]) if own else {}
     return Study(part, own, scorer, arms, painted, checks)
 
 
-def build_classifier(config):
+def build_classifier(config, strategy=ONE_DEVICE):
     """The network of the classifiers, compiled, as a `Classifier`."""
     shape = {"widths": config.widths} if config.widths else {}
-    with training.distribution.scope():
+    with strategy.scope():
         model = models.create(config.network, image_size=config.image_size, channels=1, **shape)
         training.add_l2(model, config.weight_decay)
         model.compile(
@@ -267,7 +268,7 @@ def paste(config, part, painted, count):
     )[0]
 
 
-def check(config, part, own, painted):
+def check(config, run, part, own, painted):
     """Whether patches look like lesions, turn back, and leave no seam; on images that taught nobody."""
     healthy = healthy_patches(config, part.test, own.lesions, config.patches, "checking")
     lesions = lesion_patches(config, part.test, config.patches, "checking")
@@ -275,9 +276,9 @@ def check(config, part, own, painted):
     windows, seams = painted["windows"], {}
     for n in sorted({config.exponent, *config.exponents}):
         images, _ = synthesis.paint(before.images, windows, own.unit.translate, n, config.patch_size)
-        seams[n] = judge_seams(before, images, windows, config.patch_size, config.seed)
+        seams[n] = judge_seams(before, images, windows, config.patch_size, config.seed, run.strategy)
     return {
-        **judge_patches(own, healthy, lesions, config.seed),
+        **judge_patches(own, healthy, lesions, config.seed, run.strategy),
         "seam_auc": seams[config.exponent],
         "seams": {f"{n:g}": auc for n, auc in seams.items()},
     }

@@ -15,6 +15,7 @@ from keras_fracture.evaluation import Predictions
 from keras_fracture.experiment.runs import export_if_missing, load_or_compute
 from keras_fracture.experiment.splits import as_grey, load_splits, seen_by_training
 from keras_fracture.models.preprocessing import UNIT, scale
+from keras_fracture.training.distribution import ONE_DEVICE
 
 ARMS = {
     "original": "original",
@@ -38,13 +39,13 @@ def run(config, run):
     Returns:
         A dict of split policy to `Comparison`.
     """
-    classifier = build_classifier(config)
+    classifier = build_classifier(config, run.strategy)
     results = {}
     for policy in config.policies:
         folder = run.folder / policy
         sets = load_splits(config, preprocess(config), policy, run.data_dir)
         gans = [
-            [train_gan(config, sets["train"], label, number, folder) for label in (0, 1)]
+            [train_gan(config, run, sets["train"], label, number, folder) for label in (0, 1)]
             for number in range(config.gans_per_class)
         ]
         outcomes = {arm: [] for arm in ARMS}
@@ -64,13 +65,13 @@ def preprocess(config):
     return Preprocess(size=config.image_size)
 
 
-def train_gan(config, train, label, number, folder):
+def train_gan(config, run, train, label, number, folder):
     """Trains one GAN on one class of the training split; returns its history and images."""
     folder = folder / "gan" / f"{CLASSES[label]}-{number}"
     seed = config.seed + 1000 * number + label
 
     def train_and_sample():
-        gan = build_gan(config, seed)
+        gan = build_gan(config, seed, run.strategy)
         real = np.repeat(train.of(label), config.gan_channels, axis=3)
 
         def stream(first):
@@ -93,12 +94,12 @@ def train_gan(config, train, label, number, folder):
     return {"history": pd.read_csv(folder / "history.csv"), "images": images}
 
 
-def build_gan(config, seed):
+def build_gan(config, seed, strategy=ONE_DEVICE):
     """Generator and discriminator, compiled."""
     keras.utils.set_random_seed(seed)
     shape = {"image_size": config.image_size, "channels": config.gan_channels}
     width = config.discriminator_width or config.gan_width
-    with training.distribution.scope():
+    with strategy.scope():
         gan = training.AdversarialModel(
             models.create("dense_gan_generator", width=config.gan_width, **shape),
             models.create("dense_gan_discriminator", width=width, **shape),
@@ -109,9 +110,9 @@ def build_gan(config, seed):
     return gan
 
 
-def build_classifier(config):
+def build_classifier(config, strategy=ONE_DEVICE):
     """The compact CNN that all arms train, one after the other."""
-    with training.distribution.scope():
+    with strategy.scope():
         model = models.create("compact_cnn", image_size=config.image_size)
         model.compile(
             keras.optimizers.Adam(1e-3),
