@@ -7,6 +7,14 @@ from pathlib import Path
 from keras_fracture import files
 from keras_fracture.errors import OutputError
 
+# What earlier versions called keys of `metrics.json` and `results/KEY.json`, and figures.
+RENAMED = {
+    "pictures": "images",
+    "pictures_of_training_sources": "images_of_training_sources",
+    "floor": "real_vs_real",
+    "floor_std": "real_vs_real_std",
+}
+RENAMED_FIGURES = {"judged.png": "metrics-over-epochs.png"}
 _SAME = ("variant", "model", "data", "split_policy", "profile", "part", "image_size", "epochs", "unit_steps")
 
 
@@ -26,20 +34,27 @@ def record(folder, config, metrics, out):
     path = Path(folder) / f"{config['paper']}.json"
     known = read(path)["runs"] if path.exists() else []
     common = {name: config[name] for name in ("command", "date", "versions", "computed_in") if name in config}
-    fresh = [run | common for run in metrics["runs"]]
+    fresh = [renamed(run) | common for run in metrics["runs"]]
     replaced = {_same(run) for run in fresh}
     runs = [run for run in known if _same(run) not in replaced] + fresh
     content = {"paper": config["paper"], "runs": runs}
     variants = {run["variant"] for run in fresh}
     figures = Path(folder, config["paper"], fresh[0]["data"], *(variants if len(variants) == 1 else ()))
     for name in metrics.get("figures", ()):
-        with files.writing(figures / name) as beside:
+        with files.writing(figures / RENAMED_FIGURES.get(name, name)) as beside:
             shutil.copyfile(Path(out) / name, beside)
     return files.write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def _same(run):
     return tuple(run.get(name) for name in _SAME)
+
+
+def renamed(content):
+    """Nested dicts and lists with the keys that they have now."""
+    if isinstance(content, dict):
+        return {RENAMED.get(name, name): renamed(value) for name, value in content.items()}
+    return [renamed(value) for value in content] if isinstance(content, list) else content
 
 
 def read(path):
@@ -50,7 +65,7 @@ def read(path):
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        return {"paper": content["paper"], "runs": list(content["runs"])}
+        return {"paper": content["paper"], "runs": [renamed(run) for run in content["runs"]]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{path} is not a results file: {error}") from None
 
@@ -62,6 +77,6 @@ def read_run(folder):
         OutputError: The folder holds no finished run.
     """
     try:
-        return json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
+        return renamed(json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise OutputError(f"{folder} holds no finished run: {error}") from None

@@ -18,15 +18,8 @@ from pathlib import Path
 import pandas as pd
 
 from keras_fracture.experiment.config import RENAMED
+from keras_fracture.report import results
 
-# What earlier versions called these keys of `metrics.json`, beside their settings (`experiment.config.RENAMED`).
-RENAMED_KEYS = {
-    "pictures": "images",
-    "pictures_of_training_sources": "images_of_training_sources",
-    "floor": "real_vs_real",
-    "floor_std": "real_vs_real_std",
-}
-RENAMED_FILES = {"'judged.png'": "'metrics-over-epochs.png'"}
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAPERS = ("bai_dcgan", "garcia_inception", "gupta_unit", "lisbon_resnet", "ibrahim_gan")
 TIMES = {"seconds", "minutes", "hours", "date"}
@@ -36,12 +29,12 @@ def leaves(content, path=""):
     """The values of nested dicts and lists by their path, without times; what is no number by its `repr`."""
     if isinstance(content, dict | list):
         pairs = content.items() if isinstance(content, dict) else enumerate(content)
-        renamed = RENAMED if path.endswith("/settings") else RENAMED_KEYS
+        renamed = RENAMED if path.endswith("/settings") else results.RENAMED
         inner = [
             leaves(value, f"{path}/{renamed.get(name, name)}") for name, value in pairs if name not in TIMES
         ]
         return {where: value for each in inner for where, value in each.items()}
-    return {path: RENAMED_FILES.get(repr(content), repr(content))}
+    return {path: repr(results.RENAMED_FIGURES.get(content, content))}
 
 
 def numbers(folder):

@@ -39,6 +39,15 @@ def test_a_repeated_run_replaces_its_numbers_and_no_others(tmp_path):
     assert kept["synthetic"]["date"] == "2026-02-03"
 
 
+def test_numbers_of_an_earlier_version_are_read_by_their_new_names(tmp_path):
+    (tmp_path / "judged.png").write_bytes(b"a figure")
+    old = run("original", 0.5) | {"kid": {"floor": 0.1, "pictures": 3}}
+    path = results.record(tmp_path, CONFIG, {"runs": [old], "figures": ["judged.png"]}, tmp_path)
+    (entry,) = results.read(path)["runs"]
+    assert entry["kid"] == {"real_vs_real": 0.1, "images": 3}
+    assert (tmp_path / "ibrahim_gan" / "phantom" / "original" / "metrics-over-epochs.png").is_file()
+
+
 def test_results_of_other_parts_stand_beside_each_other(tmp_path):
     for part, accuracy in (("tibia", 0.1), ("femur", 0.2), ("tibia", 0.3)):
         results.record(tmp_path, CONFIG, {"runs": [run("augmented", accuracy) | {"part": part}]}, tmp_path)
