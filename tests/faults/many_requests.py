@@ -23,8 +23,8 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as v2_grpc
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from tqdm import tqdm
 
+from benchmarks import server
 from keras_fracture import models, serving
-from keras_fracture.benchmarks import load
 from keras_fracture.data import Preprocess, decoding, phantom
 
 CLIENTS = 4
@@ -127,7 +127,7 @@ def requests(options):
         keras.utils.set_random_seed(0)
         network = models.create("compact_cnn", image_size=32)
         serving.export(network, Path(folder) / "cnn", preprocess=Preprocess(size=32, clahe=(2.0, 8)))
-        with load.started(folder) as (process, http, remote):
+        with server.started(folder) as (process, http, remote):
             began = time.monotonic()
             tally, samples = _ask(options.requests, images, process, http, remote)
             seconds = time.monotonic() - began
