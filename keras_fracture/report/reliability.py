@@ -1,4 +1,4 @@
-"""The table of RELIABILITY.md, from what `tests/faults/soak.py` recorded."""
+"""The table of RELIABILITY.md, from what `python -m benchmarks.soak` recorded."""
 
 from keras_fracture.report import benchmarks
 
