@@ -1,6 +1,6 @@
 """A run that is killed or finds the disk full goes on to the numbers of one that nothing happened to.
 
-A few moments of one recipe; `make soak` has many, of all.
+A few moments of one paper; `make soak` has many, of all.
 """
 
 import pytest
