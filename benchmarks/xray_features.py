@@ -9,7 +9,6 @@ image of the sets that generators learn from. Its penultimate maps, averaged, ar
 extractor `xray`; the weights that come with the package are those of this command's run folder (`xray.keras`).
 """
 
-import argparse
 import dataclasses
 import sys
 from typing import ClassVar
@@ -18,9 +17,9 @@ import keras
 import numpy as np
 import scipy
 
-from keras_fracture import evaluation, files, models, training
+from keras_fracture import cli, evaluation, files, models, training
+from keras_fracture.cli import verbs
 from keras_fracture.data import Augmentation, Preprocess, batches
-from keras_fracture.errors import FractureError
 from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.bootstrap import Clusters
 from keras_fracture.experiment import config as configs
@@ -160,9 +159,8 @@ def write(config, results, run):
 
 def main(arguments=None):
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = verbs.parser("xray_features", __doc__, "python benchmarks/xray_features.py --profile smoke")
+    parser.set_defaults(command=reproduce)
     parser.add_argument("--profile", default="quick", help="smoke, quick (default)")
     parser.add_argument("--out", help="run folder (default: runs/xray_features/TIME)")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was cut off")
@@ -171,16 +169,15 @@ def main(arguments=None):
     parser.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="any other number"
     )
-    options = parser.parse_args(arguments)
-    try:
-        named = configs.parse_overrides(Config, options.settings)
-        config = configs.configure(Config, options.profile, **named)
-        where = {name: getattr(options, name) for name in ("out", "resume", "results", "data_dir")}
-        print((execute(config, options.profile, run, write, **where) / "report.md").read_text())
-    except FractureError as error:
-        print(f"xray_features: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return cli.run(parser, arguments)
+
+
+def reproduce(options):
+    """Carries out the run that the command line asks for, and prints its report."""
+    named = configs.parse_overrides(Config, options.settings)
+    config = configs.configure(Config, options.profile, **named)
+    where = {name: getattr(options, name) for name in ("out", "resume", "results", "data_dir")}
+    print((execute(config, options.profile, run, write, **where) / "report.md").read_text())
 
 
 if __name__ == "__main__":

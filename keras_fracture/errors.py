@@ -38,10 +38,6 @@ class OutputError(FractureError):
     """A result cannot be written."""
 
 
-class BenchmarkError(FractureError):
-    """Something cannot be measured here, or not as asked."""
-
-
 class EvaluationError(FractureError):
     """A metric is not defined for what it was given."""
 

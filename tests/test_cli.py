@@ -54,6 +54,7 @@ def test_help_names_every_command_and_does_not_import_tensorflow():
 def test_no_help_and_no_list_imports_tensorflow():
     code = """
         import argparse, sys
+        from benchmarks import __main__ as benchmarks
         from keras_fracture import cli
 
         def verbs(parser, names=()):
@@ -63,14 +64,18 @@ def test_no_help_and_no_list_imports_tensorflow():
                     for name, verb in action.choices.items():
                         yield from verbs(verb, (*names, name))
 
-        asked = [(*names, "--help") for names in verbs(cli.build_parser())]
-        for arguments in (*asked, ("data", "list")):
+        helps = [
+            (program, (*names, "--help"))
+            for program in (benchmarks, cli)
+            for names in verbs(program.build_parser())
+        ]
+        for program, arguments in (*helps, (cli, ("data", "list"))):
             try:
-                cli.main(list(arguments))
+                program.main(list(arguments))
             except SystemExit as stop:
                 assert stop.code == 0, arguments
             assert not {"tensorflow", "keras", "torch"} & set(sys.modules), arguments
-        print(len(asked))
+        print(len(helps))
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -9,7 +9,7 @@ import keras_fracture
 ROOT = Path(keras_fracture.__file__).parent
 # From the top; rooms of one row may import each other.
 ROWS = (
-    {"cli", "benchmarks"},
+    {"cli"},
     {"papers"},
     {"experiment"},
     {"inference"},

@@ -8,6 +8,15 @@ import os
 FORM = argparse.RawDescriptionHelpFormatter
 
 
+def parser(program, description, example):
+    """The parser of a program, to which commands are added; see `keras_fracture.cli.run`."""
+    made = argparse.ArgumentParser(
+        prog=program, description=description, epilog=f"example: {example}", formatter_class=FORM
+    )
+    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return made
+
+
 def add(commands, name, command, help_, example):
     """Adds a command to argparse's subparsers; `command` is a function of its options. Returns its parser."""
     verb = commands.add_parser(

@@ -69,7 +69,7 @@ def generate(folder, key):
     if key == "papers":
         return headlines(folder)
     if key == "reliability":
-        return markdown(*reliability.rows(Path(folder) / "reliability.json"))
+        return reliability.table(Path(folder) / "reliability.json")
     if key in papers.names():
         runs = results.read(Path(folder) / f"{key}.json")["runs"]
         commands = dict.fromkeys(run["command"] for run in runs)

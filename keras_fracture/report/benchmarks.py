@@ -7,6 +7,7 @@ from scipy.stats import gmean
 
 from keras_fracture import files
 from keras_fracture.errors import OutputError
+from keras_fracture.report.markdown import markdown
 
 
 def record(path, section, content):
@@ -48,30 +49,29 @@ def table(path, section):
     Raises:
         OutputError: The file or the section is missing, or not of its form.
     """
-    from keras_fracture.report.markdown import markdown
 
     def write(content):
-        form = {"models": _models, "profile": _profile, "schedules": _schedules}.get(section, _numbers)
-        header, rows, about = form(content)
-        return f"{markdown(header, rows)}\n{about}`{content['command']}`, {content['date']}\n"
+        write_table = {"models": _models, "profile": _profile, "schedules": _schedules}.get(section, _numbers)
+        header, rows, conditions = write_table(content)
+        return f"{markdown(header, rows)}\n{conditions}`{content['command']}`, {content['date']}\n"
 
-    return _written(path, section, write)
+    return _section_as_text(path, section, write)
 
 
 def ratios(path):
     """One line of the training steps' ratios, ours over PyTorch's; raises what `table` raises."""
 
     def write(content):
-        found = best_ratios(content["runs"])
-        best_first = sorted(found.items(), key=lambda pair: -pair[1])
+        by_model = best_ratios(content["runs"])
+        best_first = sorted(by_model.items(), key=lambda pair: -pair[1])
         words = ", ".join(f"{name} {ratio:.2f}" for name, ratio in best_first)
-        return f"{words}; geometric mean **{gmean(list(found.values())):.2f}**.\n"
+        return f"{words}; geometric mean **{gmean(list(by_model.values())):.2f}**.\n"
 
-    return _written(path, "models", write)
+    return _section_as_text(path, "models", write)
 
 
-def _written(path, section, write):
-    """What a function writes of a benchmark."""
+def _section_as_text(path, section, write):
+    """What `write` makes of a section of the file; raises `OutputError` where it cannot."""
     content = recorded(path)
     if section not in content:
         raise OutputError(f"{path} holds no benchmark {section}. Received: {', '.join(content) or 'nothing'}")
@@ -100,7 +100,7 @@ def _models(content):
     libraries = ", ".join(f"{name} {versions[name]}" for name in ("tensorflow", "keras", "torch"))
     ratios = best_ratios(content["runs"])
     busy = max(run["others"] or 0 for run in content["runs"])
-    about = (
+    conditions = (
         f"Geometric mean of the {len(ratios)} ratios, each side at its faster precision: "
         f"**{gmean(list(ratios.values())):.2f}**, smallest {min(ratios.values()):.2f}. "
         f"Medians of {content['steps']} steps, both libraries in turn in one process; {cpu['name']}, {cpu['cores']} "
@@ -108,7 +108,7 @@ def _models(content):
         f"billion operations a second, a float32 matrix product on all cores. Memory: of a process that does nothing "
         f"else, beyond the imported library. Other programs used at most {busy:.0%} of the CPU meanwhile.\n"
     )
-    return header, rows, about
+    return header, rows, conditions
 
 
 def best_ratios(runs):
@@ -151,12 +151,12 @@ def _schedules(content):
         ]
         for run in content["runs"]
     ]  # fmt: skip
-    about = (
+    conditions = (
         f"{device['name']}: {device['operations'] / 1e12:,.0f} trillion operations a second in TensorFloat-32, "
         f"{device['bandwidth'] / 1e12:.2f} TB/s of memory, {device['link'] / 1e9:.0f} GB/s between devices, "
         f"{device['launch'] * 1e6:.0f} microseconds to start a kernel. An estimate, not a measurement.\n"
     )
-    return header, rows, about
+    return header, rows, conditions
 
 
 def _duration(hours):

@@ -1,22 +1,24 @@
-"""The table of RELIABILITY.md, from what `tests/faults/soak.py` recorded."""
+"""The table of RELIABILITY.md, from what `python -m benchmarks.soak` recorded."""
 
-from keras_fracture.report import benchmarks
+from keras_fracture.report.benchmarks import recorded
+from keras_fracture.report.markdown import markdown
 
 
-def rows(path):
-    """Header and rows for `tables.markdown`.
+def table(path):
+    """The table in Markdown: a row for each thing that was done.
 
     Args:
         path: `results/reliability.json`.
 
-    Returns:
-        A list of column names, and a list of lists.
+    Raises:
+        OutputError: The file is not of its form.
     """
     header = ["what happens", "times", "went well", "what was seen", "command", "date"]
-    return header, [
+    rows = [
         [
             row["what"], f"{row['tried']:,}", f"{row['well']:,}", row["details"].get("seen", ""),
             f"`{row['command']}`", row["date"],
         ]
-        for _, row in sorted(benchmarks.recorded(path).items())
+        for _, row in sorted(recorded(path).items())
     ]  # fmt: skip
+    return markdown(header, rows)

@@ -326,7 +326,9 @@ class History(keras.callbacks.Callback):
         super().__init__()
         self.path, self.rows, self.start = path, [], 0.0
         if first and path.is_file():
-            self.rows = pd.read_csv(path).query("epoch <= @first").to_dict("records")
+            # Every digit: pandas's default parser may miss the last one.
+            rows = pd.read_csv(path, float_precision="round_trip")
+            self.rows = rows.query("epoch <= @first").to_dict("records")
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()

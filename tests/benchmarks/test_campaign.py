@@ -50,10 +50,10 @@ def calls(queue, name):
 
 def test_what_was_cut_goes_on_with_the_code_it_began_with(queue):
     assert list(queue.table()["state"]) == ["waiting"] * 3
-    said = []
-    queue.work("aaa", show=lambda *words: said.append(" ".join(words)))
+    lines = []
+    queue.work("aaa", show=lambda *words: lines.append(" ".join(words)))
     assert list(queue.table()["state"]) == ["cut", "failed", "cut"]
-    assert said[3].endswith("second: failed out of order")
+    assert lines[3].endswith("second: failed out of order")
     queue.work("bbb", show=lambda *words: None)
     assert list(queue.table()["state"]) == ["done", "failed", "done"]
     (began, in_aaa, priority), (went_on, still_in_aaa, _) = calls(queue, "first")
@@ -103,8 +103,8 @@ def test_numbers_of_finished_runs_are_recorded(queue, tmp_path):
     assert queue.record(tmp_path / "results") == []
     queue.work("aaa", show=lambda *words: None)
     assert queue.record(tmp_path / "results") == ["first", "third"]
-    kept = json.loads((tmp_path / "results" / "one.json").read_text())["runs"]
-    assert [run["model"] for run in kept] == ["first", "third"]
+    runs = json.loads((tmp_path / "results" / "one.json").read_text())["runs"]
+    assert [run["model"] for run in runs] == ["first", "third"]
 
 
 def test_a_frozen_copy_holds_the_commit_and_not_the_checkout(tmp_path, monkeypatch):
@@ -136,8 +136,8 @@ def test_papers_take_the_settings_of_every_run(run, monkeypatch):
 
 def test_the_command_line_lists_and_refuses_in_one_line(tmp_path, capsys):
     assert campaign.main(["list", "--folder", str(tmp_path)]) == 0
-    shown = capsys.readouterr().out
-    assert all(run.name in shown for run in campaign.RUNS)
+    out = capsys.readouterr().out
+    assert all(run.name in out for run in campaign.RUNS)
     assert campaign.main(["run", "--folder", str(tmp_path), "--commit", "none"]) == 2
     assert "Received: 'none'" in capsys.readouterr().err
     assert subprocess.run([sys.executable, campaign.__file__, "--help"], capture_output=True).returncode == 0

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_fracture import cli, models
-from keras_fracture.benchmarks import apart, schedules, twins
-from keras_fracture.benchmarks import models as benchmark
-from keras_fracture.errors import BenchmarkError, OutputError
+from benchmarks import models as benchmark
+from benchmarks import processes, schedules, twins
+from benchmarks.__main__ import main
+from benchmarks.errors import BenchmarkError
+from keras_fracture import models
+from keras_fracture.errors import OutputError
 from keras_fracture.papers import tables
 from keras_fracture.report.benchmarks import record, recorded
 
@@ -61,15 +63,15 @@ def test_a_step_is_as_much_work_as_its_layers_say():
     net = torch.nn.Sequential(
         torch.nn.Conv2d(3, 8, 3, bias=False), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 2)
     )
-    found = twins.work(twins.theirs("compact_cnn", [net], None, 4, 8))
+    work = twins.work(twins.theirs("compact_cnn", [net], None, 4, 8))
     convolution, dense = 4 * 36 * 8 * 27, 4 * 288 * 2
     # Forward, weights' gradient, and below the first layer the inputs' gradient; two operations each.
-    assert found["operations"] == 2 * (2 * convolution + 3 * dense)
+    assert work["operations"] == 2 * (2 * convolution + 3 * dense)
     weights = 216 + 576 + 2
-    assert found["bytes"] > 4 * (4 * 192 + 2 * weights) and found["kernels"] > 8
+    assert work["bytes"] > 4 * (4 * 192 + 2 * weights) and work["kernels"] > 8
 
 
-def test_schedules_scale_measured_stepsby_their_operations(measured, tmp_path, monkeypatch, capsys):
+def test_schedules_scale_measured_steps_by_their_operations(measured, tmp_path, monkeypatch, capsys):
     out = tmp_path / "benchmark.json"
     content = recorded(measured[0])["models"]
     record(out, "models", content)
@@ -99,13 +101,13 @@ WORK = {"operations": 1e12, "bytes": 4e9, "kernels": 100, "weights": 1_000_000}
 def test_work_at_a_papers_batch_is_counted_at_two_small_ones():
     pytest.importorskip("torch")
     training = schedules.Training("a_paper", "compact_cnn", 6, 64, 1, 1, "compact_cnn")
-    found = schedules.work_of(training)
+    estimated = schedules.work_of(training)
     nets = twins.networks("compact_cnn", 64)
-    planned = twins.plan("compact_cnn", nets, 64)
-    direct = twins.work(twins.theirs("compact_cnn", twins.build(planned), None, 6, 64))
-    assert found["operations"] == direct["operations"] and found["kernels"] == direct["kernels"]
-    assert found["bytes"] == pytest.approx(direct["bytes"], rel=0.01)
-    assert found["weights"] == sum(weight.numel() for weight in twins.build(planned)[0].parameters())
+    plan = twins.plan_twins("compact_cnn", nets, 64)
+    direct = twins.work(twins.theirs("compact_cnn", twins.build(plan), None, 6, 64))
+    assert estimated["operations"] == direct["operations"] and estimated["kernels"] == direct["kernels"]
+    assert estimated["bytes"] == pytest.approx(direct["bytes"], rel=0.01)
+    assert estimated["weights"] == sum(weight.numel() for weight in twins.build(plan)[0].parameters())
 
 
 def test_a_file_that_holds_no_benchmarks_is_named(tmp_path):
@@ -119,7 +121,7 @@ def test_a_failed_measurement_of_memory_is_said():
     with pytest.raises(
         BenchmarkError, match=r"twins neither .* cannot be measured\. Received: exit code 1, KeyError"
     ):
-        apart.numbers_of("keras_fracture.benchmarks.twins", "neither", "dcgan", 2, 32, "{}")
+        processes.numbers_of("benchmarks.twins", "neither", "dcgan", 2, 32, "{}")
 
 
 def test_every_model_has_its_own_sizes_unless_others_are_given():
@@ -137,7 +139,7 @@ def test_twins_have_the_models_numbers(name):
     widths = {"resnet18": {"width": 4}, "drn_a_50": {"width": 4}, "inception_net": {"stem_width": 4}}
     narrow = widths.get(name, {"widths": (4,) * 8})
     model = models.create(name, num_classes=2, image_size=32, **narrow)
-    (twin,) = twins.build(json.loads(json.dumps(twins.plan(name, [model], 32))))
+    (twin,) = twins.build(json.loads(json.dumps(twins.plan_twins(name, [model], 32))))
     ours = sum(weight.value.shape.num_elements() for weight in model.trainable_weights)
     assert sum(parameter.numel() for parameter in twin.parameters()) == ours
 
@@ -148,11 +150,11 @@ def test_a_gans_twins_start_from_its_weights_and_lose_as_much(name):
     from keras_fracture.interop.torch import load_torch_weights
 
     nets = twins.networks(name, 32)
-    planned = json.loads(json.dumps(twins.plan(name, nets, 32)))
-    copies = twins.build(planned)
+    plan = json.loads(json.dumps(twins.plan_twins(name, nets, 32)))
+    copies = twins.build(plan)
     for net, twin in zip(nets, copies, strict=True):
         load_torch_weights(net, twin.state_dict())
-    ours, theirs = twins.ours(name, nets, 8, 32)(), twins.theirs(name, copies, planned["weights"], 8, 32)()
+    ours, theirs = twins.ours(name, nets, 8, 32)(), twins.theirs(name, copies, plan["weights"], 8, 32)()
     # Not equal: the noise differs.
     assert np.isfinite(ours) and ours == pytest.approx(theirs, rel=0.3)
 
@@ -173,15 +175,9 @@ def test_a_gans_twins_start_from_its_weights_and_lose_as_much(name):
     ],
 )
 def test_what_cannot_be_measured_is_one_line(change, message, capsys):
-    assert cli.main(["benchmark", "models", *TINY, *change]) == 2
+    assert main(["models", *TINY, *change]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and re.search(message, error)
-
-
-def test_an_installed_package_without_twins_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(twins, "CHECKOUT", tmp_path)
-    with pytest.raises(BenchmarkError, match="clone the repository"):
-        benchmark.measure(["inception_net"], 2, 32, 1)
 
 
 def test_without_pytorch_it_says_what_to_install(monkeypatch):
@@ -193,34 +189,11 @@ def test_without_pytorch_it_says_what_to_install(monkeypatch):
 
 
 def test_what_other_programs_took_is_told_from_ones_own():
-    assert benchmark._others((0, 0, 0), (10, 15, 15), cores=2) == 0
-    assert benchmark._others((5, 100, 3), (15, 115, 13), cores=2) == pytest.approx(0.25)
-    assert benchmark._others(None, None, cores=2) is None
-
-
-def test_all_benchmarks_run_with_their_own_defaults(monkeypatch):
-    from keras_fracture.cli import benchmark as commands
-
-    asked = {}
-    for name in ("models", "profile", "data", "serving", "server", "startup", "schedules"):
-        monkeypatch.setattr(
-            commands, f"benchmark_{name}", lambda given, name=name: asked.update({name: given})
-        )
-    assert cli.main(["benchmark", "all", "--data", "fracatlas"]) == 0
-    # There is no file to read schedules from.
-    assert list(asked) == ["models", "profile", "data", "serving", "server", "startup"]
-    assert (asked["models"].steps, asked["data"].count, asked["serving"].count) == (20, 3000, 500)
-    assert asked["data"].data == asked["serving"].data == "fracatlas" and asked["server"].clients == 8
-    assert cli.main(["benchmark", "all", "--json", "benchmark.json"]) == 0
-    assert asked["schedules"].json == asked["models"].json == "benchmark.json"
-
-
-def test_help_has_an_example(capsys):
-    with pytest.raises(SystemExit):
-        cli.main(["benchmark", "models", "--help"])
-    assert "example: keras-fracture benchmark models" in capsys.readouterr().out
+    assert benchmark._share_of_others((0, 0, 0), (10, 15, 15), cores=2) == 0
+    assert benchmark._share_of_others((5, 100, 3), (15, 115, 13), cores=2) == pytest.approx(0.25)
+    assert benchmark._share_of_others(None, None, cores=2) is None
 
 
 def test_the_cpu_has_a_name_and_cores():
-    found = benchmark.cpu()
-    assert found["name"] and found["cores"] >= 1 and isinstance(found["flags"], list)
+    cpu = benchmark.cpu()
+    assert cpu["name"] and cpu["cores"] >= 1 and isinstance(cpu["flags"], list)

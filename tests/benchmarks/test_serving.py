@@ -5,10 +5,12 @@ import shutil
 
 import pytest
 
-from keras_fracture import cli, models, serving
-from keras_fracture.benchmarks.serving import measure_serving
+from benchmarks.__main__ import main
+from benchmarks.errors import BenchmarkError
+from benchmarks.serving import measure_serving
+from keras_fracture import models, serving
 from keras_fracture.data import Preprocess
-from keras_fracture.errors import BenchmarkError, ModelError
+from keras_fracture.errors import ModelError
 
 REFUSED, SPREAD = "files that serve_bytes refused", "probability of a finding, standard deviation"
 LARGEST, CROSSED = "difference of probability, largest", "files on the other side of one half"
@@ -22,10 +24,10 @@ def classifier(tmp_path_factory):
 
 
 def test_a_data_sets_files_are_compared(classifier, dummy_root):
-    found = measure_serving("fracatlas", 6, classifier, dummy_root)
-    assert found["fracatlas: files compared"] == 6 and found[REFUSED] == 0
-    assert found[SPREAD] > 1e-5 and found[LARGEST] < found[SPREAD] / 10
-    assert found[CROSSED] == 0
+    numbers = measure_serving("fracatlas", 6, classifier, dummy_root)
+    assert numbers["fracatlas: files compared"] == 6 and numbers[REFUSED] == 0
+    assert numbers[SPREAD] > 1e-5 and numbers[LARGEST] < numbers[SPREAD] / 10
+    assert numbers[CROSSED] == 0
 
 
 def test_a_model_that_prepares_otherwise_is_found_out(classifier, dummy_root, tmp_path):
@@ -38,7 +40,7 @@ def test_a_model_that_prepares_otherwise_is_found_out(classifier, dummy_root, tm
 
 
 def test_the_command_measures_an_untrained_resnet(capsys):
-    assert cli.main(["benchmark", "serving", "--count", "2"]) == 0
+    assert main(["serving", "--count", "2"]) == 0
     rows = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert rows["phantom: files compared"] == "2" and float(rows[LARGEST]) < 0.002
 

@@ -1,7 +1,7 @@
 import pytest
 
-from keras_fracture.benchmarks import startup
-from keras_fracture.errors import BenchmarkError
+from benchmarks import startup
+from benchmarks.errors import BenchmarkError
 
 
 def test_each_program_is_timed_after_a_round_of_warming(monkeypatch):
@@ -13,10 +13,10 @@ def test_each_program_is_timed_after_a_round_of_warming(monkeypatch):
         return 100 if len(asked) <= len(startup._PROGRAMS) else slow
 
     monkeypatch.setattr(startup, "_seconds", seconds)
-    found = startup.measure_startup(3)
+    numbers = startup.measure_startup(3)
     assert asked == [*startup._PROGRAMS] * 4
-    assert found["import tensorflow, seconds"] == 5 and found["Python alone, seconds"] == 0
-    (over,) = [number for name, number in found.items() if "over" in name]
+    assert numbers["import tensorflow, seconds"] == 5 and numbers["Python alone, seconds"] == 0
+    (over,) = [number for name, number in numbers.items() if "over" in name]
     assert over == pytest.approx(0.2)
 
 

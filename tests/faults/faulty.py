@@ -1,6 +1,5 @@
 """Runs the command line as processes that are killed or find the disk full, and looks at what they leave."""
 
-import json
 import os
 import re
 import signal
@@ -9,40 +8,63 @@ import sys
 from pathlib import Path
 
 VICTIM = Path(__file__).with_name("victim.py")
+CHECKOUT = Path(__file__).resolve().parents[2]
 TEMPORARY = re.compile(r"\.\d+-.|.*\.lock|incomplete\.|variables_temp")
-COMMANDS = {
+# Arguments of smoke runs, beside the profile.
+ARGUMENTS = {
     "ibrahim_gan": (),
     "garcia_inception": (),
     "lisbon_resnet": ("--depth", "18"),
     "gupta_unit": (),
     "bai_dcgan": (),
-    "xray_features": ("--data", "phantom", "--epochs", "2"),
+    "xray_features": ("--set", "epochs=2"),
 }
 
 
-class Place:
-    """A folder that holds a cache and one run."""
+class FaultyRun:
+    """A run of a paper, or of `benchmarks.xray_features`, in processes that can be disturbed, with a cache of its own.
 
-    def __init__(self, folder, paper, *words):
-        self.cache, self.run = Path(folder) / "cache", Path(folder) / "run"
-        self.words = ["reproduce", paper, *(words or ("--profile", "smoke", *COMMANDS[paper]))]
+    Args:
+        folder: Holds the cache and the run folder.
+        paper: Key, or "xray_features".
+        *arguments: Of `reproduce`; default is the smoke profile with those of `ARGUMENTS`.
+    """
 
-    def start(self, what="", moment="", resume=True):
-        """Starts or resumes the run; returns the process, which says its moments on standard error."""
-        words = [*self.words, "--out", str(self.run), *(["--resume"] if resume else [])]
+    def __init__(self, folder, paper, *arguments):
+        self.cache, self.folder = Path(folder) / "cache", Path(folder) / "run"
+        self.paper, self.arguments = paper, arguments or ("--profile", "smoke", *ARGUMENTS[paper])
+
+    def start(self, fault="", moment="", resume=True):
+        """Starts or resumes the run; returns the process, which writes its moments to standard error."""
+        program = ["keras_fracture.cli", "reproduce", self.paper]
+        if self.paper == "xray_features":
+            program = ["benchmarks.xray_features"]
+        arguments = [*self.arguments, "--out", str(self.folder), *(["--resume"] if resume else [])]
+        environment = {
+            "PYTHONPATH": str(CHECKOUT),
+            "TQDM_DISABLE": "1",
+            "KERAS_FRACTURE_CACHE": str(self.cache),
+        }
         return subprocess.Popen(
-            [sys.executable, str(VICTIM), f"{self.cache}:{self.run}", f"{what}={moment}", *words],
-            env=os.environ | {"KERAS_FRACTURE_CACHE": str(self.cache), "TQDM_DISABLE": "1"},
+            [
+                sys.executable,
+                str(VICTIM),
+                f"{self.cache}:{self.folder}",
+                f"{fault}={moment}",
+                *program,
+                *arguments,
+            ],
+            env=os.environ | environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def finish(self, what="", moment="", resume=True):
-        """Runs to the end, whatever that is; returns exit status, moments, and what else was said."""
-        process = self.start(what, moment, resume)
-        _, said = process.communicate(timeout=1200)
-        return process.returncode, *parted(said)
+    def finish(self, fault="", moment="", resume=True):
+        """Runs to the end, whatever that is; returns exit status, moments, and messages."""
+        process = self.start(fault, moment, resume)
+        _, errors = process.communicate(timeout=1200)
+        return process.returncode, *moments_and_messages(errors)
 
     def kill_after(self, seconds):
         """Kills the process so many seconds after it began to write; returns its exit status."""
@@ -59,27 +81,13 @@ class Place:
 
     def leftovers(self):
         """Temporary files and locks in cache and run folder."""
-        found = [path for folder in (self.cache, self.run) for path in folder.rglob("*")]
-        return sorted(str(path) for path in found if TEMPORARY.match(path.name))
-
-    def files(self):
-        """Names of all files of the run folder."""
-        return sorted(path.relative_to(self.run).as_posix() for path in self.run.rglob("*") if path.is_file())
-
-    def metrics(self):
-        """`metrics.json` without wall times."""
-        return settled(json.loads((self.run / "metrics.json").read_text(encoding="utf-8")))
+        paths = [path for folder in (self.cache, self.folder) for path in folder.rglob("*")]
+        return sorted(str(path) for path in paths if TEMPORARY.match(path.name))
 
 
-def parted(said):
-    """Moments, and all other lines but TensorFlow's."""
-    lines = said.splitlines()
+def moments_and_messages(errors):
+    """Of standard error: the moments, and all other lines but TensorFlow's."""
+    lines = errors.splitlines()
     moments = [line.removeprefix("moment: ") for line in lines if line.startswith("moment: ")]
-    return moments, [line for line in lines if line.startswith(("keras-fracture:", "status:", "Traceback"))]
-
-
-def settled(value):
-    """Without what depends on the clock."""
-    if isinstance(value, dict):
-        return {name: settled(one) for name, one in value.items() if name not in ("minutes", "seconds")}
-    return [settled(one) for one in value] if isinstance(value, list) else value
+    messages = ("keras-fracture:", "xray_features:", "status:", "Traceback")
+    return moments, [line for line in lines if line.startswith(messages)]

@@ -1,10 +1,11 @@
 """A run that is killed or finds the disk full goes on to the numbers of one that nothing happened to.
 
-A few moments of one recipe; `make soak` has many, of all.
+A few moments of one paper; `make soak` has many, of all.
 """
 
 import pytest
 
+from benchmarks.soak.comparison import differences
 from tests.faults import faulty
 
 RECIPE = (
@@ -33,36 +34,36 @@ FULL = (
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def undisturbed(tmp_path_factory):
     """A run that nothing happens to, and all its moments."""
-    place = faulty.Place(tmp_path_factory.mktemp("whole"), *RECIPE)
-    status, moments, said = place.finish(resume=False)
-    assert status == 0, said
-    return place, moments
+    run = faulty.FaultyRun(tmp_path_factory.mktemp("undisturbed"), *RECIPE)
+    status, moments, messages = run.finish(resume=False)
+    assert status == 0, messages
+    return run, moments
 
 
-def _same(place, whole):
-    assert place.metrics() == whole.metrics()
-    assert place.files() == whole.files()
-    assert not place.leftovers() and not whole.leftovers()
+def _same(run, undisturbed):
+    assert differences(run.folder, undisturbed.folder) == []
+    assert not run.leftovers() and not undisturbed.leftovers()
 
 
-def test_a_killed_run_goes_on(whole, tmp_path):
-    place = faulty.Place(tmp_path, *RECIPE)
+def test_a_killed_run_goes_on(undisturbed, tmp_path):
+    run = faulty.FaultyRun(tmp_path, *RECIPE)
     for moment in KILLS:
-        assert moment in whole[1], "or nobody would be killed"
-        status, _, said = place.finish("kill", moment)
-        assert status == -9, (moment, said)
-    status, _, said = place.finish()
-    assert status == 0, said
-    _same(place, whole[0])
+        assert moment in undisturbed[1], "or nobody would be killed"
+        status, _, messages = run.finish("kill", moment)
+        assert status == -9, (moment, messages)
+    status, _, messages = run.finish()
+    assert status == 0, messages
+    _same(run, undisturbed[0])
 
 
-def test_a_full_disk_costs_nothing_but_one_line(whole, tmp_path):
-    place = faulty.Place(tmp_path, *RECIPE)
-    status, _, said = place.finish("full", "|".join([*FULL, ""]))
-    assert status == 0, said
-    errors = [line for line in said if not line.startswith("status: ")]
-    assert [line for line in said if line.startswith("status: ")] == ["status: 2"] * len(FULL) + ["status: 0"]
+def test_a_full_disk_costs_nothing_but_one_line(undisturbed, tmp_path):
+    run = faulty.FaultyRun(tmp_path, *RECIPE)
+    status, _, messages = run.finish("full", "|".join([*FULL, ""]))
+    assert status == 0, messages
+    statuses = [line for line in messages if line.startswith("status: ")]
+    assert statuses == ["status: 2"] * len(FULL) + ["status: 0"]
+    errors = [line for line in messages if not line.startswith("status: ")]
     assert len(errors) == len(FULL) and all("No space left on device" in line for line in errors), errors
-    _same(place, whole[0])
+    _same(run, undisturbed[0])

@@ -1,13 +1,15 @@
-"""The command line as a process that something happens to: `victim.py WATCHED kill|full=MOMENTS ARGUMENTS`.
+"""A command line as a process that something happens to: `victim.py WATCHED kill|full=MOMENTS MODULE ARGUMENTS`.
 
-WATCHED are folders, parted by colons. Every time Python is about to change a file below one is a moment, written
+WATCHED are folders, separated by colons. Every time Python is about to change a file below one is a moment, written
 as `EVENT PATH COUNT` to standard error; PATH lacks the folder and what is left to chance, COUNT says how often that
-happened to it before. MOMENTS are parted by bars: the command is carried out once for each of them, and at each the
-process is killed (`kill`), or the disk is full from then on (`full`). The phantom data set is a twelfth of its size.
+happened to it before. MOMENTS are separated by bars: `main` of MODULE is called once for each of them, and at each
+the process is killed (`kill`), or the disk is full from then on (`full`). The phantom data set is a twelfth
+of its size.
 """
 
 import collections
 import errno
+import importlib
 import os
 import re
 import signal
@@ -20,14 +22,14 @@ _WRITES = os.O_WRONLY | os.O_RDWR
 
 
 class Watch:
-    """Names all moments, and lets `what` happen from the chosen one on.
+    """Names all moments, and lets a fault happen from the chosen one on: "kill" or "full".
 
     Attributes:
         chosen: The moment, or None.
     """
 
-    def __init__(self, folders, what):
-        self.folders, self.what, self.chosen = folders, what, None
+    def __init__(self, folders, fault):
+        self.folders, self.fault, self.chosen = folders, fault, None
         self.seen, self.happened = collections.Counter(), False
         sys.addaudithook(self.hook)
 
@@ -50,22 +52,22 @@ class Watch:
         self.seen[event, name] += 1
         os.write(2, f"moment: {moment}\n".encode())
         self.happened |= moment == self.chosen
-        if self.happened and self.what == "kill":
+        if self.happened and self.fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.happened and event not in ("os.remove", "shutil.rmtree"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
 
 if __name__ == "__main__":
-    folders, happening, *words = sys.argv[1:]
-    what, _, moments = happening.partition("=")
-    watch = Watch(folders.split(":"), what)
-    from keras_fracture import cli
+    folders, disturbance, module, *arguments = sys.argv[1:]
+    fault, _, moments = disturbance.partition("=")
+    watch = Watch(folders.split(":"), fault)
+    program = importlib.import_module(module)
     from keras_fracture.data.datasets.phantom import phantom_dataset_builder
 
     phantom_dataset_builder.Builder.SOURCES = 60
     for moment in moments.split("|"):
         watch.choose(moment)
-        status = cli.main(words)
+        status = program.main(arguments)
         os.write(2, f"status: {status}\n".encode())
     sys.exit(status)

@@ -4,9 +4,7 @@ import pytest
 
 from keras_fracture.errors import OutputError
 from keras_fracture.papers import tables
-from keras_fracture.report import markdown, results
-
-SCORE = {"value": 0.8123, "low": 0.79, "high": 0.8312}
+from keras_fracture.report import results
 
 
 def run(variant, accuracy):
@@ -20,12 +18,6 @@ def run(variant, accuracy):
 
 CONFIG = {"paper": "ibrahim_gan", "command": "keras-fracture reproduce ibrahim_gan", "date": "2026-12-02",
           "versions": {"keras": "3"}}  # fmt: skip
-
-
-def test_scores_are_printed_with_their_interval():
-    assert markdown.percent(SCORE) == "81.2 (79.0 to 83.1)"
-    assert markdown.percent(SCORE, signed=True) == "+81.2 (+79.0 to +83.1)"
-    assert markdown.decimal(SCORE) == "0.812 (0.790 to 0.831)"
 
 
 def test_a_repeated_run_replaces_its_numbers_and_no_others(tmp_path):
@@ -172,8 +164,3 @@ def test_what_was_done_on_purpose_becomes_a_table(tmp_path):
     lines = tables.generate(tmp_path, "reliability").splitlines()
     assert lines[2] == "| killed | 20 | 19 | one other | `python soak.py` | 2026-11-22 |"
     assert lines[3].startswith("| killed | 2,000 | 19 |  |") and len(lines) == 4
-
-
-def test_numbers_from_before_the_mend_are_marked():
-    assert markdown.dated({"date": "2026-11-24"}) == "2026-11-24, *before the mend*"
-    assert markdown.dated({"date": markdown.MENDED}) == markdown.MENDED

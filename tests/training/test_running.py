@@ -300,6 +300,21 @@ def test_without_patience_the_last_epoch_is_kept(tmp_path):
     assert model.get_weights()[0].item() == 6
 
 
+def test_a_resumed_history_keeps_every_digit_of_its_first_epochs(tmp_path):
+    path = tmp_path / "history.csv"
+    losses = np.random.default_rng(0).random(100)  # of which pandas's default parser changes a third
+    log = running.History(path, 0)
+    for epoch, loss in enumerate(losses):
+        log.on_epoch_begin(epoch)
+        log.on_epoch_end(epoch, {"loss": loss})
+    first_lines = path.read_text().splitlines()[:-1]
+    resumed = running.History(path, 99)
+    assert [row["loss"] for row in resumed.rows] == losses[:-1].tolist()
+    resumed.on_epoch_begin(99)
+    resumed.on_epoch_end(99, {"loss": losses[-1]})
+    assert path.read_text().splitlines()[:-1] == first_lines
+
+
 def test_a_finished_run_whose_history_is_gone_is_said(tmp_path):
     model, stream, validation = _climbing()
     running.fit(model, stream, 2, tmp_path, validation_data=validation, verbose=0)

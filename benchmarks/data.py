@@ -1,4 +1,4 @@
-"""The input pipeline: `keras-fracture benchmark data`."""
+"""The input pipeline: `python -m benchmarks data`."""
 
 import importlib.util
 import tempfile
@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks import twins
+from benchmarks.errors import BenchmarkError
+from benchmarks.image_memory import peak_memory
 from keras_fracture import data
-from keras_fracture.benchmarks import twins
-from keras_fracture.benchmarks.images import peak_memory
 from keras_fracture.data import Preprocess, decoding, phantom
-from keras_fracture.errors import BenchmarkError
 
 GOALS = {
     "pipeline over loop": "at least 1.9",
@@ -22,10 +22,10 @@ GOALS = {
 }
 _BATCH = 32
 _PREPROCESS = Preprocess(size=224, clahe=(2.0, 8))
-_MANY = (4000, 40_000)  # images, of which memory should not depend on
+_COUNTS = (4000, 40_000)  # images; memory should not depend on how many
 
 
-def measure_data(name="phantom", count=3000, data_dir=None, repeats=5, many=_MANY):
+def measure_data(name="phantom", count=3000, data_dir=None, repeats=5, counts=_COUNTS):
     """Times the input pipeline: drawing, decoding, and what training waits for once images are prepared.
 
     A plain loop, the pipeline on all cores, and PyTorch's DataLoader with two workers where it is installed do the
@@ -36,7 +36,7 @@ def measure_data(name="phantom", count=3000, data_dir=None, repeats=5, many=_MAN
         count: Images of its training split that are decoded.
         data_dir: Where real data lie.
         repeats: Turns; medians count.
-        many: Numbers of images whose peak memory is compared, see `images.peak_memory`.
+        counts: Numbers of images whose peak memory is compared, see `image_memory.peak_memory`.
 
     Returns:
         A dict of name to number, None where something cannot be measured here; `GOALS` names what some should be.
@@ -47,14 +47,14 @@ def measure_data(name="phantom", count=3000, data_dir=None, repeats=5, many=_MAN
     if min(count, repeats) < 1:
         raise BenchmarkError(f"count and repeats must be 1 or more. Received: {count} and {repeats}")
     records = data.load(name, "train", data_dir=data_dir)
-    found = {"phantom: seconds for 1,000 images of 256x256, one thread": _drawing()}
-    found |= _decoding(records, name, count, repeats)
-    found |= _cached(records, repeats)
-    found |= _memory(many)
-    return found
+    numbers = {"phantom: seconds for 1,000 images of 256x256, one thread": _drawing_seconds()}
+    numbers |= _decoding(records, name, count, repeats)
+    numbers |= _cached(records, repeats)
+    numbers |= _memory(counts)
+    return numbers
 
 
-def _drawing():
+def _drawing_seconds():
     start = time.perf_counter()
     for record in phantom.records(seed=1)[:100]:
         record["image"].sum()
@@ -73,23 +73,23 @@ def _decoding(records, name, count, repeats):
         for _ in records.preprocessed(_PREPROCESS).take(len(encoded)).batch(_BATCH):
             pass
 
-    ways = {"plain loop": loop, "pipeline": pipeline}
+    readers = {"plain loop": loop, "pipeline": pipeline}
     if importlib.util.find_spec("torch"):
-        ways["PyTorch's DataLoader, two workers"] = _loader(encoded)
-    times = {way: [] for way in ways}
+        readers["PyTorch's DataLoader, two workers"] = _loader(encoded)
+    times = {reader: [] for reader in readers}
     for turn in range(repeats + 1):
-        for way, run in ways.items():
+        for reader, read_all in readers.items():
             start = time.perf_counter()
-            run()
+            read_all()
             if turn:  # the first starts the workers
-                times[way].append(time.perf_counter() - start)
-    medians = {way: float(np.median(taken)) for way, taken in times.items()}
-    loop, pipeline, loader = (medians.get(way) for way in (*ways, None)[:3])
+                times[reader].append(time.perf_counter() - start)
+    medians = {reader: float(np.median(seconds)) for reader, seconds in times.items()}
+    loop, pipeline, loader = (medians.get(reader) for reader in (*readers, None)[:3])
     return {
         f"{name}: images": len(encoded),
         f"{name}: mean kB an image": sum(map(len, encoded)) / len(encoded) / 1000,
         "OpenCV threads a call": cv2.getNumThreads(),
-        **{f"{way}, images a second": len(encoded) / seconds for way, seconds in medians.items()},
+        **{f"{reader}, images a second": len(encoded) / seconds for reader, seconds in medians.items()},
         "pipeline over loop": loop / pipeline,
         "pipeline over PyTorch's DataLoader": loader and loader / pipeline,
     }
@@ -105,11 +105,11 @@ def _loader(encoded):
 
     loader = DataLoader(_Images(encoded), _BATCH, num_workers=2, persistent_workers=True)
 
-    def run():
+    def read_all():
         for _ in loader:
             pass
 
-    return run
+    return read_all
 
 
 class _Images:
@@ -133,7 +133,7 @@ def _cached(records, repeats):
         start = time.perf_counter()
         batches = records.batched(_BATCH, preprocess=_PREPROCESS, shuffle=0, cache=folder)
         preparing = time.perf_counter() - start
-        kept = sum(path.stat().st_size for path in Path(folder).rglob("*.tfrecord"))
+        cached_bytes = sum(path.stat().st_size for path in Path(folder).rglob("*.tfrecord"))
         epochs, steps = [], []
         step = _training_step()
         step()  # traces
@@ -145,7 +145,7 @@ def _cached(records, repeats):
     batch, step = float(np.median(epochs)) / count, float(np.median(steps))
     return {
         "prepared and kept, images a second": len(records) / preparing,
-        "kept, kB an image": kept / len(records) / 1000,
+        "kept, kB an image": cached_bytes / len(records) / 1000,
         "epoch from the cache, images a second": len(records) / float(np.median(epochs)),
         f"batch of {_BATCH} from the cache, ms": 1000 * batch,
         f"training step of {_BATCH}, compact_cnn at 224 pixels, ms": 1000 * step,
@@ -158,16 +158,16 @@ def _training_step():
     return twins.ours("compact_cnn", twins.networks("compact_cnn", 224), _BATCH, 224)
 
 
-def _memory(many):
+def _memory(counts):
     """Peak memory of preparing and reading few and many images."""
-    found = {}
-    for count in many:
+    peaks = {}
+    for count in counts:
         with tempfile.TemporaryDirectory() as folder:
-            found[count] = peak_memory(count, folder) or (None, None)
-    rows = {}
-    for count, (preparing, reading) in found.items():
-        rows[f"{count:,} images: peak memory until prepared, MiB"] = preparing
-        rows[f"{count:,} images: peak memory until read, MiB"] = reading
-    known = [reading for _, reading in found.values() if reading]
-    rows["peak memory of most over fewest images"] = known[-1] / known[0] if known else None
-    return rows
+            peaks[count] = peak_memory(count, folder) or (None, None)
+    numbers = {}
+    for count, (preparing, reading) in peaks.items():
+        numbers[f"{count:,} images: peak memory until prepared, MiB"] = preparing
+        numbers[f"{count:,} images: peak memory until read, MiB"] = reading
+    measured = [reading for _, reading in peaks.values() if reading]
+    numbers["peak memory of most over fewest images"] = measured[-1] / measured[0] if measured else None
+    return numbers

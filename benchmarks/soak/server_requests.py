@@ -1,4 +1,4 @@
-"""Asks a server for a long time, badly at times, and watches what it holds on to."""
+"""Very many requests to one server, some malformed, while its memory, descriptors and threads are watched."""
 
 import base64
 import collections
@@ -23,13 +23,13 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as v2_grpc
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from tqdm import tqdm
 
+from benchmarks import server
 from keras_fracture import models, serving
-from keras_fracture.benchmarks import load
 from keras_fracture.data import Preprocess, decoding, phantom
 
 CLIENTS = 4
 IMAGES = 20
-EVERY = 200  # requests between two looks at the server
+INTERVAL = 200  # requests between two samples of the server
 TOLERANCE = 1e-5  # of a probability: TensorFlow's sums depend on how threads share them
 GROWTH = 2.0  # percent of memory after warm-up that is still no leak
 REFUSALS = ("INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED")
@@ -38,8 +38,8 @@ HUGE = (
 )
 
 
-class Line:
-    """One client's connections, kept open; every method puts an image to the server in one protocol.
+class Connections:
+    """One client's connections, kept open; every method sends an image to the server in one protocol.
 
     Args:
         http: The server's address for REST.
@@ -106,8 +106,9 @@ def _probability(answer):
         return tf.make_ndarray(answer.outputs["probabilities"]).item()
     if not answer.ok:
         return None
-    said = answer.json()
-    return np.ravel(said["predictions"] if "predictions" in said else said["outputs"][0]["data"]).item()
+    content = answer.json()
+    probabilities = content["predictions"] if "predictions" in content else content["outputs"][0]["data"]
+    return np.ravel(probabilities).item()
 
 
 def _refused(call, data):
@@ -121,61 +122,63 @@ def _refused(call, data):
 
 def requests(options):
     """Puts very many requests to one server from several clients, one in ten malformed, in all protocols in turn."""
-    drawn = phantom.records(seed=1)[:IMAGES]
-    images = [decoding.encode_png(record["image"][..., 0]) for record in drawn]
+    records = phantom.records(seed=1)[:IMAGES]
+    images = [decoding.encode_png(record["image"][..., 0]) for record in records]
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         keras.utils.set_random_seed(0)
         network = models.create("compact_cnn", image_size=32)
         serving.export(network, Path(folder) / "cnn", preprocess=Preprocess(size=32, clahe=(2.0, 8)))
-        with load.started(folder) as (process, http, remote):
+        with server.started(folder) as (process, http, remote):
             began = time.monotonic()
-            tally, samples = _ask(options.requests, images, process, http, remote)
+            tally, samples = _send(options.requests, images, process, http, remote)
             seconds = time.monotonic() - began
-    details = {key: tally[key] for key in ("answered", "refused", "other")} | _held(samples)
+    details = {key: tally[key] for key in ("answered", "refused", "other")} | _summary(samples)
     details["requests_per_second"] = round(options.requests / seconds, 1)
     memory, descriptors = details["memory_MiB"], details["descriptors"]
     details["seen"] = (
         f"{tally['answered']:,} answered, {tally['refused']:,} refused; memory {memory[0]:,} to {memory[1]:,} MiB "
         f"({details['memory_growth_percent']:+.1f} %), descriptors {descriptors[0]} to {descriptors[1]}"
     )
-    kept = (
-        details["memory_growth_percent"] < GROWTH and details["descriptors"][1] <= details["descriptors"][0]
-    )
-    well = (tally["answered"] + tally["refused"]) * kept
+    flat = details["memory_growth_percent"] < GROWTH and descriptors[1] <= descriptors[0]
+    well = (tally["answered"] + tally["refused"]) * flat
     yield "requests", "requests to the server", options.requests, well, details
 
 
-def _ask(total, images, process, http, remote):
+def _send(total, images, process, http, remote):
     """How requests were answered, and what the server held meanwhile: memory, descriptors, threads."""
     numbers, tally, samples = itertools.count(), collections.Counter(), []
     first, lock = {}, threading.Lock()
 
-    def right(line, number):
+    def outcome_of(connections, number):
         which = number % len(images)
-        turn, place = divmod(number, 10)
-        if turn % 10 == place:  # another place in every ten, so that each protocol has its turn
-            return "refused" if _refused(line.bad[turn % len(line.bad)], images[which]) else "other"
-        found = _probability(line.good[number % len(line.good)](images[which]))
-        if found is None or abs(found - first.setdefault(which, found)) > TOLERANCE:
+        turn, position = divmod(number, 10)
+        if turn % 10 == position:  # another one in every ten, so that each protocol has its turn
+            return (
+                "refused"
+                if _refused(connections.bad[turn % len(connections.bad)], images[which])
+                else "other"
+            )
+        probability = _probability(connections.good[number % len(connections.good)](images[which]))
+        if probability is None or abs(probability - first.setdefault(which, probability)) > TOLERANCE:
             return "other"
         return "answered"
 
     def work(_):
-        line = Line(http, remote)
+        connections = Connections(http, remote)
         for number in numbers:
             if number >= total:
                 break
             try:
-                outcome = right(line, number)
+                outcome = outcome_of(connections, number)
             except (rest.RequestException, grpc.RpcError, ValueError) as error:
                 bar.write(f"request {number}: {str(error)[:200]}")
                 outcome = "other"
             with lock:
                 tally[outcome] += 1
                 bar.update()
-                if number % EVERY == 0:
+                if number % INTERVAL == 0:
                     samples.append((process.memory_info().rss, process.num_fds(), process.num_threads()))
-        line.close()
+        connections.close()
 
     with (
         tqdm(total=total, desc="ask the server", unit=" requests") as bar,
@@ -185,7 +188,7 @@ def _ask(total, images, process, http, remote):
     return tally, samples
 
 
-def _held(samples):
+def _summary(samples):
     """What the server held after warm-up, the first tenth, and at the end."""
     samples = samples[len(samples) // 10 :]
     tenth = max(1, len(samples) // 10)

@@ -1,4 +1,4 @@
-"""Where our training steps spend their time: `keras-fracture benchmark profile`, by TensorFlow's profiler."""
+"""Where our training steps spend their time: `python -m benchmarks profile`, by TensorFlow's profiler."""
 
 import collections
 import re
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_fracture.benchmarks import twins
-from keras_fracture.benchmarks.models import DEFAULT, check_known
-from keras_fracture.errors import BenchmarkError
+from benchmarks import twins
+from benchmarks.errors import BenchmarkError
+from benchmarks.models import DEFAULT, check_names
 
 # An operation's trace is "NODE:KIND"; oneDNN's kinds have prefixes.
 _OPERATION = re.compile(r"[\w./]+:(?:_Mkl(?:Native)?)?(\w+)")
@@ -22,7 +22,7 @@ def measure_profile(names=DEFAULT, steps=3, most=5):
     Operations run two at a time where the graph allows it, so they may add up to more than a step.
 
     Args:
-        names: Some of `twins.known()`.
+        names: Some of `twins.names()`.
         steps: Traced steps.
         most: How many kinds of operations are told of each network, those that take longest.
 
@@ -31,28 +31,28 @@ def measure_profile(names=DEFAULT, steps=3, most=5):
         operations of a kind.
 
     Raises:
-        BenchmarkError: A network is not known, or a number is not positive.
+        BenchmarkError: A network has no twin, or a number is not positive.
     """
-    check_known(names, twins.known())
+    check_names(names, twins.names())
     if min(steps, most) < 1:
         raise BenchmarkError(f"steps and most must be 1 or more. Received: {steps} and {most}")
-    found = {}
+    numbers = {}
     for name in names:
         size = twins.sizes(name)
         step = twins.ours(name, twins.networks(name, size["image_size"]), **size)
-        taken = [twins.seconds(step) for _ in range(steps + 2)][2:]  # the first ones trace, and allocate
+        seconds = [twins.seconds(step) for _ in range(steps + 2)][2:]  # the first ones trace, and allocate
         with tempfile.TemporaryDirectory() as folder:
             with tf.profiler.experimental.Profile(folder):
                 for _ in range(steps):
                     step()
-            spent = operations(folder)
-        found[f"{name}: step"] = 1000 * float(np.median(taken))
-        for kind, (seconds, count) in sorted(spent.items(), key=lambda pair: -pair[1][0])[:most]:
-            found[f"{name}: {count / steps:.0f} {kind}"] = 1000 * seconds / steps
-    return found
+            totals = times_of_operations(folder)
+        numbers[f"{name}: step"] = 1000 * float(np.median(seconds))
+        for kind, (total, count) in sorted(totals.items(), key=lambda pair: -pair[1][0])[:most]:
+            numbers[f"{name}: {count / steps:.0f} {kind}"] = 1000 * total / steps
+    return numbers
 
 
-def operations(folder):
+def times_of_operations(folder):
     """Seconds and number of the operations of each kind, of a folder that TensorFlow's profiler wrote.
 
     Returns:
@@ -63,11 +63,11 @@ def operations(folder):
     space = xplane_pb2.XSpace()
     for path in Path(folder).rglob("*.xplane.pb"):
         space.MergeFromString(path.read_bytes())
-    spent = collections.defaultdict(lambda: (0.0, 0))
+    totals = collections.defaultdict(lambda: (0.0, 0))
     for plane in space.planes:
         names = {key: metadata.name.partition("#")[0] for key, metadata in plane.event_metadata.items()}
         for event in (event for line in plane.lines for event in line.events):
             if operation := _OPERATION.fullmatch(names[event.metadata_id]):
-                seconds, count = spent[operation[1]]
-                spent[operation[1]] = seconds + event.duration_ps / 1e12, count + 1
-    return dict(spent)
+                seconds, count = totals[operation[1]]
+                totals[operation[1]] = seconds + event.duration_ps / 1e12, count + 1
+    return dict(totals)

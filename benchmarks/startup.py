@@ -1,4 +1,4 @@
-"""How long commands and imports take in a fresh process: `keras-fracture benchmark startup`."""
+"""How long commands and imports take in a fresh process: `python -m benchmarks startup`."""
 
 import os
 import subprocess
@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 
-from keras_fracture.benchmarks.apart import CHECKOUT
-from keras_fracture.errors import BenchmarkError
+from benchmarks.errors import BenchmarkError
+from benchmarks.processes import CHECKOUT
 
 _CLI = "import sys; from keras_fracture.cli import main; sys.exit(main({}))"
 _PROGRAMS = {
@@ -36,11 +36,11 @@ def measure_startup(repeats=7):
     """
     if repeats < 1:
         raise BenchmarkError(f"repeats must be 1 or more. Received: {repeats}")
-    taken = {name: [] for name in _PROGRAMS}
+    seconds = {name: [] for name in _PROGRAMS}
     for _ in range(repeats + 1):
         for name, program in _PROGRAMS.items():
-            taken[name].append(_seconds(name, program))
-    medians = {f"{name}, seconds": float(np.median(times[1:])) for name, times in taken.items()}
+            seconds[name].append(_seconds(name, program))
+    medians = {f"{name}, seconds": float(np.median(times[1:])) for name, times in seconds.items()}
     base, both = (f"import {modules}, seconds" for modules in ("tensorflow", "keras_fracture, tensorflow"))
     return medians | {"keras_fracture over tensorflow, seconds": medians[both] - medians[base]}
 
@@ -48,7 +48,9 @@ def measure_startup(repeats=7):
 def _seconds(name, program):
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False)
-    if done.returncode:
-        raise BenchmarkError(f"{name} cannot be timed. Received: exit code {done.returncode}")
+    process = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, check=False
+    )
+    if process.returncode:
+        raise BenchmarkError(f"{name} cannot be timed. Received: exit code {process.returncode}")
     return time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""What `keras-fracture serve` bears: `keras-fracture benchmark server`."""
+"""`keras-fracture serve` under load: `python -m benchmarks server`."""
 
 import contextlib
 import shutil
@@ -17,12 +17,13 @@ import psutil
 import requests
 import tensorflow as tf
 
+from benchmarks.errors import BenchmarkError
 from keras_fracture import models, serving
 from keras_fracture.data import Preprocess, decoding, phantom
-from keras_fracture.errors import BenchmarkError, FractureError
+from keras_fracture.errors import FractureError
 from keras_fracture.serving.versions import loaded, version_of
 
-_ALONE = 200  # requests without company, for the overhead
+_UNLOADED = 200  # requests of a single client, for the overhead
 _IMAGES = 20  # different ones, in turn
 _TOLERANCE = 1e-5  # of a probability: TensorFlow's sums depend on how threads share them
 
@@ -46,8 +47,8 @@ def measure_server(requests_=2000, clients=8, model=None):
         raise BenchmarkError(
             f"Want ten requests a client or more. Received: {requests_} from {clients} clients"
         )
-    drawn = phantom.records(seed=1)
-    images = [decoding.encode_png(drawn[index]["image"][..., 0]) for index in range(_IMAGES)]
+    records = phantom.records(seed=1)
+    images = [decoding.encode_png(records[index]["image"][..., 0]) for index in range(_IMAGES)]
     with tempfile.TemporaryDirectory() as folder:
         version = version_of(model) if model else _untrained(Path(folder) / "exported")
         served = Path(folder) / "models"
@@ -68,33 +69,35 @@ def measure_server(requests_=2000, clients=8, model=None):
             serving.connect(http, "model") as rest,
             serving.connect(grpc, "model") as remote,
         ):
-            found = _alone({"SavedModel": direct, "REST": _one(rest), "gRPC": _one(remote)}, images)
-            found |= _load(rest, process, images, expected, requests_, clients)
-    return found
+            predict = {"SavedModel": direct, "REST": _predict_by(rest), "gRPC": _predict_by(remote)}
+            numbers = _latency(predict, images)
+            numbers |= _load(rest, process, images, expected, requests_, clients)
+    return numbers
 
 
-def _one(client):
+def _predict_by(client):
     return lambda data: client.predict([data])
 
 
-def _alone(ways, images):
-    times = {name: [] for name in ways}
-    for number in range(_ALONE + _IMAGES):
-        for name, ask in ways.items():  # in turn, so that a slow moment meets all
+def _latency(predict, images):
+    """Times of one client, by what it calls: a dict of name to function of an image's bytes."""
+    times = {name: [] for name in predict}
+    for number in range(_UNLOADED + _IMAGES):
+        for name, function in predict.items():  # in turn, so that a slow moment meets all
             start = time.perf_counter()
-            ask(images[number % _IMAGES])
+            function(images[number % _IMAGES])
             times[name].append(1000 * (time.perf_counter() - start))
-    middle = {name: float(np.median(of_one[_IMAGES:])) for name, of_one in times.items()}
-    direct, *others = middle
-    return {f"{name}, one client, p50 ms": middle[name] for name in middle} | {
-        f"overhead of {name} over {direct}, ms": middle[name] - middle[direct] for name in others
+    medians = {name: float(np.median(milliseconds[_IMAGES:])) for name, milliseconds in times.items()}
+    direct, *others = medians
+    return {f"{name}, one client, p50 ms": medians[name] for name in medians} | {
+        f"overhead of {name} over {direct}, ms": medians[name] - medians[direct] for name in others
     }
 
 
 def _load(client, process, images, expected, requests_, clients):
     numbers, times, memory, lost, wrong = counter(), [], [], [], []
 
-    def ask(_):
+    def send(_):
         for number in iter(lambda: next(numbers), None):
             if number >= requests_:
                 return
@@ -112,7 +115,7 @@ def _load(client, process, images, expected, requests_, clients):
 
     began = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
-        list(pool.map(ask, range(clients)))
+        list(pool.map(send, range(clients)))
     seconds = time.perf_counter() - began
     return {
         f"REST, {clients} clients: requests": requests_,
@@ -165,9 +168,9 @@ def _ready(url):
 
 
 def _free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def _untrained(folder):

@@ -2,18 +2,18 @@
 
 import pytest
 
-from keras_fracture.benchmarks.profile import measure_profile
-from keras_fracture.errors import BenchmarkError
+from benchmarks.errors import BenchmarkError
+from benchmarks.operations import measure_profile
 
 
 def test_every_operation_of_a_step_is_counted_and_timed():
-    found = measure_profile(["compact_cnn"], steps=2, most=100)
-    step = found.pop("compact_cnn: step")
-    kinds = [name.removeprefix("compact_cnn: ") for name in found]
+    numbers = measure_profile(["compact_cnn"], steps=2, most=100)
+    step = numbers.pop("compact_cnn: step")
+    kinds = [name.removeprefix("compact_cnn: ") for name in numbers]
     # Two of each, forwards and backwards: the network's own.
     assert {"2 FusedBatchNormV3", "2 FusedBatchNormGradV3", "1 MaxPool", "1 MaxPoolGrad"} <= set(kinds)
-    assert list(found.values()) == sorted(found.values(), reverse=True)
-    assert step > 0 and min(found.values()) > 0
+    assert list(numbers.values()) == sorted(numbers.values(), reverse=True)
+    assert step > 0 and min(numbers.values()) > 0
 
 
 @pytest.mark.parametrize(

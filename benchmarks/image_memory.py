@@ -1,28 +1,28 @@
 """Peak memory of preparing and of reading many images, in a process of its own.
 
-Run as a program: `python -m keras_fracture.benchmarks.images COUNT FOLDER`.
+Run as a program: `python -m benchmarks.image_memory COUNT FOLDER`.
 """
 
 import sys
 
 import tensorflow as tf
 
-from keras_fracture.benchmarks.apart import numbers_of, print_peak
+from benchmarks.processes import numbers_of, print_peak
 from keras_fracture.data import decoding, phantom
 from keras_fracture.data.pipeline import Preprocess, Records
 
-DRAWN = 64  # different images
+DISTINCT = 64  # drawn images, then repeated
 
 
 class Repeated(Records):
     """Records of any number of images: drawn ones, over and over."""
 
     def __init__(self, count):
-        drawn = phantom.records(seed=1)[:DRAWN]
+        records = phantom.records(seed=1)[:DISTINCT]
         self.count = count
         self.fields = {
-            "image": [decoding.encode_png(record["image"][..., 0]) for record in drawn],
-            "label": [int(record["label"]) for record in drawn],
+            "image": [decoding.encode_png(record["image"][..., 0]) for record in records],
+            "label": [int(record["label"]) for record in records],
         }
 
     def __len__(self):
@@ -45,7 +45,7 @@ def peak_memory(count, folder):
 
     Args:
         count: Images.
-        folder: Where they are kept; 50 kB each.
+        folder: Where the prepared images are written; 50 kB each.
 
     Returns:
         Peak until all are prepared, and peak until all were read; or None where there is no /proc/self/status.
@@ -60,8 +60,8 @@ def _main(count, folder):
     records = Repeated(int(count))
     batches = records.batched(32, preprocess=Preprocess(size=224), shuffle=0, cache=folder)
     print_peak()
-    read = sum(len(labels) for _, labels in batches)
-    assert read == records.count, f"{read} of {records.count} images were read"
+    images = sum(len(labels) for _, labels in batches)
+    assert images == records.count, f"{images} of {records.count} images were read"
     print_peak()
 
 

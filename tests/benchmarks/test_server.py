@@ -2,9 +2,10 @@
 
 import pytest
 
-from keras_fracture import cli, models, serving
-from keras_fracture.benchmarks.load import measure_server
-from keras_fracture.errors import BenchmarkError
+from benchmarks.__main__ import main
+from benchmarks.errors import BenchmarkError
+from benchmarks.server import measure_server
+from keras_fracture import models, serving
 
 
 def test_what_cannot_be_measured_is_said(tmp_path):
@@ -17,7 +18,7 @@ def test_what_cannot_be_measured_is_said(tmp_path):
 
 @pytest.mark.slow
 def test_no_request_is_lost_and_memory_is_flat(capsys):
-    assert cli.main(["benchmark", "server", "--requests", "400", "--clients", "4"]) == 0
+    assert main(["server", "--requests", "400", "--clients", "4"]) == 0
     rows = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert rows["REST, 4 clients: requests"] == "400"
     assert rows["requests lost"] == rows["answers unlike the SavedModel's"] == "0"

@@ -1,4 +1,4 @@
-"""Hours of training in small: what a process holds, epoch by epoch, with every callback on."""
+"""Long training: memory, descriptors and threads of a process, epoch by epoch, with every callback on."""
 
 import statistics
 import tempfile
@@ -10,11 +10,12 @@ import psutil
 
 from keras_fracture import papers, training
 
-# Trainings that do not end before their time, with every callback: sample grids, the judge of generated images,
+# Trainings that do not end before their time, with every callback: sample grids, the evaluation of generated images,
 # early stopping, and in both backups, history, the stop on NaN, a progress bar and TensorBoard.
 RUNS = {
     "bai_dcgan": {
-        "variant": "modern", "image_size": 64, "width": 16, "steps": 60, "epochs": 300, "judged": 5, "images": 200,
+        "variant": "modern", "image_size": 64, "width": 16, "steps": 60, "epochs": 300, "eval_every": 5,
+        "generated_images": 200,
     },
     "lisbon_resnet": {
         "data": "phantom", "models": ("resnet18",), "policies": ("grouped",), "image_size": 64, "patience": 10_000,
@@ -22,11 +23,11 @@ RUNS = {
     },
 }  # fmt: skip
 WARM_UP = 0.2  # of the time
-MOST = 0.02  # growth of memory
+MOST_GROWTH = 0.02  # of memory
 
 
 class _EnoughError(Exception):
-    """The training is over; what the recipe does with it is not looked at."""
+    """The training is over; what the experiment does with it does not matter."""
 
 
 class Watch(keras.callbacks.Callback):
@@ -39,8 +40,8 @@ class Watch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         now = time.monotonic() - self.began
-        held = self.process.memory_info().rss, self.process.num_fds(), self.process.num_threads()
-        self.samples.append((now, *held))
+        memory = self.process.memory_info().rss
+        self.samples.append((now, memory, self.process.num_fds(), self.process.num_threads()))
         if now > self.seconds:
             self.model.stop_training = True
 
@@ -51,8 +52,8 @@ def train(options):
         settings, watch = RUNS[key], Watch(60 * options.minutes)
         fit = training.fit
 
-        def watched(*given, watch=watch, fit=fit, callbacks=(), **further):
-            fit(*given, callbacks=[*callbacks, watch], tensorboard=True, **further)
+        def watched(*arguments, watch=watch, fit=fit, callbacks=(), **keywords):
+            fit(*arguments, callbacks=[*callbacks, watch], tensorboard=True, **keywords)
             raise _EnoughError
 
         with tempfile.TemporaryDirectory(prefix="soak-") as folder:
@@ -64,7 +65,9 @@ def train(options):
             finally:
                 training.fit = fit
         details = _summary(watch.samples)
-        well = details["memory_growth"] < MOST and details["descriptors"][1] <= details["descriptors"][0]
+        well = (
+            details["memory_growth"] < MOST_GROWTH and details["descriptors"][1] <= details["descriptors"][0]
+        )
         details["seen"] = (
             f"{details['epochs']} epochs; memory {details['memory_mib'][0]:,} to {details['memory_mib'][1]:,} MiB "
             f"({details['memory_growth']:+.1%}), descriptors {details['descriptors'][0]} to {details['descriptors'][1]}"
@@ -88,7 +91,7 @@ def _summary(samples):
         "descriptors": [max(sample[2] for sample in part) for part in (first, last)],
         "threads": [max(sample[3] for sample in part) for part in (first, last)],
         "curve_mib": [
-            round(samples[int(place * (len(samples) - 1))][1] / 2**20)
-            for place in (0, 0.1, 0.2, 0.4, 0.6, 0.8, 1)
+            round(samples[int(share * (len(samples) - 1))][1] / 2**20)
+            for share in (0, 0.1, 0.2, 0.4, 0.6, 0.8, 1)
         ],
     }

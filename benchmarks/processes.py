@@ -1,13 +1,13 @@
-"""Programs of this package that are measured in a process of their own."""
+"""Modules that are measured in a process of their own."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from keras_fracture.errors import BenchmarkError
+from benchmarks.errors import BenchmarkError
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def numbers_of(module, *arguments):
@@ -25,12 +25,14 @@ def numbers_of(module, *arguments):
     """
     command = [sys.executable, "-m", module, *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        what = f"{module.rpartition('.')[2]} {' '.join(map(str, arguments))}"
-        raise BenchmarkError(f"{what[:80]} cannot be measured. Received: exit code {done.returncode}, {last}")
-    return tuple(map(float, done.stdout.split()))
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if process.returncode:
+        last = (process.stderr.strip().splitlines() or ["no message"])[-1]
+        program = f"{module.rpartition('.')[2]} {' '.join(map(str, arguments))}"[:80]
+        raise BenchmarkError(
+            f"{program} cannot be measured. Received: exit code {process.returncode}, {last}"
+        )
+    return tuple(map(float, process.stdout.split()))
 
 
 def print_peak():

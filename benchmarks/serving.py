@@ -1,4 +1,4 @@
-"""Whether an exported classifier answers files as training reads them: `keras-fracture benchmark serving`."""
+"""Whether an exported classifier answers files as training reads them: `python -m benchmarks serving`."""
 
 import tempfile
 from pathlib import Path
@@ -8,9 +8,10 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from benchmarks.errors import BenchmarkError
 from keras_fracture import models, serving
 from keras_fracture.data import Preprocess, catalogue, decoding, locations, phantom
-from keras_fracture.errors import BenchmarkError, ImageError
+from keras_fracture.errors import ImageError
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.serving.metadata import preparation
 from keras_fracture.serving.versions import loaded, version_of
@@ -43,13 +44,13 @@ def measure_serving(name="phantom", count=500, model=None, data_dir=None):
             raise BenchmarkError(
                 f"{version} answers no bytes: export the model again, with its preprocessing"
             )
-        pairs, unlike, refused = [], 0, 0
+        pairs, unusual, refused = [], 0, 0
         for data in tqdm(_files(name, count, data_dir), "files", total=count, delay=5):
             try:
                 image = preprocess(decoding.decode(data).image)[None]
             except ImageError:
                 continue
-            unlike += not decoding.is_plain(data)
+            unusual += not decoding.is_plain(data)
             try:
                 answer = saved.signatures["serve_bytes"](bytes=tf.constant([data]))
             except tf.errors.InvalidArgumentError:
@@ -57,7 +58,7 @@ def measure_serving(name="phantom", count=500, model=None, data_dir=None):
                 continue
             prepared = tf.constant(scale(image, pixel_range))
             expected = saved.signatures["serving_default"](images=prepared)
-            pairs.append([said["probabilities"].numpy()[0, -1] for said in (answer, expected)])
+            pairs.append([outputs["probabilities"].numpy()[0, -1] for outputs in (answer, expected)])
     if not pairs:
         raise BenchmarkError(
             f"No file of {name} is read both ways. Received: {count} files, {refused} refused"
@@ -66,7 +67,7 @@ def measure_serving(name="phantom", count=500, model=None, data_dir=None):
     return {
         f"{name}: files compared": len(pairs),
         "files that serve_bytes refused": refused,
-        "files cut off, rotated, CMYK, 16-bit or PNG in colour": unlike,
+        "files cut off, rotated, CMYK, 16-bit or PNG in colour": unusual,
         "probability of a finding, mean": float(expected.mean()),
         "probability of a finding, standard deviation": float(expected.std()),
         "difference of probability, mean": float(np.abs(answers - expected).mean()),
@@ -86,9 +87,9 @@ def _files(name, count, data_dir):
     rng = np.random.default_rng(0)
     layout = catalogue.layout(name)
     if name not in catalogue.REAL:
-        drawn = phantom.records()
-        for index in rng.permutation(len(drawn))[:count]:
-            yield decoding.encode_png(drawn[index]["image"][..., 0])
+        records = phantom.records()
+        for index in rng.permutation(len(records))[:count]:
+            yield decoding.encode_png(records[index]["image"][..., 0])
         return
     root = locations.find(layout, data_dir)
     for filename in rng.permutation(layout.read(root)["filename"].to_numpy())[:count]:

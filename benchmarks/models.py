@@ -1,4 +1,4 @@
-"""Training steps of every architecture beside PyTorch twins: `keras-fracture benchmark models`.
+"""Training steps of every architecture beside PyTorch twins: `python -m benchmarks models`.
 
 Each library at its best setting on a CPU. Ours: a float32 graph, channels last, BatchNormalization on TensorFlow's
 fused kernel; for bfloat16 with `training.precision.onednn_bfloat16`. PyTorch: oneDNN, channels last, as many threads
@@ -15,9 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_fracture.benchmarks import twins
-from keras_fracture.errors import BenchmarkError
-from keras_fracture.experiment.runs import provenance
+from benchmarks import twins
+from benchmarks.conditions import conditions
+from benchmarks.errors import BenchmarkError
 from keras_fracture.interop.torch import load_torch_weights
 from keras_fracture.machine import BFLOAT16, cpu_fields
 from keras_fracture.report.benchmarks import record, recorded, share_of_peak
@@ -43,7 +43,7 @@ def measure(names=DEFAULT, batch_size=None, image_size=None, steps=20, precision
     For the whole process, PyTorch gets as many threads as cores and GPUs are hidden from TensorFlow.
 
     Args:
-        names: Some of `twins.known()`.
+        names: Some of `twins.names()`.
         batch_size: Images (for UNIT pairs) a step, 2 or more, for UNIT 1; None is `twins.sizes`'.
         image_size: Side of an image in pixels, 32 or more; None is `twins.sizes`'.
         steps: Timed steps of each setting; their median counts.
@@ -60,7 +60,7 @@ def measure(names=DEFAULT, batch_size=None, image_size=None, steps=20, precision
         wait for each other, and with every core taken two of them were 2 to 40 times slower than one.
 
     Raises:
-        BenchmarkError: PyTorch or the twins are missing, a model has no twin, a number is out of range, or
+        BenchmarkError: PyTorch is missing, a model has no twin, a number is out of range, or
             TensorFlow runs on a GPU already.
         OutputError: `out` cannot be written.
     """
@@ -74,22 +74,20 @@ def measure(names=DEFAULT, batch_size=None, image_size=None, steps=20, precision
     _hide_gpus()
     torch = twins.pytorch()
     torch.set_num_threads(processor["cores"])
-    about = provenance()
-    about["versions"]["torch"] = torch.__version__
-    content = {**about, "cpu": processor, "steps": steps, "peak": matrix_peak(), "runs": []}
+    facts = conditions()
+    facts["versions"]["torch"] = torch.__version__
+    content = {**facts, "cpu": processor, "steps": steps, "peak": matrix_peak(), "runs": []}
     show(f"float32 matrix product: {content['peak'] / 1e9:,.0f} billion operations a second")
     show(_line(*_HEAD))
     for name in names:
         keras.backend.clear_session()
         gc.collect()
         size = sizes[name]
-        before = _spent()
-        runs, shared, planned = _measure_one(name, *size.values(), steps, precisions)
-        others = _others(before, _spent(), os.cpu_count())
+        before = _cpu_times()
+        runs, shared, plan = _measure_one(name, *size.values(), steps, precisions)
+        others = _share_of_others(before, _cpu_times(), os.cpu_count())
         fair = others is None or others <= BUSY
-        memory = {
-            side: twins.peak_memory(side, name, *size.values(), planned) for side in ("ours", "pytorch")
-        }
+        memory = {side: twins.peak_memory(side, name, *size.values(), plan) for side in ("ours", "pytorch")}
         for run in runs:
             run |= size | shared | {"memory": memory, "others": others, "fair": fair}
             content["runs"].append(run)
@@ -141,7 +139,7 @@ def cpu():
     }
 
 
-def _spent():
+def _cpu_times():
     """Seconds since some start: of the clock, of all CPUs at work, of this process. None without /proc/stat."""
     try:
         fields = Path("/proc/stat").read_text(encoding="utf-8").split("\n")[0].split()[1:9]
@@ -152,38 +150,38 @@ def _spent():
     return time.perf_counter(), busy, time.process_time()
 
 
-def _others(before, after, cores):
-    """The share of the CPU that went to other programs between two `_spent()`, 0 to 1, or None."""
+def _share_of_others(before, after, cores):
+    """The share of the CPU that went to other programs between two `_cpu_times()`, 0 to 1, or None."""
     if before is None or after is None:
         return None
     clock, busy, own = np.subtract(after, before)
     return float(np.clip((busy - own) / (clock * cores), 0, 1))
 
 
-def check_known(names, possible):
-    """Raises `BenchmarkError` unless all names are possible ones."""
+def check_names(names, allowed):
+    """Raises `BenchmarkError` unless all names are allowed ones."""
     for name in names:
-        if name not in possible:
-            raise BenchmarkError(f"Only {', '.join(possible)} can be measured. Received: {name!r}")
+        if name not in allowed:
+            raise BenchmarkError(f"Only {', '.join(allowed)} can be measured. Received: {name!r}")
 
 
 def _check(sizes, steps, precisions):
-    check_known(sizes, twins.known())
-    check_known(precisions, PRECISIONS)
+    check_names(sizes, twins.names())
+    check_names(precisions, PRECISIONS)
     for name, size in sizes.items():
         # Two images: PyTorch refuses to normalise a single value a channel. UNIT has no batch statistics.
         least = {"batch_size": 1 if name.startswith("unit") else 2, "image_size": 32, "steps": 1}
-        for what, number in (size | {"steps": steps}).items():
-            if number < least[what]:
-                words = what.replace("_", " ")
-                raise BenchmarkError(f"{words} must be {least[what]} or more. Received: {number}")
+        for setting, number in (size | {"steps": steps}).items():
+            if number < least[setting]:
+                words = setting.replace("_", " ")
+                raise BenchmarkError(f"{words} must be {least[setting]} or more. Received: {number}")
         side = size["image_size"]
         if name.startswith("unit") and side % 4:
             raise BenchmarkError(f"The image size of {name} must be a multiple of 4. Received: {side}")
-        possible = {"dcgan": (32, 64, 128), "dense_gan": (32, 64, 128), "compact_cnn": (64,)}.get(name)
-        if possible and side not in possible:
+        sides = {"dcgan": (32, 64, 128), "dense_gan": (32, 64, 128), "compact_cnn": (64,)}.get(name)
+        if sides and side not in sides:
             raise BenchmarkError(
-                f"The image size of {name} must be one of {', '.join(map(str, possible))}. Received: {side}"
+                f"The image size of {name} must be one of {', '.join(map(str, sides))}. Received: {side}"
             )
 
 
@@ -195,29 +193,30 @@ def _hide_gpus():
             raise BenchmarkError(f"Set CUDA_VISIBLE_DEVICES=-1 to measure CPUs. Received: {error}") from error
 
 
-def _measure_one(name, batch_size, image_size, timed, precisions):
+def _measure_one(name, batch_size, image_size, steps, precisions):
     """The runs of one model, what they share, and the plan of its twins."""
     torch = twins.pytorch()
-    takers, work = {}, None
+    train_steps, work = {}, None
     for precision in precisions:
         # One model a setting: the rewritten graph of one must not serve the other.
         torch.manual_seed(0)
         nets = twins.networks(name, image_size)
         ours = twins.ours(name, nets, batch_size, image_size)
-        planned = twins.plan(name, nets, image_size)
-        copies = twins.build(planned)
+        plan = twins.plan_twins(name, nets, image_size)
+        copies = twins.build(plan)
         for net, twin in zip(nets, copies, strict=True):
             load_torch_weights(net, twin.state_dict())
-        theirs = twins.theirs(name, copies, planned["weights"], batch_size, image_size, precision)
+        theirs = twins.theirs(name, copies, plan["weights"], batch_size, image_size, precision)
         work = work or twins.work(theirs)
-        takers["ours", precision], takers["pytorch", precision] = _in_precision(ours, precision), theirs
-    seconds = {setting: [] for setting in takers}
-    for done in range(0, timed, _ROUND):
-        for setting, step in takers.items():
+        train_steps["ours", precision] = _in_precision(ours, precision)
+        train_steps["pytorch", precision] = theirs
+    seconds = {setting: [] for setting in train_steps}
+    for done in range(0, steps, _ROUND):
+        for setting, step in train_steps.items():
             step()
-            for _ in range(min(_ROUND, timed - done)):
+            for _ in range(min(_ROUND, steps - done)):
                 seconds[setting].append(twins.seconds(step))
-    rates = {setting: batch_size / float(np.median(taken)) for setting, taken in seconds.items()}
+    rates = {setting: batch_size / float(np.median(times)) for setting, times in seconds.items()}
     runs = [
         {
             "model": name,
@@ -228,7 +227,7 @@ def _measure_one(name, batch_size, image_size, timed, precisions):
         }
         for precision in precisions
     ]
-    return runs, {"parameters": twins.parameters(nets), "work": work}, planned
+    return runs, {"parameters": twins.parameters(nets), "work": work}, plan
 
 
 def _in_precision(graph, precision):

@@ -1,13 +1,13 @@
-"""How long the papers' own schedules take: `keras-fracture benchmark schedules`, arithmetic on measured steps."""
+"""How long the papers' own schedules take: `python -m benchmarks schedules`, arithmetic on measured steps."""
 
 import dataclasses
 import math
 
 from tqdm import tqdm
 
-from keras_fracture.benchmarks import twins
-from keras_fracture.errors import BenchmarkError
-from keras_fracture.experiment.runs import provenance
+from benchmarks import twins
+from benchmarks.conditions import conditions
+from benchmarks.errors import BenchmarkError
 from keras_fracture.report.benchmarks import record, recorded
 
 
@@ -30,7 +30,7 @@ class Device:
     launch: float = 5e-6
 
     def seconds(self, work, devices=1):
-        """The least time of a training step, whose batch is parted among `devices`.
+        """The least time of a training step, whose batch is divided among `devices`.
 
         A step takes at least as long as its arithmetic, as its traffic with memory and as its kernels take to
         start; summing gradients over devices sends each weight there and back nearly twice (ring all-reduce).
@@ -58,7 +58,7 @@ class Training:
 
     Attributes:
         paper: Key.
-        name: Network, one of `twins.known()`.
+        name: Network, one of `twins.names()`.
         batch_size: Images a step.
         image_size: Side in pixels.
         steps: Of one training.
@@ -102,7 +102,7 @@ def measure_schedules(path, device=None, devices=8, show=print):
     here. Those on an accelerator are a lower bound, see `Device.seconds`: a third to half of it is usual.
 
     Args:
-        path: JSON file whose section "models" `benchmark models` wrote; its section "schedules" gets what is
+        path: JSON file whose section "models" `python -m benchmarks models` wrote; its section "schedules" gets what is
             returned.
         device: A `Device`; default is `Device()`.
         devices: How many of them share a batch in the last column.
@@ -111,7 +111,7 @@ def measure_schedules(path, device=None, devices=8, show=print):
     Returns:
         A dict: `device`, `devices`, `runs`, a dict for each of `TRAININGS` with what a step asks for (`operations`,
         `bytes`, `kernels`, `weights`), `limit`, what bounds it on one device, and hours: `here`, `one`, `many`
-        (None where the batch cannot be parted); and where they come from (`command`, `date`, ...).
+        (None where the batch cannot be divided); and where they come from (`command`, `date`, ...).
 
     Raises:
         BenchmarkError: A network has not been measured.
@@ -121,16 +121,16 @@ def measure_schedules(path, device=None, devices=8, show=print):
     missing = sorted({training.like for training in TRAININGS} - set(measured))
     if missing:
         raise BenchmarkError(
-            f"Measure them first: keras-fracture benchmark models --json {path}. Received: no {', '.join(missing)}"
+            f"Measure them first: python -m benchmarks models --json {path}. Received: no {', '.join(missing)}"
         )
-    content = {**provenance(), "device": dataclasses.asdict(device), "devices": devices, "runs": []}
+    content = {**conditions(), "device": dataclasses.asdict(device), "devices": devices, "runs": []}
     for training in tqdm(TRAININGS, desc="counting operations", unit=" networks"):
         work = work_of(training)
         like = measured[training.like]
         rate = like["work"]["operations"] * like["ours"] / like["batch_size"]
         hours = training.steps * training.trainings / 3600
         one, limit = device.seconds(work)
-        parted = training.batch_size % devices == 0
+        divides = training.batch_size % devices == 0
         content["runs"].append(
             dataclasses.asdict(training)
             | work
@@ -138,7 +138,7 @@ def measure_schedules(path, device=None, devices=8, show=print):
                 "limit": limit,
                 "here": hours * work["operations"] / rate,
                 "one": hours * one,
-                "many": hours * device.seconds(work, devices)[0] if parted else None,
+                "many": hours * device.seconds(work, devices)[0] if divides else None,
             }
         )
     for run in content["runs"]:
@@ -157,13 +157,13 @@ def work_of(training):
     Counted at two small batches: all but the traffic of the weights grows with the batch.
     """
     nets = twins.networks(training.name, training.image_size)
-    planned = twins.plan(training.name, nets, training.image_size)
+    plan = twins.plan_twins(training.name, nets, training.image_size)
     small = (2, 4) if training.batch_size > 1 else (1, 1)
     counted = []
     for batch_size in small:
-        copies = twins.build(planned)
-        given = training.name, copies, planned["weights"], batch_size, training.image_size
-        counted.append(twins.work(twins.theirs(*given)))
+        copies = twins.build(plan)
+        step = twins.theirs(training.name, copies, plan["weights"], batch_size, training.image_size)
+        counted.append(twins.work(step))
     first, second = counted
     more = (training.batch_size - small[0]) / max(small[1] - small[0], 1)
     work = {

@@ -1,4 +1,4 @@
-"""A training step of every architecture and of its PyTorch twin: what `benchmark models` times.
+"""A training step of every architecture and of its PyTorch twin: what `python -m benchmarks models` times.
 
 Ours is the `train_step` that `fit` runs, in one graph. Classifiers learn two classes by SGD. GANs train as in their
 papers: `dcgan` draws noise anew for the generator as `bai_dcgan` does, `dense_gan` shows both networks one batch as
@@ -13,18 +13,18 @@ import time
 
 import numpy as np
 
-from keras_fracture.benchmarks.apart import CHECKOUT, numbers_of, print_peak
-from keras_fracture.errors import BenchmarkError
+from benchmarks.errors import BenchmarkError
+from benchmarks.processes import numbers_of, print_peak
 
 # Images a step (for UNIT pairs), side of an image in pixels.
 GANS = {"dcgan": (32, 64), "dense_gan": (32, 64), "unit": (1, 64), "unit_munit": (1, 64)}
 _OWN = {"compact_cnn": (32, 64)}
 _CLASSIFIER = (8, 224)
-_RATE, _GAN_RATE, _BETAS = 0.01, 0.002, (0.5, 0.999)
-_WARM = 3  # steps until memory stands still
+_LEARNING_RATE, _GAN_LEARNING_RATE, _BETAS = 0.01, 0.002, (0.5, 0.999)
+_WARM_UP = 3  # steps until memory stands still
 
 
-def known():
+def names():
     """Names of what has a twin, sorted."""
     from keras_fracture import models
 
@@ -42,7 +42,7 @@ def networks(name, image_size):
     """Our networks as a benchmark trains them.
 
     Args:
-        name: One of `known()`.
+        name: One of `names()`.
         image_size: Side of an image in pixels.
 
     Returns:
@@ -70,7 +70,7 @@ def ours(name, nets, batch_size, image_size):
     """A training step of ours, in float32.
 
     Args:
-        name: One of `known()`.
+        name: One of `names()`.
         nets: What `networks` returned.
         batch_size: Images a step; of UNIT, pairs.
         image_size: Side of an image in pixels.
@@ -89,12 +89,12 @@ def ours(name, nets, batch_size, image_size):
         batch = tuple(_images(batch_size, image_size) for _ in range(2))
     elif name in GANS:
         model = AdversarialModel(*nets, fresh_noise=name == "dcgan")
-        model.compile(*(Adam(_GAN_RATE, *_BETAS) for _ in nets))
+        model.compile(*(Adam(_GAN_LEARNING_RATE, *_BETAS) for _ in nets))
         batch = _images(batch_size, image_size)
     else:
         (model,) = nets
         model.compile(
-            keras.optimizers.SGD(_RATE), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            keras.optimizers.SGD(_LEARNING_RATE), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         )
         model.optimizer.build(model.trainable_variables)
         batch = _images(batch_size, image_size, model.channels, low=0), _labels(batch_size)
@@ -116,11 +116,11 @@ def parameters(nets):
     return sum(int(np.prod(weight.shape)) for net in nets for weight in net.trainable_weights)
 
 
-def plan(name, nets, image_size):
+def plan_twins(name, nets, image_size):
     """What builds the PyTorch twins of our networks, without TensorFlow.
 
     Args:
-        name: One of `known()`.
+        name: One of `names()`.
         nets: What `networks` returned.
         image_size: Side of an image in pixels.
 
@@ -161,18 +161,11 @@ def plan(name, nets, image_size):
 
 
 def pytorch():
-    """The module torch, once it and the twins are found.
+    """The module torch.
 
     Raises:
-        BenchmarkError: PyTorch or the twins are missing.
+        BenchmarkError: PyTorch is missing.
     """
-    if not (CHECKOUT / "tests" / "torch_twins").is_dir():
-        raise BenchmarkError(
-            "The PyTorch twins are part of the tests: clone the repository and run this from there. "
-            f"Received: no tests/torch_twins in {CHECKOUT}"
-        )
-    if str(CHECKOUT) not in sys.path:  # the console script has its own folder there
-        sys.path.append(str(CHECKOUT))
     try:
         return importlib.import_module("torch")
     except ImportError as error:
@@ -181,16 +174,16 @@ def pytorch():
         ) from error
 
 
-def build(planned):
-    """The PyTorch networks of a `plan`, with random weights of their own.
+def build(plan):
+    """The PyTorch networks of `plan_twins`, with random weights of their own.
 
     Raises:
-        BenchmarkError: PyTorch or the twins are missing.
+        BenchmarkError: PyTorch is missing.
     """
     pytorch()
     return [
         getattr(importlib.import_module(f"tests.torch_twins.{module}"), function)(*given, **named)
-        for module, function, given, named in planned["twins"]
+        for module, function, given, named in plan["twins"]
     ]
 
 
@@ -198,9 +191,9 @@ def theirs(name, nets, weights, batch_size, image_size, precision="float32"):
     """A training step of the PyTorch twins, channels last.
 
     Args:
-        name: One of `known()`.
+        name: One of `names()`.
         nets: What `build` returned.
-        weights: Of the plan.
+        weights: `weights` of the plan.
         batch_size: Images a step; of UNIT, pairs.
         image_size: Side of an image in pixels.
         precision: "float32", or "bfloat16" for autocast.
@@ -223,7 +216,7 @@ def theirs(name, nets, weights, batch_size, image_size, precision="float32"):
         _tensor(_images(batch_size, image_size, channels, low=0)),
         torch.from_numpy(_labels(batch_size)),
     )
-    optimizer = torch.optim.SGD(net.parameters(), _RATE)
+    optimizer = torch.optim.SGD(net.parameters(), _LEARNING_RATE)
 
     def step():
         optimizer.zero_grad()
@@ -241,7 +234,7 @@ def _gan_step(name, nets, batch_size, image_size, autocast):
 
     generator, discriminator = nets
     fresh_noise, latent = (True, 100) if name == "dcgan" else (False, 128)
-    g_adam, d_adam = (torch.optim.Adam(net.parameters(), _GAN_RATE, _BETAS) for net in nets)
+    g_adam, d_adam = (torch.optim.Adam(net.parameters(), _GAN_LEARNING_RATE, _BETAS) for net in nets)
     images = _tensor(_images(batch_size, image_size))
     softplus = torch.nn.functional.softplus
 
@@ -251,15 +244,14 @@ def _gan_step(name, nets, batch_size, image_size, autocast):
             # Like ours, one pass of the generator a step where both networks see the same images.
             with torch.set_grad_enabled(not fresh_noise):
                 fake = generator(torch.randn(batch_size, latent))
-            seen = fake.detach()
-            d_loss = softplus(-discriminator(images)).mean() + softplus(discriminator(seen)).mean()
+            d_loss = softplus(-discriminator(images)).mean() + softplus(discriminator(fake.detach())).mean()
         d_loss.backward()
         d_adam.step()
         g_adam.zero_grad()
         discriminator.requires_grad_(False)
         with autocast():
-            made = generator(torch.randn(batch_size, latent)) if fresh_noise else fake
-            g_loss = softplus(-discriminator(made)).mean()
+            generated = generator(torch.randn(batch_size, latent)) if fresh_noise else fake
+            g_loss = softplus(-discriminator(generated)).mean()
         g_loss.backward()
         discriminator.requires_grad_(True)
         g_adam.step()
@@ -273,10 +265,10 @@ def _unit_step(nets, weights, batch_size, image_size, autocast):
 
     from tests.torch_twins import unit
 
-    judging = [*nets[1].parameters(), *nets[2].parameters()]
+    discriminators = [*nets[1].parameters(), *nets[2].parameters()]
     adams = [
-        torch.optim.Adam(learnt, 1e-4, _BETAS, weight_decay=1e-4)
-        for learnt in (judging, nets[0].parameters())
+        torch.optim.Adam(parameters, 1e-4, _BETAS, weight_decay=1e-4)
+        for parameters in (discriminators, nets[0].parameters())
     ]
     pair = [_tensor(_images(batch_size, image_size)) for _ in range(2)]
     with torch.no_grad():
@@ -330,12 +322,13 @@ def work(step):
         bytes = kernels = 0
 
         def __torch_dispatch__(self, kernel, types, args=(), kwargs=None):
-            made = kernel(*args, **(kwargs or {}))
+            outputs = kernel(*args, **(kwargs or {}))
             if not kernel.is_view:
-                seen = [each for each in tree_leaves((args, kwargs, made)) if hasattr(each, "element_size")]
-                self.bytes += sum(each.numel() * each.element_size() for each in seen)
+                leaves = tree_leaves((args, kwargs, outputs))
+                tensors = [leaf for leaf in leaves if hasattr(leaf, "element_size")]
+                self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
                 self.kernels += 1
-            return made
+            return outputs
 
     counter = FlopCounterMode(display=False)
     with Traffic() as traffic, counter:
@@ -343,15 +336,15 @@ def work(step):
     return {"operations": counter.get_total_flops(), "bytes": traffic.bytes, "kernels": traffic.kernels}
 
 
-def peak_memory(side, name, batch_size, image_size, planned):
+def peak_memory(side, name, batch_size, image_size, plan):
     """Peak resident memory in MiB of a process that does nothing but a few float32 steps of one side.
 
     Args:
         side: "ours" or "pytorch".
-        name: One of `known()`.
+        name: One of `names()`.
         batch_size: Images a step.
         image_size: Side of an image in pixels.
-        planned: What `plan` returned.
+        plan: What `plan_twins` returned.
 
     Returns:
         A dict of `library`, what importing it takes, and `step`, what networks and training take beyond that; or
@@ -360,20 +353,20 @@ def peak_memory(side, name, batch_size, image_size, planned):
     Raises:
         BenchmarkError: The process failed.
     """
-    found = numbers_of(__name__, side, name, batch_size, image_size, json.dumps(planned))
-    return {"library": found[0], "step": found[1] - found[0]} if found else None
+    peaks = numbers_of(__name__, side, name, batch_size, image_size, json.dumps(plan))
+    return {"library": peaks[0], "step": peaks[1] - peaks[0]} if peaks else None
 
 
-def _main(side, name, batch_size, image_size, planned):
+def _main(side, name, batch_size, image_size, plan):
     importlib.import_module({"ours": "keras_fracture.training", "pytorch": "torch"}[side])
     print_peak()
     size = int(batch_size), int(image_size)
     if side == "ours":
         step = ours(name, networks(name, size[1]), *size)
     else:
-        planned = json.loads(planned)
-        step = theirs(name, build(planned), planned["weights"], *size)
-    for _ in range(_WARM):
+        plan = json.loads(plan)
+        step = theirs(name, build(plan), plan["weights"], *size)
+    for _ in range(_WARM_UP):
         step()
     print_peak()
 

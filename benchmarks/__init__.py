@@ -1,0 +1,1 @@
+"""Measures this package on this machine: `python -m benchmarks`. Timings live here, never in tests."""

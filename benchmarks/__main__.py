@@ -1,0 +1,196 @@
+"""The command line of the benchmarks: `python -m benchmarks NAME`. Heavy imports happen inside the commands."""
+
+import sys
+
+from keras_fracture import cli
+from keras_fracture.cli import verbs
+
+PROGRAM = "python -m benchmarks"
+NAMES = ("models", "profile", "data", "serving", "server", "startup", "schedules")
+
+
+def main(arguments=None):
+    """Runs the command line; returns the exit code, see `keras_fracture.cli.run`."""
+    return cli.run(build_parser(), arguments)
+
+
+def build_parser():
+    """The parser of all benchmarks."""
+    parser = verbs.parser(
+        PROGRAM,
+        "Measure training, the input pipeline or serving on this machine, from a checkout.",
+        f"{PROGRAM} models --models resnet18 --json benchmark.json",
+    )
+    benchmarks = parser.add_subparsers(title="benchmarks", required=True, metavar="NAME")
+    _add_training(benchmarks)
+    _add_images_and_serving(benchmarks)
+    _add(
+        benchmarks, "schedules", run_schedules, "how long the papers' own schedules take, from what `models` measured",
+        "--json results/benchmark.json",
+    )  # fmt: skip
+    benchmark = _add(
+        benchmarks, "all", run_all, "all of them, one after the other, as they are without options",
+        "--data fracatlas --json results/benchmark.json",
+    )  # fmt: skip
+    _add_data(benchmark)
+    benchmark.set_defaults(parsers=benchmarks.choices)
+    return parser
+
+
+def _add_training(benchmarks):
+    benchmark = _add(
+        benchmarks, "models", run_models, "time training steps beside PyTorch, on the CPU",
+        "--models resnet18 drn_d_22 --json benchmark.json",
+    )  # fmt: skip
+    benchmark.add_argument(
+        "--models", nargs="+", metavar="NAME", help="architectures (default: one or more of each family)"
+    )
+    benchmark.add_argument("--batch-size", type=int, help="images a step (default: each model's own)")
+    benchmark.add_argument("--image-size", type=int, help="side in pixels (default: each model's own)")
+    benchmark.add_argument(
+        "--steps", type=int, default=20, help="timed steps, their median counts (default 20)"
+    )
+    benchmark.add_argument(
+        "--precision",
+        nargs="+",
+        metavar="P",
+        help="float32, bfloat16 (default: float32, and bfloat16 on CPUs with AVX512_BF16 or AMX)",
+    )
+    benchmark = _add(
+        benchmarks, "profile", run_profile, "which operations our training steps spend their time in",
+        "--models compact_cnn dcgan",
+    )  # fmt: skip
+    benchmark.add_argument("--models", nargs="+", metavar="NAME", help="architectures (default: as `models`)")
+    benchmark.add_argument("--steps", type=int, default=3, help="traced steps (default 3)")
+
+
+def _add_images_and_serving(benchmarks):
+    benchmark = _add(benchmarks, "data", run_data, "time the input pipeline", "--data fracatlas")
+    _add_data(benchmark)
+    benchmark.add_argument("--count", type=int, default=3000, help="images (default 3000)")
+    benchmark = _add(
+        benchmarks, "serving", run_serving, "compare an exported classifier's answers to files with training's",
+        "--data fracatlas --count 500",
+    )  # fmt: skip
+    _add_data(benchmark)
+    benchmark.add_argument("--count", type=int, default=500, help="files (default 500)")
+    benchmark.add_argument(
+        "--model", metavar="DIR", help="SavedModel folder (default: a small untrained ResNet-18)"
+    )
+    benchmark = _add(
+        benchmarks, "server", run_server, "put requests to `serve`: lost ones, times, memory, overhead",
+        "--requests 2000 --clients 8",
+    )  # fmt: skip
+    benchmark.add_argument(
+        "--requests", type=int, default=2000, help="over REST, one image each (default 2000)"
+    )
+    benchmark.add_argument("--clients", type=int, default=8, help="asking at once (default 8)")
+    benchmark.add_argument(
+        "--model", metavar="DIR", help="SavedModel folder (default: a small untrained compact_cnn)"
+    )
+    benchmark = _add(
+        benchmarks, "startup", run_startup, "time imports and commands that need no TensorFlow, in fresh processes"
+    )  # fmt: skip
+    benchmark.add_argument("--repeats", type=int, default=7, help="rounds, medians count (default 7)")
+
+
+def _add(benchmarks, name, command, help_, example=""):
+    benchmark = verbs.add(benchmarks, name, command, help_, f"{PROGRAM} {name} {example}".rstrip())
+    benchmark.add_argument(
+        "--json",
+        metavar="FILE",
+        help="also write numbers and conditions here, beside those of other benchmarks",
+    )
+    return benchmark
+
+
+def _add_data(benchmark):
+    benchmark.add_argument("--data", default="phantom", metavar="NAME", help="data set (default: phantom)")
+    verbs.data_dir(benchmark)
+
+
+def run_all(options):
+    """`all`."""
+    shared = {key: value for key, value in vars(options).items() if key in ("data", "data_dir", "json")}
+    for name in NAMES:
+        defaults = options.parsers[name].parse_args([])
+        vars(defaults).update(shared)
+        if name != "schedules" or options.json:  # which reads what `models` wrote
+            defaults.command(defaults)
+
+
+def run_models(options):
+    """`models`."""
+    verbs.import_tensorflow()
+    from benchmarks import models
+
+    sizes = options.batch_size, options.image_size, options.steps
+    models.measure(options.models or models.DEFAULT, *sizes, options.precision, out=options.json)
+
+
+def run_profile(options):
+    """`profile`."""
+    verbs.import_tensorflow()
+    from benchmarks import models, operations
+
+    _report(options, "profile", operations.measure_profile(options.models or models.DEFAULT, options.steps))
+
+
+def run_data(options):
+    """`data`."""
+    verbs.import_tensorflow()
+    from benchmarks import data
+
+    _report(options, "data", data.measure_data(options.data, options.count, options.data_dir), data.GOALS)
+
+
+def run_serving(options):
+    """`serving`."""
+    verbs.import_tensorflow()
+    from benchmarks.serving import measure_serving
+
+    _report(options, "serving", measure_serving(options.data, options.count, options.model, options.data_dir))
+
+
+def run_server(options):
+    """`server`."""
+    verbs.import_tensorflow()
+    from benchmarks.server import measure_server
+
+    _report(options, "server", measure_server(options.requests, options.clients, options.model))
+
+
+def run_startup(options):
+    """`startup`."""
+    from benchmarks import startup
+
+    _report(options, "startup", startup.measure_startup(options.repeats), startup.GOALS)
+
+
+def run_schedules(options):
+    """`schedules`."""
+    verbs.import_tensorflow()
+    from benchmarks.errors import BenchmarkError
+    from benchmarks.schedules import measure_schedules
+
+    if not options.json:
+        raise BenchmarkError("--json must name the file that `models --json` wrote. Received: nothing")
+    measure_schedules(options.json)
+
+
+def _report(options, section, numbers, goals=None):
+    """Prints a line a number, and its goal where it has one; records them all if asked for."""
+    goals = goals or {}
+    for name, number in numbers.items():
+        text = "none" if number is None else f"{number:.4g}"
+        print(f"{name:<62}{text:>10}" + (f"   goal: {goals[name]}" if name in goals else ""))
+    if options.json:
+        verbs.import_tensorflow()
+        from benchmarks.conditions import conditions
+        from keras_fracture.report.benchmarks import record
+
+        record(options.json, section, {**conditions(), "numbers": numbers, "goals": goals})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

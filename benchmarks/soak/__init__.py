@@ -1,0 +1,1 @@
+"""Faults, hostile input, requests and training by the thousand: `python -m benchmarks.soak`."""
