@@ -14,7 +14,7 @@ from keras_fracture.data import locations
 from keras_fracture.errors import EvaluationError, ModelError, WeightsError, one_line
 
 NAMES = ("inception_v3", "xray", "xray:PATH")
-# Made by `keras-fracture reproduce xray_features`.
+# Made by `python benchmarks/xray_features.py`.
 _PACKAGED = Path(__file__).with_name("xray.keras")
 _INCEPTION_SIZE = 299
 _HOW_TO_TRAIN = (
