@@ -54,6 +54,7 @@ class FusedBatchNormalization(layers.BatchNormalization):
         return outputs
 
     def _fused(self, inputs, update):
+        # Keras has no operation for the fused kernel.
         import tensorflow as tf
 
         mean, variance = ops.convert_to_tensor(self.moving_mean), ops.convert_to_tensor(self.moving_variance)
@@ -100,6 +101,7 @@ def replica_context():
     """TensorFlow's context of a step of several replicas, else None."""
     if keras.backend.backend() != "tensorflow":
         return None
+    # Keras does not tell in which replica a layer is called.
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
@@ -165,6 +167,7 @@ class DilatedConv2D(layers.Conv2D):
         dtype = keras.backend.standardize_dtype(inputs.dtype)
         if keras.backend.backend() != "tensorflow":
             return super().convolution_op(inputs, kernel)
+        # Keras's operation is the one that cuts the maps up.
         import tensorflow as tf
 
         # What graphs are rewritten to counts too: bfloat16 has no such kernel on CPUs that do not compute in it.
@@ -177,6 +180,7 @@ class DilatedConv2D(layers.Conv2D):
 @functools.cache
 def _dilation_has_gradient(dtype, rewrites):
     """Whether graphs can train TensorFlow's own dilated convolution here, under these options of the optimiser."""
+    # Only a trial tells, and it is TensorFlow's own kernel that is tried.
     import tensorflow as tf
 
     @tf.function

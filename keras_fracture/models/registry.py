@@ -6,7 +6,6 @@ import inspect
 import keras
 
 from keras_fracture.errors import FractureError, ModelError, one_line
-from keras_fracture.models.preprocessing import check_training
 
 _BUILDERS = {}
 
@@ -51,13 +50,16 @@ def by_own_policy(cls):
 
 
 def in_own_range(cls):
-    """Class decorator: `fit` looks at the first images, see `preprocessing.check_training`, and then trains."""
+    """Class decorator: `fit` looks at the first images, see `data.ranges.check_training`, and then trains."""
     fit = cls.fit
     if hasattr(fit, "looks_at_range"):  # decorated already
         return cls
 
     @functools.wraps(fit)
     def fit_in_own_range(self, x=None, *args, **kwargs):
+        # Here, because it inspects TensorFlow's datasets, and an architecture needs no TensorFlow.
+        from keras_fracture.data.ranges import check_training
+
         check_training(x, getattr(self, "pixel_range", None))
         return fit(self, x, *args, **kwargs)
 

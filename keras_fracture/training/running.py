@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from keras_fracture import files
 from keras_fracture.data.pipeline import finished
+from keras_fracture.data.ranges import check_training
 from keras_fracture.errors import TrainingError
-from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, check_training, scale
+from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, scale
 from keras_fracture.training import distribution
 from keras_fracture.training.callbacks import AverageStatistics, EpochBackup, StopOnNaN, optimizers_of
 from keras_fracture.training.weights import save_weights
