@@ -83,20 +83,21 @@ def arguments(name):
         ModelError: No such name.
     """
     builder = _builder(name)
-    own = inspect.signature(builder.func.__init__).parameters.values()
+    parameters = inspect.signature(builder.func.__init__).parameters.values()
     return {
-        one.name: (one.annotation, builder.keywords.get(one.name, one.default))
-        for one in own
-        if one.default is not one.empty
+        parameter.name: (parameter.annotation, builder.keywords.get(parameter.name, parameter.default))
+        for parameter in parameters
+        if parameter.default is not parameter.empty
     }
 
 
-def create(name, **overrides):
+def create(name, /, **overrides):
     """Builds an architecture by name.
 
     Args:
         name: One of `names()`.
-        **overrides: Constructor arguments of that architecture, over the values the name stands for.
+        **overrides: Constructor arguments of that architecture, over the values the name stands for; Keras's `dtype`,
+            and `name`, by default the architecture's, too.
 
     Returns:
         A built `keras.Model` (its weights exist).
@@ -106,7 +107,7 @@ def create(name, **overrides):
     """
     builder = _builder(name)
     try:
-        return builder(**overrides)
+        return builder(**{"name": name} | overrides)
     except FractureError:
         raise
     except (TypeError, ValueError) as error:

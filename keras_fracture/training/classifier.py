@@ -60,8 +60,8 @@ class WithBodyPart(keras.Model):
     def __init__(self, classifier, parts, **kwargs):
         super().__init__(**kwargs)
         self.classifier, self.parts = classifier, parts
-        self.pool = keras.layers.GlobalAveragePooling2D()
-        self.head = keras.layers.Dense(parts, dtype="float32")
+        self.pool = keras.layers.GlobalAveragePooling2D(name="pool")
+        self.head = keras.layers.Dense(parts, dtype="float32", name="head")
         side = classifier.image_size
         maps = classifier.features(keras.ops.zeros((1, side, side, classifier.channels)))
         self.head.build((None, maps.shape[-1]))

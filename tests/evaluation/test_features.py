@@ -113,6 +113,13 @@ def test_xray_is_the_classifier_that_comes_along():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_classifier_that_comes_along_answers_as_it_did_when_it_was_saved():
+    model = features.load_classifier(features._PACKAGED)
+    waves = (np.sin(50 * np.linspace(0, 1, 2 * 64 * 64, dtype="float32")) + 1) / 2
+    logits = model(waves.reshape(2, 64, 64, 1), training=False)
+    np.testing.assert_allclose(logits[0, :5], [3.835821, 0.213776, -0.937583, -0.553863, 2.341797], atol=1e-3)
+
+
 def test_inception_sees_299_colour_pixels_in_its_own_range(monkeypatch):
     inputs = keras.Input((299, 299, 3))
     network = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))

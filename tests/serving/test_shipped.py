@@ -53,6 +53,17 @@ def test_bytes_and_the_loaded_model_agree(name, radiographs):
     np.testing.assert_allclose(given, expected, atol=1e-5)
 
 
+def test_the_loaded_generator_draws_what_its_saved_model_does():
+    model = models.load("dcgan_generator")
+    noise, labels = (
+        np.random.default_rng(0).standard_normal((2, model.latent_dim), "float32"),
+        np.array([0, 1]),
+    )
+    signature = tf.saved_model.load(str(FOLDER / "dcgan_generator" / "1")).signatures["serving_default"]
+    drawn = signature(noise=tf.constant(noise), labels=tf.constant(labels, tf.int32))["images"]
+    np.testing.assert_allclose(model(noise, labels, training=False), drawn, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_tensorflow_serving_can_answer_each_in_batches(name):
     version = FOLDER / name / "1"
