@@ -10,6 +10,8 @@ from keras_fracture.models.preprocessing import unscale
 from keras_fracture.models.registry import in_own_range
 from keras_fracture.training import losses, replicas
 
+_OPTIMIZERS = ("g_optimizer", "d_optimizer")  # in the order of the networks, generator first
+
 
 def scaled(optimizer, policy):
     """Wraps an optimizer in a `LossScaleOptimizer` where float16 gradients would underflow.
@@ -37,7 +39,7 @@ def follow(average, network, decay):
 
 
 class TwoOptimizers(keras.Model):
-    """What models trained by `d_optimizer` and `g_optimizer` share: they are saved with all that `fit` goes on from.
+    """What models trained by `g_optimizer` and `d_optimizer` share: they are saved with all that `fit` goes on from.
 
     `keras.saving.load_model` compiles such a model as it was, with both optimizers and where they were, and random
     numbers go on too, which Keras by itself does not save.
@@ -51,7 +53,7 @@ class TwoOptimizers(keras.Model):
         """
         if not hasattr(self, "adversarial_loss"):  # Keras takes what `load_model` read for compiled
             raise TrainingError(
-                "Call compile(d_optimizer=..., g_optimizer=...) before fit, or load the model by "
+                "Call compile(g_optimizer=..., d_optimizer=...) before fit, or load the model by "
                 f"keras.saving.load_model(path), compiled as it was. Received: {self.name}, not compiled"
             )
         return super().fit(*args, **kwargs)
@@ -63,20 +65,15 @@ class TwoOptimizers(keras.Model):
         loss = losses.config_of(self.adversarial_loss)
         return loss and {
             "loss": loss,
-            **{
-                name: keras.saving.serialize_keras_object(getattr(self, name))
-                for name in ("d_optimizer", "g_optimizer")
-            },
+            **{name: keras.saving.serialize_keras_object(getattr(self, name)) for name in _OPTIMIZERS},
         }
 
     def compile_from_config(self, config):
         """See `keras.Model`."""
         if "loss" not in config or "d_optimizer" not in config:  # saved by an earlier version
             return
-        self.compile(
-            *(keras.saving.deserialize_keras_object(config[name]) for name in ("d_optimizer", "g_optimizer")),
-            loss=losses.get(**config["loss"]),
-        )
+        optimizers = {name: keras.saving.deserialize_keras_object(config[name]) for name in _OPTIMIZERS}
+        self.compile(**optimizers, loss=losses.get(**config["loss"]))
 
     def _seeds(self):
         """States of all random generators: of the noise, of dropout, of augmentation."""
@@ -141,12 +138,12 @@ class AdversarialModel(TwoOptimizers):
         self.trackers = {name: keras.metrics.Mean(name) for name in ("d_loss", "g_loss", "d_real", "d_fake")}
         self.built = True
 
-    def compile(self, d_optimizer, g_optimizer, loss=None, **kwargs):
-        """Sets optimizers and loss.
+    def compile(self, *, g_optimizer, d_optimizer, loss=None, **kwargs):
+        """Sets optimizers and loss, by keyword: two optimizers in the wrong order would train without a word.
 
         Args:
-            d_optimizer: Of the discriminator.
             g_optimizer: Of the generator.
+            d_optimizer: Of the discriminator.
             loss: A `losses.AdversarialLoss`, or a name that `losses.get` knows; default `NonSaturating()`.
             **kwargs: As in `keras.Model.compile`.
         """

@@ -95,12 +95,12 @@ class UNITModel(TwoOptimizers):
         }
         self.built = True
 
-    def compile(self, d_optimizer=None, g_optimizer=None, loss=None, **kwargs):
-        """Sets optimizers and loss.
+    def compile(self, *, g_optimizer=None, d_optimizer=None, loss=None, **kwargs):
+        """Sets optimizers and loss, by keyword: two optimizers in the wrong order would train without a word.
 
         Args:
-            d_optimizer: Of both discriminators; default `adam(preset)`.
             g_optimizer: Of the translator; default `adam(preset)`.
+            d_optimizer: Of both discriminators; default `adam(preset)`.
             loss: A `losses.AdversarialLoss` without gradient penalty, or a name that `losses.get` knows; default
                 `adversarial_loss(preset)`.
             **kwargs: As in `keras.Model.compile`.

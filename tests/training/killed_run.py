@@ -45,7 +45,7 @@ def model(kind="dense"):
             fresh_noise=True,
             seed=7,
         )
-    gan.compile(keras.optimizers.Adam(1e-3, 0.5), keras.optimizers.Adam(1e-3, 0.5))
+    gan.compile(g_optimizer=keras.optimizers.Adam(1e-3, 0.5), d_optimizer=keras.optimizers.Adam(1e-3, 0.5))
     return gan
 
 

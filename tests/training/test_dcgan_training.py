@@ -23,7 +23,7 @@ def _networks(seed=5, **options):
 
 def _model(classes=None, rate=1e-3, loss=None, **options):
     model = AdversarialModel(*_networks(num_classes=classes), seed=3, **options)
-    model.compile(keras.optimizers.SGD(rate), keras.optimizers.SGD(rate), loss=loss)
+    model.compile(g_optimizer=keras.optimizers.SGD(rate), d_optimizer=keras.optimizers.SGD(rate), loss=loss)
     return model
 
 
@@ -182,7 +182,8 @@ def _run(folder, epochs, spoil=None, interrupt=None):
 
     augment = AdaptiveAugment(probability=0.5, images=100, seed=3)
     model = Counted(*_networks(num_classes=3), ema=0.9, seed=3, augment=augment, fresh_noise=True)
-    model.compile(*(keras.optimizers.Adam(2e-3, 0.5, 0.999) for _ in range(2)), loss="hinge")
+    g_optimizer, d_optimizer = (keras.optimizers.Adam(2e-3, 0.5, 0.999) for _ in range(2))
+    model.compile(g_optimizer=g_optimizer, d_optimizer=d_optimizer, loss="hinge")
     history = running.fit(model, stream, epochs, folder, callbacks=[Disturb()], verbose=0)
     return model, history, len(traced)
 
@@ -255,7 +256,10 @@ def _both_steps(dtype, classes, **shape):
             load_torch_weights(net, twin.state_dict(), names="dcgan")
             twin.to(getattr(torch, dtype))
         model = AdversarialModel(*nets, seed=3, fresh_noise=True)
-        model.compile(*(keras.optimizers.Adam(0.002, 0.5, 0.999, epsilon=EPSILON) for _ in range(2)))
+        g_optimizer, d_optimizer = (
+            keras.optimizers.Adam(0.002, 0.5, 0.999, epsilon=EPSILON) for _ in range(2)
+        )
+        model.compile(g_optimizer=g_optimizer, d_optimizer=d_optimizer)
         rng = np.random.default_rng(0)
         real = rng.uniform(-1, 1, (8, nets[0].image_size, nets[0].image_size, nets[0].channels)).astype(dtype)
         labels = None if classes is None else np.arange(8) % classes

@@ -17,7 +17,7 @@ def gan():
         models.create(name, **SMALL) for name in ("dcgan_generator", "dcgan_discriminator")
     )
     model = training.AdversarialModel(generator, discriminator)
-    model.compile(training.Adam(1e-4), training.Adam(1e-4))
+    model.compile(g_optimizer=training.Adam(1e-4), d_optimizer=training.Adam(1e-4))
     return model
 
 

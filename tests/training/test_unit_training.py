@@ -20,8 +20,10 @@ def _model(preset="nips2017", rate=1e-3, width=2, optimizer=None, eager=False, *
     shape = {"preset": preset, "image_size": SIZES[preset], "channels": 1, "width": width}
     judges = (models.create("unit_discriminator", **shape) for _ in range(2))
     model = UNITModel(models.create("unit", **shape), *judges, **{"seed": 3} | options)
-    optimizers = (optimizer() if optimizer else keras.optimizers.Adam(rate, 0.5) for _ in range(2))
-    model.compile(*optimizers, run_eagerly=eager)
+    g_optimizer, d_optimizer = (
+        optimizer() if optimizer else keras.optimizers.Adam(rate, 0.5) for _ in range(2)
+    )
+    model.compile(g_optimizer=g_optimizer, d_optimizer=d_optimizer, run_eagerly=eager)
     return model
 
 

@@ -100,7 +100,10 @@ def build_translator(config, strategy=ONE_DEVICE):
             ema=config.unit_ema,
             seed=config.seed,
         )
-        unit.compile(*(unit_adam(config.preset, config.unit_learning_rate) for _ in range(2)))
+        unit.compile(
+            g_optimizer=unit_adam(config.preset, config.unit_learning_rate),
+            d_optimizer=unit_adam(config.preset, config.unit_learning_rate),
+        )
     return unit
 
 
