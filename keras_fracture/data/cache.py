@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.data import decoding, locations
+from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import OutputError
 
 IMAGES = 256  # a file
@@ -123,6 +124,7 @@ def _example(pixels, label):
     ).SerializeToString(deterministic=True)
 
 
+@one_opencv_thread
 def _write_missing(records, preprocess, paths, waiting):
     """One pass over the records that writes the files nobody else writes."""
     grey = dataclasses.replace(preprocess, channels=1)

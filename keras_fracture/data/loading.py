@@ -12,6 +12,19 @@ from keras_fracture.data.catalogue import NAMES, REAL, layout
 from keras_fracture.errors import DataError, OutputError
 
 
+@contextlib.contextmanager
+def _tfds_errors_only():
+    """TFDS says much through absl's logger; what a user has to know is logged by the builders."""
+    absl = logging.getLogger("absl")
+    level = absl.level
+    absl.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        absl.setLevel(level)
+
+
+@_tfds_errors_only()
 def prepare(name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_conflicts=False):
     """Prepares a data set's records for one split policy, unless that was done before.
 
@@ -39,7 +52,6 @@ def prepare(name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_
     from keras_fracture.data.builder import config
 
     tfds.display_progress_bar(False)
-    logging.getLogger("absl").setLevel(logging.ERROR)
     module = importlib.import_module(f"keras_fracture.data.datasets.{name}.{name}_dataset_builder")
     if policy not in module.layout.POLICIES:
         allowed = ", ".join(module.layout.POLICIES)

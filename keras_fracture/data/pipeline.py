@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_fracture.data import cache as prepared
 from keras_fracture.data import decoding, levels, scan
 from keras_fracture.data.cache import WORKERS
+from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import DataError
 from keras_fracture.models.preprocessing import UNIT, check_levels, scale
 
@@ -145,6 +146,7 @@ class Records:
         """A `tf.data.Dataset` of (uint8 image `(size, size, channels)`, int64 label), in a fixed order."""
         shape = (None, preprocess.size, preprocess.size, preprocess.channels)
 
+        @one_opencv_thread
         def read(chunk):
             return np.stack([preprocess(decoding.decode(data).image) for data in chunk])
 

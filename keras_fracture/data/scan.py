@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.data import decoding, levels
+from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.data.locations import cache_dir
 from keras_fracture.errors import ImageError
 
@@ -111,6 +112,7 @@ def scan_bytes(name, contents, progress=True):
     return _measure_all(name, measure, contents, progress)
 
 
+@one_opencv_thread
 def _measure_all(name, read, items, progress):
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         done = pool.map(read, items)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from keras_fracture import evaluation
 from keras_fracture.data import decoding, sources
 from keras_fracture.data.cache import WORKERS
+from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.inference import sharding
 from keras_fracture.models.preprocessing import scale
@@ -51,7 +52,7 @@ def evaluate(model, records, shard=None, which=None):
     chunks = records.raw(["image", *COLUMNS[:-1]]).skip(start).take(stop - start).batch(_BATCH)
     bar = tqdm(chunks.as_numpy_iterator(), "images", -(-(stop - start) // _BATCH), unit=" batches", delay=5)
     tables = []
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with one_opencv_thread, ThreadPoolExecutor(WORKERS) as pool:
         for chunk in bar:
             images = pool.map(lambda data: preprocess(decoding.decode(data).image), chunk.pop("image"))
             images = scale(np.stack(list(images)), pixel_range)
