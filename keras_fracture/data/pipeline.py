@@ -118,7 +118,8 @@ class Records:
     def table(self):
         """A `pandas.DataFrame` of all fields but the pixels, one row an image, in the order of `raw`.
 
-        In place of the pixels stand `height` and `width`, which `boxes` are fractions of.
+        In place of the pixels stand `height` and `width`, which `boxes` are fractions of. All records are read from
+        the disk at the first use, and the table is kept.
         """
         table = pd.DataFrame(list(self.raw().as_numpy_iterator()))
         sizes = [decoding.size_of(data) for data in table.pop("image")] if len(table) else []
@@ -128,11 +129,10 @@ class Records:
                 table[column] = table[column].str.decode("utf-8")
         return table
 
-    @property
     def digest(self):
         """SHA-256, in hex, of all records in their order: images as they are stored, labels, and what else is known.
 
-        Unlike `facts` it does not depend on when and where the records were prepared.
+        Reads all of them. Unlike `facts` it does not depend on when and where the records were prepared.
         """
         total = hashlib.sha256()
         for record in self.raw().as_numpy_iterator():
@@ -160,9 +160,11 @@ class Records:
         # `unbatch` forgets how many there are, and Keras would warn at an end that it does not expect.
         return images.apply(tf.data.experimental.assert_cardinality(len(self)))
 
-    @property
     def facts(self):
-        """What these images are and come from, as a dict for JSON: equal as long as nothing changed."""
+        """What these images are and come from, as a dict for JSON: equal as long as nothing changed.
+
+        Looks the sizes and times of the records' files up.
+        """
         parts = self.builder.info.splits[self.split].file_instructions
         return {
             "name": self.builder.name,

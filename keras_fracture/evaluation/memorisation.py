@@ -140,6 +140,7 @@ class Copies:
 
     @functools.cached_property
     def _rows(self):
+        """The training images as rows of floats: four bytes a value, made at the first use."""
         return _flat(self._real["train"])
 
     def _nearest_pixels(self, images, codes=None):
@@ -154,6 +155,7 @@ class Copies:
 
     @functools.cached_property
     def _features(self):
+        """Features of all real images: the extractor runs over them, or the cache is read, at the first use."""
         return {
             name: features.extract(images, self.extractor, cached=self._cached)
             for name, images in self._real.items()
@@ -161,15 +163,17 @@ class Copies:
 
     @functools.cached_property
     def _real_pixels(self):
+        """As `_calibrated`, in pixels: each real image is held against all training images at the first use."""
         return self._calibrated(
             self._nearest_pixels(images, self._codes[name])[1] for name, images in self._real.items()
         )
 
     @functools.cached_property
     def _real_features(self):
-        known = self._features
+        """The same in features, at the first use."""
+        train = self._features["train"]
         return self._calibrated(
-            nearest(rows, known["train"], self._same(self._codes[name]))[1] for name, rows in known.items()
+            nearest(rows, train, self._same(self._codes[name]))[1] for name, rows in self._features.items()
         )
 
     def _calibrated(self, distances):

@@ -69,13 +69,12 @@ def test_grey_is_kept_whatever_the_channels(train, tmp_path, decoded):
 
 
 def test_a_field_that_came_later_changes_no_key_where_it_is_as_before():
-    class Known:
-        facts = {"name": "drawn"}
+    records = types.SimpleNamespace(facts=lambda: {"name": "drawn"})
 
     before = {"size": SIZE, "clahe": None, "crop": False}
-    facts = [cache._VERSION, cache.cv2.__version__, cache.PIL.__version__, before, Known.facts]
+    facts = [cache._VERSION, cache.cv2.__version__, cache.PIL.__version__, before, records.facts()]
     expected = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    assert cache.key(Known, Preprocess(SIZE)) == expected
+    assert cache.key(records, Preprocess(SIZE)) == expected
 
 
 def test_the_key_follows_from_settings_libraries_and_sources(dummy_root, tmp_path, monkeypatch):
@@ -107,9 +106,9 @@ def test_the_key_follows_from_settings_libraries_and_sources(dummy_root, tmp_pat
 
 
 def test_the_key_is_the_one_from_before_images_could_be_inverted():
-    records = types.SimpleNamespace(facts={"name": "any"})
+    records = types.SimpleNamespace(facts=lambda: {"name": "any"})
     settings = {"size": SIZE, "clahe": None, "crop": False}
-    facts = [cache._VERSION, cv2.__version__, PIL.__version__, settings, records.facts]
+    facts = [cache._VERSION, cv2.__version__, PIL.__version__, settings, records.facts()]
     before = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     assert cache.key(records, Preprocess(SIZE)) == before
 

@@ -251,7 +251,7 @@ def test_what_a_killed_process_left_of_records_is_removed(dummy_root):
 def test_the_digest_knows_every_byte_and_every_label(dummy_root, tmp_path):
     def digests(root, **options):
         return [
-            data.load("kaggle_fracture", split, data_dir=root, **options).digest for split in splits.NAMES
+            data.load("kaggle_fracture", split, data_dir=root, **options).digest() for split in splits.NAMES
         ]
 
     here = digests(dummy_root)

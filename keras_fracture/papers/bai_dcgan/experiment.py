@@ -230,7 +230,7 @@ class GANMetrics(keras.callbacks.Callback):
 
     @functools.cached_property
     def search(self):
-        """See `copies`."""
+        """See `copies`; made at the first use."""
         return copies(self.sets, self.extractor)
 
 
