@@ -1,6 +1,7 @@
 """What holds of all modules alike."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,22 @@ def test_a_property_that_takes_time_says_so_and_takes_it_once(name):
             ast.unparse(node.func).split(".")[-1] for node in ast.walk(tree) if isinstance(node, ast.Call)
         }
         assert not calls & READING, f"{method} reads: make it a method"
+
+
+ROOMS = sorted({*keras_fracture.__all__, "experiment"})
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_room_lists_its_public_names(name):
+    room = importlib.import_module(f"keras_fracture.{name}")
+    assert dir(room) == sorted(set(room.__all__)) == sorted(room.__all__)
+    for public in room.__all__:
+        assert getattr(room, public) is not None
+    with pytest.raises(AttributeError, match=f"keras_fracture.{name}.*nothing"):
+        room.nothing  # noqa: B018
+
+
+def test_the_package_lists_its_rooms():
+    assert set(dir(keras_fracture)) == {*keras_fracture.__all__, "__version__"}
+    for name in keras_fracture.__all__:
+        assert getattr(keras_fracture, name).__name__ == f"keras_fracture.{name}"

@@ -91,10 +91,10 @@ def fingerprint(root):
 
 
 def load(name, split="train", policy="grouped", **options):
-    """Loads one split of a data set.
+    """Loads one split of a data set, as records that give datasets for training.
 
     Example:
-        >>> train = load("phantom", split="train").batched(32, size=64)
+        >>> train = load("phantom", split="train").batched(32, size=64)  # a tf.data.Dataset of (images, labels)
 
     Args:
         name: One of `names()`.
@@ -103,7 +103,12 @@ def load(name, split="train", policy="grouped", **options):
         **options: Those of `prepare`.
 
     Returns:
-        `pipeline.Records`.
+        `pipeline.Records`: no `tf.data.Dataset` itself. Its `batched` gives one of batches for `fit`, `raw` one of the
+        encoded records, `arrays` all images in memory, `table` what is known of each image, `len` how many there are.
+
+    Raises:
+        DataError: No such data set, split or policy, or files that are missing.
+        OutputError: The cache cannot be written.
     """
     from keras_fracture.data.pipeline import Records
 

@@ -26,3 +26,7 @@ __all__ = [
     "weights",
     "write",
 ]
+
+
+def __dir__():
+    return sorted(__all__)
