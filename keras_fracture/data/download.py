@@ -21,6 +21,7 @@ from keras_fracture.files import is_hidden_copy
 ARTICLE = 22363012
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
+_ATTEMPTS = 3  # connections that may bring nothing before giving up
 _FAILURES = (OSError, http.client.HTTPException)
 
 
@@ -81,7 +82,7 @@ def _archive(api, root):
         raise DataError(f"{url} lists no zip with name, size and md5. {_by_hand(root)}") from error
 
 
-def fetch(url, path, size, md5, root, attempts=3):
+def fetch(url, path, size, md5, root):
     """Downloads one file, going on with `path` + `.part` where that is there.
 
     Args:
@@ -90,7 +91,6 @@ def fetch(url, path, size, md5, root, attempts=3):
         size: Its bytes.
         md5: Its checksum, hex.
         root: Where the data set will be, for the advice in errors.
-        attempts: Connections that may bring nothing before giving up.
 
     Returns:
         `path`.
@@ -114,7 +114,7 @@ def fetch(url, path, size, md5, root, attempts=3):
             problem = _reason(error)
         if _size(part) <= have:
             failed += 1
-            if failed >= attempts:
+            if failed >= _ATTEMPTS:
                 raise DataError(
                     f"{url} stopped at {_size(part):,} of {size:,} bytes ({problem}): run again to go on. "
                     f"{_by_hand(root)}"

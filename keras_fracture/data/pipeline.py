@@ -265,9 +265,8 @@ class Records:
 
 
 def batches(
-    dataset, count, batch_size, *, augment=None, shuffle=None, first_epoch=0, pixel_range=UNIT,
-    drop_remainder=False, channels=None,
-):  # fmt: skip
+    dataset, count, batch_size, *, augment=None, shuffle=None, first_epoch=0, pixel_range=UNIT, channels=None
+):
     """The second half of every pipeline: shuffle, batch, scale, augment, prefetch.
 
     Args:
@@ -278,7 +277,6 @@ def batches(
         shuffle: As in `Records.batched`.
         first_epoch: As in `Records.batched`.
         pixel_range: As in `Records.batched`.
-        drop_remainder: Whether to drop a last batch that is not full.
         channels: Grey images are repeated to this many channels, last of all: the cache stays small.
 
     Raises:
@@ -288,7 +286,7 @@ def batches(
         dataset = tf.data.Dataset.from_tensor_slices(dataset)
     return _passes(
         _shuffler(dataset, count), count, batch_size, augment=augment, shuffle=shuffle, first_epoch=first_epoch,
-        pixel_range=pixel_range, drop_remainder=drop_remainder, channels=channels,
+        pixel_range=pixel_range, channels=channels,
     )  # fmt: skip
 
 
@@ -303,8 +301,8 @@ def _shuffler(dataset, count):
 
 
 def _passes(
-    ordered, count, batch_size, *, augment=None, shuffle=None, first_epoch=0, pixel_range=UNIT,
-    drop_remainder=False, channels=None, parse=None,
+    ordered, count, batch_size, *, augment=None, shuffle=None, first_epoch=0, pixel_range=UNIT, channels=None,
+    parse=None,
 ):  # fmt: skip
     """A dataset each pass over which is the next epoch: seeds of order and augmentation follow from its number."""
     check_augment(augment)
@@ -329,7 +327,7 @@ def _passes(
     else:
         dataset = ordered(None).enumerate().apply(tf.data.experimental.assert_cardinality(count))
     dataset = finished(
-        dataset.batch(batch_size, drop_remainder=drop_remainder),
+        dataset.batch(batch_size),
         augment=augment, pixel_range=pixel_range, channels=channels, parse=parse,
     )  # fmt: skip
     if not counted:
