@@ -21,7 +21,7 @@ _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _DICOM = b"DICM"  # behind 128 free bytes
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 _PHOTOMETRIC = 262  # TIFF's tag; 0 is WhiteIsZero
-_PNG_BITS = 24  # place in the file of the byte that says how many a value has
+_PNG_BITS = 24  # index in the file of the byte that says how many a value has
 RESIZING = {"lanczos": Image.Resampling.LANCZOS, "bilinear": Image.Resampling.BILINEAR}  # both antialiased
 
 

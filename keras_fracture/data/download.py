@@ -66,8 +66,8 @@ def _archive(api, root):
     """Name, size, md5 and address of the article's zip."""
     url = f"{api}/articles/{ARTICLE}/files"
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
-            files = json.load(answer)
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
+            files = json.load(response)
         zips = [file for file in files if file["name"].lower().endswith(".zip")]
         file = max(zips, key=lambda file: file["size"])
         return {
@@ -135,10 +135,10 @@ def _append(url, part, size):
     """Asks for the bytes that are missing and writes what comes."""
     have = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+    with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
         # A server that ignores Range sends the whole file with status 200.
-        resumed = have and answer.status == http.client.PARTIAL_CONTENT
-        if resumed and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+        resumed = have and response.status == http.client.PARTIAL_CONTENT
+        if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             raise http.client.HTTPException(f"asked from byte {have}, got another range")
         with (
             part.open("ab" if resumed else "wb") as stream,
@@ -146,7 +146,7 @@ def _append(url, part, size):
                 desc=part.stem, total=size, initial=have if resumed else 0, unit="B", unit_scale=True
             ) as bar,
         ):
-            while data := answer.read(_CHUNK):
+            while data := response.read(_CHUNK):
                 stream.write(data)
                 bar.update(len(data))
 

@@ -86,8 +86,8 @@ def fingerprint(root):
     """Short hash of the names, sizes and times of all files below a folder, but for those that macOS adds."""
     from keras_fracture.data import scan
 
-    found = (path for path in root.rglob("*") if path.is_file() and not files.is_hidden_copy(path))
-    return scan.fingerprint(sorted(found))
+    paths = (path for path in root.rglob("*") if path.is_file() and not files.is_hidden_copy(path))
+    return scan.fingerprint(sorted(paths))
 
 
 def load(name, split="train", policy="grouped", **options):

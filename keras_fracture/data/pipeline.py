@@ -316,7 +316,7 @@ def _passes(
             tf.compat.v1.set_random_seed(1)
         dataset = ordered(seed)
         first = number * count
-        return dataset.enumerate().map(lambda place, one: (first + place, one))
+        return dataset.enumerate().map(lambda position, element: (first + position, element))
 
     counted = shuffle is not None or augment
     if counted:
@@ -334,9 +334,9 @@ def _passes(
         return dataset
     last = dataset.cardinality() - 1
 
-    def count_epoch(place, batch):
+    def count_epoch(position, batch):
         # With its last batch: a look at the first ones, as `fit` takes it, is no epoch, and Keras asks for no more.
-        number.assign_add(tf.cast(place == last, tf.int64))
+        number.assign_add(tf.cast(position == last, tf.int64))
         return batch
 
     return dataset.enumerate().map(count_epoch).with_options(_OPTIONS)

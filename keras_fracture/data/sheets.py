@@ -97,6 +97,6 @@ def _thumbnail(file, size):
 
 def _text(words, width, height, scale):
     line = np.full((height, width), 255, np.uint8)
-    place = (6, int(height * 0.72))
-    cv2.putText(line, words[:110], place, cv2.FONT_HERSHEY_SIMPLEX, scale, 0, 1, cv2.LINE_AA)
+    origin = (6, int(height * 0.72))
+    cv2.putText(line, words[:110], origin, cv2.FONT_HERSHEY_SIMPLEX, scale, 0, 1, cv2.LINE_AA)
     return line

@@ -46,11 +46,11 @@ class FusedBatchNormalization(layers.BatchNormalization):
             return self._fused(inputs, update)
         if not update:
             return super().call(inputs, training=False)
-        kept = self.moving_variance * self.momentum  # read before Keras assigns
+        decayed = self.moving_variance * self.momentum  # read before Keras assigns
         outputs = super().call(inputs, training=True)
-        count = ops.cast(ops.size(inputs) // inputs.shape[self.axis], kept.dtype)
-        biased = ops.convert_to_tensor(self.moving_variance) - kept
-        self.moving_variance.assign(kept + biased * (count / ops.maximum(count - 1, 1)))
+        count = ops.cast(ops.size(inputs) // inputs.shape[self.axis], decayed.dtype)
+        biased = ops.convert_to_tensor(self.moving_variance) - decayed
+        self.moving_variance.assign(decayed + biased * (count / ops.maximum(count - 1, 1)))
         return outputs
 
     def _fused(self, inputs, update):
@@ -79,8 +79,8 @@ class FusedBatchNormalization(layers.BatchNormalization):
         """Normalises by the values of all replicas; the variance in a second pass, which loses no digits."""
         axes = [axis for axis in range(len(inputs.shape)) if axis != self.axis % len(inputs.shape)]
         values = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
-        here = ops.cast(ops.size(values) // values.shape[self.axis], values.dtype)
-        count = here * replicas.num_replicas_in_sync  # shares of a batch are equal
+        local_count = ops.cast(ops.size(values) // values.shape[self.axis], values.dtype)
+        count = local_count * replicas.num_replicas_in_sync  # shares of a batch are equal
         mean = replicas.all_reduce("SUM", ops.sum(values, axis=axes, keepdims=True)) / count
         variance = (
             replicas.all_reduce("SUM", ops.sum(ops.square(values - mean), axis=axes, keepdims=True)) / count
@@ -92,8 +92,8 @@ class FusedBatchNormalization(layers.BatchNormalization):
         if self.center:
             outputs = outputs + ops.reshape(ops.cast(self.beta, values.dtype), shape)
         unbiased = variance * count / ops.maximum(count - 1, 1)
-        for moving, found in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
-            moving.assign(moving * self.momentum + ops.reshape(found, (-1,)) * (1.0 - self.momentum))
+        for moving, statistic in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
+            moving.assign(moving * self.momentum + ops.reshape(statistic, (-1,)) * (1.0 - self.momentum))
         return ops.cast(outputs, self.compute_dtype)
 
 
@@ -218,7 +218,7 @@ class PaddedMaxPooling2D(layers.MaxPooling2D):
 class ReflectConv2D(PaddedConv2D):
     """PaddedConv2D that mirrors maps at their border instead of adding zeros; for even kernels too.
 
-    It adds `(kernel_size - 1) // 2` places on every side, so maps must be larger than that.
+    It adds `(kernel_size - 1) // 2` pixels on every side, so maps must be larger than that.
     """
 
     def call(self, inputs):

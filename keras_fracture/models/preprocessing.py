@@ -58,17 +58,17 @@ def checked_normalisation(mean, std, channels):
     Raises:
         ModelError: Not finite, a `std` that is not above 0, or another number of channels.
     """
-    found = []
+    normalisation = []
     for name, value in (("mean", mean), ("std", std)):
         numbers = np.asarray(value, dtype=float)
         if numbers.shape not in ((), (channels,)) or not np.isfinite(numbers).all():
             raise ModelError(
                 f"{name} must be a finite number, or {channels} of them, one a channel. Received: {value}"
             )
-        found.append(tuple(numbers.tolist()) if numbers.ndim else value)
+        normalisation.append(tuple(numbers.tolist()) if numbers.ndim else value)
     if not (np.asarray(std) > 0).all():
         raise ModelError(f"std must be above 0. Received: {std}")
-    return tuple(found)
+    return tuple(normalisation)
 
 
 def normalise(images, mean, std):

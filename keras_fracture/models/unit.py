@@ -157,7 +157,7 @@ class UNIT(keras.Model):
 
     def __init__(self, preset="nips2017", image_size=128, channels=3, width=64, **kwargs):
         super().__init__(**kwargs)
-        # Below 8 a latent has one place, where instance normalisation leaves nothing.
+        # Below 8 a latent has one pixel, where instance normalisation leaves nothing.
         _check(preset, image_size, channels, width, least=8)
         self.preset, self.image_size, self.channels, self.width = preset, image_size, channels, width
         self.encoder_a, self.encoder_b = (
@@ -235,11 +235,11 @@ def _discriminator_of_scale(preset, size, channels, width, name):
 @register("unit_discriminator")
 @keras.saving.register_keras_serializable("keras_fracture")
 class UNITDiscriminator(keras.Model):
-    """Judges images of one domain at three scales, each with a network of its own; the sigmoid is in the loss.
+    """Tells real images of one domain from generated ones at three scales, a network each; the sigmoid is in the loss.
 
     Source: as `UNIT`. 4,654,467 parameters at the defaults, with "munit" 8,271,171. Between scales the image is
-    averaged over 3x3 places at stride 2, padding left out of the average. (The code released with the NIPS paper
-    takes every second place of an image smoothed by a 3x3 Gaussian.)
+    averaged over 3x3 pixels at stride 2, padding left out of the average. (The code released with the NIPS paper
+    takes every second pixel of an image smoothed by a 3x3 Gaussian.)
 
     Input: float32 `(batch, image_size, image_size, channels)`, range -1 to 1.
     Output: a list of three float32 maps of logits `(batch, side, side, 1)`, the finest first; positive means
@@ -276,10 +276,10 @@ class UNITDiscriminator(keras.Model):
 
     def call(self, images, training=False):
         logits = []
-        for judge in self.judges:
+        for discriminator in self.judges:
             if logits:
                 images = _halved(images)
-            logits.append(judge(images))
+            logits.append(discriminator(images))
         return logits
 
     def get_config(self):
@@ -292,7 +292,7 @@ class UNITDiscriminator(keras.Model):
 
 
 def _halved(images):
-    """Averages over 3x3 places at stride 2, around every second place and of what lies in the image."""
+    """Averages over 3x3 pixels at stride 2, around every second pixel and of what lies in the image."""
     border = ((0, 0), (1, 1), (1, 1), (0, 0))
     ones = ops.ones((1, *images.shape[1:3], 1), images.dtype)
     averages, inside = (ops.average_pool(ops.pad(maps, border), 3, 2) for maps in (images, ones))

@@ -34,8 +34,8 @@ def average_of(network):
 
 def follow(average, network, decay):
     """Moves an average's weights by the share `1 - decay` of the way to the network's."""
-    for kept, weight in zip(average.weights, network.weights, strict=True):
-        kept.assign(weight + decay * (kept - weight))
+    for averaged, weight in zip(average.weights, network.weights, strict=True):
+        averaged.assign(weight + decay * (averaged - weight))
 
 
 class TwoOptimizers(keras.Model):
@@ -126,10 +126,11 @@ class AdversarialModel(TwoOptimizers):
         if r1 < 0:
             raise ModelError(f"r1 must be 0 or more. Received: {r1}")
         for name in ("channels", "image_size", "num_classes"):
-            made, judged = (getattr(network, name, None) for network in (generator, discriminator))
-            if made != judged:
+            values = [getattr(network, name, None) for network in (generator, discriminator)]
+            if values[0] != values[1]:
                 raise ModelError(
-                    f"Generator and discriminator must have the same {name}. Received: {made} and {judged}"
+                    f"Generator and discriminator must have the same {name}. "
+                    f"Received: {values[0]} and {values[1]}"
                 )
         self.generator, self.discriminator, self.ema, self.seed = generator, discriminator, ema, seed
         self.augment, self.fresh_noise, self.r1 = augment, fresh_noise, r1
@@ -184,25 +185,26 @@ class AdversarialModel(TwoOptimizers):
             )
             return self.generator(noise, *given, training=True)
 
-        def judge(images):
+        def discriminate(images):
             return self.discriminator(images, *given, training=True)
 
-        # The discriminator sees the images the generator is then judged on, unless `fresh_noise`: one pass of the
+        # The discriminator sees the images that the generator's loss is taken on, unless `fresh_noise`: one pass of the
         # generator a step.
         with tf.GradientTape() as g_tape:
             fake = generate()
             with tf.GradientTape() as d_tape:
-                shown = augment(real), augment(tf.stop_gradient(fake))
-                real_logits, fake_logits = judge(shown[0]), judge(shown[1])
+                inputs = augment(real), augment(tf.stop_gradient(fake))
+                real_logits, fake_logits = discriminate(inputs[0]), discriminate(inputs[1])
                 d_loss = self.adversarial_loss.discriminator(real_logits, fake_logits)
                 if self.adversarial_loss.gradient_penalty:
-                    penalty = losses.gradient_penalty(judge, *shown, self.noise)
+                    penalty = losses.gradient_penalty(discriminate, *inputs, self.noise)
                     d_loss += self.adversarial_loss.gradient_penalty * penalty
                 if self.r1:
-                    d_loss += self.r1 * losses.r1_penalty(judge, shown[0])
+                    d_loss += self.r1 * losses.r1_penalty(discriminate, inputs[0])
                 d_scaled = self.d_optimizer.scale_loss(replicas.share_of(d_loss))
             self._update(self.d_optimizer, d_tape, d_scaled, self.discriminator)
-            g_loss = self.adversarial_loss.generator(judge(augment(generate() if self.fresh_noise else fake)))
+            fake = generate() if self.fresh_noise else fake
+            g_loss = self.adversarial_loss.generator(discriminate(augment(fake)))
             g_scaled = self.g_optimizer.scale_loss(replicas.share_of(g_loss))
         self._update(self.g_optimizer, g_tape, g_scaled, self.generator)
         if self.augment is not None:

@@ -98,10 +98,10 @@ def pairs_of(healthy, lesion, *, batch_size=1, seed=0, first_epoch=0, steps=None
     steps = steps or max(counts) // batch_size
     streams = [
         make_train_dataset(
-            images, batch_size=batch_size, seed=2 * seed + place, first_epoch=first_epoch, steps=steps,
+            images, batch_size=batch_size, seed=2 * seed + domain, first_epoch=first_epoch, steps=steps,
             pixel_range=pixel_range,
         )[0]
-        for place, images in enumerate((healthy, lesion))
+        for domain, images in enumerate((healthy, lesion))
     ]  # fmt: skip
     return tf.data.Dataset.zip(*streams).map(lambda a, b: (*a, *b)), steps
 

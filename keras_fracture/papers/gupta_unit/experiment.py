@@ -249,7 +249,7 @@ def choose_threshold(config, classifier, part, folder, arm, painted):
     thresholds = sorted(limit for limit in offered if limit < scores.max()) or config.thresholds[:1]
     sets, validation_auc = {}, {}
     for limit in thresholds:
-        sets[limit] = with_lesions(part.train, painted["images"][synthesis.keep(scores, limit)])
+        sets[limit] = with_lesions(part.train, painted["images"][synthesis.above_threshold(scores, limit)])
         first = train_arm(config, classifier, part, folder, f"{arm}-{limit:g}", sets[limit], seeds=1)
         validation_auc[limit] = float(
             roc_auc_score(part.validation.labels, first.probabilities["validation"][0])
