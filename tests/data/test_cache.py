@@ -48,16 +48,16 @@ def test_prepared_images_are_those_that_were_not(train, tmp_path, decoded):
         plain, labels = train.arrays(setting, cache=False)
         decoded.clear()
         for times in (1, 2):
-            found, same = train.arrays(setting, cache=tmp_path)
-            np.testing.assert_array_equal(found, plain)
+            images, same = train.arrays(setting, cache=tmp_path)
+            np.testing.assert_array_equal(images, plain)
             np.testing.assert_array_equal(same, labels)
             assert len(decoded) == 12, f"prepared {times} times"
 
 
 def test_the_order_is_the_one_without_a_cache(train, tmp_path):
-    kept, plain = (train.batched(5, SIZE, shuffle=3, cache=place) for place in (tmp_path, False))
+    cached, plain = (train.batched(5, SIZE, shuffle=3, cache=folder) for folder in (tmp_path, False))
     for _ in range(2):
-        for one, other in zip(epoch(kept), epoch(plain), strict=True):
+        for one, other in zip(epoch(cached), epoch(plain), strict=True):
             np.testing.assert_array_equal(one, other)
 
 
@@ -126,9 +126,11 @@ def test_processes_share_the_work_even_of_one_that_is_killed(train, dummy_root, 
     decode = prepare_images.wait_for_all(decoding.decode, ready, 3, decoded)
     monkeypatch.setattr(decoding, "decode", decode)
     cache.prepare(train, setting, tmp_path / "shared")
-    (_, said) = (worker.communicate(timeout=90)[0] for worker in workers)
+    (_, other_count) = (worker.communicate(timeout=90)[0] for worker in workers)
     assert [worker.returncode for worker in workers] == [-9, 0]
-    assert decoded and int(said) and len(decoded) + int(said) == len(train), "each image by one of the two"
+    assert decoded and int(other_count) and len(decoded) + int(other_count) == len(train), (
+        "each image by one of the two"
+    )
     made = contents(tmp_path / "shared")
     assert len(made) == 6 and made == contents(tmp_path / "alone"), "and neither locks nor halves are left"
 
@@ -170,6 +172,6 @@ def test_more_images_than_are_shuffled_at_once_come_in_other_orders(train, tmp_p
     other, _ = epoch(train.batched(5, shuffle=8, **setting))
     orders = [fixed, first, second, other]
     sums = [each.reshape(12, -1).sum(1) for each in orders]
-    for place, each in enumerate(sums):
+    for number, each in enumerate(sums):
         np.testing.assert_allclose(np.sort(each), np.sort(sums[0]), rtol=1e-6)
-        assert all((each != former).any() for former in sums[:place])
+        assert all((each != former).any() for former in sums[:number])

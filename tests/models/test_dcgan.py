@@ -72,8 +72,8 @@ def test_the_label_adds_its_own_number_to_the_logit(training):
     model.set_weights([*plain.get_weights()[:-1], last])
     x = inputs(model)
     numbers = []
-    for place in range(4):
-        plain.main.layers[-1].kernel.assign(last[..., place : place + 1])
+    for number in range(4):
+        plain.main.layers[-1].kernel.assign(last[..., number : number + 1])
         numbers.append(np.asarray(plain(x, training=training))[:, 0])
     expected = numbers[0] + np.choose(LABELS, numbers[1:])
     logits = model(x, LABELS, training=training)

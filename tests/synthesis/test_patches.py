@@ -151,8 +151,8 @@ def test_the_share_of_black_border_is_limited_and_black_inside_is_not_border():
     image = np.full((40, 40, 1), 100, np.uint8)
     image[:20, :12] = 0  # border
     image[25:35, 20:36] = 0  # an island within
-    place = np.array([[0.5, 0.5, 0.6, 1.0]])
-    lesions = synthesis.Patches(np.zeros((1, 4, 4, 1)), None, np.zeros(1), np.array(["arm"]), place)
+    position = np.array([[0.5, 0.5, 0.6, 1.0]])
+    lesions = synthesis.Patches(np.zeros((1, 4, 4, 1)), None, np.zeros(1), np.array(["arm"]), position)
     for black in (0.0, 0.05, 0.2):
         made = synthesis.healthy_patches(
             image[None], ["arm"], lesions, 8, 30, 0, jitter=0.3, level=1.0, black=black

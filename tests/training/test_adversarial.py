@@ -73,8 +73,8 @@ def test_a_step_moves_every_weight_of_both_networks_and_reports_the_losses(real)
     assert float(logs["d_loss"]) == pytest.approx(expected, rel=1e-5)
     assert 0 < float(logs["d_real"]) < 1 and 0 < float(logs["d_fake"]) < 1
     # The generator is judged by the updated discriminator.
-    judged = float(model.adversarial_loss.generator(model.discriminator(fake)))
-    assert float(logs["g_loss"]) == pytest.approx(judged, rel=1e-5)
+    expected_loss = float(model.adversarial_loss.generator(model.discriminator(fake)))
+    assert float(logs["g_loss"]) == pytest.approx(expected_loss, rel=1e-5)
     for old, weight in zip(before, model.trainable_variables, strict=True):
         assert np.abs(old - weight.numpy()).max() > 0, weight.path
 

@@ -38,13 +38,13 @@ def test_generated_images_get_the_labels_of_the_real_batch():
     model = _model(3, rate=0.0)
     seeds = keras.random.SeedGenerator(3)
     fake = model.generator(keras.random.normal((6, 100), seed=seeds), LABELS, training=True)
-    judged = [model.discriminator(x, LABELS, training=True) for x in (_real(), fake)]
+    logits = [model.discriminator(x, LABELS, training=True) for x in (_real(), fake)]
     logs = model.train_step((_real(), LABELS))
     assert float(logs["d_loss"]) == pytest.approx(
-        float(losses.NonSaturating().discriminator(*judged)), rel=1e-5
+        float(losses.NonSaturating().discriminator(*logits)), rel=1e-5
     )
     assert float(logs["g_loss"]) == pytest.approx(
-        float(losses.NonSaturating().generator(judged[1])), rel=1e-5
+        float(losses.NonSaturating().generator(logits[1])), rel=1e-5
     )
 
 
@@ -68,13 +68,13 @@ def test_penalties_are_added_with_their_weights_at_the_augmented_images():
         return float(_model(rate=0.0, augment=DiffAugment(seed=1), **options).train_step(_real())["d_loss"])
 
     model, augment = _model(rate=0.0), DiffAugment(seed=1)
-    shown = augment(_real())
-    r1 = float(losses.r1_penalty(lambda images: model.discriminator(images, training=True), shown))
+    augmented = augment(_real())
+    r1 = float(losses.r1_penalty(lambda images: model.discriminator(images, training=True), augmented))
     assert r1 > 0 and d_loss(r1=50.0) - d_loss() == pytest.approx(50 * r1, rel=1e-3)
     seeds = keras.random.SeedGenerator(3)
     fake = augment(model.generator(keras.random.normal((6, 100), seed=seeds), training=True))
     penalty = float(losses.gradient_penalty(
-        lambda images: model.discriminator(images, training=True), shown, fake, seeds
+        lambda images: model.discriminator(images, training=True), augmented, fake, seeds
     ))  # fmt: skip
     added = d_loss(loss="wasserstein") - d_loss(loss=losses.Wasserstein(0.0))
     assert added == pytest.approx(10 * penalty, rel=1e-3)
@@ -228,8 +228,8 @@ def _torch_step(generator, discriminator, real, noises, labels):
     d_loss = bce(on_real, torch.ones_like(on_real)) + bce(on_fake, torch.zeros_like(on_fake))
     d_loss.backward()
     d_adam.step()
-    judged = discriminator(generator(second, *given), *given)
-    g_loss = bce(judged, torch.ones_like(judged))
+    logits = discriminator(generator(second, *given), *given)
+    g_loss = bce(logits, torch.ones_like(logits))
     g_loss.backward()
     g_adam.step()
     return d_loss.item(), g_loss.item()

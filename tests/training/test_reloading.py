@@ -42,8 +42,8 @@ def gan():
 def unit():
     keras.utils.set_random_seed(5)
     shape = {"image_size": 16, "channels": 1, "width": 2}
-    judges = (models.create("unit_discriminator", **shape) for _ in range(2))
-    model = UNITModel(models.create("unit", **shape), *judges)
+    discriminators = (models.create("unit_discriminator", **shape) for _ in range(2))
+    model = UNITModel(models.create("unit", **shape), *discriminators)
     model.compile()
     return model, (images(16), images(16))
 
