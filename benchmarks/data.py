@@ -13,6 +13,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.image_memory import peak_memory
 from keras_fracture import data
 from keras_fracture.data import Preprocess, decoding, phantom
+from keras_fracture.data.library_settings import one_opencv_thread
 
 GOALS = {
     "pipeline over loop": "at least 1.9",
@@ -61,6 +62,7 @@ def _drawing_seconds():
     return 10 * (time.perf_counter() - start)
 
 
+@one_opencv_thread
 def _decoding(records, name, count, repeats):
     """Images a second from files to squares, three ways."""
     encoded = [record["image"] for record in records.raw(["image"]).take(count).as_numpy_iterator()]

@@ -28,7 +28,6 @@ class Repeated(Records):
     def __len__(self):
         return self.count
 
-    @property
     def facts(self):
         """See `Records.facts`."""
         return {"name": "repeated", "images": self.count}

@@ -89,7 +89,8 @@ def ours(name, nets, batch_size, image_size):
         batch = tuple(_images(batch_size, image_size) for _ in range(2))
     elif name in GANS:
         model = AdversarialModel(*nets, fresh_noise=name == "dcgan")
-        model.compile(*(Adam(_GAN_LEARNING_RATE, *_BETAS) for _ in nets))
+        g_optimizer, d_optimizer = (Adam(_GAN_LEARNING_RATE, *_BETAS) for _ in nets)
+        model.compile(g_optimizer=g_optimizer, d_optimizer=d_optimizer)
         batch = _images(batch_size, image_size)
     else:
         (model,) = nets

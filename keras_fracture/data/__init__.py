@@ -2,13 +2,17 @@
 
 from keras_fracture.data.loading import load, names, prepare
 
-__all__ = ["Augmentation", "Preprocess", "batches", "load", "names", "prepare"]
+__all__ = ["Augmentation", "Preprocess", "Records", "batches", "load", "names", "prepare"]
 
 
 def __getattr__(name):
     # These import TensorFlow, which takes seconds that listing data sets should not cost.
-    if name in ("Augmentation", "Preprocess", "batches"):
+    if name in ("Augmentation", "Preprocess", "Records", "batches"):
         from keras_fracture.data import augmentation, pipeline
 
         return getattr(augmentation if name == "Augmentation" else pipeline, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

@@ -29,9 +29,9 @@ def audit(name, data_dir=None, progress=True):
     return examine(name, catalogue(name, data_dir, progress=progress))
 
 
-def examine(name, found):
+def examine(name, data_set):
     """`audit` of a `Catalogue` that was read before."""
-    table, pairs = found.table, found.near_pairs
+    table, pairs = data_set.table, data_set.near_pairs
     findings = [
         _unreadable(table),
         _truncated(table),
@@ -60,7 +60,7 @@ def examine(name, found):
             "distinct": int(table["source"].nunique()),
         },
         "scalars": scalar_accuracies(table),
-        "unread": found.unread,
+        "unread": data_set.unread,
         "findings": [finding for finding in findings if finding["count"]],
     }
 
@@ -88,7 +88,7 @@ def _inverted(table):
 
 
 def _deep(table):
-    """Images of more than 8 bits; where one detector's images are said to have several depths, that is a guess."""
+    """Images of more than 8 bits; where one detector's images come out with several depths, that is a guess."""
     rows = table[table["bits"] > 8]
     counts = ", ".join(f"{n} of {bits} bits" for bits, n in rows["bits"].value_counts().sort_index().items())
     return _finding("more than 8 bits", rows, f"scaled to 8 by the bits that each really uses: {counts}")
@@ -151,11 +151,11 @@ def _merged(table):
     names = table.groupby("source")["named_source"].unique()
     joined = names[names.map(len) > 1]
     rows = table[table["source"].isin(joined.index)]
-    shown = "; ".join(" = ".join(sorted(group)[:6]) for group in joined.iloc[:8])
+    examples = "; ".join(" = ".join(sorted(group)[:6]) for group in joined.iloc[:8])
     more = f"; and {len(joined) - 8} more" if len(joined) > 8 else ""
     detail = (
         f"{table['named_source'].nunique()} named sources are {table['source'].nunique()} distinct: "
-        f"{shown}{more}"
+        f"{examples}{more}"
     )
     return _finding("one X-ray under several names", rows, detail)
 
@@ -210,7 +210,7 @@ def _copy_depth(table):
 
 def _shortcuts(table):
     """One number alone that tells the classes apart better than it should, best first."""
-    found = []
+    shortcuts = []
     for scalar in SCALARS:
         accuracy, threshold, above = threshold_accuracy(table[scalar], table["label"])
         if accuracy >= _SHORTCUT:
@@ -220,8 +220,8 @@ def _shortcuts(table):
             detail = (
                 f"'finding' wherever {scalar} is {side} {threshold:.4g}: balanced accuracy {accuracy:.1%}"
             )
-            found.append((accuracy, _finding(f"shortcut: {scalar}", rows, detail)))
-    return [finding for _, finding in sorted(found, key=lambda pair: -pair[0])]
+            shortcuts.append((accuracy, _finding(f"shortcut: {scalar}", rows, detail)))
+    return [finding for _, finding in sorted(shortcuts, key=lambda pair: -pair[0])]
 
 
 def scalar_accuracies(table):

@@ -1,4 +1,4 @@
-"""Small random changes that leave an X-ray an X-ray, drawn from the seed and the image's place in training alone."""
+"""Small random changes that leave an X-ray an X-ray, drawn from the seed and the image's position in training alone."""
 
 import dataclasses
 import math
@@ -73,7 +73,7 @@ class Augmentation:
             fn_output_signature=tf.TensorSpec((len(PARAMETERS),), tf.float32),
         )
         # From -1 to 1, or 0 or 1 for what is done or not.
-        drawn = {name: 2 * uniform[:, place] - 1 for place, name in enumerate(PARAMETERS)}
+        drawn = {name: 2 * uniform[:, column] - 1 for column, name in enumerate(PARAMETERS)}
         for name in PARAMETERS[:2]:
             wanted = name.removeprefix("flip_") in (self.flip or "").split("_and_")
             drawn[name] = tf.cast(drawn[name] > 0, tf.float32) * float(wanted)
@@ -112,7 +112,7 @@ def _transformed(images, drawn, fill):
     middle = tf.constant([(width - 1) / 2, (height - 1) / 2])
     cosine, sine = (turn(drawn["rotation"]) * drawn["zoom"] for turn in (tf.cos, tf.sin))
     mirror_x, mirror_y = (1 - 2 * drawn[name] for name in ("flip_horizontal", "flip_vertical"))
-    # From the place of a pixel of the result to the place that it is read from.
+    # From the position of a pixel of the result to the one that it is read from.
     across = tf.stack([cosine * mirror_x, -sine * mirror_x], axis=1)
     down = tf.stack([sine * mirror_y, cosine * mirror_y], axis=1)
     shifted = middle + tf.stack([drawn["shift_right"] * width, drawn["shift_down"] * height], axis=1)

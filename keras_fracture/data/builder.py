@@ -89,19 +89,19 @@ class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             _LOG.warning("%s", "\n".join(unread.as_lines(left)))
         for error in table["error"][table["error"] != ""]:
             _LOG.warning("left out: %s", error)
-        kept = usable(table, self.builder_config.keep_conflicts)
-        conflicts = int(((table["error"] == "") & ~table.index.isin(kept.index)).sum())
+        rows = usable(table, self.builder_config.keep_conflicts)
+        conflicts = int(((table["error"] == "") & ~table.index.isin(rows.index)).sum())
         if conflicts:
             _LOG.warning("left out: %d images of %s whose label contradicts itself", conflicts, self.name)
-        if recovered := int(kept["truncated"].sum()):
+        if recovered := int(rows["truncated"].sum()):
             _LOG.warning("recovered: %d truncated images of %s", recovered, self.name)
-        if inverted := int(kept["inverted"].sum()):
+        if inverted := int(rows["inverted"].sum()):
             _LOG.warning(
                 "look inverted: %d of %d images of %s, the first is %s; `data audit` lists them, and "
                 "Preprocess(invert=True) turns all images of a data set",
-                inverted, len(kept), self.name, kept["filename"][kept["inverted"]].iloc[0],
+                inverted, len(rows), self.name, rows["filename"][rows["inverted"]].iloc[0],
             )  # fmt: skip
-        return kept, root
+        return rows, root
 
     def _split_generators(self, dl_manager):
         table, root = self._table(dl_manager)

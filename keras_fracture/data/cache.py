@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.data import decoding, locations
+from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import OutputError
 
 IMAGES = 256  # a file
@@ -44,7 +45,7 @@ def prepare(records, preprocess, folder=None):
     Raises:
         OutputError: The folder cannot be written, or the disk is full.
     """
-    name = f"{records.facts['name']}-{key(records, preprocess)}"
+    name = f"{records.facts()['name']}-{key(records, preprocess)}"
     folder = Path(folder or locations.cache_dir() / "images") / name
     count = -(-len(records) // IMAGES)
     paths = [folder / f"{number:05d}-of-{count:05d}.tfrecord" for number in range(count)]
@@ -65,7 +66,7 @@ def key(records, preprocess):
         del settings["invert"]  # as it was before there was such a setting
     if settings["resize"] == "lanczos":  # as all was before there was another
         del settings["resize"]
-    facts = [_VERSION, cv2.__version__, PIL.__version__, settings, records.facts]
+    facts = [_VERSION, cv2.__version__, PIL.__version__, settings, records.facts()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -123,6 +124,7 @@ def _example(pixels, label):
     ).SerializeToString(deterministic=True)
 
 
+@one_opencv_thread
 def _write_missing(records, preprocess, paths, waiting):
     """One pass over the records that writes the files nobody else writes."""
     grey = dataclasses.replace(preprocess, channels=1)

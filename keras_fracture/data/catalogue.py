@@ -89,7 +89,7 @@ def catalogue(name, data_dir=None, root=None, progress=True):
 
 def usable(table, keep_conflicts=False):
     """Rows to train and test on: readable, and without contradiction unless `keep_conflicts`."""
-    keep = table["error"] == ""
+    rows = table["error"] == ""
     if not keep_conflicts:
-        keep &= table["conflict"] == ""
-    return table[keep]
+        rows &= table["conflict"] == ""
+    return table[rows]

@@ -9,21 +9,19 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from keras_fracture.data import levels
+from keras_fracture.data.library_settings import recover_truncated
 from keras_fracture.errors import ImageError
-
-cv2.setNumThreads(1)  # two images at a time, one thread each, is twice as fast as one image on two threads
-ImageFile.LOAD_TRUNCATED_IMAGES = True  # `decode` says itself what was truncated
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _DICOM = b"DICM"  # behind 128 free bytes
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 _PHOTOMETRIC = 262  # TIFF's tag; 0 is WhiteIsZero
-_PNG_BITS = 24  # place in the file of the byte that says how many a value has
+_PNG_BITS = 24  # index in the file of the byte that says how many a value has
 RESIZING = {"lanczos": Image.Resampling.LANCZOS, "bilinear": Image.Resampling.BILINEAR}  # both antialiased
 
 
@@ -50,6 +48,7 @@ def is_truncated(data):
     return data.startswith(_PNG_START) and _PNG_END not in data[-1024:]
 
 
+@recover_truncated
 def decode(data, name="image"):
     """Decodes JPEG, PNG or any format Pillow reads, to 8-bit grey.
 
@@ -161,6 +160,7 @@ def _unreadable(data, name):
     )
 
 
+@recover_truncated
 def size_of(data):
     """(height, width) in pixels of an upright image's bytes, without decoding it."""
     with Image.open(io.BytesIO(data)) as image:
@@ -232,6 +232,7 @@ def encode_png(image, text=None):
     return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes()
 
 
+@recover_truncated
 def is_plain(data):
     """Whether the bytes are a whole, upright JPEG (grey or YCbCr) or opaque 8-bit grey PNG.
 

@@ -21,6 +21,7 @@ from keras_fracture.files import is_hidden_copy
 ARTICLE = 22363012
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
+_ATTEMPTS = 3  # connections that may bring nothing before giving up
 _FAILURES = (OSError, http.client.HTTPException)
 
 
@@ -65,8 +66,8 @@ def _archive(api, root):
     """Name, size, md5 and address of the article's zip."""
     url = f"{api}/articles/{ARTICLE}/files"
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
-            files = json.load(answer)
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
+            files = json.load(response)
         zips = [file for file in files if file["name"].lower().endswith(".zip")]
         file = max(zips, key=lambda file: file["size"])
         return {
@@ -81,7 +82,7 @@ def _archive(api, root):
         raise DataError(f"{url} lists no zip with name, size and md5. {_by_hand(root)}") from error
 
 
-def fetch(url, path, size, md5, root, attempts=3):
+def fetch(url, path, size, md5, root):
     """Downloads one file, going on with `path` + `.part` where that is there.
 
     Args:
@@ -90,7 +91,6 @@ def fetch(url, path, size, md5, root, attempts=3):
         size: Its bytes.
         md5: Its checksum, hex.
         root: Where the data set will be, for the advice in errors.
-        attempts: Connections that may bring nothing before giving up.
 
     Returns:
         `path`.
@@ -114,7 +114,7 @@ def fetch(url, path, size, md5, root, attempts=3):
             problem = _reason(error)
         if _size(part) <= have:
             failed += 1
-            if failed >= attempts:
+            if failed >= _ATTEMPTS:
                 raise DataError(
                     f"{url} stopped at {_size(part):,} of {size:,} bytes ({problem}): run again to go on. "
                     f"{_by_hand(root)}"
@@ -135,10 +135,10 @@ def _append(url, part, size):
     """Asks for the bytes that are missing and writes what comes."""
     have = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+    with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
         # A server that ignores Range sends the whole file with status 200.
-        resumed = have and answer.status == http.client.PARTIAL_CONTENT
-        if resumed and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+        resumed = have and response.status == http.client.PARTIAL_CONTENT
+        if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             raise http.client.HTTPException(f"asked from byte {have}, got another range")
         with (
             part.open("ab" if resumed else "wb") as stream,
@@ -146,7 +146,7 @@ def _append(url, part, size):
                 desc=part.stem, total=size, initial=have if resumed else 0, unit="B", unit_scale=True
             ) as bar,
         ):
-            while data := answer.read(_CHUNK):
+            while data := response.read(_CHUNK):
                 stream.write(data)
                 bar.update(len(data))
 

@@ -12,6 +12,19 @@ from keras_fracture.data.catalogue import NAMES, REAL, layout
 from keras_fracture.errors import DataError, OutputError
 
 
+@contextlib.contextmanager
+def _tfds_errors_only():
+    """TFDS says much through absl's logger; what a user has to know is logged by the builders."""
+    absl = logging.getLogger("absl")
+    level = absl.level
+    absl.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        absl.setLevel(level)
+
+
+@_tfds_errors_only()
 def prepare(name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_conflicts=False):
     """Prepares a data set's records for one split policy, unless that was done before.
 
@@ -39,7 +52,6 @@ def prepare(name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_
     from keras_fracture.data.builder import config
 
     tfds.display_progress_bar(False)
-    logging.getLogger("absl").setLevel(logging.ERROR)
     module = importlib.import_module(f"keras_fracture.data.datasets.{name}.{name}_dataset_builder")
     if policy not in module.layout.POLICIES:
         allowed = ", ".join(module.layout.POLICIES)
@@ -74,15 +86,15 @@ def fingerprint(root):
     """Short hash of the names, sizes and times of all files below a folder, but for those that macOS adds."""
     from keras_fracture.data import scan
 
-    found = (path for path in root.rglob("*") if path.is_file() and not files.is_hidden_copy(path))
-    return scan.fingerprint(sorted(found))
+    paths = (path for path in root.rglob("*") if path.is_file() and not files.is_hidden_copy(path))
+    return scan.fingerprint(sorted(paths))
 
 
 def load(name, split="train", policy="grouped", **options):
-    """Loads one split of a data set.
+    """Loads one split of a data set, as records that give datasets for training.
 
     Example:
-        >>> train = load("phantom", split="train").batched(32, size=64)
+        >>> train = load("phantom", split="train").batched(32, size=64)  # a tf.data.Dataset of (images, labels)
 
     Args:
         name: One of `names()`.
@@ -91,7 +103,12 @@ def load(name, split="train", policy="grouped", **options):
         **options: Those of `prepare`.
 
     Returns:
-        `pipeline.Records`.
+        `pipeline.Records`: no `tf.data.Dataset` itself. Its `batched` gives one of batches for `fit`, `raw` one of the
+        encoded records, `arrays` all images in memory, `table` what is known of each image, `len` how many there are.
+
+    Raises:
+        DataError: No such data set, split or policy, or files that are missing.
+        OutputError: The cache cannot be written.
     """
     from keras_fracture.data.pipeline import Records
 

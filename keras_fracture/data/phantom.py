@@ -148,7 +148,7 @@ def draw(source, shot, seed=0, size=256, finding=True, noise=True):
 def _boxes(camera, before, after, ends):
     """The box round what changed, normalised, `(0 or 1, 4)`."""
     if ends is not None:
-        changed = camera.place(ends) > 0.5
+        changed = camera.warp(ends) > 0.5
     else:
         changed = camera.develop(before, False) != camera.develop(after, False)
     if not changed.any():
@@ -245,7 +245,7 @@ def _lines(canvas, lines, value, thickness):
 
 
 class _Camera:
-    """One exposure: where the limb lies, how hard the beam is, how the film answers.
+    """One exposure: where the limb lies, how hard the beam is, how the film responds.
 
     Args:
         rng: Generator of the image.
@@ -267,7 +267,7 @@ class _Camera:
         self.width = (0.11 * soft + 0.13 * bone) * rng.uniform(0.85, 1.15)
         self.toe = rng.uniform(0.2, 0.32)
         self.photons = rng.uniform(3000, 20000) * np.exp(soft)
-        self.floor, self.ceiling = rng.uniform(0, 14), rng.uniform(225, 255)
+        self.darkest, self.brightest = rng.uniform(0, 14), rng.uniform(225, 255)
         self.stamp, self.opaque = np.float32(rng.uniform(235, 255)), self._marks(rng)
         self.shutter, self.light = np.float32(rng.uniform(2, 12)), self._collimator(rng)
 
@@ -299,13 +299,13 @@ class _Camera:
         columns = np.clip(np.minimum(grid - shade[2], self.size - shade[3] - grid) / 2, 0, 1)
         return rows[:, None] * columns
 
-    def place(self, canvas):
+    def warp(self, canvas):
         """Moves the canvas under the detector: `(size, size)`."""
         return cv2.warpAffine(canvas, self.matrix, (self.size, self.size), borderMode=cv2.BORDER_REPLICATE)
 
     def expose(self, attenuation):
         """Returns attenuation as the detector sees it, before noise: float32 `(size, size)`."""
-        light = cv2.GaussianBlur(np.exp(-self.place(attenuation)), (0, 0), self.blur)
+        light = cv2.GaussianBlur(np.exp(-self.warp(attenuation)), (0, 0), self.blur)
         return -np.log(light)
 
     def develop(self, attenuation, noise):
@@ -315,7 +315,7 @@ class _Camera:
             attenuation = attenuation + grains * np.exp(0.5 * attenuation) * np.float32(self.photons**-0.5)
         level = (1 - self.toe) / (1 + np.exp((self.mid - attenuation) / self.width))
         level += self.toe * (1 - np.exp(-1.5 / self.soft * np.maximum(attenuation, 0)))
-        level = self.floor + (self.ceiling - self.floor) * level
+        level = self.darkest + (self.brightest - self.darkest) * level
         level = level * self.light + self.shutter * (1 - self.light)
         level += (self.stamp - level) * self.opaque
         return np.clip(np.rint(level), 0, 255).astype("uint8")

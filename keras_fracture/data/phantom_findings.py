@@ -73,13 +73,13 @@ def _spiral(scene, rng, turn, severity):
     pitch = scene.radius * rng.uniform(2.6, 3.6)
     phase = np.arcsin(np.clip(scene.across / scene.radius, -1, 1)) / np.pi
     jag = _jagged(scene, rng, 0.1 * scene.radius)
-    keep = 1.0
+    remaining = 1.0
     for height, depth in ((pitch * phase, 0.9), (-0.4 * pitch * phase, 0.35)):
         slant = np.hypot(1, pitch / (2 * scene.radius))
         away = np.abs(scene.y[:, None] - scene.level - turn * height - jag) / slant
         open_gap = np.clip((gap / 2 - away) / scene.step + 0.5, 0, 1)
-        keep = keep * (1 - depth * (0.7 + 0.3 * severity) * open_gap)
-    return scene.maps * keep.astype("f4")
+        remaining = remaining * (1 - depth * (0.7 + 0.3 * severity) * open_gap)
+    return scene.maps * remaining.astype("f4")
 
 
 def _displaced(scene, rng, slope, shift, severity):
@@ -135,22 +135,22 @@ def _blob(scene, rng, dx, dy, rx, ry, rough, edge):
 
 def _lytic(scene, rng, side, moth_eaten, severity):
     """Bone eaten away: one hole with a clear rim, or many small ones that run together."""
-    r, keep, rim = scene.radius, 1.0, 0.0
+    r, remaining, rim = scene.radius, 1.0, 0.0
     if moth_eaten:
         for _ in range(rng.integers(11, 18)):
             size = r * rng.uniform(0.22, 0.42) * (0.85 + 0.3 * severity)
             at = rng.normal(0, 0.42, 2) * r * (1, 2.2)
             long = size * rng.uniform(1, 1.6)
             hole = _blob(scene, rng, side * 0.15 * r + at[0], at[1], size, long, 0.15, 0.4)
-            keep = keep * (1 - (0.65 + 0.33 * severity) * hole)
+            remaining = remaining * (1 - (0.65 + 0.33 * severity) * hole)
     else:
         size = r * (0.8 + 0.25 * severity)
         long = size * rng.uniform(1.2, 1.9)
         hole = _blob(scene, rng, side * 0.3 * r, 0, size, long, 0.1, 0.22)
-        keep = 1 - (0.7 + 0.28 * severity) * hole
+        remaining = 1 - (0.7 + 0.28 * severity) * hole
         rim = 0.12 * r * hole * (1 - hole) * 4
     inside = scene.maps[0] + scene.maps[1] > 0
-    maps = scene.maps * keep
+    maps = scene.maps * remaining
     maps[0] += rim * inside
     return maps
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_fracture.data import cache as prepared
 from keras_fracture.data import decoding, levels, scan
 from keras_fracture.data.cache import WORKERS
+from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import DataError
 from keras_fracture.models.preprocessing import UNIT, check_levels, scale
 
@@ -117,7 +118,8 @@ class Records:
     def table(self):
         """A `pandas.DataFrame` of all fields but the pixels, one row an image, in the order of `raw`.
 
-        In place of the pixels stand `height` and `width`, which `boxes` are fractions of.
+        In place of the pixels stand `height` and `width`, which `boxes` are fractions of. All records are read from
+        the disk at the first use, and the table is kept.
         """
         table = pd.DataFrame(list(self.raw().as_numpy_iterator()))
         sizes = [decoding.size_of(data) for data in table.pop("image")] if len(table) else []
@@ -127,11 +129,10 @@ class Records:
                 table[column] = table[column].str.decode("utf-8")
         return table
 
-    @property
     def digest(self):
         """SHA-256, in hex, of all records in their order: images as they are stored, labels, and what else is known.
 
-        Unlike `facts` it does not depend on when and where the records were prepared.
+        Reads all of them. Unlike `facts` it does not depend on when and where the records were prepared.
         """
         total = hashlib.sha256()
         for record in self.raw().as_numpy_iterator():
@@ -145,6 +146,7 @@ class Records:
         """A `tf.data.Dataset` of (uint8 image `(size, size, channels)`, int64 label), in a fixed order."""
         shape = (None, preprocess.size, preprocess.size, preprocess.channels)
 
+        @one_opencv_thread
         def read(chunk):
             return np.stack([preprocess(decoding.decode(data).image) for data in chunk])
 
@@ -158,9 +160,11 @@ class Records:
         # `unbatch` forgets how many there are, and Keras would warn at an end that it does not expect.
         return images.apply(tf.data.experimental.assert_cardinality(len(self)))
 
-    @property
     def facts(self):
-        """What these images are and come from, as a dict for JSON: equal as long as nothing changed."""
+        """What these images are and come from, as a dict for JSON: equal as long as nothing changed.
+
+        Looks the sizes and times of the records' files up.
+        """
         parts = self.builder.info.splits[self.split].file_instructions
         return {
             "name": self.builder.name,
@@ -261,9 +265,8 @@ class Records:
 
 
 def batches(
-    dataset, count, batch_size, *, augment=None, shuffle=None, first_epoch=0, pixel_range=UNIT,
-    drop_remainder=False, channels=None,
-):  # fmt: skip
+    dataset, count, batch_size, *, augment=None, shuffle=None, first_epoch=0, pixel_range=UNIT, channels=None
+):
     """The second half of every pipeline: shuffle, batch, scale, augment, prefetch.
 
     Args:
@@ -274,7 +277,6 @@ def batches(
         shuffle: As in `Records.batched`.
         first_epoch: As in `Records.batched`.
         pixel_range: As in `Records.batched`.
-        drop_remainder: Whether to drop a last batch that is not full.
         channels: Grey images are repeated to this many channels, last of all: the cache stays small.
 
     Raises:
@@ -284,7 +286,7 @@ def batches(
         dataset = tf.data.Dataset.from_tensor_slices(dataset)
     return _passes(
         _shuffler(dataset, count), count, batch_size, augment=augment, shuffle=shuffle, first_epoch=first_epoch,
-        pixel_range=pixel_range, drop_remainder=drop_remainder, channels=channels,
+        pixel_range=pixel_range, channels=channels,
     )  # fmt: skip
 
 
@@ -299,8 +301,8 @@ def _shuffler(dataset, count):
 
 
 def _passes(
-    ordered, count, batch_size, *, augment=None, shuffle=None, first_epoch=0, pixel_range=UNIT,
-    drop_remainder=False, channels=None, parse=None,
+    ordered, count, batch_size, *, augment=None, shuffle=None, first_epoch=0, pixel_range=UNIT, channels=None,
+    parse=None,
 ):  # fmt: skip
     """A dataset each pass over which is the next epoch: seeds of order and augmentation follow from its number."""
     check_augment(augment)
@@ -314,7 +316,7 @@ def _passes(
             tf.compat.v1.set_random_seed(1)
         dataset = ordered(seed)
         first = number * count
-        return dataset.enumerate().map(lambda place, one: (first + place, one))
+        return dataset.enumerate().map(lambda position, element: (first + position, element))
 
     counted = shuffle is not None or augment
     if counted:
@@ -325,16 +327,16 @@ def _passes(
     else:
         dataset = ordered(None).enumerate().apply(tf.data.experimental.assert_cardinality(count))
     dataset = finished(
-        dataset.batch(batch_size, drop_remainder=drop_remainder),
+        dataset.batch(batch_size),
         augment=augment, pixel_range=pixel_range, channels=channels, parse=parse,
     )  # fmt: skip
     if not counted:
         return dataset
     last = dataset.cardinality() - 1
 
-    def count_epoch(place, batch):
+    def count_epoch(position, batch):
         # With its last batch: a look at the first ones, as `fit` takes it, is no epoch, and Keras asks for no more.
-        number.assign_add(tf.cast(place == last, tf.int64))
+        number.assign_add(tf.cast(position == last, tf.int64))
         return batch
 
     return dataset.enumerate().map(count_epoch).with_options(_OPTIONS)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.data import decoding, levels
+from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.data.locations import cache_dir
 from keras_fracture.errors import ImageError
 
@@ -82,27 +83,27 @@ def measure(data, name="image"):
 
 
 def scan(name, paths, progress=True):
-    """Measures all files of a data set on all cores; remembers the answer until a file changes.
+    """Measures all files of a data set on all cores; remembers the table until a file changes.
 
     Args:
         name: The data set's name, for the progress bar and the cache.
-        paths: The files, in the order of the answer's rows.
+        paths: The files, in the order of the table's rows.
         progress: Whether to show a progress bar.
 
     Returns:
         A `pandas.DataFrame` with the columns of `measure`, one row a path.
     """
-    kept = cache_dir() / "scans" / f"{name}-{fingerprint(paths)}.csv"
+    cached = cache_dir() / "scans" / f"{name}-{fingerprint(paths)}.csv"
     text = {"file_digest": str, "digest": str, "hash": str, "error": str}
-    if kept.is_file():
+    if cached.is_file():
         missing = {scalar: [""] for scalar in SCALARS}
         # Without "round_trip" the last digits would differ from those of the first run.
         return pd.read_csv(
-            kept, dtype=text, keep_default_na=False, na_values=missing, float_precision="round_trip"
+            cached, dtype=text, keep_default_na=False, na_values=missing, float_precision="round_trip"
         )
 
     result = _measure_all(name, lambda path: measure(path.read_bytes(), str(path)), paths, progress)
-    files.write_text(kept, result.to_csv(index=False))
+    files.write_text(cached, result.to_csv(index=False))
     return result
 
 
@@ -111,6 +112,7 @@ def scan_bytes(name, contents, progress=True):
     return _measure_all(name, measure, contents, progress)
 
 
+@one_opencv_thread
 def _measure_all(name, read, items, progress):
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         done = pool.map(read, items)

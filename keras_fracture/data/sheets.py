@@ -14,13 +14,12 @@ from keras_fracture.errors import ImageError
 _GAP = 2
 
 
-def tile(images, columns=None, background=255):
-    """Lays equal images out in rows.
+def tile(images, columns=None):
+    """Lays images of one size out in rows on white.
 
     Args:
         images: uint8 `(n, height, width, channels)`.
         columns: Images a row; default makes the sheet about square.
-        background: Grey level between them.
 
     Returns:
         uint8 `(height, width, channels)`.
@@ -29,7 +28,7 @@ def tile(images, columns=None, background=255):
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     shape = rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, channels
-    sheet = np.full(shape, background, np.uint8)
+    sheet = np.full(shape, 255, np.uint8)
     for index, image in enumerate(images):
         top = _GAP + index // columns * (height + _GAP)
         left = _GAP + index % columns * (width + _GAP)
@@ -98,6 +97,6 @@ def _thumbnail(file, size):
 
 def _text(words, width, height, scale):
     line = np.full((height, width), 255, np.uint8)
-    place = (6, int(height * 0.72))
-    cv2.putText(line, words[:110], place, cv2.FONT_HERSHEY_SIMPLEX, scale, 0, 1, cv2.LINE_AA)
+    origin = (6, int(height * 0.72))
+    cv2.putText(line, words[:110], origin, cv2.FONT_HERSHEY_SIMPLEX, scale, 0, 1, cv2.LINE_AA)
     return line

@@ -24,15 +24,15 @@ def near_pairs(hashes, limit=NEAR):
     known = np.array([index for index, text in enumerate(hashes) if text], int)
     words = np.frombuffer(bytes.fromhex("".join(hashes[i] for i in known)), np.uint64)
     words = words.reshape(len(known), 4)
-    found = [np.zeros((0, 3), int)]
+    pairs = [np.zeros((0, 3), int)]
     for start in range(0, len(words), _BLOCK):
         block = words[start : start + _BLOCK, None]
         distance = np.bitwise_count(block ^ words[None, start:]).sum(-1)
         first, second = np.nonzero(np.triu(distance <= limit, 1))
-        found.append(
+        pairs.append(
             np.stack([known[first + start], known[second + start], distance[first, second].astype(int)], 1)
         )
-    return np.concatenate(found)
+    return np.concatenate(pairs)
 
 
 def join(names, pairs):
@@ -63,6 +63,6 @@ def digests(data, sources):
     Returns:
         Array of 16 hex digits, one an image.
     """
-    names, places = np.unique(np.asarray(sources, str), return_inverse=True)
+    names, inverse = np.unique(np.asarray(sources, str), return_inverse=True)
     hashes = [hashlib.sha256(f"{data}/{name}".encode()).hexdigest()[:16] for name in names]
-    return np.array(hashes, dtype="U16")[places]
+    return np.array(hashes, dtype="U16")[inverse]

@@ -35,21 +35,21 @@ def images(folder):
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"Expected a folder {folder}: the layout must be the published one")
-    found = sorted(
+    paths = sorted(
         path
         for path in folder.iterdir()
         if path.suffix.lower() in SUFFIXES and not files.is_hidden_copy(path)
     )
-    if not found:
+    if not paths:
         raise DataError(f"No images (.jpg, .jpeg, .png) in {folder}: a class without images is no class")
-    for path in found:
+    for path in paths:
         if not path.is_file():
             raise DataError(f"{path} is not a file, or a link to none: remove it, or fetch the image again")
         if not path.name.isprintable():  # control characters, and bytes that are no UTF-8
             raise DataError(
                 f"{folder} holds a file whose name cannot be printed: rename it. Received: {path.name!a}"
             )
-    return found
+    return paths
 
 
 def listing(path, numbers, flag):
@@ -143,12 +143,12 @@ def parsed(path, kind, parse):
 
 def say_boxless(table, wanted):
     """Warns in one line if images with a finding have no box; `wanted` names the files that boxes are read from."""
-    found = table[table["label"] == 1]
-    missing = found[found["boxes"].map(len) == 0]
+    findings = table[table["label"] == 1]
+    missing = findings[findings["boxes"].map(len) == 0]
     if len(missing):
         _LOG.warning(
             "without boxes: %d of %d images with a finding, the first is %s; boxes are read from %s",
-            len(missing), len(found), missing["filename"].iloc[0], wanted,
+            len(missing), len(findings), missing["filename"].iloc[0], wanted,
         )  # fmt: skip
 
 

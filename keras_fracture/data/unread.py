@@ -19,7 +19,7 @@ def unread(root, layout, filenames):
     """
     read = set(filenames)
     folders = {name.rpartition("/")[0] for name in read}
-    found = {}
+    files_by_kind = {}
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         name = path.relative_to(root).as_posix()
         hidden = files.is_hidden_copy(name)
@@ -34,18 +34,18 @@ def unread(root, layout, filenames):
         else:
             why = f"not an image file this layout reads ({', '.join(SUFFIXES)})"
         kind = path.suffix.lower() or "without an ending"
-        found.setdefault((kind, why), []).append(name)
+        files_by_kind.setdefault((kind, why), []).append(name)
     return [
         {"kind": kind, "count": len(names), "why": why, "first": names[0]}
-        for (kind, why), names in sorted(found.items(), key=lambda pair: -len(pair[1]))
+        for (kind, why), names in sorted(files_by_kind.items(), key=lambda pair: -len(pair[1]))
     ]
 
 
-def as_lines(found):
-    """What `unread` found, as lines: none where all is read, else a total and a line a kind."""
-    if not found:
+def as_lines(kinds):
+    """The list of `unread` as lines: none where all is read, else a total and a line a kind."""
+    if not kinds:
         return []
-    total = sum(each["count"] for each in found)
+    total = sum(each["count"] for each in kinds)
     return [f"not read: {total:,} files of the data folder"] + [
-        f"{each['count']:>9,} {each['kind']}: {each['why']}; the first is {each['first']!a}" for each in found
+        f"{each['count']:>9,} {each['kind']}: {each['why']}; the first is {each['first']!a}" for each in kinds
     ]

@@ -44,3 +44,7 @@ __all__ = [
     "roc",
     "scores",
 ]
+
+
+def __dir__():
+    return sorted(__all__)

@@ -5,6 +5,8 @@ from scipy import stats
 
 from keras_fracture.errors import EvaluationError
 
+_CONFIDENCE = 0.95  # share of resamples inside an interval
+
 
 class Clusters:
     """The sources of a test set, ready to be resampled.
@@ -36,15 +38,14 @@ class Clusters:
                     f"Received: {len(members)} of label {value}"
                 )
 
-    def interval(self, statistic, runs=1, resamples=2000, confidence=0.95, seed=0):
-        """Percentile interval of a statistic, over sources and over runs.
+    def interval(self, statistic, runs=1, resamples=2000, seed=0):
+        """The 95 % percentile interval of a statistic, over sources and over runs.
 
         Args:
             statistic: Function of a weight for each image `(n,)` and of an array of run numbers; a number.
             runs: How many trained models (seeds) the statistic averages over; resampled too where there are
                 at least two.
             resamples: Bootstrap resamples.
-            confidence: Share of resamples inside the interval.
             seed: Of the resampling.
 
         Returns:
@@ -61,7 +62,7 @@ class Clusters:
             data,
             resampled,
             n_resamples=resamples,
-            confidence_level=confidence,
+            confidence_level=_CONFIDENCE,
             vectorized=False,
             method="percentile",
             rng=seed,

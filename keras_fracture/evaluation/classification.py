@@ -27,7 +27,7 @@ _BINS = 10  # of equal width, for the expected calibration error
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """What one or several trained models said about one test set.
+    """The predictions of one or several trained models for one test set.
 
     Attributes:
         labels: int `(n,)`, 0 or 1.
@@ -69,15 +69,20 @@ class Predictions:
         return np.broadcast_to(np.asarray(self.threshold, float), len(self.probabilities))
 
     @property
-    def found(self):
-        """What each run calls a finding, bool `(runs, n)`."""
+    def predicted_findings(self):
+        """What each run takes for a finding, bool `(runs, n)`."""
         return self.probabilities >= self.thresholds[:, None]
 
     def statistic(self, metric):
         """A function of image weights and run numbers, for `bootstrap.Clusters.interval`."""
         if metric in _COUNTED:
-            positive, found = self.labels == 1, self.found
-            cells = [found & positive, found & ~positive, ~found & ~positive, ~found & positive]
+            positive, predicted = self.labels == 1, self.predicted
+            cells = [
+                predicted & positive,
+                predicted & ~positive,
+                ~predicted & ~positive,
+                ~predicted & positive,
+            ]
             formula = _COUNTED[metric]
             return lambda weights, runs: float(np.mean(formula(*(cell[runs] @ weights for cell in cells))))
         if metric in _RANKED:
@@ -165,7 +170,7 @@ def calibration(predictions):
 
 
 def confusion(predictions):
-    """How many images of each class were called what, at the threshold.
+    """How many images of each class were predicted to be of which, at the threshold.
 
     Args:
         predictions: `Predictions`. With several runs the counts are means over them, rounded so that each row
@@ -174,11 +179,11 @@ def confusion(predictions):
     Returns:
         int `(2, 2)`: rows the true class, columns the predicted one, healthy before finding.
     """
-    called = predictions.found.mean(0)
+    shares = predictions.predicted_findings.mean(0)
     table = []
     for label in (0, 1):
         members = predictions.labels == label
-        findings = int(np.rint(called[members].sum()))
+        findings = int(np.rint(shares[members].sum()))
         table.append([int(members.sum()) - findings, findings])
     return np.array(table)
 
@@ -202,8 +207,10 @@ def roc(predictions, points=41, resamples=500, seed=0):
         return lambda weights, runs: np.mean([ranked[run].sensitivity(specificity, weights) for run in runs])
 
     rates = np.linspace(0, 1, points)
-    found = [clusters.interval(sensitivity(1 - rate), len(ranked), resamples, seed=seed) for rate in rates]
-    return pd.DataFrame(found).assign(false_positive_rate=rates)
+    sensitivities = [
+        clusters.interval(sensitivity(1 - rate), len(ranked), resamples, seed=seed) for rate in rates
+    ]
+    return pd.DataFrame(sensitivities).assign(false_positive_rate=rates)
 
 
 def best_threshold(labels, probabilities):

@@ -108,10 +108,10 @@ def extract(images, which, *, batch_size=64, cached=False):
     try:
         return np.load(path)
     except (OSError, ValueError, EOFError):  # not there, or damaged
-        found = _run(chosen, images, batch_size)
+        features = _run(chosen, images, batch_size)
     with files.writing(path) as beside, open(beside, "wb") as stream:
-        np.save(stream, found)
-    return found
+        np.save(stream, features)
+    return features
 
 
 def check_images(images, name="images"):
@@ -125,16 +125,16 @@ def _run(chosen, images, batch_size):
     parts = []
     for start in tqdm(range(0, len(images), batch_size), f"features, {chosen.name}", delay=5):
         batch = images[start : start + batch_size]
-        found = np.asarray(chosen.run(batch), "float32")
-        if found.ndim != 2 or len(found) != len(batch):
+        features = np.asarray(chosen.run(batch), "float32")
+        if features.ndim != 2 or len(features) != len(batch):
             raise EvaluationError(
-                f"{chosen.name} must give features (n, d) for n images. Received: {found.shape} for {len(batch)}"
+                f"{chosen.name} must give features (n, d) for n images. Received: {features.shape} for {len(batch)}"
             )
-        parts.append(found)
-    found = np.concatenate(parts)
-    if not np.isfinite(found).all():
+        parts.append(features)
+    features = np.concatenate(parts)
+    if not np.isfinite(features).all():
         raise EvaluationError(f"{chosen.name} must give finite features. Received: NaN or infinity")
-    return found
+    return features
 
 
 def _inception():
@@ -190,8 +190,8 @@ def _pipeline(name, model, size, channels, preprocess, features, *settings):
             images = tf.reduce_mean(images, 3, keepdims=True)
         elif images.shape[3] == 1:
             images = tf.repeat(images, channels, axis=3)
-        found = tf.cast(features(preprocess(images), training=False), tf.float32)
-        return tf.reduce_mean(found, (1, 2)) if found.shape.rank == 4 else found
+        outputs = tf.cast(features(preprocess(images), training=False), tf.float32)
+        return tf.reduce_mean(outputs, (1, 2)) if outputs.shape.rank == 4 else outputs
 
     digest = hashlib.sha256(repr((type(model).__name__, size, channels, settings)).encode())
     digest.update(json.dumps(model.get_config(), sort_keys=True, default=str).encode())

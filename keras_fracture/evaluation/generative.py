@@ -10,13 +10,13 @@ METRICS = ("fid", "kid", "precision", "recall", "density", "coverage", "ms_ssim"
 
 
 def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, seed=0, cached=True):
-    """All metrics of a set of generated images, each beside its real-versus-real floor.
+    """All metrics of a set of generated images, each beside the same between real images.
 
-    The real images are parted into two random halves, with no source on both sides. `value` holds the
+    The real images are split into two random halves, with no source on both sides. `value` holds the
     generated images against the first half, `real_vs_real` the second half against the same first half, with equally
-    many images each; both are means over `splits` such partings. A generator as good as the data would reach
-    the floor, and the distances of small sets are far from 0 even there. One that was trained on these very
-    images knows both halves and may pass the floor by copying: see `memorisation.near_copies`. `ms_ssim` needs
+    many images each; both are means over `splits` such splits. A generator as good as the data would reach
+    `real_vs_real`, and the distances of small sets are far from 0 even there. One that was trained on these very
+    images knows both halves and may come nearer than that by copying: see `memorisation.near_copies`. `ms_ssim` needs
     no pairing: `value` is of generated images alone, `real_vs_real` of the first half.
 
     KID is here the unbiased estimate of whole samples; its spread, as that of the others, is over splits.
@@ -27,9 +27,9 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
         extractor: See `features.extractor`.
         sources: The source of each real image, so that copies of one X-ray stay on one side; None takes each
             image for a source of its own.
-        splits: Partings to average over.
+        splits: Splits to average over.
         k: Neighbours, see `prdc`; above the number of copies a source has (40 in `kaggle_fracture`'s fractures), or
-            balls reach no further than the copies and precision to coverage are low even on the floor.
+            balls reach no further than the copies and precision to coverage are low even between real images.
         pairs: See `ms_ssim`.
         seed: Of all drawing.
         cached: Whether the real images' features are kept on disk, see `features.extract`.
@@ -50,8 +50,8 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
         )
     if splits < 1:
         raise EvaluationError(f"splits must be at least 1. Received: {splits}")
-    parted = [halves(sources, seed + split) for split in range(splits)]
-    count = min(len(fake), *(len(half) for pair in parted for half in pair))
+    half_pairs = [halves(sources, seed + split) for split in range(splits)]
+    count = min(len(fake), *(len(half) for pair in half_pairs for half in pair))
     if count <= k:
         raise EvaluationError(
             f"Each side needs more than k = {k} images: give more real sources or generate more. "
@@ -62,19 +62,21 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
         features.extract(real, chosen, cached=cached),
         features.extract(fake, chosen),
     )
-    values, floors = [], []
-    for split, pair in enumerate(parted):
+    fake_scores, real_scores = [], []
+    for split, pair in enumerate(half_pairs):
         generator = np.random.default_rng([seed, split])
         first, second = (generator.choice(half, count, replace=False) for half in pair)
         made = generator.choice(len(fake), count, replace=False)
-        values.append(_measure(real_features[first], fake_features[made], fake[made], k, pairs, seed + split))
-        floors.append(
+        fake_scores.append(
+            _measure(real_features[first], fake_features[made], fake[made], k, pairs, seed + split)
+        )
+        real_scores.append(
             _measure(real_features[first], real_features[second], real[first], k, pairs, seed + split)
         )
     return {
         metric: {
-            **_spread("value", "std", [found[metric] for found in values]),
-            **_spread("real_vs_real", "real_vs_real_std", [found[metric] for found in floors]),
+            **_spread("value", "std", [scores[metric] for scores in fake_scores]),
+            **_spread("real_vs_real", "real_vs_real_std", [scores[metric] for scores in real_scores]),
             "images": int(count),
         }
         for metric in METRICS
@@ -91,12 +93,12 @@ def _measure(real, other, images, k, pairs, seed):
     }
 
 
-def _spread(mean, deviation, values):
-    return {mean: float(np.mean(values)), deviation: float(np.std(values))}
+def _spread(mean, deviation, scores):
+    return {mean: float(np.mean(scores)), deviation: float(np.std(scores))}
 
 
 def halves(sources, seed=0):
-    """Parts images into two random halves with no source on both sides.
+    """Splits images into two random halves with no source on both sides.
 
     Sources are dealt in random order, each to the side with fewer images, so that the sides differ by no more
     than the largest source.
@@ -106,7 +108,7 @@ def halves(sources, seed=0):
         seed: Of the order of sources.
 
     Returns:
-        Two sorted int arrays of places in `sources`.
+        Two sorted int arrays of indices into `sources`.
 
     Raises:
         EvaluationError: There are fewer than two sources.

@@ -70,11 +70,11 @@ def kid(real, fake, subsets=100, size=None, seed=0):
         )
     generator = np.random.default_rng(seed)
     first, second = (_subsets(len(rows), subsets, size, generator) for rows in (real, fake))
-    found = -2 * _sums(real, fake, first, second) / size**2
+    distances = -2 * _sums(real, fake, first, second) / size**2
     for rows, chosen in ((real, first), (fake, second)):
         itself = chosen @ ((rows**2).mean(1) + 1) ** 3
-        found += (_sums(rows, rows, chosen, chosen) - itself) / (size * (size - 1))
-    return float(found.mean()), float(found.std())
+        distances += (_sums(rows, rows, chosen, chosen) - itself) / (size * (size - 1))
+    return float(distances.mean()), float(distances.std())
 
 
 def _subsets(count, subsets, size, generator):
@@ -173,16 +173,16 @@ def ms_ssim(images, pairs=500, seed=0):
     generator = np.random.default_rng(seed)
     first = generator.integers(len(images), size=pairs)
     second = (first + generator.integers(1, len(images), size=pairs)) % len(images)
-    found = [
+    similarities = [
         tf.image.ssim_multiscale(images[one], images[other], 255, weights, _WINDOW).numpy()
         for one, other in zip(_batched(first), _batched(second), strict=True)
     ]
-    found = np.concatenate(found).astype(float)
-    return float(found.mean()), float(found.std())
+    similarities = np.concatenate(similarities).astype(float)
+    return float(similarities.mean()), float(similarities.std())
 
 
-def _batched(places, size=64):
-    return [places[start : start + size] for start in range(0, len(places), size)]
+def _batched(rows, size=64):
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _check(real, fake):

@@ -60,7 +60,7 @@ def pointing_game(heat, boxes, tolerance=15):
 
     Args:
         heat: `(n, height, width)`, not negative, as `gradcam` gives it.
-        boxes: n arrays `(k, 4)` of ymin, xmin, ymax, xmax as fractions of the image as shown (see
+        boxes: n arrays `(k, 4)` of ymin, xmin, ymax, xmax as fractions of the image as the model takes it (see
             `data.decoding.fit_boxes`), k at least 1.
         tolerance: Pixels from a box that still count.
 
@@ -75,10 +75,9 @@ def pointing_game(heat, boxes, tolerance=15):
         raise EvaluationError(
             f"heat must be (n, height, width) with boxes for each. Received: {heat.shape}, {len(boxes)} boxes"
         )
-    targets = [_target(of_one, heat.shape[1:], tolerance) for of_one in boxes]
-    return np.array(
-        [one.max() > 0 and target[_hottest(one)] for one, target in zip(heat, targets, strict=True)], bool
-    )
+    targets = [_target(boxes_of_image, heat.shape[1:], tolerance) for boxes_of_image in boxes]
+    hits = [each.max() > 0 and target[_hottest(each)] for each, target in zip(heat, targets, strict=True)]
+    return np.array(hits, bool)
 
 
 def chance(boxes, shape, tolerance=15):
@@ -97,7 +96,7 @@ def chance(boxes, shape, tolerance=15):
     """
     if not len(boxes):
         raise EvaluationError("The chance level needs at least one image with boxes. Received: none")
-    return float(np.mean([_target(of_one, shape, tolerance).mean() for of_one in boxes]))
+    return float(np.mean([_target(boxes_of_image, shape, tolerance).mean() for boxes_of_image in boxes]))
 
 
 def _target(boxes, shape, tolerance):
@@ -114,5 +113,5 @@ def _target(boxes, shape, tolerance):
 
 def _hottest(heat):
     """Row and column of the maximum."""
-    places = np.argwhere(heat == heat.max())
-    return tuple(places[np.argmin(((places - places.mean(0)) ** 2).sum(1))])
+    pixels = np.argwhere(heat == heat.max())
+    return tuple(pixels[np.argmin(((pixels - pixels.mean(0)) ** 2).sum(1))])

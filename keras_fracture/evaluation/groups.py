@@ -59,17 +59,19 @@ def _group(predictions, inside, resamples):
     row = {"images": len(labels), "sources": len(set(sources)), "findings": int(labels.sum())}
     try:
         group = Predictions(labels, sources, probabilities, predictions.threshold)
-        found = scores(group, HEADLINE, resamples)
+        group_scores = scores(group, HEADLINE, resamples)
     except EvaluationError:  # one class, or too few sources of it
-        found = {"accuracy": _accuracy(labels, sources, predictions.found[:, inside], resamples)}
-    for metric, score in found.items():
+        group_scores = {
+            "accuracy": _accuracy(labels, sources, predictions.predicted_findings[:, inside], resamples)
+        }
+    for metric, score in group_scores.items():
         row |= {metric: score["value"], f"{metric}_low": score["low"], f"{metric}_high": score["high"]}
     return row
 
 
-def _accuracy(labels, sources, called, resamples):
+def _accuracy(labels, sources, predicted, resamples):
     """Accuracy that needs no second class."""
-    right = (called == labels).astype(float)
+    right = (predicted == labels).astype(float)
     if len(set(sources)) < 2:
         return {"value": float(right.mean()), "low": np.nan, "high": np.nan}
 
@@ -87,13 +89,13 @@ def most_confident_errors(predictions, count=16):
         count: How many at most.
 
     Returns:
-        int array of places in `predictions.labels`, the most confident error first. Confidence is how far
+        int array of indices into `predictions.labels`, the most confident error first. Confidence is how far
         the mean probability lies on the wrong side of the runs' mean threshold, as a share of how far it could,
         so that missed findings and false alarms compare whatever the threshold.
     """
     mean, threshold = predictions.probabilities.mean(0), predictions.thresholds.mean()
-    called = mean >= threshold
-    room = np.where(called, 1 - threshold, threshold)
+    predicted = mean >= threshold
+    room = np.where(predicted, 1 - threshold, threshold)
     confidence = np.abs(mean - threshold) / np.maximum(room, 1e-12)
-    wrong = np.flatnonzero(called != (predictions.labels == 1))
+    wrong = np.flatnonzero(predicted != (predictions.labels == 1))
     return wrong[np.argsort(-confidence[wrong], kind="stable")][:count]

@@ -18,12 +18,12 @@ class NearCopies:
     """The training image nearest to each generated one, in one kind of distance.
 
     Attributes:
-        indices: int `(n,)`, its place in the training set.
+        indices: int `(n,)`, its index in the training set.
         distances: float `(n,)`.
         threshold: Distance up to which an image counts as a near copy.
         share: Of generated images that are near copies.
         real_vs_real: The same share of real images, none of whose source had a part in the threshold.
-        sources: How many sources of real images gave threshold and floor.
+        sources: How many sources of real images gave `threshold` and `real_vs_real`.
     """
 
     indices: np.ndarray
@@ -34,7 +34,7 @@ class NearCopies:
     sources: int
 
     def closest(self, count=16):
-        """Places of the closest pairs, closest first: two int arrays, generated and training images."""
+        """Indices of the closest pairs, closest first: two int arrays, generated and training images."""
         order = np.argsort(self.distances, kind="stable")[:count]
         return order, self.indices[order]
 
@@ -65,8 +65,8 @@ def near_copies(fake, train, held_out, **options):
         EvaluationError: See `Copies`.
     """
     search = Copies(train, held_out, **options)
-    found = {"pixels": search.by_pixels(fake)}
-    return found if search.extractor is None else found | {"features": search.by_features(fake)}
+    copies = {"pixels": search.by_pixels(fake)}
+    return copies if search.extractor is None else copies | {"features": search.by_features(fake)}
 
 
 class Copies:
@@ -75,8 +75,8 @@ class Copies:
     What is too near is taken from real images, training and held-out ones alike, each held against the training
     images of all other sources. The threshold is the `percentile`-th percentile of these distances, with every
     source weighing alike: images of one X-ray are near to others, or far from them, together. The real_vs_real is the
-    share of real images that lie as near by chance, about `percentile` / 100: sources are parted into ten folds,
-    and each is judged by the threshold of the others.
+    share of real images that lie as near by chance, about `percentile` / 100: sources are split into ten folds,
+    and the threshold of the others is applied to each.
 
     Distances are, in pixels, the root mean square difference of grey levels from 0 to 1, of the image or its
     mirror image, whichever is nearer; in features, Euclidean.
@@ -121,15 +121,15 @@ class Copies:
     def by_pixels(self, fake):
         """`NearCopies` of generated images, uint8 `(n, height, width, 1 or 3)`, in distances of pixels."""
         _same_shape({"fake": fake, **self._real})
-        return self._judge(self._nearest_pixels(fake), *self._real_pixels)
+        return self._near_copies(self._nearest_pixels(fake), *self._real_pixels)
 
     def by_features(self, fake):
         """The same in distances of features."""
         _same_shape({"fake": fake, **self._real})
         made = features.extract(fake, self.extractor)
-        return self._judge(nearest(made, self._features["train"]), *self._real_features)
+        return self._near_copies(nearest(made, self._features["train"]), *self._real_features)
 
-    def _judge(self, generated, threshold, real_vs_real):
+    def _near_copies(self, generated, threshold, real_vs_real):
         indices, distances = generated
         share = float((distances <= threshold).mean())
         return NearCopies(indices, distances, threshold, share, real_vs_real, self._sources)
@@ -140,11 +140,14 @@ class Copies:
 
     @functools.cached_property
     def _rows(self):
+        """The training images as rows of floats: four bytes a value, made at the first use."""
         return _flat(self._real["train"])
 
     def _nearest_pixels(self, images, codes=None):
-        found = [nearest(_flat(way), self._rows, self._same(codes)) for way in (images, images[:, :, ::-1])]
-        indices, distances = (np.stack(both) for both in zip(*found, strict=True))
+        candidates = [
+            nearest(_flat(way), self._rows, self._same(codes)) for way in (images, images[:, :, ::-1])
+        ]
+        indices, distances = (np.stack(both) for both in zip(*candidates, strict=True))
         better = distances.argmin(0)[None]
         return [np.take_along_axis(both, better, 0)[0] for both in (indices, distances)]
 
@@ -154,6 +157,7 @@ class Copies:
 
     @functools.cached_property
     def _features(self):
+        """Features of all real images: the extractor runs over them, or the cache is read, at the first use."""
         return {
             name: features.extract(images, self.extractor, cached=self._cached)
             for name, images in self._real.items()
@@ -161,15 +165,17 @@ class Copies:
 
     @functools.cached_property
     def _real_pixels(self):
+        """As `_calibrated`, in pixels: each real image is held against all training images at the first use."""
         return self._calibrated(
             self._nearest_pixels(images, self._codes[name])[1] for name, images in self._real.items()
         )
 
     @functools.cached_property
     def _real_features(self):
-        known = self._features
+        """The same in features, at the first use."""
+        train = self._features["train"]
         return self._calibrated(
-            nearest(rows, known["train"], self._same(self._codes[name]))[1] for name, rows in known.items()
+            nearest(rows, train, self._same(self._codes[name]))[1] for name, rows in self._features.items()
         )
 
     def _calibrated(self, distances):
@@ -222,7 +228,7 @@ def nearest(rows, references, excluded=None):
         excluded: bool `(n, m)`, which references do not count for which row; None lets all count.
 
     Returns:
-        Places among `references`, int `(n,)`, and distances, float64 `(n,)`.
+        Indices into `references`, int `(n,)`, and distances, float64 `(n,)`.
 
     Raises:
         EvaluationError: A row has no reference left.

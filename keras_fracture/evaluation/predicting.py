@@ -24,9 +24,9 @@ def predictor(model):
     def logits_of(batch):
         return model(batch, training=False)
 
-    def answer(images, batch_size=64, flips=False):
+    def predict(images, batch_size=64, flips=False):
         views = [images, images[:, :, ::-1]] if flips else [images]
-        found = []
+        per_view = []
         for view in views:
             parts = []
             for start in range(0, len(view), batch_size):
@@ -36,10 +36,11 @@ def predictor(model):
             if logits.shape[1] > 2:
                 raise EvaluationError(f"A classifier must have one logit or two. Received: {logits.shape[1]}")
             # Softmax over two logits is the sigmoid of their difference.
-            found.append(scipy.special.expit(logits[:, -1] - (logits[:, 0] if logits.shape[1] == 2 else 0.0)))
-        return np.mean(found, axis=0)
+            healthy = logits[:, 0] if logits.shape[1] == 2 else 0.0
+            per_view.append(scipy.special.expit(logits[:, -1] - healthy))
+        return np.mean(per_view, axis=0)
 
-    return answer
+    return predict
 
 
 def probabilities(model, images, batch_size=64, flips=False):

@@ -80,14 +80,17 @@ def utility(
 def _equally_many(first, second, seed):
     """Both sets cut to the smaller number of images in each class."""
     generator = np.random.default_rng(seed)
-    places = [[], []]
+    chosen = [[], []]
     for label in (0, 1):
         members = [np.flatnonzero(np.asarray(labels) == label) for _, labels in (first, second)]
         count = min(map(len, members))
-        for kept, found in zip(places, members, strict=True):
-            kept.append(np.sort(generator.choice(found, count, replace=False)))
-    rows = [np.concatenate(kept) for kept in places]
-    return [(one[0][kept], np.asarray(one[1])[kept]) for one, kept in zip((first, second), rows, strict=True)]
+        for rows, candidates in zip(chosen, members, strict=True):
+            rows.append(np.sort(generator.choice(candidates, count, replace=False)))
+    rows_of_sets = [np.concatenate(rows) for rows in chosen]
+    return [
+        (images[rows], np.asarray(labels)[rows])
+        for (images, labels), rows in zip((first, second), rows_of_sets, strict=True)
+    ]
 
 
 def small_classifier(images, labels, epochs, seed, batch_size=32, build=None, strategy=ONE_DEVICE):

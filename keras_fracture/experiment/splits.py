@@ -74,7 +74,7 @@ def load_splits(config, preprocess, policy, data_dir=None):
 def fingerprints(config, data_dir=None):
     """What is trained and tested on: a dict of split policy to a dict of split name to a hash of its records."""
     return {
-        policy: {name: records.digest for name, records in load_records(config, policy, data_dir).items()}
+        policy: {name: records.digest() for name, records in load_records(config, policy, data_dir).items()}
         for policy in config.split_policies
     }
 

@@ -85,16 +85,16 @@ def generate(source, out, count=100, seed=0, label=None, model=None, shard=None,
     if count < 1:
         raise ModelError(f"count must be 1 or more. Received: {count}")
     start, stop = sharding.rows(shard, count, _BATCH)
-    found = load(source, model, settings)
-    wanted = found.label(label)
+    generator = load(source, model, settings)
+    class_number = generator.label(label)
     numbers, names, labels = np.arange(count), "", None
-    if found.num_classes:
-        labels = numbers % found.num_classes if wanted is None else np.full(count, wanted)
-        names = [str((found.classes or range(found.num_classes))[number]) for number in labels]
+    if generator.num_classes:
+        labels = numbers % generator.num_classes if class_number is None else np.full(count, class_number)
+        names = [str((generator.classes or range(generator.num_classes))[number]) for number in labels]
     table = pd.DataFrame(
         {"seed": seed, "number": numbers, "class": names, "synthetic": True, "source": str(source)}
     )
-    images = draw(found, count, seed, labels, start, stop)
+    images = draw(generator, count, seed, labels, start, stop)
     marks = "seed", "number", "class"
     return synthesis.write(images, table[start:stop], out, marks, first=start)
 

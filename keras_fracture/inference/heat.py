@@ -1,4 +1,4 @@
-"""Which part of an image speaks for a finding, told from answers alone: for served models, which give no gradient."""
+"""Which part of an image speaks for a finding, by predictions alone: for served models, which give no gradient."""
 
 import numpy as np
 from PIL import Image
@@ -17,7 +17,7 @@ def occlusion(predict, data, finding, grid=7, side=512):
         predict: Function of n contents of image files to probabilities `(n, classes)`;
             `predicting.Classifier.predict` or `client.Client.predict`.
         data: The image file's bytes.
-        finding: Place of the finding among the classes.
+        finding: Index of the finding among the classes.
         grid: Squares a side; `grid * grid + 1` images are asked for.
         side: Longest side in pixels after shrinking.
 

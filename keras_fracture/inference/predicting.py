@@ -29,9 +29,9 @@ def predict(model, images):
     names = [str(path) for path in images]
     classifier = Classifier(model)
     contents = [limits.read(path) for path in images]
-    answers = classifier.predict(contents, names)
+    probabilities = classifier.predict(contents, names)
     limits.warn_of_inverted(contents, classifier.inverts)
-    return list(zip(names, answers.tolist(), strict=True))
+    return list(zip(names, probabilities.tolist(), strict=True))
 
 
 class Classifier:

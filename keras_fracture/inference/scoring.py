@@ -11,11 +11,12 @@ from tqdm import tqdm
 from keras_fracture import evaluation
 from keras_fracture.data import decoding, sources
 from keras_fracture.data.cache import WORKERS
+from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.inference import sharding
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.serving.metadata import facts_of, finding_of, preparation
-from keras_fracture.serving.releasing import of_run
+from keras_fracture.serving.releasing import model_of_run
 from keras_fracture.serving.versions import loaded, version_of
 
 COLUMNS = ("filename", "source", "body_part", "label", "probability")
@@ -51,7 +52,7 @@ def evaluate(model, records, shard=None, which=None):
     chunks = records.raw(["image", *COLUMNS[:-1]]).skip(start).take(stop - start).batch(_BATCH)
     bar = tqdm(chunks.as_numpy_iterator(), "images", -(-(stop - start) // _BATCH), unit=" batches", delay=5)
     tables = []
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with one_opencv_thread, ThreadPoolExecutor(WORKERS) as pool:
         for chunk in bar:
             images = pool.map(lambda data: preprocess(decoding.decode(data).image), chunk.pop("image"))
             images = scale(np.stack(list(images)), pixel_range)
@@ -64,8 +65,8 @@ def evaluate(model, records, shard=None, which=None):
     return table
 
 
-def _of_finding(probabilities, place):
-    """Probabilities of a finding, float64 `(n,)`, from float32 `(n, 1 or 2)` and its place among them.
+def _of_finding(probabilities, column):
+    """Probabilities of a finding, float64 `(n,)`, from float32 `(n, 1 or 2)` and its column.
 
     Near 1 float32 knows steps of 6e-8 alone: there, what a second class leaves says more.
 
@@ -73,12 +74,14 @@ def _of_finding(probabilities, place):
         EvaluationError: There are more classes, or fewer.
     """
     probabilities = probabilities.astype(float)
-    if not place < probabilities.shape[1] <= 2:
+    if not column < probabilities.shape[1] <= 2:
         raise EvaluationError(
             f"A classifier must have one class or two, and as many as it names. Received: {probabilities.shape[1]}"
         )
-    own = probabilities[:, place]
-    return np.where(own > 0.5, 1 - probabilities[:, 1 - place], own) if probabilities.shape[1] == 2 else own
+    findings = probabilities[:, column]
+    if probabilities.shape[1] == 1:
+        return findings
+    return np.where(findings > 0.5, 1 - probabilities[:, 1 - column], findings)
 
 
 def text(table):
@@ -121,7 +124,7 @@ def threshold(model, which=None):
 
 
 def scores(table, threshold=0.5):
-    """How good the answers are, with 95 % intervals that resample whole sources.
+    """How good the predictions are, with 95 % intervals that resample whole sources.
 
     Args:
         table: Of `evaluate`.
@@ -133,14 +136,14 @@ def scores(table, threshold=0.5):
     Raises:
         EvaluationError: A class is missing, or has fewer than two sources.
     """
-    found = evaluation.Predictions(
+    predictions = evaluation.Predictions(
         table["label"].to_numpy(),
         table["source"].to_numpy().astype(str),
         table["probability"].to_numpy()[None],
         threshold,
     )
-    known = evaluation.scores(found, METRICS.values())
-    return {name: known[metric] for name, metric in METRICS.items()}
+    values = evaluation.scores(predictions, METRICS.values())
+    return {name: values[metric] for name, metric in METRICS.items()}
 
 
 def seen(model, data, table, which=None):
@@ -174,6 +177,6 @@ def _find(model, which):
     """The version folder of a model, and what is known of it."""
     folder, facts = Path(model), {}
     if (folder / "metrics.json").is_file():
-        folder, facts = of_run(folder, which)
+        folder, facts = model_of_run(folder, which)
     version = version_of(folder)
     return version, facts_of(version) | facts

@@ -117,15 +117,15 @@ def logits(network, paths, **settings):
     ]
     if not files:
         raise ImageError(f"No images to check by. Received: {', '.join(map(str, paths))}")
-    found = []
+    results = []
     for file in files:
         try:
             data = file.read_bytes()
         except OSError as error:
             raise ImageError(f"{file} cannot be read: {error.strerror}") from None
         image = scale(preprocess(decoding.decode(data, str(file)).image)[None], network.pixel_range)
-        found.append((str(file), np.asarray(network(image, training=False))[0]))
-    return found
+        results.append((str(file), np.asarray(network(image, training=False))[0]))
+    return results
 
 
 def load_keras_weights(network, path, any_head=False):

@@ -26,7 +26,7 @@ class Parameter:
         name: Path and PyTorch's word for it.
         kind: "convolution", "dense", "batchnorm" or "normalisation".
         variable: The `keras.Variable`.
-        index: Integers of the PyTorch shape: the place of each value in the flattened Keras variable.
+        index: Integers of the PyTorch shape: the index of each value in the flattened Keras variable.
     """
 
     name: str
@@ -132,24 +132,24 @@ def _orders(chain):
     """Finds the layers on flattened maps, which PyTorch orders channels first and Keras channels last.
 
     Returns:
-        Two dicts from a layer's place in `chain` to an array, the Keras index of each PyTorch feature: of the
+        Two dicts from a layer's index in `chain` to an array, the Keras index of each PyTorch feature: of the
         features a dense layer takes, and of those a dense layer or a normalisation gives.
     """
     inward, outward, order = {}, {}, None
-    for place, layer in enumerate(chain):
+    for number, layer in enumerate(chain):
         if isinstance(layer, layers.Flatten):
             order = _channels_first(layer.get_build_config()["input_shape"][1:])
         elif isinstance(layer, layers.Dense):
-            inward[place], order = order, None
+            inward[number], order = order, None
         elif isinstance(layer, layers.BatchNormalization) and order is not None:
-            outward[place] = order
+            outward[number] = order
         elif isinstance(layer, layers.Reshape) and len(layer.target_shape) == 3:
-            before = place - 1
+            before = number - 1
             while before >= 0 and _kind(chain[before]) in (None, "batchnorm"):
                 before -= 1
             if before >= 0 and isinstance(chain[before], layers.Dense):
                 target = layer.compute_output_shape((None, chain[before].units))[1:]
-                flat = [p for p in range(before, place) if _kind(chain[p]) is not None]
+                flat = [p for p in range(before, number) if _kind(chain[p]) is not None]
                 outward |= dict.fromkeys(flat, _channels_first(target))
     return inward, outward
 

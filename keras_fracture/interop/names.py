@@ -48,16 +48,16 @@ def renamed(model, parameters, names):
             kind = f"{type(model).__name__}{', preset ' + model.preset if isinstance(model, UNIT) else ''}"
             raise WeightsError(f"The name map {names!r} is not for this model. Received: {kind}")
         return [_munit(name) for name in own] if names == "munit" else own
-    found = []
+    torch_names = []
     for name in own:
         layer, _, word = name.rpartition(".")
         if name not in names and layer not in names:
             raise WeightsError(f"names has no entry for {name} or its layer. Received: {len(names)} entries")
-        found.append(names[name] if name in names else f"{names[layer]}.{word}")
-    if len(set(found)) < len(found):
-        twice = next(name for name in found if found.count(name) > 1)
+        torch_names.append(names[name] if name in names else f"{names[layer]}.{word}")
+    if len(set(torch_names)) < len(torch_names):
+        twice = next(name for name in torch_names if torch_names.count(name) > 1)
         raise WeightsError(f"names must lead to distinct parameters. Received: {twice} twice")
-    return found
+    return torch_names
 
 
 def _munit(name):
@@ -65,7 +65,7 @@ def _munit(name):
     part, index, *inner, word = name.split(".")
     index, (part, _, domain) = int(index), part.partition("_")
     encoder = part == "encoder"
-    if inner:  # of a residual block: "inner", and the place of a convolution
+    if inner:  # of a residual block: "inner", and the index of a convolution
         group, block = (3, index - 9) if encoder else (0, index)
         layer = f"model.{group}.model.{block}.model.{int(inner[1]) // 3}.conv"
     elif encoder:

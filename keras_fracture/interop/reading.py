@@ -144,10 +144,10 @@ def ending(path, endings):
     Raises:
         WeightsError: It has none of them.
     """
-    found = [one for one in endings if path.name.endswith(one)]
-    if not found:
+    matches = [one for one in endings if path.name.endswith(one)]
+    if not matches:
         raise WeightsError(f"Weights files end in {', '.join(endings)}. Received: {path}")
-    return found[0]
+    return matches[0]
 
 
 def import_torch():

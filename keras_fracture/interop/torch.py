@@ -160,10 +160,10 @@ def save_torch_weights(model, path, names=None):
 
 def _arrays(model, names):
     parameters = parameters_of(model)
-    found = renamed(model, parameters, names)
+    torch_names = renamed(model, parameters, names)
     unused = model.unused_projections if isinstance(model, DRN) and not isinstance(names, Mapping) else {}
     arrays = {}
-    for parameter, name in zip(parameters, found, strict=True):
+    for parameter, name in zip(parameters, torch_names, strict=True):
         arrays[name] = np.ascontiguousarray(parameter.to_torch())
         if name.endswith(".running_var"):
             arrays[name.removesuffix("running_var") + BATCHES] = np.zeros((), "int64")

@@ -8,7 +8,10 @@ from keras_fracture.models.layers import SpectralConv2D, batch_norm
 from keras_fracture.models.preprocessing import SYMMETRIC
 from keras_fracture.models.registry import register
 
-ACTIVATIONS = {"silu": lambda: layers.Activation("silu"), "leaky_relu": lambda: layers.LeakyReLU(0.2)}
+ACTIVATIONS = {
+    "silu": lambda name: layers.Activation("silu", name=name),
+    "leaky_relu": lambda name: layers.LeakyReLU(0.2, name=name),
+}
 
 
 def _levels(image_size, width):
@@ -43,8 +46,8 @@ def _normal():
     return keras.initializers.RandomNormal(0.0, 0.02)
 
 
-def _norm():
-    return batch_norm(gamma_initializer=keras.initializers.RandomNormal(1.0, 0.02))
+def _norm(name):
+    return batch_norm(gamma_initializer=keras.initializers.RandomNormal(1.0, 0.02), name=name)
 
 
 @register("dcgan_generator")
@@ -54,8 +57,8 @@ class DCGANGenerator(keras.Model):
 
     Source: Bai, "Bone fractured X-ray data generation based on DCGAN"; Radford et al. 2016, whose latent length
     and initialisation fill in what is not stated. The text says stride 1 throughout, from which no 64x64
-    image can come: stride 2 after the first. 3,576,704 parameters at the defaults, and layers named as in
-    PyTorch's DCGAN example (`main.0.weight` ...), so that its weights load by name.
+    image can come: stride 2 after the first. 3,576,704 parameters at the defaults, and layers in the order of
+    PyTorch's DCGAN example, so that its weights (`main.0.weight` ...) load by name.
 
     With classes the label, one-hot, is joined to the noise (Mirza and Osindero 2014).
 
@@ -82,19 +85,23 @@ class DCGANGenerator(keras.Model):
         self.latent_dim, self.image_size, self.channels, self.width = latent_dim, image_size, channels, width
         self.num_classes = num_classes
         self.main = keras.Sequential([keras.Input((1, 1, latent_dim + (num_classes or 0)))], name="main")
-        for level, outer in enumerate(filters):
-            stride, padding = (2, "same") if level else (1, "valid")
+        for number, maps in enumerate([*filters, channels], 1):
+            stride, padding = (1, "valid") if number == 1 else (2, "same")
             self.main.add(
                 layers.Conv2DTranspose(
-                    outer, 4, stride, padding, use_bias=False, kernel_initializer=_normal()
+                    maps,
+                    4,
+                    stride,
+                    padding,
+                    use_bias=False,
+                    kernel_initializer=_normal(),
+                    name=f"conv{number}",
                 )
             )
-            self.main.add(_norm())
-            self.main.add(layers.ReLU())
-        self.main.add(
-            layers.Conv2DTranspose(channels, 4, 2, "same", use_bias=False, kernel_initializer=_normal())
-        )
-        self.main.add(layers.Activation("tanh", dtype="float32"))
+            if number <= len(filters):
+                self.main.add(_norm(f"bn{number}"))
+                self.main.add(layers.ReLU(name=f"relu{number}"))
+        self.main.add(layers.Activation("tanh", dtype="float32", name="tanh"))
         self.build((None, latent_dim))
 
     def build(self, input_shape):
@@ -155,13 +162,17 @@ class DCGANDiscriminator(keras.Model):
         self.activation, self.num_classes, self.spectral_norm = activation, num_classes, spectral_norm
         conv = SpectralConv2D if spectral_norm else layers.Conv2D
         self.main = keras.Sequential([keras.Input((image_size, image_size, channels))], name="main")
-        for level, outer in enumerate(filters):
-            self.main.add(conv(outer, 4, 2, "same", use_bias=False, kernel_initializer=_normal()))
-            if level:
-                self.main.add(_norm())
-            self.main.add(ACTIVATIONS[activation]())
-        logits = 1 + (num_classes or 0)
-        self.main.add(conv(logits, 4, use_bias=False, kernel_initializer=_normal(), dtype="float32"))
+        for number, maps in enumerate(filters, 1):
+            self.main.add(
+                conv(maps, 4, 2, "same", use_bias=False, kernel_initializer=_normal(), name=f"conv{number}")
+            )
+            if number > 1:
+                self.main.add(_norm(f"bn{number}"))
+            self.main.add(ACTIVATIONS[activation](f"{activation}{number}"))
+        logits, last = 1 + (num_classes or 0), f"conv{len(filters) + 1}"
+        self.main.add(
+            conv(logits, 4, use_bias=False, kernel_initializer=_normal(), dtype="float32", name=last)
+        )
         self.build((None, image_size, image_size, channels))
 
     def build(self, input_shape):

@@ -52,16 +52,19 @@ class DenseGenerator(keras.Model):
         self.body = keras.Sequential(
             [
                 keras.Input((latent_dim,)),
-                layers.Dense(side * side * first),
-                layers.Reshape((side, side, first)),
+                layers.Dense(side * side * first, name="dense"),
+                layers.Reshape((side, side, first), name="reshape"),
             ],
             name="body",
         )
-        for filters in (128, 256, 512):
-            self.body.add(Conv2DTranspose(int(filters * width), 4, strides=2, padding="same"))
-            self.body.add(layers.LeakyReLU(SLOPE))
+        for number, filters in enumerate((128, 256, 512), 1):
+            name = f"conv_transpose{number}"
+            self.body.add(Conv2DTranspose(int(filters * width), 4, strides=2, padding="same", name=name))
+            self.body.add(layers.LeakyReLU(SLOPE, name=f"leaky_relu{number}"))
         self.body.add(
-            NarrowConv2D(channels, 5, padding="same", activation=output_activation, dtype="float32")
+            NarrowConv2D(
+                channels, 5, padding="same", activation=output_activation, dtype="float32", name="conv"
+            )
         )
         self.build((None, latent_dim))
 
@@ -108,12 +111,13 @@ class DenseDiscriminator(keras.Model):
         _check(image_size, width)
         self.image_size, self.channels, self.width, self.dropout = image_size, channels, width, dropout
         self.body = keras.Sequential([keras.Input((image_size, image_size, channels))], name="body")
-        for filters in (64, 128, 128):
-            self.body.add(layers.Conv2D(int(filters * width), 4, strides=2, padding="same"))
-            self.body.add(layers.LeakyReLU(SLOPE))
-        self.body.add(layers.Flatten())
-        self.body.add(layers.Dropout(dropout))
-        self.body.add(layers.Dense(1, dtype="float32"))
+        for number, filters in enumerate((64, 128, 128), 1):
+            name = f"conv{number}"
+            self.body.add(layers.Conv2D(int(filters * width), 4, strides=2, padding="same", name=name))
+            self.body.add(layers.LeakyReLU(SLOPE, name=f"leaky_relu{number}"))
+        self.body.add(layers.Flatten(name="flatten"))
+        self.body.add(layers.Dropout(dropout, name="dropout"))
+        self.body.add(layers.Dense(1, dtype="float32", name="dense"))
         self.build((None, image_size, image_size, channels))
 
     def build(self, input_shape):

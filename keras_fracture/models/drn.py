@@ -18,6 +18,15 @@ register("drn_a_50", block="bottleneck", depths=(3, 4, 6, 3), strides=(1, 2, 1, 
 )
 
 
+def _convolution(filters, kernel_size, names=("0", "1", "2"), stride=1, dilation=1):
+    """A convolution, its BatchNormalization and its ReLU, named as the authors name them."""
+    return [
+        conv(filters, kernel_size, stride, dilation, name=names[0]),
+        batch_norm(name=names[1]),
+        layers.ReLU(name=names[2]),
+    ]
+
+
 @register("drn_c_26", arch="C", block="basic", depths=(1, 1, 2, 2, 2, 2, 1, 1))
 @register("drn_c_42", arch="C", block="basic", depths=(1, 1, 3, 4, 6, 3, 1, 1))
 @register("drn_c_58", arch="C", block="bottleneck", depths=(1, 1, 3, 4, 6, 3, 1, 1))
@@ -93,47 +102,50 @@ class DRN(keras.Model):
         self.image_size, self.include_top = image_size, include_top
         self.mean, self.std = checked_normalisation(mean, std, channels)
 
-        stem = [conv(widths[0], 7), batch_norm(), layers.ReLU()]
         if arch == "C":
-            self.conv1, self.bn1, self.relu = stem
+            self.conv1, self.bn1, self.relu = _convolution(widths[0], 7, ("conv1", "bn1", "relu"))
         else:
-            self.layer0 = keras.Sequential(stem)
-        inner = widths[0]
+            self.layer0 = keras.Sequential(_convolution(widths[0], 7), name="layer0")
+        channels_in = widths[0]
         for level in range(8):
             plain = level in (0, 1, 6, 7)
             if plain and arch == "D":
-                made, inner = self._convolutions(level), widths[level]
+                layer, channels_in = self._convolutions(level), widths[level]
             else:
-                made, inner = self._blocks(level, BasicBlock if plain else BLOCKS[block], inner)
-            setattr(self, f"layer{level + 1}", made)
+                layer, channels_in = self._blocks(level, BasicBlock if plain else BLOCKS[block], channels_in)
+            setattr(self, f"layer{level + 1}", layer)
         if include_top:
-            self.avgpool = layers.GlobalAveragePooling2D(keepdims=True)
-            self.fc = conv(num_classes, 1, use_bias=True, dtype="float32")
+            self.avgpool = layers.GlobalAveragePooling2D(keepdims=True, name="avgpool")
+            self.fc = conv(num_classes, 1, use_bias=True, dtype="float32", name="fc")
         self.build((None, image_size, image_size, channels))
 
     def _convolutions(self, level):
-        made = []
+        steps = []
         for index in range(self.depths[level]):
             stride = STRIDES[level] if index == 0 else 1
-            made += [conv(self.widths[level], 3, stride, DILATIONS[level]), batch_norm(), layers.ReLU()]
-        return keras.Sequential(made)
+            names = [str(3 * index + step) for step in range(3)]
+            steps += _convolution(self.widths[level], 3, names, stride, DILATIONS[level])
+        return keras.Sequential(steps, name=f"layer{level + 1}")
 
-    def _blocks(self, level, block, inner):
+    def _blocks(self, level, block, channels_in):
         filters, residual = self.widths[level], level < 6
-        outer, dilation = filters * block.expansion, (DILATIONS[level],) * 2
-        project = residual and (STRIDES[level] > 1 or inner != outer)
-        made = [block(filters, STRIDES[level], project, dilation, residual)]
-        made += [block(filters, 1, False, dilation, residual) for _ in range(self.depths[level] - 1)]
-        return keras.Sequential(made), outer
+        channels_out, dilation = filters * block.expansion, (DILATIONS[level],) * 2
+        project = residual and (STRIDES[level] > 1 or channels_in != channels_out)
+        blocks = [block(filters, STRIDES[level], project, dilation, residual, name="0")]
+        blocks += [
+            block(filters, 1, False, dilation, residual, name=str(number))
+            for number in range(1, self.depths[level])
+        ]
+        return keras.Sequential(blocks, name=f"layer{level + 1}"), channels_out
 
     @property
     def unused_projections(self):
         """Blocks of the authors' code whose projection is never used: a dict of name to (in, out) channels."""
         if self.arch == "D":
             return {}
-        inner = [width * (BLOCKS[self.block].expansion if 1 < level < 6 else 1)
-                 for level, width in enumerate(self.widths)]  # fmt: skip
-        pairs = {f"layer{level + 1}.0": (inner[level - 1], inner[level]) for level in (6, 7)}
+        channels = [width * (BLOCKS[self.block].expansion if 1 < level < 6 else 1)
+                    for level, width in enumerate(self.widths)]  # fmt: skip
+        pairs = {f"layer{level + 1}.0": (channels[level - 1], channels[level]) for level in (6, 7)}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
     def _parts(self):

@@ -9,10 +9,15 @@ from keras_fracture.models.preprocessing import UNIT, checked_normalisation, nor
 from keras_fracture.models.registry import register
 
 
-def _unit(filters, kernel_size, strides=1):
+def _unit(filters, kernel_size, strides=1, *, name):
     """A convolution with bias, then BatchNormalization, then ReLU."""
     return keras.Sequential(
-        [conv(filters, kernel_size, strides, use_bias=True), batch_norm(), layers.ReLU()],
+        [
+            conv(filters, kernel_size, strides, use_bias=True, name="conv"),
+            batch_norm(name="bn"),
+            layers.ReLU(name="relu"),
+        ],
+        name=name,
     )
 
 
@@ -31,10 +36,17 @@ class InceptionBlock(layers.Layer):
     def __init__(self, filters, reduced, **kwargs):
         super().__init__(**kwargs)
         self.filters, self.reduced = filters, reduced
-        self.branch1 = _unit(filters, 1)
-        self.branch3 = keras.Sequential([_unit(reduced, 1), _unit(filters, 3)])
-        self.branch5 = keras.Sequential([_unit(reduced, 1), _unit(filters, 5)])
-        self.branch_pool = keras.Sequential([layers.MaxPooling2D(3, 1, padding="same"), _unit(filters, 1)])
+        self.branch1 = _unit(filters, 1, name="branch1")
+        self.branch3 = keras.Sequential(
+            [_unit(reduced, 1, name="reduce"), _unit(filters, 3, name="conv3")], name="branch3"
+        )
+        self.branch5 = keras.Sequential(
+            [_unit(reduced, 1, name="reduce"), _unit(filters, 5, name="conv5")], name="branch5"
+        )
+        self.branch_pool = keras.Sequential(
+            [layers.MaxPooling2D(3, 1, padding="same", name="maxpool"), _unit(filters, 1, name="conv1")],
+            name="branch_pool",
+        )
 
     def build(self, input_shape):
         for branch in (self.branch1, self.branch3, self.branch5, self.branch_pool):
@@ -115,20 +127,21 @@ class InceptionNet(keras.Model):
         self.body = keras.Sequential(
             [
                 keras.Input((image_size, image_size, channels)),
-                _unit(stem_width, 7, 2),
-                PaddedMaxPooling2D(),
-                layers.Dropout(dropout),
+                _unit(stem_width, 7, 2, name="stem"),
+                PaddedMaxPooling2D(name="stem_maxpool"),
+                layers.Dropout(dropout, name="stem_dropout"),
             ],
             name="body",
         )
-        for filters, pool in self.stages:
-            self.body.add(InceptionBlock(filters, max(1, int(filters * reduction))))
+        for number, (filters, pool) in enumerate(self.stages, 1):
+            reduced = max(1, int(filters * reduction))
+            self.body.add(InceptionBlock(filters, reduced, name=f"inception{number}"))
             if pool:
-                self.body.add(PaddedMaxPooling2D())
+                self.body.add(PaddedMaxPooling2D(name=f"maxpool{number}"))
         self._head = len(self.body.layers) - self.stages[-1][1]  # behind the last block
-        self.body.add(layers.GlobalAveragePooling2D())
-        self.body.add(layers.Dropout(dropout))
-        self.body.add(layers.Dense(num_classes, dtype="float32"))
+        self.body.add(layers.GlobalAveragePooling2D(name="avgpool"))
+        self.body.add(layers.Dropout(dropout, name="dropout"))
+        self.body.add(layers.Dense(num_classes, dtype="float32", name="fc"))
         self.build((None, image_size, image_size, channels))
 
     def build(self, input_shape):

@@ -46,14 +46,15 @@ class FusedBatchNormalization(layers.BatchNormalization):
             return self._fused(inputs, update)
         if not update:
             return super().call(inputs, training=False)
-        kept = self.moving_variance * self.momentum  # read before Keras assigns
+        decayed = self.moving_variance * self.momentum  # read before Keras assigns
         outputs = super().call(inputs, training=True)
-        count = ops.cast(ops.size(inputs) // inputs.shape[self.axis], kept.dtype)
-        biased = ops.convert_to_tensor(self.moving_variance) - kept
-        self.moving_variance.assign(kept + biased * (count / ops.maximum(count - 1, 1)))
+        count = ops.cast(ops.size(inputs) // inputs.shape[self.axis], decayed.dtype)
+        biased = ops.convert_to_tensor(self.moving_variance) - decayed
+        self.moving_variance.assign(decayed + biased * (count / ops.maximum(count - 1, 1)))
         return outputs
 
     def _fused(self, inputs, update):
+        # Keras has no operation for the fused kernel.
         import tensorflow as tf
 
         mean, variance = ops.convert_to_tensor(self.moving_mean), ops.convert_to_tensor(self.moving_variance)
@@ -78,8 +79,8 @@ class FusedBatchNormalization(layers.BatchNormalization):
         """Normalises by the values of all replicas; the variance in a second pass, which loses no digits."""
         axes = [axis for axis in range(len(inputs.shape)) if axis != self.axis % len(inputs.shape)]
         values = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
-        here = ops.cast(ops.size(values) // values.shape[self.axis], values.dtype)
-        count = here * replicas.num_replicas_in_sync  # shares of a batch are equal
+        local_count = ops.cast(ops.size(values) // values.shape[self.axis], values.dtype)
+        count = local_count * replicas.num_replicas_in_sync  # shares of a batch are equal
         mean = replicas.all_reduce("SUM", ops.sum(values, axis=axes, keepdims=True)) / count
         variance = (
             replicas.all_reduce("SUM", ops.sum(ops.square(values - mean), axis=axes, keepdims=True)) / count
@@ -91,8 +92,8 @@ class FusedBatchNormalization(layers.BatchNormalization):
         if self.center:
             outputs = outputs + ops.reshape(ops.cast(self.beta, values.dtype), shape)
         unbiased = variance * count / ops.maximum(count - 1, 1)
-        for moving, found in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
-            moving.assign(moving * self.momentum + ops.reshape(found, (-1,)) * (1.0 - self.momentum))
+        for moving, statistic in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
+            moving.assign(moving * self.momentum + ops.reshape(statistic, (-1,)) * (1.0 - self.momentum))
         return ops.cast(outputs, self.compute_dtype)
 
 
@@ -100,6 +101,7 @@ def replica_context():
     """TensorFlow's context of a step of several replicas, else None."""
     if keras.backend.backend() != "tensorflow":
         return None
+    # Keras does not tell in which replica a layer is called.
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
@@ -165,6 +167,7 @@ class DilatedConv2D(layers.Conv2D):
         dtype = keras.backend.standardize_dtype(inputs.dtype)
         if keras.backend.backend() != "tensorflow":
             return super().convolution_op(inputs, kernel)
+        # Keras's operation is the one that cuts the maps up.
         import tensorflow as tf
 
         # What graphs are rewritten to counts too: bfloat16 has no such kernel on CPUs that do not compute in it.
@@ -177,6 +180,7 @@ class DilatedConv2D(layers.Conv2D):
 @functools.cache
 def _dilation_has_gradient(dtype, rewrites):
     """Whether graphs can train TensorFlow's own dilated convolution here, under these options of the optimiser."""
+    # Only a trial tells, and it is TensorFlow's own kernel that is tried.
     import tensorflow as tf
 
     @tf.function
@@ -214,7 +218,7 @@ class PaddedMaxPooling2D(layers.MaxPooling2D):
 class ReflectConv2D(PaddedConv2D):
     """PaddedConv2D that mirrors maps at their border instead of adding zeros; for even kernels too.
 
-    It adds `(kernel_size - 1) // 2` places on every side, so maps must be larger than that.
+    It adds `(kernel_size - 1) // 2` pixels on every side, so maps must be larger than that.
     """
 
     def call(self, inputs):

@@ -6,7 +6,6 @@ import inspect
 import keras
 
 from keras_fracture.errors import FractureError, ModelError, one_line
-from keras_fracture.models.preprocessing import check_training
 
 _BUILDERS = {}
 
@@ -51,13 +50,16 @@ def by_own_policy(cls):
 
 
 def in_own_range(cls):
-    """Class decorator: `fit` looks at the first images, see `preprocessing.check_training`, and then trains."""
+    """Class decorator: `fit` looks at the first images, see `data.ranges.check_training`, and then trains."""
     fit = cls.fit
     if hasattr(fit, "looks_at_range"):  # decorated already
         return cls
 
     @functools.wraps(fit)
     def fit_in_own_range(self, x=None, *args, **kwargs):
+        # Here, because it inspects TensorFlow's datasets, and an architecture needs no TensorFlow.
+        from keras_fracture.data.ranges import check_training
+
         check_training(x, getattr(self, "pixel_range", None))
         return fit(self, x, *args, **kwargs)
 
@@ -81,20 +83,21 @@ def arguments(name):
         ModelError: No such name.
     """
     builder = _builder(name)
-    own = inspect.signature(builder.func.__init__).parameters.values()
+    parameters = inspect.signature(builder.func.__init__).parameters.values()
     return {
-        one.name: (one.annotation, builder.keywords.get(one.name, one.default))
-        for one in own
-        if one.default is not one.empty
+        parameter.name: (parameter.annotation, builder.keywords.get(parameter.name, parameter.default))
+        for parameter in parameters
+        if parameter.default is not parameter.empty
     }
 
 
-def create(name, **overrides):
+def create(name, /, **overrides):
     """Builds an architecture by name.
 
     Args:
         name: One of `names()`.
-        **overrides: Constructor arguments of that architecture, over the values the name stands for.
+        **overrides: Constructor arguments of that architecture, over the values the name stands for; Keras's `dtype`,
+            and `name`, by default the architecture's, too.
 
     Returns:
         A built `keras.Model` (its weights exist).
@@ -104,7 +107,7 @@ def create(name, **overrides):
     """
     builder = _builder(name)
     try:
-        return builder(**overrides)
+        return builder(**{"name": name} | overrides)
     except FractureError:
         raise
     except (TypeError, ValueError) as error:

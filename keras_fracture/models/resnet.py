@@ -29,7 +29,9 @@ class _Block(layers.Layer):
         self.define()
         self.downsample = None
         if project:
-            self.downsample = keras.Sequential([conv(filters * self.expansion, 1, stride), batch_norm()])
+            self.downsample = keras.Sequential(
+                [conv(filters * self.expansion, 1, stride, name="0"), batch_norm(name="1")], name="downsample"
+            )
 
     def build(self, input_shape):
         shape = tuple(input_shape)
@@ -69,10 +71,10 @@ class BasicBlock(_Block):
     """Two 3x3 convolutions, each with BatchNormalization, around an identity (ResNet-18 and 34)."""
 
     def define(self):
-        self.conv1 = conv(self.filters, 3, self.stride, self.dilation[0])
-        self.bn1 = batch_norm()
-        self.conv2 = conv(self.filters, 3, 1, self.dilation[1])
-        self.bn2 = batch_norm()
+        self.conv1 = conv(self.filters, 3, self.stride, self.dilation[0], name="conv1")
+        self.bn1 = batch_norm(name="bn1")
+        self.conv2 = conv(self.filters, 3, 1, self.dilation[1], name="conv2")
+        self.bn2 = batch_norm(name="bn2")
 
     def path(self):
         return self.conv1, self.bn1, self.conv2, self.bn2
@@ -85,12 +87,12 @@ class Bottleneck(_Block):
     expansion = 4
 
     def define(self):
-        self.conv1 = conv(self.filters, 1)
-        self.bn1 = batch_norm()
-        self.conv2 = conv(self.filters, 3, self.stride, self.dilation[1])
-        self.bn2 = batch_norm()
-        self.conv3 = conv(self.filters * self.expansion, 1)
-        self.bn3 = batch_norm()
+        self.conv1 = conv(self.filters, 1, name="conv1")
+        self.bn1 = batch_norm(name="bn1")
+        self.conv2 = conv(self.filters, 3, self.stride, self.dilation[1], name="conv2")
+        self.bn2 = batch_norm(name="bn2")
+        self.conv3 = conv(self.filters * self.expansion, 1, name="conv3")
+        self.bn3 = batch_norm(name="bn3")
 
     def path(self):
         return self.conv1, self.bn1, self.conv2, self.bn2, self.conv3, self.bn3
@@ -106,7 +108,7 @@ BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
 @register("resnet152", block="bottleneck", depths=(3, 8, 36, 3))
 @keras.saving.register_keras_serializable("keras_fracture")
 class ResNet(keras.Model):
-    """Residual network with attributes named as in torchvision, so that its weights load by name.
+    """Residual network whose layers are named as in torchvision, so that its weights load by name.
 
     Sources: Lisbon, "Detecting Bone Fractures Utilizing Res-Net Variants", Methodologies; He et al. 2016,
     "Deep Residual Learning for Image Recognition", Table 1. Trainable parameters
@@ -165,21 +167,25 @@ class ResNet(keras.Model):
         self.include_top, self.strides, self.dilations = include_top, tuple(strides), tuple(dilations)
         self.mean, self.std = checked_normalisation(mean, std, channels)
 
-        self.conv1 = conv(width, 7, 2)
-        self.bn1 = batch_norm()
-        self.maxpool = PaddedMaxPooling2D()
+        self.conv1 = conv(width, 7, 2, name="conv1")
+        self.bn1 = batch_norm(name="bn1")
+        self.maxpool = PaddedMaxPooling2D(name="maxpool")
         self.layer1, self.layer2, self.layer3, self.layer4 = (self._stage(stage) for stage in range(4))
         if include_top:
-            self.avgpool = layers.GlobalAveragePooling2D()
-            self.fc = layers.Dense(num_classes, dtype="float32")
+            self.avgpool = layers.GlobalAveragePooling2D(name="avgpool")
+            self.fc = layers.Dense(num_classes, dtype="float32", name="fc")
         self.build((None, image_size, image_size, channels))
 
     def _stage(self, stage):
         block, filters = BLOCKS[self.block], self.width * 2**stage
         stride, dilation = self.strides[stage], self.dilations[stage]
         wider = stage > 0 or block.expansion > 1
-        rest = [block(filters, dilation=(dilation, dilation)) for _ in range(self.depths[stage] - 1)]
-        return keras.Sequential([block(filters, stride, project=wider or stride > 1), *rest])
+        rest = [
+            block(filters, dilation=(dilation, dilation), name=str(number))
+            for number in range(1, self.depths[stage])
+        ]
+        first = block(filters, stride, project=wider or stride > 1, name="0")
+        return keras.Sequential([first, *rest], name=f"layer{stage + 1}")
 
     def build(self, input_shape):
         shape = tuple(input_shape)

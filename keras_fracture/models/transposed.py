@@ -35,6 +35,7 @@ def transposed_convolution(maps, kernel, stride):
     Returns:
         float32 `(batch, stride * height, stride * width, filters)`.
     """
+    # Keras's operations do not choose the kernel of a gradient.
     import tensorflow as tf
 
     sides = [stride * side for side in maps.shape[1:3]]
@@ -65,6 +66,7 @@ def _own_kernels(dtype):
     """Whether TensorFlow's own kernel for a convolution's gradient is the faster one: float32, AVX2 at most."""
     if keras.backend.backend() != "tensorflow" or keras.backend.standardize_dtype(dtype) != "float32":
         return False
+    # Keras does not list the devices that TensorFlow computes on.
     import tensorflow as tf
 
     return (

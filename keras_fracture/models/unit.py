@@ -36,11 +36,11 @@ def _check(preset, image_size, channels, width, least):
         raise ModelError(f"channels must be 1 or 3 and width positive. Received: {channels}, {width}")
 
 
-def _convolution(preset, filters, kernel_size, strides=1, initializer=None):
+def _convolution(preset, filters, kernel_size, strides=1, initializer=None, *, name):
     initializer = initializer or _INITIALIZERS[preset]
     if preset == "nips2017":
-        return conv(filters, kernel_size, strides, use_bias=True, initializer=initializer)
-    return ReflectConv2D(filters, kernel_size, strides, kernel_initializer=initializer)
+        return conv(filters, kernel_size, strides, use_bias=True, initializer=initializer, name=name)
+    return ReflectConv2D(filters, kernel_size, strides, kernel_initializer=initializer, name=name)
 
 
 @keras.saving.register_keras_serializable("keras_fracture")
@@ -55,9 +55,16 @@ class ResidualBlock(layers.Layer):
     def __init__(self, filters, preset="nips2017", **kwargs):
         super().__init__(**kwargs)
         self.filters, self.preset = filters, preset
-        first, second = (_convolution(preset, filters, 3) for _ in range(2))
+        first, second = (_convolution(preset, filters, 3, name=name) for name in ("conv1", "conv2"))
         self.inner = keras.Sequential(
-            [first, InstanceNormalization(), layers.ReLU(), second, InstanceNormalization()]
+            [
+                first,
+                InstanceNormalization(name="norm1"),
+                layers.ReLU(name="relu"),
+                second,
+                InstanceNormalization(name="norm2"),
+            ],
+            name="inner",
         )
 
     def build(self, input_shape):
@@ -74,34 +81,47 @@ class ResidualBlock(layers.Layer):
         return super().get_config() | {"filters": self.filters, "preset": self.preset}
 
 
-def _encoder(preset, size, channels, width):
+def _residual_blocks(preset, width):
+    """The residual blocks at either side of the latent space, those that both domains share excepted."""
+    count = 3 if preset == "nips2017" else 4
+    return [ResidualBlock(4 * width, preset, name=f"residual{number}") for number in range(1, count + 1)]
+
+
+def _encoder(preset, size, channels, width, name):
     """The image down to a quarter of its side, and the residual blocks that no other domain has."""
-    parts, kernel = [], 3 if preset == "nips2017" else 4
-    for level in range(3):
-        parts.append(_convolution(preset, width * 2**level, kernel if level else 7, 2 if level else 1))
-        parts += (
-            [layers.LeakyReLU(0.01)] if preset == "nips2017" else [InstanceNormalization(), layers.ReLU()]
-        )
-    parts += [ResidualBlock(4 * width, preset) for _ in range(3 if preset == "nips2017" else 4)]
-    return keras.Sequential([keras.Input((size, size, channels)), *parts])
-
-
-def _decoder(preset, size, channels, width):
-    """Latent maps up to the image."""
-    parts = [ResidualBlock(4 * width, preset) for _ in range(3 if preset == "nips2017" else 4)]
-    for filters in (2 * width, width):
+    steps, kernel = [], 3 if preset == "nips2017" else 4
+    for number, filters in enumerate((width, 2 * width, 4 * width), 1):
+        window, stride = (7, 1) if number == 1 else (kernel, 2)
+        steps.append(_convolution(preset, filters, window, stride, name=f"conv{number}"))
         if preset == "nips2017":
-            parts.append(CroppedConv2DTranspose(filters, kernel_initializer=_NORMAL))
-            parts.append(layers.LeakyReLU(0.01))
+            steps.append(layers.LeakyReLU(0.01, name=f"leaky_relu{number}"))
         else:
-            parts += [layers.UpSampling2D(), _convolution(preset, filters, 5)]
-            parts += [SampleNormalization(), layers.ReLU()]
+            steps.append(InstanceNormalization(name=f"norm{number}"))
+            steps.append(layers.ReLU(name=f"relu{number}"))
+    steps += _residual_blocks(preset, width)
+    return keras.Sequential([keras.Input((size, size, channels)), *steps], name=name)
+
+
+def _decoder(preset, size, channels, width, name):
+    """Latent maps up to the image."""
+    steps = _residual_blocks(preset, width)
+    for number, filters in enumerate((2 * width, width), 1):
+        if preset == "nips2017":
+            steps.append(
+                CroppedConv2DTranspose(filters, kernel_initializer=_NORMAL, name=f"conv_transpose{number}")
+            )
+            steps.append(layers.LeakyReLU(0.01, name=f"leaky_relu{number}"))
+        else:
+            steps.append(layers.UpSampling2D(name=f"upsampling{number}"))
+            steps.append(_convolution(preset, filters, 5, name=f"conv{number}"))
+            steps.append(SampleNormalization(name=f"norm{number}"))
+            steps.append(layers.ReLU(name=f"relu{number}"))
     if preset == "nips2017":
-        parts.append(layers.Conv2DTranspose(channels, 1, kernel_initializer=_NORMAL))
+        steps.append(layers.Conv2DTranspose(channels, 1, kernel_initializer=_NORMAL, name="conv_transpose3"))
     else:
-        parts.append(_convolution(preset, channels, 7))
-    parts.append(layers.Activation("tanh", dtype="float32"))
-    return keras.Sequential([keras.Input((size // 4, size // 4, 4 * width)), *parts])
+        steps.append(_convolution(preset, channels, 7, name="conv3"))
+    steps.append(layers.Activation("tanh", dtype="float32", name="tanh"))
+    return keras.Sequential([keras.Input((size // 4, size // 4, 4 * width)), *steps], name=name)
 
 
 @register("unit")
@@ -137,14 +157,19 @@ class UNIT(keras.Model):
 
     def __init__(self, preset="nips2017", image_size=128, channels=3, width=64, **kwargs):
         super().__init__(**kwargs)
-        # Below 8 a latent has one place, where instance normalisation leaves nothing.
+        # Below 8 a latent has one pixel, where instance normalisation leaves nothing.
         _check(preset, image_size, channels, width, least=8)
         self.preset, self.image_size, self.channels, self.width = preset, image_size, channels, width
-        self.encoder_a, self.encoder_b = (_encoder(preset, image_size, channels, width) for _ in DOMAINS)
-        self.shared_encoder, self.shared_decoder = (
-            [ResidualBlock(4 * width, preset)] if preset == "nips2017" else [] for _ in range(2)
+        self.encoder_a, self.encoder_b = (
+            _encoder(preset, image_size, channels, width, f"encoder_{domain}") for domain in DOMAINS
         )
-        self.decoder_a, self.decoder_b = (_decoder(preset, image_size, channels, width) for _ in DOMAINS)
+        self.shared_encoder, self.shared_decoder = (
+            [ResidualBlock(4 * width, preset, name=name)] if preset == "nips2017" else []
+            for name in ("shared_encoder", "shared_decoder")
+        )
+        self.decoder_a, self.decoder_b = (
+            _decoder(preset, image_size, channels, width, f"decoder_{domain}") for domain in DOMAINS
+        )
         self.build((None, image_size, image_size, channels))
 
     def build(self, input_shape):
@@ -195,24 +220,26 @@ class UNIT(keras.Model):
         }
 
 
-def _judge(preset, size, channels, width):
+def _discriminator_of_scale(preset, size, channels, width, name):
     """An image of one scale to a map of logits."""
-    parts, kernel, slope = [], *((3, 0.01) if preset == "nips2017" else (4, 0.2))
+    steps, kernel, slope = [], *((3, 0.01) if preset == "nips2017" else (4, 0.2))
     for level in range(LEVELS):
-        parts.append(_convolution(preset, width * 2**level, kernel, 2, initializer=_NORMAL))
-        parts.append(layers.LeakyReLU(slope))
-    parts.append(layers.Conv2D(1, 1, kernel_initializer=_NORMAL, dtype="float32"))
-    return keras.Sequential([keras.Input((size, size, channels)), *parts])
+        conv_name = f"conv{level + 1}"
+        steps.append(_convolution(preset, width * 2**level, kernel, 2, initializer=_NORMAL, name=conv_name))
+        steps.append(layers.LeakyReLU(slope, name=f"leaky_relu{level + 1}"))
+    last = f"conv{LEVELS + 1}"
+    steps.append(layers.Conv2D(1, 1, kernel_initializer=_NORMAL, dtype="float32", name=last))
+    return keras.Sequential([keras.Input((size, size, channels)), *steps], name=name)
 
 
 @register("unit_discriminator")
 @keras.saving.register_keras_serializable("keras_fracture")
 class UNITDiscriminator(keras.Model):
-    """Judges images of one domain at three scales, each with a network of its own; the sigmoid is in the loss.
+    """Tells real images of one domain from generated ones at three scales, a network each; the sigmoid is in the loss.
 
     Source: as `UNIT`. 4,654,467 parameters at the defaults, with "munit" 8,271,171. Between scales the image is
-    averaged over 3x3 places at stride 2, padding left out of the average. (The code released with the NIPS paper
-    takes every second place of an image smoothed by a 3x3 Gaussian.)
+    averaged over 3x3 pixels at stride 2, padding left out of the average. (The code released with the NIPS paper
+    takes every second pixel of an image smoothed by a 3x3 Gaussian.)
 
     Input: float32 `(batch, image_size, image_size, channels)`, range -1 to 1.
     Output: a list of three float32 maps of logits `(batch, side, side, 1)`, the finest first; positive means
@@ -239,7 +266,8 @@ class UNITDiscriminator(keras.Model):
         _check(preset, image_size, channels, width, least=8 if preset == "nips2017" else 64)
         self.preset, self.image_size, self.channels, self.width = preset, image_size, channels, width
         self.judges = [
-            _judge(preset, -(-image_size // 2**scale), channels, width) for scale in range(self.scales)
+            _discriminator_of_scale(preset, -(-image_size // 2**scale), channels, width, f"scale{scale + 1}")
+            for scale in range(self.scales)
         ]
         self.build((None, image_size, image_size, channels))
 
@@ -248,10 +276,10 @@ class UNITDiscriminator(keras.Model):
 
     def call(self, images, training=False):
         logits = []
-        for judge in self.judges:
+        for discriminator in self.judges:
             if logits:
                 images = _halved(images)
-            logits.append(judge(images))
+            logits.append(discriminator(images))
         return logits
 
     def get_config(self):
@@ -264,7 +292,7 @@ class UNITDiscriminator(keras.Model):
 
 
 def _halved(images):
-    """Averages over 3x3 places at stride 2, around every second place and of what lies in the image."""
+    """Averages over 3x3 pixels at stride 2, around every second pixel and of what lies in the image."""
     border = ((0, 0), (1, 1), (1, 1), (0, 0))
     ones = ops.ones((1, *images.shape[1:3], 1), images.dtype)
     averages, inside = (ops.average_pool(ops.pad(maps, border), 3, 2) for maps in (images, ones))

@@ -10,6 +10,10 @@ from keras_fracture.errors import FractureError
 __all__ = ["get", "names", "repeat", "reproduce"]
 
 
+def __dir__():
+    return sorted(__all__)
+
+
 @dataclasses.dataclass(frozen=True)
 class Paper:
     """One paper.

@@ -1,42 +1,27 @@
 """Figures: titles, units, colours that colour-blind readers can tell apart."""
 
 import cv2
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import patheffects
+from matplotlib.artist import setp
 from matplotlib.cm import ScalarMappable
+from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from keras_fracture import files
 from keras_fracture.data import sheets
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
-HEAT = plt.get_cmap("inferno")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-plt.rcParams |= {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "figure.constrained_layout.use": True,
-    "savefig.dpi": 110,
-    "legend.frameon": False,
-}
+from keras_fracture.report.style import COLOURS, HEAT, MARKERS, styled, subplots
 
 
 def save(figure, path):
-    """Writes a figure as PNG and closes it; returns the path."""
+    """Writes a figure as PNG; returns the path."""
     with files.writing(path) as beside:
         figure.savefig(beside)
-    plt.close(figure)
     return path
 
 
+@styled
 def side_by_side(left, right, path, titles, suptitle, side=6):
     """A grid of images beside another, such as real beside generated.
 
@@ -48,7 +33,7 @@ def side_by_side(left, right, path, titles, suptitle, side=6):
         suptitle: Of the figure.
         side: Images a row and rows.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(11, 5.9))
+    figure, axes = subplots(1, 2, figsize=(11, 5.9))
     for axis, images, title in zip(axes, (left, right), titles, strict=True):
         sheet = sheets.tile(images[: side * side], side)
         axis.imshow(sheet.squeeze(), cmap="gray", vmin=0, vmax=255)
@@ -58,6 +43,7 @@ def side_by_side(left, right, path, titles, suptitle, side=6):
     return save(figure, path)
 
 
+@styled
 def columns_of(columns, path, suptitle):
     """Steps of a preprocessing side by side, a row an image.
 
@@ -67,9 +53,7 @@ def columns_of(columns, path, suptitle):
         suptitle: Of the figure.
     """
     rows = len(next(iter(columns.values())))
-    figure, axes = plt.subplots(
-        rows, len(columns), figsize=(3.2 * len(columns), 3.0 * rows + 0.5), squeeze=False
-    )
+    figure, axes = subplots(rows, len(columns), figsize=(3.2 * len(columns), 3.0 * rows + 0.5), squeeze=False)
     for column, (name, images) in enumerate(columns.items()):
         for row, image in enumerate(images):
             axes[row][column].imshow(image, cmap="gray", vmin=0, vmax=255)
@@ -79,6 +63,7 @@ def columns_of(columns, path, suptitle):
     return save(figure, path)
 
 
+@styled
 def curves(panels, path, ylabel, suptitle, xlabel="epoch"):
     """Lines over epochs, a panel each.
 
@@ -89,7 +74,7 @@ def curves(panels, path, ylabel, suptitle, xlabel="epoch"):
         suptitle: Of the figure.
         xlabel: Of all panels.
     """
-    figure, axes = plt.subplots(
+    figure, axes = subplots(
         1, len(panels), figsize=(5.6 * len(panels), 4.2), sharey=True, squeeze=False, layout="constrained"
     )
     for axis, (title, lines) in zip(axes[0], panels.items(), strict=True):
@@ -109,6 +94,7 @@ def curves(panels, path, ylabel, suptitle, xlabel="epoch"):
     return save(figure, path)
 
 
+@styled
 def losses(histories, reported, path, suptitle):
     """Both losses of a GAN over epochs, with what a paper reports drawn in.
 
@@ -118,7 +104,7 @@ def losses(histories, reported, path, suptitle):
         path: PNG to write.
         suptitle: Of the figure.
     """
-    figure, axes = plt.subplots(1, len(reported), figsize=(5.6 * len(reported), 4.2))
+    figure, axes = subplots(1, len(reported), figsize=(5.6 * len(reported), 4.2))
     for axis, (name, points) in zip(axes, reported.items(), strict=True):
         for number, history in enumerate(histories):
             axis.plot(
@@ -141,6 +127,7 @@ def losses(histories, reported, path, suptitle):
     return save(figure, path)
 
 
+@styled
 def metrics_over_epochs(histories, real_vs_real, path, suptitle):
     """KID and the share of near copies over epochs, with what real images reach.
 
@@ -151,7 +138,7 @@ def metrics_over_epochs(histories, real_vs_real, path, suptitle):
         suptitle: Of the figure.
     """
     labels = {"kid": "KID to the training images", "near_copies": "share of near copies"}
-    figure, axes = plt.subplots(1, 2, figsize=(11.2, 4.2))
+    figure, axes = subplots(1, 2, figsize=(11.2, 4.2))
     for axis, (name, label) in zip(axes, labels.items(), strict=True):
         for number, history in enumerate(histories):
             measured = history.dropna(subset=[name])
@@ -166,6 +153,7 @@ def metrics_over_epochs(histories, real_vs_real, path, suptitle):
     return save(figure, path)
 
 
+@styled
 def over_time(grids, path, suptitle, count=5):
     """The upper halves of some of a training's sample grids side by side, evenly spread over it.
 
@@ -176,9 +164,9 @@ def over_time(grids, path, suptitle, count=5):
         count: Grids to show at most.
     """
     chosen = [grids[row] for row in np.unique(np.linspace(0, len(grids) - 1, count).round().astype(int))]
-    figure, axes = plt.subplots(1, len(chosen), figsize=(3 * len(chosen), 2.1), squeeze=False)
+    figure, axes = subplots(1, len(chosen), figsize=(3 * len(chosen), 2.1), squeeze=False)
     for axis, grid in zip(axes[0], chosen, strict=True):
-        image = plt.imread(grid)
+        image = imread(grid)
         axis.imshow(image[: len(image) // 2], cmap="gray", vmin=0, vmax=1)
         axis.set_title(f"epoch {int(grid.stem.split('-')[1])}")
         axis.axis("off")
@@ -186,6 +174,7 @@ def over_time(grids, path, suptitle, count=5):
     return save(figure, path)
 
 
+@styled
 def intervals(
     groups, path, xlabels, ylabel, suptitle, reported=None, source="reported in the paper", slant=False
 ):
@@ -201,7 +190,7 @@ def intervals(
         source: What these are called.
         slant: Whether the labels are long.
     """
-    figure, axis = plt.subplots(figsize=(9, 4.6))
+    figure, axis = subplots(figsize=(9, 4.6))
     places = np.arange(len(xlabels))
     step = 0.22
     for index, (name, points) in enumerate(groups.items()):
@@ -217,12 +206,13 @@ def intervals(
     axis.grid(axis="x", visible=False)
     if slant:
         axis.tick_params(axis="x", labelrotation=30)
-        plt.setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor", fontsize=9)
+        setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor", fontsize=9)
     figure.legend(fontsize=9, loc="outside lower center", ncols=3)
     figure.suptitle(suptitle)
     return save(figure, path)
 
 
+@styled
 def reliability(bins, path, suptitle):
     """How far probabilities can be taken at their word: predicted against observed, over how often.
 
@@ -231,7 +221,7 @@ def reliability(bins, path, suptitle):
         path: PNG to write.
         suptitle: Of the figure.
     """
-    figure, (axis, below) = plt.subplots(2, 1, figsize=(5.6, 6.8), height_ratios=(3, 1), sharex=True)
+    figure, (axis, below) = subplots(2, 1, figsize=(5.6, 6.8), height_ratios=(3, 1), sharex=True)
     filled = bins[bins["images"] > 0]
     axis.plot([0, 1], [0, 1], "--", color="grey", label="perfectly calibrated")
     predicted, observed = filled["probability"], filled["observed"]
@@ -247,6 +237,7 @@ def reliability(bins, path, suptitle):
     return save(figure, path)
 
 
+@styled
 def roc(points, auc, path, suptitle):
     """A receiver operating characteristic with the band of its interval.
 
@@ -256,7 +247,7 @@ def roc(points, auc, path, suptitle):
         path: PNG to write.
         suptitle: Of the figure.
     """
-    figure, axis = plt.subplots(figsize=(5, 4.6))
+    figure, axis = subplots(figsize=(5, 4.6))
     rates = points["false_positive_rate"]
     axis.plot([0, 1], [0, 1], "--", color="grey", label="a coin")
     axis.plot(rates, points["value"], color=COLOURS[0], label=f"area {auc}")
@@ -269,6 +260,7 @@ def roc(points, auc, path, suptitle):
     return save(figure, path)
 
 
+@styled
 def confusion(matrix, path, class_names, suptitle):
     """A table of true against predicted classes: counts, and shares of the true class.
 
@@ -280,7 +272,7 @@ def confusion(matrix, path, class_names, suptitle):
     """
     matrix = np.asarray(matrix)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    figure, axis = plt.subplots(figsize=(5, 4.4))
+    figure, axis = subplots(figsize=(5, 4.4))
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(matrix):
         share = shares[row, column]
@@ -315,6 +307,7 @@ def heated(images, heats, strength=0.7):
     return np.rint((1 - opacity) * images + opacity * 255 * HEAT(heats)[..., :3]).astype(np.uint8)
 
 
+@styled
 def overlays(images, heats, path, boxes=None, captions=None, columns=3):
     """Each image beside itself under its heat, with the boxes outlined.
 
@@ -334,7 +327,7 @@ def overlays(images, heats, path, boxes=None, captions=None, columns=3):
     columns = min(columns, count)
     rows = -(-count // columns)
     size = 4.2 * columns + 0.9, (2.1 * height / width + 0.35) * rows + 0.4
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    figure, axes = subplots(rows, columns, figsize=size, squeeze=False)
     plain = np.broadcast_to(images, (count, height, width, 3))
     between = np.full((count, height, 4, 3), 255, np.uint8)
     pairs = np.concatenate([plain, between, heated(images, heats)], 2)
@@ -356,6 +349,7 @@ def overlays(images, heats, path, boxes=None, captions=None, columns=3):
     return save(figure, path)
 
 
+@styled
 def stages(images, windows, patches, painted, path, suptitle, captions):
     """A finding painted into each image: original, translated and blended, whole and close up.
 
@@ -371,7 +365,7 @@ def stages(images, windows, patches, painted, path, suptitle, captions):
         captions: n words, beside the rows.
     """
     count = len(images)
-    figure, axes = plt.subplots(count, 6, figsize=(11.5, 2.05 * count + 0.5), squeeze=False)
+    figure, axes = subplots(count, 6, figsize=(11.5, 2.05 * count + 0.5), squeeze=False)
     for row, (image, window, patch, blended) in enumerate(
         zip(images, windows, patches, painted, strict=True)
     ):

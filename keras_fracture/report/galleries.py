@@ -1,15 +1,17 @@
 """Figures of a data set: what its images look like, and how many there are of each kind."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import patheffects
+from matplotlib.artist import setp
 from matplotlib.patches import Rectangle
 
 from keras_fracture.report import figures
+from keras_fracture.report.style import COLOURS, styled, subplots
 
 _PLACE = 160  # pixels that an image of a gallery fills, about
 
 
+@styled
 def gallery(images, path, suptitle, captions=None, boxes=None, columns=6):
     """Images in rows, with captions and boxes.
 
@@ -30,7 +32,7 @@ def gallery(images, path, suptitle, captions=None, boxes=None, columns=6):
     columns = min(columns, count)
     rows = -(-count // columns)
     size = 1.75 * columns, (1.95 if captions else 1.75) * rows + 0.5
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    figure, axes = subplots(rows, columns, figsize=size, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for number, (axis, image) in enumerate(zip(axes.flat[:count], images, strict=True)):
@@ -44,13 +46,14 @@ def gallery(images, path, suptitle, captions=None, boxes=None, columns=6):
                 (left * width - 0.5, top * height - 0.5),
                 ((right - left) * width, (bottom - top) * height),
             )
-            outline = Rectangle(corner, *sides, fill=False, ec=figures.COLOURS[5], lw=1.4)
+            outline = Rectangle(corner, *sides, fill=False, ec=COLOURS[5], lw=1.4)
             outline.set_path_effects([patheffects.withStroke(linewidth=3, foreground="black")])
             axis.add_patch(outline)
     figure.suptitle(suptitle)
     return figures.save(figure, path)
 
 
+@styled
 def bars(table, path, ylabel, suptitle, xlabel=""):
     """Numbers as groups of bars, each with its number above it.
 
@@ -66,18 +69,18 @@ def bars(table, path, ylabel, suptitle, xlabel=""):
         The path.
     """
     rows, columns = table.shape
-    figure, axis = plt.subplots(figsize=(min(11, max(7, 2.5 + 0.5 * rows * columns)), 3.8))
+    figure, axis = subplots(figsize=(min(11, max(7, 2.5 + 0.5 * rows * columns)), 3.8))
     width = 0.8 / columns
     for number, name in enumerate(table.columns):
         places = np.arange(rows) + (number - (columns - 1) / 2) * width
-        drawn = axis.bar(places, table[name], width, color=figures.COLOURS[number], label=str(name))
+        drawn = axis.bar(places, table[name], width, color=COLOURS[number], label=str(name))
         whole = np.array_equal(table[name], np.round(table[name]))
         axis.bar_label(drawn, fmt="{:,.0f}" if whole else "{:.2f}", fontsize=8, padding=2)
     axis.set(xticks=range(rows), xticklabels=table.index, ylabel=ylabel, xlabel=xlabel)
     axis.margins(y=0.12)
     axis.grid(axis="x", visible=False)
     if max(map(len, map(str, table.index))) > 10:
-        plt.setp(axis.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor", fontsize=9)
+        setp(axis.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor", fontsize=9)
     if columns > 1:
         figure.legend(fontsize=9, loc="outside lower center", ncols=columns)
     figure.suptitle(suptitle)

@@ -11,10 +11,13 @@ from IPython.display import Image, display
 
 from keras_fracture.report import figures
 
-# In a notebook TensorFlow logs to standard output: every export and every retracing would stand under a cell.
-logging.getLogger("tensorflow").setLevel(logging.ERROR)
 _GREY, _FEW = 24, 0.05  # levels between a pixel's channels; share of pixels
 _QUALITY = 88  # of JPEG
+
+
+def quiet():
+    """Lets TensorFlow log errors alone: in a notebook its words on every export and retracing stand under a cell."""
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def show(*paths):

@@ -93,8 +93,8 @@ class RestClient(Client):
         self._url = f"{url}/v1/models/{model}" + (f"/versions/{version}" if version else "") + ":predict"
 
     def _only_model(self, url):
-        answer = self._send("GET", f"{url}/v1/models")
-        names = answer.get("models", [])
+        response = self._send("GET", f"{url}/v1/models")
+        names = response.get("models", [])
         if len(names) != 1:
             raise ServerError(f"Name one of the models of {url}: {', '.join(names)}. Received: no name")
         return names[0]
@@ -107,17 +107,17 @@ class RestClient(Client):
     def _send(self, method, url, body=None):
         kind = {"Content-Type": "application/json"}
         try:
-            answer = self._session.request(method, url, data=body, headers=kind, timeout=self._timeout)
+            response = self._session.request(method, url, data=body, headers=kind, timeout=self._timeout)
         except requests.RequestException as error:
             raise ServerError(f"{url} does not answer: {_one_line(error)}") from None
         try:
-            said = answer.json()
+            content = response.json()
         except ValueError:
-            said = {"error": answer.text}
-        if not answer.ok:
-            reason = said.get("error") or said.get("detail") or answer.reason
-            raise ServerError(f"{url} answers {answer.status_code}: {_one_line(reason)}")
-        return said
+            content = {"error": response.text}
+        if not response.ok:
+            reason = content.get("error") or content.get("detail") or response.reason
+            raise ServerError(f"{url} answers {response.status_code}: {_one_line(reason)}")
+        return content
 
     def close(self):
         """Closes its connections."""
@@ -159,11 +159,11 @@ class GrpcClient(Client):
             request.model_spec.version.value = int(self._version)
         request.inputs["bytes"].CopyFrom(tf.make_tensor_proto(batch, tf.string, [len(batch)]))
         try:
-            answer = self._stub.Predict(request, timeout=self._timeout)
+            response = self._stub.Predict(request, timeout=self._timeout)
         except grpc.RpcError as error:
             reason = _one_line(error.details())
             raise ServerError(f"{self._url} answers {error.code().name}: {reason}") from None
-        return tf.make_ndarray(answer.outputs["probabilities"])
+        return tf.make_ndarray(response.outputs["probabilities"])
 
     def close(self):
         """Closes its connection."""

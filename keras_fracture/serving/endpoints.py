@@ -1,7 +1,7 @@
 """What an exported model answers to: one function and its input signature an endpoint, in TensorFlow's operations.
 
 Every input and output has rows: a server that batches joins the inputs of several requests along their first axis,
-fills them up with copies of a row, and parts the outputs by rows again.
+fills them up with copies of a row, and splits the outputs by rows again.
 """
 
 import tensorflow as tf
@@ -25,8 +25,8 @@ def classify(model):
     return classify, [_image_input(model)]
 
 
-def classify_bytes(answer, model, preprocess):
-    """`bytes` -> what `answer`, the traced `classify` (so that the network is saved once), says of these files."""
+def classify_bytes(predict_fn, model, preprocess):
+    """`bytes` -> what `predict_fn` gives for these files: the traced `classify`, so that the network is saved once."""
     shape = (model.image_size, model.image_size, model.channels)
 
     def classify_bytes(data):
@@ -36,7 +36,7 @@ def classify_bytes(answer, model, preprocess):
             parallel_iterations=2,  # an image on its way takes about 30 bytes a pixel
             fn_output_signature=tf.TensorSpec(shape, tf.float32),
         )
-        return answer(images)
+        return predict_fn(images)
 
     return classify_bytes, [tf.TensorSpec((None,), tf.string, name="bytes")]
 
@@ -57,7 +57,7 @@ def draw(model):
     return checked, [noise, tf.TensorSpec((None,), tf.int32, name="labels")]
 
 
-def generate(answer, model):
+def generate(draw_fn, model):
     """`seed`, `number`, with classes also `label` (-1 takes all in turn), int32 `(batch,)` -> `images`, uint8.
 
     A row is one image: that of a number, from 0, of a seed. It has noise of its own, so that it is the same whatever
@@ -78,7 +78,7 @@ def generate(answer, model):
             tf.stack([seed, number], axis=1),
             fn_output_signature=tf.TensorSpec((model.latent_dim,), tf.float32),
         )
-        return {"images": _levels(answer(noise, *given)["images"], model.pixel_range)}
+        return {"images": _levels(draw_fn(noise, *given)["images"], model.pixel_range)}
 
     names = ("seed", "number", "label") if classes else ("seed", "number")
     return generate, [tf.TensorSpec((None,), tf.int32, name=name) for name in names]
@@ -89,7 +89,7 @@ def translate(model):
     return _images(model), [_image_input(model)]
 
 
-def translate_bytes(answer, model, exponent):
+def translate_bytes(translate_fn, model, exponent):
     """`bytes` of images and `windows` in them -> `images_bytes`, PNG files with a lesion painted into the window.
 
     As `synthesis.paint` does it. Windows are int32 `(batch, 4)`: top, left, height, width in pixels of the image.
@@ -116,7 +116,7 @@ def translate_bytes(answer, model, exponent):
             "ys,stc,xt->yxc", _scaling(height, size), tf.cast(inside, tf.float64), _scaling(width, size)
         )
         patch = scale(_rounded(patch)[None], model.pixel_range)
-        translated = _levels(answer(patch)["images"], model.pixel_range)
+        translated = _levels(translate_fn(patch)["images"], model.pixel_range)
         blended = blend_graph(image[None], translated, window[None], exponent)[0]
         return tf.io.encode_png(_rounded(blended))
 

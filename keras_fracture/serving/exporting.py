@@ -89,15 +89,17 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
 def _add_endpoints(archive, model, preprocess, exponent):
     """Adds a model's endpoints to an archive; returns them, traced, by name."""
     if hasattr(model, "latent_dim"):
-        answer = archive.add_endpoint("serving_default", *endpoints.draw(model))
-        further = {"generate": endpoints.generate(answer, model)}
+        default_fn = archive.add_endpoint("serving_default", *endpoints.draw(model))
+        further = {"generate": endpoints.generate(default_fn, model)}
     elif hasattr(model, "translate"):
-        answer = archive.add_endpoint("serving_default", *endpoints.translate(model))
-        further = {"translate": endpoints.translate_bytes(answer, model, exponent)}
+        default_fn = archive.add_endpoint("serving_default", *endpoints.translate(model))
+        further = {"translate": endpoints.translate_bytes(default_fn, model, exponent)}
     else:
-        answer = archive.add_endpoint("serving_default", *endpoints.classify(model))
-        further = {"serve_bytes": endpoints.classify_bytes(answer, model, preprocess)} if preprocess else {}
-    return {"serving_default": answer} | {
+        default_fn = archive.add_endpoint("serving_default", *endpoints.classify(model))
+        further = (
+            {"serve_bytes": endpoints.classify_bytes(default_fn, model, preprocess)} if preprocess else {}
+        )
+    return {"serving_default": default_fn} | {
         name: archive.add_endpoint(name, *function) for name, function in further.items()
     }
 

@@ -133,10 +133,10 @@ def _mirrored(length, wanted):
 
 def _neighbours(length, tile, tiles):
     """The tiles whose centres lie round each pixel of a side, and the second one's weight in float32."""
-    place = tf.cast(tf.range(length), tf.float32) * (1 / tf.cast(tile, tf.float32)) - 0.5
-    first = tf.floor(place)
+    position = tf.cast(tf.range(length), tf.float32) * (1 / tf.cast(tile, tf.float32)) - 0.5
+    first = tf.floor(position)
     number = tf.cast(first, tf.int32)
-    return tf.maximum(number, 0), tf.minimum(number + 1, tiles - 1), place - first
+    return tf.maximum(number, 0), tf.minimum(number + 1, tiles - 1), position - first
 
 
 def fit_and_pad(image, size, resize="lanczos"):
@@ -209,15 +209,15 @@ def _weights(length, scaled, first, count, resize):
     support, kernel = _KERNELS[resize]
     reach = support * stretch
     inside = (pixel >= tf.floor(centre - reach + 0.5)) & (pixel < tf.floor(centre + reach + 0.5))
-    place = (pixel - centre + 0.5) / stretch
-    inside &= (place >= -support) & (place < support)
-    weights = tf.where(inside, kernel(place), 0)
+    distance = (pixel - centre + 0.5) / stretch
+    inside &= (distance >= -support) & (distance < support)
+    weights = tf.where(inside, kernel(distance), 0)
     weights *= _FIXED / tf.reduce_sum(weights, axis=1, keepdims=True)
     return tf.sign(weights) * tf.floor(tf.abs(weights) + 0.5)
 
 
-def _sinc(place):
-    angle = place * math.pi
+def _sinc(distance):
+    angle = distance * math.pi
     return tf.where(angle == 0, tf.ones_like(angle), tf.math.divide_no_nan(tf.sin(angle), angle))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from keras_fracture.data import decoding, levels
+from keras_fracture.data.library_settings import recover_truncated
 from keras_fracture.errors import ImageError
 
 _LOG = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def warn_of_inverted(contents, inverts=False):
         )
 
 
+@recover_truncated
 def check(data, name="image"):
     """Refuses what `serve_bytes` cannot read, would read otherwise than training, or should not try to.
 

@@ -27,8 +27,8 @@ def load(name):
     Raises:
         ModelError: There is no such model, or it is not of this package.
     """
-    places = [Path(name), *(folder / "saved_models" / name for folder in (Path(), _CHECKOUT))]
-    folder = next((place for place in places if place.is_dir()), None)
+    folders = [Path(name), *(folder / "saved_models" / name for folder in (Path(), _CHECKOUT))]
+    folder = next((path for path in folders if path.is_dir()), None)
     if folder is None:
         known = sorted(path.name for path in (_CHECKOUT / "saved_models").glob("*") if path.is_dir())
         raise ModelError(

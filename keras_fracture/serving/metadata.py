@@ -29,14 +29,14 @@ def facts_of(version):
 
 
 def finding_of(facts, model):
-    """Which of a classifier's probabilities is that of a finding, by its metadata; never by its place.
+    """Which of a classifier's probabilities is that of a finding, by its metadata; never by its position.
 
     Args:
         facts: A dict with `classes`, names in the order of the probabilities, and maybe `finding`, one of them.
         model: What an error calls it.
 
     Returns:
-        Its place, counted from 0.
+        Its index, counted from 0.
 
     Raises:
         ModelError: It cannot be known.
@@ -47,13 +47,13 @@ def finding_of(facts, model):
             f"{model} does not say what its classes are: export it again with --classes. Received: {classes!r:.60}"
         )
     wanted = FINDINGS if finding is None else (finding,)
-    found = [place for place, name in enumerate(classes) if name.lower() in wanted or name == finding]
-    if len(found) != 1:
+    columns = [column for column, name in enumerate(classes) if name.lower() in wanted or name == finding]
+    if len(columns) != 1:
         raise ModelError(
             f"{model} does not say which of its classes is the finding: export it again with --finding NAME. "
             f"Received: classes {', '.join(classes)}, finding {finding}"
         )
-    return found[0]
+    return columns[0]
 
 
 def preparation(folder):

@@ -1,6 +1,6 @@
-"""Requests and answers as three protocols spell them: KServe's V1 and V2, TensorFlow Serving's `Predict`.
+"""Requests and responses as three protocols spell them: KServe's V1 and V2, TensorFlow Serving's `Predict`.
 
-Each function takes a `Served` model and a request and gives the answer, or raises `RequestError`.
+Each function takes a `Served` model and a request and gives the response, or raises `RequestError`.
 """
 
 import base64
@@ -128,14 +128,14 @@ def predict(served, request):
         inputs = {key: tf.make_ndarray(tensor) for key, tensor in request.inputs.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise RequestError(f"The tensors cannot be read: {error}") from None
-    answer = predict_pb2.PredictResponse()
-    answer.model_spec.name = served.name
-    answer.model_spec.version.value = served.version
-    answer.model_spec.signature_name = name
+    response = predict_pb2.PredictResponse()
+    response.model_spec.name = served.name
+    response.model_spec.version.value = served.version
+    response.model_spec.signature_name = name
     for key, values in served.run(name, inputs).items():
         if not request.output_filter or key in request.output_filter:
-            answer.outputs[key].CopyFrom(tf.make_tensor_proto(values))
-    return answer
+            response.outputs[key].CopyFrom(tf.make_tensor_proto(values))
+    return response
 
 
 def _known(endpoint, names):

@@ -18,7 +18,7 @@ def line(reason):
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."
 
 
-def answer(status, reason, headers=None):
+def response(status, reason, headers=None):
     """A refusal over HTTP."""
     return JSONResponse(status_code=status, content={"error": line(reason)}, headers=headers)
 
@@ -34,12 +34,12 @@ def add_handlers(app):
 
     def handle(kind, status, reason=str):
         async def handler(_, error):
-            return answer(status, reason(error))
+            return response(status, reason(error))
 
         app.add_exception_handler(kind, handler)
 
     async def routed(_, error):
-        return answer(error.status_code, error.detail, error.headers)
+        return response(error.status_code, error.detail, error.headers)
 
     handle(InvalidInput, 400)
     handle(ModelNotFound, 404)

@@ -53,11 +53,11 @@ def release(
                 "A run says itself what its model is, how images are prepared and what its classes are: leave out "
                 f"--model, --set, --preprocess, --classes and --finding. Received: {path} with one of these"
             )
-        saved, facts = of_run(path, which)
-        found = version_of(saved)
-        known = facts_of(found)
-        prepared = preparation(found)[0] if "preprocess" in known else None
-        facts = {name: fact for name, fact in known.items() if name not in _NOT_SHIPPED} | facts
+        saved, facts = model_of_run(path, which)
+        saved_version = version_of(saved)
+        known_facts = facts_of(saved_version)
+        prepared = preparation(saved_version)[0] if "preprocess" in known_facts else None
+        facts = {name: fact for name, fact in known_facts.items() if name not in _NOT_SHIPPED} | facts
         return export(models.load(saved), to, version, prepared, facts)
     if path and path.suffix == ".keras":
         if model or settings:
@@ -94,10 +94,10 @@ def of_keras(path):
     Raises:
         ModelError: It is damaged, or no model of this package.
     """
-    found = load_keras(path)
-    if isinstance(found, training.AdversarialModel | training.UNITModel):
-        return found.sampler
-    return found.classifier if isinstance(found, training.WithBodyPart) else found
+    model = load_keras(path)
+    if isinstance(model, training.AdversarialModel | training.UNITModel):
+        return model.sampler
+    return model.classifier if isinstance(model, training.WithBodyPart) else model
 
 
 def _described(network, preprocess, classes, finding):
@@ -126,7 +126,7 @@ def _described(network, preprocess, classes, finding):
     return (Preprocess(**shape | preprocess_of(preprocess)) if preprocess else None), facts
 
 
-def of_run(run, which):
+def model_of_run(run, which):
     """One model of a finished run of `reproduce`.
 
     Args:
@@ -152,11 +152,11 @@ def of_run(run, which):
         }
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{run} holds a damaged metrics.json or config.json: {one_line(error)}") from None
-    found = [name for name in rows if name.startswith(which or "")]
-    if len(found) != 1:
-        known = ", ".join(found or rows) or "none"
+    matches = [name for name in rows if name.startswith(which or "")]
+    if len(matches) != 1:
+        known = ", ".join(matches or rows) or "none"
         raise ModelError(f"Say which of the run's models to export: {known}. Received: {which!r}")
-    row = rows[found[0]]
+    row = rows[matches[0]]
     counts = metrics["splits"][row["split_policy"]]
     facts = {
         "trained_on": f"{row['data']}, split policy `{row['split_policy']}`: "

@@ -86,10 +86,10 @@ class Served:
         if "n" in tensors and "n" not in self.endpoint(name)["inputs"]:
             tensors = _rows(**tensors)
         try:
-            answer = self._loaded.signatures[name](**tensors)
+            outputs = self._loaded.signatures[name](**tensors)
         except tf.errors.InvalidArgumentError as error:
             raise RequestError(f"{self.name} cannot read what it was given: {_reason(error)}") from None
-        return {key: tensor.numpy() for key, tensor in answer.items()}
+        return {key: tensor.numpy() for key, tensor in outputs.items()}
 
     def check(self, name, shapes):
         """Refuses inputs by their names and shapes.

@@ -148,7 +148,7 @@ class Model(kserve.Model):
         folder: Path of a model.
     """
 
-    _pool = ThreadPoolExecutor(PARALLEL, "answer")
+    _pool = ThreadPoolExecutor(PARALLEL, "predict")
 
     def __init__(self, folder):
         super().__init__(folder.name)
@@ -183,10 +183,10 @@ class Model(kserve.Model):
         """
         if isinstance(payload, InferRequest):
             self.check(payload.model_version)
-            return await self.answer(protocols.v2, payload)
-        return await self.answer(protocols.v1, payload)
+            return await self.respond(protocols.v2, payload)
+        return await self.respond(protocols.v1, payload)
 
-    async def answer(self, protocol, request):
+    async def respond(self, protocol, request):
         """Runs one of `protocols` beside the event loop, which goes on answering."""
         try:
             return await asyncio.get_running_loop().run_in_executor(
@@ -259,7 +259,7 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
     async def Predict(self, request, context):  # noqa: N802
         model = self._repository.find(request.model_spec.name)
         model.check(request.model_spec.version_label or request.model_spec.version.value)
-        return await model.answer(protocols.predict, request)
+        return await model.respond(protocols.predict, request)
 
 
 class _Gate:
@@ -272,18 +272,18 @@ class _Gate:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         if not scope["path"].isprintable():  # the routes overlook a line break at the end
-            return await refusing.answer(404, "Not Found")(scope, receive, send)
+            return await refusing.response(404, "Not Found")(scope, receive, send)
         headers = dict(scope["headers"])
         try:
             exposition.choose_encoder(headers.get(b"accept", b"").decode("latin-1"))
         except (TypeError, ValueError) as error:  # of `/metrics`, where it would be the server's mistake
-            return await refusing.answer(400, f"Accept cannot be read: {error}")(scope, receive, send)
+            return await refusing.response(400, f"Accept cannot be read: {error}")(scope, receive, send)
         versioned = _VERSIONED.fullmatch(scope["path"])
         if versioned:
             try:
                 self._repository.find(versioned["name"]).check(versioned["version"])
             except ModelNotFound as error:
-                return await refusing.answer(404, error)(scope, receive, send)
+                return await refusing.response(404, error)(scope, receive, send)
             path = versioned["before"] + versioned["after"]
             scope = {**scope, "path": path, "raw_path": path.encode()}
         size, parts, more = int(headers.get(b"content-length", 0)), [], True
@@ -297,7 +297,7 @@ class _Gate:
             more = message.get("more_body", False)
         if max(size, received) > limits.MAX_REQUEST:
             reason = f"A request has {limits.MAX_REQUEST:,} bytes at most. Received: {max(size, received):,}"
-            return await refusing.answer(413, reason)(scope, receive, send)
+            return await refusing.response(413, reason)(scope, receive, send)
         whole = iter([{"type": "http.request", "body": b"".join(parts), "more_body": False}])
 
         async def again():

@@ -28,12 +28,12 @@ def models_in(folder):
         ModelError: There are none.
     """
     folder = Path(folder).resolve()
-    found = [path for path in (folder, *sorted(folder.glob("*"))) if any(_versions(path))]
-    if not found:
+    folders = [path for path in (folder, *sorted(folder.glob("*"))) if any(_versions(path))]
+    if not folders:
         raise ModelError(
             f"{folder} holds no SavedModels of this package: want NAME/NUMBER/metadata.json. See `serving.export`"
         )
-    return found[:1] if found[0] == folder else found
+    return folders[:1] if folders[0] == folder else folders
 
 
 def model_config(folder, base="/models"):
@@ -67,14 +67,14 @@ def loaded(version):
     import tensorflow as tf
 
     try:
-        found = tf.saved_model.load(str(version))
+        model = tf.saved_model.load(str(version))
         # Here, and not where they are used.
-        _ = found.signatures["serving_default"], found.model_variables
+        _ = model.signatures["serving_default"], model.model_variables
     except Exception as error:  # whatever TensorFlow runs into while it reads a damaged one
         raise ModelError(
             f"{version} holds no whole SavedModel ({one_line(error)}): export it again"
         ) from None
-    return found
+    return model
 
 
 def _versions(folder):

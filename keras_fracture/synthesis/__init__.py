@@ -1,7 +1,7 @@
 """Findings painted into healthy X-rays, and synthetic images that can always be told from real ones."""
 
 from keras_fracture.synthesis.blending import blend, blend_graph, mix, weights
-from keras_fracture.synthesis.filtering import keep
+from keras_fracture.synthesis.filtering import above_threshold
 from keras_fracture.synthesis.painting import copy_paste, paint
 from keras_fracture.synthesis.patches import Patches, healthy_patches, lesion_patches, lesion_windows
 from keras_fracture.synthesis.records import describe, read, write
@@ -10,6 +10,7 @@ from keras_fracture.synthesis.shortcut import border
 
 __all__ = [
     "Patches",
+    "above_threshold",
     "blend",
     "blend_graph",
     "border",
@@ -17,7 +18,6 @@ __all__ = [
     "cut",
     "describe",
     "healthy_patches",
-    "keep",
     "lesion_patches",
     "lesion_windows",
     "mix",
@@ -26,3 +26,7 @@ __all__ = [
     "weights",
     "write",
 ]
+
+
+def __dir__():
+    return sorted(__all__)

@@ -9,7 +9,7 @@ import numpy as np
 from keras_fracture.errors import SynthesisError
 
 
-def keep(scores, threshold):
+def above_threshold(scores, threshold):
     """Indices of the images that score above the threshold, in their order.
 
     Args:
@@ -17,7 +17,7 @@ def keep(scores, threshold):
         threshold: 0 to below 1.
 
     Returns:
-        int64 `(kept,)`, one or more.
+        int64 `(passing,)`, one or more.
 
     Raises:
         SynthesisError: None is above the threshold, or scores or threshold are no probabilities.
@@ -26,15 +26,15 @@ def keep(scores, threshold):
     if not 0 <= threshold < 1:
         raise SynthesisError(f"The threshold must lie between 0 and 1. Received: {threshold}")
     if scores.ndim != 1 or not len(scores) or not ((scores >= 0) & (scores <= 1)).all():
-        shown = scores.ravel()[~((scores.ravel() >= 0) & (scores.ravel() <= 1))][:3].tolist()
+        outside = scores.ravel()[~((scores.ravel() >= 0) & (scores.ravel() <= 1))][:3].tolist()
         raise SynthesisError(
             "Scores must be one probability an image, from 0 to 1. "
-            f"Received: shape {scores.shape}, with {shown or 'none outside'}"
+            f"Received: shape {scores.shape}, with {outside or 'none outside'}"
         )
-    kept = np.flatnonzero(scores > threshold)
-    if not len(kept):
+    passing = np.flatnonzero(scores > threshold)
+    if not len(passing):
         raise SynthesisError(
             f"None of {len(scores)} images scores above the threshold: lower it below the highest score, "
             f"{scores.max():.4f}. Received: {threshold}"
         )
-    return kept
+    return passing

@@ -18,7 +18,10 @@ CONTEXT = (1.2, 2.0)
 LEAST = 16  # pixels; what is smaller shows nothing once it is scaled up
 _LOG = logging.getLogger(__name__)
 _DARK = 8  # grey levels; padding, collimation and air of JPEG files lie below
-_PLACES, _TRIES = 10, 10  # an image in which no window fits at so many places, so often moved, is given up
+_POSITIONS, _TRIES = (
+    10,
+    10,
+)  # an image in which no window fits at so many positions, so often moved, is given up
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Patches:
         windows: int64 `(n, 4)`, top, left, height, width in pixels.
         rows: int64 `(n,)`, the image each one is of.
         body_parts: str `(n,)`.
-        places: float64 `(n, 4)`: the centre's y and x as fractions of the image's content (the box round all
+        positions: float64 `(n, 4)`: the centre's y and x as fractions of the image's content (the box round all
             that is not black), the longer side over the square root of that content's area, and the mean grey
             level over the content's.
     """
@@ -39,7 +42,7 @@ class Patches:
     windows: np.ndarray
     rows: np.ndarray
     body_parts: np.ndarray
-    places: np.ndarray
+    positions: np.ndarray
 
     def __len__(self):
         return len(self.rows)
@@ -107,7 +110,9 @@ def lesion_patches(images, boxes, body_parts, size, count, seed, context=CONTEXT
     """
     _check(images, body_parts, size, count, boxes)
     rng = np.random.default_rng(seed)
-    turns = [(row, box) for row, found in enumerate(boxes) for box in np.reshape(found, (-1, 4))]
+    turns = [
+        (row, box) for row, boxes_of_image in enumerate(boxes) for box in np.reshape(boxes_of_image, (-1, 4))
+    ]
     if not turns:
         raise SynthesisError(f"There must be a lesion box. Received: none in {len(images)} images")
     order = rng.permutation(len(turns))
@@ -142,7 +147,7 @@ def healthy_patches(
     Args:
         images: uint8 `(n, height, width, channels)`, taken in turn.
         body_parts: For each image a str.
-        lesions: `Patches` of lesions, whose places are taken.
+        lesions: `Patches` of lesions, whose positions are taken.
         size: Side of the patches in pixels.
         count: Number of patches.
         seed: Of the drawing.
@@ -152,7 +157,7 @@ def healthy_patches(
         level: Largest difference in brightness from the lesion's window, as a share of that.
         black: Largest share of a window that black border may take: pixels of level 8 or less that are connected
             with the image's edge, as padding, collimation and air are.
-        any_part: Whether a body part without lesions takes the places of all parts.
+        any_part: Whether a body part without lesions takes the positions of all parts.
 
     Returns:
         `Patches`.
@@ -168,11 +173,11 @@ def healthy_patches(
             f"Received: {jitter}, {black}, {level}"
         )
     if not len(lesions):
-        raise SynthesisError("There must be lesions whose places to take. Received: no patches")
-    places = {}
+        raise SynthesisError("There must be lesions whose positions to take. Received: no patches")
+    positions = {}
     for part in sorted(set(body_parts)):
         chosen = lesions.body_parts == part
-        places[part] = lesions.places[chosen] if chosen.any() else lesions.places
+        positions[part] = lesions.positions[chosen] if chosen.any() else lesions.positions
         if not chosen.any() and not any_part:
             known = ", ".join(sorted(set(lesions.body_parts)))
             raise SynthesisError(
@@ -183,30 +188,33 @@ def healthy_patches(
     while turns and len(rows) < count:
         row = turns.popleft()
         blocked = _blocked(images[row], boxes[row], black)
-        window = _fitting(images[row], places[body_parts[row]], blocked, jitter, level, rng)
+        window = _fitting(images[row], positions[body_parts[row]], blocked, jitter, level, rng)
         if window is not None:
             turns.append(row)
             rows.append(row)
             windows.append(window)
     if not turns:
         raise SynthesisError(
-            f"In no image a window of such brightness fits off lesions and black border in {_PLACES * _TRIES} tries: "
+            f"In no image a window of such brightness fits off lesions and black border in {_POSITIONS * _TRIES} "
+            "tries: "
             f"give others, or larger level or black. Received: {len(images)} images, {level}, {black}"
         )
     if len(turns) < len(images):
         _LOG.warning(
             "%d of %d images given up: no window of such brightness off lesions and black border in %d tries",
-            len(images) - len(turns), len(images), _PLACES * _TRIES,
+            len(images) - len(turns), len(images), _POSITIONS * _TRIES,
         )  # fmt: skip
     return _patches(images, rows, windows, body_parts, size)
 
 
-def _fitting(image, places, blocked, jitter, level, rng):
-    """A window at one of the `places` that is not `blocked`, or None."""
+def _fitting(image, positions, blocked, jitter, level, rng):
+    """A window at one of the `positions` that is not `blocked`, or None."""
     area = _content(image)
     scale = np.sqrt(area[2] * area[3])
-    # Each place is tried several times: else the large windows, which fit more easily, would win.
-    for y, x, side, wanted in np.repeat(places[rng.integers(len(places), size=_PLACES)], _TRIES, axis=0):
+    # Each position is tried several times: else the large windows, which fit more easily, would win.
+    for y, x, side, wanted in np.repeat(
+        positions[rng.integers(len(positions), size=_POSITIONS)], _TRIES, axis=0
+    ):
         move, growth = rng.uniform(-jitter, jitter, 2) * scale, 1 + rng.uniform(-jitter, jitter)
         centre = area[0] + y * area[2] + move[0], area[1] + x * area[3] + move[1]
         lines = [
@@ -270,15 +278,16 @@ def _blocked(image, boxes, black):
 
 def _patches(images, rows, windows, body_parts, size):
     patches = np.stack([cut(images[row], window, size) for row, window in zip(rows, windows, strict=True)])
-    places = [
-        _place(images[row], window, _content(images[row])) for row, window in zip(rows, windows, strict=True)
+    positions = [
+        _position(images[row], window, _content(images[row]))
+        for row, window in zip(rows, windows, strict=True)
     ]
     parts = np.array([str(body_parts[row]) for row in rows])
-    return Patches(patches, np.array(windows, np.int64), np.array(rows, np.int64), parts, np.array(places))
+    return Patches(patches, np.array(windows, np.int64), np.array(rows, np.int64), parts, np.array(positions))
 
 
-def _place(image, window, area):
-    """Where a window lies in an area, as in `Patches.places`."""
+def _position(image, window, area):
+    """Where a window lies in an area, as in `Patches.positions`."""
     top, left, height, width = area
     y, x = window[0] + window[2] / 2 - top, window[1] + window[3] / 2 - left
     side = max(window[2:]) / np.sqrt(height * width)

@@ -40,3 +40,7 @@ __all__ = [
     "sample",
     "sgd",
 ]
+
+
+def __dir__():
+    return sorted(__all__)

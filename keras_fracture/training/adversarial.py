@@ -10,6 +10,8 @@ from keras_fracture.models.preprocessing import unscale
 from keras_fracture.models.registry import in_own_range
 from keras_fracture.training import losses, replicas
 
+_OPTIMIZERS = ("g_optimizer", "d_optimizer")  # in the order of the networks, generator first
+
 
 def scaled(optimizer, policy):
     """Wraps an optimizer in a `LossScaleOptimizer` where float16 gradients would underflow.
@@ -32,12 +34,12 @@ def average_of(network):
 
 def follow(average, network, decay):
     """Moves an average's weights by the share `1 - decay` of the way to the network's."""
-    for kept, weight in zip(average.weights, network.weights, strict=True):
-        kept.assign(weight + decay * (kept - weight))
+    for averaged, weight in zip(average.weights, network.weights, strict=True):
+        averaged.assign(weight + decay * (averaged - weight))
 
 
 class TwoOptimizers(keras.Model):
-    """What models trained by `d_optimizer` and `g_optimizer` share: they are saved with all that `fit` goes on from.
+    """What models trained by `g_optimizer` and `d_optimizer` share: they are saved with all that `fit` goes on from.
 
     `keras.saving.load_model` compiles such a model as it was, with both optimizers and where they were, and random
     numbers go on too, which Keras by itself does not save.
@@ -51,7 +53,7 @@ class TwoOptimizers(keras.Model):
         """
         if not hasattr(self, "adversarial_loss"):  # Keras takes what `load_model` read for compiled
             raise TrainingError(
-                "Call compile(d_optimizer=..., g_optimizer=...) before fit, or load the model by "
+                "Call compile(g_optimizer=..., d_optimizer=...) before fit, or load the model by "
                 f"keras.saving.load_model(path), compiled as it was. Received: {self.name}, not compiled"
             )
         return super().fit(*args, **kwargs)
@@ -63,20 +65,15 @@ class TwoOptimizers(keras.Model):
         loss = losses.config_of(self.adversarial_loss)
         return loss and {
             "loss": loss,
-            **{
-                name: keras.saving.serialize_keras_object(getattr(self, name))
-                for name in ("d_optimizer", "g_optimizer")
-            },
+            **{name: keras.saving.serialize_keras_object(getattr(self, name)) for name in _OPTIMIZERS},
         }
 
     def compile_from_config(self, config):
         """See `keras.Model`."""
         if "loss" not in config or "d_optimizer" not in config:  # saved by an earlier version
             return
-        self.compile(
-            *(keras.saving.deserialize_keras_object(config[name]) for name in ("d_optimizer", "g_optimizer")),
-            loss=losses.get(**config["loss"]),
-        )
+        optimizers = {name: keras.saving.deserialize_keras_object(config[name]) for name in _OPTIMIZERS}
+        self.compile(**optimizers, loss=losses.get(**config["loss"]))
 
     def _seeds(self):
         """States of all random generators: of the noise, of dropout, of augmentation."""
@@ -129,10 +126,11 @@ class AdversarialModel(TwoOptimizers):
         if r1 < 0:
             raise ModelError(f"r1 must be 0 or more. Received: {r1}")
         for name in ("channels", "image_size", "num_classes"):
-            made, judged = (getattr(network, name, None) for network in (generator, discriminator))
-            if made != judged:
+            values = [getattr(network, name, None) for network in (generator, discriminator)]
+            if values[0] != values[1]:
                 raise ModelError(
-                    f"Generator and discriminator must have the same {name}. Received: {made} and {judged}"
+                    f"Generator and discriminator must have the same {name}. "
+                    f"Received: {values[0]} and {values[1]}"
                 )
         self.generator, self.discriminator, self.ema, self.seed = generator, discriminator, ema, seed
         self.augment, self.fresh_noise, self.r1 = augment, fresh_noise, r1
@@ -141,12 +139,12 @@ class AdversarialModel(TwoOptimizers):
         self.trackers = {name: keras.metrics.Mean(name) for name in ("d_loss", "g_loss", "d_real", "d_fake")}
         self.built = True
 
-    def compile(self, d_optimizer, g_optimizer, loss=None, **kwargs):
-        """Sets optimizers and loss.
+    def compile(self, *, g_optimizer, d_optimizer, loss=None, **kwargs):
+        """Sets optimizers and loss, by keyword: two optimizers in the wrong order would train without a word.
 
         Args:
-            d_optimizer: Of the discriminator.
             g_optimizer: Of the generator.
+            d_optimizer: Of the discriminator.
             loss: A `losses.AdversarialLoss`, or a name that `losses.get` knows; default `NonSaturating()`.
             **kwargs: As in `keras.Model.compile`.
         """
@@ -187,25 +185,26 @@ class AdversarialModel(TwoOptimizers):
             )
             return self.generator(noise, *given, training=True)
 
-        def judge(images):
+        def discriminate(images):
             return self.discriminator(images, *given, training=True)
 
-        # The discriminator sees the images the generator is then judged on, unless `fresh_noise`: one pass of the
+        # The discriminator sees the images that the generator's loss is taken on, unless `fresh_noise`: one pass of the
         # generator a step.
         with tf.GradientTape() as g_tape:
             fake = generate()
             with tf.GradientTape() as d_tape:
-                shown = augment(real), augment(tf.stop_gradient(fake))
-                real_logits, fake_logits = judge(shown[0]), judge(shown[1])
+                inputs = augment(real), augment(tf.stop_gradient(fake))
+                real_logits, fake_logits = discriminate(inputs[0]), discriminate(inputs[1])
                 d_loss = self.adversarial_loss.discriminator(real_logits, fake_logits)
                 if self.adversarial_loss.gradient_penalty:
-                    penalty = losses.gradient_penalty(judge, *shown, self.noise)
+                    penalty = losses.gradient_penalty(discriminate, *inputs, self.noise)
                     d_loss += self.adversarial_loss.gradient_penalty * penalty
                 if self.r1:
-                    d_loss += self.r1 * losses.r1_penalty(judge, shown[0])
+                    d_loss += self.r1 * losses.r1_penalty(discriminate, inputs[0])
                 d_scaled = self.d_optimizer.scale_loss(replicas.share_of(d_loss))
             self._update(self.d_optimizer, d_tape, d_scaled, self.discriminator)
-            g_loss = self.adversarial_loss.generator(judge(augment(generate() if self.fresh_noise else fake)))
+            fake = generate() if self.fresh_noise else fake
+            g_loss = self.adversarial_loss.generator(discriminate(augment(fake)))
             g_scaled = self.g_optimizer.scale_loss(replicas.share_of(g_loss))
         self._update(self.g_optimizer, g_tape, g_scaled, self.generator)
         if self.augment is not None:

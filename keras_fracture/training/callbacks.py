@@ -97,8 +97,8 @@ class EpochBackup(keras.callbacks.Callback):
 
     def saved(self):
         """The newest backup and its number of epochs, or (None, 0)."""
-        found = sorted(self.folder.glob(_BACKUPS))
-        return (found[-1], int(found[-1].name[6:].split(".")[0])) if found else (None, 0)
+        paths = sorted(self.folder.glob(_BACKUPS))
+        return (paths[-1], int(paths[-1].name[6:].split(".")[0])) if paths else (None, 0)
 
     def restore(self, model):
         """Loads the newest backup into a built and compiled model; returns the epochs it has behind it.

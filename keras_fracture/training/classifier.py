@@ -8,38 +8,38 @@ from keras_fracture.errors import TrainingError
 from keras_fracture.models.registry import by_own_policy, in_own_range
 
 
-def sgd(rate, steps, momentum=0.9, warmup=0):
+def sgd(learning_rate, steps, momentum=0.9, warmup=0):
     """SGD with momentum whose learning rate follows half a cosine down to 0.
 
     Args:
-        rate: Highest learning rate.
+        learning_rate: The highest one.
         steps: Steps of the whole training.
         momentum: Of the running gradient.
-        warmup: Steps of linear growth from 0 to `rate` before the cosine; they count among `steps`.
+        warmup: Steps of linear growth from 0 to `learning_rate` before the cosine; they count among `steps`.
     """
     if not 0 <= warmup < steps:
         raise TrainingError(f"warmup must be at least 0 and below steps. Received: {warmup}, {steps}")
     if warmup:
         schedule = keras.optimizers.schedules.CosineDecay(
-            0.0, steps - warmup, warmup_target=rate, warmup_steps=warmup
+            0.0, steps - warmup, warmup_target=learning_rate, warmup_steps=warmup
         )
     else:
-        schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
+        schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     return keras.optimizers.SGD(schedule, momentum=momentum)
 
 
-def add_l2(model, decay):
-    """Adds `decay / 2` times the squared kernels to a model's loss: PyTorch's `weight_decay` on kernels.
+def add_l2(model, weight_decay):
+    """Adds `weight_decay / 2` times the squared kernels to a model's loss: PyTorch's `weight_decay` on kernels.
 
     Biases and normalisation are left alone. Call it before `compile`.
 
     Args:
         model: A built model.
-        decay: Factor; 0 changes nothing.
+        weight_decay: Factor; 0 changes nothing.
     """
-    for variable in model.trainable_variables if decay else ():
+    for variable in model.trainable_variables if weight_decay else ():
         if variable.name == "kernel":
-            variable.regularizer = keras.regularizers.L2(decay / 2)
+            variable.regularizer = keras.regularizers.L2(weight_decay / 2)
 
 
 @in_own_range
@@ -60,8 +60,8 @@ class WithBodyPart(keras.Model):
     def __init__(self, classifier, parts, **kwargs):
         super().__init__(**kwargs)
         self.classifier, self.parts = classifier, parts
-        self.pool = keras.layers.GlobalAveragePooling2D()
-        self.head = keras.layers.Dense(parts, dtype="float32")
+        self.pool = keras.layers.GlobalAveragePooling2D(name="pool")
+        self.head = keras.layers.Dense(parts, dtype="float32", name="head")
         side = classifier.image_size
         maps = classifier.features(keras.ops.zeros((1, side, side, classifier.channels)))
         self.head.build((None, maps.shape[-1]))

@@ -147,7 +147,7 @@ def gradient_penalty(discriminator, real, fake, seed):
         discriminator: Function from images to logits `(batch, 1)`.
         real: Images `(batch, height, width, channels)`.
         fake: As many generated images.
-        seed: `keras.random.SeedGenerator` of the place between each two.
+        seed: `keras.random.SeedGenerator` of the position between each two.
 
     Returns:
         A float32 scalar, without its weight.

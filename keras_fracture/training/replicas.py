@@ -21,8 +21,8 @@ def drawn(draw, shape, axis=0):
         return draw(shape)
     rows = shape[axis]
     whole = draw((*shape[:axis], rows * context.num_replicas_in_sync, *shape[axis + 1 :]))
-    place = context.replica_id_in_sync_group * rows
-    return tf.gather(whole, tf.range(place, place + rows), axis=axis)
+    first = context.replica_id_in_sync_group * rows
+    return tf.gather(whole, tf.range(first, first + rows), axis=axis)
 
 
 def share_of(loss):

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from keras_fracture import files
 from keras_fracture.data.pipeline import finished
+from keras_fracture.data.ranges import check_training
 from keras_fracture.errors import TrainingError
-from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, check_training, scale
+from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, scale
 from keras_fracture.training import distribution
 from keras_fracture.training.callbacks import AverageStatistics, EpochBackup, StopOnNaN, optimizers_of
 from keras_fracture.training.weights import save_weights
@@ -97,10 +98,10 @@ def pairs_of(healthy, lesion, *, batch_size=1, seed=0, first_epoch=0, steps=None
     steps = steps or max(counts) // batch_size
     streams = [
         make_train_dataset(
-            images, batch_size=batch_size, seed=2 * seed + place, first_epoch=first_epoch, steps=steps,
+            images, batch_size=batch_size, seed=2 * seed + domain, first_epoch=first_epoch, steps=steps,
             pixel_range=pixel_range,
         )[0]
-        for place, images in enumerate((healthy, lesion))
+        for domain, images in enumerate((healthy, lesion))
     ]  # fmt: skip
     return tf.data.Dataset.zip(*streams).map(lambda a, b: (*a, *b)), steps
 

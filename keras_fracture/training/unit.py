@@ -18,11 +18,13 @@ WEIGHTS = {
 }
 
 
-def adam(preset, rate=1e-4):
-    """The Adam of a preset: `rate` halved every 100,000 steps with "munit", betas 0.5 and 0.999."""
+def adam(preset, learning_rate=1e-4):
+    """The Adam of a preset: `learning_rate` halved every 100,000 steps with "munit", betas 0.5 and 0.999."""
     if preset == "munit":
-        rate = keras.optimizers.schedules.ExponentialDecay(rate, 100_000, 0.5, staircase=True)
-    return Adam(rate, 0.5, 0.999, epsilon=1e-8)
+        learning_rate = keras.optimizers.schedules.ExponentialDecay(
+            learning_rate, 100_000, 0.5, staircase=True
+        )
+    return Adam(learning_rate, 0.5, 0.999, epsilon=1e-8)
 
 
 def adversarial_loss(preset):
@@ -36,7 +38,7 @@ class UNITModel(TwoOptimizers):
     """A translator against a discriminator a domain, trained with `compile` and `fit`.
 
     Source: Liu, Breuel, Kautz, NIPS 2017, Section 3. The KL divergence of a Gaussian of unit variance from the
-    standard normal is the mean of squared means here; its factor and the number of places are in `kl`. (The code
+    standard normal is the mean of squared means here; its factor and the number of values are in `kl`. (The code
     released with that paper squares latents with their noise: on average 1 more, and the same gradient.)
 
     `fit` takes batches of pairs (healthy, lesion) of unpaired images, both float32
@@ -82,9 +84,9 @@ class UNITModel(TwoOptimizers):
         if ema is not None and not 0 < ema < 1:
             raise ModelError(f"ema must lie between 0 and 1. Received: {ema}")
         for name in ("channels", "image_size"):
-            found = {getattr(net, name) for net in (translator, discriminator_a, discriminator_b)}
-            if len(found) > 1:
-                raise ModelError(f"The networks must have the same {name}. Received: {sorted(found)}")
+            values = {getattr(net, name) for net in (translator, discriminator_a, discriminator_b)}
+            if len(values) > 1:
+                raise ModelError(f"The networks must have the same {name}. Received: {sorted(values)}")
         self.translator, self.ema, self.seed = translator, ema, seed
         self.discriminator_a, self.discriminator_b = discriminator_a, discriminator_b
         self.weight_decay, self.noise = weight_decay, noise
@@ -95,12 +97,12 @@ class UNITModel(TwoOptimizers):
         }
         self.built = True
 
-    def compile(self, d_optimizer=None, g_optimizer=None, loss=None, **kwargs):
-        """Sets optimizers and loss.
+    def compile(self, *, g_optimizer=None, d_optimizer=None, loss=None, **kwargs):
+        """Sets optimizers and loss, by keyword: two optimizers in the wrong order would train without a word.
 
         Args:
-            d_optimizer: Of both discriminators; default `adam(preset)`.
             g_optimizer: Of the translator; default `adam(preset)`.
+            d_optimizer: Of both discriminators; default `adam(preset)`.
             loss: A `losses.AdversarialLoss` without gradient penalty, or a name that `losses.get` knows; default
                 `adversarial_loss(preset)`.
             **kwargs: As in `keras.Model.compile`.
@@ -118,7 +120,7 @@ class UNITModel(TwoOptimizers):
         if self.adversarial_loss.gradient_penalty:
             raise TrainingError(f"UNIT is trained without gradient penalty. Received: {loss!r}")
         # Built here, so that a backup can be restored before the first step.
-        self.d_optimizer.build(self._judging())
+        self.d_optimizer.build(self._discriminator_variables())
         self.g_optimizer.build(self.translator.trainable_variables)
 
     @property
@@ -138,7 +140,7 @@ class UNITModel(TwoOptimizers):
     def call(self, images, training=False):
         return self.sampler(images)
 
-    def _judging(self):
+    def _discriminator_variables(self):
         return self.discriminator_a.trainable_variables + self.discriminator_b.trainable_variables
 
     def _noisy(self, latents):
@@ -165,22 +167,22 @@ class UNITModel(TwoOptimizers):
 
     def train_step(self, data):
         real = self._checked(data)
-        judges = self.discriminator_a, self.discriminator_b
+        discriminators = self.discriminator_a, self.discriminator_b
         weights = self.loss_weights
         with tf.GradientTape() as g_tape:
             fake, terms = self._translated(*real)
             with tf.GradientTape() as d_tape:
                 d_loss = weights["gan"] * sum(
                     self.adversarial_loss.discriminator(*ops.split(logits, 2))
-                    for judge, *shown in zip(judges, real, fake, strict=True)
-                    for logits in judge(tf.stop_gradient(ops.concatenate(shown)))
+                    for discriminator, *images in zip(discriminators, real, fake, strict=True)
+                    for logits in discriminator(tf.stop_gradient(ops.concatenate(images)))
                 )
                 d_scaled = self.d_optimizer.scale_loss(replicas.share_of(d_loss))
-            self._update(self.d_optimizer, d_tape, d_scaled, self._judging())
+            self._update(self.d_optimizer, d_tape, d_scaled, self._discriminator_variables())
             terms["gan"] = sum(
                 self.adversarial_loss.generator(logits)
-                for judge, shown in zip(judges, fake, strict=True)
-                for logits in judge(shown)
+                for discriminator, images in zip(discriminators, fake, strict=True)
+                for logits in discriminator(images)
             )
             g_loss = sum(weight * terms[name] for name, weight in weights.items())
             g_scaled = self.g_optimizer.scale_loss(replicas.share_of(g_loss))

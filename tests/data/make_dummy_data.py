@@ -93,11 +93,11 @@ def _kaggle(folder, healthy, hurt):
     for label, sources in enumerate((healthy[:4], hurt[:4])):
         for number, source in enumerate(sources, 1):
             split, name = ("val", "1") if number == 4 else ("train", str(number))
-            place = root / split / ("fractured" if label else "not fractured")
+            class_folder = root / split / ("fractured" if label else "not fractured")
             image = phantom.draw(source, 0, size=SIZE)["image"][..., 0]
             for suffix, angle in (("", 0), ("-rotated1", 12), ("-rotated1-rotated2", 40)):
                 turn = cv2.getRotationMatrix2D((SIZE / 2 - 0.5, SIZE / 2 - 0.5), angle, 1)
-                _write(place / f"{name}{suffix}.jpg", cv2.warpAffine(image, turn, (SIZE, SIZE)))
+                _write(class_folder / f"{name}{suffix}.jpg", cv2.warpAffine(image, turn, (SIZE, SIZE)))
 
 
 def _btxrd(folder, healthy, hurt):

@@ -48,16 +48,16 @@ def test_prepared_images_are_those_that_were_not(train, tmp_path, decoded):
         plain, labels = train.arrays(setting, cache=False)
         decoded.clear()
         for times in (1, 2):
-            found, same = train.arrays(setting, cache=tmp_path)
-            np.testing.assert_array_equal(found, plain)
+            images, same = train.arrays(setting, cache=tmp_path)
+            np.testing.assert_array_equal(images, plain)
             np.testing.assert_array_equal(same, labels)
             assert len(decoded) == 12, f"prepared {times} times"
 
 
 def test_the_order_is_the_one_without_a_cache(train, tmp_path):
-    kept, plain = (train.batched(5, SIZE, shuffle=3, cache=place) for place in (tmp_path, False))
+    cached, plain = (train.batched(5, SIZE, shuffle=3, cache=folder) for folder in (tmp_path, False))
     for _ in range(2):
-        for one, other in zip(epoch(kept), epoch(plain), strict=True):
+        for one, other in zip(epoch(cached), epoch(plain), strict=True):
             np.testing.assert_array_equal(one, other)
 
 
@@ -69,13 +69,12 @@ def test_grey_is_kept_whatever_the_channels(train, tmp_path, decoded):
 
 
 def test_a_field_that_came_later_changes_no_key_where_it_is_as_before():
-    class Known:
-        facts = {"name": "drawn"}
+    records = types.SimpleNamespace(facts=lambda: {"name": "drawn"})
 
     before = {"size": SIZE, "clahe": None, "crop": False}
-    facts = [cache._VERSION, cache.cv2.__version__, cache.PIL.__version__, before, Known.facts]
+    facts = [cache._VERSION, cache.cv2.__version__, cache.PIL.__version__, before, records.facts()]
     expected = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    assert cache.key(Known, Preprocess(SIZE)) == expected
+    assert cache.key(records, Preprocess(SIZE)) == expected
 
 
 def test_the_key_follows_from_settings_libraries_and_sources(dummy_root, tmp_path, monkeypatch):
@@ -107,9 +106,9 @@ def test_the_key_follows_from_settings_libraries_and_sources(dummy_root, tmp_pat
 
 
 def test_the_key_is_the_one_from_before_images_could_be_inverted():
-    records = types.SimpleNamespace(facts={"name": "any"})
+    records = types.SimpleNamespace(facts=lambda: {"name": "any"})
     settings = {"size": SIZE, "clahe": None, "crop": False}
-    facts = [cache._VERSION, cv2.__version__, PIL.__version__, settings, records.facts]
+    facts = [cache._VERSION, cv2.__version__, PIL.__version__, settings, records.facts()]
     before = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     assert cache.key(records, Preprocess(SIZE)) == before
 
@@ -127,9 +126,11 @@ def test_processes_share_the_work_even_of_one_that_is_killed(train, dummy_root, 
     decode = prepare_images.wait_for_all(decoding.decode, ready, 3, decoded)
     monkeypatch.setattr(decoding, "decode", decode)
     cache.prepare(train, setting, tmp_path / "shared")
-    (_, said) = (worker.communicate(timeout=90)[0] for worker in workers)
+    (_, other_count) = (worker.communicate(timeout=90)[0] for worker in workers)
     assert [worker.returncode for worker in workers] == [-9, 0]
-    assert decoded and int(said) and len(decoded) + int(said) == len(train), "each image by one of the two"
+    assert decoded and int(other_count) and len(decoded) + int(other_count) == len(train), (
+        "each image by one of the two"
+    )
     made = contents(tmp_path / "shared")
     assert len(made) == 6 and made == contents(tmp_path / "alone"), "and neither locks nor halves are left"
 
@@ -171,6 +172,6 @@ def test_more_images_than_are_shuffled_at_once_come_in_other_orders(train, tmp_p
     other, _ = epoch(train.batched(5, shuffle=8, **setting))
     orders = [fixed, first, second, other]
     sums = [each.reshape(12, -1).sum(1) for each in orders]
-    for place, each in enumerate(sums):
+    for number, each in enumerate(sums):
         np.testing.assert_allclose(np.sort(each), np.sort(sums[0]), rtol=1e-6)
-        assert all((each != former).any() for former in sums[:place])
+        assert all((each != former).any() for former in sums[:number])

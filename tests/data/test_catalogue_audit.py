@@ -27,13 +27,13 @@ def _planted():
     healthy, hurt = ([s for s in phantom.plan() if (s.finding != "none") == label] for label in (False, True))
     files = {}
 
-    def add(place, name, source, depths):
+    def add(folder, name, source, depths):
         image = phantom.draw(source, 0, size=96)["image"][..., 0]
-        if place in (N, VAL_N):  # the shortcut: whatever is healthy is blurred
+        if folder in (N, VAL_N):  # the shortcut: whatever is healthy is blurred
             image = cv2.GaussianBlur(image, (0, 0), 2)
         for depth in depths:
             turn = cv2.getRotationMatrix2D((47.5, 47.5), 35 * depth, 1)
-            files[f"{place}{name}{DEPTHS[depth]}.jpg"] = _jpeg(cv2.warpAffine(image, turn, (96, 96)))
+            files[f"{folder}{name}{DEPTHS[depth]}.jpg"] = _jpeg(cv2.warpAffine(image, turn, (96, 96)))
         return image
 
     for number in range(1, 7):
@@ -65,13 +65,13 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(root):
+def planted(root):
     return catalogue("kaggle_fracture", root.parent, progress=False)
 
 
 @pytest.fixture(scope="module")
-def report(root, found):
-    return audit.examine("kaggle_fracture", found)
+def report(root, planted):
+    return audit.examine("kaggle_fracture", planted)
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +104,8 @@ def test_fault_is_found_with_exactly_its_files(findings, kind, files):
     assert findings[kind]["count"] == len(files)
 
 
-def test_sources_of_equal_and_near_images_are_joined(found, findings):
-    named = found.table.groupby("source")["named_source"].unique()
+def test_sources_of_equal_and_near_images_are_joined(planted, findings):
+    named = planted.table.groupby("source")["named_source"].unique()
     joined = {tuple(sorted(group)) for group in named if len(group) > 1}
     assert joined == {(F + "1", F + "6"), (F + "2", N + "2"), (N + "5", N + "6"), (N + "4", VAL_N + "4")}
     assert findings["one X-ray under several names"]["count"] == 3 + 1 + 3 + 4 + 4 + 5 + 3 + 2
@@ -123,9 +123,9 @@ def test_details_say_which_and_how_many(findings):
     )
 
 
-def test_planted_blur_is_reported_as_a_shortcut(found, findings):
-    table = found.table[found.table["error"] == ""]
-    reached = audit.scalar_accuracies(found.table)
+def test_planted_blur_is_reported_as_a_shortcut(planted, findings):
+    table = planted.table[planted.table["error"] == ""]
+    reached = audit.scalar_accuracies(planted.table)
     assert set(reached) == set(SCALARS)
     shortcuts = [kind.removeprefix("shortcut: ") for kind in findings if kind.startswith("shortcut")]
     assert shortcuts == sorted((s for s in SCALARS if reached[s] >= 0.6), key=lambda s: -reached[s])
@@ -167,37 +167,37 @@ def test_threshold_accuracy_leaves_out_what_was_not_measured():
     assert audit.threshold_accuracy([1, 2], [1, 1])[0] == 0.5
 
 
-def test_usable_leaves_out_the_unreadable_and_the_contradictory(found):
-    names = set(found.table["filename"])
-    assert names - set(usable(found.table)["filename"]) == {F + "2.jpg", N + "2.jpg", N + "3-rotated1.jpg"}
-    assert names - set(usable(found.table, keep_conflicts=True)["filename"]) == {N + "3-rotated1.jpg"}
+def test_usable_leaves_out_the_unreadable_and_the_contradictory(planted):
+    names = set(planted.table["filename"])
+    assert names - set(usable(planted.table)["filename"]) == {F + "2.jpg", N + "2.jpg", N + "3-rotated1.jpg"}
+    assert names - set(usable(planted.table, keep_conflicts=True)["filename"]) == {N + "3-rotated1.jpg"}
 
 
-def test_grouped_split_has_no_pixel_twice_and_paper_split_has(found):
-    table = usable(found.table)
+def test_grouped_split_has_no_pixel_twice_and_paper_split_has(planted):
+    table = usable(planted.table)
     for policy, leaks in (("grouped", False), ("paper", True)):
         side = splits.assign(table, policy, (0.6, 0.2, 0.2))
         assert (table.assign(side=side).groupby("digest")["side"].nunique().max() > 1) == leaks
 
 
 def test_flat_images_of_other_grey_are_not_near(tmp_path):
-    for number, place in enumerate((F, N, VAL_F, VAL_N)):
-        (tmp_path / place).mkdir(parents=True)
+    for number, folder in enumerate((F, N, VAL_F, VAL_N)):
+        (tmp_path / folder).mkdir(parents=True)
         for shade in (0, 1):
             image = np.full((40, 40), 20 * number + 90 * shade, np.uint8)
-            (tmp_path / place / f"{shade}.png").write_bytes(decoding.encode_png(image))
-    found = catalogue("kaggle_fracture", root=tmp_path, progress=False)
-    assert len(found.near_pairs) == 0 and found.table["source"].nunique() == 8
+            (tmp_path / folder / f"{shade}.png").write_bytes(decoding.encode_png(image))
+    planted = catalogue("kaggle_fracture", root=tmp_path, progress=False)
+    assert len(planted.near_pairs) == 0 and planted.table["source"].nunique() == 8
 
 
 def test_equal_hash_is_near_also_where_pixels_differ(tmp_path):
     sharp = phantom.records(sources=2, size=96)[0]["image"][..., 0]
-    for place, image in ((F, sharp), (N, sharp + (sharp < 255)), (VAL_F, sharp.T), (VAL_N, 255 - sharp)):
-        (tmp_path / place).mkdir(parents=True)
-        (tmp_path / place / "1.png").write_bytes(decoding.encode_png(np.ascontiguousarray(image)))
-    found = catalogue("kaggle_fracture", root=tmp_path, progress=False)
-    assert found.near_pairs.tolist() == [[0, 1, 0]]
-    counts = {f["kind"]: f["count"] for f in audit.examine("planted", found)["findings"]}
+    for folder, image in ((F, sharp), (N, sharp + (sharp < 255)), (VAL_F, sharp.T), (VAL_N, 255 - sharp)):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "1.png").write_bytes(decoding.encode_png(np.ascontiguousarray(image)))
+    planted = catalogue("kaggle_fracture", root=tmp_path, progress=False)
+    assert planted.near_pairs.tolist() == [[0, 1, 0]]
+    counts = {f["kind"]: f["count"] for f in audit.examine("planted", planted)["findings"]}
     assert counts["near duplicates"] == 2 and counts["near duplicates, both labels"] == 2
     assert "equal pixels, other file" not in counts and "contradictory label" not in counts
 

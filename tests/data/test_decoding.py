@@ -147,16 +147,16 @@ def _transparent(grey):
     alpha = np.full_like(grey, 255)
     alpha[:, :30] = 0
     alpha[:, 30:40] = 100
-    shown = np.where(alpha, grey, 255)
-    return shown, alpha, np.rint(shown * (alpha / 255))
+    visible = np.where(alpha, grey, 255)
+    return visible, alpha, np.rint(visible * (alpha / 255))
 
 
 @pytest.mark.parametrize(
     ("kind", "mode"), [("PNG", "LA"), ("PNG", "RGBA"), ("TIFF", "RGBA"), ("WEBP", "RGBA")]
 )
 def test_what_is_transparent_is_black(grey, kind, mode):
-    shown, alpha, expected = _transparent(grey)
-    image = Image.merge("LA", [Image.fromarray(shown), Image.fromarray(alpha)]).convert(mode)
+    visible, alpha, expected = _transparent(grey)
+    image = Image.merge("LA", [Image.fromarray(visible), Image.fromarray(alpha)]).convert(mode)
     data = _bytes(image, kind, **({"lossless": True} if kind == "WEBP" else {}))
     np.testing.assert_allclose(decoding.decode(data).image, expected, atol=1)
 

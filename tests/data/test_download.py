@@ -58,8 +58,8 @@ class _Handler(BaseHTTPRequestHandler):
         content, start = self.server.content, 0
         if wanted and self.server.ranges:
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-            place = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
-            self._answer(206, content[start:], place)
+            headers = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+            self._answer(206, content[start:], headers)
         else:
             self._answer(200, content, {})
 

@@ -47,14 +47,14 @@ def _as_coco(root, boxes):
         {"id": number, "width": 64, "height": 64, "file_name": f"{stem}.jpg"}
         for number, stem in enumerate(boxes)
     ]
-    found = [
+    annotations = [
         {"image_id": number, "category_id": 0, "bbox": [left, top, right - left, bottom - top]}
         for number, each in enumerate(boxes.values())
         for top, left, bottom, right in each
     ]
     path = root / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json"
     path.parent.mkdir()
-    path.write_text(json.dumps({"images": images, "annotations": found, "categories": []}))
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": []}))
 
 
 def _as_yolo(root, boxes):

@@ -180,13 +180,14 @@ def test_preprocess_refuses_what_cannot_be(options):
         Preprocess(**options)
 
 
-def test_batches_of_arrays_drop_the_remainder_if_asked():
+def test_batches_of_arrays_hold_all_of_them():
     images = np.arange(10 * 4, dtype=np.uint8).reshape(10, 2, 2, 1)
-    dataset = pipeline.batches((images, np.arange(10)), 10, 4, drop_remainder=True, pixel_range=SYMMETRIC)
+    dataset = pipeline.batches((images, np.arange(10)), 10, 4, pixel_range=SYMMETRIC)
+    assert [len(labels) for _, labels in dataset] == [4, 4, 2]
     batched, labels = _epoch(dataset)
-    np.testing.assert_array_equal(labels, np.arange(8))
-    np.testing.assert_allclose(batched, scale(images[:8], SYMMETRIC), atol=1e-6)
-    np.testing.assert_allclose(batched, images[:8] / 127.5 - 1, atol=1e-6)
+    np.testing.assert_array_equal(labels, np.arange(10))
+    np.testing.assert_allclose(batched, scale(images, SYMMETRIC), atol=1e-6)
+    np.testing.assert_allclose(batched, images / 127.5 - 1, atol=1e-6)
 
 
 def test_truncated_image_is_stored_recovered(dummy_root):
@@ -251,7 +252,7 @@ def test_what_a_killed_process_left_of_records_is_removed(dummy_root):
 def test_the_digest_knows_every_byte_and_every_label(dummy_root, tmp_path):
     def digests(root, **options):
         return [
-            data.load("kaggle_fracture", split, data_dir=root, **options).digest for split in splits.NAMES
+            data.load("kaggle_fracture", split, data_dir=root, **options).digest() for split in splits.NAMES
         ]
 
     here = digests(dummy_root)

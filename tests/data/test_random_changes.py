@@ -71,11 +71,11 @@ def test_flips_mirror_the_image():
     image = np.random.default_rng(0).random((6, 8), "float32")
     seen = set()
     for position in range(40):
-        found = _one(image, flip="horizontal_and_vertical", positions=[position])
+        results = _one(image, flip="horizontal_and_vertical", positions=[position])
         for name, mirrored in (
             ("as it was", image), ("across", image[:, ::-1]), ("down", image[::-1]), ("both", image[::-1, ::-1]),
         ):  # fmt: skip
-            if np.allclose(found, mirrored, atol=1e-5):
+            if np.allclose(results, mirrored, atol=1e-5):
                 seen.add(name)
     assert seen == {"as it was", "across", "down", "both"}
 
@@ -91,13 +91,13 @@ def test_geometry_moves_a_dot_as_drawn_and_fills_with_the_low_end(value_range):
         changed = np.asarray(augment(image[None, ..., None], [position]))[0, ..., 0]
         assert changed.min() == low and changed.max() <= high
         weights = changed - low
-        found = [(weights * np.indices(weights.shape)[axis]).sum() / weights.sum() for axis in (0, 1)]
+        results = [(weights * np.indices(weights.shape)[axis]).sum() / weights.sum() for axis in (0, 1)]
         turn = drawn["rotation"]
         mirror = np.diag([1 - 2 * drawn["flip_horizontal"], 1 - 2 * drawn["flip_vertical"]])
         rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         x, y = np.linalg.solve(drawn["zoom"] * mirror @ rotation, [41 - 30, 11 - 20])
         expected = [20 + y + drawn["shift_down"] * 41, 30 + x + drawn["shift_right"] * 61]
-        np.testing.assert_allclose(found, expected, atol=0.2)
+        np.testing.assert_allclose(results, expected, atol=0.2)
 
 
 def test_contrast_keeps_the_mean_and_the_range():
@@ -152,11 +152,11 @@ def test_a_stream_from_epoch_two_augments_as_one_from_the_start():
 
 
 def test_the_number_of_parallel_calls_changes_nothing(monkeypatch):
-    found = []
+    results = []
     for workers in (1, 7):
         monkeypatch.setattr(pipeline, "WORKERS", workers)
-        found.append(_taken(make_train_dataset(_images(), batch_size=4, augment=EVERYTHING)[0], 12))
-    np.testing.assert_array_equal(*found)
+        results.append(_taken(make_train_dataset(_images(), batch_size=4, augment=EVERYTHING)[0], 12))
+    np.testing.assert_array_equal(*results)
 
 
 @pytest.mark.parametrize("cache", [True, False])

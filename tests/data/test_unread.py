@@ -84,12 +84,12 @@ def test_prepare_says_it_in_one_block(copy, caplog):
     cv2.imwrite(str(path), 255 - drawn)
     with caplog.at_level(logging.WARNING):
         data.prepare("kaggle_fracture", data_dir=root.parent)
-    said = [record.getMessage() for record in caplog.records if record.name.startswith("keras_fracture")]
-    assert [line for line in said if "not read" in line] == [
+    messages = [record.getMessage() for record in caplog.records if record.name.startswith("keras_fracture")]
+    assert [line for line in messages if "not read" in line] == [
         "not read: 40 files of the data folder\n       40 .dcm: not an image file this layout reads "
         f"{ENDINGS}; the first is 'train/fractured/0.dcm'"
     ]
-    (inverted,) = [line for line in said if "inverted" in line]
+    (inverted,) = [line for line in messages if "inverted" in line]
     assert inverted.startswith(
         "look inverted: 1 of 24 images of kaggle_fracture, the first is train/not fractured/1"
     )
@@ -110,10 +110,10 @@ def test_copies_that_macos_adds_change_nothing(copy, name):
 def test_inverted_images_and_those_of_more_bits_are_findings(copy):
     root = copy("kaggle_fracture")
     drawn = phantom.records(sources=2, size=96)[0]["image"][..., 0]
-    place = root / "train" / "fractured"
-    cv2.imwrite(str(place / "deep.png"), drawn.astype(np.uint16) * 16)
-    cv2.imwrite(str(place / "deeper.png"), drawn.T.astype(np.uint16) * 257)
-    (place / "dark.png").write_bytes(decoding.encode_png(255 - drawn[::-1]))
+    folder = root / "train" / "fractured"
+    cv2.imwrite(str(folder / "deep.png"), drawn.astype(np.uint16) * 16)
+    cv2.imwrite(str(folder / "deeper.png"), drawn.T.astype(np.uint16) * 257)
+    (folder / "dark.png").write_bytes(decoding.encode_png(255 - drawn[::-1]))
     report = audit.examine("kaggle_fracture", catalogue("kaggle_fracture", root=root, progress=False))
     found = {finding["kind"]: finding for finding in report["findings"]}
     assert found["looks inverted"]["files"] == ["train/fractured/dark.png"]

@@ -31,12 +31,12 @@ def predictions():
 
 
 def test_values_are_scikit_learns_averaged_over_runs(predictions):
-    found = scores(predictions, resamples=50)
+    values = scores(predictions, resamples=50)
     auc = np.mean([metrics.roc_auc_score(predictions.labels, row) for row in predictions.probabilities])
     accuracy = np.mean((predictions.probabilities >= 0.5) == predictions.labels)
-    assert found["auc"]["value"] == pytest.approx(auc, abs=1e-12)
-    assert found["accuracy"]["value"] == pytest.approx(accuracy, abs=1e-12)
-    assert found["auc"]["low"] < found["auc"]["value"] < found["auc"]["high"]
+    assert values["auc"]["value"] == pytest.approx(auc, abs=1e-12)
+    assert values["accuracy"]["value"] == pytest.approx(accuracy, abs=1e-12)
+    assert values["auc"]["low"] < values["auc"]["value"] < values["auc"]["high"]
 
 
 def ece(labels, probabilities):
@@ -90,16 +90,16 @@ def test_the_best_threshold_has_the_highest_balanced_accuracy(predictions):
 
 
 @pytest.mark.parametrize(
-    ("labels", "said", "message"),
+    ("labels", "probabilities", "message"),
     [
         ([1, 1], [0.2, 0.4], r"both classes.*Received: \(2,\) labels of \[1\]"),
         ([0, 1], [0.2, np.nan], "finite"),
         ([0, 1, 1], [0.2, 0.4], "a label 0 or 1 for each"),
     ],
 )
-def test_a_threshold_is_chosen_on_both_classes_alone(labels, said, message):
+def test_a_threshold_is_chosen_on_both_classes_alone(labels, probabilities, message):
     with pytest.raises(EvaluationError, match=message):
-        best_threshold(labels, said)
+        best_threshold(labels, probabilities)
 
 
 def test_each_run_may_have_a_threshold_of_its_own(predictions):
@@ -120,11 +120,11 @@ def test_each_run_may_have_a_threshold_of_its_own(predictions):
 
 
 def test_a_paired_gain_is_of_the_same_images(predictions):
-    labels, sources, said = predictions.labels, predictions.sources, predictions.probabilities
+    labels, sources, probabilities = predictions.labels, predictions.sources, predictions.probabilities
     order = np.r_[8:16, 0:8, 16 : len(labels)]
     for name, other in (
-        ("labels", Predictions(labels[order], sources, said)),
-        ("sources", Predictions(labels, np.roll(sources, 16), said)),
+        ("labels", Predictions(labels[order], sources, probabilities)),
+        ("sources", Predictions(labels, np.roll(sources, 16), probabilities)),
     ):
         with pytest.raises(EvaluationError, match=f"same images in the same order: {name} differ. Received"):
             gains(other, predictions, resamples=5)
@@ -206,11 +206,11 @@ def test_confusion_counts_one_run_and_averages_several(predictions):
 def test_an_interval_without_labels_resamples_all_sources():
     # Twenty coins of ten images: a standard error of 0.5 / sqrt(20).
     right = np.repeat(np.arange(20) % 2, 10).astype(float)
-    found = Clusters(np.repeat(np.arange(20), 10)).interval(
+    values = Clusters(np.repeat(np.arange(20), 10)).interval(
         lambda w, _: (w @ right) / w.sum(), resamples=1000
     )
-    assert found["value"] == 0.5
-    assert found["high"] - found["low"] == pytest.approx(4 * 0.5 / np.sqrt(20), abs=0.07)
+    assert values["value"] == 0.5
+    assert values["high"] - values["low"] == pytest.approx(4 * 0.5 / np.sqrt(20), abs=0.07)
 
 
 def test_what_is_not_defined_is_said(predictions):

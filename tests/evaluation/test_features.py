@@ -32,12 +32,12 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_a_classifiers_features_are_pooled_maps_of_what_it_takes(images, resnet):
-    found = extract(images, resnet, batch_size=2)
+    vectors = extract(images, resnet, batch_size=2)
     resized = tf.image.resize(np.repeat(images, 3, 3).astype("float32"), (32, 32), antialias=True)
     maps = resnet.features(resized / 255).numpy()
     assert maps.shape == (5, 1, 1, 32)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, maps.mean((1, 2)), atol=1e-5)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, maps.mean((1, 2)), atol=1e-5)
 
 
 def test_colours_are_averaged_for_a_grey_model(images):
@@ -82,9 +82,9 @@ def test_a_classifier_comes_back_from_its_file(images, tmp_path, name, kind):
     else:  # the highest version counts
         serving.export(models.create(name, image_size=27), path, 2)
         serving.export(model, path, 10)
-    found, ours = extractor(f"xray:{path}"), extractor(model)
-    np.testing.assert_allclose(extract(images, found), extract(images, ours), atol=1e-6)
-    assert found.name == f"xray:{path}"
+    loaded, ours = extractor(f"xray:{path}"), extractor(model)
+    np.testing.assert_allclose(extract(images, loaded), extract(images, ours), atol=1e-6)
+    assert loaded.name == f"xray:{path}"
 
 
 def test_what_is_no_classifier_is_refused_in_one_line(tmp_path):
@@ -108,9 +108,16 @@ def test_xray_is_the_classifier_that_comes_along():
     assert (model.image_size, model.channels, model.num_classes) == (64, 1, 10)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 1)).astype("uint8")
     expected = model.features(images.astype("float32") / 255).numpy().mean((1, 2))
-    found = extract(images, "xray")
-    assert found.shape == (3, 128)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    vectors = extract(images, "xray")
+    assert vectors.shape == (3, 128)
+    np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_classifier_that_comes_along_answers_as_it_did_when_it_was_saved():
+    model = features.load_classifier(features._PACKAGED)
+    waves = (np.sin(50 * np.linspace(0, 1, 2 * 64 * 64, dtype="float32")) + 1) / 2
+    logits = model(waves.reshape(2, 64, 64, 1), training=False)
+    np.testing.assert_allclose(logits[0, :5], [3.835821, 0.213776, -0.937583, -0.553863, 2.341797], atol=1e-3)
 
 
 def test_inception_sees_299_colour_pixels_in_its_own_range(monkeypatch):
@@ -123,8 +130,8 @@ def test_inception_sees_299_colour_pixels_in_its_own_range(monkeypatch):
 
     monkeypatch.setattr(keras.applications, "InceptionV3", build)
     levels = np.array([0, 51, 255], np.uint8)
-    found = extract(np.tile(levels[:, None, None, None], (1, 64, 64, 1)), "inception_v3")
-    np.testing.assert_allclose(found, np.repeat([[-1.0], [-0.6], [1.0]], 3, 1), atol=1e-3)
+    vectors = extract(np.tile(levels[:, None, None, None], (1, 64, 64, 1)), "inception_v3")
+    np.testing.assert_allclose(vectors, np.repeat([[-1.0], [-0.6], [1.0]], 3, 1), atol=1e-3)
 
 
 def test_weights_that_cannot_be_downloaded_are_said_in_one_line(monkeypatch, tmp_path):
@@ -199,10 +206,10 @@ def test_a_function_is_never_cached(images, cache):
 def test_the_identity_follows_the_weights_and_the_range(resnet):
     before = extractor(resnet).identity
     assert extractor(resnet).identity == before
-    kept = resnet.bn1.moving_mean.numpy()
-    resnet.bn1.moving_mean.assign(kept + 1)
+    means = resnet.bn1.moving_mean.numpy()
+    resnet.bn1.moving_mean.assign(means + 1)
     changed = extractor(resnet).identity
-    resnet.bn1.moving_mean.assign(kept)
+    resnet.bn1.moving_mean.assign(means)
     assert changed != before == extractor(resnet).identity
 
 

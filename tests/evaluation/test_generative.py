@@ -42,27 +42,29 @@ def test_a_perfect_generator_reaches_the_floor_and_a_shifted_one_does_not(draw):
     real = draw(160)
     perfect, shifted = (compare(real, fake, pixels, pairs=50) for fake in (draw(80), draw(80, 25)))
     for metric in ("fid", "kid", "precision", "recall", "density", "coverage"):
-        found = perfect[metric]
-        spread = found["real_vs_real_std"] + found["std"] + 0.05 * abs(found["real_vs_real"]) + 1e-5
-        assert abs(found["value"] - found["real_vs_real"]) < 4 * spread, metric
+        comparison = perfect[metric]
+        spread = (
+            comparison["real_vs_real_std"] + comparison["std"] + 0.05 * abs(comparison["real_vs_real"]) + 1e-5
+        )
+        assert abs(comparison["value"] - comparison["real_vs_real"]) < 4 * spread, metric
         worse = shifted[metric]["value"] - shifted[metric]["real_vs_real"]
         assert worse > 0 if metric in ("fid", "kid") else worse < 0, metric
         # The same real halves, whatever is held against them.
-        assert shifted[metric]["real_vs_real"] == found["real_vs_real"]
+        assert shifted[metric]["real_vs_real"] == comparison["real_vs_real"]
     assert shifted["fid"]["value"] > 5 * shifted["fid"]["real_vs_real"]
 
 
 def test_values_and_floors_are_the_metrics_of_equally_large_samples(draw):
     real, fake = draw(40), draw(15, 10)
-    found = compare(real, fake, pixels, splits=1, k=3, pairs=20, seed=4)
+    comparison = compare(real, fake, pixels, splits=1, k=3, pairs=20, seed=4)
     generator = np.random.default_rng([4, 0])
     first, second = (generator.choice(half, 15, replace=False) for half in halves(np.arange(40), 4))
     for name, other in (("value", fake), ("real_vs_real", real[second])):
         sets = pixels(real[first]), pixels(other)
         expected = {"fid": fid(*sets), "kid": kid(*sets, 1, 15)[0], **prdc(*sets, 3)}
-        assert {metric: found[metric][name] for metric in expected} == pytest.approx(expected)
-    assert {found[metric]["images"] for metric in METRICS} == {15}
-    assert found["fid"]["std"] == found["fid"]["real_vs_real_std"] == 0
+        assert {metric: comparison[metric][name] for metric in expected} == pytest.approx(expected)
+    assert {comparison[metric]["images"] for metric in METRICS} == {15}
+    assert comparison["fid"]["std"] == comparison["fid"]["real_vs_real_std"] == 0
 
 
 def test_copies_of_one_xray_would_lower_the_floor_unless_sources_are_named(draw):
@@ -75,17 +77,17 @@ def test_copies_of_one_xray_would_lower_the_floor_unless_sources_are_named(draw)
 
 
 def test_a_collapsed_generator_shows_in_its_similarity(draw):
-    found = compare(draw(40), np.repeat(draw(1), 20, axis=0), pixels, splits=2, pairs=20)
-    assert found["ms_ssim"]["value"] == pytest.approx(1, abs=1e-5)
-    assert found["ms_ssim"]["real_vs_real"] < 0.9
+    comparison = compare(draw(40), np.repeat(draw(1), 20, axis=0), pixels, splits=2, pairs=20)
+    assert comparison["ms_ssim"]["value"] == pytest.approx(1, abs=1e-5)
+    assert comparison["ms_ssim"]["real_vs_real"] < 0.9
 
 
 def test_the_result_is_plain_json_and_repeats(draw):
     real, fake = draw(30), draw(15)
-    found = compare(real, fake, pixels, splits=2, pairs=10)
-    assert tuple(found) == METRICS
-    assert json.loads(json.dumps(found)) == found == compare(real, fake, pixels, splits=2, pairs=10)
-    assert found["fid"]["std"] > 0
+    comparison = compare(real, fake, pixels, splits=2, pairs=10)
+    assert tuple(comparison) == METRICS
+    assert json.loads(json.dumps(comparison)) == comparison == compare(real, fake, pixels, splits=2, pairs=10)
+    assert comparison["fid"]["std"] > 0
 
 
 @pytest.mark.parametrize(

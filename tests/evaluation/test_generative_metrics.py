@@ -68,11 +68,11 @@ def test_kid_of_whole_sets_is_the_double_loop(sets):
 
 def test_kid_has_expectation_zero_for_one_distribution_and_subsets_of_any_size():
     generator = np.random.default_rng(3)
-    found = [kid(*generator.standard_normal((2, 12, 4)), subsets=1, size=12)[0] for _ in range(400)]
-    assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(len(found))
+    values = [kid(*generator.standard_normal((2, 12, 4)), subsets=1, size=12)[0] for _ in range(400)]
+    assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(len(values))
     # A biased estimate would lie above by the mean of k(x, x) - k(x, y) over n, some standard errors.
     bias = 2 * (np.mean(((generator.standard_normal((4000, 4)) ** 2).mean(1) + 1) ** 3) - 1.75) / 12
-    assert bias > 20 * np.std(found) / np.sqrt(len(found))
+    assert bias > 20 * np.std(values) / np.sqrt(len(values))
     real, fake = generator.standard_normal((60, 4)), generator.standard_normal((60, 4)) + 1
     whole, _ = kid(real, fake, subsets=1, size=60)
     mean, deviation = kid(real, fake, subsets=400, size=15)
@@ -104,10 +104,10 @@ def test_prdc_is_what_brute_force_finds(sets):
 def test_prdc_of_a_collapsed_generator_is_precise_but_covers_nothing():
     generator = np.random.default_rng(4)
     real = generator.standard_normal((50, 3))
-    found = prdc(real, real[:1] + 1e-4 * generator.standard_normal((50, 3)))
-    assert found["precision"] == 1
-    assert found["coverage"] < 0.3
-    assert found["recall"] <= 0.02  # the one image that is repeated
+    values = prdc(real, real[:1] + 1e-4 * generator.standard_normal((50, 3)))
+    assert values["precision"] == 1
+    assert values["coverage"] < 0.3
+    assert values["recall"] <= 0.02  # the one image that is repeated
 
 
 def test_the_order_of_images_does_not_matter(sets):
@@ -153,11 +153,11 @@ def test_similarity_of_equal_images_is_one(side):
 def test_similarity_is_lower_the_more_images_differ():
     generator = np.random.default_rng(7)
     base = generator.integers(0, 256, (1, 32, 32, 3)).astype(float)
-    found = [
+    values = [
         ms_ssim(np.clip(base + generator.normal(0, noise, (8, 32, 32, 3)), 0, 255).astype(np.uint8), 60)[0]
         for noise in (1, 30, 200)
     ]
-    assert 1 > found[0] > found[1] > found[2] > 0
+    assert 1 > values[0] > values[1] > values[2] > 0
 
 
 def test_similarity_of_a_pair_is_the_product_of_its_scales():

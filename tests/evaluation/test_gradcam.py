@@ -95,13 +95,13 @@ def test_pytorch_sees_the_same(name):
         assert not gradcam(pair.model, pair.images).any()
         pair.twin.fc.weight.data.neg_()
         load_torch_weights(pair.model, pair.twin.state_dict())
-    kept = []
+    maps = []
     pair.twin.eval()
-    handle = last_maps(pair.twin, name).register_forward_hook(lambda *call: kept.append(call[2]))
+    handle = last_maps(pair.twin, name).register_forward_hook(lambda *call: maps.append(call[2]))
     logits = pair.twin(pair.twin_images)
     handle.remove()
-    (gradients,) = torch.autograd.grad(logits[:, 1].sum(), kept[0])
-    heat = torch.relu((gradients.mean((2, 3), keepdim=True) * kept[0]).sum(1, keepdim=True))
+    (gradients,) = torch.autograd.grad(logits[:, 1].sum(), maps[0])
+    heat = torch.relu((gradients.mean((2, 3), keepdim=True) * maps[0]).sum(1, keepdim=True))
     heat = torch.nn.functional.interpolate(heat, pair.images.shape[1:3], mode="bilinear")[:, 0]
     heat = (heat / heat.amax((1, 2), keepdim=True).clamp(min=1e-12)).detach().numpy()
     assert heat.any()

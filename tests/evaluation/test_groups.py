@@ -77,14 +77,14 @@ def test_the_worst_group_comes_first_and_single_sources_last(predictions):
     table.loc[table["body_part"] == "rest", "body_part"] = np.where(easy, "b easy", "c hard")[
         table["body_part"] == "rest"
     ]
-    found = by_group(predictions, table, resamples=20)
-    assert found["value"].tolist() == ["c hard", "b easy", "single"]
-    assert found["accuracy"].iloc[0] < found["accuracy"].iloc[1]
+    groups = by_group(predictions, table, resamples=20)
+    assert groups["value"].tolist() == ["c hard", "b easy", "single"]
+    assert groups["accuracy"].iloc[0] < groups["accuracy"].iloc[1]
 
 
 def test_columns_that_are_not_there_give_an_empty_table(predictions, table):
-    found = by_group(predictions, table, columns=("view",))
-    assert len(found) == 0 and "accuracy_low" in found
+    groups = by_group(predictions, table, columns=("view",))
+    assert len(groups) == 0 and "accuracy_low" in groups
 
 
 def test_a_table_of_other_images_is_refused(predictions, table):

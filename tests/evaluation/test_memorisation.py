@@ -19,38 +19,38 @@ def sets():
 
 
 def test_planted_copies_are_found_mirrored_and_noisy_ones_too(sets):
-    found = near_copies(*sets)["pixels"]
-    assert found.indices[5:].tolist() == [7, 23, 41]
-    assert found.distances[5:7].tolist() == [0, 0]
-    assert 0 < found.distances[7] < 3 / 255
-    assert found.share == 3 / 8
-    assert found.real_vs_real < 0.03
-    places, nearest = found.closest(3)
-    assert places.tolist() == [5, 6, 7]
+    copies = near_copies(*sets)["pixels"]
+    assert copies.indices[5:].tolist() == [7, 23, 41]
+    assert copies.distances[5:7].tolist() == [0, 0]
+    assert 0 < copies.distances[7] < 3 / 255
+    assert copies.share == 3 / 8
+    assert copies.real_vs_real < 0.03
+    indices, nearest = copies.closest(3)
+    assert indices.tolist() == [5, 6, 7]
     assert nearest.tolist() == [7, 23, 41]
 
 
 def test_distances_are_root_mean_squares_of_the_nearer_way_round(sets):
     fake, train, _ = sets
-    found = near_copies(*sets)["pixels"]
+    copies = near_copies(*sets)["pixels"]
     for index, image in enumerate(fake / 255):
         ways = [np.sqrt(((train / 255 - way) ** 2).mean((1, 2, 3))) for way in (image, image[:, ::-1])]
-        assert found.distances[index] == pytest.approx(np.min(ways), abs=1e-6)
-        assert found.indices[index] == np.argmin(np.min(ways, axis=0))
+        assert copies.distances[index] == pytest.approx(np.min(ways), abs=1e-6)
+        assert copies.indices[index] == np.argmin(np.min(ways, axis=0))
 
 
 def test_the_threshold_is_a_percentile_of_real_images_to_those_of_other_sources(sets):
     fake, train, held_out = sets
-    found = near_copies(fake, train, held_out, percentile=50)["pixels"]
+    copies = near_copies(fake, train, held_out, percentile=50)["pixels"]
     real = np.concatenate([train, held_out]) / 255
     apart = np.minimum(
         *([[np.sqrt(((one - way) ** 2).mean()) for one in train / 255] for way in ways]
           for ways in (real, real[:, :, ::-1]))
     )  # fmt: skip
     apart[np.arange(60), np.arange(60)] = np.inf
-    assert found.threshold == pytest.approx(np.percentile(apart.min(1), 50, method="inverted_cdf"), abs=1e-6)
-    assert 0.4 < found.real_vs_real < 0.6
-    assert found.sources == 120
+    assert copies.threshold == pytest.approx(np.percentile(apart.min(1), 50, method="inverted_cdf"), abs=1e-6)
+    assert 0.4 < copies.real_vs_real < 0.6
+    assert copies.sources == 120
 
 
 @pytest.mark.parametrize("copies", [1, 5])
@@ -65,14 +65,14 @@ def test_about_one_in_a_hundred_real_images_is_as_near_by_chance(copies):
         )
 
     (train, seen), (held_out, unseen), (fresh, _) = drawn(300), drawn(60), drawn(300)
-    found = near_copies(fresh, train, held_out, train_sources=seen, held_out_sources=1000 + unseen)["pixels"]
-    assert found.sources == 360
-    assert 0 < found.real_vs_real < 0.03
-    assert 0 < found.share < 0.03, "independent images are no copies"
+    near = near_copies(fresh, train, held_out, train_sources=seen, held_out_sources=1000 + unseen)["pixels"]
+    assert near.sources == 360
+    assert 0 < near.real_vs_real < 0.03
+    assert 0 < near.share < 0.03, "independent images are no copies"
     own, _ = drawn(1)
     copied = np.concatenate([train[:50], own])
     again = near_copies(copied, train, held_out, train_sources=seen, held_out_sources=1000 + unseen)["pixels"]
-    assert again.share == 50 / len(copied) and again.threshold == found.threshold
+    assert again.share == 50 / len(copied) and again.threshold == near.threshold
 
 
 def test_a_source_of_many_copies_weighs_as_one(sets):
@@ -97,19 +97,19 @@ def test_copies_of_the_same_xray_do_not_make_the_threshold(sets):
 
 def test_features_are_searched_as_pixels_are(sets):
     fake, train, _ = sets
-    found = near_copies(*sets, extractor=lambda images: images.reshape(len(images), -1) / 255.0)["features"]
+    copies = near_copies(*sets, extractor=lambda images: images.reshape(len(images), -1) / 255.0)["features"]
     rows = [one.reshape(len(one), -1) / 255 for one in (fake, train)]
     apart = np.linalg.norm(rows[0][:, None] - rows[1][None], axis=2)
-    assert np.array_equal(found.indices, apart.argmin(1))
-    np.testing.assert_allclose(found.distances, apart.min(1), atol=1e-5)
-    assert found.share == 2 / 8  # the mirrored one is no copy to these features
+    assert np.array_equal(copies.indices, apart.argmin(1))
+    np.testing.assert_allclose(copies.distances, apart.min(1), atol=1e-5)
+    assert copies.share == 2 / 8  # the mirrored one is no copy to these features
 
 
 def test_the_summary_is_plain_json(sets):
-    found = near_copies(*sets)["pixels"].summary()
-    assert json.loads(json.dumps(found)) == found
-    assert found["value"] == 3 / 8
-    assert (found["images"], found["sources"]) == (8, 120)
+    copies = near_copies(*sets)["pixels"].summary()
+    assert json.loads(json.dumps(copies)) == copies
+    assert copies["value"] == 3 / 8
+    assert (copies["images"], copies["sources"]) == (8, 120)
 
 
 def test_what_cannot_be_compared_is_refused(sets):

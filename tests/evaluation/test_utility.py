@@ -36,9 +36,9 @@ def scores(sets):
 def test_good_images_teach_and_are_recognised_as_real_ones_are(scores):
     assert tuple(scores["good"]) == tuple(ARMS)
     for arm in ARMS:
-        found = scores["good"][arm]["auc"]
-        assert found["value"] > 0.9, arm
-        assert found["low"] <= found["value"] <= found["high"]
+        auc = scores["good"][arm]["auc"]
+        assert auc["value"] > 0.9, arm
+        assert auc["low"] <= auc["value"] <= auc["high"]
 
 
 def test_images_of_the_other_class_teach_the_wrong_thing(scores):

@@ -156,7 +156,7 @@ def test_a_run_goes_on_and_is_repeated_on_the_same_images_alone(run, tmp_path, m
     recorded = json.loads((folder / "config.json").read_text())["fingerprints"]
     assert list(recorded) == ["grouped"]
     assert recorded["grouped"] == {
-        split: data.load("phantom", split).digest for split in ("train", "validation", "test")
+        split: data.load("phantom", split).digest() for split in ("train", "validation", "test")
     }
     monkeypatch.setattr(phantom_dataset_builder.Builder, "SOURCES", 61)
     monkeypatch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path / "cache"))

@@ -123,8 +123,8 @@ def test_a_classifier_draws_no_images(tmp_path, capsys):
     serving.export(model, tmp_path / "cnn")
     for source, extra in (("cnn.keras", []), ("cnn.weights.h5", ["--model", "compact_cnn"]), ("cnn", [])):
         assert cli.main(["generate", str(tmp_path / source), "--out", str(tmp_path / "out"), *extra]) == 2
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1 and "generator" in said.lower(), said
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "generator" in error.lower(), error
     assert cli.main(["generate", str(tmp_path / "cnn.weights.h5"), "--out", str(tmp_path / "out")]) == 2
     assert "weights alone" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -206,7 +206,7 @@ def _telling(tmp_path, metadata):
 
 
 @pytest.mark.parametrize(
-    ("metadata", "place"),
+    ("metadata", "column"),
     [
         ({"classes": ["fractured", "not fractured"]}, 0),
         ({"classes": ["not fractured", "fractured"]}, 1),
@@ -214,12 +214,14 @@ def _telling(tmp_path, metadata):
         ({"classes": ["Finding", "healthy"]}, 0),
     ],
 )
-def test_the_finding_is_the_class_that_the_metadata_name(tmp_path, train, metadata, place):
+def test_the_finding_is_the_class_that_the_metadata_name(tmp_path, train, metadata, column):
     folder = _telling(tmp_path, metadata)
     contents = [record["image"] for record in train.raw().as_numpy_iterator()]
-    said = Classifier(folder).predict(contents)
-    np.testing.assert_allclose(inference.evaluate(folder, train)["probability"], said[:, place], atol=2e-6)
-    assert np.abs(said[:, 0] - said[:, 1]).max() > 1e-3
+    probabilities = Classifier(folder).predict(contents)
+    np.testing.assert_allclose(
+        inference.evaluate(folder, train)["probability"], probabilities[:, column], atol=2e-6
+    )
+    assert np.abs(probabilities[:, 0] - probabilities[:, 1]).max() > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ def test_damaged_bytes_raise_nothing_else(extension, victim, tmp_path):
     whole = path.read_bytes()
     for _ in range(40):
         bad = bytearray(whole)
-        for place in rng.integers(0, len(bad), 20):
-            bad[place] = rng.integers(256)
+        for index in rng.integers(0, len(bad), 20):
+            bad[index] = rng.integers(256)
         bad[rng.integers(0, 2000)] ^= 0xFF
         path.write_bytes(bad[: rng.integers(1, len(bad))] if rng.random() < 0.3 else bad)
         try:
@@ -211,8 +211,8 @@ def test_bad_weights_are_not_converted(case, victim, tmp_path, monkeypatch, caps
         torch.save(source, tmp_path / "state.pth")
         source = tmp_path / "state.pth"
     refused_by_convert(source, tmp_path / "out.weights.h5", message, capsys)
-    shown = [str(warning) for warning in recwarn if warning.category is not DeprecationWarning]
-    assert not shown, "further lines on a terminal"
+    messages = [str(warning) for warning in recwarn if warning.category is not DeprecationWarning]
+    assert not messages, "further lines on a terminal"
     assert not (tmp_path / "pwned").exists()
 
 

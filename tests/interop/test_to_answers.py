@@ -77,8 +77,18 @@ def test_the_twins_probabilities_come_out_of_predict(straight, images, tmp_path,
         weights = tmp_path / "own.weights.h5"
         assert run("convert", source, "--model", "resnet18", *SHAPE, "--to", weights) == 0
         source = weights
-    said = ["--preprocess", "resize=bilinear", "--classes", "fractured", "intact", "--finding", "fractured"]
-    assert run("export", source, "--model", "resnet18", *NORMALISED, *said, "--to", tmp_path / "model") == 0
+    options = [
+        "--preprocess",
+        "resize=bilinear",
+        "--classes",
+        "fractured",
+        "intact",
+        "--finding",
+        "fractured",
+    ]
+    assert (
+        run("export", source, "--model", "resnet18", *NORMALISED, *options, "--to", tmp_path / "model") == 0
+    )
     table = predicted(tmp_path / "model", images, tmp_path / "out.csv")
     expected = torch.softmax(told(twin, images), 1).numpy()
     assert np.ptp(expected[:, 0]) > 0.01  # they are not all alike
@@ -98,8 +108,8 @@ def test_check_prints_the_twins_logits(images, tmp_path, capsys):
     assert run("convert", tmp_path / "mine.pth", "--model", "resnet18", *NORMALISED, *check) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if ".png" in line]
     assert [row[0] for row in rows] == [str(path) for path in sorted(images.iterdir())]
-    found = np.array([row[1:] for row in rows], float)
-    np.testing.assert_allclose(found, told(twin, images), atol=1e-4)
+    logits = np.array([row[1:] for row in rows], float)
+    np.testing.assert_allclose(logits, told(twin, images), atol=1e-4)
 
 
 def refused(capsys, words, *arguments):
@@ -151,8 +161,8 @@ def test_a_generator_of_another_shape_draws_from_its_weights(tmp_path, capsys):
 def test_a_keras_file_of_ours_keeps_what_it_is(images, tmp_path, capsys):
     model = tiny(mean=0.2, std=0.3)
     model.save(tmp_path / "mine.keras")
-    said = ["--preprocess", "crop=True", "--classes", "healthy", "finding"]
-    assert run("export", tmp_path / "mine.keras", *said, "--to", tmp_path / "model") == 0
+    options = ["--preprocess", "crop=True", "--classes", "healthy", "finding"]
+    assert run("export", tmp_path / "mine.keras", *options, "--to", tmp_path / "model") == 0
     table = predicted(tmp_path / "model", images, tmp_path / "out.csv")
     batch = np.stack([
         np.asarray(Image.open(path).resize((32, 32), Image.LANCZOS), "float32") / 255

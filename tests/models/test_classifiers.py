@@ -109,13 +109,13 @@ def test_classifying_the_features_is_the_call(small):
 
 
 def test_the_features_heed_training(small):
-    kept = small.get_weights()
+    saved = small.get_weights()
     small.features(images(small))
-    for now, before in zip(small.get_weights(), kept, strict=True):
+    for now, before in zip(small.get_weights(), saved, strict=True):
         np.testing.assert_array_equal(now, before)
     small.features(images(small), training=True)
-    moved = [not np.array_equal(*pair) for pair in zip(small.get_weights(), kept, strict=True)]
-    small.set_weights(kept)
+    moved = [not np.array_equal(*pair) for pair in zip(small.get_weights(), saved, strict=True)]
+    small.set_weights(saved)
     assert any(moved)  # moving statistics
     assert not any(now for now, weight in zip(moved, small.weights, strict=True) if weight.trainable)
 
@@ -143,7 +143,7 @@ def test_export_round_trip(small, tmp_path):
 
 
 def test_one_step_lowers_the_loss(small):
-    kept = small.get_weights()
+    saved = small.get_weights()
     x, y = images(small, 8), np.arange(8) % 2
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     with tf.GradientTape() as tape:
@@ -153,7 +153,7 @@ def test_one_step_lowers_the_loss(small):
     assert all(gradient is not None for gradient in gradients)
     keras.optimizers.SGD(0.01).apply(gradients, weights)
     after = loss_of(y, small(x, training=True))
-    small.set_weights(kept)
+    small.set_weights(saved)
     assert float(after) < float(before)
 
 

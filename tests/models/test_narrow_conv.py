@@ -18,12 +18,12 @@ def test_outputs_and_gradients_equal_keras_conv2d(filters, size):
     weights = [generator.standard_normal(w.shape) * 0.2 for w in ours.weights]
     ours.set_weights(weights)
     theirs.set_weights(weights)
-    found = []
+    results = []
     for layer in (ours, theirs):
         with tf.GradientTape() as tape:
             tape.watch(images)
             outputs = layer(images)
             loss = keras.ops.sum(outputs * outputs)
-        found.append([outputs, *tape.gradient(loss, [images, *layer.trainable_variables])])
-    for one, other in zip(*found, strict=True):
+        results.append([outputs, *tape.gradient(loss, [images, *layer.trainable_variables])])
+    for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

@@ -34,15 +34,15 @@ def tiny(name, **arguments):
     return models.create(name, **chosen, **arguments)
 
 
-def answers(model):
+def outputs_of(model):
     rng = np.random.default_rng(0)
     if hasattr(model, "latent_dim"):
         given = [rng.normal(size=(2, model.latent_dim)).astype("float32")]
         given += [np.array([0, 1])] if getattr(model, "num_classes", None) else []
     else:
         given = [rng.random((2, model.image_size, model.image_size, model.channels), dtype="float32")]
-    found = model(*given, training=False)
-    return [np.asarray(each) for each in (found if isinstance(found, list) else [found])]
+    outputs = model(*given, training=False)
+    return [np.asarray(each) for each in (outputs if isinstance(outputs, list) else [outputs])]
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def under():
 
 
 def same(ours, theirs):
-    for one, other in zip(answers(ours), answers(theirs), strict=True):
+    for one, other in zip(outputs_of(ours), outputs_of(theirs), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

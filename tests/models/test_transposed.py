@@ -22,14 +22,14 @@ def test_outputs_and_gradients_equal_keras_conv2d_transpose(monkeypatch, size, s
 
     @tf.function
     def both(maps):
-        found = []
+        results = []
         for layer in (ours, theirs):
             with tf.GradientTape() as tape:
                 tape.watch(maps)
                 outputs = layer(maps, **({"training": True} if layer is ours else {}))
                 loss = keras.ops.sum(outputs * outputs)
-            found.append([outputs, *tape.gradient(loss, [maps, *layer.trainable_variables])])
-        return found
+            results.append([outputs, *tape.gradient(loss, [maps, *layer.trainable_variables])])
+        return results
 
     for one, other in zip(*both(maps), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
@@ -52,8 +52,10 @@ def test_second_derivatives_are_those_of_keras():
         return outer.gradient(squares, kernel)
 
     expected = penalty(lambda maps, kernel: tf.nn.conv2d_transpose(maps, kernel, (1, 6, 6, 3), 2, "SAME"))
-    found = penalty(lambda maps, kernel: transposed.transposed_convolution(maps, kernel, 2))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3 * float(tf.reduce_max(tf.abs(expected))))
+    results = penalty(lambda maps, kernel: transposed.transposed_convolution(maps, kernel, 2))
+    np.testing.assert_allclose(
+        results, expected, rtol=1e-4, atol=1e-3 * float(tf.reduce_max(tf.abs(expected)))
+    )
 
 
 @pytest.mark.parametrize(

@@ -98,11 +98,11 @@ def test_only_the_coarser_scales_see_the_average():
     model = _lively(models.create("unit_discriminator", image_size=16, **SMALL))
     images = _images(16)
     before = [np.asarray(each) for each in model(images)]
-    for place, judge in enumerate(model.judges):
-        judge.trainable_weights[0].assign(-judge.trainable_weights[0])
+    for scale, network in enumerate(model.judges):
+        network.trainable_weights[0].assign(-network.trainable_weights[0])
         changed = [np.abs(a - b).max() > 1e-3 for a, b in zip(before, model(images), strict=True)]
-        assert changed == [each == place for each in range(3)]
-        judge.trainable_weights[0].assign(-judge.trainable_weights[0])
+        assert changed == [each == scale for each in range(3)]
+        network.trainable_weights[0].assign(-network.trainable_weights[0])
     np.testing.assert_allclose(before[1], model.judges[1](_halved(images)), atol=1e-6)
 
 

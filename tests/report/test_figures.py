@@ -1,4 +1,6 @@
 import cv2
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,18 +12,16 @@ from keras_fracture.report import figures
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Figures as they are saved, still open."""
-    kept = []
+    """Figures as they are saved."""
+    saved = []
 
-    def keep(figure, path):
-        kept.append(figure)
+    def save(figure, path):
+        saved.append(figure)
         figure.savefig(path)
         return path
 
-    monkeypatch.setattr(figures, "save", keep)
-    yield kept
-    for figure in kept:
-        figures.plt.close(figure)
+    monkeypatch.setattr(figures, "save", save)
+    return saved
 
 
 def words(axis):
@@ -87,6 +87,13 @@ def test_overlays_put_boxes_on_both_halves(drawn, tmp_path):
     shown = axes[2].images[0].get_array()
     np.testing.assert_array_equal(shown[:, :64], np.repeat(images[2], 3, 2))
     assert cv2.imread(str(path)).std() > 20
+
+
+def test_drawing_leaves_matplotlib_as_it_was(tmp_path):
+    settings, open_figures = dict(matplotlib.rcParams), plt.get_fignums()
+    figures.curves({"": {"loss": [1.0, 0.5]}}, tmp_path / "c.png", "loss (nats)", "Title")
+    assert dict(matplotlib.rcParams) == settings
+    assert plt.get_fignums() == open_figures
 
 
 def test_overlays_of_one_image_need_no_boxes(tmp_path):

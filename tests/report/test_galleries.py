@@ -8,18 +8,16 @@ from keras_fracture.report import figures, galleries
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Figures as they are saved, still open."""
-    kept = []
+    """Figures as they are saved."""
+    saved = []
 
-    def keep(figure, path):
-        kept.append(figure)
+    def save(figure, path):
+        saved.append(figure)
         figure.savefig(path)
         return path
 
-    monkeypatch.setattr(figures, "save", keep)
-    yield kept
-    for figure in kept:
-        figures.plt.close(figure)
+    monkeypatch.setattr(figures, "save", save)
+    return saved
 
 
 def test_a_gallery_outlines_boxes_where_they_lie_in_each_image(drawn, tmp_path):

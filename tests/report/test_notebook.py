@@ -1,3 +1,5 @@
+import logging
+
 import cv2
 import keras
 import numpy as np
@@ -59,3 +61,13 @@ def test_curves_grow_in_one_place_and_hold_each_epoch(screen, tmp_path):
     assert [kind for kind, _ in screen] == ["display", "update", "update"]
     assert np.abs(pixels(screen[-1][1]) - pixels((tmp_path / "live.png").read_bytes())).mean() < 2
     assert screen[-1][1] != screen[0][1]
+
+
+def test_tensorflow_is_quiet_once_asked_to_be():
+    tensorflow = logging.getLogger("tensorflow")
+    level = tensorflow.level
+    try:
+        notebook.quiet()
+        assert not tensorflow.isEnabledFor(logging.WARNING) and tensorflow.isEnabledFor(logging.ERROR)
+    finally:
+        tensorflow.setLevel(level)

@@ -58,8 +58,8 @@ class Started:
     def own(self, name="cnn", version=2, endpoint="serve_bytes", **inputs):
         """What the SavedModel answers in this process."""
         loaded = _loaded(self.folder / name / str(version))
-        (answer,) = loaded.signatures[endpoint](**inputs).values()
-        return answer.numpy()
+        (output,) = loaded.signatures[endpoint](**inputs).values()
+        return output.numpy()
 
     def post(self, path, body, **options):
         data = body if isinstance(body, bytes) else json.dumps(body)
@@ -85,9 +85,9 @@ def rows(*contents):
     return {"instances": [coded(data) for data in contents]}
 
 
-def predictions(answer):
-    assert answer.status_code == 200, answer.text
-    return np.array(answer.json()["predictions"])
+def predictions(response):
+    assert response.status_code == 200, response.text
+    return np.array(response.json()["predictions"])
 
 
 @contextlib.contextmanager

@@ -37,18 +37,18 @@ def _compare(signature, requests):
     @tf.nondifferentiable_batch_function(1, _ROWS, 500_000, [_ROWS])
     def batched(*tensors):
         rows.assign(tf.shape(tensors[0])[0])
-        answer = signature(**dict(zip(keys, tensors, strict=True)))
-        return [answer[key] for key in outputs]
+        response = signature(**dict(zip(keys, tensors, strict=True)))
+        return [response[key] for key in outputs]
 
     ask = tf.function(lambda given: batched(*(given[key] for key in keys)))
     ask.get_concrete_function(
         {key: tf.TensorSpec([None, *each.shape[1:]], each.dtype) for key, each in requests[0].items()}
     )
     with ThreadPoolExecutor(len(requests)) as pool:
-        answers = list(pool.map(ask, requests))
+        responses = list(pool.map(ask, requests))
     assert rows.numpy() == _ROWS
-    for given, answer in zip(requests, answers, strict=True):
-        for key, ours in zip(outputs, answer, strict=True):
+    for given, response in zip(requests, responses, strict=True):
+        for key, ours in zip(outputs, response, strict=True):
             _alike(ours.numpy(), signature(**given)[key].numpy())
 
 

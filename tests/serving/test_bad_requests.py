@@ -108,15 +108,15 @@ BAD_BODIES = {
 }
 
 
-def refused(answer, status, words):
-    assert answer.status_code == status, answer.text
-    reason = answer.json()["error"]
+def refused(response, status, words):
+    assert response.status_code == status, response.text
+    reason = response.json()["error"]
     assert words in reason and "\n" not in reason and len(reason) < 300
 
 
 def answers_on(server, files):
-    answer = predictions(server.post(PREDICT, rows(files[0])))
-    np.testing.assert_allclose(answer, server.own(bytes=tf.constant(files[:1])), atol=1e-6)
+    response = predictions(server.post(PREDICT, rows(files[0])))
+    np.testing.assert_allclose(response, server.own(bytes=tf.constant(files[:1])), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", BAD_IMAGES)
@@ -172,8 +172,8 @@ V2_BAD = {
 @pytest.mark.parametrize("kind", V2_BAD)
 def test_a_bad_v2_request_is_refused_in_one_line(server, files, kind):
     body, words = V2_BAD[kind]
-    answer = server.post("/v2/models/cnn/infer", body, headers={"Content-Type": "application/json"})
-    refused(answer, 400, words)
+    response = server.post("/v2/models/cnn/infer", body, headers={"Content-Type": "application/json"})
+    refused(response, 400, words)
     answers_on(server, files)
 
 
@@ -198,9 +198,9 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_kept(server, files, ch
     else:
         line.putheader("Content-Length", str(10**12))
         line.endheaders()
-    answer = line.getresponse()
-    assert answer.status == 413
-    assert "67,108,864 bytes at most" in json.loads(answer.read())["error"]
+    response = line.getresponse()
+    assert response.status == 413
+    assert "67,108,864 bytes at most" in json.loads(response.read())["error"]
     line.close()
     answers_on(server, files)
 

@@ -97,10 +97,10 @@ def remote():
                 context.abort(grpc.StatusCode.UNAVAILABLE, "busy")
             if request.model_spec.name != "cnn":
                 context.abort(grpc.StatusCode.NOT_FOUND, "Servable not found for request:\n Latest(nope)")
-            answer = predict_pb2.PredictResponse()
+            response = predict_pb2.PredictResponse()
             made = [answer_of(data) for data in tf.make_ndarray(request.inputs["bytes"])]
-            answer.outputs["probabilities"].CopyFrom(tf.make_tensor_proto(np.array(made, "float32")))
-            return answer
+            response.outputs["probabilities"].CopyFrom(tf.make_tensor_proto(np.array(made, "float32")))
+            return response
 
     server = grpc.server(futures.ThreadPoolExecutor(4))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Service(), server)

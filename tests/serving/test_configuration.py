@@ -45,20 +45,20 @@ def messages():
                 made.type = kind
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-    found = pool.AddSerializedFile(described.SerializeToString())
-    return {name: message_factory.GetMessageClass(found.message_types_by_name[name]) for name in _FIELDS}
+    parsed = pool.AddSerializedFile(described.SerializeToString())
+    return {name: message_factory.GetMessageClass(parsed.message_types_by_name[name]) for name in _FIELDS}
 
 
 def test_a_batch_holds_the_largest_request(messages):
-    found = text_format.Parse((FOLDER / "batching.config").read_text(), messages["Batching"]())
-    assert found.max_batch_size.value == limits.MAX_IMAGES
-    assert found.num_batch_threads.value >= 1 and found.max_enqueued_batches.value >= 1
+    parsed = text_format.Parse((FOLDER / "batching.config").read_text(), messages["Batching"]())
+    assert parsed.max_batch_size.value == limits.MAX_IMAGES
+    assert parsed.num_batch_threads.value >= 1 and parsed.max_enqueued_batches.value >= 1
 
 
 def test_figures_are_exposed(messages):
-    found = text_format.Parse((FOLDER / "monitoring.config").read_text(), messages["Monitoring"]())
-    assert found.prometheus_config.enable
-    assert found.prometheus_config.path == "/monitoring/prometheus/metrics"
+    parsed = text_format.Parse((FOLDER / "monitoring.config").read_text(), messages["Monitoring"]())
+    assert parsed.prometheus_config.enable
+    assert parsed.prometheus_config.path == "/monitoring/prometheus/metrics"
 
 
 def test_the_server_is_started_with_them():

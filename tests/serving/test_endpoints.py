@@ -92,21 +92,21 @@ def test_a_generator_without_classes_is_asked_for_none(tmp_path):
 
 def painted(loaded, files, windows):
     serve = loaded.signatures["translate"]
-    answer = serve(bytes=tf.constant(files), windows=tf.constant(windows, tf.int32))["images_bytes"]
-    return [np.asarray(Image.open(io.BytesIO(data))) for data in answer.numpy()]
+    painted_files = serve(bytes=tf.constant(files), windows=tf.constant(windows, tf.int32))["images_bytes"]
+    return [np.asarray(Image.open(io.BytesIO(data))) for data in painted_files.numpy()]
 
 
 def test_translate_paints_as_synthesis_does(translator):
     model, _, loaded = translator
     images = [record["image"] for record in phantom.records(seed=3)[:3]]
     windows = np.array([[10, 12, 40, 30], [0, 0, 16, 16], [20, 5, 9, 21]])
-    found = painted(loaded, [saved(image[..., 0], "PNG") for image in images], windows)
+    painted_images = painted(loaded, [saved(image[..., 0], "PNG") for image in images], windows)
 
     def translate(patches):
         scaled = patches.astype("float32") / 127.5 - 1
         return unscale(model.translate(scaled), model.pixel_range)
 
-    for image, window, ours in zip(images, windows, found, strict=True):
+    for image, window, ours in zip(images, windows, painted_images, strict=True):
         (expected,), _ = synthesis.paint(image[None], window[None], translate, 1.5, 16)
         np.testing.assert_allclose(ours.astype(int), expected[..., 0], atol=1)
         assert (ours != image[..., 0]).any()
@@ -139,13 +139,13 @@ def test_every_architecture_is_exported_and_comes_back(name, tmp_path):
     given = rng.random((2, *shape), "float32")
     served = tf.saved_model.load(str(version)).signatures["serving_default"]
     (key,) = served.structured_input_signature[1]
-    answers = [each.numpy() for _, each in sorted(served(**{key: tf.constant(given)}).items())]
+    outputs = [each.numpy() for _, each in sorted(served(**{key: tf.constant(given)}).items())]
     expected = model(given, training=False)
     expected = expected if isinstance(expected, list) else [expected]
     if "probabilities" in served.structured_outputs:
         final = tf.sigmoid if expected[0].shape[-1] == 1 else tf.nn.softmax
         expected = [final(each) for each in expected]
-    for ours, theirs in zip(answers, expected, strict=True):
+    for ours, theirs in zip(outputs, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
     back = models.load(tmp_path / name)
     assert type(back) is type(model) and back.get_config() == model.get_config()

@@ -116,8 +116,8 @@ def packed_png(levels, bits, clear):
             struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
         )
 
-    places = (levels[..., None] >> np.arange(bits)[::-1]) & 1
-    rows = np.packbits(places.reshape(len(levels), -1), axis=1)
+    bits_of_level = (levels[..., None] >> np.arange(bits)[::-1]) & 1
+    rows = np.packbits(bits_of_level.reshape(len(levels), -1), axis=1)
     header = struct.pack(">IIBBBBB", *levels.shape[::-1], bits, 0, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"

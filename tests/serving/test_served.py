@@ -47,10 +47,10 @@ def test_what_cannot_be_drawn_is_refused(generator, inputs, message):
 
 
 def test_models_exported_with_single_numbers_still_answer(tmp_path, monkeypatch):
-    def single(answer, model):
+    def single(draw_fn, model):
         def generate(n, seed, label):
             noise = tf.random.stateless_normal((n, model.latent_dim), tf.stack([seed, 0]), alg="philox")
-            return {"images": tf.cast(255 * answer(noise, tf.fill([n], label))["images"], tf.uint8)}
+            return {"images": tf.cast(255 * draw_fn(noise, tf.fill([n], label))["images"], tf.uint8)}
 
         return generate, [tf.TensorSpec((), tf.int32, name=name) for name in ("n", "seed", "label")]
 

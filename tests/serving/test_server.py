@@ -39,9 +39,9 @@ def test_v1_answers_files_as_the_saved_model_does(server, files):
 
 def test_v1_answers_prepared_images(server):
     prepared = np.random.default_rng(0).random((2, 32, 32, 1)).astype("float32")
-    answer = predictions(server.post("/v1/models/cnn:predict", {"instances": prepared.tolist()}))
+    probabilities = predictions(server.post("/v1/models/cnn:predict", {"instances": prepared.tolist()}))
     expected = server.own(endpoint="serving_default", images=tf.constant(prepared))
-    np.testing.assert_allclose(answer, expected, atol=1e-6)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
 
 
 def test_v1_draws_from_noise_and_labels(server):
@@ -49,8 +49,8 @@ def test_v1_draws_from_noise_and_labels(server):
     body = {"instances": [{"noise": row.tolist(), "labels": k} for k, row in enumerate(noise)]}
     tensors = {"noise": tf.constant(noise), "labels": tf.constant([0, 1])}
     expected = server.own("gan", 4, "serving_default", **tensors)
-    answer = predictions(server.post("/v1/models/gan:predict", body))
-    np.testing.assert_allclose(answer, expected, atol=1e-5)
+    images = predictions(server.post("/v1/models/gan:predict", body))
+    np.testing.assert_allclose(images, expected, atol=1e-5)
 
 
 def test_v2_over_http(server, files):
@@ -61,13 +61,13 @@ def test_v2_over_http(server, files):
         "data": [coded(data)["b64"] for data in files],
     }
     for path in ("/v2/models/cnn/infer", "/v2/models/cnn/versions/2/infer"):
-        answer = server.post(
+        response = server.post(
             path, {"id": "7", "inputs": [given]}, headers={"Content-Type": "application/json"}
         )
-        assert answer.status_code == 200, answer.text
-        said = answer.json()
-        assert (said["id"], said["model_version"]) == ("7", "2")
-        (output,) = said["outputs"]
+        assert response.status_code == 200, response.text
+        body = response.json()
+        assert (body["id"], body["model_version"]) == ("7", "2")
+        (output,) = body["outputs"]
         made = np.reshape(output["data"], output["shape"])
         np.testing.assert_allclose(made, server.own(bytes=tf.constant(files)), atol=1e-6)
     facts = requests.get(f"{server.url}/v2/models/cnn", timeout=WAIT).json()
@@ -95,9 +95,9 @@ def test_grpc_as_tensorflow_serving_speaks_it(server, files):
     request.model_spec.name, request.model_spec.signature_name = "cnn", "serve_bytes"
     request.inputs["bytes"].CopyFrom(tf.make_tensor_proto(files))
     with channel(server) as opened:
-        answer = prediction_service_pb2_grpc.PredictionServiceStub(opened).Predict(request, timeout=WAIT)
-    assert answer.model_spec.version.value == 2
-    made = tf.make_ndarray(answer.outputs["probabilities"])
+        response = prediction_service_pb2_grpc.PredictionServiceStub(opened).Predict(request, timeout=WAIT)
+    assert response.model_spec.version.value == 2
+    made = tf.make_ndarray(response.outputs["probabilities"])
     np.testing.assert_allclose(made, server.own(bytes=tf.constant(files)), atol=1e-6)
 
 
@@ -119,10 +119,10 @@ def test_predict_asks_the_server_what_it_asks_the_saved_model(server, files, tmp
     for where, column in ((asked, "class 0"), (["--model", str(server.folder / "cnn")], "finding")):
         out = ["--csv", str(tmp_path / "table.csv"), "--overlays", str(tmp_path / f"heat{len(tables)}")]
         assert cli.main(["predict", *names, *where, *out]) == 0
-        shown = capsys.readouterr().out.splitlines()
-        assert shown[0].split() == ["file", *column.split()]
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].split() == ["file", *column.split()]
         table = np.genfromtxt(tmp_path / "table.csv", delimiter=",", skip_header=1, usecols=1)
-        assert [line.split()[1] for line in shown[1:4]] == [f"{value:.6f}" for value in table]
+        assert [line.split()[1] for line in lines[1:4]] == [f"{value:.6f}" for value in table]
         tables.append(table)
     np.testing.assert_allclose(*tables, atol=1e-4)
     assert cli.main(["predict", names[0], "--server", server.url]) == 2
@@ -137,27 +137,27 @@ def test_predict_asks_the_server_what_it_asks_the_saved_model(server, files, tmp
 
 
 def test_a_new_version_is_loaded_on_request(server, files):
-    answers = []
+    probabilities = []
     try:
         for version, source in ((9, 1), (10, 2)):
             shutil.copytree(server.folder / "cnn" / str(source), server.folder / "late" / str(version))
             assert server.post("/v2/repository/models/late/load", b"").ok
-            answers.append(
+            probabilities.append(
                 predictions(server.post(f"/v1/models/late/versions/{version}:predict", rows(*files)))
             )
             expected = server.own("cnn", source, bytes=tf.constant(files))
-            np.testing.assert_allclose(answers[-1], expected, atol=1e-6)
+            np.testing.assert_allclose(probabilities[-1], expected, atol=1e-6)
     finally:
         server.post("/v2/repository/models/late/unload", b"")
-    assert np.abs(answers[0] - answers[1]).max() > 1e-4
+    assert np.abs(probabilities[0] - probabilities[1]).max() > 1e-4
     assert server.post("/v1/models/late:predict", rows(*files)).status_code == 404
 
 
 def test_metrics_count_the_answers(server, files):
     def count():
         text = requests.get(f"{server.url}/metrics", timeout=WAIT).text
-        found = re.search(r'request_predict_seconds_count\{model_name="cnn"\} (\S+)', text)
-        return float(found[1]) if found else 0.0
+        matches = re.search(r'request_predict_seconds_count\{model_name="cnn"\} (\S+)', text)
+        return float(matches[1]) if matches else 0.0
 
     before = count()
     for _ in range(3):
@@ -170,8 +170,8 @@ def test_another_server_at_the_same_port_is_refused(server, capsys):
         arguments = ["--rest-port", str(ports[0]), "--grpc-port", str(ports[1])]
         assert cli.main(["serve", str(server.folder), *arguments]) == 2
         taken = {server.rest, server.grpc} & set(ports)
-        said = capsys.readouterr().err
-        assert f"127.0.0.1:{taken.pop()} cannot be listened at" in said and said.count("\n") == 1
+        error = capsys.readouterr().err
+        assert f"127.0.0.1:{taken.pop()} cannot be listened at" in error and error.count("\n") == 1
 
 
 def test_a_folder_without_models_is_refused(tmp_path, capsys):
@@ -185,9 +185,11 @@ def test_the_list_of_models_is_tensorflow_servings(server, tmp_path, capsys):
     path = tmp_path / "models.config"
     assert cli.main(["serve", str(server.folder), "--write-config", str(path)]) == 0
     for text, names in ((path.read_text(), ("cnn", "gan")), ((CONFIG / "models.config").read_text(), None)):
-        found = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config
-        assert names is None or {each.name for each in found} >= set(names)
-        for each in found:
+        entries = text_format.Parse(
+            text, model_server_config_pb2.ModelServerConfig()
+        ).model_config_list.config
+        assert names is None or {each.name for each in entries} >= set(names)
+        for each in entries:
             assert each.base_path == f"/models/{each.name}" and each.model_platform == "tensorflow"
 
 
@@ -218,15 +220,15 @@ def test_tensorflow_serving_answers_as_the_saved_model_does(server, files, tmp_p
 
 def test_generate_is_asked_for_single_numbers(server):
     body = {"signature_name": "generate", "inputs": {"n": 2, "seed": 5, "label": 1}}
-    answer = server.post("/v1/models/gan:predict", body)
-    assert answer.status_code == 200, answer.text
+    response = server.post("/v1/models/gan:predict", body)
+    assert response.status_code == 200, response.text
     rows = {"seed": [5, 5], "number": [0, 1], "label": [1, 1]}
     expected = server.own("gan", 4, "generate", **{key: tf.constant(each) for key, each in rows.items()})
-    np.testing.assert_array_equal(np.array(answer.json()["outputs"]), expected)
+    np.testing.assert_array_equal(np.array(response.json()["outputs"]), expected)
     instances = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
     for asked, key in (({"instances": instances}, "predictions"), ({"inputs": rows}, "outputs")):
-        answer = server.post("/v1/models/gan:predict", {"signature_name": "generate"} | asked)
-        np.testing.assert_array_equal(np.array(answer.json()[key]), expected)
+        response = server.post("/v1/models/gan:predict", {"signature_name": "generate"} | asked)
+        np.testing.assert_array_equal(np.array(response.json()[key]), expected)
     for wrong, words in (
         ({"n": 65}, "n must lie between"),
         ({"n": [1, 2]}, "shape"),
@@ -241,12 +243,12 @@ def test_translate_paints_into_files(server, files):
     instances = [
         {"bytes": coded(data), "windows": window} for data, window in zip(files, windows, strict=False)
     ]
-    answer = server.post("/v1/models/unit:predict", {"signature_name": "translate", "instances": instances})
-    assert answer.status_code == 200, answer.text
+    response = server.post("/v1/models/unit:predict", {"signature_name": "translate", "instances": instances})
+    assert response.status_code == 200, response.text
     expected = server.own(
         "unit", 1, "translate", bytes=tf.constant(files[:2]), windows=tf.constant(windows, tf.int32)
     )
-    assert answer.json()["predictions"] == [coded(data) for data in expected]
+    assert response.json()["predictions"] == [coded(data) for data in expected]
     instances[0]["windows"] = [0, 0, 9999, 9]
     refused = server.post("/v1/models/unit:predict", {"signature_name": "translate", "instances": instances})
     assert refused.status_code == 400 and "window" in refused.json()["error"], refused.text

@@ -84,13 +84,13 @@ def test_metadata_says_how_to_prepare_an_image(classifier):
     assert facts["preprocess"] == dataclasses.asdict(Preprocess(size=32))
     assert facts["pixel_range"] == [0.0, 1.0]
     assert facts["not_for_clinical_use"] is True
-    answer = {"probabilities": {"dtype": "float32", "shape": [None, 1]}}
+    outputs = {"probabilities": {"dtype": "float32", "shape": [None, 1]}}
     assert facts["endpoints"] == {
         "serving_default": {
             "inputs": {"images": {"dtype": "float32", "shape": [None, 32, 32, 1]}},
-            "outputs": answer,
+            "outputs": outputs,
         },
-        "serve_bytes": {"inputs": {"bytes": {"dtype": "string", "shape": [None]}}, "outputs": answer},
+        "serve_bytes": {"inputs": {"bytes": {"dtype": "string", "shape": [None]}}, "outputs": outputs},
     }
 
 
@@ -119,11 +119,11 @@ def test_predict_reads_files_as_training_does(classifier, tmp_path):
     paths = {"eight.png": image, "sixteen.png": image.astype(np.uint16) * 257}
     for name, levels in paths.items():
         cv2.imwrite(str(tmp_path / name), levels)
-    answers = inference.predict(folder, [tmp_path / name for name in paths])
+    rows = inference.predict(folder, [tmp_path / name for name in paths])
     prepared = scale(Preprocess(size=32)(image)[None], model.pixel_range)
     wanted = float(expit(np.asarray(model(prepared)))[0, 0])
-    assert [path for path, _ in answers] == [str(tmp_path / name) for name in paths]
-    for _, probabilities in answers:
+    assert [path for path, _ in rows] == [str(tmp_path / name) for name in paths]
+    for _, probabilities in rows:
         assert probabilities == pytest.approx([wanted], abs=1e-6)
 
 
@@ -145,11 +145,9 @@ def test_predict_reads_values_of_any_depth_as_training_does(classifier, tmp_path
     (tmp_path / "twelve.pgm").write_bytes(
         (tmp_path / "twelve.pgm").read_bytes().replace(b"65535", b"4095", 1)
     )
-    wanted, *answers = [
-        answer for _, answer in inference.predict(folder, [tmp_path / name for name in files])
-    ]
-    for answer in answers:
-        assert answer == pytest.approx(wanted, abs=1e-6)
+    wanted, *rows = [row for _, row in inference.predict(folder, [tmp_path / name for name in files])]
+    for row in rows:
+        assert row == pytest.approx(wanted, abs=1e-6)
 
 
 def test_predict_says_once_how_many_images_look_inverted(classifier, radiographs, tmp_path, caplog, capsys):
@@ -172,12 +170,12 @@ def test_predict_says_once_how_many_images_look_inverted(classifier, radiographs
     assert not caplog.records
     # A model that turns black and white itself takes them the other way round, in its SavedModel as well.
     turning = serving.export(model, tmp_path / "turning", preprocess=Preprocess(size=32, invert=True))
-    answers = inference.predict(turning, paths)
+    rows = inference.predict(turning, paths)
     assert [each.getMessage()[:13] for each in caplog.records] == ["3 of 5 images"]
-    assert [answers[3][1], answers[4][1]] == [plain[0][1], plain[1][1]]
+    assert [rows[3][1], rows[4][1]] == [plain[0][1], plain[1][1]]
     serve = tf.saved_model.load(str(turning)).signatures["serve_bytes"]
     served = serve(bytes=tf.constant([path.read_bytes() for path in paths]))["probabilities"]
-    np.testing.assert_allclose(served, [answer for _, answer in answers], atol=1e-5)
+    np.testing.assert_allclose(served, [row for _, row in rows], atol=1e-5)
 
 
 def test_predict_says_what_it_cannot_use(classifier, tmp_path):

@@ -30,8 +30,8 @@ def test_each_says_where_it_comes_from(name):
     facts, card = json.loads(text), (FOLDER / name / "1" / "model_card.md").read_text(encoding="utf-8")
     assert facts["command"].startswith("keras-fracture reproduce ") and "/" not in facts["command"]
     assert facts["not_for_clinical_use"] and facts["date"] and facts["trained_on"] and facts["metrics"]
-    for said in (facts["command"], facts["trained_on"], "**Not for clinical use**"):
-        assert said in card
+    for words in (facts["command"], facts["trained_on"], "**Not for clinical use**"):
+        assert words in card
     if name in CLASSIFIERS:
         assert "fracatlas, split policy `grouped`" in facts["trained_on"]
         assert "0 test images show an X-ray that was trained on" in facts["trained_on"]
@@ -46,11 +46,22 @@ def test_bytes_and_the_loaded_model_agree(name, radiographs):
     prepared = np.stack([preprocess(image) for image in radiographs])
     logits = model(scale(prepared, pixel_range), training=False)
     expected = tf.sigmoid(logits) if model.num_classes == 1 else tf.nn.softmax(logits)
-    answers = Classifier(FOLDER / name).predict([saved(image, "PNG") for image in radiographs])
-    np.testing.assert_allclose(answers, expected, atol=0.002)
+    probabilities = Classifier(FOLDER / name).predict([saved(image, "PNG") for image in radiographs])
+    np.testing.assert_allclose(probabilities, expected, atol=0.002)
     signature = tf.saved_model.load(str(FOLDER / name / "1")).signatures["serving_default"]
     given = signature(images=tf.constant(scale(prepared, pixel_range)))["probabilities"]
     np.testing.assert_allclose(given, expected, atol=1e-5)
+
+
+def test_the_loaded_generator_draws_what_its_saved_model_does():
+    model = models.load("dcgan_generator")
+    noise, labels = (
+        np.random.default_rng(0).standard_normal((2, model.latent_dim), "float32"),
+        np.array([0, 1]),
+    )
+    signature = tf.saved_model.load(str(FOLDER / "dcgan_generator" / "1")).signatures["serving_default"]
+    drawn = signature(noise=tf.constant(noise), labels=tf.constant(labels, tf.int32))["images"]
+    np.testing.assert_allclose(model(noise, labels, training=False), drawn, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

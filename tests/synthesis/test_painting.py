@@ -82,12 +82,18 @@ def test_bad_scenes_are_one_line(scene):
         (lambda: synthesis.copy_paste(images, windows, images[:0], 2, 0), "Received: no patches"),
         (lambda: synthesis.border(images, outside, 16), "must lie in its image"),
         (lambda: synthesis.border(images, windows, 16, width=0.5), "below 0.5. Received: 0.5"),
-        (lambda: synthesis.keep([0.2, 0.7], 0.9), "the highest score, 0.7000. Received: 0.9"),
-        (lambda: synthesis.keep([0.2, 0.7], 1.0), "between 0 and 1. Received: 1.0"),
-        (lambda: synthesis.keep([0.2, 1.7], 0.5), r"from 0 to 1. Received: shape \(2,\), with \[1.7\]"),
-        (lambda: synthesis.keep([0.2, np.nan], 0.5), r"with \[nan\]"),
-        (lambda: synthesis.keep([[0.2, 0.7]], 0.5), r"Received: shape \(1, 2\), with none outside"),
-        (lambda: synthesis.keep([], 0.5), r"Received: shape \(0,\)"),
+        (lambda: synthesis.above_threshold([0.2, 0.7], 0.9), "the highest score, 0.7000. Received: 0.9"),
+        (lambda: synthesis.above_threshold([0.2, 0.7], 1.0), "between 0 and 1. Received: 1.0"),
+        (
+            lambda: synthesis.above_threshold([0.2, 1.7], 0.5),
+            r"from 0 to 1. Received: shape \(2,\), with \[1.7\]",
+        ),
+        (lambda: synthesis.above_threshold([0.2, np.nan], 0.5), r"with \[nan\]"),
+        (
+            lambda: synthesis.above_threshold([[0.2, 0.7]], 0.5),
+            r"Received: shape \(1, 2\), with none outside",
+        ),
+        (lambda: synthesis.above_threshold([], 0.5), r"Received: shape \(0,\)"),
     ]
     for call, message in cases:
         with pytest.raises(SynthesisError, match=message) as caught:
@@ -96,8 +102,8 @@ def test_bad_scenes_are_one_line(scene):
 
 
 def test_those_above_the_threshold_are_kept_in_order():
-    assert synthesis.keep([0.95, 0.1, 0.9, 0.901], 0.9).tolist() == [0, 3]
-    assert synthesis.keep(np.float32([0.0, 1e-6]), 0).tolist() == [1]
+    assert synthesis.above_threshold([0.95, 0.1, 0.9, 0.901], 0.9).tolist() == [0, 3]
+    assert synthesis.above_threshold(np.float32([0.0, 1e-6]), 0).tolist() == [1]
 
 
 def test_rings_know_nothing_of_what_lies_further_in():

@@ -96,7 +96,7 @@ def test_no_patch_shows_padding(radiographs, lesions, healthy):
 
 def test_healthy_windows_lie_where_lesions_of_the_part_do(lesions, healthy):
     for part in np.unique(healthy.body_parts):
-        ours, theirs = (kind.places[kind.body_parts == part] for kind in (healthy, lesions))
+        ours, theirs = (kind.positions[kind.body_parts == part] for kind in (healthy, lesions))
         np.testing.assert_allclose(ours.mean(0)[:2], theirs.mean(0)[:2], atol=0.05)
         np.testing.assert_allclose(ours.mean(0)[2:], theirs.mean(0)[2:], rtol=0.15)
         # Places of other parts would be as far off as this.
@@ -105,16 +105,16 @@ def test_healthy_windows_lie_where_lesions_of_the_part_do(lesions, healthy):
 
 def test_each_part_takes_its_own_places(radiographs, lesions):
     well = radiographs.well
-    moved = lesions.places.copy()
+    moved = lesions.positions.copy()
     low = lesions.body_parts == well.parts[0]
     moved[low, :3], moved[~low, :3] = (0.75, 0.5, 0.3), (0.25, 0.5, 0.4)
     apart = dataclasses.replace(lesions, places=moved)
     made = synthesis.healthy_patches(well.images, well.parts, apart, 8, 60, 0, level=9.0, jitter=0.02)
     below = made.body_parts == well.parts[0]
     assert 5 < below.sum() < 55 and (made.body_parts == well.parts[made.rows]).all()
-    np.testing.assert_allclose(made.places[below, 0], 0.75, atol=0.05)
-    np.testing.assert_allclose(made.places[~below, 0], 0.25, atol=0.05)
-    np.testing.assert_allclose(made.places[below, 2], 0.3, atol=0.03)
+    np.testing.assert_allclose(made.positions[below, 0], 0.75, atol=0.05)
+    np.testing.assert_allclose(made.positions[~below, 0], 0.25, atol=0.05)
+    np.testing.assert_allclose(made.positions[below, 2], 0.3, atol=0.03)
 
 
 def test_padding_does_not_shift_places(radiographs, lesions):
@@ -151,8 +151,8 @@ def test_the_share_of_black_border_is_limited_and_black_inside_is_not_border():
     image = np.full((40, 40, 1), 100, np.uint8)
     image[:20, :12] = 0  # border
     image[25:35, 20:36] = 0  # an island within
-    place = np.array([[0.5, 0.5, 0.6, 1.0]])
-    lesions = synthesis.Patches(np.zeros((1, 4, 4, 1)), None, np.zeros(1), np.array(["arm"]), place)
+    position = np.array([[0.5, 0.5, 0.6, 1.0]])
+    lesions = synthesis.Patches(np.zeros((1, 4, 4, 1)), None, np.zeros(1), np.array(["arm"]), position)
     for black in (0.0, 0.05, 0.2):
         made = synthesis.healthy_patches(
             image[None], ["arm"], lesions, 8, 30, 0, jitter=0.3, level=1.0, black=black
@@ -168,14 +168,14 @@ def test_the_share_of_black_border_is_limited_and_black_inside_is_not_border():
 
 def test_healthy_windows_are_about_as_bright(radiographs, lesions):
     well = radiographs.well
-    bright = dataclasses.replace(lesions, places=lesions.places * [1, 1, 0.4, 1.2])
+    bright = dataclasses.replace(lesions, positions=lesions.positions * [1, 1, 0.4, 1.2])
     made = synthesis.healthy_patches(well.images, well.parts, bright, 8, 80, 0, jitter=0.15, level=0.05)
     free = synthesis.healthy_patches(well.images, well.parts, bright, 8, 80, 0, jitter=0.15, level=9.0)
     for part in np.unique(made.body_parts):
-        wanted = bright.places[bright.body_parts == part, 3]
-        off = np.abs(made.places[made.body_parts == part, 3][:, None] / wanted - 1).min(1)
+        wanted = bright.positions[bright.body_parts == part, 3]
+        off = np.abs(made.positions[made.body_parts == part, 3][:, None] / wanted - 1).min(1)
         assert off.max() <= 0.05 + 1e-9
-    assert made.places[:, 3].mean() > free.places[:, 3].mean()
+    assert made.positions[:, 3].mean() > free.positions[:, 3].mean()
 
 
 def test_the_seed_decides(radiographs, lesions):

@@ -25,8 +25,8 @@ def images(side=16):
 
 def stream(first, kind="dense"):
     """Three steps an epoch."""
-    shown = (images(),) if kind == "dense" else (images(32), np.arange(24) % 2)
-    return running.make_train_dataset(*shown, batch_size=8, seed=1, first_epoch=first, pixel_range=SYMMETRIC)
+    inputs = (images(),) if kind == "dense" else (images(32), np.arange(24) % 2)
+    return running.make_train_dataset(*inputs, batch_size=8, seed=1, first_epoch=first, pixel_range=SYMMETRIC)
 
 
 def model(kind="dense"):
@@ -45,7 +45,7 @@ def model(kind="dense"):
             fresh_noise=True,
             seed=7,
         )
-    gan.compile(keras.optimizers.Adam(1e-3, 0.5), keras.optimizers.Adam(1e-3, 0.5))
+    gan.compile(g_optimizer=keras.optimizers.Adam(1e-3, 0.5), d_optimizer=keras.optimizers.Adam(1e-3, 0.5))
     return gan
 
 

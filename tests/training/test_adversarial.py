@@ -9,6 +9,7 @@ from keras_fracture.models.dense_gan import DenseDiscriminator, DenseGenerator
 from keras_fracture.training.adversarial import AdversarialModel, sample
 from keras_fracture.training.losses import NonSaturating
 from keras_fracture.training.precision import POLICIES, using
+from keras_fracture.training.unit import UNITModel
 
 
 def _model(ema=None, dropout=0.2, compiled=True, rate=1e-3, **options):
@@ -17,7 +18,11 @@ def _model(ema=None, dropout=0.2, compiled=True, rate=1e-3, **options):
     discriminator = DenseDiscriminator(image_size=16, channels=1, width=1 / 8, dropout=dropout)
     model = AdversarialModel(generator, discriminator, ema=ema, seed=3)
     if compiled:
-        model.compile(keras.optimizers.Adam(rate, 0.5), keras.optimizers.Adam(rate, 0.5), **options)
+        model.compile(
+            g_optimizer=keras.optimizers.Adam(rate, 0.5),
+            d_optimizer=keras.optimizers.Adam(rate, 0.5),
+            **options,
+        )
     return model
 
 
@@ -68,15 +73,29 @@ def test_a_step_moves_every_weight_of_both_networks_and_reports_the_losses(real)
     assert float(logs["d_loss"]) == pytest.approx(expected, rel=1e-5)
     assert 0 < float(logs["d_real"]) < 1 and 0 < float(logs["d_fake"]) < 1
     # The generator is judged by the updated discriminator.
-    judged = float(model.adversarial_loss.generator(model.discriminator(fake)))
-    assert float(logs["g_loss"]) == pytest.approx(judged, rel=1e-5)
+    expected_loss = float(model.adversarial_loss.generator(model.discriminator(fake)))
+    assert float(logs["g_loss"]) == pytest.approx(expected_loss, rel=1e-5)
     for old, weight in zip(before, model.trainable_variables, strict=True):
         assert np.abs(old - weight.numpy()).max() > 0, weight.path
 
 
+@pytest.mark.parametrize("kind", [AdversarialModel, UNITModel])
+def test_optimizers_are_named(kind):
+    """Positions meant the discriminator's first in earlier versions: such a call must not swap the two."""
+    model = _model(compiled=False) if kind is AdversarialModel else _translator()
+    with pytest.raises(TypeError, match="positional"):
+        model.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.2))
+
+
+def _translator():
+    shape = {"image_size": 16, "channels": 1, "width": 2}
+    discriminators = (models.create("unit_discriminator", **shape) for _ in range(2))
+    return UNITModel(models.create("unit", **shape), *discriminators)
+
+
 def test_generator_step_follows_its_own_gradient(real):
     model = _model(dropout=0.0, compiled=False)
-    model.compile(keras.optimizers.SGD(0.0), keras.optimizers.SGD(0.5))
+    model.compile(g_optimizer=keras.optimizers.SGD(0.5), d_optimizer=keras.optimizers.SGD(0.0))
     noise = keras.random.normal((8, 8), seed=keras.random.SeedGenerator(3))
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(tf.nn.softplus(-model.discriminator(model.generator(noise))))
@@ -161,7 +180,7 @@ def test_saved_model_loads_with_its_average_and_samples_the_same(real, tmp_path)
     for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(model.sample(4), loaded.sample(4))
-    loaded.compile(keras.optimizers.Adam(), keras.optimizers.Adam())
+    loaded.compile(g_optimizer=keras.optimizers.Adam(), d_optimizer=keras.optimizers.Adam())
     assert np.isfinite(float(loaded.train_step(real)["d_loss"]))
 
 
@@ -184,8 +203,11 @@ def test_step_is_finite_under_every_policy(real, policy):
 def test_wrapped_optimizer_steps_like_a_plain_one(real):
     """The scaled loss is unscaled again: a step in float32 with scaling equals one without."""
     plain, scaled = _model(dropout=0.0, compiled=False), _model(dropout=0.0, compiled=False)
-    plain.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.1))
-    scaled.compile(*(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), 1024) for _ in range(2)))
+    plain.compile(g_optimizer=keras.optimizers.SGD(0.1), d_optimizer=keras.optimizers.SGD(0.1))
+    scaled.compile(
+        g_optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), 1024),
+        d_optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), 1024),
+    )
     for model in (plain, scaled):
         model.train_step(real)
     for a, b in zip(plain.trainable_variables, scaled.trainable_variables, strict=True):

@@ -23,7 +23,7 @@ def _networks(seed=5, **options):
 
 def _model(classes=None, rate=1e-3, loss=None, **options):
     model = AdversarialModel(*_networks(num_classes=classes), seed=3, **options)
-    model.compile(keras.optimizers.SGD(rate), keras.optimizers.SGD(rate), loss=loss)
+    model.compile(g_optimizer=keras.optimizers.SGD(rate), d_optimizer=keras.optimizers.SGD(rate), loss=loss)
     return model
 
 
@@ -38,13 +38,13 @@ def test_generated_images_get_the_labels_of_the_real_batch():
     model = _model(3, rate=0.0)
     seeds = keras.random.SeedGenerator(3)
     fake = model.generator(keras.random.normal((6, 100), seed=seeds), LABELS, training=True)
-    judged = [model.discriminator(x, LABELS, training=True) for x in (_real(), fake)]
+    logits = [model.discriminator(x, LABELS, training=True) for x in (_real(), fake)]
     logs = model.train_step((_real(), LABELS))
     assert float(logs["d_loss"]) == pytest.approx(
-        float(losses.NonSaturating().discriminator(*judged)), rel=1e-5
+        float(losses.NonSaturating().discriminator(*logits)), rel=1e-5
     )
     assert float(logs["g_loss"]) == pytest.approx(
-        float(losses.NonSaturating().generator(judged[1])), rel=1e-5
+        float(losses.NonSaturating().generator(logits[1])), rel=1e-5
     )
 
 
@@ -68,13 +68,13 @@ def test_penalties_are_added_with_their_weights_at_the_augmented_images():
         return float(_model(rate=0.0, augment=DiffAugment(seed=1), **options).train_step(_real())["d_loss"])
 
     model, augment = _model(rate=0.0), DiffAugment(seed=1)
-    shown = augment(_real())
-    r1 = float(losses.r1_penalty(lambda images: model.discriminator(images, training=True), shown))
+    augmented = augment(_real())
+    r1 = float(losses.r1_penalty(lambda images: model.discriminator(images, training=True), augmented))
     assert r1 > 0 and d_loss(r1=50.0) - d_loss() == pytest.approx(50 * r1, rel=1e-3)
     seeds = keras.random.SeedGenerator(3)
     fake = augment(model.generator(keras.random.normal((6, 100), seed=seeds), training=True))
     penalty = float(losses.gradient_penalty(
-        lambda images: model.discriminator(images, training=True), shown, fake, seeds
+        lambda images: model.discriminator(images, training=True), augmented, fake, seeds
     ))  # fmt: skip
     added = d_loss(loss="wasserstein") - d_loss(loss=losses.Wasserstein(0.0))
     assert added == pytest.approx(10 * penalty, rel=1e-3)
@@ -182,7 +182,8 @@ def _run(folder, epochs, spoil=None, interrupt=None):
 
     augment = AdaptiveAugment(probability=0.5, images=100, seed=3)
     model = Counted(*_networks(num_classes=3), ema=0.9, seed=3, augment=augment, fresh_noise=True)
-    model.compile(*(keras.optimizers.Adam(2e-3, 0.5, 0.999) for _ in range(2)), loss="hinge")
+    g_optimizer, d_optimizer = (keras.optimizers.Adam(2e-3, 0.5, 0.999) for _ in range(2))
+    model.compile(g_optimizer=g_optimizer, d_optimizer=d_optimizer, loss="hinge")
     history = running.fit(model, stream, epochs, folder, callbacks=[Disturb()], verbose=0)
     return model, history, len(traced)
 
@@ -227,8 +228,8 @@ def _torch_step(generator, discriminator, real, noises, labels):
     d_loss = bce(on_real, torch.ones_like(on_real)) + bce(on_fake, torch.zeros_like(on_fake))
     d_loss.backward()
     d_adam.step()
-    judged = discriminator(generator(second, *given), *given)
-    g_loss = bce(judged, torch.ones_like(judged))
+    logits = discriminator(generator(second, *given), *given)
+    g_loss = bce(logits, torch.ones_like(logits))
     g_loss.backward()
     g_adam.step()
     return d_loss.item(), g_loss.item()
@@ -255,7 +256,10 @@ def _both_steps(dtype, classes, **shape):
             load_torch_weights(net, twin.state_dict(), names="dcgan")
             twin.to(getattr(torch, dtype))
         model = AdversarialModel(*nets, seed=3, fresh_noise=True)
-        model.compile(*(keras.optimizers.Adam(0.002, 0.5, 0.999, epsilon=EPSILON) for _ in range(2)))
+        g_optimizer, d_optimizer = (
+            keras.optimizers.Adam(0.002, 0.5, 0.999, epsilon=EPSILON) for _ in range(2)
+        )
+        model.compile(g_optimizer=g_optimizer, d_optimizer=d_optimizer)
         rng = np.random.default_rng(0)
         real = rng.uniform(-1, 1, (8, nets[0].image_size, nets[0].image_size, nets[0].channels)).astype(dtype)
         labels = None if classes is None else np.arange(8) % classes

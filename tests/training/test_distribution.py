@@ -125,10 +125,10 @@ def trained_by(request, name):
 def test_two_workers_train_what_one_process_trains(trained_by, name):
     alone, together = trained_by / "none" / name, trained_by / "multiworker" / name
     assert _furthest(_weights(alone), _weights(together)) < TOLERANCE[name]
-    expected, found = (
+    expected, received = (
         pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in (alone, together)
     )
-    pd.testing.assert_frame_equal(found, expected, rtol=1e-3, atol=1e-6)
+    pd.testing.assert_frame_equal(received, expected, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", WITH_UNIT)
@@ -149,10 +149,10 @@ def _untrained(name):
 def test_fit_on_two_devices_equals_one(trained):
     alone, mirrored = trained / "none" / "resnet18", trained / "mirrored" / "resnet18"
     assert _furthest(_weights(alone), _weights(mirrored)) < TOLERANCE["resnet18"]
-    expected, found = (
+    expected, received = (
         pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in (alone, mirrored)
     )
-    pd.testing.assert_frame_equal(found, expected, rtol=1e-3, atol=1e-6)
+    pd.testing.assert_frame_equal(received, expected, rtol=1e-3, atol=1e-6)
 
 
 def test_statistics_that_replicas_do_not_share_are_averaged_before_saving(trained):
@@ -176,8 +176,8 @@ def test_the_other_worker_stops_and_both_resume(trained, tmp_path, victim):
             one.kill()
     assert time.monotonic() - start < 60
     assert processes[1 - victim].returncode == 2
-    said = errors.strip().splitlines()[-1]
-    assert f"lost worker {victim}" in said and "--resume" in said and "Traceback" not in errors
+    error = errors.strip().splitlines()[-1]
+    assert f"lost worker {victim}" in error and "--resume" in error and "Traceback" not in errors
     folder = tmp_path / "multiworker" / "dense"
     assert pd.read_csv(folder / "history.csv")["epoch"].tolist() == [1]
     _finish(_pair(tmp_path, "dense"))
@@ -228,12 +228,12 @@ def test_a_bad_tf_config_is_a_distribution_error(monkeypatch, text, words):
 
 def test_a_chief_is_the_first_worker(monkeypatch):
     members = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
-    for task, place in ((("chief", 0), 0), (("worker", 0), 1), (("worker", 1), 2)):
+    for task, worker_number in ((("chief", 0), 0), (("worker", 0), 1), (("worker", 1), 2)):
         kind, index = task
         monkeypatch.setenv(
             "TF_CONFIG", json.dumps({"cluster": members, "task": {"type": kind, "index": index}})
         )
-        assert cluster.parse_tf_config()[:2] == (3, place)
+        assert cluster.parse_tf_config()[:2] == (3, worker_number)
 
 
 def test_unknown_strategies_are_named(capsys):
@@ -243,8 +243,8 @@ def test_unknown_strategies_are_named(capsys):
     ):
         pass
     assert cli.main(["reproduce", "bai_dcgan", "--profile", "smoke", "--strategy", "tpu"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "Received: 'tpu'" in said
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "Received: 'tpu'" in error
 
 
 @pytest.fixture
@@ -263,10 +263,10 @@ def as_worker(monkeypatch):
 def _numbers(take, **options):
     images = np.arange(26, dtype=np.uint8).reshape(26, 1, 1, 1)
     dataset, steps = running.make_train_dataset(images, batch_size=8, pixel_range=(0, 255), seed=3, **options)
-    found = [
+    received = [
         batch.ravel().round().astype(int).tolist() for (batch,) in dataset.take(take).as_numpy_iterator()
     ]
-    return found, steps
+    return received, steps
 
 
 @pytest.mark.parametrize("replicas", [2, 4])
@@ -277,9 +277,9 @@ def test_workers_read_their_rows_of_every_batch(as_worker, replicas, first):
     for number in range(2):
         as_worker(number, replicas=replicas)
         own = replicas // 2  # elements a step and worker, one for each of its replicas
-        found, per_epoch = _numbers(5 * own, first_epoch=first)
+        received, per_epoch = _numbers(5 * own, first_epoch=first)
         assert per_epoch == steps
-        shares.append(np.reshape(found, (5, -1)))
+        shares.append(np.reshape(received, (5, -1)))
     np.testing.assert_array_equal(np.concatenate(shares, axis=1), whole)
 
 

@@ -69,7 +69,7 @@ def test_a_gan_trains_in_every_precision(family, computed_in):
         for part in parts
     ]
     model = AdversarialModel(*nets)
-    model.compile(*(Adam(2e-4, 0.5, 0.999) for _ in nets))
+    model.compile(g_optimizer=Adam(2e-4, 0.5, 0.999), d_optimizer=Adam(2e-4, 0.5, 0.999))
     all_finite(trained(model, images(nets[1])), *nets)
 
 

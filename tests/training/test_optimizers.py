@@ -40,8 +40,8 @@ def test_state_of_one_goes_into_the_other():
     expected = steps(ours)
     theirs.build([keras.Variable(np.zeros(shape, "float32")) for shape in SHAPES])
     theirs.set_weights([np.asarray(each) for each in ours.variables])
-    for given, kept in zip(theirs.variables, expected[len(SHAPES) :], strict=True):
-        np.testing.assert_array_equal(given, kept)
+    for given, state in zip(theirs.variables, expected[len(SHAPES) :], strict=True):
+        np.testing.assert_array_equal(given, state)
 
 
 def test_sparse_gradients_move_their_rows_alone():
@@ -54,6 +54,6 @@ def test_sparse_gradients_move_their_rows_alone():
 
 
 def test_config_round_trip():
-    found = keras.optimizers.deserialize(keras.optimizers.serialize(Adam(0.01, 0.5, 0.99, epsilon=1e-6)))
-    assert type(found) is Adam
-    assert (found.beta_1, found.beta_2, found.epsilon) == (0.5, 0.99, 1e-6)
+    restored = keras.optimizers.deserialize(keras.optimizers.serialize(Adam(0.01, 0.5, 0.99, epsilon=1e-6)))
+    assert type(restored) is Adam
+    assert (restored.beta_1, restored.beta_2, restored.epsilon) == (0.5, 0.99, 1e-6)

@@ -17,14 +17,14 @@ def gan():
         models.create(name, **SMALL) for name in ("dcgan_generator", "dcgan_discriminator")
     )
     model = training.AdversarialModel(generator, discriminator)
-    model.compile(training.Adam(1e-4), training.Adam(1e-4))
+    model.compile(g_optimizer=training.Adam(1e-4), d_optimizer=training.Adam(1e-4))
     return model
 
 
 def unit():
     small = {"image_size": 16, "width": 2, "channels": 1}
-    judges = (models.create("unit_discriminator", **small) for _ in range(2))
-    model = training.UNITModel(models.create("unit", **small), *judges)
+    discriminators = (models.create("unit_discriminator", **small) for _ in range(2))
+    model = training.UNITModel(models.create("unit", **small), *discriminators)
     model.compile()
     return model
 
@@ -44,7 +44,7 @@ def images():
     return drawn
 
 
-def said(low, high):
+def message(low, high):
     return rf"must lie between {low} and {high}.*Received: \d+ images from"
 
 
@@ -54,9 +54,9 @@ def test_a_gan_of_minus_one_to_one_refuses_other_ranges(images, tmp_path, wrong,
     model = gan()
     before = model.generator.get_weights()
     stream = lambda first: training.make_train_dataset(images, batch_size=batch_size, pixel_range=wrong)  # noqa: E731
-    with pytest.raises(TrainingError, match=said(-1, 1)):
+    with pytest.raises(TrainingError, match=message(-1, 1)):
         training.fit(model, stream, 1, tmp_path, verbose=0)
-    with pytest.raises(TrainingError, match=said(-1, 1)) as caught:
+    with pytest.raises(TrainingError, match=message(-1, 1)) as caught:
         model.fit(stream(0)[0], steps_per_epoch=1, verbose=0)
     assert "\n" not in str(caught.value)
     for old, new in zip(before, model.generator.get_weights(), strict=True):
@@ -73,7 +73,7 @@ def test_both_kinds_of_a_translators_images_are_looked_at(images):
         return tf.data.Dataset.zip(*streams).map(lambda a, b: (*a, *b))
 
     for wrong in ((UNIT, SYMMETRIC), (SYMMETRIC, UNIT), (UNIT, UNIT)):
-        with pytest.raises(TrainingError, match=said(-1, 1)):
+        with pytest.raises(TrainingError, match=message(-1, 1)):
             model.fit(pairs(*wrong), steps_per_epoch=1, verbose=0)
     model.fit(training.pairs_of(small, small)[0], steps_per_epoch=1, verbose=0)
 
@@ -84,10 +84,10 @@ def test_a_classifier_of_zero_to_one_refuses_other_ranges(images, wrong, parts):
     labels = np.arange(40) % 2
     model = classifier(parts)
     dataset, _ = training.make_train_dataset(images, labels, pixel_range=wrong)
-    with pytest.raises(TrainingError, match=said(0, 1)):
+    with pytest.raises(TrainingError, match=message(0, 1)):
         model.fit(dataset, steps_per_epoch=1, verbose=0)
     arrays = images.astype("float32") * (wrong[1] - wrong[0]) / 255 + wrong[0]
-    with pytest.raises(TrainingError, match=said(0, 1)):
+    with pytest.raises(TrainingError, match=message(0, 1)):
         model.fit(arrays, labels, verbose=0)
 
 

@@ -31,16 +31,19 @@ def gan():
         augment=AdaptiveAugment(probability=0.4, images=60, seed=2),
     )
     schedule = keras.optimizers.schedules.CosineDecay(1e-2, 9)
-    adams = keras.optimizers.Adam(schedule, 0.5), keras.optimizers.Adam(1e-3, 0.5)
-    model.compile(*adams, loss=losses.NonSaturating("mean", smoothing=0.1))
+    model.compile(
+        g_optimizer=keras.optimizers.Adam(1e-3, 0.5),
+        d_optimizer=keras.optimizers.Adam(schedule, 0.5),
+        loss=losses.NonSaturating("mean", smoothing=0.1),
+    )
     return model, images(16)
 
 
 def unit():
     keras.utils.set_random_seed(5)
     shape = {"image_size": 16, "channels": 1, "width": 2}
-    judges = (models.create("unit_discriminator", **shape) for _ in range(2))
-    model = UNITModel(models.create("unit", **shape), *judges)
+    discriminators = (models.create("unit_discriminator", **shape) for _ in range(2))
+    model = UNITModel(models.create("unit", **shape), *discriminators)
     model.compile()
     return model, (images(16), images(16))
 
@@ -74,7 +77,7 @@ def test_not_compiled_it_says_how_in_one_line(make, tmp_path):
     model, batch = make()
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
-    with pytest.raises(TrainingError, match=r"^Call compile\(d_optimizer=.*, g_optimizer=.*Received: .*$"):
+    with pytest.raises(TrainingError, match=r"^Call compile\(g_optimizer=.*, d_optimizer=.*Received: .*$"):
         steps(loaded, batch, 1)
 
 
@@ -96,7 +99,7 @@ def test_a_loss_of_another_package_is_compiled_anew(tmp_path):
         pass
 
     model, batch = gan()
-    model.compile(keras.optimizers.Adam(), keras.optimizers.Adam(), loss=Other())
+    model.compile(g_optimizer=keras.optimizers.Adam(), d_optimizer=keras.optimizers.Adam(), loss=Other())
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     with pytest.raises(TrainingError, match="Call compile"):

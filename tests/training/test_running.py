@@ -99,8 +99,8 @@ def test_interrupted_and_resumed_run_ends_with_the_same_weights(undisturbed, tmp
 
     with pytest.raises(KeyboardInterrupt):
         killed_run.train(tmp_path, 4, callbacks=[Interrupt()])
-    kept = sorted(path.name for path in (tmp_path / "backup").iterdir())
-    assert kept == ["epoch-00002.json", "epoch-00002.weights.h5"]
+    backups = sorted(path.name for path in (tmp_path / "backup").iterdir())
+    assert backups == ["epoch-00002.json", "epoch-00002.weights.h5"]
     # A kill between history and backup leaves an epoch in the history that is run again.
     lost = pd.read_csv(tmp_path / "history.csv")
     pd.concat([lost, lost[:1].assign(epoch=3, d_loss=99.0)]).to_csv(tmp_path / "history.csv", index=False)

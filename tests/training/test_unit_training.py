@@ -18,10 +18,12 @@ SIZES = {"nips2017": 16, "munit": 64}
 def _model(preset="nips2017", rate=1e-3, width=2, optimizer=None, eager=False, **options):
     keras.utils.set_random_seed(5)
     shape = {"preset": preset, "image_size": SIZES[preset], "channels": 1, "width": width}
-    judges = (models.create("unit_discriminator", **shape) for _ in range(2))
-    model = UNITModel(models.create("unit", **shape), *judges, **{"seed": 3} | options)
-    optimizers = (optimizer() if optimizer else keras.optimizers.Adam(rate, 0.5) for _ in range(2))
-    model.compile(*optimizers, run_eagerly=eager)
+    discriminators = (models.create("unit_discriminator", **shape) for _ in range(2))
+    model = UNITModel(models.create("unit", **shape), *discriminators, **{"seed": 3} | options)
+    g_optimizer, d_optimizer = (
+        optimizer() if optimizer else keras.optimizers.Adam(rate, 0.5) for _ in range(2)
+    )
+    model.compile(g_optimizer=g_optimizer, d_optimizer=d_optimizer, run_eagerly=eager)
     return model
 
 
@@ -73,10 +75,10 @@ def _beside_pytorch(preset, dtype, noise=0.0, width=4):
     noises = [noise * each for each in moved(draws)]
     their_logs = twins.step(theirs[0], theirs[1:], adams, *moved(images), noises, training.WEIGHTS[preset])
     weights = {}
-    for place, (net, twin) in enumerate(zip(ours, theirs, strict=True)):
+    for number, (net, twin) in enumerate(zip(ours, theirs, strict=True)):
         for parameter in parameters_of(net):
-            values = twin.state_dict()[parameter.name], old[place][parameter.name]
-            weights[place, parameter.name] = parameter.to_torch(), *(value.numpy() for value in values)
+            values = twin.state_dict()[parameter.name], old[number][parameter.name]
+            weights[number, parameter.name] = parameter.to_torch(), *(value.numpy() for value in values)
     return {name: float(value) for name, value in logs.items()}, their_logs, weights
 
 
@@ -104,8 +106,8 @@ def test_the_terms_are_what_they_say():
         weight.assign(5 * weight)
     ab, ba = (np.asarray(net.translate(*way)) for way in ((a, "a", "b"), (b, "b", "a")))
     bce, d_loss, gan = keras.losses.BinaryCrossentropy(from_logits=True), 0.0, 0.0
-    for judge, real, fake in ((judge_a, a, ba), (judge_b, b, ab)):
-        for on_real, on_fake in zip(judge(real), judge(fake), strict=True):
+    for discriminator, real, fake in ((judge_a, a, ba), (judge_b, b, ab)):
+        for on_real, on_fake in zip(discriminator(real), discriminator(fake), strict=True):
             d_loss += float(bce(np.ones(on_real.shape), on_real) + bce(np.zeros(on_fake.shape), on_fake))
             gan += float(bce(np.ones(on_fake.shape), on_fake))
 
@@ -176,10 +178,10 @@ def test_a_fixed_batch_is_learnt_and_the_average_follows():
     history = model.fit(dataset, epochs=3, steps_per_epoch=10, verbose=0, shuffle=False).history
     assert history["reconstruction"][2] < 0.9 * history["reconstruction"][0]
     assert history["cycle"][2] < 0.95 * history["cycle"][0]
-    kept, weights = (
+    averaged, weights = (
         np.concatenate([np.ravel(w) for w in net.weights]) for net in (model.sampler, model.translator)
     )
-    moved, behind = weights - start, kept - start
+    moved, behind = weights - start, averaged - start
     assert 0.3 < (moved @ behind) / (moved @ moved) < 0.98
     assert model.sampler is model.ema_translator
 
@@ -223,12 +225,14 @@ def test_configuration_and_file_round_trip(tmp_path):
 
 def test_what_does_not_fit_is_one_line():
     net = models.create("unit", image_size=16, channels=1, width=2)
-    judge, other = (models.create("unit_discriminator", image_size=16, channels=c, width=2) for c in (1, 3))
+    discriminator, other = (
+        models.create("unit_discriminator", image_size=16, channels=c, width=2) for c in (1, 3)
+    )
     with pytest.raises(ModelError, match=r"^The networks must have the same channels\. Received: \[1, 3\]$"):
-        UNITModel(net, judge, other)
+        UNITModel(net, discriminator, other)
     for wrong in ({"kl": -1.0}, {"noise": -1.0}, {"weight_decay": -1.0}, {"ema": 1.0}):
         with pytest.raises(ModelError, match=r"Received: -?1\.0"):
-            UNITModel(net, judge, judge, **wrong)
+            UNITModel(net, discriminator, discriminator, **wrong)
     model = _model()
     with pytest.raises(TrainingError, match=r"^UNIT is trained on pairs .* Received: no pair$"):
         model.train_step(tf.zeros((1, 16, 16, 1)))

@@ -41,7 +41,8 @@ def dcgan():
         seed=7,
     )
     # Adam's usual epsilon turns rounding errors of the smallest gradients into whole steps.
-    gan.compile(*(training.Adam(2e-4, 0.5, epsilon=1e-4) for _ in range(2)))
+    g_optimizer, d_optimizer = (training.Adam(2e-4, 0.5, epsilon=1e-4) for _ in range(2))
+    gan.compile(g_optimizer=g_optimizer, d_optimizer=d_optimizer)
 
     def stream(first):
         return training.make_train_dataset(
@@ -62,7 +63,8 @@ def unit():
         seed=5,
     )
     # Biases before normalisation have gradients that are rounding errors only; Adam would follow them.
-    model.compile(*(keras.optimizers.SGD(1e-5, momentum=0.9) for _ in range(2)))
+    g_optimizer, d_optimizer = (keras.optimizers.SGD(1e-5, momentum=0.9) for _ in range(2))
+    model.compile(g_optimizer=g_optimizer, d_optimizer=d_optimizer)
 
     def stream(first):
         return training.pairs_of(

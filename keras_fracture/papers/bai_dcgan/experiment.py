@@ -154,9 +154,9 @@ def build_gan(config, seed, names, strategy=ONE_DEVICE):
             fresh_noise=config.fresh_noise,
         )
         gan.compile(
-            training.Adam(config.d_learning_rate, beta_1=0.5),
-            training.Adam(config.g_learning_rate, beta_1=0.5),
-            training.losses.get(config.loss),
+            g_optimizer=training.Adam(config.g_learning_rate, beta_1=0.5),
+            d_optimizer=training.Adam(config.d_learning_rate, beta_1=0.5),
+            loss=training.losses.get(config.loss),
         )
     return gan
 
@@ -230,7 +230,7 @@ class GANMetrics(keras.callbacks.Callback):
 
     @functools.cached_property
     def search(self):
-        """See `copies`."""
+        """See `copies`; made at the first use."""
         return copies(self.sets, self.extractor)
 
 

@@ -100,7 +100,10 @@ def build_translator(config, strategy=ONE_DEVICE):
             ema=config.unit_ema,
             seed=config.seed,
         )
-        unit.compile(*(unit_adam(config.preset, config.unit_learning_rate) for _ in range(2)))
+        unit.compile(
+            g_optimizer=unit_adam(config.preset, config.unit_learning_rate),
+            d_optimizer=unit_adam(config.preset, config.unit_learning_rate),
+        )
     return unit
 
 
@@ -246,7 +249,7 @@ def choose_threshold(config, classifier, part, folder, arm, painted):
     thresholds = sorted(limit for limit in offered if limit < scores.max()) or config.thresholds[:1]
     sets, validation_auc = {}, {}
     for limit in thresholds:
-        sets[limit] = with_lesions(part.train, painted["images"][synthesis.keep(scores, limit)])
+        sets[limit] = with_lesions(part.train, painted["images"][synthesis.above_threshold(scores, limit)])
         first = train_arm(config, classifier, part, folder, f"{arm}-{limit:g}", sets[limit], seeds=1)
         validation_auc[limit] = float(
             roc_auc_score(part.validation.labels, first.probabilities["validation"][0])

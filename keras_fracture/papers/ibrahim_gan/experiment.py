@@ -106,7 +106,10 @@ def build_gan(config, seed, strategy=ONE_DEVICE):
             ema=config.gan_ema,
             seed=seed,
         )
-        gan.compile(*(training.Adam(config.gan_learning_rate, beta_1=0.5) for _ in range(2)))
+        gan.compile(
+            g_optimizer=training.Adam(config.gan_learning_rate, beta_1=0.5),
+            d_optimizer=training.Adam(config.gan_learning_rate, beta_1=0.5),
+        )
     return gan
 
 

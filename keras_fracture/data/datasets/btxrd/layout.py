@@ -63,9 +63,9 @@ def read(root):
         DataError: A folder, the table, a column or a listed image is missing, or a file is damaged.
     """
     present = {path.name for path in tables.images(root / "images")}
-    found = next((root / name for name in LISTINGS if (root / name).is_file()), root / LISTINGS[0])
+    path = next((root / name for name in LISTINGS if (root / name).is_file()), root / LISTINGS[0])
     numbers = ("tumor", "benign", "malignant", "center", "age", *REGIONS, *BONES, *LESIONS, *VIEWS)
-    csv = tables.listing(found, numbers, "tumor")
+    csv = tables.listing(path, numbers, "tumor")
     try:
         missing = sorted(set(csv["image_id"]) - present)
         if missing:
@@ -98,6 +98,6 @@ def read(root):
         benign_without_tumour = (csv["tumor"] == 0) & ((csv["benign"] + csv["malignant"]) > 0)
         table["conflict"] = np.where(benign_without_tumour, "tumor=0 but benign or malignant set", "")
     except (KeyError, ValueError) as error:  # a column that is missing, a centre that is none
-        raise DataError(f"{found} is not the published table ({error}): fetch it again") from None
+        raise DataError(f"{path} is not the published table ({error}): fetch it again") from None
     tables.say_boxless(table, f"{annotations}/*.json")
     return tables.complete(table)

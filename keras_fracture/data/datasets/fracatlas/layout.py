@@ -46,8 +46,8 @@ def _parse_coco(content):
         corners[annotation["image_id"]].append([left, top, left + width, top + height])
     sizes = [(image["width"], image["height"]) for image in images.values()]
     return {
-        stem: tables.normalised(found, *size)
-        for stem, found, size in zip(stems, corners.values(), sizes, strict=True)
+        stem: tables.normalised(boxes, *size)
+        for stem, boxes, size in zip(stems, corners.values(), sizes, strict=True)
     }
 
 
@@ -84,7 +84,7 @@ def _boxes(root):
 def read(root):
     """Lists the images.
 
-    The folder is the label. A csv row that disagrees is a conflict, and said in `conflict`. There are no
+    The folder is the label. A csv row that disagrees is a conflict, noted in `conflict`. There are no
     patient numbers; near-duplicate images are joined into one source later (see `sources`).
 
     Args:

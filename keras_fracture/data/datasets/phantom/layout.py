@@ -8,6 +8,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from keras_fracture.data import phantom, tables
+from keras_fracture.data.library_settings import one_opencv_thread
 
 POLICIES = ("grouped", "paper")
 SHARES = (0.7, 0.1, 0.2)
@@ -21,7 +22,7 @@ def read(sources=phantom.SOURCES, seed=0):
         The table of `tables.COLUMNS`, without paths on disk, and `image`, uint8 `(256, 256, 1)` a row.
     """
     records = phantom.records(seed=seed, sources=sources)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with one_opencv_thread, ThreadPoolExecutor(os.cpu_count()) as pool:
         drawn = pool.map(records.__getitem__, range(len(records)))
         rows = list(tqdm(drawn, "draw phantom", len(records), unit=" images", delay=1))
     return tables.complete(pd.DataFrame(rows))
