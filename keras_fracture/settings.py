@@ -23,15 +23,15 @@ def parse(whose, known, overrides):
     Raises:
         FractureError: No such setting, or a value of another type.
     """
-    found = {}
+    values = {}
     for text in overrides:
         name, mark, value = text.partition("=")
         if name not in known or not mark:
             raise FractureError(
                 f"A setting of {whose} is NAME=VALUE, with a name of {', '.join(known)}. Received: {text!r}"
             )
-        found[name] = _value(f"{name} of {whose}", *known[name], value)
-    return found
+        values[name] = _value(f"{name} of {whose}", *known[name], value)
+    return values
 
 
 def _value(what, annotation, default, text):
