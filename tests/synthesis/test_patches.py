@@ -108,7 +108,7 @@ def test_each_part_takes_its_own_places(radiographs, lesions):
     moved = lesions.positions.copy()
     low = lesions.body_parts == well.parts[0]
     moved[low, :3], moved[~low, :3] = (0.75, 0.5, 0.3), (0.25, 0.5, 0.4)
-    apart = dataclasses.replace(lesions, places=moved)
+    apart = dataclasses.replace(lesions, positions=moved)
     made = synthesis.healthy_patches(well.images, well.parts, apart, 8, 60, 0, level=9.0, jitter=0.02)
     below = made.body_parts == well.parts[0]
     assert 5 < below.sum() < 55 and (made.body_parts == well.parts[made.rows]).all()
@@ -121,7 +121,7 @@ def test_padding_does_not_shift_places(radiographs, lesions):
     """One content, once alone and once among black: the same windows, seen from the content."""
     content = np.full((60, 40, 1), 90, np.uint8)
     alone, padded = content[None], np.pad(content, ((0, 0), (10, 10), (0, 0)))[None]
-    one = dataclasses.replace(lesions, places=np.tile([0.3, 0.6, 0.4, 1.0], (400, 1)))
+    one = dataclasses.replace(lesions, positions=np.tile([0.3, 0.6, 0.4, 1.0], (400, 1)))
     part = lesions.body_parts[:1]
     first = synthesis.healthy_patches(alone, part, one, 8, 5, 0)
     second = synthesis.healthy_patches(padded, part, one, 8, 5, 0)
