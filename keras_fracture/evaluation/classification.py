@@ -76,7 +76,7 @@ class Predictions:
     def statistic(self, metric):
         """A function of image weights and run numbers, for `bootstrap.Clusters.interval`."""
         if metric in _COUNTED:
-            positive, predicted = self.labels == 1, self.predicted
+            positive, predicted = self.labels == 1, self.predicted_findings
             cells = [
                 predicted & positive,
                 predicted & ~positive,
