@@ -1,19 +1,21 @@
 """A data set as one table: what its publisher says, what its pixels say, and what follows for training."""
 
 import importlib
+import pkgutil
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from keras_fracture.data import decoding, locations, sources
+from keras_fracture.data import datasets, decoding, locations, sources
 from keras_fracture.data.scan import scan, scan_bytes
 from keras_fracture.data.unread import unread
 from keras_fracture.errors import DataError
 
-REAL = ("btxrd", "fracatlas", "kaggle_fracture")
-NAMES = (*REAL, "phantom")
+EMBEDDED = "phantom"
+NAMES = tuple(sorted(module.name for module in pkgutil.iter_modules(datasets.__path__) if module.ispkg))
+REAL = tuple(name for name in NAMES if name != EMBEDDED)
 BOTH_LABELS = "equal images with both labels"
 
 
