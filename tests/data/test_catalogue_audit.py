@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_fracture import data
 from keras_fracture.data import audit, datasets, decoding, phantom, splits
 from keras_fracture.data.catalogue import REAL, catalogue, usable
 from keras_fracture.data.datasets.kaggle_fracture import layout
 from keras_fracture.data.datasets.phantom import layout as embedded
+from keras_fracture.data.loading import names
 from keras_fracture.data.scan import SCALARS
 from keras_fracture.errors import DataError
 
@@ -241,4 +241,4 @@ def test_the_embedded_set_is_audited_by_its_known_sources(monkeypatch):
 
 def test_data_sets_are_the_folders_that_are_there():
     folders = {path.parent.name for path in Path(datasets.__path__[0]).glob("*/layout.py")}
-    assert set(data.names()) == folders and set(data.names()) - set(REAL) == {"phantom"}
+    assert set(names()) == folders and set(names()) - set(REAL) == {"phantom"}
