@@ -1,14 +1,13 @@
 """PyTorch twin of EfficientNet-Lite0, with TensorFlow's padding: more below and to the right."""
 
-import torch
 from torch import nn
 from torch.nn import functional
 
-# Channels out, kernel, stride, expansion, repeats.
-PLAN = [
-    (16, 3, 1, 1, 1), (24, 3, 2, 6, 2), (40, 5, 2, 6, 2), (80, 3, 2, 6, 3), (112, 5, 1, 6, 3), (192, 5, 2, 6, 4),
-    (320, 3, 1, 6, 1),
-]  # fmt: skip
+# Kernel, stride, expansion, channels out, repeats.
+PLAN = (
+    (3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)  # fmt: skip
 
 
 class SamePadded(nn.Conv2d):
@@ -47,35 +46,20 @@ class Block(nn.Module):
 class EfficientNetLite(nn.Module):
     """Takes pixels of 0 to 1."""
 
-    def __init__(self, num_classes=2, plan=PLAN, stem=32, head=1280):
+    def __init__(self, num_classes=2, stages=PLAN, stem_width=32, head_width=1280):
         super().__init__()
-        self._conv_stem, self._bn0 = convolution(3, stem, 3, 2), norm(stem)
-        blocks, inner = [], stem
-        for outer, kernel, stride, expansion, repeats in plan:
+        self._conv_stem, self._bn0 = convolution(3, stem_width, 3, 2), norm(stem_width)
+        blocks, inner = [], stem_width
+        for kernel, stride, expansion, outer, repeats in stages:
             for number in range(repeats):
                 blocks.append(Block(inner, outer, kernel, stride if number == 0 else 1, expansion))
                 inner = outer
         self._blocks = nn.Sequential(*blocks)
-        self._conv_head, self._bn1 = convolution(inner, head), norm(head)
-        self._fc = nn.Linear(head, num_classes)
+        self._conv_head, self._bn1 = convolution(inner, head_width), norm(head_width)
+        self._fc = nn.Linear(head_width, num_classes)
 
     def forward(self, x):
         x = (x - 127 / 255) / (128 / 255)
         x = functional.relu6(self._bn0(self._conv_stem(x)))
         x = functional.relu6(self._bn1(self._conv_head(self._blocks(x))))
         return self._fc(x.mean((2, 3)))
-
-
-def efficientnet_lite0(num_classes=2, **plan):
-    return EfficientNetLite(num_classes, **plan)
-
-
-def randomised(model, seed=0):
-    """Weights and statistics that no initialisation gives."""
-    torch.manual_seed(seed)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.running_mean, std=0.2)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-    return model
