@@ -3,7 +3,7 @@
 import re
 
 from keras_fracture.errors import WeightsError
-from keras_fracture.models import DRN, UNIT, DCGANDiscriminator, DCGANGenerator, ResNet
+from keras_fracture.models import DRN, UNIT, DCGANDiscriminator, DCGANGenerator, EfficientNetLite, ResNet
 
 NOTHING = r"(?!)"  # matches no name
 
@@ -13,6 +13,7 @@ NAME_MAPS = {
     # DRN-C-58's unused projection: see models/drn.py.
     "dcgan": ((DCGANGenerator, DCGANDiscriminator), NOTHING),  # of pytorch/examples
     "drn": ((DRN, ResNet), r"layer[78]\.\d+\.downsample\."),
+    "efficientnet_lite": (EfficientNetLite, NOTHING),  # of efficientnet_lite_pytorch
     "munit": (UNIT, NOTHING),  # of UNIT's authors: one file, {"a": ..., "b": ...}
 }
 _MUNIT_CONV = {5: 2, 9: 4, 12: 5}  # a decoder's layers here: the blocks they are in there
@@ -47,7 +48,8 @@ def renamed(model, parameters, names):
         if not isinstance(model, NAME_MAPS[names][0]) or (names == "munit" and model.preset != "munit"):
             kind = f"{type(model).__name__}{', preset ' + model.preset if isinstance(model, UNIT) else ''}"
             raise WeightsError(f"The name map {names!r} is not for this model. Received: {kind}")
-        return [_munit(name) for name in own] if names == "munit" else own
+        rename = {"munit": _munit, "efficientnet_lite": _efficientnet_lite}.get(names, str)
+        return [rename(name) for name in own]
     torch_names = []
     for name in own:
         layer, _, word = name.rpartition(".")
@@ -75,6 +77,12 @@ def _munit(name):
     else:
         layer = f"model.{_MUNIT_CONV[index]}.conv"
     return f"{domain}.{'enc' if encoder else 'dec'}.{layer}.{word}"
+
+
+def _efficientnet_lite(name):
+    """`blocks.0.bn1.weight` as `_blocks.0._bn1.weight`, and so on."""
+    *path, word = name.split(".")
+    return ".".join([*(part if part.isdigit() else f"_{part}" for part in path), word])
 
 
 def without_prefix(state, wanted):

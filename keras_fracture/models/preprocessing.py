@@ -8,6 +8,7 @@ UNIT = (0.0, 1.0)
 SYMMETRIC = (-1.0, 1.0)
 # Mean and standard deviation that ImageNet's images were normalised by, for torchvision's and most other weights.
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+LITE = (127 / 255, 128 / 255)  # the same of EfficientNet-Lite's weights, for all channels alike
 
 
 def scale(images, pixel_range):

@@ -13,6 +13,7 @@ from keras_fracture.evaluation.predicting import probabilities
 from keras_fracture.experiment.runs import export_if_missing, load_or_compute
 from keras_fracture.experiment.splits import load_splits, seen_by_training
 from keras_fracture.interop.convert import classes_in, load_weights
+from keras_fracture.interop.imagenet import weights_file
 from keras_fracture.models.preprocessing import IMAGENET
 
 _IMAGENET_CLASSES = 1000
@@ -21,12 +22,12 @@ _EVALUATED = ("validation", "test")
 
 def build_model(config, name, train):
     """An architecture with two logits for the images of a `Split`, not compiled."""
-    return models.create(name, num_classes=2, image_size=config.image_size, **normalisation(config))
+    return models.create(name, num_classes=2, image_size=config.image_size, **normalisation(config, name))
 
 
-def normalisation(config):
+def normalisation(config, name):
     """`mean` and `std` of the model: ImageNet's where `pretrained` tells its 1,000 classes apart, else none."""
-    imagenet = config.pretrained and classes_in(config.pretrained) == _IMAGENET_CLASSES
+    imagenet = config.pretrained and classes_in(_weights_file(config, name)) == _IMAGENET_CLASSES
     return dict(zip(("mean", "std"), IMAGENET if imagenet else (0.0, 1.0), strict=True))
 
 
@@ -151,9 +152,13 @@ def start_model(config, method, name, train):
     """A model with the weights of `pretrained` where there are any, and the weight decay."""
     model = method.build_model(config, name, train)
     if config.pretrained:
-        load_weights(model, config.pretrained, any_head=True)
+        load_weights(model, _weights_file(config, name), any_head=True)
     training.add_l2(model, config.weight_decay)
     return model
+
+
+def _weights_file(config, name):
+    return weights_file(name) if config.pretrained == "imagenet" else config.pretrained
 
 
 def compile_model(config, method, model, sets, steps):

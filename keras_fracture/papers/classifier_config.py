@@ -27,8 +27,8 @@ class ClassifierConfig(config.Config):
         threshold: Probability from which on an image counts as a finding; None chooses that of each seed on
             validation.
         flips: Whether a prediction averages over the image and its mirror image.
-        pretrained: Weights to start from, a `.weights.h5` file or one of PyTorch's, see `interop.torch`; its head may
-            differ.
+        pretrained: Weights to start from, a `.weights.h5` file or one of PyTorch's, see `interop.torch`, whose head may
+            differ; or "imagenet", see `interop.imagenet`.
     """
 
     VARIANTS: ClassVar = {"paper": {}}

@@ -65,7 +65,8 @@ def table(runs):
         scores, reported = run["metrics"], run["reported"]
         rows.append([
             run["data"], run["split_policy"], run["model"], run["variant"],
-            f"{100 * reported['accuracy']:.0f}" + (f", {reported['auc']:.2f}" if "auc" in reported else ""),
+            ", ".join([f"{100 * reported[name]:.0f}" for name in ("accuracy",) if name in reported]
+                      + [f"{reported[name]:.2f}" for name in ("auc",) if name in reported]),
             percent(scores["validation_accuracy"]), decimal(scores["validation_auc"]), percent(scores["accuracy"]),
             decimal(scores["auc"]), percent(scores["sensitivity_at_90"]), run["profile"],
             f"{run['image_size']}, {run['epochs']}, {run['seeds']}", dated(run),

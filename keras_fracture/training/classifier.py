@@ -17,15 +17,31 @@ def sgd(learning_rate, steps, momentum=0.9, warmup=0):
         momentum: Of the running gradient.
         warmup: Steps of linear growth from 0 to `learning_rate` before the cosine; they count among `steps`.
     """
+    return keras.optimizers.SGD(_half_cosine(learning_rate, steps, warmup), momentum=momentum)
+
+
+def adamw(learning_rate, steps, weight_decay=0.01, warmup=0):
+    """AdamW whose learning rate follows half a cosine down to 0.
+
+    Args:
+        learning_rate: The highest one.
+        steps: Steps of the whole training.
+        weight_decay: Decoupled, of kernels alone: biases and normalisation are left alone.
+        warmup: As in `sgd`.
+    """
+    optimizer = keras.optimizers.AdamW(_half_cosine(learning_rate, steps, warmup), weight_decay=weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _half_cosine(learning_rate, steps, warmup):
     if not 0 <= warmup < steps:
         raise TrainingError(f"warmup must be at least 0 and below steps. Received: {warmup}, {steps}")
-    if warmup:
-        schedule = keras.optimizers.schedules.CosineDecay(
-            0.0, steps - warmup, warmup_target=learning_rate, warmup_steps=warmup
-        )
-    else:
-        schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-    return keras.optimizers.SGD(schedule, momentum=momentum)
+    if not warmup:
+        return keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, steps - warmup, warmup_target=learning_rate, warmup_steps=warmup
+    )
 
 
 def add_l2(model, weight_decay):

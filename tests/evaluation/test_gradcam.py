@@ -79,6 +79,8 @@ def last_maps(twin, name):
         return twin[4]
     if name == "inception_net":
         return [module for module in twin if type(module).__name__ == "Inception"][-1]
+    if name == "efficientnet_lite0":
+        return twin._bn1  # whose maps are cut off below 0 and above 6 afterwards
     return twin.layer8 if name.startswith("drn") else twin.layer4
 
 

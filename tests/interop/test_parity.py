@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 from tests.torch_twins.compact_cnn import compact_cnn  # noqa: E402
 from tests.torch_twins.dense_gan import dense_discriminator, dense_generator  # noqa: E402
 from tests.torch_twins.drn import DRN  # noqa: E402
+from tests.torch_twins.efficientnet_lite import EfficientNetLite  # noqa: E402
 from tests.torch_twins.inception import inception_net  # noqa: E402
 from tests.torch_twins.resnet import ResNet  # noqa: E402
 
@@ -26,6 +27,7 @@ FULL = {
     "resnet18": (ResNet, {"depths": BASIC, "bottleneck": False}, {}),
     "resnet50": (ResNet, {"depths": BOTTLENECK, "bottleneck": True}, {}),
     "inception_net": (inception_net, {}, {"dropout": 0.0}),
+    "efficientnet_lite0": (EfficientNetLite, {}, {"dropout": 0.0}),
     "drn_a_50": (ResNet, {"depths": BOTTLENECK, "bottleneck": True, **DILATED}, {}),
     "drn_c_26": (DRN, {"arch": "C", "depths": LEVELS, "bottleneck": False}, {}),
     "drn_d_22": (DRN, {"arch": "D", "depths": LEVELS, "bottleneck": False}, {}),
@@ -35,6 +37,11 @@ FAST_DOUBLES = {"compact_cnn", "resnet50", "drn_c_26", "drn_d_22"}
 NARROWED = {
     "resnet18": {"width": 8},
     "inception_net": {"stem_width": 8, "stages": ((4, False), (8, True), (8, False), (12, True))},
+    "efficientnet_lite0": {
+        "stem_width": 8,
+        "head_width": 24,
+        "stages": ((3, 1, 1, 8, 1), (5, 2, 3, 12, 2), (3, 2, 6, 16, 2)),
+    },
     "resnet50": {"width": 8, "depths": (1, 2, 2, 1)},
     "drn_a_50": {"width": 8, "depths": (1, 1, 2, 2)},
     "drn_c_26": {"widths": NARROW, "depths": (1, 1, 1, 1, 2, 1, 1, 1)},

@@ -17,6 +17,12 @@ NETWORKS = {
     "compact_cnn": {"image_size": 32},
     "resnet18": {"image_size": 32, "width": 4},
     "drn_d_22": {"image_size": 32, "widths": (4,) * 8, "depths": (1,) * 8},
+    "efficientnet_lite0": {
+        "image_size": 32,
+        "stem_width": 4,
+        "head_width": 8,
+        "stages": ((3, 1, 1, 4, 1), (5, 2, 2, 8, 2)),
+    },
     "inception_net": {"image_size": 32, "stem_width": 4, "stages": ((4, True),)},
     "dcgan_generator": {"image_size": 32, "width": 2},
     "dcgan_discriminator": {"image_size": 32, "width": 2},

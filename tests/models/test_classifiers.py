@@ -16,6 +16,7 @@ GOLDEN = {
     "resnet50": 23_512_130,
     "resnet101": 42_504_258,
     "resnet152": 58_147_906,
+    "efficientnet_lite0": 4_652_008 - 998 * 1281,  # the authors' has 1,000 classes
     "drn_a_50": 23_512_130,
     "drn_c_26": 20_614_610,
     "drn_c_42": 30_722_770,
@@ -29,7 +30,7 @@ GOLDEN = {
     "drn_d_105": 54_289_330,
     "drn_d_107": 59_009_970,
 }
-QUICK = {"compact_cnn", "resnet18", "resnet50", "drn_c_26", "drn_d_22"}
+QUICK = {"compact_cnn", "efficientnet_lite0", "resnet18", "resnet50", "drn_c_26", "drn_d_22"}
 SMALL = {
     "compact_cnn": {"image_size": 32, "dropout": (0.0, 0.0)},
     "resnet18": {"image_size": 32, "width": 4, "depths": (1, 1, 1, 1)},
@@ -38,6 +39,13 @@ SMALL = {
         "image_size": 32,
         "stem_width": 4,
         "stages": ((4, True),),
+        "dropout": 0.0,
+    },
+    "efficientnet_lite0": {
+        "image_size": 32,
+        "stem_width": 4,
+        "head_width": 8,
+        "stages": ((3, 1, 1, 4, 1), (5, 2, 2, 8, 2)),
         "dropout": 0.0,
     },
     "drn_c_26": {"image_size": 32, "depths": (1,) * 8, "widths": (4, 4, 4, 8, 8, 8, 8, 8)},
@@ -50,6 +58,7 @@ MAPS = {  # of four images
     "resnet18": (4, 1, 1, 32),
     "resnet50": (4, 1, 1, 128),
     "inception_net": (4, 8, 8, 16),
+    "efficientnet_lite0": (4, 8, 8, 8),
     "drn_c_26": (4, 4, 4, 8),
     "drn_d_22": (4, 4, 4, 8),
 }
@@ -133,7 +142,9 @@ def test_save_and_load_give_equal_outputs(small, tmp_path):
     np.testing.assert_array_equal(loaded(images(small)), small(images(small)))
 
 
-@pytest.mark.parametrize("small", ["compact_cnn", "resnet18", "inception_net", "drn_d_22"], indirect=True)
+@pytest.mark.parametrize(
+    "small", ["compact_cnn", "resnet18", "inception_net", "drn_d_22", "efficientnet_lite0"], indirect=True
+)
 def test_export_round_trip(small, tmp_path):
     small.export(tmp_path / "saved", verbose=False)
     saved = tf.saved_model.load(str(tmp_path / "saved"))
@@ -157,7 +168,7 @@ def test_one_step_lowers_the_loss(small):
     assert float(after) < float(before)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "drn_d_22", "inception_net"])
+@pytest.mark.parametrize("name", ["resnet18", "drn_d_22", "inception_net", "efficientnet_lite0"])
 def test_any_size_and_one_channel(name):
     model = models.create(name, **(SMALL[name] | {"image_size": None, "channels": 1, "num_classes": 1}))
     for size in (32, 41):
@@ -200,6 +211,9 @@ def test_mixed_bfloat16_gives_close_float32_logits():
         ("inception_net", {"stages": ()}),
         ("inception_net", {"dropout": 1.0}),
         ("inception_net", {"reduction": 0}),
+        ("efficientnet_lite0", {"stages": ()}),
+        ("efficientnet_lite0", {"stages": ((3, 1, 1, 4),)}),
+        ("efficientnet_lite0", {"dropout": 1.0}),
     ],
 )
 def test_wrong_settings_are_named(name, wrong):

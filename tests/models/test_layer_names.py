@@ -18,6 +18,12 @@ SMALL = {
     "drn_c_26": {"image_size": 32, "widths": (2,) * 8},
     "drn_d_22": {"image_size": 32, "widths": (2,) * 8},
     "drn_d_56": {"image_size": 32, "widths": (2,) * 8},
+    "efficientnet_lite0": {
+        "image_size": 32,
+        "stem_width": 4,
+        "head_width": 8,
+        "stages": ((3, 1, 1, 4, 1), (5, 2, 2, 8, 2)),
+    },
     "inception_net": {"image_size": 32, "stem_width": 2, "stages": ((2, True), (4, False))},
     "dcgan_generator": {"image_size": 32, "width": 2},
     "dcgan_discriminator": {"image_size": 32, "width": 2},

@@ -14,6 +14,7 @@ _SMALL_UNIT = {"image_size": 16, "channels": 1, "width": 2}
 TINY = {
     "compact_cnn": SMALL["compact_cnn"],
     "inception_net": SMALL["inception_net"],
+    "efficientnet_lite0": SMALL["efficientnet_lite0"],
     "dcgan_generator": {"image_size": 32, "channels": 1, "width": 1, "num_classes": 2},
     "dcgan_discriminator": {"image_size": 32, "channels": 1, "width": 1, "spectral_norm": True},
     "dense_gan_generator": {"image_size": 16, "channels": 1, "width": 1 / 16},

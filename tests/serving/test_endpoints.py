@@ -19,6 +19,12 @@ TINY = {
     "dense_gan_discriminator": {"width": 1 / 32, "channels": 1},
     "dcgan_generator": {"image_size": 32, "width": 2, "channels": 1},
     "dcgan_discriminator": {"image_size": 32, "width": 2, "channels": 1},
+    "efficientnet_lite0": {
+        "image_size": 32,
+        "stem_width": 4,
+        "head_width": 8,
+        "stages": ((3, 1, 1, 4, 1), (5, 2, 2, 8, 2)),
+    },
     "inception_net": {"image_size": 32, "stem_width": 4, "stages": ((4, True), (8, False))},
     "resnet18": {"image_size": 32, "width": 4},
     "resnet50": {"image_size": 32, "width": 4},

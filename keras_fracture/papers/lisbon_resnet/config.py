@@ -7,6 +7,7 @@ from keras_fracture.errors import FractureError
 from keras_fracture.papers.classifier_config import ClassifierConfig
 
 DEPTHS = (18, 34, 50, 101, 152)
+OPTIMIZERS = ("sgd", "adamw")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Config(ClassifierConfig):
 
         keras-fracture reproduce lisbon_resnet --depth 18                    # quick: 112 x 112 pixels
         keras-fracture reproduce lisbon_resnet --depth 34 --profile paper    # the paper's own schedule
+        keras-fracture reproduce lisbon_resnet --variant imagenet            # EfficientNet-Lite0, pretrained
 
     Source: Lisbon, "Detecting Bone Fractures Utilizing Res-Net Variants". Reported in Table 1, seemingly on
     validation images, ResNet-34: accuracy 77 %, AUC 0.85; ours: results/lisbon_resnet.json. The learning rate
@@ -25,7 +27,8 @@ class Config(ClassifierConfig):
     cores.
 
     Attributes:
-        width: Channels of the first stage; 64 is the paper's.
+        width: Channels of the first stage of a ResNet; 64 is the paper's.
+        optimizer: "sgd" as in the paper, or "adamw".
         warmup: Share of the steps in which the learning rate grows to its highest.
         gamma: Of the focal loss; 0 is cross-entropy.
         alpha: Of the focal loss.
@@ -45,6 +48,7 @@ class Config(ClassifierConfig):
         "resnet101": {"train_accuracy": 0.72, "accuracy": 0.62, "f1": 0.67, "precision": 0.65, "recall": 0.69,
                       "auc": 0.75},
         "resnet152": {"train_accuracy": 0.73, "accuracy": 0.63, "f1": 0.64, "recall": 0.66, "auc": 0.73},
+        "efficientnet_lite0": {},
     }  # fmt: skip
     PROFILES: ClassVar = {
         "smoke": {"data": "phantom", "models": ("resnet18",), "image_size": 32, "epochs": 1},
@@ -66,6 +70,20 @@ class Config(ClassifierConfig):
             "learning_rate": 0.05,
             "warmup": 0.05,
         },
+        # What a user would start from today: no ResNet and no focal loss, but weights that know ImageNet.
+        "imagenet": {
+            "models": ("efficientnet_lite0",),
+            "pretrained": "imagenet",
+            "optimizer": "adamw",
+            "epochs": 8,
+            "image_size": 224,
+            "augment": True,
+            "smoothing": 0.1,
+            "alpha": 1.0,
+            "gamma": 0.0,
+            "learning_rate": 1e-3,
+            "warmup": 0.1,
+        },
     }
     MAY_BE_ZERO: ClassVar = (*ClassifierConfig.MAY_BE_ZERO, "warmup", "gamma", "smoothing")
     SHARES: ClassVar = (*ClassifierConfig.SHARES, "warmup", "smoothing")
@@ -82,6 +100,7 @@ class Config(ClassifierConfig):
     models: tuple = tuple(f"resnet{depth}" for depth in DEPTHS)
     learning_rate: float = 0.01
     width: int = 64
+    optimizer: str = "sgd"
     warmup: float = 0.0
     gamma: float = 2.0
     alpha: float = 0.25
@@ -91,4 +110,10 @@ class Config(ClassifierConfig):
         super().__post_init__()
         unknown = [name for name in self.models if name not in self.REPORTED]
         if unknown:
-            raise FractureError(f"lisbon_resnet has depths {DEPTHS}. Received: {', '.join(unknown)}")
+            raise FractureError(
+                f"lisbon_resnet has depths {DEPTHS}, and efficientnet_lite0. Received: {', '.join(unknown)}"
+            )
+        if self.optimizer not in OPTIMIZERS:
+            raise FractureError(
+                f"optimizer must be one of {', '.join(OPTIMIZERS)}. Received: {self.optimizer!r}"
+            )

@@ -18,13 +18,17 @@ def preprocess(config):
 
 
 def build_model(config, name, train):
-    """A ResNet whose first stage has `width` channels; 64 is the paper's."""
-    shape = {"num_classes": 2, "image_size": config.image_size, "width": config.width}
-    return models.create(name, **shape, **classifier.normalisation(config))
+    """A ResNet whose first stage has `width` channels, 64 in the paper; or the network of the variant `imagenet`."""
+    shape = {"num_classes": 2, "image_size": config.image_size}
+    if name.startswith("resnet"):
+        shape |= {"width": config.width} | classifier.normalisation(config, name)
+    return models.create(name, **shape)
 
 
 def optimizer(config, steps):
-    """SGD with momentum (Methodologies 4)."""
+    """SGD with momentum (Methodologies 4); AdamW in the variant `imagenet`."""
+    if config.optimizer == "adamw":
+        return training.adamw(config.learning_rate, steps, warmup=int(config.warmup * steps))
     return training.sgd(config.learning_rate, steps, momentum=0.9, warmup=int(config.warmup * steps))
 
 
