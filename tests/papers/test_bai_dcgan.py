@@ -12,6 +12,7 @@ from keras_fracture.experiment.splits import Split, load_splits
 from keras_fracture.papers import tables
 from keras_fracture.papers.bai_dcgan import experiment, report
 from keras_fracture.papers.bai_dcgan.config import Config
+from tests.drawings import assert_drawn, tiles
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +90,19 @@ def test_each_gan_is_evaluated_by_its_own_seed(modern):
     assert modern[2] == [3, 4]
 
 
-def test_only_figures_without_real_images_are_kept(modern):
+def test_only_figures_without_real_images_are_kept(few_phantoms, modern):
     folder, results, _ = modern
     kept = {path.name for path in (results / "bai_dcgan").rglob("*.png")}
     assert kept == {"losses.png", "metrics-over-epochs.png", "generated.png", "over-time.png"}
-    for name in ("real-and-generated.png", "closest-pixels.png", "closest-features.png"):
-        assert (folder / name).stat().st_size > 2000
+    assert_drawn(folder / "real-and-generated.png", share=0.2)
+    config = configure(Config, "smoke", variant="modern")
+    sets = load_splits(config, experiment.preprocess(config), config.policy)
+    real = {image.tobytes() for image in experiment.prepare_splits(config, sets)["train"].of(1)}
+    for name in ("closest-pixels.png", "closest-features.png"):
+        pairs = tiles(folder / name, config.image_size).reshape(-1, 2, config.image_size, config.image_size)
+        assert len(pairs) == 12
+        assert all(nearest.tobytes() in real for _, nearest in pairs), "a training image stands at the right"
+        assert not any(generated.tobytes() in real for generated, _ in pairs)
     with Image.open(folder / "samples.gif") as moving:
         assert moving.n_frames == 2
 

@@ -8,6 +8,7 @@ import pytest
 from keras_fracture.data import phantom
 from keras_fracture.evaluation import Predictions, calibration
 from keras_fracture.report import figures
+from tests.drawings import assert_drawn
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_drawing_leaves_matplotlib_as_it_was(tmp_path):
 
 def test_overlays_of_one_image_need_no_boxes(tmp_path):
     path = figures.overlays(np.zeros((1, 32, 32, 3), np.uint8), np.ones((1, 32, 32)), tmp_path / "o.png")
-    assert path.stat().st_size > 0
+    assert_drawn(path, share=0.001)
 
 
 def test_bins_without_images_make_an_empty_figure(tmp_path):
