@@ -8,6 +8,7 @@ from keras_fracture import models, training
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import ModelError, one_line
 from keras_fracture.interop import convert
+from keras_fracture.report.results import renamed
 from keras_fracture.serving.exporting import export
 from keras_fracture.serving.metadata import facts_of, preparation
 from keras_fracture.serving.versions import version_of
@@ -143,7 +144,8 @@ def model_of_run(run, which):
         raise ModelError(f"{run} is no finished run: it has no metrics.json")
     try:
         metrics, config = (
-            json.loads((run / name).read_text(encoding="utf-8")) for name in ("metrics.json", "config.json")
+            renamed(json.loads((run / name).read_text(encoding="utf-8")))
+            for name in ("metrics.json", "config.json")
         )
         rows = {
             f"{row['split_policy']}/{row['model']}/{row['variant']}": row

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import cv2
 import keras
@@ -191,3 +192,28 @@ def test_predict_says_what_it_cannot_use(classifier, tmp_path):
             inference.predict(folder, [tmp_path / name])
     with pytest.raises(ModelError, match="no SavedModel"):
         inference.predict(tmp_path, [tmp_path / "text.jpg"])
+
+
+def test_a_run_of_an_earlier_version_is_released(classifier, tmp_path):
+    """Its images were called pictures then."""
+    _, folder, _ = classifier
+    run = tmp_path / "run"
+    shutil.copytree(folder, run / "net" / "saved_model" / "1")
+    count = {"pictures": 7, "sources": 5, "pictures_of_training_sources": 2}
+    row = {"split_policy": "grouped", "model": "compact_cnn", "variant": "paper", "data": "phantom", "profile": "smoke",
+           "metrics": {}, "saved_model": "net/saved_model"}  # fmt: skip
+    splits = {"grouped": dict.fromkeys(("train", "validation", "test"), count)}
+    (run / "metrics.json").write_text(json.dumps({"runs": [row], "splits": splits}))
+    facts = {
+        "command": "c",
+        "date": "2026-11-25",
+        "versions": {},
+        "paper": "lisbon_resnet",
+        "profile": "smoke",
+    }
+    (run / "config.json").write_text(json.dumps(facts))
+    assert cli.main(["export", str(run), "--to", str(tmp_path / "model")]) == 0
+    metadata = json.loads((tmp_path / "model" / "1" / "metadata.json").read_text())
+    assert (
+        "train 7 images of 5 X-rays" in metadata["trained_on"] and "2 test images" in metadata["trained_on"]
+    )

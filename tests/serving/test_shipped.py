@@ -15,7 +15,7 @@ from tests.serving import batching
 from tests.serving.asking import saved
 
 FOLDER = Path(__file__).parents[2] / "saved_models"
-CLASSIFIERS = ("compact_cnn", "inception_net", "resnet18_fracatlas")
+CLASSIFIERS = ("compact_cnn", "efficientnet_lite0_fracatlas", "inception_net", "resnet18_fracatlas")
 NAMES = sorted((*CLASSIFIERS, "dcgan_generator"))
 
 
