@@ -203,7 +203,8 @@ def test_a_run_of_an_earlier_version_is_released(classifier, tmp_path):
     row = {"split_policy": "grouped", "model": "compact_cnn", "variant": "paper", "data": "phantom", "profile": "smoke",
            "metrics": {}, "saved_model": "net/saved_model"}  # fmt: skip
     splits = {"grouped": dict.fromkeys(("train", "validation", "test"), count)}
-    (run / "metrics.json").write_text(json.dumps({"runs": [row], "splits": splits}))
+    metrics = {"runs": [row], "splits": splits, "settings": {"seed": 0}}
+    (run / "metrics.json").write_text(json.dumps(metrics))
     facts = {
         "command": "c",
         "date": "2026-11-25",
