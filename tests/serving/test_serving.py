@@ -198,7 +198,7 @@ def test_a_run_of_an_earlier_version_is_released(classifier, tmp_path):
     """Its images were called pictures then."""
     _, folder, _ = classifier
     run = tmp_path / "run"
-    shutil.copytree(folder, run / "net" / "saved_model" / "1")
+    shutil.copytree(folder, run / "net" / "saved_model")
     count = {"pictures": 7, "sources": 5, "pictures_of_training_sources": 2}
     row = {"split_policy": "grouped", "model": "compact_cnn", "variant": "paper", "data": "phantom", "profile": "smoke",
            "metrics": {}, "saved_model": "net/saved_model"}  # fmt: skip
