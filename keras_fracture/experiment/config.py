@@ -24,6 +24,8 @@ RENAMED = {
     "fewest": "min_lesions",
     "passing": "passing_shares",
 }
+# What earlier versions could not be told, and did.
+ADDED = {"optimizer": "sgd"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,12 +138,13 @@ def from_recorded(config_class, settings):
 
 
 def renamed(config_class, settings):
-    """Recorded settings by the names that they have now."""
+    """Recorded settings by the names that they have now, with those that came later."""
     known = {field.name for field in dataclasses.fields(config_class)}
-    return {
+    now = {
         RENAMED[name] if name not in known and RENAMED.get(name) in known else name: value
         for name, value in settings.items()
     }
+    return {name: value for name, value in ADDED.items() if name in known} | now
 
 
 def _as_tuples(value):

@@ -70,6 +70,16 @@ def test_every_number_of_every_paper_is_checked(key):
     assert {"seed", "seeds", "batch_size", "precision"} <= checked == set(chosen.__dict__)
 
 
+def test_settings_of_an_earlier_version_are_completed_by_what_it_did():
+    recorded = dataclasses.asdict(configs.configure(LisbonResNet, "smoke"))
+    del recorded["optimizer"]
+    recorded["rate"] = recorded.pop("learning_rate")
+    assert configs.from_recorded(LisbonResNet, recorded) == configs.configure(LisbonResNet, "smoke")
+    del recorded["gamma"]
+    with pytest.raises(FractureError, match="have no counterpart"):
+        configs.from_recorded(LisbonResNet, recorded)
+
+
 @pytest.mark.parametrize(
     ("key", "name", "value", "words"),
     [

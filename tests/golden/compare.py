@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from keras_fracture.experiment.config import RENAMED
+from keras_fracture.experiment.config import ADDED, RENAMED
 from keras_fracture.report import results
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -49,6 +49,8 @@ def numbers(folder):
 
 def differences(before, after):
     """Paths whose values are not the same, with both; None stands for a value that is missing."""
+    added = {f"metrics.json/settings/{name}": repr(value) for name, value in ADDED.items()}
+    before = {path: value for path, value in added.items() if path in after} | before
     paths = sorted(before.keys() | after.keys())
     return [
         (path, before.get(path), after.get(path)) for path in paths if before.get(path) != after.get(path)
