@@ -181,6 +181,8 @@ def _pipeline(name, model, size, channels, preprocess, features, *settings):
     """An `Extractor` that resizes, preprocesses levels 0 to 255, and pools."""
     import tensorflow as tf
 
+    from keras_fracture.training.precision import as_saved
+
     @tf.function(reduce_retracing=True)
     def compute(images):
         images = tf.cast(images, tf.float32)
@@ -197,7 +199,12 @@ def _pipeline(name, model, size, channels, preprocess, features, *settings):
     digest.update(json.dumps(model.get_config(), sort_keys=True, default=str).encode())
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight))
-    return Extractor(name, lambda images: compute(images).numpy(), digest.hexdigest())
+
+    def features_of(images):
+        with as_saved():
+            return compute(images).numpy()
+
+    return Extractor(name, features_of, digest.hexdigest())
 
 
 def load_classifier(path):

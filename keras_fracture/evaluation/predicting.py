@@ -8,6 +8,7 @@ from keras import ops
 from keras_fracture.data.pipeline import grey_to
 from keras_fracture.errors import EvaluationError
 from keras_fracture.models.preprocessing import scale
+from keras_fracture.training.precision import as_saved
 
 
 def predictor(model):
@@ -31,7 +32,8 @@ def predictor(model):
             parts = []
             for start in range(0, len(view), batch_size):
                 batch = tf.convert_to_tensor(scale(view[start : start + batch_size], model.pixel_range))
-                parts.append(ops.convert_to_numpy(logits_of(grey_to(batch, model.channels))))
+                with as_saved():
+                    parts.append(ops.convert_to_numpy(logits_of(grey_to(batch, model.channels))))
             logits = np.concatenate(parts).astype(np.float64)
             if logits.shape[1] > 2:
                 raise EvaluationError(f"A classifier must have one logit or two. Received: {logits.shape[1]}")

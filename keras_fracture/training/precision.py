@@ -98,3 +98,16 @@ def onednn_bfloat16(on=True):
     options = tf.config.optimizer.get_experimental_options()
     tf.config.optimizer.set_experimental_options(options | {_ONEDNN: bool(on)})
     return options.get(_ONEDNN, False)
+
+
+@contextlib.contextmanager
+def as_saved():
+    """Lets functions within compute by the dtypes that models have: what is measured is what a SavedModel answers.
+
+    Features too, which are kept on disk, must not depend on who asks for them first.
+    """
+    rewritten = onednn_bfloat16(False)
+    try:
+        yield
+    finally:
+        onednn_bfloat16(rewritten)

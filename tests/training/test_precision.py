@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from keras_fracture import models
 from keras_fracture.errors import ModelError
+from keras_fracture.evaluation import extractor
+from keras_fracture.evaluation.predicting import probabilities
 from keras_fracture.machine import cpu_fields
 from keras_fracture.models.layers import DilatedConv2D
 from keras_fracture.training import precision
@@ -133,3 +135,23 @@ def test_a_policy_holds_within_its_context_and_others_are_refused():
     assert keras.config.dtype_policy().name == "float32"
     with pytest.raises(ModelError, match=r"precision must be one of auto, float32, .*Received: 'half'"):
         precision.configure("half")
+
+
+def test_what_is_measured_is_what_a_saved_model_answers():
+    """In a run that trains in bfloat16, probabilities and features are float32's, to the last digit."""
+    keras.utils.set_random_seed(3)
+    model = models.create("resnet18", image_size=32, width=4, num_classes=2)
+    images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 1), np.uint8)
+
+    def measured():
+        return probabilities(model, images), extractor(model).run(images)
+
+    before = measured()
+    onednn_bfloat16()
+    try:
+        during = measured()
+        assert onednn_bfloat16(), "what trains goes on as it was"
+    finally:
+        onednn_bfloat16(False)
+    for one, other in zip(before, during, strict=True):
+        np.testing.assert_array_equal(one, other)
