@@ -114,7 +114,8 @@ def fit(
 
     Args:
         model: Built and compiled.
-        stream: Function of the first epoch that returns (dataset, steps an epoch), see `make_train_dataset`.
+        stream: Function of the first epoch that makes, when it is called, (dataset, steps an epoch), see
+            `make_train_dataset`: it is called in the scope that the model was made in.
         epochs: Epochs in all, those of former runs included.
         folder: Gets `history.csv` and `backup/`.
         callbacks: Further Keras callbacks.
