@@ -1,7 +1,7 @@
 """The classifier behind the feature extractor `xray`, which generators are evaluated by. Not a paper.
 
     python benchmarks/xray_features.py --results results
-    python benchmarks/xray_features.py --profile smoke --out /tmp/features
+    python benchmarks/xray_features.py --profile smoke --out runs/features
 
 A narrow ResNet-18 that tells body part and finding of small images together: a classifier of findings alone forgets
 what does not bear on them, and a generator must get the anatomy right too. Trained on FracAtlas, so that it has seen no

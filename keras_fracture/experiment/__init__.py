@@ -1,15 +1,7 @@
 """What all experiments share: settings, splits as arrays, a run folder that can be resumed, provenance."""
 
-import importlib
+from keras_fracture.lazy import on_first_use
 
 __all__ = ["config", "limits", "runs", "splits"]
 
-
-def __getattr__(name):
-    if name in __all__:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted(__all__)
+__getattr__, __dir__ = on_first_use(__name__, __all__)

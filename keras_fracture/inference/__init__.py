@@ -3,17 +3,9 @@
 The functions are imported on first use, since they import TensorFlow.
 """
 
-import importlib
+from keras_fracture.lazy import on_first_use
 
 _HOMES = {"generate": "generating", "predict": "predicting", "evaluate": "scoring", "occlusion": "heat"}
 __all__ = ["evaluate", "generate", "occlusion", "predict"]
 
-
-def __getattr__(name):
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted(__all__)
+__getattr__, __dir__ = on_first_use(__name__, __all__, _HOMES)

@@ -1,15 +1,7 @@
 """Weights from and to other frameworks: `keras_fracture.interop.torch`, imported on first use."""
 
-import importlib
+from keras_fracture.lazy import on_first_use
 
 __all__ = ["convert", "layout", "names", "reading", "torch"]
 
-
-def __getattr__(name):
-    if name in __all__:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted(__all__)
+__getattr__, __dir__ = on_first_use(__name__, __all__)

@@ -1,15 +1,7 @@
 """Tables, figures and report files from results; no training in here."""
 
-import importlib
+from keras_fracture.lazy import on_first_use
 
 __all__ = ["figures", "galleries", "markdown", "notebook", "results"]
 
-
-def __getattr__(name):
-    if name in __all__:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted(__all__)
+__getattr__, __dir__ = on_first_use(__name__, __all__)

@@ -3,7 +3,7 @@
 The functions are imported on first use: a client of a server should not wait for TensorFlow.
 """
 
-import importlib
+from keras_fracture.lazy import on_first_use
 
 _HOMES = {
     "export": "exporting",
@@ -11,12 +11,4 @@ _HOMES = {
 }
 __all__ = ["connect", "export"]
 
-
-def __getattr__(name):
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted(__all__)
+__getattr__, __dir__ = on_first_use(__name__, __all__, _HOMES)
