@@ -11,6 +11,7 @@ from keras_fracture.data import decoding
 from keras_fracture.errors import DataError, SynthesisError
 
 TABLE = "images.csv"
+_EARLIER_TABLE = "pictures.csv"  # what it was called before
 # Never numbers, whatever they look like.
 _TEXT = ("file", "filename", "source", "body_part", "model", "weights")
 
@@ -92,7 +93,8 @@ def read(folder):
     Raises:
         DataError: No such folder, an image that is missing, or one without the mark `synthetic=true`.
     """
-    path = Path(folder) / TABLE
+    path, earlier = Path(folder) / TABLE, Path(folder) / _EARLIER_TABLE
+    path = earlier if earlier.is_file() and not path.is_file() else path
     try:
         table = pd.read_csv(
             path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, float_precision="round_trip"

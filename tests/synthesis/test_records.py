@@ -41,6 +41,13 @@ def test_what_is_written_reads_back(tmp_path, channels):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made"]
 
 
+def test_a_folder_of_an_earlier_version_is_read(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (2, 100, 80, 1), np.uint8)
+    synthesis.write(images, described(), tmp_path / "made")
+    (tmp_path / "made" / "images.csv").rename(tmp_path / "made" / "pictures.csv")
+    np.testing.assert_array_equal(synthesis.read(tmp_path / "made")[0], images)
+
+
 def test_every_png_says_that_it_is_synthetic(tmp_path):
     images = np.zeros((2, 100, 80, 1), np.uint8)
     synthesis.write(iter(images), described(), tmp_path / "made")
