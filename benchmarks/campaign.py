@@ -57,12 +57,15 @@ RUNS = (
     # Rows from before augmentation and splits were mended, which no longer run below replaces.
     Run("bai_quick", "bai_dcgan --set precision=auto --epochs 60", 0.2),
     Run("bai_quick_modern", "bai_dcgan --set precision=auto --epochs 18 --variant modern", 0.1),
-    Run("ibrahim_quick", "ibrahim_gan --data kaggle_fracture --set precision=auto", 0.3),
     Run("garcia_quick", "garcia_inception --set precision=auto --set policies=grouped,paper", 0.2),
     Run("gupta_quick", "gupta_unit --set precision=auto", 0.6),
-    Run("gupta_quick_phantom", "gupta_unit --data phantom --set precision=auto", 0.5),
     Run("gupta_quick_fracatlas", "gupta_unit --data fracatlas --set precision=auto", 0.6),
     # The papers' own schedules.
+    Run(
+        "lisbon_imagenet_seeds",
+        f"{_LISBON} --variant imagenet --set policies=grouped --epochs 16 --seeds 3",
+        1.0,
+    ),
     Run("lisbon_tuned_18", f"{_TUNED} --depth 18 --epochs 40 --set width=32 --set image_size=128", 0.4),
     Run("lisbon_tuned_34", f"{_TUNED} --depth 34 --set width=64 --set image_size=128", 1.8),
     Run("lisbon_grouped_18", f"{_SCHEDULE} --depth 18 --seeds 3 --set policies=grouped", 0.5),
