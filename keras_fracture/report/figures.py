@@ -1,11 +1,9 @@
 """Figures: titles, units, colours that colour-blind readers can tell apart."""
 
-import cv2
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.artist import setp
 from matplotlib.cm import ScalarMappable
-from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
@@ -154,23 +152,40 @@ def metrics_over_epochs(histories, real_vs_real, path, suptitle):
 
 
 @styled
-def over_time(grids, path, suptitle, count=5):
-    """The upper halves of some of a training's sample grids side by side, evenly spread over it.
+def learning_curve(curves, path, xlabel, ylabel, title, reference=None):
+    """What is reached with how much, a line and a band an arm, the amounts on a log axis.
 
     Args:
-        grids: Paths of `epoch-NNNN.png`, in order.
+        curves: Dict of arm to a list of (amount, value, lowest, highest), the amounts above 0 and not the same for
+            all arms perhaps.
         path: PNG to write.
-        suptitle: Of the figure.
-        count: Grids to show at most.
+        xlabel: Of the amounts, with their unit.
+        ylabel: Of the values, with their unit.
+        title: Of the figure.
+        reference: (words, value) of a level to hold them against, or None.
+
+    Returns:
+        The path.
     """
-    chosen = [grids[row] for row in np.unique(np.linspace(0, len(grids) - 1, count).round().astype(int))]
-    figure, axes = subplots(1, len(chosen), figsize=(3 * len(chosen), 2.1), squeeze=False)
-    for axis, grid in zip(axes[0], chosen, strict=True):
-        image = imread(grid)
-        axis.imshow(image[: len(image) // 2], cmap="gray", vmin=0, vmax=1)
-        axis.set_title(f"epoch {int(grid.stem.split('-')[1])}")
-        axis.axis("off")
-    figure.suptitle(suptitle)
+    figure, axis = subplots(figsize=(7.6, 5.2))
+    if reference is not None:
+        words, level = reference
+        axis.axhline(level, ls="--", lw=1.4, color="grey", label=words)
+    for index, (name, points) in enumerate(curves.items()):
+        amounts, values, low, high = np.transpose(sorted(points))
+        colour = COLOURS[index % len(COLOURS)]
+        style = {"color": colour, "marker": MARKERS[index % len(MARKERS)], "markersize": 7, "mec": "white"}
+        axis.fill_between(amounts, low, high, color=colour, alpha=0.13, linewidth=0)
+        axis.plot(amounts, values, label=name, lw=1.8, zorder=3, **style)
+    ticks = sorted({amount for points in curves.values() for amount, *_ in points})
+    axis.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
+    axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axis.set_xticks([], minor=True)
+    gaps = np.diff(np.log(ticks))
+    if gaps.min(initial=np.inf) < 0.07 * gaps.sum():  # labels would run into each other
+        axis.tick_params(axis="x", labelrotation=60)
+    figure.legend(fontsize=9, loc="outside lower center", ncols=min(3, len(axis.lines)))
+    figure.suptitle(title)
     return save(figure, path)
 
 
@@ -346,43 +361,4 @@ def overlays(images, heats, path, boxes=None, captions=None, columns=3):
                 axis.add_patch(outline)
     figure.colorbar(ScalarMappable(cmap=HEAT), ax=axes, label="heat over its maximum", aspect=12 * rows)
     figure.suptitle("Left the image, right its Grad-CAM heat; boxes mark findings", fontsize=10)
-    return save(figure, path)
-
-
-@styled
-def stages(images, windows, patches, painted, path, suptitle, captions):
-    """A finding painted into each image: original, translated and blended, whole and close up.
-
-    Shows the images themselves: for the run's own folder, where data sets may not be passed on.
-
-    Args:
-        images: uint8 `(n, height, width, 1)`, healthy.
-        windows: int `(n, 4)`, top, left, height, width in pixels.
-        patches: uint8 `(n, size, size, 1)`, what the translator made of the windows.
-        painted: uint8 as `images`, after blending.
-        path: PNG to write.
-        suptitle: Of the figure.
-        captions: n words, beside the rows.
-    """
-    count = len(images)
-    figure, axes = subplots(count, 6, figsize=(11.5, 2.05 * count + 0.5), squeeze=False)
-    for row, (image, window, patch, blended) in enumerate(
-        zip(images, windows, patches, painted, strict=True)
-    ):
-        top, left, height, width = window
-        inside = slice(top, top + height), slice(left, left + width)
-        hard = image.copy()
-        hard[inside] = cv2.resize(patch[..., 0], (int(width), int(height)))[..., None]
-        for column, whole in enumerate((image, hard, blended)):
-            axes[row, column].imshow(whole[..., 0], cmap="gray", vmin=0, vmax=255)
-            box = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, ec="white", ls=":", lw=1.4)
-            axes[row, column].add_patch(box)
-            axes[row, column + 3].imshow(whole[inside][..., 0], cmap="gray", vmin=0, vmax=255)
-        axes[row, 0].set_ylabel(captions[row], fontsize=9)
-    for column, title in enumerate(("original", "translated", "blended") * 2):
-        axes[0, column].set_title(title + (", close up" if column > 2 else ""), fontsize=10)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-        axis.grid(visible=False)
-    figure.suptitle(suptitle)
     return save(figure, path)

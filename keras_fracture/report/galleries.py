@@ -1,8 +1,10 @@
-"""Figures of a data set: what its images look like, and how many there are of each kind."""
+"""Figures of images, real and generated, and of how many there are of each kind."""
 
+import cv2
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.artist import setp
+from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 
 from keras_fracture.report import figures
@@ -49,6 +51,66 @@ def gallery(images, path, suptitle, captions=None, boxes=None, columns=6):
             outline = Rectangle(corner, *sides, fill=False, ec=COLOURS[5], lw=1.4)
             outline.set_path_effects([patheffects.withStroke(linewidth=3, foreground="black")])
             axis.add_patch(outline)
+    figure.suptitle(suptitle)
+    return figures.save(figure, path)
+
+
+@styled
+def over_time(grids, path, suptitle, count=5):
+    """The upper halves of some of a training's sample grids side by side, evenly spread over it.
+
+    Args:
+        grids: Paths of `epoch-NNNN.png`, in order.
+        path: PNG to write.
+        suptitle: Of the figure.
+        count: Grids to show at most.
+    """
+    chosen = [grids[row] for row in np.unique(np.linspace(0, len(grids) - 1, count).round().astype(int))]
+    figure, axes = subplots(1, len(chosen), figsize=(3 * len(chosen), 2.1), squeeze=False)
+    for axis, grid in zip(axes[0], chosen, strict=True):
+        image = imread(grid)
+        axis.imshow(image[: len(image) // 2], cmap="gray", vmin=0, vmax=1)
+        axis.set_title(f"epoch {int(grid.stem.split('-')[1])}")
+        axis.axis("off")
+    figure.suptitle(suptitle)
+    return figures.save(figure, path)
+
+
+@styled
+def stages(images, windows, patches, painted, path, suptitle, captions):
+    """A finding painted into each image: original, translated and blended, whole and close up.
+
+    Shows the images themselves: for the run's own folder, where data sets may not be passed on.
+
+    Args:
+        images: uint8 `(n, height, width, 1)`, healthy.
+        windows: int `(n, 4)`, top, left, height, width in pixels.
+        patches: uint8 `(n, size, size, 1)`, what the translator made of the windows.
+        painted: uint8 as `images`, after blending.
+        path: PNG to write.
+        suptitle: Of the figure.
+        captions: n words, beside the rows.
+    """
+    count = len(images)
+    figure, axes = subplots(count, 6, figsize=(11.5, 2.05 * count + 0.5), squeeze=False)
+    for row, (image, window, patch, blended) in enumerate(
+        zip(images, windows, patches, painted, strict=True)
+    ):
+        top, left, height, width = window
+        inside = slice(top, top + height), slice(left, left + width)
+        hard = image.copy()
+        hard[inside] = cv2.resize(patch[..., 0], (int(width), int(height)))[..., None]
+        for column, whole in enumerate((image, hard, blended)):
+            axes[row, column].imshow(whole[..., 0], cmap="gray", vmin=0, vmax=255)
+            box = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, ec="white", ls=":", lw=1.4)
+            axes[row, column].add_patch(box)
+            axes[row, column + 3].imshow(whole[inside][..., 0], cmap="gray", vmin=0, vmax=255)
+        axes[row, 0].set_ylabel(captions[row], fontsize=9)
+    for column, title in enumerate(("original", "translated", "blended") * 2):
+        axes[0, column].set_title(title + (", close up" if column > 2 else ""), fontsize=10)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.grid(visible=False)
     figure.suptitle(suptitle)
     return figures.save(figure, path)
 

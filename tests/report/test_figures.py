@@ -63,6 +63,41 @@ def test_a_roc_curve_lies_in_its_band(drawn, tmp_path):
     assert [text.get_text() for text in axis.get_legend().get_texts()][1] == "area 0.800 (0.700 to 0.900)"
 
 
+def test_a_learning_curve_draws_each_arm_at_its_amounts(drawn, tmp_path):
+    arms = {
+        "real": [(400, 0.7, 0.65, 0.75), (50, 0.5, 0.4, 0.6)],
+        "synthetic": [(50, 0.6, 0.55, 0.64), (2870, 0.9, 0.88, 0.93)],
+    }
+    path = figures.learning_curve(
+        arms, tmp_path / "l.png", "labelled images", "test AUC", "Title", ("chance", 0.45)
+    )
+    axis = drawn[0].axes[0]
+    chance, *lines = axis.lines
+    assert set(chance.get_ydata()) == {0.45}
+    np.testing.assert_allclose(lines[0].get_xydata(), [(50, 0.5), (400, 0.7)])
+    np.testing.assert_allclose(lines[1].get_xydata(), [(50, 0.6), (2870, 0.9)])
+    bands = [band.get_datalim(axis.transData).get_points().tolist() for band in axis.collections]
+    assert bands == [[[50, 0.4], [400, 0.75]], [[50, 0.55], [2870, 0.93]]]
+    assert axis.get_xscale() == "log" and axis.get_xticks(minor=True).size == 0
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["50", "400", "2,870"]
+    for look in ("get_color", "get_marker"):
+        assert getattr(lines[0], look)() != getattr(lines[1], look)()
+    legend = drawn[0].legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["chance", "real", "synthetic"]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("labelled images", "test AUC")
+    assert not legend.get_window_extent().overlaps(axis.get_tightbbox()), "the legend hides no data"
+    assert_drawn(path)
+
+
+def test_amounts_of_a_learning_curve_do_not_run_into_each_other(drawn, tmp_path):
+    points = [(amount, 0.5, 0.4, 0.6) for amount in (10, 20, 25, 30, 10500)]
+    figures.learning_curve({"real": points}, tmp_path / "l.png", "images", "test AUC", "Title")
+    labels = drawn[0].axes[0].get_xticklabels()
+    assert {label.get_rotation() for label in labels} == {60}
+    figures.learning_curve({"real": points[:1]}, tmp_path / "one.png", "images", "test AUC", "Title")
+    assert [label.get_text() for label in drawn[1].axes[0].get_xticklabels()] == ["10"]
+
+
 def test_cold_places_stay_as_they_are_and_hot_ones_are_coloured():
     images = np.full((1, 4, 6, 1), 100, np.uint8)
     heats = np.zeros((1, 4, 6))

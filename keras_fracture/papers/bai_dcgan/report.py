@@ -8,7 +8,7 @@ from keras_fracture.data import sheets
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts
 from keras_fracture.papers.bai_dcgan.experiment import gan_training_data
-from keras_fracture.report import figures
+from keras_fracture.report import figures, galleries
 from keras_fracture.report.markdown import dated, decimal, markdown, over_seeds, overlap, percent
 
 # What the table of all papers shows: what is measured, its metric, and which runs measured it.
@@ -160,7 +160,7 @@ def _figures(config, results, folder):
         sheets.grid(pairs, folder / f"closest-{name}.png", columns=6)
     grids = sorted((folder / "run-0" / "samples").glob("epoch-*.png"))
     sheets.animation(grids, folder / "samples.gif")
-    figures.over_time(grids, folder / "over-time.png", f"The same noise over epochs, {config.variant}")
+    galleries.over_time(grids, folder / "over-time.png", f"The same noise over epochs, {config.variant}")
     return ["losses.png", "metrics-over-epochs.png", "generated.png", "over-time.png"]
 
 

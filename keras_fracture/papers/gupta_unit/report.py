@@ -8,7 +8,7 @@ from keras_fracture import files, synthesis
 from keras_fracture.data import splits
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts
-from keras_fracture.report import figures
+from keras_fracture.report import figures, galleries
 from keras_fracture.report.markdown import counted, dated, decimal, markdown
 
 ARMS = {
@@ -190,7 +190,7 @@ def _stages(config, study, first, folder):
     blended, patches = synthesis.paint(
         before, windows, translator.translate, config.exponent, config.patch_size
     )
-    figures.stages(
+    galleries.stages(
         before, windows, patches, blended, folder / f"stages-{study.part.folder}.png",
         f"{study.part.name}, {arm}: the painted images with the highest filter score",
         [f"score {score:.2f}" for score in painted["scores"][rows]],
