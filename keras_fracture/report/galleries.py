@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.artist import setp
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 
@@ -38,9 +39,7 @@ def gallery(images, path, suptitle, captions=None, boxes=None, columns=6):
     for axis in axes.flat:
         axis.axis("off")
     for number, (axis, image) in enumerate(zip(axes.flat[:count], images, strict=True)):
-        # What is smaller than its frame keeps its pixels: honest, and a fraction of the bytes.
-        smooth = "antialiased" if max(image.shape[:2]) > _PLACE else "nearest"
-        axis.imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=255, interpolation=smooth)
+        _show(axis, image)
         axis.set_title(captions[number] if captions else "", fontsize=9)
         height, width = image.shape[:2]
         for top, left, bottom, right in boxes[number] if boxes is not None else ():
@@ -52,6 +51,48 @@ def gallery(images, path, suptitle, captions=None, boxes=None, columns=6):
             outline.set_path_effects([patheffects.withStroke(linewidth=3, foreground="black")])
             axis.add_patch(outline)
     figure.suptitle(suptitle)
+    return figures.save(figure, path)
+
+
+def _show(axis, image):
+    # What is smaller than its frame keeps its pixels: honest, and a fraction of the bytes.
+    smooth = "antialiased" if max(image.shape[:2]) > _PLACE else "nearest"
+    axis.imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=255, interpolation=smooth)
+
+
+@styled
+def neighbours(generated, real, path, titles, columns=6):
+    """Generated images, and under each the real one nearest to it.
+
+    Shows the images themselves: for the run's own folder, where data sets may not be passed on.
+
+    Args:
+        generated: uint8 `(n, height, width, 1 or 3)`.
+        real: As `generated`, in the same order, such as `train[near.indices]` of `evaluation.NearCopies`.
+        path: PNG to write.
+        titles: What the generated images are called, and the real ones.
+        columns: Pairs a row.
+
+    Returns:
+        The path.
+    """
+    count, height, width = generated.shape[:3]
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(1.4 * columns + 0.3, (2.72 * height / width + 0.35) * rows))
+    figure.get_layout_engine().set(h_pad=0.03)
+    for number, part in enumerate(np.atleast_1d(figure.subfigures(rows, 1, hspace=0.1))):
+        axes = part.subplots(2, columns, squeeze=False)
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for line, images, title in zip(axes, (generated, real), titles, strict=True):
+            shown = images[number * columns : (number + 1) * columns]
+            for axis, image in zip(line, shown, strict=False):
+                axis.set_axis_on()
+                axis.set(xticks=[], yticks=[])
+                axis.spines[:].set_visible(False)
+                _show(axis, image)
+            line[0].set_ylabel(title, fontsize=9)
     return figures.save(figure, path)
 
 

@@ -12,21 +12,31 @@ from keras_fracture.experiment.splits import Split, load_splits
 from keras_fracture.papers import tables
 from keras_fracture.papers.bai_dcgan import experiment, report
 from keras_fracture.papers.bai_dcgan.config import Config
-from tests.drawings import assert_drawn, tiles
+from keras_fracture.report import galleries
+from tests.drawings import assert_drawn
 
 
 @pytest.fixture(scope="module")
 def modern(smoke_run):
-    """A whole run of the conditional variant with two seeds: its folder, its recorded numbers, seeds of evaluation."""
+    """A whole run of the conditional variant with two seeds: its folder, its numbers, what it asked of others.
+
+    That is the seeds of evaluation, and name of a figure to the generated and real images beside each other.
+    """
     seeds, evaluate = [], experiment.evaluate
+    pairs, neighbours = {}, galleries.neighbours
 
     def noted(config, sets, generated, extractor, seed):
         seeds.append(seed)
         return evaluate(config, sets, generated, extractor, seed)
 
+    def drawn(generated, real, path, titles):
+        pairs[path.name] = generated, real
+        return neighbours(generated, real, path, titles)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "evaluate", noted)
-        return *smoke_run("bai_dcgan", variant="modern", seed=3, seeds=2), seeds
+        patch.setattr(galleries, "neighbours", drawn)
+        return *smoke_run("bai_dcgan", variant="modern", seed=3, seeds=2), {"seeds": seeds, "pairs": pairs}
 
 
 @pytest.fixture(scope="module")
@@ -87,11 +97,11 @@ def test_the_report_has_each_seed_beside_real_against_real(modern):
 
 
 def test_each_gan_is_evaluated_by_its_own_seed(modern):
-    assert modern[2] == [3, 4]
+    assert modern[2]["seeds"] == [3, 4]
 
 
 def test_only_figures_without_real_images_are_kept(few_phantoms, modern):
-    folder, results, _ = modern
+    folder, results, asked = modern
     kept = {path.name for path in (results / "bai_dcgan").rglob("*.png")}
     assert kept == {"losses.png", "metrics-over-epochs.png", "generated.png", "over-time.png"}
     assert_drawn(folder / "real-and-generated.png", share=0.2)
@@ -99,10 +109,11 @@ def test_only_figures_without_real_images_are_kept(few_phantoms, modern):
     sets = load_splits(config, experiment.preprocess(config), config.policy)
     real = {image.tobytes() for image in experiment.prepare_splits(config, sets)["train"].of(1)}
     for name in ("closest-pixels.png", "closest-features.png"):
-        pairs = tiles(folder / name, config.image_size).reshape(-1, 2, config.image_size, config.image_size)
-        assert len(pairs) == 12
-        assert all(nearest.tobytes() in real for _, nearest in pairs), "a training image stands at the right"
-        assert not any(generated.tobytes() in real for generated, _ in pairs)
+        generated, nearest = asked["pairs"][name]
+        assert len(generated) == len(nearest) == 12
+        assert all(image.tobytes() in real for image in nearest), "a training image stands below"
+        assert not any(image.tobytes() in real for image in generated)
+        assert_drawn(folder / name, share=0.2)
     with Image.open(folder / "samples.gif") as moving:
         assert moving.n_frames == 2
 

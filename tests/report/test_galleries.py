@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from keras_fracture.report import figures, galleries
+from tests.drawings import assert_drawn
 
 
 @pytest.fixture
@@ -37,6 +38,20 @@ def test_a_gallery_that_does_not_fill_its_last_row(drawn, tmp_path):
     galleries.gallery(np.zeros((5, 8, 8, 1), np.uint8), tmp_path / "g.png", "Title", columns=3)
     shown = [bool(axis.images) for axis in drawn[0].axes]
     assert shown == [True] * 5 + [False]
+
+
+def test_each_generated_image_stands_above_its_neighbour(drawn, tmp_path):
+    generated = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 6, 1), np.uint8)
+    path = galleries.neighbours(generated, 100 + generated, tmp_path / "n.png", ("made", "real"), columns=3)
+    shown = [
+        [axis.images[0].get_array().max() for axis in part.axes if axis.images] for part in drawn[0].subfigs
+    ]
+    assert shown == [[0, 1, 2, 100, 101, 102], [3, 4, 103, 104]]
+    for part in drawn[0].subfigs:
+        above, below = part.axes[0], part.axes[3]
+        assert (above.get_ylabel(), below.get_ylabel()) == ("made", "real")
+        assert above.get_position().y0 >= below.get_position().y1
+    assert_drawn(path, share=0.2, levels=5)
 
 
 def test_bars_carry_their_numbers(drawn, tmp_path):

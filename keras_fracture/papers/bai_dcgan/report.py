@@ -156,8 +156,9 @@ def _figures(config, results, folder):
     sheets.grid(generated[:36], folder / "generated.png")
     for name, near in results.near_copies.items():
         ours, theirs = near.closest(12)
-        pairs = np.stack([generated[ours], real[theirs]], axis=1).reshape(-1, *generated.shape[1:])
-        sheets.grid(pairs, folder / f"closest-{name}.png", columns=6)
+        galleries.neighbours(
+            generated[ours], real[theirs], folder / f"closest-{name}.png", ("generated", "nearest real")
+        )
     grids = sorted((folder / "run-0" / "samples").glob("epoch-*.png"))
     sheets.animation(grids, folder / "samples.gif")
     galleries.over_time(grids, folder / "over-time.png", f"The same noise over epochs, {config.variant}")
@@ -183,7 +184,7 @@ def _text(config, recorded, row, counts_):
         "![while training](metrics-over-epochs.png)\n",
         "![over time](over-time.png)\n",
         "![real and generated](real-and-generated.png)\n",
-        "Generated images (left of each pair) beside the training image nearest to them: "
+        "The generated images nearest to training images, closest first, each above its neighbour: "
         "![by pixels](closest-pixels.png) ![by features](closest-features.png)\n",
         "## Is it any use to a classifier?\n",
         "Equally many images of each class, the same small CNN (compact_cnn, 3 seeds), the first GAN's images. "
