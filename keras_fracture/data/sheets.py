@@ -5,7 +5,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from keras_fracture import files
 from keras_fracture.data import decoding
@@ -47,18 +46,6 @@ def write_png(image, path):
 def grid(images, path, columns=None):
     """Writes images as one grid; returns the path."""
     return write_png(tile(images, columns), path)
-
-
-def animation(paths, path, seconds=0.3):
-    """Writes PNG files of equal size as an animated GIF, the last one shown longer; returns the path."""
-    frames = []
-    for file in paths:
-        with Image.open(file) as frame:
-            frames.append(frame.convert("L"))
-    durations = [int(1000 * seconds)] * (len(frames) - 1) + [2000]
-    with files.writing(path) as beside:
-        frames[0].save(beside, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
-    return Path(path)
 
 
 def contact_sheet(rows, path, title, size=128):

@@ -1,5 +1,9 @@
 """Figures of images, real and generated, and of how many there are of each kind."""
 
+import io
+import math
+from pathlib import Path
+
 import cv2
 import numpy as np
 from matplotlib import patheffects
@@ -7,11 +11,16 @@ from matplotlib.artist import setp
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import Rectangle
+from PIL import Image, ImageDraw, ImageFont
 
+from keras_fracture import files
 from keras_fracture.report import figures
 from keras_fracture.report.style import COLOURS, styled, subplots
 
 _PLACE = 160  # pixels that an image of a gallery fills, about
+_FRAMES, _BYTES = 30, 2_000_000  # of an animation, at most
+_WIDTH, _LINE = 480, 20  # of its frames, in pixels, and of the line above the images
+_LEVELS = 32  # of grey
 
 
 @styled
@@ -97,24 +106,79 @@ def neighbours(generated, real, path, titles, columns=6):
 
 
 @styled
-def over_time(grids, path, suptitle, count=5):
+def over_time(folder, path, suptitle, count=5):
     """The upper halves of some of a training's sample grids side by side, evenly spread over it.
 
     Args:
-        grids: Paths of `epoch-NNNN.png`, in order.
+        folder: Where `training.SampleGrid` wrote `epoch-NNNN.png`.
         path: PNG to write.
         suptitle: Of the figure.
         count: Grids to show at most.
+
+    Returns:
+        The path.
     """
-    chosen = [grids[row] for row in np.unique(np.linspace(0, len(grids) - 1, count).round().astype(int))]
+    chosen = _grids(folder, count)
     figure, axes = subplots(1, len(chosen), figsize=(3 * len(chosen), 2.1), squeeze=False)
-    for axis, grid in zip(axes[0], chosen, strict=True):
+    for axis, (epoch, grid) in zip(axes[0], chosen, strict=True):
         image = imread(grid)
         axis.imshow(image[: len(image) // 2], cmap="gray", vmin=0, vmax=1)
-        axis.set_title(f"epoch {int(grid.stem.split('-')[1])}")
+        axis.set_title(f"epoch {epoch}")
         axis.axis("off")
     figure.suptitle(suptitle)
     return figures.save(figure, path)
+
+
+def animation(folder, path):
+    """A training's sample grids one after another as an animated GIF, the same bytes from the same grids.
+
+    The epoch stands above each, and the last stays for two seconds. Of many grids about 30 are taken, evenly
+    spread; they are scaled down until the file has less than 2 MB.
+
+    Args:
+        folder: Where `training.SampleGrid` wrote `epoch-NNNN.png`.
+        path: GIF to write.
+
+    Returns:
+        The path; None, and nothing is written, where there are fewer than two grids.
+    """
+    chosen = _grids(folder, _FRAMES)
+    if len(chosen) < 2:
+        return None
+    frames = [_frame(epoch, grid, _WIDTH) for epoch, grid in chosen]
+    while len(data := _gif(frames)) > _BYTES:
+        width = int(0.97 * frames[0].width * math.sqrt(_BYTES / len(data)))  # bytes grow with the area
+        frames = [_frame(epoch, grid, width) for epoch, grid in chosen]
+    with files.writing(path) as beside:
+        beside.write_bytes(data)
+    return Path(path)
+
+
+def _grids(folder, count):
+    """Epoch and path of up to `count` of a training's sample grids, evenly spread over it, in order."""
+    grids = sorted((int(grid.stem.split("-")[1]), grid) for grid in Path(folder).glob("epoch-*.png"))
+    places = np.linspace(0, len(grids) - 1, min(count, len(grids))).round().astype(int)
+    return [grids[place] for place in places]
+
+
+def _frame(epoch, grid, width):
+    """A sample grid of at most `width` pixels under a line that names its epoch, in few grey levels."""
+    with Image.open(grid) as opened:
+        image = opened.convert("L")
+    image.thumbnail((width, width * image.height), Image.Resampling.LANCZOS)
+    frame = Image.new("L", (image.width, image.height + _LINE), 255)
+    ImageDraw.Draw(frame).text((4, 2), f"epoch {epoch}", fill=0, font=ImageFont.load_default(14))
+    frame.paste(image, (0, _LINE))
+    return frame.quantize(_LEVELS, dither=Image.Dither.NONE)
+
+
+def _gif(frames):
+    data = io.BytesIO()
+    seconds = [*[0.25] * (len(frames) - 1), 2]
+    frames[0].save(
+        data, "GIF", save_all=True, append_images=frames[1:], duration=[1000 * one for one in seconds], loop=0
+    )
+    return data.getvalue()
 
 
 @styled

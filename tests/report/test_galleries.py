@@ -2,7 +2,9 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image, ImageSequence
 
+from keras_fracture.data import sheets
 from keras_fracture.report import figures, galleries
 from tests.drawings import assert_drawn
 
@@ -52,6 +54,60 @@ def test_each_generated_image_stands_above_its_neighbour(drawn, tmp_path):
         assert (above.get_ylabel(), below.get_ylabel()) == ("made", "real")
         assert above.get_position().y0 >= below.get_position().y1
     assert_drawn(path, share=0.2, levels=5)
+
+
+def write_grids(folder, epochs, size=64):
+    generator = np.random.default_rng(0)
+    for epoch in epochs:
+        noise = generator.integers(0, 256, (size, size, 1), dtype=np.uint8)
+        sheets.write_png(noise, folder / f"epoch-{epoch:04d}.png")
+    return folder
+
+
+def frames_of(path):
+    """Grey levels and seconds of each frame of an animation."""
+    with Image.open(path) as moving:
+        return [
+            (np.asarray(frame.convert("L")).astype(int), frame.info["duration"] / 1000)
+            for frame in ImageSequence.Iterator(moving)
+        ]
+
+
+def test_an_animation_goes_through_the_epochs_and_stays_at_the_last(tmp_path):
+    grids = write_grids(tmp_path / "samples", (10000, 9999, 3))
+    path = galleries.animation(grids, tmp_path / "samples.gif")
+    frames = frames_of(path)
+    assert [seconds for _, seconds in frames] == [0.25, 0.25, 2]
+    for (shown, _), epoch in zip(frames, (3, 9999, 10000), strict=True):
+        grid = cv2.imread(str(grids / f"epoch-{epoch:04d}.png"), cv2.IMREAD_GRAYSCALE)
+        assert np.abs(shown[-64:] - grid).max() <= 8, "its grid, in few grey levels"
+    lines = [shown[:-64] for shown, _ in frames]
+    assert all(line.min() < 50 for line in lines) and (lines[0] != lines[1]).any(), "each names its epoch"
+    assert path.read_bytes() == galleries.animation(grids, tmp_path / "again.gif").read_bytes()
+
+
+def test_an_animation_of_many_large_grids_stays_small(tmp_path):
+    grids = write_grids(tmp_path / "samples", range(1, 36), size=500)
+    path = galleries.animation(grids, tmp_path / "samples.gif")
+    frames = frames_of(path)
+    assert len(frames) == 30 and path.stat().st_size <= 2_000_000
+    first, last = (
+        Image.fromarray(cv2.imread(str(grids / name), cv2.IMREAD_GRAYSCALE)).resize(
+            (8, 8), Image.Resampling.BOX
+        )
+        for name in ("epoch-0001.png", "epoch-0035.png")
+    )
+    for shown, grid in ((frames[0][0], first), (frames[-1][0], last)):
+        small = Image.fromarray(shown[20:].astype(np.uint8)).resize((8, 8), Image.Resampling.BOX)
+        assert np.abs(np.asarray(small).astype(int) - np.asarray(grid)).max() <= 6
+
+
+def test_one_grid_does_not_move(tmp_path):
+    for epochs in ((), (1,)):
+        assert (
+            galleries.animation(write_grids(tmp_path / "samples", epochs), tmp_path / "samples.gif") is None
+        )
+    assert not (tmp_path / "samples.gif").exists()
 
 
 def test_bars_carry_their_numbers(drawn, tmp_path):

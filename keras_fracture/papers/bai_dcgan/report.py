@@ -159,9 +159,9 @@ def _figures(config, results, folder):
         galleries.neighbours(
             generated[ours], real[theirs], folder / f"closest-{name}.png", ("generated", "nearest real")
         )
-    grids = sorted((folder / "run-0" / "samples").glob("epoch-*.png"))
-    sheets.animation(grids, folder / "samples.gif")
-    galleries.over_time(grids, folder / "over-time.png", f"The same noise over epochs, {config.variant}")
+    samples = folder / "run-0" / "samples"
+    galleries.animation(samples, folder / "samples.gif")
+    galleries.over_time(samples, folder / "over-time.png", f"The same noise over epochs, {config.variant}")
     return ["losses.png", "metrics-over-epochs.png", "generated.png", "over-time.png"]
 
 
