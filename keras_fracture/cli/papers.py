@@ -102,7 +102,7 @@ def reproduce(options):
         print("done; the first worker wrote the report")
         return
     print((out / "report.md").read_text(encoding="utf-8"))
-    print(f"wrote {out}/report.md, metrics.json, figures and SavedModels")
+    print(f"wrote {out}/report.html, report.md, metrics.json, figures and SavedModels")
 
 
 def _shortcuts(options):

@@ -56,6 +56,7 @@ def execute(
     Returns:
         The run folder; None on workers other than the first, which write nothing that stays.
     """
+    from keras_fracture.report.html import write_html
     from keras_fracture.report.results import record
 
     with distribution.using(strategy) as own, precision.using(config.precision) as computed_in:
@@ -68,6 +69,8 @@ def execute(
                 with precision.using(recorded["computed_in"]):
                     run = Run(worker_dir, data_dir, own)
                     metrics = report(config, experiment(config, run), run)
+            if own.chief:
+                write_html(folder)
             if own.chief and results:
                 record(results, recorded, metrics, folder)
     return folder if own.chief else None

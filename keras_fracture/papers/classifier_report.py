@@ -13,9 +13,28 @@ from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, load_records
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.report import figures
-from keras_fracture.report.markdown import dated, decimal, markdown, over_seeds, overlap, percent
+from keras_fracture.report.markdown import (
+    Figures,
+    counted,
+    dated,
+    decimal,
+    markdown,
+    over_seeds,
+    overlap,
+    percent,
+)
 
 _CLASSES = ("healthy", "finding")
+_CAPTIONS = {
+    "roc": "{}: receiver operating characteristic on test images, with the 95 % interval of the sensitivity.",
+    "confusion": "{}: true against predicted classes of the test images.",
+    "reliability": "{}: predicted probabilities against the share of findings among test images, and how many images "
+    "have such a probability.",
+    "failures": "{}: the test images it is most confidently wrong about, with their probability of a finding; left the "
+    "image, right its Grad-CAM heat.",
+    "heat": "{}: where it looks in test images with annotated findings, which the boxes mark; left the image, right "
+    "its Grad-CAM heat.",
+}
 _SHOWN = ("accuracy", "f1", "precision", "recall", "auc")  # of the paper's table
 
 
@@ -229,9 +248,10 @@ def _preprocessing(config, preprocess, policy, run):
 
 
 def _text(config, recorded, rows, splits, explained, folder):
+    numbered = Figures()
     lines = [
-        f"# {config.key}\n",
-        f"{config.title}, re-run on `{config.data}`, profile `{recorded['profile']}`, variant `{config.variant}`.\n",
+        f"# {config.title}\n",
+        f"`{config.key}`, re-run on `{config.data}`, profile `{recorded['profile']}`, variant `{config.variant}`.\n",
         "95 % intervals in brackets: bootstrap that resamples whole X-rays (sources, not files)"
         + (
             " and seeds.\n" if config.seeds > 1 else "; one seed, so that they do not cover training again.\n"
@@ -246,21 +266,22 @@ def _text(config, recorded, rows, splits, explained, folder):
             _all_metrics(own),
         ]
         for row in own:
-            lines += _one_model(policy, row["model"], explained[policy, row["model"]], folder)
-    return "\n".join([*lines, *_how_it_was_made(config, recorded)]) + "\n"
+            lines += _one_model(policy, row["model"], explained[policy, row["model"]], folder, numbered)
+    return "\n".join([*lines, *_how_it_was_made(config, recorded, numbered)]) + "\n"
 
 
-def _how_it_was_made(config, recorded):
+def _how_it_was_made(config, recorded, numbered):
     settings = ", ".join(
         f"{name} {value}"
         for name, value in dataclasses.asdict(config).items()
         if name not in ("models", "policies")
     )
+    seeds = counted(config.seeds, "seed")
     return [
         "## Training\n",
-        "![accuracy](accuracy.png)\n",
-        "![loss](loss.png)\n",
-        "![preprocessing](preprocessing.png)\n",
+        numbered.add("accuracy.png", f"Accuracy over epochs, mean of {seeds}."),
+        numbered.add("loss.png", f"Loss (nats) over epochs, mean of {seeds}."),
+        numbered.add("preprocessing.png", "Training images on their way into the network, step by step."),
         "## How this was made\n",
         f"- Command: `{recorded['command']}`, {recorded['date']}.",
         f"- Settings: {settings}.",
@@ -284,7 +305,7 @@ def _all_metrics(runs):
     return markdown(["test", *(run["model"] for run in runs)], rows)
 
 
-def _one_model(policy, name, explained, out):
+def _one_model(policy, name, explained, out, numbered):
     """The figures and the weakest groups of one model."""
     worst = explained["groups"].head(8)
     rows = [
@@ -305,10 +326,7 @@ def _one_model(policy, name, explained, out):
         "Weakest groups:\n",
         markdown(["field", "value", "images", "findings", "accuracy %", "AUC"], rows),
     ]
-    names = ("roc", "confusion", "reliability", "failures", "heat")
-    lines += [
-        f"![{figure}]({folder}/{figure}.png)\n"
-        for figure in names
-        if (out / folder / f"{figure}.png").exists()
-    ]
+    for figure, caption in _CAPTIONS.items():
+        if (out / folder / f"{figure}.png").exists():
+            lines.append(numbered.add(f"{folder}/{figure}.png", caption.format(f"{name}, {policy} split")))
     return lines

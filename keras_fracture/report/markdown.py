@@ -1,4 +1,6 @@
-"""Numbers and tables as Markdown."""
+"""Numbers, tables and figures as Markdown."""
+
+import re
 
 # The day since which augmentation draws independent numbers and splits keep their shares in small strata: numbers from
 # before it would not come out again.
@@ -9,6 +11,24 @@ def markdown(header, rows):
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+class Figures:
+    """Numbers the figures of a report in the order in which it shows them."""
+
+    def __init__(self):
+        self.count = 0
+
+    def add(self, file, caption):
+        """A paragraph with the next figure: `![Figure 1. What it shows.](file.png)`.
+
+        Args:
+            file: Path of a PNG or GIF, relative to the report's folder.
+            caption: What it shows, plain text.
+        """
+        self.count += 1
+        words = re.sub(r"([\\`\[\]])", r"\\\1", caption)
+        return f"![Figure {self.count}. {words}]({file})\n"
 
 
 def percent(score, signed=False):

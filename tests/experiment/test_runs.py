@@ -148,7 +148,12 @@ def test_a_run_folder_is_written_by_one_process(run, tmp_path, capsys):
     (folder / "figures" / ".123-loss.png").write_bytes(b"half")
     (folder / "report.md").write_text("whole")
     assert cli.main(words) == 0 and len(seen) == 2
-    assert sorted(path.name for path in folder.rglob("*")) == ["config.json", "figures", "report.md"]
+    assert sorted(path.name for path in folder.rglob("*")) == [
+        "config.json",
+        "figures",
+        "report.html",
+        "report.md",
+    ]
 
 
 def test_a_run_goes_on_and_is_repeated_on_the_same_images_alone(run, tmp_path, monkeypatch, capsys):

@@ -13,7 +13,7 @@ from keras_fracture.papers import tables
 from keras_fracture.papers.bai_dcgan import experiment, report
 from keras_fracture.papers.bai_dcgan.config import Config
 from keras_fracture.report import galleries
-from tests.drawings import assert_drawn
+from tests.drawings import assert_drawn, assert_figures
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,8 @@ def test_the_report_has_each_seed_beside_real_against_real(modern):
     assert run["metrics"]["fid"]["value"] > run["metrics"]["fid"]["real_vs_real"]
     text = (folder / "report.md").read_text()
     assert "3.1071 (1)" in text and "1.5-2.2 (100-900)" in text
+    assert "(samples.gif)" in text
+    assert_figures(folder)
     history = pd.read_csv(folder / "history.csv")
     assert history.groupby("run")["kid"].count().tolist() == [2, 2]
     assert run["losses"]["g_loss"]["first"] == pytest.approx(history.query("epoch == 1")["g_loss"].mean())

@@ -20,7 +20,7 @@ from keras_fracture.papers.garcia_inception import experiment as garcia
 from keras_fracture.papers.garcia_inception.config import Config as GarciaInception
 from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
 from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
-from tests.drawings import assert_drawn
+from tests.drawings import assert_drawn, assert_figures
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,7 @@ def test_the_report_shows_the_papers_numbers_beside_ours(lisbon):
     ):
         assert f"({figure}.png)" in text
         assert_drawn(lisbon[0] / f"{figure}.png")
+    assert_figures(lisbon[0])
 
 
 def test_scores_are_those_of_the_stored_probabilities(lisbon):

@@ -12,6 +12,7 @@ from keras_fracture.experiment.splits import Split, concatenate, load_splits
 from keras_fracture.papers.gupta_unit import experiment, report
 from keras_fracture.papers.gupta_unit.config import Config
 from keras_fracture.papers.gupta_unit.parts import BONES, RATIOS, ROLES, parts_of
+from tests.drawings import assert_figures
 
 SHARES = (0.45, 0.15, 0.4)
 
@@ -96,6 +97,7 @@ def test_every_arm_is_measured_beside_the_paper(run):
     assert "0.682 (0.594 to 0.764)" in text and "transfer: first part's translator" in text
     splits = json.loads((folder / "metrics.json").read_text())["splits"]
     assert [splits[part]["test"]["images_of_training_sources"] for part in BONES] == [0, 0, 0]
+    assert_figures(folder)
 
 
 def test_painted_images_come_from_healthy_training_images(run):

@@ -22,6 +22,13 @@ def test_cells_stand_as_they_are():
     assert table == "| model | images/s |\n| --- | --- |\n| dcgan | 3,880.0 |\n| unit | 2 |\n"
 
 
+def test_figures_are_numbered_in_order():
+    figures, others = markdown.Figures(), markdown.Figures()
+    assert figures.add("a.png", "Losses.") == "![Figure 1. Losses.](a.png)\n"
+    assert figures.add("b/c.png", "Images of [x].") == "![Figure 2. Images of \\[x\\].](b/c.png)\n"
+    assert others.add("a.png", "Losses.").startswith("![Figure 1.")
+
+
 def test_numbers_from_before_the_mend_are_marked():
     assert markdown.dated({"date": "2026-11-24"}) == "2026-11-24, *before the mend*"
     assert markdown.dated({"date": markdown.MENDED}) == markdown.MENDED

@@ -9,7 +9,16 @@ from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts
 from keras_fracture.papers.bai_dcgan.experiment import gan_training_data
 from keras_fracture.report import figures, galleries
-from keras_fracture.report.markdown import dated, decimal, markdown, over_seeds, overlap, percent
+from keras_fracture.report.markdown import (
+    Figures,
+    counted,
+    dated,
+    decimal,
+    markdown,
+    over_seeds,
+    overlap,
+    percent,
+)
 
 # What the table of all papers shows: what is measured, its metric, and which runs measured it.
 HEADLINES = (("DCGAN: kernel distance to real images", "kid", {}),)
@@ -71,7 +80,9 @@ def write(config, results, run):
     columns = [history.assign(run=number) for number, history in enumerate(histories)]
     files.write_text(run.folder / "history.csv", pd.concat(columns).to_csv(index=False))
     splits = {config.policy: counts(results.sets)}
-    files.write_text(run.folder / "report.md", _text(config, recorded, row, splits[config.policy]))
+    files.write_text(
+        run.folder / "report.md", _text(config, recorded, row, splits[config.policy], run.folder)
+    )
     return write_metrics(run.folder, config, [row], splits=splits, figures=names)
 
 
@@ -165,7 +176,8 @@ def _figures(config, results, folder):
     return ["losses.png", "metrics-over-epochs.png", "generated.png", "over-time.png"]
 
 
-def _text(config, recorded, row, counts_):
+def _text(config, recorded, row, counts_, folder):
+    numbered = Figures()
     lines = [
         f"# {config.title}\n",
         f"Re-run on `{config.data}`, {config.policy} split, profile `{recorded['profile']}`, variant "
@@ -174,18 +186,17 @@ def _text(config, recorded, row, counts_):
         overlap(counts_),
         "## Losses\n",
         _losses_table(config, row),
-        "![losses](losses.png)\n",
+        numbered.add(
+            "losses.png",
+            f"Losses over epochs, {counted(config.seeds, 'seed')}, and what the paper reports of them.",
+        ),
         "## How near to real images\n",
         f"Features: `{config.extractor}`. *Real against real* is the same measure between two halves of the real "
         f"training images that share no X-ray, {row['metrics']['kid']['images']:.0f} images a side. A GAN that repeats "
         "images of both halves can lie below it: look at the near copies too. Theirs is the share of real images "
         "that lie as near to a training image of another X-ray, about 1 % by the threshold's making.\n",
         _measures_table(row),
-        "![while training](metrics-over-epochs.png)\n",
-        "![over time](over-time.png)\n",
-        "![real and generated](real-and-generated.png)\n",
-        "The generated images nearest to training images, closest first, each above its neighbour: "
-        "![by pixels](closest-pixels.png) ![by features](closest-features.png)\n",
+        *_shown(config, folder, numbered),
         "## Is it any use to a classifier?\n",
         "Equally many images of each class, the same small CNN (compact_cnn, 3 seeds), the first GAN's images. "
         + (
@@ -207,6 +218,21 @@ def _text(config, recorded, row, counts_):
         "Not for clinical use.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _shown(config, folder, numbered):
+    """The figures of what the GANs draw."""
+    captions = {
+        "metrics-over-epochs.png": "KID to the training images and share of near copies while training. Dashed: the "
+        "same of real images against real ones.",
+        "over-time.png": "What the generator makes of the same noise, over its training.",
+        "samples.gif": "The same as an animation that stays for two seconds at the last epoch.",
+        "real-and-generated.png": f"Training images with a finding ({config.data}) beside generated ones.",
+        "closest-pixels.png": "The generated images whose grey levels come nearest to a training image, closest first, "
+        "each above that training image.",
+        "closest-features.png": f"The same by features ({config.extractor}) in place of grey levels.",
+    }
+    return [numbered.add(name, words) for name, words in captions.items() if (folder / name).exists()]
 
 
 def _losses_table(config, row):

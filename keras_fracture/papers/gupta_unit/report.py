@@ -9,7 +9,7 @@ from keras_fracture.data import splits
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts
 from keras_fracture.report import figures, galleries
-from keras_fracture.report.markdown import counted, dated, decimal, markdown
+from keras_fracture.report.markdown import Figures, counted, dated, decimal, markdown
 
 ARMS = {
     "unvaried": "no variation of images",
@@ -51,7 +51,7 @@ def write(config, results, run):
     checks = {study.part.name: study.checks for study in results if study.own}
     histories = [study.own.history.assign(part=study.part.name) for study in results if study.own]
     files.write_text(run.folder / "history.csv", pd.concat(histories).to_csv(index=False))
-    parts = [study.part.folder for study in results]
+    parts = {study.part.name: study.part.folder for study in results}
     files.write_text(run.folder / "report.md", _text(config, recorded, rows, split_counts, checks, parts))
     return write_metrics(run.folder, config, rows, splits=split_counts, checks=checks, figures=names)
 
@@ -198,7 +198,7 @@ def _stages(config, study, first, folder):
 
 
 def _text(config, recorded, rows, split_counts, checks, parts):
-    seeds = counted(config.seeds, "seed")
+    seeds, numbered = counted(config.seeds, "seed"), Figures()
     lines = [
         f"# {config.title}\n",
         f"Re-run on `{config.data}`, profile `{recorded['profile']}`; {config.network} on {config.image_size}x"
@@ -226,10 +226,17 @@ def _text(config, recorded, rows, split_counts, checks, parts):
             ["part", "trained on", "lesions", "threshold", "painted", "test AUC", "gain", "AUC in the paper"],
             _arm_rows(rows),
         ),
-        *(f"![AUC](auc-{part}.png)\n" for part in parts),
+        *(
+            numbered.add(
+                f"auc-{part}.png",
+                f"{name}: test AUC of each way to train, {seeds}, 95 % intervals; crosses: what the paper reports.",
+            )
+            for name, part in parts.items()
+        ),
         f"Validation AUC by which thresholds were chosen (first seed): {_tried(rows)}.\n",
     ]
-    return "\n".join([*lines, *_patches(rows, checks, parts), *_how_it_was_made(config, recorded)]) + "\n"
+    lines += _patches(rows, checks, parts, numbered) + _how_it_was_made(config, recorded)
+    return "\n".join(lines) + "\n"
 
 
 def _tried(rows):
@@ -241,7 +248,7 @@ def _tried(rows):
     )
 
 
-def _patches(rows, checks, parts):
+def _patches(rows, checks, parts, numbered):
     return [
         "## The patches\n",
         checks_table(rows),
@@ -251,8 +258,15 @@ def _patches(rows, checks, parts):
         ),
         "On test X-rays. The detector is a compact CNN that learnt from the translator's real patches. The seam AUC "
         "is that of a compact CNN that sees only the border of painted windows and of the same windows before.\n",
-        *(f"![stages](stages-{part}.png)\n" for part in parts),
-        "![losses](unit-losses.png)\n",
+        *(
+            numbered.add(
+                f"stages-{part}.png",
+                f"{name}: lesions painted into healthy X-rays, the four with the highest filter score. From the left: "
+                "the original, the translated patch put into its window, the blended image, and the three close up.",
+            )
+            for name, part in parts.items()
+        ),
+        numbered.add("unit-losses.png", "Losses of the translators while training, mean of each epoch."),
     ]
 
 
