@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy import special
 
 from keras_fracture.data import phantom_anatomy as anatomy
 from keras_fracture.data import phantom_findings as findings
@@ -22,6 +23,7 @@ TEST_SOURCES = 2000  # to test on: one image each
 _FIRST_HELD_OUT = 100_000  # their numbers, so that more to learn from leave them as they are
 CANVAS = 1.3  # side of the canvas over the side of the detector, so that a turned limb still fills it
 _SHOTS = (2, 3, 4)
+_QUANTILES = special.ndtri((np.arange(2**16) + 0.5) / 2**16).astype("f4")
 _LETTERS = {
     "L": [[(0, 0), (0, 1), (0.55, 1)]],
     "R": [
@@ -149,7 +151,10 @@ def draw(source, shot, seed=0, size=256, finding=True, noise=True):
     healthy, hurt, ends, film = _attenuation(source, kind, view, seed, size)
     camera = _Camera(np.random.default_rng([seed, source.index, 3, shot]), film, size)
     before = camera.expose(healthy)
-    after = before if hurt is None else camera.expose(hurt)
+    after, boxes = before, np.zeros((0, 4), "f4")
+    if hurt is not None:
+        after = camera.expose(hurt)
+        boxes = _boxes(camera, before, after, ends)
     return {
         "image": camera.develop(after, noise)[..., None],
         "label": int(kind != "none"),
@@ -157,7 +162,7 @@ def draw(source, shot, seed=0, size=256, finding=True, noise=True):
         "body_part": source.body_part,
         "view": view,
         "finding": kind,
-        "boxes": _boxes(camera, before, after, ends),
+        "boxes": boxes,
         "filename": f"{source.name}_{shot}_{view}.png",
         "published_split": "test" if source.held_out else "",
     }
@@ -189,34 +194,42 @@ def _attenuation(source, kind, view, seed, size):
     y = ((np.arange(count) - count / 2 + 0.5) * limb.field / size).astype("f4")
     x = y
     scene = findings.Scene(limb, x, y, limb.field * rng.uniform(-0.3, 0.02))
-    others = np.zeros_like(scene.maps)
-    for ball in limb.balls + limb.bones[1:]:
-        ball.add_to(others, x, y)
+    bones = np.zeros((2, count, count), "f4")
+    for bone in limb.balls + limb.bones[1:]:
+        bone.add_to(bones, x, y)
     flesh = anatomy.soft_tissue(limb, x, y, rng)
-    rest = flesh + _over(flesh, scene, rng, limb)
-    grain = _grain(rng, count)
-
-    def total(maps):
-        cortical, trabecular = maps + others
-        bone = anatomy.CORTICAL * cortical + anatomy.MARROW * trabecular * grain
-        return rest + bone * (1 - anatomy.MUSCLE / anatomy.CORTICAL)
+    healthy = flesh + _over(flesh, x, y, rng, limb)
+    marrow = _grain(rng, count)
+    marrow *= anatomy.MARROW / anatomy.CORTICAL
+    bones[..., scene.columns] += scene.maps + _normal_variants(scene, limb, rng)
+    bones[1] *= marrow
+    healthy += (anatomy.CORTICAL - anatomy.MUSCLE) * (bones[0] + bones[1])
 
     soft = (limb.half[0] + limb.half[1]) * limb.depth * anatomy.MUSCLE
     film = (soft, scene.radius * 1.6 * (anatomy.CORTICAL - anatomy.MUSCLE))
-    healthy = total(scene.maps + _normal_variants(scene, limb, rng))
     if kind == "none":
         return healthy, None, None, film
-    intact = scene.maps
     rng = np.random.default_rng([seed, source.index, 2])
     maps, ends = findings.apply(scene, kind, view == "frontal", rng)
-    return healthy, healthy + total(maps) - total(intact), ends, film
+    change, hurt = maps - scene.maps, healthy.copy()
+    change = change[0] + marrow[:, scene.columns] * change[1]
+    hurt[:, scene.columns] += (anatomy.CORTICAL - anatomy.MUSCLE) * change
+    if ends is not None:
+        ends = np.pad(ends, ((0, 0), (scene.columns.start, count - scene.columns.stop)))
+    return healthy, hurt, ends, film
+
+
+def _normal_numbers(rng, shape):
+    """Numbers of a normal distribution, float32, from 16 random bits each: a fraction of a generator's own time."""
+    return _QUANTILES.take(rng.integers(2**16, size=shape, dtype="u2"))
 
 
 def _grain(rng, count):
     """Trabecular texture: fine struts along the bone and across it, mean 1."""
-    noise = rng.standard_normal((count, count), "f4")
-    struts = cv2.GaussianBlur(noise, (7, 7), 0.8, sigmaY=1.5)
-    return np.maximum(1 + 0.5 * struts, 0)
+    struts = cv2.GaussianBlur(_normal_numbers(rng, (count, count)), (7, 7), 0.8, sigmaY=1.5)
+    struts *= 0.5
+    struts += 1
+    return np.maximum(struts, 0, out=struts)
 
 
 def _normal_variants(scene, limb, rng):
@@ -233,7 +246,7 @@ def _normal_variants(scene, limb, rng):
         extra -= 0.75 * amount[0] * np.exp(-(((away + wave) / 1.1) ** 2)) * scene.maps
     for number in range(2):
         if chance[1 + number] < 0.5:  # the canal of a feeding vessel, in one wall
-            side, at = rng.choice([-1, 1]), rng.uniform(-4, 4) * scene.radius
+            side, at = float(rng.choice([-1, 1])), rng.uniform(-4, 4) * scene.radius
             away = scene.across - side * (0.75 * scene.radius - 0.25 * (along - at))
             canal = np.exp(-((away / 0.7) ** 2)) * (np.abs(along - at) < 1.1 * scene.radius)
             extra -= amount[2 + number] * 0.6 * canal * scene.maps
@@ -244,22 +257,21 @@ def _normal_variants(scene, limb, rng):
     return extra.astype("f4")
 
 
-def _over(flesh, scene, rng, limb):
+def _over(flesh, x, y, rng, limb):
     """Attenuation of what lies over the `flesh`: a cast, a fold of skin or the hem of a sleeve."""
-    x, y = scene.x[None], scene.y[:, None]
-    layer = np.zeros((len(scene.y), len(scene.x)), "f4")
+    x, y, layer = x[None], y[:, None], np.zeros_like(flesh)
     chance, at = rng.uniform(0, 1, 3).tolist(), rng.uniform(-1, 1, 4).tolist()
     if chance[0] < 0.06:  # a cast: uneven plaster that starts somewhere on the limb
-        weave = cv2.GaussianBlur(rng.standard_normal(layer.shape, "f4"), (9, 9), 1.6, sigmaY=1.2)
+        weave = cv2.GaussianBlur(_normal_numbers(rng, layer.shape), (9, 9), 1.6, sigmaY=1.2)
         start = (at[0] * 0.2 - 0.3) * limb.field + 0.04 * x
-        cover = np.clip((y - start) / 3, 0, 1) * np.clip(4 * flesh, 0, 1)
-        layer += (0.3 + 0.22 * weave) * cover
+        layer += (0.3 + 0.22 * weave) * np.clip((y - start) / 3, 0, 1)
     for _ in range(rng.integers(0, 4)):  # folds of skin, hems, edges of muscles: they go on beyond the bone
         at = rng.uniform(-1, 1, 4).tolist()
         away = y - at[1] * 0.5 * limb.field - at[2] * 0.9 * x - 5 * np.sin(x / 25 + 3 * at[3])
         fading = np.exp(-np.maximum(away, 0) / rng.uniform(1.5, 8))
-        layer += at[0] * 0.14 * np.clip(away / 1.2 + 0.5, 0, 1) * fading * np.clip(4 * flesh, 0, 1)
-    return layer.astype("f4")
+        fading *= np.clip(away / 1.2 + 0.5, 0, 1)
+        layer += at[0] * 0.14 * fading
+    return layer * np.clip(4 * flesh, 0, 1)
 
 
 def _lines(canvas, lines, value, thickness):
@@ -335,7 +347,7 @@ class _Camera:
     def develop(self, attenuation, noise):
         """Returns grey levels, uint8 `(size, size)`, bone bright."""
         if noise:
-            grains = np.random.default_rng(self.grains).standard_normal(attenuation.shape, "f4")
+            grains = _normal_numbers(np.random.default_rng(self.grains), attenuation.shape)
             attenuation = attenuation + grains * np.exp(0.5 * attenuation) * np.float32(self.photons**-0.5)
         level = (1 - self.toe) / (1 + np.exp((self.mid - attenuation) / self.width))
         level += self.toe * (1 - np.exp(-1.5 / self.soft * np.maximum(attenuation, 0)))

@@ -1,5 +1,7 @@
 """The findings of the `phantom` radiographs: fractures cut a bone's maps, lesions hollow or fill them."""
 
+import math
+
 import cv2
 import numpy as np
 
@@ -10,9 +12,10 @@ _TEETH = np.linspace(-2, 2, 513)  # where a broken line is worked out, in radii 
 
 
 class Scene:
-    """One bone on the canvas, with the coordinates findings are described in.
+    """One bone on the columns of the canvas it can reach, with the coordinates findings are described in.
 
     Attributes:
+        columns: Which columns of the canvas these are, a slice.
         maps: float32 `(2, rows, columns)`, mm of cortical and trabecular bone.
         x: Columns, mm.  y: Rows, mm.
         level: y of the finding's centre, mm.
@@ -22,10 +25,15 @@ class Scene:
 
     def __init__(self, limb, x, y, level):
         shaft = limb.bones[0]
+        centre, radius, _, _ = shaft.axis(y)
+        reach = [((centre - radius).min(), (centre + radius).max())]
+        reach += [(ball.x - max(ball.rx, ball.ry), ball.x + max(ball.rx, ball.ry)) for ball in limb.condyles]
+        left, right = np.transpose(reach)  # and as far beyond as a fragment is pushed
+        self.columns = slice(*np.searchsorted(x, [left.min() - shaft.radius, right.max() + shaft.radius]))
+        x = x[self.columns]
         self.maps, self.x, self.y, self.level = shaft.thickness(x, y), x, y, level
         for condyle in limb.condyles:
             condyle.add_to(self.maps, x, y)
-        centre, radius, _, _ = shaft.axis(y)
         here = np.searchsorted(y, level)
         self.radius, self.centre, self.end = float(radius[here]), float(centre[here]), shaft.end
         self.hinge = float(shaft.axis(np.array([shaft.end - shaft.cap]))[0][0])
@@ -62,7 +70,7 @@ def _break(scene, rng, slope, severity):
     """A clean break: a jagged gap of removed bone across the whole shaft."""
     gap = scene.radius * (0.1 + 0.13 * severity)
     height = slope * scene.across + _jagged(scene, rng, 0.16 * scene.radius)
-    away = np.abs(scene.y[:, None] - scene.level - height) / np.hypot(1, slope)
+    away = np.abs(scene.y[:, None] - scene.level - height) / math.hypot(1, slope)
     open_gap = np.clip((gap / 2 - away) / scene.step + 0.5, 0, 1)
     return scene.maps * (1 - open_gap * (0.55 + 0.3 * severity)).astype("f4")
 
@@ -75,7 +83,7 @@ def _spiral(scene, rng, turn, severity):
     jag = _jagged(scene, rng, 0.1 * scene.radius)
     remaining = 1.0
     for height, depth in ((pitch * phase, 0.9), (-0.4 * pitch * phase, 0.35)):
-        slant = np.hypot(1, pitch / (2 * scene.radius))
+        slant = math.hypot(1, pitch / (2 * scene.radius))
         away = np.abs(scene.y[:, None] - scene.level - turn * height - jag) / slant
         open_gap = np.clip((gap / 2 - away) / scene.step + 0.5, 0, 1)
         remaining = remaining * (1 - depth * (0.55 + 0.3 * severity) * open_gap)
@@ -92,7 +100,7 @@ def _displaced(scene, rng, slope, shift, severity):
     below = _below(scene, height, 1.5 * scene.step)
     offset = shift * scene.radius * (0.25 + 0.4 * severity)
     angle = float(np.clip(-np.rad2deg(offset / (scene.end - scene.level)), -14, 14))
-    slide = rng.choice([-0.16, 0.2]) * rng.uniform(0.3, 1) * scene.radius
+    slide = float(rng.choice([-0.16, 0.2])) * rng.uniform(0.3, 1) * scene.radius
     pivot = (scene.hinge, scene.end)
     ends = np.abs(scene.y[:, None] - scene.level - height) < 0.35 * scene.radius
     ends = (ends & (scene.maps[0] > 0)).astype("f4")
@@ -193,7 +201,7 @@ def apply(scene, kind, frontal, rng):
     if kind == "oblique":
         return _break(scene, rng, steep, severity), None
     if kind == "spiral":
-        return _spiral(scene, rng, np.sign(slopes[0]), severity), None
+        return _spiral(scene, rng, math.copysign(1, slopes[0]), severity), None
     if kind == "displaced":
         return _displaced(scene, rng, 0.5 * slope, shift, severity)
     if kind == "comminuted":

@@ -2,7 +2,7 @@
 
 import tensorflow_datasets as tfds
 
-from keras_fracture.data import builder, decoding, phantom, splits
+from keras_fracture.data import builder, phantom, splits
 from keras_fracture.data.datasets.phantom import layout
 
 
@@ -32,5 +32,4 @@ class Builder(builder.FractureBuilder):
     def _generate_examples(self, table, root=None):
         for row in table.to_dict("records"):
             record = {key: row[key] for key in builder.COMMON}
-            record["image"] = decoding.encode_png(row["image"][..., 0])
             yield row["filename"], record | {"boxes": builder.boxes(row["boxes"])}
