@@ -6,7 +6,7 @@ from keras_fracture import cli
 from keras_fracture.cli import verbs
 
 PROGRAM = "python -m benchmarks"
-NAMES = ("models", "profile", "data", "serving", "server", "startup", "schedules")
+NAMES = ("models", "profile", "data", "phantom", "serving", "server", "startup", "schedules")
 
 
 def main(arguments=None):
@@ -68,6 +68,10 @@ def _add_images_and_serving(benchmarks):
     benchmark = _add(benchmarks, "data", run_data, "time the input pipeline", "--data fracatlas")
     _add_data(benchmark)
     benchmark.add_argument("--count", type=int, default=3000, help="images (default 3000)")
+    benchmark = _add(
+        benchmarks, "phantom", run_phantom, "how hard the embedded data set is, and how long it takes to draw"
+    )  # fmt: skip
+    benchmark.add_argument("--epochs", type=int, default=40, help="of the ResNet-18 (default 40)")
     benchmark = _add(
         benchmarks, "serving", run_serving, "compare an exported classifier's answers to files with training's",
         "--data fracatlas --count 500",
@@ -142,6 +146,14 @@ def run_data(options):
     from benchmarks import data
 
     _report(options, "data", data.measure_data(options.data, options.count, options.data_dir), data.GOALS)
+
+
+def run_phantom(options):
+    """`phantom`."""
+    verbs.import_tensorflow()
+    from benchmarks import phantom
+
+    _report(options, "phantom", phantom.measure_phantom(options.epochs), phantom.GOALS)
 
 
 def run_serving(options):

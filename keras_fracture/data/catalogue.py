@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from keras_fracture.data import datasets, decoding, locations, sources
+from keras_fracture.data import datasets, locations, sources
 from keras_fracture.data.scan import scan, scan_bytes
 from keras_fracture.data.unread import unread
 from keras_fracture.errors import DataError
@@ -67,9 +67,7 @@ def catalogue(name, data_dir=None, root=None, progress=True):
         measured = scan(name, [root / filename for filename in table["filename"]], progress)
     else:
         table = module.read()
-        measured = scan_bytes(
-            name, [decoding.encode_png(image[..., 0]) for image in table["image"]], progress
-        )
+        measured = scan_bytes(name, table["image"].tolist(), progress)
     left = unread(root, module, table["filename"]) if name in REAL else []
     table = pd.concat([table, measured], axis=1)
     # Drawn limbs of one kind look alike; who is who is known there.

@@ -12,14 +12,18 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy import special
 
 from keras_fracture.data import phantom_anatomy as anatomy
 from keras_fracture.data import phantom_findings as findings
 from keras_fracture.errors import DataError
 
-SOURCES = 720  # makes 2,160 images at seed 0
-CANVAS = 1.1  # side of the canvas over the side of the detector, so that a turned limb still fills it
+SOURCES = 576  # to learn from: 1,728 images at seed 0
+TEST_SOURCES = 2000  # to test on: one image each
+_FIRST_HELD_OUT = 100_000  # their numbers, so that more to learn from leave them as they are
+CANVAS = 1.3  # side of the canvas over the side of the detector, so that a turned limb still fills it
 _SHOTS = (2, 3, 4)
+_QUANTILES = special.ndtri((np.arange(2**16) + 0.5) / 2**16).astype("f4")
 _LETTERS = {
     "L": [[(0, 0), (0, 1), (0.55, 1)]],
     "R": [
@@ -37,7 +41,7 @@ class Source:
         index: Number of the source, from 0.
         body_part: One of `phantom_anatomy.PARTS`.
         finding: "none" or one of `phantom_findings.KINDS`.
-        shots: How many images are taken; even ones are frontal, odd ones lateral.
+        shots: How many images can be taken; even ones are frontal, odd ones lateral.
     """
 
     index: int
@@ -49,8 +53,18 @@ class Source:
     def name(self):
         return f"phantom_{self.index:05d}"
 
+    @property
+    def held_out(self):
+        """Whether it is there to test on, with one image."""
+        return self.index >= _FIRST_HELD_OUT
 
-def plan(seed=0, sources=SOURCES):
+    @property
+    def taken(self):
+        """The numbers of the images that are taken of it."""
+        return (self.index // 2 // len(anatomy.PARTS) % 2,) if self.held_out else range(self.shots)
+
+
+def plan(seed=0, sources=SOURCES, test_sources=0):
     """Deals out body parts, findings and numbers of images.
 
     Sources come in pairs of one body part and one number of images, one of the two healthy: so labels
@@ -59,6 +73,7 @@ def plan(seed=0, sources=SOURCES):
     Args:
         seed: Non-negative integer.
         sources: Number of sources, at least 1. With an even number the classes are exactly as large.
+        test_sources: Number of further ones to test on.
 
     Returns:
         A list of `Source`.
@@ -66,7 +81,7 @@ def plan(seed=0, sources=SOURCES):
     if sources < 1 or seed < 0:
         raise DataError(f"sources must be at least 1 and seed not negative. Received: {sources}, {seed}")
     parts, kinds, table = anatomy.PARTS, findings.KINDS, []
-    for index in range(sources):
+    for index in (*range(sources), *range(_FIRST_HELD_OUT, _FIRST_HELD_OUT + test_sources)):
         pair = index // 2
         rng = np.random.default_rng([seed, pair, 0])
         finding = kinds[pair // len(parts) % len(kinds)] if (index + rng.integers(2)) % 2 else "none"
@@ -84,11 +99,14 @@ class Records(Sequence):
         seed: Non-negative integer.
         sources: Number of sources; a source makes 2 to 4 images.
         size: Side of the images in pixels.
+        test_sources: Number of further ones to test on, with one image each.
     """
 
-    def __init__(self, seed=0, sources=SOURCES, size=256):
+    def __init__(self, seed=0, sources=SOURCES, size=256, test_sources=0):
         self.seed, self.size = seed, size
-        self._shots = [(source, shot) for source in plan(seed, sources) for shot in range(source.shots)]
+        self._shots = [
+            (source, shot) for source in plan(seed, sources, test_sources) for shot in source.taken
+        ]
 
     def __len__(self):
         return len(self._shots)
@@ -100,9 +118,9 @@ class Records(Sequence):
         return draw(source, shot, self.seed, self.size)
 
 
-def records(seed=0, sources=SOURCES, size=256):
+def records(seed=0, sources=SOURCES, size=256, test_sources=0):
     """Returns the data set as a sequence of records (see `draw`), each drawn when it is asked for."""
-    return Records(seed, sources, size)
+    return Records(seed, sources, size, test_sources)
 
 
 def draw(source, shot, seed=0, size=256, finding=True, noise=True):
@@ -118,9 +136,10 @@ def draw(source, shot, seed=0, size=256, finding=True, noise=True):
 
     Returns:
         A dict: `image` uint8 `(size, size, 1)`; `label` 0 healthy, 1 finding; `source`, `body_part`, `view`,
-        `finding`, `filename` str; `boxes` float32 `(n, 4)`, ymin, xmin, ymax, xmax from 0 to 1. A box
-        is the smallest round every pixel whose noise-free grey level the finding changed; a displaced
-        fracture, which moves the whole far fragment, has its box round the fragments' broken ends.
+        `finding`, `filename` str; `published_split` "test" where the source is held out, else ""; `boxes`
+        float32 `(n, 4)`, ymin, xmin, ymax, xmax from 0 to 1. A box is the smallest round every pixel whose
+        noise-free grey level the finding changed; a displaced fracture, which moves the whole far fragment,
+        has its box round the fragments' broken ends.
 
     Raises:
         DataError: No such shot, or the image would be too small.
@@ -132,7 +151,10 @@ def draw(source, shot, seed=0, size=256, finding=True, noise=True):
     healthy, hurt, ends, film = _attenuation(source, kind, view, seed, size)
     camera = _Camera(np.random.default_rng([seed, source.index, 3, shot]), film, size)
     before = camera.expose(healthy)
-    after = before if hurt is None else camera.expose(hurt)
+    after, boxes = before, np.zeros((0, 4), "f4")
+    if hurt is not None:
+        after = camera.expose(hurt)
+        boxes = _boxes(camera, before, after, ends)
     return {
         "image": camera.develop(after, noise)[..., None],
         "label": int(kind != "none"),
@@ -140,8 +162,9 @@ def draw(source, shot, seed=0, size=256, finding=True, noise=True):
         "body_part": source.body_part,
         "view": view,
         "finding": kind,
-        "boxes": _boxes(camera, before, after, ends),
+        "boxes": boxes,
         "filename": f"{source.name}_{shot}_{view}.png",
+        "published_split": "test" if source.held_out else "",
     }
 
 
@@ -170,35 +193,43 @@ def _attenuation(source, kind, view, seed, size):
     count = int(size * CANVAS)
     y = ((np.arange(count) - count / 2 + 0.5) * limb.field / size).astype("f4")
     x = y
-    scene = findings.Scene(limb, x, y, limb.field * rng.uniform(-0.16, -0.03))
-    others = np.zeros_like(scene.maps)
-    for ball in limb.balls + limb.bones[1:]:
-        ball.add_to(others, x, y)
+    scene = findings.Scene(limb, x, y, limb.field * rng.uniform(-0.3, 0.02))
+    bones = np.zeros((2, count, count), "f4")
+    for bone in limb.balls + limb.bones[1:]:
+        bone.add_to(bones, x, y)
     flesh = anatomy.soft_tissue(limb, x, y, rng)
-    rest = flesh + _over(flesh, scene, rng, limb)
-    grain = _grain(rng, count)
-
-    def total(maps):
-        cortical, trabecular = maps + others
-        bone = anatomy.CORTICAL * cortical + anatomy.MARROW * trabecular * grain
-        return rest + bone * (1 - anatomy.MUSCLE / anatomy.CORTICAL)
+    healthy = flesh + _over(flesh, x, y, rng, limb)
+    marrow = _grain(rng, count)
+    marrow *= anatomy.MARROW / anatomy.CORTICAL
+    bones[..., scene.columns] += scene.maps + _normal_variants(scene, limb, rng)
+    bones[1] *= marrow
+    healthy += (anatomy.CORTICAL - anatomy.MUSCLE) * (bones[0] + bones[1])
 
     soft = (limb.half[0] + limb.half[1]) * limb.depth * anatomy.MUSCLE
     film = (soft, scene.radius * 1.6 * (anatomy.CORTICAL - anatomy.MUSCLE))
-    healthy = total(scene.maps + _normal_variants(scene, limb, rng))
     if kind == "none":
         return healthy, None, None, film
-    intact = scene.maps
     rng = np.random.default_rng([seed, source.index, 2])
     maps, ends = findings.apply(scene, kind, view == "frontal", rng)
-    return healthy, healthy + total(maps) - total(intact), ends, film
+    change, hurt = maps - scene.maps, healthy.copy()
+    change = change[0] + marrow[:, scene.columns] * change[1]
+    hurt[:, scene.columns] += (anatomy.CORTICAL - anatomy.MUSCLE) * change
+    if ends is not None:
+        ends = np.pad(ends, ((0, 0), (scene.columns.start, count - scene.columns.stop)))
+    return healthy, hurt, ends, film
+
+
+def _normal_numbers(rng, shape):
+    """Numbers of a normal distribution, float32, from 16 random bits each: a fraction of a generator's own time."""
+    return _QUANTILES.take(rng.integers(2**16, size=shape, dtype="u2"))
 
 
 def _grain(rng, count):
     """Trabecular texture: fine struts along the bone and across it, mean 1."""
-    noise = rng.standard_normal((count, count), "f4")
-    struts = cv2.GaussianBlur(noise, (7, 7), 0.8, sigmaY=1.5)
-    return np.maximum(1 + 0.5 * struts, 0)
+    struts = cv2.GaussianBlur(_normal_numbers(rng, (count, count)), (7, 7), 0.8, sigmaY=1.5)
+    struts *= 0.5
+    struts += 1
+    return np.maximum(struts, 0, out=struts)
 
 
 def _normal_variants(scene, limb, rng):
@@ -206,36 +237,41 @@ def _normal_variants(scene, limb, rng):
     shaft, along = limb.bones[0], scene.y[:, None] - scene.level
     extra = np.zeros_like(scene.maps)
     bone = (scene.maps.sum(0) > 0).astype("f4")
-    chance, amount = rng.uniform(0, 1, 4).tolist(), rng.uniform(0.4, 1, 4).tolist()
-    if chance[0] < 0.5:  # the scar of the growth plate
-        away = scene.y[:, None] - (shaft.end - 0.55 * shaft.flare) - 0.03 * scene.across**2 / scene.radius
+    chance, amount = rng.uniform(0, 1, 6).tolist(), rng.uniform(0.4, 1, 6).tolist()
+    away = scene.y[:, None] - (shaft.end - 0.55 * shaft.flare) - 0.03 * scene.across**2 / scene.radius
+    if chance[0] < 0.4:  # the scar of the growth plate
         extra[0] += bone * amount[0] * 0.2 * scene.radius * np.exp(-((away / 0.9) ** 2))
-    if chance[1] < 0.35:  # the canal of the feeding vessel, in one wall
-        side = int(rng.choice([-1, 1]))
-        away = scene.across - side * (0.75 * scene.radius - 0.2 * (along + 10))
-        canal = np.exp(-((away / 0.8) ** 2)) * (np.abs(along + 10) < 0.9 * scene.radius)
-        extra -= amount[1] * 0.4 * canal * scene.maps
-    if chance[2] < 0.3:  # a bone island
-        at = rng.uniform(-0.5, 0.5) * scene.radius, rng.uniform(0.2, 0.6) * (scene.end - scene.level)
-        away = np.hypot(scene.across - at[0], (along - at[1]) / 1.4) / (0.22 * scene.radius)
-        extra[0] += bone * amount[2] * 0.35 * scene.radius * np.clip(1.3 - away, 0, 1)
+    elif chance[0] < 0.7:  # a child's growth plate, still open
+        wave = 0.6 * np.sin(scene.across / scene.radius * 3 + 6 * amount[1])
+        extra -= 0.75 * amount[0] * np.exp(-(((away + wave) / 1.1) ** 2)) * scene.maps
+    for number in range(2):
+        if chance[1 + number] < 0.5:  # the canal of a feeding vessel, in one wall
+            side, at = float(rng.choice([-1, 1])), rng.uniform(-4, 4) * scene.radius
+            away = scene.across - side * (0.75 * scene.radius - 0.25 * (along - at))
+            canal = np.exp(-((away / 0.7) ** 2)) * (np.abs(along - at) < 1.1 * scene.radius)
+            extra -= amount[2 + number] * 0.6 * canal * scene.maps
+    if chance[3] < 0.4:  # a bone island
+        at = rng.uniform(-0.5, 0.5) * scene.radius, rng.uniform(-0.8, 0.8) * (scene.end - scene.level)
+        away = np.hypot(scene.across - at[0], (along - at[1]) / 1.4) / (0.2 * scene.radius)
+        extra[0] += bone * amount[4] * 0.35 * scene.radius * np.clip(1.3 - away, 0, 1)
     return extra.astype("f4")
 
 
-def _over(flesh, scene, rng, limb):
+def _over(flesh, x, y, rng, limb):
     """Attenuation of what lies over the `flesh`: a cast, a fold of skin or the hem of a sleeve."""
-    x, y = scene.x[None], scene.y[:, None]
-    layer = np.zeros((len(scene.y), len(scene.x)), "f4")
+    x, y, layer = x[None], y[:, None], np.zeros_like(flesh)
     chance, at = rng.uniform(0, 1, 3).tolist(), rng.uniform(-1, 1, 4).tolist()
     if chance[0] < 0.06:  # a cast: uneven plaster that starts somewhere on the limb
-        weave = cv2.GaussianBlur(rng.standard_normal(layer.shape, "f4"), (9, 9), 1.6, sigmaY=1.2)
+        weave = cv2.GaussianBlur(_normal_numbers(rng, layer.shape), (9, 9), 1.6, sigmaY=1.2)
         start = (at[0] * 0.2 - 0.3) * limb.field + 0.04 * x
-        cover = np.clip((y - start) / 3, 0, 1) * np.clip(4 * flesh, 0, 1)
-        layer += (0.3 + 0.22 * weave) * cover
-    if chance[1] < 0.25:
-        away = y - at[1] * 0.5 * limb.field - at[2] * 0.4 * x - 6 * np.sin(x / 25 + 3 * at[3])
-        layer += 0.12 * np.clip(away / 2 + 0.5, 0, 1) * np.exp(-np.maximum(away, 0) / 7)
-    return layer.astype("f4")
+        layer += (0.3 + 0.22 * weave) * np.clip((y - start) / 3, 0, 1)
+    for _ in range(rng.integers(0, 4)):  # folds of skin, hems, edges of muscles: they go on beyond the bone
+        at = rng.uniform(-1, 1, 4).tolist()
+        away = y - at[1] * 0.5 * limb.field - at[2] * 0.9 * x - 5 * np.sin(x / 25 + 3 * at[3])
+        fading = np.exp(-np.maximum(away, 0) / rng.uniform(1.5, 8))
+        fading *= np.clip(away / 1.2 + 0.5, 0, 1)
+        layer += at[0] * 0.14 * fading
+    return layer * np.clip(4 * flesh, 0, 1)
 
 
 def _lines(canvas, lines, value, thickness):
@@ -257,9 +293,9 @@ class _Camera:
         self.size, self.grains = size, rng.integers(2**62)
         count = int(size * CANVAS)
         self.matrix = cv2.getRotationMatrix2D(
-            (count / 2 - 0.5, count / 2 - 0.5), rng.normal(0, 2.5), rng.uniform(1.18, 1.32)
+            (count / 2 - 0.5, count / 2 - 0.5), rng.normal(0, 7), rng.uniform(1.05, 1.35)
         )
-        self.matrix[:, 2] += rng.uniform(-0.025, 0.025, 2) * size - (count - size) / 2
+        self.matrix[:, 2] += rng.uniform(-0.08, 0.08, 2) * size - (count - size) / 2
         self.blur = size / 256 * rng.uniform(0.5, 1.1)
         soft, bone = film
         self.soft = soft
@@ -311,7 +347,7 @@ class _Camera:
     def develop(self, attenuation, noise):
         """Returns grey levels, uint8 `(size, size)`, bone bright."""
         if noise:
-            grains = np.random.default_rng(self.grains).standard_normal(attenuation.shape, "f4")
+            grains = _normal_numbers(np.random.default_rng(self.grains), attenuation.shape)
             attenuation = attenuation + grains * np.exp(0.5 * attenuation) * np.float32(self.photons**-0.5)
         level = (1 - self.toe) / (1 + np.exp((self.mid - attenuation) / self.width))
         level += self.toe * (1 - np.exp(-1.5 / self.soft * np.maximum(attenuation, 0)))

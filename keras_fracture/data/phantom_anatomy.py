@@ -10,6 +10,15 @@ VIEWS = ("frontal", "lateral")
 CORTICAL, MARROW, MUSCLE, FAT = 0.058, 0.034, 0.0205, 0.0175  # attenuation, 1/mm, near 60 keV
 
 
+def _chord(radius, off):
+    """Length of a ray through a circle of `radius`, the squared distance `off` beside its centre."""
+    chord = radius**2 - off
+    np.maximum(chord, 0, out=chord)
+    np.sqrt(chord, out=chord)
+    chord *= 2
+    return chord
+
+
 @dataclass(frozen=True)
 class Shaft:
     """A long bone: a tube of cortex that flares towards its joint end. All lengths in mm, y downwards.
@@ -45,12 +54,16 @@ class Shaft:
         return bones
 
     def add_to(self, bones, x, y):
-        """Adds `thickness` to `bones` in place, touching only the columns the bone reaches."""
+        """Adds `thickness` to `bones` in place, touching only the rows and columns the bone reaches."""
+        ends = np.searchsorted(y, self.end)
+        rows = slice(ends, None) if self.up else slice(0, ends)
+        y, bones = y[rows], bones[:, rows]
+        if not len(y):
+            return
         centre, radius, cortex, flare = (a[:, None].astype("f4") for a in self.axis(y))
         k, m = np.searchsorted(x, [(centre - radius).min(), (centre + radius).max()])
         off = (x[None, k:m].astype("f4") - centre) ** 2
-        outer = 2 * np.sqrt(np.maximum(radius**2 - off, 0))
-        inner = 2 * np.sqrt(np.maximum(np.maximum(radius - cortex, 0) ** 2 - off, 0))
+        outer, inner = _chord(radius, off), _chord(np.maximum(radius - cortex, 0), off)
         bones[0, :, k:m] += outer - inner
         bones[1, :, k:m] += inner * (0.15 + 0.65 * flare)
 
@@ -235,10 +248,15 @@ def soft_tissue(shape, x, y, rng):
         sides.append(cv2.GaussianBlur(half[:, None], (1, 0), 12, borderType=cv2.BORDER_REPLICATE))
     left, right = (side.astype("f4") for side in sides)
     centre, half = (right - left) / 2, (left + right) / 2
-    off = ((x[None] - centre) / half) ** 2
-    skin = 2 * half * shape.depth * np.sqrt(np.maximum(1 - off, 0))
-    lean = rng.uniform(0.8, 0.92)
-    muscle = 2 * half * shape.depth * lean * np.sqrt(np.maximum(1 - off / lean**2, 0))
+    off = (x[None] - centre) ** 2
+    skin, muscle = _chord(half, off), _chord(rng.uniform(0.8, 0.92) * half, off)
     streaks = cv2.GaussianBlur(rng.standard_normal((len(y) // 8, len(x) // 4), "f4"), (0, 0), 1.5, sigmaY=3)
     streaks = cv2.resize(streaks, (len(x), len(y)), interpolation=cv2.INTER_CUBIC)
-    return FAT * (skin - muscle) + MUSCLE * muscle * (1 + 0.25 * streaks)
+    # FAT (skin - muscle) + MUSCLE muscle (1 + streaks / 4), in place: canvases are large
+    streaks *= 0.25 * MUSCLE
+    streaks += MUSCLE - FAT
+    muscle *= streaks
+    skin *= FAT
+    skin += muscle
+    skin *= shape.depth
+    return skin

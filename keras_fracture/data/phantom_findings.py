@@ -1,5 +1,7 @@
 """The findings of the `phantom` radiographs: fractures cut a bone's maps, lesions hollow or fill them."""
 
+import math
+
 import cv2
 import numpy as np
 
@@ -10,9 +12,10 @@ _TEETH = np.linspace(-2, 2, 513)  # where a broken line is worked out, in radii 
 
 
 class Scene:
-    """One bone on the canvas, with the coordinates findings are described in.
+    """One bone on the columns of the canvas it can reach, with the coordinates findings are described in.
 
     Attributes:
+        columns: Which columns of the canvas these are, a slice.
         maps: float32 `(2, rows, columns)`, mm of cortical and trabecular bone.
         x: Columns, mm.  y: Rows, mm.
         level: y of the finding's centre, mm.
@@ -22,10 +25,15 @@ class Scene:
 
     def __init__(self, limb, x, y, level):
         shaft = limb.bones[0]
+        centre, radius, _, _ = shaft.axis(y)
+        reach = [((centre - radius).min(), (centre + radius).max())]
+        reach += [(ball.x - max(ball.rx, ball.ry), ball.x + max(ball.rx, ball.ry)) for ball in limb.condyles]
+        left, right = np.transpose(reach)  # and as far beyond as a fragment is pushed
+        self.columns = slice(*np.searchsorted(x, [left.min() - shaft.radius, right.max() + shaft.radius]))
+        x = x[self.columns]
         self.maps, self.x, self.y, self.level = shaft.thickness(x, y), x, y, level
         for condyle in limb.condyles:
             condyle.add_to(self.maps, x, y)
-        centre, radius, _, _ = shaft.axis(y)
         here = np.searchsorted(y, level)
         self.radius, self.centre, self.end = float(radius[here]), float(centre[here]), shaft.end
         self.hinge = float(shaft.axis(np.array([shaft.end - shaft.cap]))[0][0])
@@ -60,25 +68,25 @@ def _below(scene, height, soft):
 
 def _break(scene, rng, slope, severity):
     """A clean break: a jagged gap of removed bone across the whole shaft."""
-    gap = scene.radius * (0.3 + 0.35 * severity)
+    gap = scene.radius * (0.1 + 0.13 * severity)
     height = slope * scene.across + _jagged(scene, rng, 0.16 * scene.radius)
-    away = np.abs(scene.y[:, None] - scene.level - height) / np.hypot(1, slope)
+    away = np.abs(scene.y[:, None] - scene.level - height) / math.hypot(1, slope)
     open_gap = np.clip((gap / 2 - away) / scene.step + 0.5, 0, 1)
-    return scene.maps * (1 - open_gap * (0.75 + 0.25 * severity)).astype("f4")
+    return scene.maps * (1 - open_gap * (0.55 + 0.3 * severity)).astype("f4")
 
 
 def _spiral(scene, rng, turn, severity):
     """A helix round the shaft: its front and back halves cross in the image."""
-    gap = scene.radius * (0.28 + 0.27 * severity)
+    gap = scene.radius * (0.1 + 0.12 * severity)
     pitch = scene.radius * rng.uniform(2.6, 3.6)
     phase = np.arcsin(np.clip(scene.across / scene.radius, -1, 1)) / np.pi
     jag = _jagged(scene, rng, 0.1 * scene.radius)
     remaining = 1.0
     for height, depth in ((pitch * phase, 0.9), (-0.4 * pitch * phase, 0.35)):
-        slant = np.hypot(1, pitch / (2 * scene.radius))
+        slant = math.hypot(1, pitch / (2 * scene.radius))
         away = np.abs(scene.y[:, None] - scene.level - turn * height - jag) / slant
         open_gap = np.clip((gap / 2 - away) / scene.step + 0.5, 0, 1)
-        remaining = remaining * (1 - depth * (0.7 + 0.3 * severity) * open_gap)
+        remaining = remaining * (1 - depth * (0.55 + 0.3 * severity) * open_gap)
     return scene.maps * remaining.astype("f4")
 
 
@@ -90,9 +98,9 @@ def _displaced(scene, rng, slope, shift, severity):
     """
     height = slope * scene.across + _jagged(scene, rng, 0.16 * scene.radius)
     below = _below(scene, height, 1.5 * scene.step)
-    offset = shift * scene.radius * (0.8 + 0.7 * severity)
+    offset = shift * scene.radius * (0.25 + 0.4 * severity)
     angle = float(np.clip(-np.rad2deg(offset / (scene.end - scene.level)), -14, 14))
-    slide = rng.choice([-0.5, 0.7]) * rng.uniform(0.5, 1) * scene.radius
+    slide = float(rng.choice([-0.16, 0.2])) * rng.uniform(0.3, 1) * scene.radius
     pivot = (scene.hinge, scene.end)
     ends = np.abs(scene.y[:, None] - scene.level - height) < 0.35 * scene.radius
     ends = (ends & (scene.maps[0] > 0)).astype("f4")
@@ -105,7 +113,7 @@ def _displaced(scene, rng, slope, shift, severity):
 
 def _comminuted(scene, rng, slope, severity):
     """Two breaks, and the piece between them in three or four splinters pushed apart."""
-    half = scene.radius * rng.uniform(0.7, 1.1)
+    half = scene.radius * rng.uniform(0.5, 0.9)
     soft = 1.2 * scene.step
     first = _below(scene, -half + slope * scene.across + _jagged(scene, rng, 0.2 * scene.radius), soft)
     last = _below(scene, half - slope * scene.across + _jagged(scene, rng, 0.2 * scene.radius), soft)
@@ -116,11 +124,11 @@ def _comminuted(scene, rng, slope, severity):
     cut = np.clip((scene.across - lean * along) / soft + 0.5, 0, 1)
     split = np.clip((along + lean * scene.across * 0.5 - rng.normal(0, 0.1)) / soft + 0.5, 0, 1)
     for side, part in ((-1, (1 - cut) * split), (-1, (1 - cut) * (1 - split)), (1, cut)):
-        push = scene.radius * (0.16 + 0.25 * severity) * rng.uniform(0.6, 1.2)
+        push = scene.radius * (0.05 + 0.1 * severity) * rng.uniform(0.6, 1.2)
         pivot = (scene.centre + side * 0.5 * scene.radius, scene.level)
         shift = (side * push, rng.normal(0, 0.15) * scene.radius)
         pieces = scene.maps * (middle * part).astype("f4")
-        maps = maps + scene.move(pieces, rng.normal(0, 8 + 12 * severity), shift, pivot)
+        maps = maps + scene.move(pieces, rng.normal(0, 2 + 3 * severity), shift, pivot)
     return maps
 
 
@@ -142,12 +150,12 @@ def _lytic(scene, rng, side, moth_eaten, severity):
             at = rng.normal(0, 0.42, 2) * r * (1, 2.2)
             long = size * rng.uniform(1, 1.6)
             hole = _blob(scene, rng, side * 0.15 * r + at[0], at[1], size, long, 0.15, 0.4)
-            remaining = remaining * (1 - (0.65 + 0.33 * severity) * hole)
+            remaining = remaining * (1 - (0.35 + 0.35 * severity) * hole)
     else:
-        size = r * (0.8 + 0.25 * severity)
+        size = r * (0.45 + 0.2 * severity)
         long = size * rng.uniform(1.2, 1.9)
         hole = _blob(scene, rng, side * 0.3 * r, 0, size, long, 0.1, 0.22)
-        remaining = 1 - (0.7 + 0.28 * severity) * hole
+        remaining = 1 - (0.35 + 0.35 * severity) * hole
         rim = 0.12 * r * hole * (1 - hole) * 4
     inside = scene.maps[0] + scene.maps[1] > 0
     maps = scene.maps * remaining
@@ -159,12 +167,12 @@ def _sclerotic(scene, rng, side, severity):
     """Bone laid down: one or two dense clouds inside the outline."""
     r, dense = scene.radius, 0.0
     for scale, dy in ((1, 0), (rng.uniform(0.3, 0.7), rng.uniform(-1.6, 1.6) * r)):
-        size = scale * r * (0.7 + 0.3 * severity)
+        size = scale * r * (0.45 + 0.2 * severity)
         long = size * rng.uniform(1.2, 2)
         dense = np.maximum(dense, _blob(scene, rng, side * 0.25 * r, dy, size, long, 0.2, 0.45))
     maps = scene.maps.copy()
     room = np.clip((r - np.abs(scene.across)) / (0.25 * r), 0, 1)
-    maps[0] += dense * room * r * (1.3 + 0.7 * severity)
+    maps[0] += dense * room * r * (0.45 + 0.5 * severity)
     maps[1] *= 1 - 0.5 * dense
     return maps
 
@@ -193,7 +201,7 @@ def apply(scene, kind, frontal, rng):
     if kind == "oblique":
         return _break(scene, rng, steep, severity), None
     if kind == "spiral":
-        return _spiral(scene, rng, np.sign(slopes[0]), severity), None
+        return _spiral(scene, rng, math.copysign(1, slopes[0]), severity), None
     if kind == "displaced":
         return _displaced(scene, rng, 0.5 * slope, shift, severity)
     if kind == "comminuted":

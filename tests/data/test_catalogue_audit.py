@@ -230,9 +230,9 @@ def test_unknown_and_absent_sets_are_data_errors(tmp_path):
 
 
 def test_the_embedded_set_is_audited_by_its_known_sources(monkeypatch):
-    monkeypatch.setattr(embedded, "read", functools.partial(embedded.read.__wrapped__, 16))
+    monkeypatch.setattr(embedded, "read", functools.partial(embedded.read.__wrapped__, 16, 4))
     report = audit.audit("phantom", progress=False)
-    assert report["sources"] == {"named": 16, "distinct": 16}
+    assert report["sources"] == {"named": 20, "distinct": 20}
     assert report["labels"]["finding"] == report["labels"]["healthy"]
     assert {finding["kind"] for finding in report["findings"]} - {"several images of one source"} == {
         finding["kind"] for finding in report["findings"] if finding["kind"].startswith("shortcut")

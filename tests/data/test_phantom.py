@@ -5,7 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_fracture.data import phantom
+from keras_fracture import data
+from keras_fracture.data import decoding, phantom
+from keras_fracture.data.datasets.phantom import layout, phantom_dataset_builder
 from keras_fracture.data.phantom_anatomy import PARTS
 from keras_fracture.data.phantom_findings import KINDS
 from keras_fracture.errors import DataError
@@ -16,6 +18,18 @@ IN_PLACE = [kind for kind in KINDS if kind != "displaced"]
 @pytest.fixture(scope="module")
 def sample():
     return list(phantom.records(seed=3, sources=112, size=96))
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """The tables of all splits of few phantoms, by policy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phantom_dataset_builder.Builder, "SOURCES", (24, 16))
+        patch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return {
+            policy: {split: data.load("phantom", split, policy).table for split in data.splits.NAMES}
+            for policy in layout.POLICIES
+        }
 
 
 def _first(kind, part, seed=0):
@@ -68,9 +82,82 @@ def test_labels_balance_within_parts_and_views(seed):
             shots[source.body_part, shot % 2, source.finding != "none"] += 1
     assert set(shots) == set(itertools.product(PARTS, (0, 1), (False, True)))
     assert all(shots[part, view, True] == shots[part, view, False] for part in PARTS for view in (0, 1))
-    assert 1800 <= sum(shots.values()) <= 2400
+    assert 1600 <= sum(shots.values()) <= 1800
     kinds = Counter((s.body_part, s.finding) for s in phantom.plan(seed) if s.finding != "none")
     assert len(kinds) == len(PARTS) * len(KINDS) and max(kinds.values()) - min(kinds.values()) <= 1
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_held_out_limbs_balance_and_have_one_image_each(seed):
+    limbs = [source for source in phantom.plan(seed, 2, phantom.TEST_SOURCES) if source.held_out]
+    assert len(limbs) == phantom.TEST_SOURCES and all(len(limb.taken) == 1 for limb in limbs)
+    counts = Counter((limb.body_part, limb.taken[0] % 2, limb.finding != "none") for limb in limbs)
+    assert len(counts) == 2 * 2 * len(PARTS) and max(counts.values()) - min(counts.values()) <= 4
+    assert all(counts[part, view, True] == counts[part, view, False] for part, view, _ in counts)
+    kinds = Counter((limb.finding, limb.taken[0] % 2) for limb in limbs if limb.finding != "none")
+    assert len(kinds) == 2 * len(KINDS) and max(kinds.values()) - min(kinds.values()) <= 4
+
+
+def test_images_to_learn_from_do_not_depend_on_how_many_are_held_out():
+    none, some = phantom.records(sources=4, size=64), phantom.records(sources=4, size=64, test_sources=6)
+    assert [one["filename"] for one in none] == [one["filename"] for one in some[: len(none)]]
+    for one, same in zip(none, some, strict=False):
+        np.testing.assert_array_equal(one["image"], same["image"])
+    held_out = some[len(none) :]
+    assert [one["published_split"] for one in none] == [""] * len(none)
+    assert [one["published_split"] for one in held_out] == ["test"] * 6
+    assert not {one["source"] for one in none} & {one["source"] for one in held_out}
+
+
+def test_held_out_limbs_are_the_test_split_of_grouped_and_of_no_other_policy(tables):
+    limbs = phantom.plan(0, 24, 16)
+    held_out, others = ({limb.name for limb in limbs if limb.held_out == which} for which in (True, False))
+    grouped, paper = (
+        {split: set(table["source"]) for split, table in tables[policy].items()}
+        for policy in ("grouped", "paper")
+    )
+    assert grouped["test"] == held_out and len(tables["grouped"]["test"]) == len(held_out) == 16
+    assert grouped["train"] | grouped["validation"] == others
+    assert not grouped["train"] & grouped["validation"]
+    assert set().union(*paper.values()) == others and paper["train"] & paper["test"]
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5, 0), (0.4, 0.1, 0.5)])
+def test_shares_and_seed_change_no_test_image(shares, tables, monkeypatch):
+    monkeypatch.setattr(phantom_dataset_builder.Builder, "SOURCES", (24, 16))
+    records = {split: data.load("phantom", split, shares=shares, seed=2) for split in data.splits.NAMES}
+    assert list(records["test"].table["filename"]) == list(tables["grouped"]["test"]["filename"])
+    train = len(records["train"]) / (len(records["train"]) + len(records["validation"]))
+    assert train == pytest.approx(shares[0] / (shares[0] + shares[1]), abs=0.05)
+
+
+def test_images_are_drawn_once_for_all_processes(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path))
+    read, calls = layout.read.__wrapped__, []  # as in a process that has read none
+    drawn = phantom.records
+
+    def counted(*arguments, **numbers):
+        calls.append(numbers)
+        return drawn(*arguments, **numbers)
+
+    monkeypatch.setattr(phantom, "records", counted)
+    first, again = read(2, 2), read(2, 2)
+    assert len(calls) == 1
+    expected = {record["filename"]: record for record in drawn(sources=2, test_sources=2)}
+    assert len(first) == len(again) == len(expected)
+    for table in (first, again):
+        for row in table.to_dict("records"):
+            record = expected[row["filename"]]
+            np.testing.assert_array_equal(decoding.decode(row["image"]).image, record["image"][..., 0])
+            np.testing.assert_array_equal(row["boxes"], record["boxes"])
+            assert row["boxes"].dtype == np.float32 and row["label"] == record["label"]
+    read(2, 4)
+    read(2, 2, seed=1)
+    changed = tmp_path / "phantom_findings.py"
+    changed.write_text("# other code\n")
+    monkeypatch.setattr(phantom.findings, "__file__", str(changed))
+    read(2, 2)
+    assert len(calls) == 4, "other numbers or other code are other images"
 
 
 def test_neighbouring_numbers_do_not_tell_the_label():
@@ -102,8 +189,20 @@ def test_displaced_box_lies_at_the_break_and_bone_moves_below_it(part):
     changed = np.abs(hurt["image"].astype(int) - whole["image"])[..., 0]
     ((top, left, bottom, right),) = np.rint(hurt["boxes"] * 128).astype(int)
     assert 0 < (bottom - top) * (right - left) < 0.2 * 128**2
-    assert changed[top:bottom, left:right].mean() > 5 * changed[:top].mean()
+    assert changed[top:bottom, left:right].sum() > 5 * changed[:top].sum()
     assert changed[bottom:].max() > 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_finding_shows(kind):
+    limbs = [limb for limb in phantom.plan(0, 2, 400) if limb.finding == kind]
+    for limb in limbs[:6]:
+        hurt, whole = (
+            phantom.draw(limb, limb.taken[0], size=128, noise=False, finding=which) for which in (True, False)
+        )
+        ((top, left, bottom, right),) = np.rint(hurt["boxes"] * 128).astype(int)
+        change = np.abs(hurt["image"].astype(int) - whole["image"])[top:bottom, left:right]
+        assert (change >= 6).sum() > 20, (limb.name, change.max())
 
 
 def test_boxes_are_ordered_and_inside_the_image(sample):

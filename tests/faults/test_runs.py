@@ -26,7 +26,7 @@ KILLS = (
     "open grouped/resnet18/run-0/saved_model/1/metadata.json 0",  # the SavedModel is half-written
 )
 FULL = (
-    "open records/phantom/grouped/1.1.0/features.json 0",
+    "open records/phantom/grouped/2.0.0/features.json 0",
     "open grouped/resnet18/run-0/backup/epoch-00002.weights.h5 0",
     "open grouped/resnet18/run-0/saved_model/1/metadata.json 0",
     "os.rename metrics.json 0",

@@ -65,7 +65,7 @@ if __name__ == "__main__":
     program = importlib.import_module(module)
     from keras_fracture.data.datasets.phantom import phantom_dataset_builder
 
-    phantom_dataset_builder.Builder.SOURCES = 60
+    phantom_dataset_builder.Builder.SOURCES = 60, 48
     for moment in moments.split("|"):
         watch.choose(moment)
         status = program.main(arguments)

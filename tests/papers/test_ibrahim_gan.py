@@ -28,7 +28,7 @@ TINY = {
 def finished(tmp_path_factory):
     """A whole run on few phantoms: its folder, and the folder its numbers were recorded in."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(phantom_dataset_builder.Builder, "SOURCES", 48)
+    patch.setattr(phantom_dataset_builder.Builder, "SOURCES", (48, 32))
     patch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
     folder, results = tmp_path_factory.mktemp("runs") / "run", tmp_path_factory.mktemp("results")
     papers.reproduce("ibrahim_gan", "smoke", out=folder, results=results, **TINY)

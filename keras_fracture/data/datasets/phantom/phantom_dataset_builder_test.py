@@ -10,12 +10,12 @@ class PhantomTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = Builder
     EXAMPLE_DIR = Path(__file__).parent  # there are no files to read: the images are drawn
     BUILDER_CONFIG_NAMES_TO_TEST = ["grouped"]
-    SPLITS = {"train": 51, "validation": 8, "test": 13}
+    SPLITS = {"train": 62, "validation": 10, "test": 16}
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.enterClassContext(mock.patch.object(Builder, "SOURCES", 24))
+        cls.enterClassContext(mock.patch.object(Builder, "SOURCES", (24, 16)))
 
 
 class PhantomPaperTest(PhantomTest):
