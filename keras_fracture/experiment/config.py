@@ -24,8 +24,6 @@ RENAMED = {
     "fewest": "min_lesions",
     "passing": "passing_shares",
 }
-# What earlier versions could not be told, and did.
-ADDED = {"optimizer": "sgd"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +44,8 @@ class Config:
     # Profile and variant to the numbers that differ from the defaults, which are the paper's.
     PROFILES: ClassVar = {}
     VARIANTS: ClassVar = {}
+    # Settings that earlier versions could not be told, with what they did.
+    ADDED: ClassVar = {}
     # Numbers that may be 0, and those that are shares of 1, see `limits.check`.
     MAY_BE_ZERO: ClassVar = ("seed",)
     SHARES: ClassVar = ()
@@ -144,7 +144,7 @@ def renamed(config_class, settings):
         RENAMED[name] if name not in known and RENAMED.get(name) in known else name: value
         for name, value in settings.items()
     }
-    return {name: value for name, value in ADDED.items() if name in known} | now
+    return config_class.ADDED | now
 
 
 def _as_tuples(value):

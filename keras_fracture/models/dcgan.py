@@ -179,11 +179,15 @@ class DCGANDiscriminator(keras.Model):
         self.built = True
 
     def call(self, images, labels=None, training=False):
+        return self.call_with_classes(images, labels, training)[0]
+
+    def call_with_classes(self, images, labels=None, training=False):
+        """What `call` returns, and the logits of the classes `(batch, num_classes)`; None without classes."""
         logits = ops.squeeze(self.main(images, training=training), (1, 2))
         classes = _one_hot(labels, self.num_classes, logits.dtype)
         if classes is None:
-            return logits
-        return logits[:, :1] + ops.sum(logits[:, 1:] * classes, axis=1, keepdims=True)
+            return logits, None
+        return logits[:, :1] + ops.sum(logits[:, 1:] * classes, axis=1, keepdims=True), logits[:, 1:]
 
     def get_config(self):
         return super().get_config() | {

@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image, ImageDraw, ImageFont
 
 from keras_fracture import files
+from keras_fracture.data import sheets
 from keras_fracture.report import figures
 from keras_fracture.report.style import COLOURS, styled, subplots
 
@@ -67,6 +68,40 @@ def _show(axis, image):
     # What is smaller than its frame keeps its pixels: honest, and a fraction of the bytes.
     smooth = "antialiased" if max(image.shape[:2]) > _PLACE else "nearest"
     axis.imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=255, interpolation=smooth)
+
+
+@styled
+def beside(columns, path, suptitle, side=6):
+    """Grids of images side by side, such as real ones and those of two generators, a class below the other.
+
+    Shows the images themselves: for the run's own folder, where data sets may not be passed on.
+
+    Args:
+        columns: Dict of title to a list of groups, each uint8 `(n, height, width, 1 or 3)`, drawn from above.
+        path: PNG to write.
+        suptitle: Of the figure.
+        side: Images a row.
+
+    Returns:
+        The path.
+    """
+    groups = len(next(iter(columns.values())))
+    figure, axes = subplots(
+        groups, len(columns), figsize=(3.9 * len(columns), 2.1 * groups + 0.7), squeeze=False
+    )
+    for column, (title, parts) in enumerate(columns.items()):
+        axes[0][column].set_title(title)
+        for axis, images in zip(axes[:, column], parts, strict=True):
+            axis.imshow(
+                sheets.tile(images, side).squeeze(),
+                cmap="gray",
+                vmin=0,
+                vmax=255,
+                interpolation="antialiased",
+            )
+            axis.axis("off")
+    figure.suptitle(suptitle)
+    return figures.save(figure, path)
 
 
 @styled

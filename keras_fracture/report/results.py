@@ -15,7 +15,10 @@ RENAMED = {
     "floor_std": "real_vs_real_std",
 }
 RENAMED_FIGURES = {"judged.png": "metrics-over-epochs.png"}
-_SAME = ("variant", "model", "data", "split_policy", "profile", "part", "image_size", "epochs", "unit_steps")
+_SAME = (
+    "variant", "model", "data", "split_policy", "profile", "part", "image_size", "epochs", "unit_steps", "study",
+    "real_images",
+)  # fmt: skip
 
 
 def record(folder, config, metrics, out):

@@ -112,14 +112,18 @@ class AdversarialModel(TwoOptimizers):
             discriminator has just seen.
         r1: Weight of `losses.r1_penalty` in the discriminator's loss. Like Wasserstein's gradient penalty it is
             taken at the augmented images, with the discriminator in training mode.
+        auxiliary: Weight of the class loss: the discriminator also learns to tell the classes of real images, the
+            generator to make images whose class it tells (Odena et al. 2017, "Conditional Image Synthesis with
+            Auxiliary Classifier GANs", Section 3). For networks with classes; 0 leaves it out.
 
     Raises:
-        ModelError: `ema` or `r1` is out of range, or the networks differ in channels, size or classes.
+        ModelError: `ema`, `r1` or `auxiliary` is out of range, or the networks differ in channels, size or classes.
     """
 
     def __init__(
-        self, generator, discriminator, ema=None, seed=0, augment=None, fresh_noise=False, r1=0.0, **kwargs
-    ):
+        self, generator, discriminator, ema=None, seed=0, augment=None, fresh_noise=False, r1=0.0, auxiliary=0.0,
+        **kwargs,
+    ):  # fmt: skip
         super().__init__(**kwargs)
         if ema is not None and not 0 < ema < 1:
             raise ModelError(f"ema must lie between 0 and 1. Received: {ema}")
@@ -132,8 +136,17 @@ class AdversarialModel(TwoOptimizers):
                     f"Generator and discriminator must have the same {name}. "
                     f"Received: {values[0]} and {values[1]}"
                 )
+        if auxiliary < 0 or (auxiliary and not hasattr(discriminator, "call_with_classes")):
+            raise ModelError(
+                "auxiliary must be 0 or more, and 0 without a discriminator of classes, such as dcgan_discriminator. "
+                f"Received: {auxiliary}, {type(discriminator).__name__}"
+            )
+        if auxiliary and generator.num_classes is None:
+            raise ModelError(
+                f"auxiliary needs networks with classes. Received: {auxiliary}, num_classes None"
+            )
         self.generator, self.discriminator, self.ema, self.seed = generator, discriminator, ema, seed
-        self.augment, self.fresh_noise, self.r1 = augment, fresh_noise, r1
+        self.augment, self.fresh_noise, self.r1, self.auxiliary = augment, fresh_noise, r1, auxiliary
         self.noise = keras.random.SeedGenerator(seed)
         self.ema_generator = None if ema is None else average_of(generator)
         self.trackers = {name: keras.metrics.Mean(name) for name in ("d_loss", "g_loss", "d_real", "d_fake")}
@@ -188,14 +201,21 @@ class AdversarialModel(TwoOptimizers):
         def discriminate(images):
             return self.discriminator(images, *given, training=True)
 
+        def judge(images):
+            """Logits, and how far the classes are mistaken."""
+            if not self.auxiliary:
+                return discriminate(images), 0.0
+            logits, classes = self.discriminator.call_with_classes(images, *given, training=True)
+            return logits, self.auxiliary * losses.class_loss(labels, classes)
+
         # The discriminator sees the images that the generator's loss is taken on, unless `fresh_noise`: one pass of the
         # generator a step.
         with tf.GradientTape() as g_tape:
             fake = generate()
             with tf.GradientTape() as d_tape:
                 inputs = augment(real), augment(tf.stop_gradient(fake))
-                real_logits, fake_logits = discriminate(inputs[0]), discriminate(inputs[1])
-                d_loss = self.adversarial_loss.discriminator(real_logits, fake_logits)
+                (real_logits, mistaken), fake_logits = judge(inputs[0]), discriminate(inputs[1])
+                d_loss = self.adversarial_loss.discriminator(real_logits, fake_logits) + mistaken
                 if self.adversarial_loss.gradient_penalty:
                     penalty = losses.gradient_penalty(discriminate, *inputs, self.noise)
                     d_loss += self.adversarial_loss.gradient_penalty * penalty
@@ -204,7 +224,8 @@ class AdversarialModel(TwoOptimizers):
                 d_scaled = self.d_optimizer.scale_loss(replicas.share_of(d_loss))
             self._update(self.d_optimizer, d_tape, d_scaled, self.discriminator)
             fake = generate() if self.fresh_noise else fake
-            g_loss = self.adversarial_loss.generator(discriminate(augment(fake)))
+            fake_logits_again, mistaken = judge(augment(fake))
+            g_loss = self.adversarial_loss.generator(fake_logits_again) + mistaken
             g_scaled = self.g_optimizer.scale_loss(replicas.share_of(g_loss))
         self._update(self.g_optimizer, g_tape, g_scaled, self.generator)
         if self.augment is not None:
@@ -268,6 +289,7 @@ class AdversarialModel(TwoOptimizers):
             "augment": self.augment and keras.saving.serialize_keras_object(self.augment),
             "fresh_noise": self.fresh_noise,
             "r1": self.r1,
+            "auxiliary": self.auxiliary,
         }
 
     @classmethod

@@ -172,6 +172,20 @@ def r1_penalty(discriminator, real):
     return ops.mean(_squared_gradients(discriminator, real)) / 2
 
 
+def class_loss(labels, logits):
+    """Mean cross-entropy of classes (Odena et al. 2017, Equation 3).
+
+    Args:
+        labels: int `(batch,)`.
+        logits: `(batch, classes)`.
+
+    Returns:
+        A float32 scalar, in nats.
+    """
+    logits = ops.cast(logits, "float32")
+    return ops.mean(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
+
+
 def _squared_gradients(discriminator, images):
     """Squared norm `(batch,)` of each image's gradient of the sum of logits."""
     with tf.GradientTape() as tape:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from keras_fracture.experiment.config import ADDED, RENAMED
+from keras_fracture import papers
+from keras_fracture.experiment.config import RENAMED
 from keras_fracture.report import results
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -49,7 +50,8 @@ def numbers(folder):
 
 def differences(before, after):
     """Paths whose values are not the same, with both; None stands for a value that is missing."""
-    added = {f"metrics.json/settings/{name}": repr(value) for name, value in ADDED.items()}
+    later = {name: value for paper in PAPERS for name, value in papers.get(paper).config.Config.ADDED.items()}
+    added = leaves(later, "metrics.json/settings")
     before = {path: value for path, value in added.items() if path in after} | before
     paths = sorted(before.keys() | after.keys())
     return [

@@ -8,27 +8,34 @@ import pytest
 from keras_fracture import papers
 from keras_fracture.data.datasets.phantom import phantom_dataset_builder
 from keras_fracture.errors import FractureError, OutputError
-from keras_fracture.experiment.config import configure
+from keras_fracture.experiment.config import configure, from_recorded
 from keras_fracture.experiment.runs import run_folder
-from keras_fracture.experiment.splits import as_grey
+from keras_fracture.experiment.splits import Split, as_grey
+from keras_fracture.papers.ibrahim_gan import answer, learning_curve
 from keras_fracture.papers.ibrahim_gan.config import Config
 from keras_fracture.papers.ibrahim_gan.experiment import ARMS
+from keras_fracture.papers.ibrahim_gan.gans import draw, good_enough
 from tests.drawings import assert_drawn
 
 TINY = {
     "gan_width": 1 / 64,
     "synthetic_per_class": 20,
     "batch_size": 16,
-    "image_size": 32,
     "policies": ("grouped",),
+    "sizes": (8,),
+    "few_labels": (8, 12),
+    "ratios": (1.0, 2.0),
+    "filters": (0.01,),
 }
+CURVE = ("original", "classic", "synthetic", "classic + synthetic", "warm start")
+FEW = ("original", "start from the discriminator", "discriminator features", "synthetic")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A whole run on few phantoms: its folder, and the folder its numbers were recorded in."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(phantom_dataset_builder.Builder, "SOURCES", (48, 32))
+    patch.setattr(phantom_dataset_builder.Builder, "SOURCES", (48, 60))
     patch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
     folder, results = tmp_path_factory.mktemp("runs") / "run", tmp_path_factory.mktemp("results")
     papers.reproduce("ibrahim_gan", "smoke", out=folder, results=results, **TINY)
@@ -36,31 +43,68 @@ def finished(tmp_path_factory):
     patch.undo()
 
 
-def test_the_report_holds_every_arm_with_the_papers_number(finished):
+@pytest.fixture(scope="module")
+def metrics(finished):
+    return json.loads((finished[0] / "metrics.json").read_text())
+
+
+def rows(metrics, study=None):
+    """Metrics of a study's runs by (number of real images, arm)."""
+    return {
+        (run.get("real_images"), run["variant"]): run["metrics"]
+        for run in metrics["runs"]
+        if run.get("study") == study
+    }
+
+
+def test_the_report_begins_with_the_answer_and_holds_every_arm_with_the_posters_number(finished):
     text = (finished[0] / "report.md").read_text()
+    before, after = text.split("## The images")
+    assert "good enough to ask the question: no" in before, "a GAN of four steps draws no bones"
+    assert before.count("**With ") == 2 + 2  # sizes and all, numbers of labels
     for reported in ("92", "87", "91", "93"):
-        assert f"| {reported} |" in text
+        assert f"| {reported} |" in after
     assert "**0 of" in text, "the grouped split must not leak"
-    for figure in ("arms-accuracy", "arms-auc", "classifier-accuracy", "gan-losses", "grid-grouped-finding"):
+    figures = ["samples", "neighbours-poster", "neighbours-modern", "learning_curve", "few_labels", "options",
+               "arms-accuracy", "arms-auc", "classifier-accuracy", "gan-losses"]  # fmt: skip
+    for figure in figures:
         assert_drawn(finished[0] / f"{figure}.png")
+        assert f"]({figure}.png)" in text
+    assert (finished[0] / "samples-modern.gif").read_bytes().startswith(b"GIF")
 
 
-def test_metrics_have_intervals_and_gains_against_the_original_arm(finished):
-    metrics = json.loads((finished[0] / "metrics.json").read_text())
-    runs = {run["variant"]: run for run in metrics["runs"]}
-    assert set(runs) == set(ARMS)
-    for arm, run in runs.items():
-        assert run["metrics"]["auc"]["low"] <= run["metrics"]["auc"]["value"] <= run["metrics"]["auc"]["high"]
-        gain = run["metrics"]["accuracy"]["value"] - runs["original"]["metrics"]["accuracy"]["value"]
+def test_the_posters_arms_have_intervals_and_gains_against_the_original_arm(finished, metrics):
+    arms = {arm: one for (_, arm), one in rows(metrics).items()}
+    assert set(arms) == set(ARMS)
+    for arm, one in arms.items():
+        assert one["auc"]["low"] <= one["auc"]["value"] <= one["auc"]["high"]
         if arm != "original":
-            assert run["metrics"]["accuracy_gain"]["value"] == pytest.approx(gain, abs=1e-12)
+            gain = one["accuracy"]["value"] - arms["original"]["accuracy"]["value"]
+            assert one["accuracy_gain"]["value"] == pytest.approx(gain, abs=1e-12)
     assert metrics["splits"]["grouped"]["test"]["images_of_training_sources"] == 0
     recorded = json.loads((finished[1] / "ibrahim_gan.json").read_text())
     assert [run["metrics"] for run in recorded["runs"]] == [run["metrics"] for run in metrics["runs"]]
     assert {"command", "date", "versions", "reported"} <= set(recorded["runs"][0])
 
 
-def test_the_history_has_every_epoch_of_every_classifier(finished):
+def test_each_size_has_every_arm_with_its_gains(metrics):
+    curve = rows(metrics, "learning_curve")
+    everything = metrics["splits"]["grouped"]["train"]["images"]
+    options = ("classic + synthetic, 2 x", "classic + synthetic, filtered at 0.01")
+    assert set(curve) == {(size, arm) for size in (8, everything) for arm in (*CURVE, *options)}
+    few = rows(metrics, "few_labels")
+    assert set(few) == {(size, arm) for size in (8, 12) for arm in FEW}
+    for numbers, arm, over, name in (
+        (curve, "classic + synthetic", "classic", "auc_gain_over_classic"),
+        (curve, "synthetic", "original", "auc_gain"),
+    ):
+        gain = numbers[8, arm]["auc"]["value"] - numbers[8, over]["auc"]["value"]
+        assert numbers[8, arm][name]["value"] == pytest.approx(gain, abs=1e-12)
+    assert "equivalent_images" in curve[8, "classic"]
+    assert "equivalent_images" not in curve[everything, "classic"], "beyond all images nothing is known"
+
+
+def test_the_history_has_every_epoch_of_every_classifier_of_the_poster(finished):
     history = pd.read_csv(finished[0] / "history.csv")
     assert len(history) == 1 * 2 * 4  # epochs, seeds, arms
     assert history.groupby(["arm", "run"])["epoch"].max().eq(1).all()
@@ -74,13 +118,14 @@ def test_synthetic_images_are_made_for_both_classes_and_differ(finished):
     assert np.abs(made[0].astype(int) - made[1]).max() > 0
 
 
-def test_a_run_cut_off_late_resumes_to_the_same_numbers(finished):
+def test_a_run_cut_off_late_resumes_to_the_same_numbers(finished, metrics):
     folder = finished[0]
-    before = json.loads((folder / "metrics.json").read_text())["runs"]
-    for lost in (folder / "metrics.json", folder / "grouped" / "classifiers" / "warm_start-1.npz"):
-        lost.unlink()
+    lost = ["metrics.json", "grouped/classifiers/warm_start-1.npz", "modern/8/warmstart-1.npz",
+            "few_labels/12/synthetic-1.npz"]  # fmt: skip
+    for name in lost:
+        (folder / name).unlink()
     papers.reproduce("ibrahim_gan", "smoke", out=folder, resume=True, **TINY)
-    assert json.loads((folder / "metrics.json").read_text())["runs"] == before
+    assert json.loads((folder / "metrics.json").read_text())["runs"] == metrics["runs"]
 
 
 def test_a_folder_in_use_and_other_settings_are_refused(finished, tmp_path):
@@ -92,6 +137,96 @@ def test_a_folder_in_use_and_other_settings_are_refused(finished, tmp_path):
         )
 
 
+def test_the_tables_show_a_row_for_each_number_of_images(finished):
+    report = papers.get("ibrahim_gan").report
+    runs = json.loads((finished[1] / "ibrahim_gan.json").read_text())["runs"]
+    assert len(report.table(runs).splitlines()) == 2 + 4, "the poster's arms alone"
+    lines = report.TABLES["ibrahim_few_labels"](runs).splitlines()
+    assert [line.split(" | ")[1] for line in lines[2:]] == ["8", "12"]
+    assert lines[0].count("gain, points") == 3
+
+
+def split(sources, labels):
+    """A `Split` whose images are empty."""
+    table = pd.DataFrame({"source": sources})
+    return Split(np.zeros((len(labels), 1, 1, 1), np.uint8), np.asarray(labels), table)
+
+
+def test_drawn_images_are_half_of_each_class_and_whole_x_rays_first():
+    data = split(
+        [f"{label}{source}" for label in "ab" for source in range(10) for _ in range(3)], [0] * 30 + [1] * 30
+    )
+    rows = draw(data, 12, seed=3)
+    assert data.labels[rows].tolist() == [0] * 6 + [1] * 6
+    assert len(set(data.sources[rows])) == 4, "three images of each X-ray"
+    assert set(rows) <= set(draw(data, 24, seed=3)), "a larger size holds the smaller one"
+    assert set(rows) != set(draw(data, 12, seed=4))
+    apart = draw(data, 12, seed=3, one_a_source=True)
+    assert len(set(data.sources[apart])) == 12, "somebody who labels few images takes different X-rays"
+
+
+def test_what_cannot_be_drawn_is_said():
+    data = split([f"{k // 3}" for k in range(12)], [0] * 6 + [1] * 6)
+    with pytest.raises(FractureError, match="Received: 6 images of class healthy"):
+        draw(data, 14, seed=0)
+    with pytest.raises(FractureError, match="show one X-ray alone"):
+        draw(data, 6, seed=0)
+    with pytest.raises(FractureError, match=r"below all of the training split.*Received: 12 of 12"):
+        learning_curve.check(configure(Config, "smoke", sizes=(12,), few_labels=(8,)), data)
+    with pytest.raises(FractureError, match=r"half of each class. Received: \(7,\)"):
+        configure(Config, "smoke", sizes=(7,))
+    with pytest.raises(FractureError, match="filters"):
+        configure(Config, "smoke", filters=("half",))
+    with pytest.raises(FractureError, match="No such variant"):
+        configure(Config, "smoke", variant="future")
+
+
+def test_a_filter_that_nothing_passes_is_said(finished):
+    with pytest.raises(FractureError, match=r"passes the filter.*Received: 1 at 8 real images"):
+        papers.reproduce(
+            "ibrahim_gan", "smoke", out=finished[0].with_name("filtered"),
+            **TINY | {"filters": (1.0,), "variant": "modern"},
+        )  # fmt: skip
+
+
+def curve_of(aucs, size=400):
+    """A `Curve` whose one arm beside the baseline ranks as many pairs rightly as the baseline does further on."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat((0, 1), size // 2)
+    sets = {"test": split([str(k) for k in range(size)], labels)}
+    outcomes = {key: (labels * shift + rng.normal(size=size))[None] for key, shift in aucs.items()}
+    return learning_curve.Curve(sets, (50, 100, 200), ("original", "better"), outcomes, {})
+
+
+def test_equivalent_images_are_read_off_the_baselines_curve():
+    shifts = {(50, "original"): 0.2, (100, "original"): 1.0, (200, "original"): 2.0}
+    curve = curve_of(shifts | {(50, "better"): 1.0, (100, "better"): 9.0})
+    own = curve.equivalent(50, "better")
+    assert own["value"] == pytest.approx(50, abs=15), "as good as 100 images are"
+    assert own["low"] < own["value"] < own["high"]
+    assert curve.equivalent(100, "better")["value"] == pytest.approx(100), (
+        "no more than the last size is known"
+    )
+
+
+def test_images_are_good_enough_by_distance_and_variety():
+    def of(kid, coverage):
+        return {"kid": {"value": kid, "real_vs_real": 0.001, "real_vs_real_std": 0.0005},
+                "coverage": {"value": coverage, "real_vs_real": 0.9}}  # fmt: skip
+
+    assert good_enough(of(0.016, 0.46))
+    assert not good_enough(of(0.017, 0.9))
+    assert not good_enough(of(0.001, 0.44))
+
+
+@pytest.mark.parametrize(
+    "low, high, words",
+    [(0.01, 0.05, "helped: **+3.0"), (-0.05, -0.01, "did harm: **+3.0"), (-0.01, 0.05, "no diff")],
+)
+def test_a_verdict_follows_the_interval(low, high, words):
+    assert words in answer.verdict({"value": 0.03, "low": low, "high": high})
+
+
 def test_profiles_are_the_papers_numbers_and_overrides_win():
     paper = configure(Config, "paper", data=None, seeds=None)
     assert (paper.gan_epochs, paper.synthetic_per_class, paper.epochs, paper.gan_width, paper.gan_channels) == (
@@ -100,9 +235,17 @@ def test_profiles_are_the_papers_numbers_and_overrides_win():
     assert (paper.gan_steps, paper.seeds) == (None, 5)
     assert configure(Config, "quick").seeds == 3
     assert configure(Config, "quick", seeds=4, data="btxrd").data == "btxrd"
+    assert configure(Config, "quick", variant="poster").studies == ("poster",)
     assert Config.REPORTED == {"original": 0.92, "classic": 0.87, "synthetic": 0.91, "warm_start": 0.93}
     with pytest.raises(dataclasses.FrozenInstanceError):
         paper.seeds = 1
+
+
+def test_a_recorded_run_of_earlier_versions_is_the_posters_study():
+    settings = {name: value for name, value in dataclasses.asdict(configure(Config, "quick")).items()
+                if name not in Config.ADDED}  # fmt: skip
+    settings = json.loads(json.dumps(settings))
+    assert from_recorded(Config, settings).studies == ("poster",)
 
 
 def test_what_does_not_exist_is_said(tmp_path, monkeypatch):

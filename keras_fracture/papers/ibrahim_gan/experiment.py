@@ -5,7 +5,6 @@ import functools
 
 import keras
 import numpy as np
-import pandas as pd
 import scipy
 from tqdm import tqdm
 
@@ -13,8 +12,10 @@ from keras_fracture import evaluation, models, training
 from keras_fracture.data import Augmentation, Preprocess
 from keras_fracture.evaluation import Predictions
 from keras_fracture.experiment.runs import export_if_missing, load_or_compute
-from keras_fracture.experiment.splits import as_grey, load_splits, seen_by_training
+from keras_fracture.experiment.splits import load_splits, seen_by_training
 from keras_fracture.models.preprocessing import UNIT, scale
+from keras_fracture.papers.ibrahim_gan import few_labels, learning_curve
+from keras_fracture.papers.ibrahim_gan.gans import quality, train_poster
 from keras_fracture.training.distribution import ONE_DEVICE
 
 ARMS = {
@@ -23,94 +24,71 @@ ARMS = {
     "synthetic": "original + synthetic",
     "warm_start": "original after warm start on synthetic",
 }
-CLASSES = ("healthy", "finding")
 # Steps of the compact CNN that run in one go: each is so short that starting it costs as much. An epoch is
 # rounded up to whole blocks.
 _BLOCK = 8
 
 
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """What came out.
+
+    Attributes:
+        poster: Split policy to `Comparison`; empty where the variant leaves the poster's study out.
+        curve: `learning_curve.Curve` of the modern study, or None.
+        few_labels: `learning_curve.Curve` of few labels among many images, or None.
+    """
+
+    poster: dict
+    curve: learning_curve.Curve | None
+    few_labels: learning_curve.Curve | None
+
+
 def run(config, run):
-    """Trains the GANs, then all arms, under each split policy.
+    """Carries out the studies of the variant.
 
     Args:
         config: A `Config`.
         run: An `experiment.runs.Run`.
 
     Returns:
-        A dict of split policy to `Comparison`.
+        `Results`.
     """
+    sets = {
+        policy: load_splits(config, preprocess(config), policy, run.data_dir) for policy in config.policies
+    }
+    first = next(iter(sets.values()))
+    if "modern" in config.studies:  # what cannot be drawn is said now, and not after the first GAN
+        learning_curve.check(config, first["train"])
+    poster = {}
+    if "poster" in config.studies:
+        poster = {policy: compare(config, run, policy, own) for policy, own in sets.items()}
+    curve = learning_curve.study(config, run, first) if "modern" in config.studies else None
+    few = few_labels.study(config, run, first) if "few_labels" in config.studies else None
+    return Results(poster, curve, few)
+
+
+def compare(config, run, policy, sets):
+    """The poster's four arms under one split policy, a `Comparison`."""
     classifier = build_classifier(config, run.strategy)
-    results = {}
-    for policy in config.policies:
-        folder = run.folder / policy
-        sets = load_splits(config, preprocess(config), policy, run.data_dir)
-        gans = [
-            [train_gan(config, run, sets["train"], label, number, folder) for label in (0, 1)]
-            for number in range(config.gans_per_class)
-        ]
-        outcomes = {arm: [] for arm in ARMS}
-        jobs = [(arm, seed) for seed in range(config.seeds) for arm in ARMS]
-        for arm, seed in tqdm(jobs, f"classifiers, {policy}", unit=" runs"):
-            synthetic = [gan["images"] for gan in gans[seed % config.gans_per_class]]
-            train = functools.partial(
-                train_classifier, config, classifier, arm, seed, sets, synthetic, folder / "classifiers"
-            )
-            outcomes[arm].append(load_or_compute(folder / "classifiers" / f"{arm}-{seed}.npz", train))
-        results[policy] = Comparison(sets, gans, outcomes)
-    return results
+    folder = run.folder / policy
+    gans = [
+        train_poster(config, run, sets["train"], number, folder) for number in range(config.gans_per_class)
+    ]
+    outcomes = {arm: [] for arm in ARMS}
+    jobs = [(arm, seed) for seed in range(config.seeds) for arm in ARMS]
+    for arm, seed in tqdm(jobs, f"poster's classifiers, {policy}", unit=" runs"):
+        synthetic = gans[seed % config.gans_per_class].images
+        train = functools.partial(
+            train_classifier, config, classifier, arm, seed, sets, synthetic, folder / "classifiers"
+        )
+        outcomes[arm].append(load_or_compute(folder / "classifiers" / f"{arm}-{seed}.npz", train))
+    return Comparison(sets, gans, quality(config, sets, gans[0]), outcomes)
 
 
 def preprocess(config):
     """The whole image, fitted into a small grey square."""
     return Preprocess(size=config.image_size)
-
-
-def train_gan(config, run, train, label, number, folder):
-    """Trains one GAN on one class of the training split; returns its history and images."""
-    folder = folder / "gan" / f"{CLASSES[label]}-{number}"
-    seed = config.seed + 1000 * number + label
-
-    def train_and_sample():
-        gan = build_gan(config, seed, run.strategy)
-        real = np.repeat(train.of(label), config.gan_channels, axis=3)
-
-        def stream(first):
-            return training.make_train_dataset(
-                real,
-                batch_size=config.batch_size,
-                seed=seed,
-                first_epoch=first,
-                steps=config.gan_steps,
-                pixel_range=gan.generator.pixel_range,
-            )
-
-        grids = training.SampleGrid(folder / "samples", every=max(1, config.gan_epochs // 4))
-        bar = training.Progress(f"GAN, {folder.parents[1].name}, {CLASSES[label]}", config.gan_epochs)
-        training.fit(gan, stream, config.gan_epochs, folder, callbacks=[grids, bar], verbose=0)
-        export_if_missing(gan.sampler, folder / "saved_model")
-        return {"images": as_grey(gan.sample(config.synthetic_per_class, seed=seed))}
-
-    images = load_or_compute(folder / "synthetic.npz", train_and_sample)["images"]
-    return {"history": pd.read_csv(folder / "history.csv"), "images": images}
-
-
-def build_gan(config, seed, strategy=ONE_DEVICE):
-    """Generator and discriminator, compiled."""
-    keras.utils.set_random_seed(seed)
-    shape = {"image_size": config.image_size, "channels": config.gan_channels}
-    width = config.discriminator_width or config.gan_width
-    with strategy.scope():
-        gan = training.AdversarialModel(
-            models.create("dense_gan_generator", width=config.gan_width, **shape),
-            models.create("dense_gan_discriminator", width=width, **shape),
-            ema=config.gan_ema,
-            seed=seed,
-        )
-        gan.compile(
-            g_optimizer=training.Adam(config.gan_learning_rate, beta_1=0.5),
-            d_optimizer=training.Adam(config.gan_learning_rate, beta_1=0.5),
-        )
-    return gan
 
 
 def build_classifier(config, strategy=ONE_DEVICE):
@@ -174,12 +152,14 @@ class Comparison:
 
     Attributes:
         sets: Split name to `Split`.
-        gans: For each GAN number, a pair (healthy, finding) of dicts with `history` and `images`.
+        gans: A `gans.TrainedGAN` for each GAN number.
+        quality: Of the first, see `gans.quality`.
         outcomes: Arm to a list of dicts, one a seed, as `train_classifier` returns them.
     """
 
     sets: dict
     gans: list
+    quality: dict
     outcomes: dict
 
     def predictions(self, arm):

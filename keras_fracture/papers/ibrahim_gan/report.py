@@ -1,4 +1,4 @@
-"""Does it help to train on synthetic X-rays? The poster's four arms beside ours."""
+"""Do synthetic X-rays help a classifier? The answer first, then the poster's arms and ours at each number of images."""
 
 import numpy as np
 import pandas as pd
@@ -7,22 +7,29 @@ from tqdm import tqdm
 from keras_fracture import files
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts
-from keras_fracture.report import figures
-from keras_fracture.report.markdown import counted, dated, decimal, markdown, overlap, percent
+from keras_fracture.papers.ibrahim_gan import drawings
+from keras_fracture.papers.ibrahim_gan.answer import STUDIES, bold, qualities, sentences
+from keras_fracture.papers.ibrahim_gan.gans import GOOD_COVERAGE, GOOD_DISTANCE
+from keras_fracture.papers.ibrahim_gan.learning_curve import BASELINE
+from keras_fracture.report.markdown import Figures, counted, dated, decimal, markdown, overlap, percent
 
 # What the table of all papers shows: what is measured, its metric, and which runs measured it.
+_POSTER = {"model": "compact_cnn", "split_policy": "grouped"}
 HEADLINES = (
-    ("original images: accuracy", "accuracy", {"variant": "original", "split_policy": "grouped"}),
-    ("and synthetic ones: accuracy", "accuracy", {"variant": "synthetic", "split_policy": "grouped"}),
+    ("original images: accuracy", "accuracy", {"variant": "original", **_POSTER}),
+    ("and synthetic ones: accuracy", "accuracy", {"variant": "synthetic", **_POSTER}),
 )
 
-_CLASSES = ("healthy", "finding")
-_LABELS = {
-    "original": "original",
-    "classic": "original +\nclassic augm.",
-    "synthetic": "original +\nsynthetic",
-    "warm_start": "warm start on\nsynthetic",
+
+# Captions.
+_SAMPLES = "Real training images, and synthetic ones of each generator; upper half healthy, lower half with a finding."
+_NEIGHBOURS = "Images of the {} GAN, and under each the training image nearest to it in features."
+_ANIMATION = {
+    "poster": "The same noise over the training of one of the poster's GANs, that of the findings.",
+    "modern": "The same noise over the training of the modern GAN.",
 }
+_CURVE = "AUC on {:,} test images over the number of {}: mean of {}, bands are 95 % intervals."
+_OPTIONS = "More or fewer synthetic images, and those alone to which a classifier of the real images gives their class."
 
 
 def write(config, results, run):
@@ -30,47 +37,90 @@ def write(config, results, run):
 
     Args:
         config: The `Config`.
-        results: Split policy to `experiment.Comparison`.
+        results: `experiment.Results`.
         run: An `experiment.runs.Run`.
 
     Returns:
         What `metrics.json` holds.
     """
     recorded = read_config(run.folder)
-    scores = {policy: {} for policy in results}
-    for policy, arm in tqdm(
-        [(policy, arm) for policy in results for arm in _LABELS], "intervals", unit=" arms"
-    ):
-        scores[policy][arm] = results[policy].scores(arm)
+    common = {"data": config.data, "profile": recorded["profile"], "seeds": config.seeds}
+    scores = {policy: {} for policy in results.poster}
+    jobs = [(policy, arm) for policy in results.poster for arm in drawings.LABELS]
+    for policy, arm in tqdm(jobs, "intervals", unit=" arms"):
+        scores[policy][arm] = results.poster[policy].scores(arm)
     rows = [
         {
             "variant": arm,
             "model": "compact_cnn",
-            "data": config.data,
             "split_policy": policy,
-            "profile": recorded["profile"],
-            "seeds": config.seeds,
+            **common,
             "saved_model": f"{policy}/classifiers/{arm}/saved_model",
             "metrics": scores[policy][arm],
             "reported": {"accuracy": config.REPORTED[arm]},
         }
-        for policy in results
-        for arm in _LABELS
+        for policy in results.poster
+        for arm in drawings.LABELS
     ]
-    splits = {policy: counts(result.sets) for policy, result in results.items()}
-    gans = {policy: _losses(result.gans) for policy, result in results.items()}
-    files.write_text(run.folder / "history.csv", _history(results).to_csv(index=False))
-    _figures(config, results, scores, run.folder)
-    files.write_text(run.folder / "report.md", _text(config, recorded, scores, splits))
-    return write_metrics(run.folder, config, rows, splits=splits, gan=gans)
+    curves = {name: getattr(results, field) for name, field in
+              (("learning_curve", "curve"), ("few_labels", "few_labels")) if getattr(results, field)}  # fmt: skip
+    measured = {name: measure(curve) for name, curve in curves.items()}
+    rows += [
+        {
+            "variant": arm,
+            "model": "dcgan_discriminator",
+            "study": name,
+            "real_images": size,
+            "split_policy": config.policies[0],
+            "image_size": config.image_size,
+            **common,
+            "metrics": metrics,
+            "reported": {},
+        }
+        for name, numbers in measured.items()
+        for (size, arm), metrics in numbers.items()
+    ]
+    sets = {policy: one.sets for policy, one in results.poster.items()}
+    for curve in curves.values():
+        sets.setdefault(config.policies[0], curve.sets)
+    splits = {policy: counts(one) for policy, one in sets.items()}
+    drawings.draw(config, results, scores, measured, run.folder)
+    if results.poster:
+        files.write_text(run.folder / "history.csv", _history(results.poster).to_csv(index=False))
+    text = _text(config, recorded, results, scores, measured, splits)
+    files.write_text(run.folder / "report.md", text)
+    gans = {name: {key: value for key, value in quality.items() if key not in ("shown", "nearest")}
+            for name, quality in qualities(results).items()}  # fmt: skip
+    return write_metrics(run.folder, config, rows, splits=splits, gans=gans)
+
+
+def measure(curve):
+    """Scores of a `learning_curve.Curve`: (size, arm) to metrics and gains over the baselines, with intervals."""
+    numbers = {}
+    for size, arm in tqdm(
+        [(size, arm) for size in curve.sizes for arm in curve.arms], "intervals", unit=" arms"
+    ):
+        numbers[size, arm] = metrics = curve.scores(size, arm)
+        if arm == BASELINE:
+            continue
+        metrics |= {f"{name}_gain": gain for name, gain in curve.gains(size, arm).items()}
+        over = BASELINE
+        if arm.startswith("classic + "):
+            over = "classic"
+            metrics["auc_gain_over_classic"] = curve.gains(size, arm, over)["auc"]
+        if size < curve.sizes[-1]:  # beyond the last nothing is known
+            metrics["equivalent_images"] = curve.equivalent(size, arm, over)
+    return numbers
 
 
 def table(runs):
-    """README's table: one row a run."""
+    """README's table: one row for each of the poster's arms in a run."""
     header = ["data", "split", "arm", "paper: accuracy %", "ours: test accuracy %", "test AUC",
               "gain in accuracy, points", "validation accuracy %", "profile, seeds", "date"]  # fmt: skip
     rows = []
     for run in runs:
+        if "study" in run:
+            continue
         scores = run["metrics"]
         gain = scores.get("accuracy_gain")
         rows.append([
@@ -82,9 +132,48 @@ def table(runs):
     return markdown(header, rows)
 
 
+def _study_table(study):
+    """A function of runs that gives README's table of a study: a row for each data set and number of images."""
+
+    def table_of(runs):
+        rows, arms = {}, {}
+        for run in runs:
+            if run.get("study") == study:
+                row = (
+                    run["data"],
+                    f"{run['real_images']:,}",
+                    f"{run['profile']}, {run['seeds']}",
+                    dated(run),
+                )
+                rows.setdefault(row, {})[run["variant"]] = run["metrics"]
+                arms[run["variant"]] = (
+                    f"{run['variant']}: {'AUC' if run['variant'] == BASELINE else 'gain, points'}"
+                )
+        header = ["data", STUDIES[study], *arms.values(), "profile, seeds", "date"]
+        return markdown(header, [
+            [data, size, *(_cell(numbers.get(arm), arm) for arm in arms), profile, date]
+            for (data, size, profile, date), numbers in rows.items()
+        ])  # fmt: skip
+
+    return table_of
+
+
+def _cell(metrics, arm):
+    if metrics is None:
+        return ""
+    return decimal(metrics["auc"]) if arm == BASELINE else bold(metrics["auc_gain"])
+
+
+TABLES = {f"ibrahim_{study}": _study_table(study) for study in STUDIES}
+
+
 def compare(run):
     """One run beside the paper: what the table is about, and name of a number to (the paper's, ours)."""
     arm, scores = run["variant"], run["metrics"]
+    if "study" in run:
+        return f"{run['model']}, {run['study'].replace('_', ' ')}", {
+            f"{arm}: AUC with {run['real_images']} {STUDIES[run['study']]}": ("", decimal(scores["auc"]))
+        }
     return run["model"], {
         f"{arm}: accuracy": (f"{run['reported']['accuracy']:g}", decimal(scores["accuracy"])),
         f"{arm}: AUC": ("", decimal(scores["auc"])),
@@ -92,10 +181,10 @@ def compare(run):
     }
 
 
-def _history(results):
+def _history(poster):
     """Every epoch of every classifier, one row each."""
     frames = []
-    for policy, result in results.items():
+    for policy, result in poster.items():
         for arm, runs in result.outcomes.items():
             for run, outcome in enumerate(runs):
                 columns = {name: values for name, values in outcome.items() if name != "probabilities"}
@@ -107,114 +196,162 @@ def _history(results):
     return pd.concat(frames)
 
 
-def _losses(gans):
-    return [
-        {name: {loss: float(gan["history"][loss].iloc[-1]) for loss in ("d_loss", "g_loss")}
-         for name, gan in zip(_CLASSES, pair, strict=True)}
-        for pair in gans
-    ]  # fmt: skip
+def _text(config, recorded, results, scores, measured, splits):
+    figures = Figures()
+    lines = [
+        "# Do synthetic X-rays help a classifier?\n",
+        f"{config.title}, re-run on `{config.data}`, profile `{recorded['profile']}`, variant `{config.variant}`.\n",
+        "## Answer\n",
+        *sentences(config, results, scores, measured),
+        "## The images\n",
+        *_images(config, results, figures),
+    ]
+    for name, curve in (("learning_curve", results.curve), ("few_labels", results.few_labels)):
+        if curve:
+            lines += _study(config, name, curve, measured[name], figures)
+    if results.poster:
+        lines += _poster(config, scores, splits, figures)
+    else:
+        lines += [overlap(splits[config.policies[0]])]
+    lines += ["## What would change the answer\n", *_limits(config, results), *_how(config, recorded)]
+    return "\n".join(lines) + "\n"
 
 
-def _figures(config, results, scores, folder):
-    seeds = counted(config.seeds, "seed")
-    _image_grids(config, results, folder)
-    losses = {
-        f"{policy} split": {
-            f"{name}, {kind}": result.gans[0][label]["history"][column]
-            for label, name in enumerate(_CLASSES)
-            for kind, column in (("discriminator", "d_loss"), ("generator", "g_loss"))
-        }
-        for policy, result in results.items()
-    }
-    figures.curves(losses, folder / "gan-losses.png", "loss (nats)", "GAN losses, mean of each epoch")
-    accuracy = {f"{policy} split": _validation(result) for policy, result in results.items()}
-    figures.curves(
-        accuracy, folder / "classifier-accuracy.png", "validation accuracy",
-        f"Classifiers while training: mean of {seeds}, shaded from lowest to highest",
-    )  # fmt: skip
-    for metric, name, reported in (
-        ("accuracy", "accuracy", config.REPORTED),
-        ("auc", "area under ROC", None),
-    ):
-        figures.intervals(
-            {f"ours, {policy} split": [scores[policy][arm][metric] for arm in _LABELS] for policy in results},
-            folder / f"arms-{metric}.png", list(_LABELS.values()), f"test {name}",
-            f"Test {name} on {config.data}, {seeds}, 95 % intervals over X-rays and seeds",
-            reported and [reported[arm] for arm in _LABELS],
-        )  # fmt: skip
-
-
-def _image_grids(config, results, folder):
-    generator = np.random.default_rng(config.seed)
-    for policy, result in results.items():
-        for label, name in enumerate(_CLASSES):
-            real = result.sets["train"].of(label)
-            chosen = real[generator.choice(len(real), min(36, len(real)), replace=False)]
-            figures.side_by_side(
-                chosen, result.gans[0][label]["images"], folder / f"grid-{policy}-{name}.png",
-                (f"real ({config.data}, training split)", "synthetic (generator's output)"),
-                f"{name}: real beside synthetic X-rays, {policy} split",
-            )  # fmt: skip
-
-
-def _validation(result):
-    lines = {}
-    for arm, label in _LABELS.items():
-        runs = np.stack([outcome["val_accuracy"] for outcome in result.outcomes[arm]])
-        lines[label.replace("\n", " ")] = runs.mean(0), runs.min(0), runs.max(0)
+def _images(config, results, figures):
+    names = [name for name, there in (("poster", results.poster), ("modern", results.curve)) if there]
+    lines = [
+        f"*Good enough* was fixed beforehand: KID at most {GOOD_DISTANCE} times what two halves of the real training "
+        "images that share no X-ray may reach (mean and two standard deviations over five splits), coverage at least "
+        f"{GOOD_COVERAGE:g} of the real images'. Features: `{config.extractor}`.\n"
+    ]
+    if names:
+        lines.append(figures.add("samples.png", _SAMPLES))
+    for name in names:
+        lines += [
+            figures.add(f"neighbours-{name}.png", _NEIGHBOURS.format(name)),
+            figures.add(f"samples-{name}.gif", _ANIMATION[name]),
+        ]
+    if results.curve:
+        told = ", ".join(f"{value:.3f} ({size:,} real images)" for size, value in results.curve.seen.items())
+        real = results.curve.scores(results.curve.sizes[-1], "classic")["auc"]
+        lines.append(
+            "Can a finding be told from a healthy bone in the generated images? A classifier of the real images alone "
+            f"tells the two classes that the modern GAN was asked for with an AUC of {told}; in real test images, "
+            f"taught by all of the training images, with {real['value']:.3f}.\n"
+        )
     return lines
 
 
-def verdict(gain):
-    """What an interval of a gain in accuracy says, in words."""
-    points = f"{percent(gain, signed=True)} points"
-    if gain["low"] > 0:
-        return f"helped: {points}"
-    if gain["high"] < 0:
-        return f"did harm: {points}"
-    return f"made no difference that this test set can show: {points}"
-
-
-def _text(config, recorded, scores, splits):
-    seeds = counted(config.seeds, "seed")
-    policies = list(scores)
-    first = scores[policies[0]]
-    lines = [
-        "# Do synthetic X-rays help a classifier?\n",
-        f"{config.title}, re-run on `{config.data}`, profile `{recorded['profile']}`.\n",
-        f"**Answer ({policies[0]} split, accuracy against training on the original images alone):**\n",
-        f"- adding synthetic images {verdict(first['synthetic']['accuracy_gain'])};",
-        f"- a warm start on synthetic images {verdict(first['warm_start']['accuracy_gain'])};",
-        f"- classic augmentation {verdict(first['classic']['accuracy_gain'])}.\n",
-        "95 % intervals in brackets: bootstrap that resamples whole X-rays (sources, not files) and seeds. They "
-        f"do not cover re-training the GANs ({config.gans_per_class} a class here). Beside validation accuracies stand "
-        "the lowest and the highest seed.\n",
+def _study(config, name, curve, numbers, figures):
+    if name == "learning_curve":
+        lines = [
+            "## How many real images do I have?\n",
+            "At each number of real images (half of each class, whole X-rays; the last is all of them) a "
+            "class-conditional DCGAN sees *only those*, and the classifier, the network of its discriminator, is "
+            f"trained in each way for the same {config.classifier_steps:,} steps. There are {config.ratios[0]:g} "
+            "synthetic images for each real one. *Equivalent images*: how many real images more would have taken the "
+            "arm that it is held against (classic augmentation where the arm has it, else the original images) to "
+            'the same AUC; what reaches the last size means "or more".\n',
+        ]
+    else:
+        lines = [
+            "## Few labels, many images\n",
+            f"The GAN sees all {len(curve.sets['train'].labels):,} training images without labels, the classifier a "
+            "few labels, always with classic augmentation. *Start from the discriminator*: its weights are the first "
+            "weights. *Discriminator features*: logistic regression on its maps (Radford et al. 2016). *Synthetic*: a "
+            "classifier that started from the discriminator says how likely each generated image shows a finding; a "
+            "new one learns from these images beside the real ones. None of the papers asks this.\n",
+        ]
+    words = _CURVE.format(len(curve.sets["test"].labels), STUDIES[name], counted(config.seeds, "seed"))
+    lines.append(figures.add(f"{name}.png", words))
+    header = [
+        STUDIES[name],
+        "arm",
+        "test AUC",
+        "gain over original, points",
+        "over classic",
+        "equivalent images",
     ]
-    for policy in policies:
-        lines += [f"## {policy} split\n", overlap(splits[policy]), _arms_table(config, scores[policy])]
-    lines += [
-        "![arms](arms-accuracy.png)\n",
-        "![AUC](arms-auc.png)\n",
-        "![training](classifier-accuracy.png)\n",
-        "## The GANs\n",
-        *(f"![{name}](grid-{policy}-{name}.png)\n" for policy in policies for name in _CLASSES),
-        "![losses](gan-losses.png)\n",
+    rows = [
+        [
+            f"{size:,}", arm, decimal(one["auc"]),
+            *(bold(one[key]) if key in one else "" for key in ("auc_gain", "auc_gain_over_classic")),
+            _whole(one.get("equivalent_images")),
+        ]
+        for (size, arm), one in numbers.items()
+    ]  # fmt: skip
+    lines.append(markdown(header, rows))
+    if name == "learning_curve" and (len(config.ratios) > 1 or config.filters):
+        lines.append(figures.add("options.png", _OPTIONS))
+    return lines
+
+
+def _whole(score):
+    return f"{score['value']:+,.0f} ({score['low']:+,.0f} to {score['high']:+,.0f})" if score else ""
+
+
+def _poster(config, scores, splits, figures):
+    lines = [
+        "## The poster's four arms\n",
+        "The poster trains a compact CNN of 13,585 parameters on a dense GAN's images, one GAN a class, and reports "
+        "accuracies of 92 % (original images), 87 % (classic augmentation), 91 % (with synthetic images) and 93 % "
+        "(warm start on synthetic images); it does not say by which test images, nor how far these share X-rays with "
+        "the training images.\n",
+    ]
+    for policy in scores:
+        lines += [f"### {policy} split\n", overlap(splits[policy]), _arms_table(config, scores[policy])]
+    arms = "mean over seeds, 95 % intervals"
+    return [
+        *lines,
+        figures.add(
+            "arms-accuracy.png", f"Test accuracy of the poster's arms beside the poster's own: {arms}."
+        ),
+        figures.add("arms-auc.png", f"Area under the ROC curve of the same: {arms}."),
+        figures.add(
+            "classifier-accuracy.png", "Validation accuracy while training, lowest to highest seed shaded."
+        ),
+        figures.add("gan-losses.png", "Losses of the poster's GANs, mean of each epoch."),
+    ]
+
+
+def _limits(config, results):
+    lines = [
+        "- A longer or better GAN: where the images are not good enough, the question has not been asked yet.",
+        "- Other draws of the real images and other trainings of the GANs: `--set gans_per_class=5` draws both anew.",
+        f"- Other data: this is `{config.data}`" + (", drawn by a program and easier than hospital X-rays."
+                                                   if config.data == "phantom" else "."),
+        "- Another classifier, or another number of steps: all arms here get the same.\n",
+    ]  # fmt: skip
+    return lines if results.curve or results.few_labels else [*lines[:3], ""]
+
+
+def _how(config, recorded):
+    poster = (
+        f"- Poster's GANs: generator {config.gan_width:g} and discriminator "
+        f"{config.discriminator_width or config.gan_width:g} times as wide as the poster's, {config.gan_channels} "
+        f"channel(s), {config.gan_epochs} epochs of {config.gan_steps or 'all'} steps of {config.batch_size} images, "
+        f"Adam {config.gan_learning_rate:g}, weight average {config.gan_ema or 'none'} (the poster: width 1, 3 "
+        "channels, 100 epochs; rate and average not stated); "
+        f"{config.synthetic_per_class:,} images a class (the poster: 10,500); classifiers of {config.epochs} epochs."
+    )
+    modern = (
+        f"- Modern GANs: DCGAN of width {config.modern_width}, {config.modern_steps:,} steps of {config.batch_size} "
+        f"images, Adam {config.modern_learning_rate:g}, DiffAugment, weight average {config.modern_ema:g}, class loss "
+        f"{config.auxiliary:g}; classifiers: Adam 0.001 with a cosine, {config.classifier_steps:,} steps."
+    )
+    return [
         "## How this was made\n",
-        f"- Command: `{recorded['command']}`, {recorded['date']}, first seed {config.seed}, {seeds}.",
-        f"- GAN: generator {config.gan_width:g} and discriminator {config.discriminator_width or config.gan_width:g} "
-        f"times as wide as the poster's, {config.gan_channels} channel(s), {config.gan_epochs} epochs of "
-        f"{config.gan_steps or 'all'} steps of {config.batch_size} images, Adam "
-        f"{config.gan_learning_rate:g}, weight average "
-        f"{config.gan_ema or 'none'} (the poster: width 1, 3 channels, 100 epochs; rate and average not stated).",
-        f"- Synthetic images: {config.synthetic_per_class:,} a class (the poster: 10,500), made from training images "
-        "only; none is in a validation or test set.",
-        f"- Classifiers: {config.epochs} epochs each, the last weights, threshold 0.5; nothing was chosen on the "
-        "test set.",
-        "- SavedModels: `POLICY/gan/CLASS-0/saved_model`, `POLICY/classifiers/ARM/saved_model`.",
+        f"- Command: `{recorded['command']}`, {recorded['date']}, first seed {config.seed}, "
+        f"{counted(config.seeds, 'seed')}, precision {recorded.get('computed_in', config.precision)}.",
+        *([poster] if "poster" in config.studies else []),
+        *([modern] if "modern" in config.studies else []),
+        "- Synthetic images come from training images alone; none is in a validation or test set. Nothing was chosen "
+        "on the test set: last weights, threshold 0.5.",
+        "- The same command on the same machine gives the same numbers to the last digit; other machines round "
+        "differently, and GANs make that visible.",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in recorded['versions'].items())}.\n",
         "Not for clinical use.",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def _arms_table(config, scores):
@@ -222,9 +359,9 @@ def _arms_table(config, scores):
               "gain in test accuracy over original, points", "validation accuracy %, last epoch"]  # fmt: skip
     rows = [
         [
-            _LABELS[arm].replace("\n", " "), f"{100 * config.REPORTED[arm]:.0f}",
+            drawings.LABELS[arm].replace("\n", " "), f"{100 * config.REPORTED[arm]:.0f}",
             percent(score["accuracy"]), decimal(score["auc"]),
-            percent(score["accuracy_gain"], signed=True) if arm != "original" else "",
+            bold(score["accuracy_gain"]) if arm != "original" else "",
             percent(score["validation_accuracy"]),
         ]
         for arm, score in scores.items()

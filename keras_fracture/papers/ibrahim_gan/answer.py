@@ -1,0 +1,101 @@
+"""The first lines of the report: what came out, in sentences."""
+
+import numpy as np
+
+from keras_fracture.papers.ibrahim_gan.gans import reference
+from keras_fracture.papers.ibrahim_gan.learning_curve import BASELINE
+from keras_fracture.report.markdown import counted, decimal, percent
+
+STUDIES = {"learning_curve": "real images", "few_labels": "labels"}
+_ARMS = {
+    "classic": "classic augmentation",
+    "synthetic": "adding synthetic images",
+    "warm_start": "a warm start on synthetic images",
+}
+
+
+def sentences(config, results, scores, measured):
+    """The answer, a list of Markdown lines.
+
+    Args:
+        config: The `Config`.
+        results: `experiment.Results`.
+        scores: Split policy to arm to the poster's scores.
+        measured: Study to what `report.measure` gives.
+    """
+    lines = [_images(name, quality) for name, quality in qualities(results).items()]
+    for name, numbers in measured.items():
+        for size in dict.fromkeys(size for size, _ in numbers):
+            arms = {arm: one for (at, arm), one in numbers.items() if at == size}
+            lines.append(_at(name, size, arms))
+    for policy, arms in scores.items():
+        parts = "; ".join(f"{what} {verdict(arms[arm]['accuracy_gain'])}" for arm, what in _ARMS.items())
+        lines.append(
+            f"- **The poster's own networks, {policy} split**, accuracy, against the original images alone "
+            f"({percent(arms['original']['accuracy'])} %): {parts}."
+        )
+    gains = [
+        one["auc_gain"] for numbers in measured.values() for one in numbers.values() if "auc_gain" in one
+    ]
+    gains += [
+        one["accuracy_gain"] for arms in scores.values() for one in arms.values() if "accuracy_gain" in one
+    ]
+    away = sum(excludes_zero(gain) for gain in gains)
+    half = float(np.median([(gain["high"] - gain["low"]) / 2 for gain in gains]))
+    return [
+        *lines,
+        f"- Of {counted(len(gains), 'gain')} {away} {'has' if away == 1 else 'have'} an interval that excludes 0; one "
+        f"in twenty would by chance. The median interval is ±{100 * half:.1f} points wide.\n",
+        "95 % intervals in brackets, **bold** where they exclude 0: bootstrap that resamples whole X-rays (sources, "
+        "not files) and seeds, paired for gains. They do not cover re-training the GANs "
+        f"({config.gans_per_class} of each kind here).\n",
+    ]
+
+
+def qualities(results):
+    """`gans.quality` by the words that name the generator."""
+    named = {f"the poster's GANs ({policy} split)": one.quality for policy, one in results.poster.items()}
+    return named | ({"the modern GAN": results.curve.quality} if results.curve else {})
+
+
+def _images(name, quality):
+    kid, coverage, copies = (quality[key] for key in ("kid", "coverage", "near_copies"))
+    times = kid["value"] / reference(kid)
+    return (
+        f"- **Images of {name} good enough to ask the question: {'yes' if quality['good_enough'] else 'no'}.** Kernel "
+        f"distance to the real images (KID) {kid['value']:.4f}, {times:.1f} times what two halves of the real images "
+        f"may reach ({reference(kid):.4f}); coverage {coverage['value']:.2f} (real images "
+        f"{coverage['real_vs_real']:.2f}); near copies of training images {100 * copies['value']:.1f} % (real images "
+        f"{100 * copies['real_vs_real']:.1f} %)."
+    )
+
+
+def _at(study, size, arms):
+    parts = [f"{arm} {bold(one['auc_gain'])}" for arm, one in arms.items() if arm != BASELINE]
+    beyond = arms.get("classic + synthetic", {}).get("auc_gain_over_classic")
+    more = f"; synthetic images beyond classic augmentation {bold(beyond)}" if beyond else ""
+    return (
+        f"- **With {size:,} {STUDIES[study]}**: AUC {decimal(arms[BASELINE]['auc'])} from these alone; gains in "
+        f"points: {'; '.join(parts)}{more}."
+    )
+
+
+def excludes_zero(gain):
+    """Whether an interval lies on one side of 0."""
+    return gain["low"] > 0 or gain["high"] < 0
+
+
+def bold(gain):
+    """A gain in points, in bold where its interval excludes 0."""
+    text = percent(gain, signed=True)
+    return f"**{text}**" if excludes_zero(gain) else text
+
+
+def verdict(gain):
+    """What an interval of a gain in points says, in words."""
+    points = f"{percent(gain, signed=True)} points"
+    if gain["low"] > 0:
+        return f"helped: **{points}**"
+    if gain["high"] < 0:
+        return f"did harm: **{points}**"
+    return f"made no difference that this test set can show: {points}"

@@ -1,0 +1,116 @@
+"""Few labels among many images: a GAN that saw all images without labels, and a classifier of a few labels."""
+
+import functools
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
+
+from keras_fracture import models
+from keras_fracture.data import Augmentation
+from keras_fracture.evaluation.predicting import probabilities
+from keras_fracture.experiment.runs import load_or_compute
+from keras_fracture.models.preprocessing import scale
+from keras_fracture.papers.ibrahim_gan.gans import draw, train_dcgan
+from keras_fracture.papers.ibrahim_gan.learning_curve import BASELINE, Curve, build_network, train_network
+
+START, FEATURES, SYNTHETIC = "start from the discriminator", "discriminator features", "synthetic"
+ARMS = (BASELINE, START, FEATURES, SYNTHETIC)
+# Radford et al. 2016, Section 5.1: each layer's maps, max-pooled to a 4x4 grid. The linear classifier on top is weakly
+# regularised there; with as few labels as here strongly.
+_GRID = 4
+_REGULARISATION = 1e-3
+_UNLABELLED = 4000  # generated images that the classifier of few labels labels
+
+
+def study(config, run, sets):
+    """Trains the unlabelled GAN, then all arms at every number of labels; returns a `learning_curve.Curve`."""
+    train, folder = sets["train"], run.folder / "few_labels"
+    network = build_network(config, run.strategy)
+    gans = [
+        train_dcgan(
+            config, run, train.images, None, _UNLABELLED, config.seed + number, folder / f"gan-{number}"
+        )
+        for number in range(config.gans_per_class)
+    ]
+    outcomes = {(size, arm): [] for size in config.few_labels for arm in ARMS}
+    known = {}
+    jobs = [(size, number) for size in config.few_labels for number in range(config.seeds)]
+    for size, number in tqdm(jobs, "classifiers of few labels", unit=" runs"):
+        which = number % config.gans_per_class
+        for arm in ARMS:
+            fit = functools.partial(_train_arm, config, network, arm, size, number, *gans[which], sets, known)
+            path = folder / f"{size}" / f"{arm.replace(' ', '')}-{number}.npz"
+            outcomes[size, arm].append(load_or_compute(path, fit)["probabilities"])
+    outcomes = {key: np.stack(each) for key, each in outcomes.items()}
+    return Curve(sets, config.few_labels, ARMS, outcomes, {None: gans[0][0]})
+
+
+def _train_arm(config, network, arm, size, number, gan, weights, sets, known):
+    """Trains one arm on `size` labels; returns its probabilities on the test split."""
+    seed = config.seed + number
+    rows = draw(sets["train"], size, seed, one_a_source=True)
+    few = sets["train"].take(rows)
+    if arm == FEATURES:
+        key = number % config.gans_per_class
+        if key not in known:
+            known[key] = [features(config, weights, sets[name].images) for name in ("train", "test")]
+        train, test = known[key]
+        linear = make_pipeline(StandardScaler(), LogisticRegression(C=_REGULARISATION, max_iter=1000))
+        return {"probabilities": linear.fit(train[rows], few.labels).predict_proba(test)[:, 1]}
+    augment = Augmentation(seed=seed, value_range=network.pixel_range)
+    fit = functools.partial(train_network, config, network, seed=seed, augment=augment)
+    real = few.images, few.labels
+    if arm in (START, SYNTHETIC):
+        fit(real, start=weights)
+    if arm == BASELINE:
+        fit(real)
+    if arm == SYNTHETIC:
+        (generated,) = gan.images
+        labels = probabilities(network, generated)
+        # Every label counts as much as the generated images that were labelled by it.
+        often = len(generated) // size
+        fit([np.repeat(part, often, axis=0) for part in real], synthetic=(generated, labels))
+    return {"probabilities": probabilities(network, sets["test"].images)}
+
+
+def features(config, weights, images, batch_size=250):
+    """What a discriminator sees in images: every layer's maps, the largest values of a 4x4 grid.
+
+    Args:
+        config: The `Config`.
+        weights: Of a discriminator without classes.
+        images: uint8 `(n, size, size, 1)`.
+        batch_size: Images at a time.
+
+    Returns:
+        float32 `(n, d)`.
+    """
+    network = models.create(
+        "dcgan_discriminator",
+        image_size=config.image_size,
+        channels=1,
+        width=config.modern_width,
+        activation="leaky_relu",
+    )
+    network.set_weights(weights)
+    return np.concatenate(
+        [
+            _pooled(network, scale(images[first : first + batch_size], network.pixel_range))
+            for first in range(0, len(images), batch_size)
+        ]
+    )
+
+
+def _pooled(network, batch):
+    pooled = []
+    for layer in network.main.layers[:-1]:
+        batch = layer(batch, training=False)
+        if layer.name.startswith("leaky_relu"):
+            maps = np.asarray(batch, "float32")
+            cell = maps.shape[1] // _GRID
+            blocks = maps.reshape(len(maps), _GRID, cell, _GRID, cell, maps.shape[-1])
+            pooled.append(blocks.max((2, 4)).reshape(len(maps), -1))
+    return np.concatenate(pooled, axis=1)

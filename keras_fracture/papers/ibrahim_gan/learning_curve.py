@@ -1,0 +1,271 @@
+"""How many real images do I have? Arms of one classifier at several numbers of real images, a GAN for each number."""
+
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from keras_fracture import evaluation, models, training
+from keras_fracture.data import Augmentation
+from keras_fracture.errors import FractureError
+from keras_fracture.evaluation import Predictions
+from keras_fracture.evaluation.bootstrap import Clusters
+from keras_fracture.evaluation.predicting import probabilities
+from keras_fracture.experiment.runs import load_or_compute
+from keras_fracture.papers.ibrahim_gan.gans import CLASSES, draw, quality, train_dcgan
+from keras_fracture.training.distribution import ONE_DEVICE
+
+BASELINE = "original"
+# Steps of the classifier that run in one go: each is so short that starting it costs as much.
+_BLOCK = 8
+_LEARNING_RATE = 1e-3
+_RESAMPLES = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """A way to train the classifier.
+
+    Attributes:
+        name: In words.
+        classic: Whether images are turned, moved and mirrored while training.
+        ratio: Synthetic images for each real one; 0 for none.
+        least: Least probability that a classifier of the real images must give a synthetic image's class, or None.
+        warm: Whether the first half of the steps sees synthetic images alone, the second the real ones.
+    """
+
+    name: str
+    classic: bool = False
+    ratio: float = 0.0
+    least: float | None = None
+    warm: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """What came out at each number of real images, or of labels.
+
+    Attributes:
+        sets: Split name to `Split`.
+        sizes: Numbers of real images (labels), rising; the last of `study` is all of them.
+        arms: Names.
+        outcomes: (size, arm) to test probabilities, float `(seeds, n)`.
+        gans: Size to the first `gans.TrainedGAN` there; the unlabelled one's size is None.
+        quality: See `gans.quality`, of the GAN that saw all images; None without classes.
+        seen: Size to the AUC with which a classifier of the real images tells generated findings from generated
+            healthy images; empty without classes.
+    """
+
+    sets: dict
+    sizes: tuple
+    arms: tuple
+    outcomes: dict
+    gans: dict
+    quality: dict | None = None
+    seen: dict = dataclasses.field(default_factory=dict)
+
+    def predictions(self, size, arm):
+        """`evaluation.Predictions` on the test split."""
+        test = self.sets["test"]
+        return Predictions(test.labels, test.sources, self.outcomes[size, arm])
+
+    def scores(self, size, arm):
+        """AUC and accuracy, each with an interval."""
+        return evaluation.scores(self.predictions(size, arm), resamples=_RESAMPLES)
+
+    def gains(self, size, arm, baseline=BASELINE):
+        """What an arm gains over another at the same size, with paired intervals."""
+        ours, theirs = self.predictions(size, arm), self.predictions(size, baseline)
+        return evaluation.gains(ours, theirs, resamples=_RESAMPLES)
+
+    def equivalent(self, size, arm, baseline=BASELINE):
+        """How many real images more would have taken the baseline's AUC to the arm's, with an interval.
+
+        The baseline's AUC is read between sizes on a logarithmic axis, and taken to rise with them. A value at the
+        last size, less this one, means "or more".
+        """
+        test, runs = self.sets["test"], len(self.outcomes[size, arm])
+        own = self.predictions(size, arm).statistic("auc")
+        baselines = [self.predictions(each, baseline).statistic("auc") for each in self.sizes]
+        at = np.log(self.sizes)
+
+        def worth(weights, chosen):
+            rising = np.maximum.accumulate([one(weights, chosen) for one in baselines])
+            rising = rising + 1e-9 * np.arange(len(rising))  # where it does not rise, the smaller size counts
+            return float(np.exp(np.interp(own(weights, chosen), rising, at))) - size
+
+        return Clusters(test.sources, test.labels).interval(worth, runs, resamples=_RESAMPLES // 4)
+
+
+def arms_of(config):
+    """The arms of the curve, and those that the options `ratios` and `filters` add."""
+    first, *others = config.ratios
+    arms = [
+        Arm(BASELINE),
+        Arm("classic", classic=True),
+        Arm("synthetic", ratio=first),
+        Arm("classic + synthetic", classic=True, ratio=first),
+        Arm("warm start", ratio=first, warm=True),
+    ]
+    arms += [Arm(f"classic + synthetic, {ratio:g} x", classic=True, ratio=ratio) for ratio in others]
+    arms += [
+        Arm(f"classic + synthetic, filtered at {least:g}", classic=True, ratio=first, least=least)
+        for least in config.filters or ()
+    ]
+    return arms
+
+
+def check(config, train):
+    """Raises `FractureError` where images of a size or labels cannot be drawn, see `gans.draw`."""
+    for count in (*config.sizes, *config.few_labels):
+        draw(train, count, config.seed)
+    if max(config.sizes) >= len(train.labels):
+        raise FractureError(
+            f"sizes are numbers of real images below all of the training split: that one comes last by itself. "
+            f"Received: {max(config.sizes)} of {len(train.labels)}"
+        )
+
+
+def study(config, run, sets):
+    """Trains a GAN and all arms at every size; returns a `Curve`."""
+    train, folder, arms = sets["train"], run.folder / "modern", arms_of(config)
+    sizes = (*config.sizes, len(train.labels))
+    network = build_network(config, run.strategy)
+    outcomes, gans, seen = {(size, arm.name): [] for size in sizes for arm in arms}, {}, {}
+    for size in sizes:
+        made = [_gan(config, run, train, size, number, folder) for number in range(config.gans_per_class)]
+        gans[size] = made[0]
+        jobs = [(arm, number) for number in range(config.seeds) for arm in arms]
+        for arm, number in tqdm(jobs, f"classifiers, {size} real images", unit=" runs"):
+            which = number % config.gans_per_class
+            fit = functools.partial(
+                _train_arm,
+                config,
+                network,
+                arm,
+                number,
+                _taken(train, size, config.seed + which),
+                made[which],
+                sets,
+            )
+            stored = load_or_compute(folder / f"{size}" / f"{arm.name.replace(' ', '')}-{number}.npz", fit)
+            outcomes[size, arm.name].append(stored["probabilities"])
+            if (arm.name, number) == ("classic", 0):
+                seen[size] = evaluation.scores(_of_generated(stored["generated"]), ("auc",))["auc"]["value"]
+    outcomes = {key: np.stack(each) for key, each in outcomes.items()}
+    names = tuple(arm.name for arm in arms)
+    return Curve(sets, sizes, names, outcomes, gans, quality(config, sets, gans[sizes[-1]]), seen)
+
+
+def _taken(train, size, seed):
+    return train if size == len(train.labels) else train.take(draw(train, size, seed))
+
+
+def _gan(config, run, train, size, number, folder):
+    """The class-conditional DCGAN of `size` real images."""
+    seen = _taken(train, size, config.seed + number)
+    count = max(500, round(size / 2 * max(config.ratios)))
+    if config.filters:
+        count *= 4
+    folder = folder / f"{size}" / f"gan-{number}"
+    return train_dcgan(config, run, seen.images, seen.labels, count, config.seed + number, folder)[0]
+
+
+def _of_generated(rows):
+    """`Predictions` of generated images, half of them healthy, from the probabilities of a classifier."""
+    labels = np.repeat((0, 1), len(rows) // 2)
+    return Predictions(labels, np.arange(len(rows)).astype(str), rows[None])
+
+
+def _train_arm(config, network, arm, number, real, gan, sets):
+    """Trains one classifier; returns its probabilities on the test split, the classic arm's on generated images too."""
+    seed = config.seed + number
+    synthetic = None
+    if arm.ratio:
+        synthetic = _chosen(config, network, arm, number, real, gan)
+    augment = Augmentation(seed=seed, value_range=network.pixel_range) if arm.classic else None
+    train_network(config, network, (real.images, real.labels), seed, synthetic, augment, arm.warm)
+    stored = {"probabilities": probabilities(network, sets["test"].images)}
+    if arm.name == "classic" and number == 0:
+        few = np.concatenate([made[:500] for made in gan.images])
+        stored["generated"] = probabilities(network, few)
+    return stored
+
+
+def _chosen(config, network, arm, number, real, gan):
+    """Synthetic images and their labels: `arm.ratio` times the real ones, in the real ones' shares of classes."""
+    images, labels = [], []
+    if arm.least is not None:
+        augment = Augmentation(seed=config.seed + number, value_range=network.pixel_range)
+        train_network(config, network, (real.images, real.labels), config.seed + number, None, augment)
+    for label, made in enumerate(gan.images):
+        wanted = max(1, round(arm.ratio * (real.labels == label).sum()))
+        if arm.least is not None:
+            finding = probabilities(network, made)
+            made = made[(finding if label else 1 - finding) >= arm.least]
+            if not len(made):
+                raise FractureError(
+                    f"No synthetic image of class {CLASSES[label]} passes the filter: choose smaller filters. "
+                    f"Received: {arm.least:g} at {len(real.labels)} real images"
+                )
+        images.append(made[:wanted])
+        labels.append(np.full(len(images[-1]), label))
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def build_network(config, strategy=ONE_DEVICE):
+    """The classifier of the modern study: the network of the DCGAN's discriminator, one logit for a finding."""
+    with strategy.scope():
+        network = models.create(
+            "dcgan_discriminator",
+            image_size=config.image_size,
+            channels=1,
+            width=config.modern_width,
+            activation="leaky_relu",
+        )
+        network.compile(
+            keras.optimizers.Adam(
+                keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, config.classifier_steps)
+            ),
+            keras.losses.BinaryCrossentropy(from_logits=True),
+            steps_per_execution=_BLOCK,
+        )
+    return network
+
+
+def train_network(config, network, real, seed, synthetic=None, augment=None, warm=False, start=None):
+    """Trains the classifier anew, `classifier_steps` steps whatever it learns from.
+
+    Args:
+        config: The `Config`.
+        network: `build_network`'s, whose weights are drawn again.
+        real: (images, labels).
+        seed: Of weights and order.
+        synthetic: (images, labels) that join the real ones, or None.
+        augment: A `data.Augmentation`, or None.
+        warm: Whether synthetic images come first and alone, for half of the steps.
+        start: Weights to start from, the last layer's left as drawn; or None.
+    """
+    training.reset_weights(network, seed)
+    if start is not None:
+        fresh = network.get_weights()
+        network.set_weights([*start[: len(fresh) - 1], fresh[-1]])
+    steps = config.classifier_steps
+    phases = [(real, steps)]
+    if warm:
+        phases = [(synthetic, steps // 2), (real, steps - steps // 2)]
+    elif synthetic is not None:
+        phases = [(tuple(np.concatenate(pair) for pair in zip(real, synthetic, strict=True)), steps)]
+    for (images, labels), count in phases:
+        training.fit_briefly(
+            network,
+            images,
+            np.asarray(labels, "float32")[:, None],
+            1,
+            batch_size=config.batch_size,
+            seed=seed,
+            steps=count,
+            augment=augment,
+        )
