@@ -3,8 +3,7 @@
 WATCHED are folders, separated by colons. Every time Python is about to change a file below one is a moment, written
 as `EVENT PATH COUNT` to standard error; PATH lacks the folder and what is left to chance, COUNT says how often that
 happened to it before. MOMENTS are separated by bars: `main` of MODULE is called once for each of them, and at each
-the process is killed (`kill`), or the disk is full from then on (`full`). The phantom data set is a twelfth
-of its size.
+the process is killed (`kill`), or the disk is full from then on (`full`). The phantom data set is small.
 """
 
 import collections

@@ -7,7 +7,10 @@ from keras_fracture.data.datasets.phantom import layout
 
 
 class Builder(builder.FractureBuilder):
-    """Records of `phantom`, one configuration a split policy, `grouped` first. Needs no download."""
+    """Records of `phantom`, one configuration a split policy, `grouped` first. Needs no download.
+
+    Limbs that are held out are the test split of `grouped`, whatever its shares, and in no other policy.
+    """
 
     VERSION = tfds.core.Version("2.0.0")
     RELEASE_NOTES = {
