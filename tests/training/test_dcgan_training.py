@@ -80,6 +80,30 @@ def test_penalties_are_added_with_their_weights_at_the_augmented_images():
     assert added == pytest.approx(10 * penalty, rel=1e-3)
 
 
+def test_the_class_loss_is_each_networks_cross_entropy_of_the_classes():
+    plain, model = _model(3, rate=0.0), _model(3, rate=0.0, auxiliary=0.5)
+    seeds = keras.random.SeedGenerator(3)
+    fake = model.generator(keras.random.normal((6, 100), seed=seeds), LABELS, training=True)
+    _, on_real = model.discriminator.call_with_classes(_real(), LABELS, training=True)
+    _, on_fake = model.discriminator.call_with_classes(fake, LABELS, training=True)
+    without, with_loss = (one.train_step((_real(), LABELS)) for one in (plain, model))
+    for name, logits in (("d_loss", on_real), ("g_loss", on_fake)):
+        mistaken = -np.log(keras.ops.softmax(logits).numpy()[np.arange(6), LABELS]).mean()
+        assert mistaken > 0.1
+        assert float(with_loss[name]) == pytest.approx(float(without[name]) + 0.5 * mistaken, rel=1e-5)
+
+
+def test_a_class_loss_needs_classes():
+    with pytest.raises(ModelError, match=r"auxiliary needs networks with classes. Received: 1.0"):
+        _model(auxiliary=1.0)
+    with pytest.raises(ModelError, match=r"0 or more.*Received: -1"):
+        _model(3, auxiliary=-1)
+    dense = [models.create(f"dense_gan_{name}", image_size=16, channels=1, width=1 / 16)
+             for name in ("generator", "discriminator")]  # fmt: skip
+    with pytest.raises(ModelError, match=r"such as dcgan_discriminator. Received: 1.0, DenseDiscriminator"):
+        AdversarialModel(*dense, auxiliary=1.0)
+
+
 def test_the_generator_learns_through_the_augmentation():
     model = _model(rate=0.0, augment=DiffAugment(seed=1))
     model.g_optimizer.learning_rate.assign(0.5)
@@ -101,12 +125,12 @@ def test_the_generator_learns_through_the_augmentation():
 
 def test_configuration_and_file_round_trip_with_everything_on(tmp_path):
     augment = AdaptiveAugment(probability=0.4, images=60, seed=2)
-    model = _model(3, augment=augment, fresh_noise=True, r1=0.1, ema=0.9)
+    model = _model(3, augment=augment, fresh_noise=True, r1=0.1, ema=0.9, auxiliary=0.5)
     model.train_step((_real(), LABELS))
     assert float(model.augment.probability) != pytest.approx(0.4)
     model.save(tmp_path / "gan.keras")
     loaded = keras.saving.load_model(tmp_path / "gan.keras", compile=False)
-    assert (loaded.fresh_noise, loaded.r1, loaded.ema) == (True, 0.1, 0.9)
+    assert (loaded.fresh_noise, loaded.r1, loaded.ema, loaded.auxiliary) == (True, 0.1, 0.9, 0.5)
     assert loaded.augment.get_config() == augment.get_config()
     assert float(loaded.augment.probability) == float(model.augment.probability)
     np.testing.assert_array_equal(loaded.sample(4, labels=[2, 2, 0, 1]), model.sample(4, labels=[2, 2, 0, 1]))
