@@ -337,7 +337,7 @@ def _how(config, recorded):
     modern = (
         f"- Modern GANs: DCGAN of width {config.modern_width}, {config.modern_steps:,} steps of {config.batch_size} "
         f"images, Adam {config.modern_learning_rate:g}, DiffAugment, weight average {config.modern_ema:g}, class loss "
-        f"{config.auxiliary:g}; classifiers: Adam 0.001 with a cosine, {config.classifier_steps:,} steps."
+        f"{config.auxiliary:g}; classifiers: Adam 0.0004 with a cosine, {config.classifier_steps:,} steps."
     )
     return [
         "## How this was made\n",
