@@ -53,7 +53,16 @@ _GARCIA = "garcia_inception --profile paper --set precision=auto"
 _BAI = "bai_dcgan --profile paper --set precision=auto"
 _GUPTA = "gupta_unit --profile paper --set precision=auto --set width=32 --set patch_size=128 --seeds 5"
 _IBRAHIM = "ibrahim_gan --profile paper --data kaggle_fracture --set precision=auto --set gans_per_class=1"
+_MODERN = (
+    "ibrahim_gan --profile paper --variant modern --set precision=auto --set policies=grouped --set gans_per_class=1 "
+    "--set modern_steps=3000 --set classifier_steps=1000 --set sizes=100,500 --set few_labels=50,100,200"
+)
 RUNS = (
+    # What synthetic images are worth, three sets of real X-rays and the drawn one.
+    Run("modern_btxrd", f"{_MODERN} --data btxrd", 0.5),
+    Run("modern_fracatlas", f"{_MODERN} --data fracatlas", 0.5),
+    Run("modern_kaggle", f"{_MODERN} --data kaggle_fracture", 0.5),
+    Run("modern_phantom", f"{_MODERN} --data phantom", 0.5),
     # Rows from before augmentation and splits were mended, which no longer run below replaces.
     Run("bai_quick", "bai_dcgan --set precision=auto --epochs 60", 0.2),
     Run("bai_quick_modern", "bai_dcgan --set precision=auto --epochs 18 --variant modern", 0.1),

@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
@@ -53,27 +54,36 @@ def _train_arm(config, network, arm, size, number, gan, weights, sets, known):
     seed = config.seed + number
     rows = draw(sets["train"], size, seed, one_a_source=True)
     few = sets["train"].take(rows)
-    if arm == FEATURES:
-        key = number % config.gans_per_class
-        if key not in known:
-            known[key] = [features(config, weights, sets[name].images) for name in ("train", "test")]
-        train, test = known[key]
-        linear = make_pipeline(StandardScaler(), LogisticRegression(C=_REGULARISATION, max_iter=1000))
-        return {"probabilities": linear.fit(train[rows], few.labels).predict_proba(test)[:, 1]}
     augment = Augmentation(seed=seed, value_range=network.pixel_range)
     fit = functools.partial(train_network, config, network, seed=seed, augment=augment)
-    real = few.images, few.labels
-    if arm in (START, SYNTHETIC):
-        fit(real, start=weights)
+    images = {name: sets[name].images for name in ("train", "validation", "test")}
+    images["generated"] = gan.images[0]
+
+    def of_network(start=None):
+        fit((few.images, few.labels), start=start)
+        return {name: probabilities(network, images[name]) for name in ("validation", "test", "generated")}
+
+    def of_features():
+        key = number % config.gans_per_class
+        if key not in known:
+            known[key] = {name: features(config, weights, own) for name, own in images.items()}
+        linear = make_pipeline(StandardScaler(), LogisticRegression(C=_REGULARISATION, max_iter=1000))
+        linear.fit(known[key]["train"][rows], few.labels)
+        return {name: linear.predict_proba(own)[:, 1] for name, own in known[key].items()}
+
     if arm == BASELINE:
-        fit(real)
-    if arm == SYNTHETIC:
-        (generated,) = gan.images
-        labels = probabilities(network, generated)
-        # Every label counts as much as the generated images that were labelled by it.
-        often = len(generated) // size
-        fit([np.repeat(part, often, axis=0) for part in real], synthetic=(generated, labels))
-    return {"probabilities": probabilities(network, sets["test"].images)}
+        return {"probabilities": of_network()["test"]}
+    if arm == START:
+        return {"probabilities": of_network(weights)["test"]}
+    if arm == FEATURES:
+        return {"probabilities": of_features()["test"]}
+    labellers = of_network(weights), of_features()
+    best = max(labellers, key=lambda own: roc_auc_score(sets["validation"].labels, own["validation"]))
+    # Every label counts as much as the generated images that were labelled by it.
+    often = len(images["generated"]) // size
+    real = [np.repeat(part, often, axis=0) for part in (few.images, few.labels)]
+    fit(real, synthetic=(images["generated"], best["generated"]))
+    return {"probabilities": probabilities(network, images["test"])}
 
 
 def features(config, weights, images, batch_size=250):

@@ -20,7 +20,9 @@ from keras_fracture.training.distribution import ONE_DEVICE
 BASELINE = "original"
 # Steps of the classifier that run in one go: each is so short that starting it costs as much.
 _BLOCK = 8
-_LEARNING_RATE = 4e-4  # chosen on phantom: at 1e-3 a network from scratch learns nothing in the first 600 steps
+_LEARNING_RATE = (
+    4e-4  # chosen on phantom: at 1e-3 a network from scratch learns nothing in the first 600 steps
+)
 _RESAMPLES = 1000
 
 

@@ -258,9 +258,9 @@ def _study(config, name, curve, numbers, figures):
             "## Few labels, many images\n",
             f"The GAN sees all {len(curve.sets['train'].labels):,} training images without labels, the classifier a "
             "few labels, always with classic augmentation. *Start from the discriminator*: its weights are the first "
-            "weights. *Discriminator features*: logistic regression on its maps (Radford et al. 2016). *Synthetic*: a "
-            "classifier that started from the discriminator says how likely each generated image shows a finding; a "
-            "new one learns from these images beside the real ones. None of the papers asks this.\n",
+            "weights. *Discriminator features*: logistic regression on its maps (Radford et al. 2016). *Synthetic*: "
+            "one of these two, whichever the validation split prefers, says how likely each generated image shows a "
+            "finding; a new classifier learns from these images beside the real ones. None of the papers asks this.\n",
         ]
     words = _CURVE.format(len(curve.sets["test"].labels), STUDIES[name], counted(config.seeds, "seed"))
     lines.append(figures.add(f"{name}.png", words))
