@@ -66,7 +66,11 @@ RUNS = (
     # Rows from before augmentation and splits were mended, which no longer run below replaces.
     Run("bai_quick", "bai_dcgan --set precision=auto --epochs 60", 0.2),
     Run("bai_quick_modern", "bai_dcgan --set precision=auto --epochs 18 --variant modern", 0.1),
-    Run("poster_kaggle", "ibrahim_gan --variant poster --data kaggle_fracture --set policies=grouped,paper", 0.4),
+    Run(
+        "poster_kaggle",
+        "ibrahim_gan --variant poster --data kaggle_fracture --set policies=grouped,paper",
+        0.4,
+    ),
     Run("gupta_quick_phantom", "gupta_unit --data phantom --set precision=auto", 0.5),
     Run("garcia_quick", "garcia_inception --set precision=auto --set policies=grouped,paper", 0.2),
     Run("gupta_quick", "gupta_unit --set precision=auto", 0.6),

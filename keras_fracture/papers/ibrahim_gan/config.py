@@ -49,6 +49,7 @@ class Config(config.Config):
         few_labels: How many labels a classifier has while the GAN sees all training images without labels.
         modern_width: Channels of the DCGAN's widest maps, and of the classifier's.
         modern_steps: Steps of each DCGAN.
+        modern_passes: Most passes over its images that a DCGAN makes, where they are few; None for no such end.
         modern_learning_rate: Adam's learning rate for both networks.
         modern_ema: Decay of the generator's weight average.
         auxiliary: Weight of the class loss, see `training.AdversarialModel`.
@@ -71,10 +72,10 @@ class Config(config.Config):
         },
         # A tenth of the steps at five times the rate; the average keeps that from showing.
         "quick": {
-            "seeds": 3, "gan_epochs": 8, "gan_steps": 80, "gan_width": 1 / 8, "discriminator_width": 1 / 2,
+            "seeds": 3, "gan_epochs": 8, "gan_width": 1 / 8, "discriminator_width": 1 / 2,
             "gan_channels": 1, "gan_learning_rate": 1e-3, "gan_ema": 0.98, "synthetic_per_class": 1000,
             "policies": ("grouped",), "precision": "auto", "sizes": (100,), "few_labels": (100,),
-            "modern_steps": 3000, "classifier_steps": 1000,
+            "modern_steps": 3000, "modern_passes": 300, "classifier_steps": 800, "gan_steps": 60,
         },
         "paper": {"seeds": 5, "gans_per_class": 5},
     }  # fmt: skip
@@ -84,8 +85,8 @@ class Config(config.Config):
     # Earlier versions had the poster's study alone; as `config.json` holds them.
     ADDED: ClassVar = {
         "variant": "poster", "sizes": [50], "few_labels": [50], "modern_width": 16, "modern_steps": 6000,
-        "modern_learning_rate": 5e-4, "modern_ema": 0.995, "auxiliary": 1.0, "classifier_steps": 2000,
-        "ratios": [1.0], "filters": None, "extractor": "xray",
+        "modern_passes": None, "modern_learning_rate": 5e-4, "modern_ema": 0.995, "auxiliary": 1.0,
+        "classifier_steps": 2000, "ratios": [1.0], "filters": None, "extractor": "xray",
     }  # fmt: skip
 
     variant: str = "both"
@@ -106,6 +107,7 @@ class Config(config.Config):
     few_labels: tuple = (50, 100, 200, 500)
     modern_width: int = 16
     modern_steps: int = 6000
+    modern_passes: int | None = None
     modern_learning_rate: float = 5e-4
     modern_ema: float = 0.995
     auxiliary: float = 1.0

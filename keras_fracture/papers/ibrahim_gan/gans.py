@@ -109,8 +109,11 @@ def train_dcgan(config, run, images, labels, count, seed, folder):
 
     def train_and_sample():
         gan = build_dcgan(config, seed, labels is not None, run.strategy)
-        steps = max(1, config.modern_steps // _EPOCHS)
-        epochs = max(1, config.modern_steps // steps)
+        wanted = config.modern_steps
+        if config.modern_passes:
+            wanted = min(wanted, config.modern_passes * -(-len(images) // config.batch_size))
+        steps = max(1, wanted // _EPOCHS)
+        epochs = max(1, wanted // steps)
 
         def stream(first):
             return training.make_train_dataset(
