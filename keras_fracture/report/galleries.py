@@ -19,7 +19,7 @@ from keras_fracture.report import figures
 from keras_fracture.report.style import COLOURS, styled, subplots
 
 _PLACE = 160  # pixels that an image of a gallery fills, about
-_FRAMES, _BYTES = 30, 2_000_000  # of an animation, at most
+_FRAMES, _BYTES = 30, 2_000_000  # of an animation, at most; bytes unless told otherwise
 _WIDTH, _LINE = 480, 20  # of its frames, in pixels, and of the line above the images
 _LEVELS = 32  # of grey
 
@@ -164,15 +164,16 @@ def over_time(folder, path, suptitle, count=5):
     return figures.save(figure, path)
 
 
-def animation(folder, path):
+def animation(folder, path, limit=_BYTES):
     """A training's sample grids one after another as an animated GIF, the same bytes from the same grids.
 
     The epoch stands above each, and the last stays for two seconds. Of many grids about 30 are taken, evenly
-    spread; they are scaled down until the file has less than 2 MB.
+    spread; they are scaled down until the file is small enough.
 
     Args:
         folder: Where `training.SampleGrid` wrote `epoch-NNNN.png`.
         path: GIF to write.
+        limit: Bytes it may have.
 
     Returns:
         The path; None, and nothing is written, where there are fewer than two grids.
@@ -181,8 +182,8 @@ def animation(folder, path):
     if len(chosen) < 2:
         return None
     frames = [_frame(epoch, grid, _WIDTH) for epoch, grid in chosen]
-    while len(data := _gif(frames)) > _BYTES:
-        width = int(0.97 * frames[0].width * math.sqrt(_BYTES / len(data)))  # bytes grow with the area
+    while len(data := _gif(frames)) > limit:
+        width = int(0.97 * frames[0].width * math.sqrt(limit / len(data)))  # bytes grow with the area
         frames = [_frame(epoch, grid, width) for epoch, grid in chosen]
     with files.writing(path) as beside:
         beside.write_bytes(data)

@@ -21,7 +21,7 @@ def quiet():
 
 
 def show(*paths):
-    """Shows PNG files, such as the figures of a run folder, in few bytes.
+    """Shows PNG files, such as the figures of a run folder, in few bytes, and GIF files as they are.
 
     What is nearly grey gets 256 colours; what is mostly images is shown as JPEG.
 
@@ -33,7 +33,9 @@ def show(*paths):
 
 
 def _image(path):
-    """A PNG file for `display`: as PNG, or as JPEG where that has less than half the bytes."""
+    """A PNG file for `display`: as PNG, or as JPEG where that has less than half the bytes; a GIF as it is."""
+    if Path(path).suffix == ".gif":
+        return Image(data=Path(path).read_bytes(), format="gif")
     png, jpeg = io.BytesIO(), io.BytesIO()
     with PIL.Image.open(path) as opened:
         image = opened.convert("RGB")

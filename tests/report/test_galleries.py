@@ -91,6 +91,8 @@ def test_an_animation_of_many_large_grids_stays_small(tmp_path):
     path = galleries.animation(grids, tmp_path / "samples.gif")
     frames = frames_of(path)
     assert len(frames) == 30 and path.stat().st_size <= 2_000_000
+    smaller = galleries.animation(grids, tmp_path / "smaller.gif", limit=100_000)
+    assert len(frames_of(smaller)) == 30 and 50_000 < smaller.stat().st_size <= 100_000
     first, last = (
         Image.fromarray(cv2.imread(str(grids / name), cv2.IMREAD_GRAYSCALE)).resize(
             (8, 8), Image.Resampling.BOX

@@ -3,10 +3,12 @@ import logging
 import cv2
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 
 from keras_fracture import models, training
-from keras_fracture.report import figures, notebook
+from keras_fracture.data import sheets
+from keras_fracture.report import figures, galleries, notebook
 
 
 @pytest.fixture
@@ -40,6 +42,17 @@ def test_show_embeds_the_files_in_order_smaller_but_alike(screen, tmp_path):
     for path, (_, data) in zip(paths, screen, strict=True):
         assert np.abs(pixels(data) - pixels(path.read_bytes())).mean() < 2
     assert len(screen[1][1]) < 0.75 * paths[1].stat().st_size
+
+
+def test_an_animation_is_shown_as_it_is(screen, tmp_path):
+    for epoch in (1, 2):
+        grid = np.full((8, 8, 1), 100 * epoch, np.uint8)
+        sheets.write_png(grid, tmp_path / f"epoch-{epoch:04d}.png")
+    path = galleries.animation(tmp_path, tmp_path / "moving.gif")
+    notebook.show(path)
+    assert screen == [("display", path.read_bytes())]
+    with PIL.Image.open(path) as moving:
+        assert moving.n_frames == 2
 
 
 def test_heat_keeps_all_its_colours(screen, tmp_path):
