@@ -87,7 +87,7 @@ def write(config, results, run):
     drawings.draw(config, results, scores, measured, run.folder)
     if results.poster:
         files.write_text(run.folder / "history.csv", _history(results.poster).to_csv(index=False))
-    text = _text(config, recorded, results, scores, measured, splits)
+    text = _text(config, recorded, results, scores, measured, splits, run.folder)
     files.write_text(run.folder / "report.md", text)
     gans = {name: {key: value for key, value in quality.items() if key not in ("shown", "nearest")}
             for name, quality in qualities(results).items()}  # fmt: skip
@@ -196,7 +196,7 @@ def _history(poster):
     return pd.concat(frames)
 
 
-def _text(config, recorded, results, scores, measured, splits):
+def _text(config, recorded, results, scores, measured, splits, folder):
     figures = Figures()
     lines = [
         "# Do synthetic X-rays help a classifier?\n",
@@ -204,7 +204,7 @@ def _text(config, recorded, results, scores, measured, splits):
         "## Answer\n",
         *sentences(config, results, scores, measured),
         "## The images\n",
-        *_images(config, results, figures),
+        *_images(config, results, figures, folder),
     ]
     for name, curve in (("learning_curve", results.curve), ("few_labels", results.few_labels)):
         if curve:
@@ -217,7 +217,7 @@ def _text(config, recorded, results, scores, measured, splits):
     return "\n".join(lines) + "\n"
 
 
-def _images(config, results, figures):
+def _images(config, results, figures, folder):
     names = [name for name, there in (("poster", results.poster), ("modern", results.curve)) if there]
     lines = [
         f"*Good enough* was fixed beforehand: KID at most {GOOD_DISTANCE} times what two halves of the real training "
@@ -227,10 +227,9 @@ def _images(config, results, figures):
     if names:
         lines.append(figures.add("samples.png", _SAMPLES))
     for name in names:
-        lines += [
-            figures.add(f"neighbours-{name}.png", _NEIGHBOURS.format(name)),
-            figures.add(f"samples-{name}.gif", _ANIMATION[name]),
-        ]
+        lines.append(figures.add(f"neighbours-{name}.png", _NEIGHBOURS.format(name)))
+        if (folder / f"samples-{name}.gif").exists():  # not of a training too short for two grids
+            lines.append(figures.add(f"samples-{name}.gif", _ANIMATION[name]))
     if results.curve:
         told = ", ".join(f"{value:.3f} ({size:,} real images)" for size, value in results.curve.seen.items())
         real = results.curve.scores(results.curve.sizes[-1], "classic")["auc"]
@@ -248,8 +247,8 @@ def _study(config, name, curve, numbers, figures):
             "## How many real images do I have?\n",
             "At each number of real images (half of each class, whole X-rays; the last is all of them) a "
             "class-conditional DCGAN sees *only those*, and the classifier, the network of its discriminator, is "
-            f"trained in each way for the same {config.classifier_steps:,} steps. There are {config.ratios[0]:g} "
-            "synthetic images for each real one. *Equivalent images*: how many real images more would have taken the "
+            f"trained in each way for the same {config.classifier_steps:,} steps. {config.ratios[0]:g} synthetic for "
+            "each real image. *Equivalent images*: how many real images more would have taken the "
             "arm that it is held against (classic augmentation where the arm has it, else the original images) to "
             'the same AUC; what reaches the last size means "or more".\n',
         ]
@@ -287,7 +286,10 @@ def _study(config, name, curve, numbers, figures):
 
 
 def _whole(score):
-    return f"{score['value']:+,.0f} ({score['low']:+,.0f} to {score['high']:+,.0f})" if score else ""
+    if not score:
+        return ""
+    value, low, high = (f"{round(score[key]) or 0:+,}" for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
 
 
 def _poster(config, scores, splits, figures):
@@ -329,10 +331,11 @@ def _how(config, recorded):
     poster = (
         f"- Poster's GANs: generator {config.gan_width:g} and discriminator "
         f"{config.discriminator_width or config.gan_width:g} times as wide as the poster's, {config.gan_channels} "
-        f"channel(s), {config.gan_epochs} epochs of {config.gan_steps or 'all'} steps of {config.batch_size} images, "
-        f"Adam {config.gan_learning_rate:g}, weight average {config.gan_ema or 'none'} (the poster: width 1, 3 "
-        "channels, 100 epochs; rate and average not stated); "
-        f"{config.synthetic_per_class:,} images a class (the poster: 10,500); classifiers of {config.epochs} epochs."
+        f"channel(s), {counted(config.gan_epochs, 'epoch')} of {config.gan_steps or 'all'} steps of "
+        f"{config.batch_size} images, Adam {config.gan_learning_rate:g}, weight average {config.gan_ema or 'none'} (the "
+        "poster: width 1, 3 channels, 100 epochs; rate and average not stated); "
+        f"{config.synthetic_per_class:,} images a class (the poster: 10,500); classifiers of "
+        f"{counted(config.epochs, 'epoch')}."
     )
     modern = (
         f"- Modern GANs: DCGAN of width {config.modern_width}, {config.modern_steps:,} steps of {config.batch_size} "
