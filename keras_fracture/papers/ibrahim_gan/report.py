@@ -332,8 +332,8 @@ def _how(config, recorded):
         f"- Poster's GANs: generator {config.gan_width:g} and discriminator "
         f"{config.discriminator_width or config.gan_width:g} times as wide as the poster's, {config.gan_channels} "
         f"channel(s), {counted(config.gan_epochs, 'epoch')} of {config.gan_steps or 'all'} steps of "
-        f"{config.batch_size} images, Adam {config.gan_learning_rate:g}, weight average {config.gan_ema or 'none'} (the "
-        "poster: width 1, 3 channels, 100 epochs; rate and average not stated); "
+        f"{config.batch_size} images, Adam {config.gan_learning_rate:g}, weight average {config.gan_ema or 'none'} "
+        "(the poster: width 1, 3 channels, 100 epochs; rate and average not stated); "
         f"{config.synthetic_per_class:,} images a class (the poster: 10,500); classifiers of "
         f"{counted(config.epochs, 'epoch')}."
     )
