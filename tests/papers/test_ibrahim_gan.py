@@ -14,7 +14,7 @@ from keras_fracture.experiment.splits import Split, as_grey
 from keras_fracture.papers.ibrahim_gan import answer, learning_curve
 from keras_fracture.papers.ibrahim_gan.config import Config
 from keras_fracture.papers.ibrahim_gan.experiment import ARMS
-from keras_fracture.papers.ibrahim_gan.gans import draw, good_enough
+from keras_fracture.papers.ibrahim_gan.gans import TrainedGAN, draw, good_enough
 from tests.drawings import assert_drawn
 
 TINY = {
@@ -187,6 +187,15 @@ def test_a_filter_that_nothing_passes_is_said(finished):
             "ibrahim_gan", "smoke", out=finished[0].with_name("filtered"),
             **TINY | {"filters": (1.0,), "variant": "modern"},
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("labels", [(0,) * 9 + (1,) * 3, (0, 1) * 6])
+def test_synthetic_images_come_in_the_real_ones_shares(labels):
+    real = split([str(k) for k in range(12)], labels)
+    gan = TrainedGAN((np.zeros((20, 4, 4, 1), np.uint8), np.ones((20, 4, 4, 1), np.uint8)), None, None)
+    images, wanted = learning_curve.chosen(None, None, learning_curve.Arm("x", ratio=2.0), 0, real, gan)
+    assert wanted.tolist() == sorted([*labels, *labels])
+    assert (images.max((1, 2, 3)) == wanted).all()
 
 
 def curve_of(aucs, size=400):

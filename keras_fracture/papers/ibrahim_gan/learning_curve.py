@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 
 import keras
 import numpy as np
@@ -24,6 +25,8 @@ _LEARNING_RATE = (
     4e-4  # chosen on phantom: at 1e-3 a network from scratch learns nothing in the first 600 steps
 )
 _RESAMPLES = 1000
+_SPARE = 4  # times as many images are generated where some will not pass a filter
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,9 +171,8 @@ def _taken(train, size, seed):
 def _gan(config, run, train, size, number, folder):
     """The class-conditional DCGAN of `size` real images."""
     seen = _taken(train, size, config.seed + number)
-    count = max(500, round(size / 2 * max(config.ratios)))
-    if config.filters:
-        count *= 4
+    most = max((seen.labels == label).sum() for label in (0, 1))
+    count = max(500, round(most * max(config.ratios))) * (_SPARE if config.filters else 1)
     folder = folder / f"{size}" / f"gan-{number}"
     return train_dcgan(config, run, seen.images, seen.labels, count, config.seed + number, folder)[0]
 
@@ -186,7 +188,7 @@ def _train_arm(config, network, arm, number, real, gan, sets):
     seed = config.seed + number
     synthetic = None
     if arm.ratio:
-        synthetic = _chosen(config, network, arm, number, real, gan)
+        synthetic = chosen(config, network, arm, number, real, gan)
     augment = Augmentation(seed=seed, value_range=network.pixel_range) if arm.classic else None
     train_network(config, network, (real.images, real.labels), seed, synthetic, augment, arm.warm)
     stored = {"probabilities": probabilities(network, sets["test"].images)}
@@ -196,7 +198,7 @@ def _train_arm(config, network, arm, number, real, gan, sets):
     return stored
 
 
-def _chosen(config, network, arm, number, real, gan):
+def chosen(config, network, arm, number, real, gan):
     """Synthetic images and their labels: `arm.ratio` times the real ones, in the real ones' shares of classes."""
     images, labels = [], []
     if arm.least is not None:
@@ -212,6 +214,11 @@ def _chosen(config, network, arm, number, real, gan):
                     f"No synthetic image of class {CLASSES[label]} passes the filter: choose smaller filters. "
                     f"Received: {arm.least:g} at {len(real.labels)} real images"
                 )
+            if len(made) < wanted:
+                _LOG.warning(
+                    "%d of %d synthetic images of class %s pass the filter %g at %d real images: others are missing",
+                    len(made), wanted, CLASSES[label], arm.least, len(real.labels),
+                )  # fmt: skip
         images.append(made[:wanted])
         labels.append(np.full(len(images[-1]), label))
     return np.concatenate(images), np.concatenate(labels)
