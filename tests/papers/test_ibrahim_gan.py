@@ -165,12 +165,18 @@ def test_drawn_images_are_half_of_each_class_and_whole_x_rays_first():
     assert len(set(data.sources[apart])) == 12, "somebody who labels few images takes different X-rays"
 
 
+def test_of_an_x_ray_with_many_copies_no_more_than_half_a_class_is_drawn():
+    data = split([f"{label}{k % 2}" for label in "ab" for k in range(80)], [0] * 80 + [1] * 80)
+    sources, counts = np.unique(data.sources[draw(data, 40, seed=0)], return_counts=True)
+    assert sources.tolist() == ["a0", "a1", "b0", "b1"] and counts.tolist() == [10] * 4
+
+
 def test_what_cannot_be_drawn_is_said():
     data = split([f"{k // 3}" for k in range(12)], [0] * 6 + [1] * 6)
     with pytest.raises(FractureError, match="Received: 6 images of class healthy"):
         draw(data, 14, seed=0)
-    with pytest.raises(FractureError, match="show one X-ray alone"):
-        draw(data, 6, seed=0)
+    with pytest.raises(FractureError, match=r"two X-rays or more. Received: a alone"):
+        draw(split(["a"] * 6 + ["b", "c"] * 3, [0] * 6 + [1] * 6), 4, seed=0)
     with pytest.raises(FractureError, match=r"below all of the training split.*Received: 12 of 12"):
         learning_curve.check(configure(Config, "smoke", sizes=(12,), few_labels=(8,)), data)
     with pytest.raises(FractureError, match=r"half of each class. Received: \(7,\)"):

@@ -213,40 +213,38 @@ def good_enough(scores):
 
 
 def draw(split, count, seed, one_a_source=False):
-    """Rows of a few images: half of each class, whole X-rays in random order.
-
-    A larger count of the same seed holds all rows of a smaller one.
+    """Rows of a few images: half of each class, whole X-rays in random order, no more than half a class of one X-ray.
 
     Args:
         split: The training `Split`.
         count: Images, an even number.
-        seed: Of the order.
+        seed: Of the order; of one seed the larger counts hold the rows of the smaller ones, but where an X-ray has
+            so many copies that it has to be cut.
         one_a_source: Take a second image of an X-ray only after one of each other: as somebody would label them.
 
     Returns:
         Sorted int `(count,)`.
 
     Raises:
-        FractureError: A class has fewer images than half of `count`, or they would be of fewer than two X-rays.
+        FractureError: A class has fewer images than half of `count`, or they are all of one X-ray.
     """
-    rows = []
+    rows, wanted = [], count // 2
     for label in (0, 1):
         own = np.flatnonzero(split.labels == label)
-        if len(own) < count // 2:
+        if len(own) < wanted:
             raise FractureError(
-                f"{count} real images are {count // 2} of each class: the training split has fewer. Choose smaller "
+                f"{count} real images are {wanted} of each class: the training split has fewer. Choose smaller "
                 f"sizes and few_labels. Received: {len(own)} images of class {CLASSES[label]}"
             )
         names, codes = np.unique(split.sources[own], return_inverse=True)
-        place = np.random.default_rng([seed, label]).permutation(len(names))[codes]
-        turn = _turn(codes) if one_a_source else np.zeros(len(own), int)
-        chosen = own[np.lexsort((own, place, turn))][: count // 2]
-        if len(set(split.sources[chosen])) < 2:
+        if len(names) < 2:
             raise FractureError(
-                f"{count // 2} images of class {CLASSES[label]} show one X-ray alone: choose a larger size. "
-                f"Received: size {count}"
+                f"Images of class {CLASSES[label]} must be of two X-rays or more. Received: {names[0]} alone"
             )
-        rows.append(chosen)
+        place = np.random.default_rng([seed, label]).permutation(len(names))[codes]
+        turn = _turn(codes)
+        later = turn if one_a_source else turn >= max(1, wanted // 2)
+        rows.append(own[np.lexsort((own, place, later))][:wanted])
     return np.sort(np.concatenate(rows))
 
 
