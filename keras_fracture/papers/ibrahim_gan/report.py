@@ -247,8 +247,8 @@ def _study(config, name, curve, numbers, figures):
             "## How many real images do I have?\n",
             "At each number of real images (half of each class, whole X-rays; the last is all of them) a "
             "class-conditional DCGAN sees *only those*, and the classifier, the network of its discriminator, is "
-            f"trained in each way for the same {config.classifier_steps:,} steps. {config.ratios[0]:g} synthetic for "
-            "each real image. *Equivalent images*: how many real images more would have taken the "
+            f"trained in each way for the same {config.classifier_steps:,} steps. {_ratio(config.ratios[0])} for each "
+            "real one. *Equivalent images*: how many real images more would have taken the "
             "arm that it is held against (classic augmentation where the arm has it, else the original images) to "
             'the same AUC; what reaches the last size means "or more".\n',
         ]
@@ -283,6 +283,10 @@ def _study(config, name, curve, numbers, figures):
     if name == "learning_curve" and (len(config.ratios) > 1 or config.filters):
         lines.append(figures.add("options.png", _OPTIONS))
     return lines
+
+
+def _ratio(ratio):
+    return "There is 1 synthetic image" if ratio == 1 else f"There are {ratio:g} synthetic images"
 
 
 def _whole(score):
