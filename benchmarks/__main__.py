@@ -6,7 +6,7 @@ from keras_fracture import cli
 from keras_fracture.cli import verbs
 
 PROGRAM = "python -m benchmarks"
-NAMES = ("models", "profile", "data", "phantom", "serving", "server", "startup", "schedules")
+NAMES = ("models", "profile", "data", "audit", "phantom", "serving", "server", "startup", "schedules")
 
 
 def main(arguments=None):
@@ -68,6 +68,7 @@ def _add_images_and_serving(benchmarks):
     benchmark = _add(benchmarks, "data", run_data, "time the input pipeline", "--data fracatlas")
     _add_data(benchmark)
     benchmark.add_argument("--count", type=int, default=3000, help="images (default 3000)")
+    _add(benchmarks, "audit", run_audit, "time the search for near duplicates among many images")
     benchmark = _add(
         benchmarks, "phantom", run_phantom, "how hard the embedded data set is, and how long it takes to draw"
     )  # fmt: skip
@@ -146,6 +147,13 @@ def run_data(options):
     from benchmarks import data
 
     _report(options, "data", data.measure_data(options.data, options.count, options.data_dir), data.GOALS)
+
+
+def run_audit(options):
+    """`audit`."""
+    from benchmarks import audit
+
+    _report(options, "audit", audit.measure_audit(), audit.GOALS)
 
 
 def run_phantom(options):

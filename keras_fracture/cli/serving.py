@@ -11,7 +11,7 @@ def add_predict(commands):
         commands, "predict", predict, "probabilities of a finding for images, from a SavedModel or a server",
         "keras-fracture predict --model saved_models/compact_cnn hand.jpg --csv hand.csv --overlays hand",
     )  # fmt: skip
-    verb.add_argument("images", nargs="+", help="JPEG or PNG files")
+    verb.add_argument("images", nargs="+", help="JPEG, PNG or DICOM files (DICOM: the extra `dicom`)")
     verb.add_argument(
         "--model", help="SavedModel folder written by this package; with --server a model's name"
     )

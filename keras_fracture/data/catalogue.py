@@ -71,11 +71,7 @@ def catalogue(name, data_dir=None, root=None, progress=True):
     left = unread(root, module, table["filename"]) if name in REAL else []
     table = pd.concat([table, measured], axis=1)
     # Drawn limbs of one kind look alike; who is who is known there.
-    pairs = sources.near_pairs(table["hash"].tolist() if name in REAL else [])
-    equal = table["digest"].to_numpy()
-    # A flat image hashes to zeros and would be near every other flat one.
-    flat = (table["deviation"] < 2).to_numpy()
-    pairs = pairs[~(flat[pairs[:, 0]] & (equal[pairs[:, 0]] != equal[pairs[:, 1]]))]
+    pairs = _near_pairs(table) if name in REAL else np.zeros((0, 3), int)
     table["named_source"] = table["source"]
     table["source"] = sources.join(table["named_source"], pairs)
     labels = table[table["digest"] != ""].groupby("digest")["label"].nunique()
@@ -85,6 +81,16 @@ def catalogue(name, data_dir=None, root=None, progress=True):
         for stated, twice in zip(table["conflict"], both, strict=True)
     ]
     return Catalogue(table, pairs, root, left)
+
+
+def _near_pairs(table):
+    """`sources.near_pairs` of a scanned table; flat images, which all hash alike, are near where they are equal."""
+    flat = table["deviation"] < 2
+    pairs = sources.near_pairs(table["hash"].mask(flat, "").tolist())
+    rows = pd.Series(np.arange(len(table)))[flat.to_numpy()]
+    first = rows.groupby(table["digest"].to_numpy()[rows]).transform("min")
+    equal = np.column_stack([first, rows, np.zeros_like(rows)])
+    return np.concatenate([pairs, equal[first != rows]])
 
 
 def usable(table, keep_conflicts=False):

@@ -12,13 +12,12 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from keras_fracture.data import levels
+from keras_fracture.data import dicom, levels
 from keras_fracture.data.library_settings import recover_truncated
 from keras_fracture.errors import ImageError
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
-_DICOM = b"DICM"  # behind 128 free bytes
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 _PHOTOMETRIC = 262  # TIFF's tag; 0 is WhiteIsZero
 _PNG_BITS = 24  # index in the file of the byte that says how many a value has
@@ -50,10 +49,10 @@ def is_truncated(data):
 
 @recover_truncated
 def decode(data, name="image"):
-    """Decodes JPEG, PNG or any format Pillow reads, to 8-bit grey.
+    """Decodes JPEG, PNG, DICOM or any format Pillow reads, to 8-bit grey.
 
     Values of other depths are brought to 8 bits by `levels.to_levels`, colour is turned to luma (ITU-R 601), what is
-    transparent is composited on black, a truncated file keeps what was there before the cut.
+    transparent is composited on black, a truncated file keeps what was there before the cut. DICOM: see `dicom.decode`.
 
     Args:
         data: The file's bytes.
@@ -63,17 +62,16 @@ def decode(data, name="image"):
         `Decoded(image, truncated, bits)`.
 
     Raises:
+        DataError: A DICOM file, and pydicom is not installed.
         ImageError: Empty, or not an image, or so damaged that nothing can be recovered; or of several pages or
             frames, or values that `levels.to_levels` refuses; or of more pixels than Pillow takes for an attack
             (twice `PIL.Image.MAX_IMAGE_PIXELS`).
     """
     if not data:
         raise ImageError(f"{name} is empty (zero bytes): fetch it again or delete it")
-    if data[128:132] == _DICOM:
-        raise ImageError(
-            f"{name} is a DICOM file: write its image as PNG first, with its window applied, for example by "
-            "DCMTK's `dcmj2pnm +on +Wi 1 FILE IMAGE.png`"
-        )
+    if dicom.is_dicom(data):
+        image, bits = dicom.decode(data, name)
+        return Decoded(image, False, bits)
     header = _header(data, name)
     truncated = is_truncated(data)
     # OpenCV does not stretch values to the range that a PGM names, and has its own ways with alpha but in PNG.
@@ -162,7 +160,7 @@ def _unreadable(data, name):
 
 @recover_truncated
 def size_of(data):
-    """(height, width) in pixels of an upright image's bytes, without decoding it."""
+    """(height, width) in pixels of an upright JPEG's or PNG's bytes, without decoding it."""
     with Image.open(io.BytesIO(data)) as image:
         return image.size[::-1]
 
@@ -238,6 +236,8 @@ def is_plain(data):
 
     TensorFlow reads the luma of such files as this module does.
     """
+    if dicom.is_dicom(data):
+        return False
     with Image.open(io.BytesIO(data)) as image:
         plain = (image.format, image.mode) in (("JPEG", "L"), ("JPEG", "RGB"), ("PNG", "L"))
         plain = plain and not image.has_transparency_data

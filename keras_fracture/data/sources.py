@@ -1,38 +1,73 @@
 """Which images show the same X-ray: names, then equal and nearly equal pixels, joined into groups."""
 
 import hashlib
+import logging
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from keras_fracture.data import near
+
+_LOG = logging.getLogger(__name__)
 NEAR = 10  # differing bits of the 256-bit difference hash up to which two images count as one
-_BLOCK = 512
+MOST = 2_000_000  # pairs that are kept; more fill memory
 
 
-def near_pairs(hashes, limit=NEAR):
+def near_pairs(hashes, limit=NEAR, most=MOST):
     """Finds pairs of images whose difference hashes differ in at most `limit` bits.
 
     Args:
         hashes: Hex strings of `scan.difference_hash`; '' is never near anything.
         limit: Differing bits.
+        most: Pairs from which on, with a warning, only as many are kept as join the same images: thousands of
+            copies of an image make millions of pairs.
 
     Returns:
         Array (pairs, 3) of first index, second index (greater), distance.
     """
     known = np.array([index for index, text in enumerate(hashes) if text], int)
-    words = np.frombuffer(bytes.fromhex("".join(hashes[i] for i in known)), np.uint64)
-    words = words.reshape(len(known), 4)
-    pairs = [np.zeros((0, 3), int)]
-    for start in range(0, len(words), _BLOCK):
-        block = words[start : start + _BLOCK, None]
-        distance = np.bitwise_count(block ^ words[None, start:]).sum(-1)
-        first, second = np.nonzero(np.triu(distance <= limit, 1))
-        pairs.append(
-            np.stack([known[first + start], known[second + start], distance[first, second].astype(int)], 1)
+    words = np.frombuffer(bytes.fromhex("".join(hashes[i] for i in known)), np.uint64).reshape(-1, 4)
+    distinct, first, of_image = np.unique(words, axis=0, return_index=True, return_inverse=True)
+    pairs, whole = near.search(distinct, limit, most)
+    counts = np.bincount(of_image, minlength=len(distinct))
+    itself = np.flatnonzero(counts > 1)
+    pairs = np.concatenate([pairs, np.column_stack([itself, itself, np.zeros_like(itself)])])
+    sizes = counts[pairs[:, 0]] * counts[pairs[:, 1]]
+    if whole and sizes.sum() <= most:
+        pairs = _of_all_copies(pairs, sizes, counts, np.argsort(of_image, kind="stable"))
+    else:
+        _LOG.warning(
+            "more than %d pairs of images are nearly equal: only as many as join the same images are kept, "
+            "so that counts of near duplicates are too small",
+            most,
         )
-    return np.concatenate(pairs)
+        later = np.setdiff1d(np.arange(len(known)), first)
+        copies = np.column_stack([first[of_image[later]], later, np.zeros_like(later)])
+        pairs[:, :2] = first[pairs[:, :2]]
+        pairs = np.concatenate([pairs[pairs[:, 0] != pairs[:, 1]], copies])
+        pairs, _ = near.forest(pairs, len(known))
+    ends = np.sort(known[pairs[:, :2]], axis=1)
+    return np.column_stack([ends, pairs[:, 2]])[np.lexsort(ends.T[::-1])]
+
+
+def _of_all_copies(pairs, sizes, counts, by_hash):
+    """Pairs of hashes to pairs of images: all that have the one with all that have the other.
+
+    Args:
+        pairs: Array (pairs, 3), see `near.search`; a pair of a hash with itself stands for its copies.
+        sizes: How many pairs of images each may make.
+        counts: Images of each hash.
+        by_hash: Images in the order of their hashes.
+    """
+    starts = np.cumsum(counts) - counts
+    number = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    one, other, distance = np.repeat(pairs, sizes, axis=0).T
+    place, other_place = np.divmod(number, counts[other])
+    once = (one != other) | (place < other_place)
+    images = by_hash[starts[one] + place], by_hash[starts[other] + other_place]
+    return np.column_stack([*images, distance])[once]
 
 
 def join(names, pairs):

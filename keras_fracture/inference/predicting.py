@@ -17,13 +17,14 @@ def predict(model, images):
 
     Args:
         model: SavedModel folder; without a version, the highest is taken.
-        images: Paths of JPEG or PNG files.
+        images: Paths of JPEG, PNG or DICOM files.
 
     Returns:
         A list of (path, list of probabilities), in the order of `images`.
 
     Raises:
         ModelError: Not a classifier exported by this package.
+        DataError: A DICOM file, and pydicom is not installed.
         ImageError: A file is missing or no image; nothing is predicted then.
     """
     names = [str(path) for path in images]

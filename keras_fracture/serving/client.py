@@ -9,6 +9,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from keras_fracture.data import decoding, dicom
 from keras_fracture.errors import ServerError
 from keras_fracture.serving import limits
 
@@ -53,17 +54,21 @@ class Client:
         """Probabilities of images, as the model's `serve_bytes` gives them.
 
         Args:
-            images: n contents of JPEG or PNG files, bytes; checked here first, sent in as many requests as needed.
+            images: n contents of JPEG, PNG or DICOM files, bytes; checked here first, sent in as many requests as
+                needed. Of DICOM the image alone is sent, as PNG.
             names: n names for errors.
 
         Returns:
             float32 `(n, classes)`.
 
         Raises:
+            DataError: A DICOM file, and pydicom is not installed.
             ImageError: A file is no image, or not one that servers take.
             ServerError: The server cannot be reached in time, or refuses.
         """
-        for data, name in zip(images, names or ["image"] * len(images), strict=True):
+        names = names or ["image"] * len(images)
+        images = [_without_tags(data, name) for data, name in zip(images, names, strict=True)]
+        for data, name in zip(images, names, strict=True):
             limits.check(data, name)
         return np.concatenate([self._ask(batch) for batch in _batches(images)])
 
@@ -168,6 +173,11 @@ class GrpcClient(Client):
     def close(self):
         """Closes its connection."""
         self._channel.close()
+
+
+def _without_tags(data, name):
+    """DICOM as PNG, other files as they are."""
+    return decoding.encode_png(decoding.decode(data, name).image) if dicom.is_dicom(data) else data
 
 
 def _batches(images):

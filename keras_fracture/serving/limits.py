@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from keras_fracture.data import decoding, levels
+from keras_fracture.data import decoding, dicom, levels
 from keras_fracture.data.library_settings import recover_truncated
 from keras_fracture.errors import ImageError
 
@@ -27,7 +27,7 @@ def read(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise ImageError(f"{path} does not exist: name a JPEG or PNG file")
+        raise ImageError(f"{path} does not exist: name a JPEG, PNG or DICOM file")
     return path.read_bytes()
 
 
@@ -66,6 +66,11 @@ def check(data, name="image"):
         raise ImageError(f"{name} is empty (zero bytes): send a JPEG or PNG file")
     if len(data) > MAX_BYTES:
         raise ImageError(f"{name} must have {MAX_BYTES:,} bytes at most. Received: {len(data):,}")
+    if dicom.is_dicom(data):
+        raise ImageError(
+            f"{name} must be a JPEG or PNG file: `keras-fracture predict --server` turns DICOM into PNG, without "
+            "the patient's data. Received: DICOM"
+        )
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             (width, height), mode = image.size, image.mode

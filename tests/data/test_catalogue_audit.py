@@ -192,6 +192,20 @@ def test_flat_images_of_other_grey_are_not_near(tmp_path):
     assert len(planted.near_pairs) == 0 and planted.table["source"].nunique() == 8
 
 
+def test_equal_flat_images_are_one_source_whatever_lies_between_them(tmp_path):
+    black = np.zeros((40, 40), np.uint8)
+    speck = black.copy()
+    speck[:6, :6] = 200  # not flat, and a few bits of its hash from black
+    for folder, image in ((F, black), (N, speck), (VAL_F, black), (VAL_N, black + 9)):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "1.png").write_bytes(decoding.encode_png(image))
+    planted = catalogue("kaggle_fracture", root=tmp_path, progress=False)
+    ((first, other, distance),) = planted.near_pairs.tolist()
+    assert first < other and distance == 0
+    assert set(planted.table["filename"][[first, other]]) == {F + "1.png", VAL_F + "1.png"}
+    assert planted.table["source"].nunique() == 3
+
+
 def test_equal_hash_is_near_also_where_pixels_differ(tmp_path):
     sharp = phantom.records(sources=2, size=96)[0]["image"][..., 0]
     for folder, image in ((F, sharp), (N, sharp + (sharp < 255)), (VAL_F, sharp.T), (VAL_N, 255 - sharp)):

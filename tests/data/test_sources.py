@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from keras_fracture.data import sources
+from keras_fracture.data import near, sources
 
 
 def _brute_force(hashes, limit):
@@ -14,19 +14,70 @@ def _brute_force(hashes, limit):
     ]
 
 
-@pytest.mark.parametrize("block", [7, 512])
-@pytest.mark.parametrize("limit", [0, 10, 40])
-def test_near_pairs_equal_brute_force(monkeypatch, block, limit):
-    monkeypatch.setattr(sources, "_BLOCK", block)
+def _hexes(bits):
+    return [np.packbits(row).tobytes().hex() for row in bits]
+
+
+def _drawn(count, shares=(0, 0.01, 0.05)):
+    """Copies of six hashes, with such shares of their bits turned."""
     rng = np.random.default_rng(1)
     centres = rng.integers(0, 2, (6, 256), np.uint8)
-    flips = rng.random((60, 256)) < rng.choice([0, 0.01, 0.05], (60, 1))
-    bits = centres[rng.integers(0, 6, 60)] ^ flips
-    hashes = [np.packbits(row).tobytes().hex() for row in bits]
+    return centres[rng.integers(0, 6, count)] ^ (rng.random((count, 256)) < rng.choice(shares, (count, 1)))
+
+
+def _groups(count, pairs):
+    names = np.arange(count).astype(str)
+    return sources.join(names, np.reshape(pairs, (-1, 3)).astype(int)).tolist()
+
+
+@pytest.mark.parametrize("block", [4, 256])
+@pytest.mark.parametrize("limit", [0, 10, 40])
+def test_near_pairs_equal_brute_force(monkeypatch, block, limit):
+    monkeypatch.setattr(near, "_BLOCK", block)
+    bits = _drawn(60)
+    bits[7] = 1 - bits[8]  # differ in all of 256, which is 0 in a byte
+    hashes = _hexes(bits)
     hashes[5] = hashes[40] = ""
     expected = _brute_force(hashes, limit)
     assert len(expected) > 20
-    assert sorted(sources.near_pairs(hashes, limit).tolist()) == expected
+    assert sources.near_pairs(hashes, limit).tolist() == expected
+
+
+@pytest.mark.parametrize("share", [0.005, 0.02, 0.06])
+def test_near_pairs_equal_brute_force_where_many_hashes_share_a_part(share):
+    hashes = _hexes(np.random.default_rng(2).random((700, 256)) < share)
+    expected = _brute_force(hashes, 10)
+    assert expected and sources.near_pairs(hashes).tolist() == expected
+
+
+def test_hashes_that_share_no_part_are_not_compared(monkeypatch):
+    compared = []
+    compare = near._compare
+    monkeypatch.setattr(near, "_compare", lambda *given: compared.append(given[2].size) or compare(*given))
+    bits = np.random.default_rng(3).integers(0, 2, (4000, 256), np.uint8)
+    bits[1000] = bits[3000]
+    bits[1000, :10] ^= 1
+    assert sources.near_pairs(_hexes(bits)).tolist() == [[1000, 3000, 10]]
+    assert sum(compared) < 4000, "of eight million pairs"
+
+
+@pytest.mark.parametrize("shares", [(0,), (0, 0.001), (0.001, 0.01, 0.05)])
+@pytest.mark.parametrize("most", [1, 500, 3000])
+def test_beyond_the_most_pairs_the_same_images_are_joined(shares, most, caplog):
+    hashes = _hexes(_drawn(300, shares))
+    hashes[5] = ""
+    expected = _brute_force(hashes, 10)
+    pairs = sources.near_pairs(hashes, 10, most)
+    assert len(expected) > 3000 and len(pairs) < 300
+    assert {tuple(pair) for pair in pairs.tolist()} <= {tuple(pair) for pair in expected}
+    assert _groups(300, pairs) == _groups(300, expected)
+    assert [f"more than {most} pairs" in line for line in caplog.messages] == [True]
+
+
+def test_a_hundred_thousand_copies_take_no_room():
+    hashes = ["0" * 64] * 100_000 + ["1" * 64] * 3
+    pairs = sources.near_pairs(hashes)
+    assert len(pairs) == 99_999 + 2 and set(_groups(len(hashes), pairs)) == {"0", "100000"}
 
 
 @pytest.mark.parametrize("hashes", [[], [""], ["", ""], ["0" * 64]])

@@ -286,7 +286,7 @@ ODD = {
     "GIF": (drawn("GIF"), "must be a JPEG or PNG"),
     "TIFF": (drawn("TIFF"), "must be a JPEG or PNG"),
     "WebP": (drawn("WEBP"), "must be a JPEG or PNG"),
-    "DICOM": (bytes(128) + b"DICM" + bytes(500), "must be a JPEG or PNG"),
+    "DICOM": (bytes(128) + b"DICM" + bytes(500), "turns DICOM into PNG"),
     "SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "must be a JPEG or PNG"),
 }
 

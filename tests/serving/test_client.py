@@ -18,6 +18,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from keras_fracture import cli, serving
+from keras_fracture.data import decoding
 from keras_fracture.errors import ImageError, ServerError
 from keras_fracture.serving import limits
 from tests.serving.asking import free_port, saved
@@ -192,6 +193,19 @@ def test_a_bad_image_is_never_sent(either, contents, tmp_path, capsys):
     assert cli.main(["predict", str(tmp_path / "none.png"), "--server", url, "--model", "cnn"]) == 2
     assert "none.png does not exist" in capsys.readouterr().err
     assert busy.asked == []
+
+
+def test_of_dicom_the_image_alone_is_sent(either, tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    busy, url = either
+    data = (Path(pydicom.data.__file__).parent / "test_files" / "MR_small.dcm").read_bytes()
+    png = decoding.encode_png(decoding.decode(data).image)
+    with serving.connect(url, "cnn", **LIMITS) as client:
+        made = client.predict([data, png])
+    np.testing.assert_allclose(made, [answer_of(png)] * 2, atol=1e-6)
+    assert len(busy.asked) == 1
+    with pytest.raises(ImageError, match="turns DICOM into PNG"):
+        limits.check(data)
 
 
 @pytest.mark.parametrize("kind", ["http", "grpc"])

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import cv2
 import keras
@@ -10,7 +11,7 @@ import tensorflow as tf
 from scipy.special import expit
 
 from keras_fracture import cli, inference, models, serving
-from keras_fracture.data import Preprocess
+from keras_fracture.data import Preprocess, decoding
 from keras_fracture.errors import ImageError, ModelError, OutputError
 from keras_fracture.models.preprocessing import scale
 
@@ -177,6 +178,21 @@ def test_predict_says_once_how_many_images_look_inverted(classifier, radiographs
     serve = tf.saved_model.load(str(turning)).signatures["serve_bytes"]
     served = serve(bytes=tf.constant([path.read_bytes() for path in paths]))["probabilities"]
     np.testing.assert_allclose(served, [row for _, row in rows], atol=1e-5)
+
+
+def test_predict_of_dicom_is_that_of_its_png(classifier, tmp_path, capsys):
+    pydicom = pytest.importorskip("pydicom")
+    _, folder, _ = classifier
+    path = Path(pydicom.data.__file__).parent / "test_files" / "MR_small.dcm"
+    png = tmp_path / "image.png"
+    png.write_bytes(decoding.encode_png(decoding.decode(path.read_bytes()).image))
+    (_, one), (_, other) = inference.predict(folder, [path, png])
+    assert one == other
+    command = ["predict", "--model", str(folder), str(path), "--overlays", str(tmp_path / "heat")]
+    assert cli.main(command) == 0
+    assert "MR_small.dcm" in capsys.readouterr().out
+    (overlay,) = (tmp_path / "heat").iterdir()
+    assert decoding.decode(overlay.read_bytes()).image.shape == (64, 64)
 
 
 def test_predict_says_what_it_cannot_use(classifier, tmp_path):
