@@ -41,7 +41,9 @@ def _boxes(root):
         for kind, suffix in KINDS.items()
     )
     if voc:
-        return lambda stem: tables.annotated(folder / "PASCAL VOC" / f"{stem}.xml", "PASCAL VOC", annotations.voc)
+        return lambda stem: tables.annotated(
+            folder / "PASCAL VOC" / f"{stem}.xml", "PASCAL VOC", annotations.voc
+        )
     if coco:
         known = {}
         for path in coco:
