@@ -90,11 +90,13 @@ def data_check(options):
     from keras_fracture.data.own import checking
 
     reading = verbs.reading(options)
-    lines, policies = checking.lines(_own(options.path, catalogue, reading))
+    lines, policy = checking.lines(_own(options.path, catalogue, reading))
     print("\n".join(lines))
-    if not policies:
-        raise DataError(f"No split of these images has both classes on every side. Received: {options.path}")
-    policy = "official" if "official" in policies else policies[0]
+    if policy is None:
+        raise DataError(
+            "No split of these images by sources has both classes on every side: see above. "
+            f"Received: {options.path}"
+        )
     words = ["keras-fracture", "reproduce", "ibrahim_gan", "--data", options.path, *_told(reading)]
     print(f"go on with: {shlex.join([*words, '--set', f'policies={policy}'])}")
 

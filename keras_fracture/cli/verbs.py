@@ -39,8 +39,8 @@ def own_data(verb):
         help="of your own X-rays: the label that is the finding, others being healthy",
     )
     verb.add_argument(
-        "--columns", metavar="ROLE=COLUMN,...", help="of your own X-rays: what their table calls image, label, patient, "
-        "study, body_part, view, split and boxes' sides, as image=path,label=dx,patient=pid"
+        "--columns", metavar="ROLE=COLUMN,...", help="of your own X-rays: what their table calls image, label, "
+        "patient, study, body_part, view, split and boxes' sides, as image=path,label=dx,patient=pid"
     )  # fmt: skip
     verb.add_argument(
         "--patient", metavar="PATTERN", help=r"of your own X-rays: regular expression that tells the patient by a "

@@ -25,7 +25,8 @@ class Catalogue(NamedTuple):
     Attributes:
         table: The columns of `tables.COLUMNS` and of `scan.measure`, and `named_source`: `source` as the
             publisher's names and tables have it. `source` itself is joined wherever two images are equal or
-            nearly so (equal alone, where both patients are told), and `conflict` also tells where equal pixels carry both labels.
+            nearly so (equal alone, where both patients are told), and `conflict` also tells where equal pixels
+            carry both labels.
         near_pairs: Array (pairs, 3): rows of two images that are equal or nearly so, and their distance.
         root: The data set's folder; None for the embedded set.
         unread: What lies in that folder and is not read, see `unread.unread`.

@@ -14,7 +14,7 @@ def lines(layout, progress=True):
         progress: Whether to show a progress bar while the images are read.
 
     Returns:
-        A list of lines, and the split policies that can be had.
+        A list of lines; and the split policy to go on with, None where no honest one can be had.
     """
     contents = measured("own", layout, layout.root, progress)
     table = contents.table
@@ -24,8 +24,8 @@ def lines(layout, progress=True):
         f"{(table['label'] == 0).sum():,} healthy",
         *layout.notes,
         layout.told,
-        f"{table['named_source'].nunique():,} named sources, {table['source'].nunique():,} distinct ones once equal and "
-        "nearly equal images are joined",
+        f"{table['named_source'].nunique():,} named sources, {table['source'].nunique():,} distinct ones once "
+        "equal and nearly equal images are joined",
         f"{(boxes > 0).sum():,} images with boxes, {boxes.sum():,} boxes",
     ]
     for column, word in (
@@ -36,20 +36,22 @@ def lines(layout, progress=True):
         if set(table[column]) - {"unknown", ""}:
             counts = table[column].replace("", "none").value_counts()
             out.append(f"{word}: {', '.join(f'{name} {count:,}' for name, count in counts.items())}")
-    out += filter(None, [leaks(table)])
+    leak = leaks(table)
+    out += filter(None, [leak])
     out += [f"not used: {error}" for error in table["error"] if error]
     conflicts = table[(table["conflict"] != "") & (table["error"] == "")]
     out += [f"not used: {row.filename}: {row.conflict}" for row in conflicts.itertuples()]
     out += unread.as_lines(contents.unread)
-    possible = []
+    possible = set()
     for policy in layout.POLICIES:
         try:
             side = splits.assign(usable(table), policy, layout.SHARES)
         except DataError as error:
             out.append(f"split policy {policy}: cannot be had. {error}")
             continue
-        possible.append(policy)
+        possible.add(policy)
         out.append(
             f"split policy {policy}: {', '.join(f'{(side == name).sum():,} {name}' for name in splits.NAMES)}"
         )
-    return out, possible
+    honest = ("official", "grouped") if not leak else ("grouped",)
+    return out, next((policy for policy in honest if policy in possible), None)

@@ -96,7 +96,7 @@ class Folder:
         return self._nearest(named, folder, path)
 
     def _nearest(self, paths, near, what):
-        """The one of some images whose path has most folders in common with another, as train/images and train/labels."""
+        """The one of some images that has most folders in common with `near`, as train/images with train/labels."""
         if len(paths) < 2:
             return paths[0] if paths else None
         folders = Counter(near.split("/"))
@@ -119,8 +119,8 @@ def _walk(root):
         for name in below:
             if os.path.islink(os.path.join(folder, name)) and name not in hidden:
                 raise DataError(
-                    f"{Path(folder, name)} is a link to a folder, which is not followed: put its files there, or "
-                    "remove it"
+                    f"{root} has a link to a folder, which is not followed: put its files there, or remove it. "
+                    f"Received: {name!r}"
                 )
         below[:] = [name for name in below if name not in hidden]
         found.append((folder, sorted(name for name in names if not name.startswith("."))))

@@ -16,6 +16,10 @@ from keras_fracture.data.own import folders, labels, sheet
 from keras_fracture.errors import DataError
 
 _NO_BOXES = np.zeros((0, 4), np.float32)
+_UNTOLD = (
+    "No patients are told: equal and nearly equal images count as one source, but two views of one patient may lie on "
+    "two sides of a split. --columns patient=NAME or --patient PATTERN tells patients."
+)
 _BOXED, _BOXLESS = "with a box", "without a box"
 _BY_FOLDERS, _BY_BOXES = ", by its folders,", ", by its boxes,"  # behind the folder's path
 
@@ -92,11 +96,12 @@ def read(path, finding=None, columns=None, patient=None, state=""):
             f"{root} has no table that --columns could speak of: name its path. Received: {columns!r}"
         )
     table, used, chosen, notes = _facts(folder, listed, columns)
-    left_out = {name: f"not in {listed}" for name in set(folder.images).difference(table.index)}
+    left_out = dict.fromkeys(set(folder.images).difference(table.index), f"not in {listed}")
     left_out |= {name: _why_not(name) for name in set(folder.others).difference(used)}
     table["name"], where = _label_names(table, root, listed, finding)
     blank = table["name"] == ""
-    left_out |= dict.fromkeys(table.index[blank], f"without a label in {where}")
+    why = "in no class folder" if where.endswith(_BY_FOLDERS) else f"without a label in {listed}"
+    left_out |= dict.fromkeys(table.index[blank], why)
     table = table[~blank].copy()
     table["label"], label_notes = _labels(table, where, finding)
     table["source"], table["patient_told"], told = _sources(table, patient, chosen, root)
@@ -195,16 +200,9 @@ def _sources(table, patient, chosen, root):
             return (
                 table[role].where(known, table.index.to_series()),
                 known & (role == "patient"),
-                (f"{word} are told by the column {chosen[role]!r}: {table[role][known].nunique():,}{alone}."),
+                f"{word} are told by the column {chosen[role]!r}: {table[role][known].nunique():,}{alone}.",
             )
-    return (
-        table.index.to_series(),
-        False,
-        (
-            "No patients are told: equal and nearly equal images count as one source, but two views of one patient may lie "
-            "on two sides of a split. --columns patient=NAME or --patient PATTERN tells patients."
-        ),
-    )
+    return table.index.to_series(), False, _UNTOLD
 
 
 def _by_pattern(names, patient, root):
@@ -212,18 +210,16 @@ def _by_pattern(names, patient, root):
         pattern = re.compile(patient)
     except re.error as error:
         raise DataError(f"--patient is a regular expression ({error}). Received: {patient!r}") from None
-    found = {name: pattern.search(name) for name in names}
-    missed = [
-        name
-        for name, match in found.items()
-        if not match or not "".join(filter(None, match.groups() or match[0]))
-    ]
+    # Of r"patient(\d+)_" the number, of r"p\d+" all of it.
+    matches = [pattern.search(name) for name in names]
+    told = [("/".join(map(str, match.groups(""))) or match[0]) if match else "" for match in matches]
+    missed = [name for name, who in zip(names, told, strict=True) if not who.strip("/")]
     if missed:
         raise DataError(
             f"--patient tells no patient of {len(missed)} images of {root}: it must of each. "
             f"Received: {patient!r}, and first {missed[0]!r}"
         )
-    return ["/".join(part or "" for part in match.groups()) or match[0] for match in found.values()]
+    return told
 
 
 def _finished(table):

@@ -74,7 +74,7 @@ def read(path, columns=None):
         raise DataError(f"Reading {path} takes openpyxl: pip install openpyxl") from None
     except Exception as error:  # whatever the parsers of a damaged file run into
         raise DataError(
-            f"{path} is not a table that can be read ({one_line(error)}): save it as csv in UTF-8"
+            f"{path} is not a table that can be read: save it as csv in UTF-8. Received: {one_line(error)}"
         ) from None
     frame.columns = [str(name).strip() for name in frame.columns]
     chosen = _by_name(frame.columns) | _told(columns, frame.columns, path)
@@ -153,7 +153,7 @@ def by_image(sheet, folder, path):
     if missing := [name for name, found in known.items() if found is None]:
         raise DataError(
             f"{len(missing)} images that {where} names are not in {folder.root}: fetch them, or remove their rows. "
-            f"The first is: {missing[0]!r}"
+            f"Received: first {missing[0]!r}"
         )
     sheet = sheet.assign(image=sheet["image"].map(known))
     if "split" in sheet:

@@ -101,8 +101,8 @@ def _most_boxes(images, data):
     )
     if len(counts) < len(BONES):
         raise FractureError(
-            f"gupta_unit needs boxes in three body parts: choose one of {', '.join(ROLES)}, or own X-rays with a column "
-            f"body_part. Received: {data!r}, with boxes in {', '.join(counts.index) or 'none'}"
+            f"gupta_unit needs boxes in three body parts: choose one of {', '.join(ROLES)}, or own X-rays with "
+            f"a column body_part. Received: {data!r}, with boxes in {', '.join(counts.index) or 'none'}"
         )
     return [Role(name, name) for name in counts.index[: len(BONES)]]
 
