@@ -12,7 +12,9 @@ import pytest
 
 from keras_fracture import data
 from keras_fracture.data import audit, catalogue, decoding, splits
-from keras_fracture.data.own import find, folders, labels, layout
+from keras_fracture.data.own import find, folders, labels, layout, remembered
+from keras_fracture.experiment import splits as experiment
+from keras_fracture.experiment.config import Config
 from tests.data import own
 
 COLUMNS = "image=path,label=dx,patient=pid,body_part=part,view=projection"
@@ -151,6 +153,24 @@ def test_a_split_that_comes_along_is_kept_and_its_leaks_are_named(drawn, tmp_pat
     assert line.startswith(f"leak: {(sides > 1).sum()} of {len(sides)} sources") and "\n" not in line
     report = audit.audit(str(tmp_path), progress=False, columns=COLUMNS)
     assert "leak across the published split" in {finding["kind"] for finding in report["findings"]}
+
+
+def test_an_experiment_reads_own_xrays_as_its_settings_say(drawn, tmp_path):
+    own.table(tmp_path, drawn, dx=[record["label"] for record in drawn])
+    config = Config(data=str(tmp_path), columns=COLUMNS)
+    digest = data.load(str(tmp_path), columns=COLUMNS).digest()
+    assert experiment.fingerprints(config)["grouped"]["train"] == digest
+    (line,) = experiment.how_told(config)
+    assert line == f"Patients are told by the column 'pid': {len({record['source'] for record in drawn})}.\n"
+    assert experiment.how_told(Config(data="phantom")) == []
+
+
+def test_a_data_set_is_called_alike_however_its_path_is_written(drawn, tmp_path, monkeypatch):
+    own.table(tmp_path / "hands", drawn)
+    remembered.add("mine", tmp_path / "hands" / "labels.csv", catalogue.NAMES)
+    monkeypatch.chdir(tmp_path / "hands")
+    names = [".", "../hands", str(tmp_path / "hands"), "labels.csv", "mine"]
+    assert {catalogue.title(name) for name in names} == {"hands"} and catalogue.title("btxrd") == "btxrd"
 
 
 def test_images_of_one_name_in_two_folders_stay_two(drawn, tmp_path):
