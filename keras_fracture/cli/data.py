@@ -1,12 +1,15 @@
-"""Data sets: list, prepare, audit."""
+"""Data sets: list, check, add, prepare, audit."""
+
+import shlex
+from pathlib import Path
 
 from keras_fracture.cli import verbs
-from keras_fracture.errors import FractureError
+from keras_fracture.errors import DataError, FractureError
 
 
 def add_data(commands):
     """Adds `data`."""
-    data = commands.add_parser("data", help="list, prepare or audit data sets")
+    data = commands.add_parser("data", help="list, check, add, prepare or audit data sets")
     kinds = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
     verb = verbs.add(
         kinds,
@@ -17,10 +20,24 @@ def add_data(commands):
     )
     verbs.data_dir(verb)
     verb = verbs.add(
+        kinds, "check", data_check, "say what is understood of your own X-rays, and what is not used",
+        r"keras-fracture data check my_folder --finding tumour --patient 'patient(\d+)_'",
+    )  # fmt: skip
+    verb.add_argument("path", help="a folder of images, or the table of them in it (csv or xlsx)")
+    verbs.own_data(verb)
+    verb = verbs.add(
+        kinds, "add", data_add, "remember your own X-rays, and how they are read, by a name",
+        "keras-fracture data add hands my_folder --columns label=dx,patient=pid",
+    )  # fmt: skip
+    verb.add_argument("name", help="to be used as --data NAME")
+    verb.add_argument("path", help="as of `data check`")
+    verbs.own_data(verb)
+    verb = verbs.add(
         kinds, "prepare", data_prepare, "write a data set's records for training",
         "keras-fracture data prepare fracatlas --policy grouped",
     )  # fmt: skip
-    verb.add_argument("name", help="a data set, see `data list`")
+    verb.add_argument("name", help="a data set, see `data list`, or the path of your own X-rays")
+    verbs.own_data(verb)
     verb.add_argument(
         "--policy", default="grouped", help="split policy: grouped (default), paper or official"
     )
@@ -33,7 +50,8 @@ def add_data(commands):
         kinds, "audit", data_audit, "find what is wrong with a data set",
         "keras-fracture data audit kaggle_fracture --out audit/kaggle",
     )  # fmt: skip
-    verb.add_argument("name", help="a data set, see `data list`")
+    verb.add_argument("name", help="a data set, see `data list`, or the path of your own X-rays")
+    verbs.own_data(verb)
     verb.add_argument(
         "--out", metavar="DIR", help="folder for audit.json and audit.png (default: audit/NAME)"
     )
@@ -42,7 +60,7 @@ def add_data(commands):
 
 def data_list(options):
     """`data list`."""
-    from keras_fracture.data import catalogue, locations
+    from keras_fracture.data import catalogue, locations, own
 
     parent = locations.data_dir(options.data_dir)
     print(f"{'name':<18}{'policies':<28}where")
@@ -54,6 +72,53 @@ def data_list(options):
         there = (parent / layout.FOLDER).is_dir()
         folder = parent / layout.FOLDER if there else f"not in {parent}. {layout.HOW_TO_GET}"
         print(f"{name:<18}{', '.join(layout.POLICIES):<28}{folder}")
+    for name, entry in own.remembered.read().items():
+        gone = "" if Path(entry["path"]).exists() else ", which is gone"
+        print(f"{name:<18}{'added by `data add`':<28}{shlex.join([entry['path'], *_told(entry)])}{gone}")
+
+
+def _told(reading):
+    """Options of `verbs.own_data` as words of a command line."""
+    return [
+        f"--{name}={reading[name]}" for name in ("finding", "columns", "patient") if reading[name] is not None
+    ]
+
+
+def data_check(options):
+    """`data check`."""
+    from keras_fracture.data import catalogue
+    from keras_fracture.data.own import checking
+
+    reading = verbs.reading(options)
+    lines, policy = checking.lines(_own(options.path, catalogue, reading))
+    print("\n".join(lines))
+    if policy is None:
+        raise DataError(
+            "No split of these images by sources has both classes on every side: see above. "
+            f"Received: {options.path}"
+        )
+    words = ["keras-fracture", "reproduce", "ibrahim_gan", "--data", options.path, *_told(reading)]
+    print(f"go on with: {shlex.join([*words, '--set', f'policies={policy}'])}")
+
+
+def data_add(options):
+    """`data add`."""
+    from keras_fracture.data import catalogue, own
+
+    reading = verbs.reading(options)
+    layout = _own(options.path, catalogue, reading)
+    own.remembered.add(options.name, Path(options.path).expanduser().resolve(), catalogue.NAMES, **reading)
+    print("\n".join([*layout.notes, layout.told]))
+    print(f"go on with: keras-fracture reproduce ibrahim_gan --data {options.name}")
+
+
+def _own(path, catalogue, reading):
+    """The layout of own X-rays by their path."""
+    if not Path(path).expanduser().exists():
+        raise DataError(
+            f"There is no such folder or file: name one that holds your X-rays. Received: {path!r}"
+        )
+    return catalogue.find(str(Path(path).expanduser().resolve()), **reading)[0]
 
 
 def data_prepare(options):
@@ -77,6 +142,7 @@ def data_prepare(options):
         seed=options.seed,
         data_dir=options.data_dir,
         keep_conflicts=options.keep_conflicts,
+        **verbs.reading(options),
     )
     for name, split in builder.info.splits.items():
         print(f"{name:<12}{split.num_examples:>7,} images")
@@ -88,9 +154,10 @@ def data_audit(options):
     from keras_fracture import files
     from keras_fracture.data import audit, catalogue
 
-    out = files.folder(options.out or f"audit/{options.name}")
-    contents = catalogue.catalogue(options.name, options.data_dir)
-    report = audit.examine(options.name, contents)
+    name = catalogue.title(options.name)
+    out = files.folder(options.out or f"audit/{name}")
+    contents = catalogue.catalogue(options.name, options.data_dir, **verbs.reading(options))
+    report = audit.examine(name, contents)
     print(audit.as_text(report))
     for path in audit.write(report, out, contents.root):
         print(f"wrote {path}")

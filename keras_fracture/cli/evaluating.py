@@ -12,7 +12,13 @@ def add_evaluate(commands):
     verb.add_argument(
         "model", nargs="?", help="SavedModel or run folder; with --from only its threshold is taken"
     )
-    verb.add_argument("--data", default="phantom", metavar="NAME", help="data set (default: phantom)")
+    verb.add_argument(
+        "--data",
+        default="phantom",
+        metavar="NAME",
+        help="data set, or the path of your own X-rays (default: phantom)",
+    )
+    verbs.own_data(verb)
     verb.add_argument("--split", default="test", help="train, validation or test (default)")
     verb.add_argument("--policy", default="grouped", help="split policy (default: grouped)")
     verb.add_argument("--which", metavar="NAME", help="of a run with several models, as in `export`")
@@ -43,7 +49,9 @@ def evaluate(options):
     if options.parts:
         table = scoring.read(options.parts)
     else:
-        records = data.load(options.data, options.split, options.policy, data_dir=options.data_dir)
+        records = data.load(
+            options.data, options.split, options.policy, data_dir=options.data_dir, **verbs.reading(options)
+        )
         table = scoring.evaluate(options.model, records, shard, options.which)
     if options.out:
         print(f"wrote {len(table):,} rows to {files.write_text(options.out, scoring.text(table))}")

@@ -24,7 +24,10 @@ def add_reproduce(commands):
         help="instead: a run's config.json, whose settings are all repeated",
     )
     verb.add_argument("--profile", help="smoke (seconds), quick (minutes, default) or paper (GPU)")
-    verb.add_argument("--data", metavar="NAME", help="data set (default: the paper's)")
+    verb.add_argument(
+        "--data", metavar="NAME", help="data set, or the path of your own X-rays (default: the paper's)"
+    )
+    verbs.own_data(verb)
     verb.add_argument("--seed", type=int, help="first seed (default 0)")
     verb.add_argument("--seeds", type=int, help="how many trainings of each classifier")
     verb.add_argument("--epochs", type=int, help="of each classifier (default: the profile's)")
@@ -78,7 +81,7 @@ def reproduce(options):
     where = {name: getattr(options, name) for name in ("out", "resume", "data_dir", "results", "strategy")}
     settings = {
         name: getattr(options, name) for name in ("data", "seed", "seeds", "epochs", "variant", "pretrained")
-    }
+    } | verbs.reading(options)
     if options.config:
         shortcuts = [
             getattr(options, name) for key in papers.names() for name in papers.get(key).config.Config.OPTIONS

@@ -31,6 +31,28 @@ def data_dir(verb):
     verb.add_argument("--data-dir", metavar="DIR", help="where real data lie (default: KERAS_FRACTURE_DATA)")
 
 
+def own_data(verb):
+    """Adds --finding, --columns and --patient, which say how own X-rays are read; see `reading`."""
+    verb.add_argument(
+        "--finding",
+        metavar="LABEL",
+        help="of your own X-rays: the label that is the finding, others being healthy",
+    )
+    verb.add_argument(
+        "--columns", metavar="ROLE=COLUMN,...", help="of your own X-rays: what their table calls image, label, "
+        "patient, study, body_part, view, split and boxes' sides, as image=path,label=dx,patient=pid"
+    )  # fmt: skip
+    verb.add_argument(
+        "--patient", metavar="PATTERN", help=r"of your own X-rays: regular expression that tells the patient by a "
+        r"file's path, as 'patient(\d+)_'"
+    )  # fmt: skip
+
+
+def reading(options):
+    """What `own_data` added, as options of `data.prepare`."""
+    return {"finding": options.finding, "columns": options.columns, "patient": options.patient}
+
+
 def import_tensorflow():
     """Imports TensorFlow without the lines its native code prints on stderr before logging can be set.
 

@@ -7,26 +7,27 @@ import numpy as np
 import pandas as pd
 
 from keras_fracture.data import unread
-from keras_fracture.data.catalogue import BOTH_LABELS, catalogue
+from keras_fracture.data.catalogue import BOTH_LABELS, catalogue, title
 from keras_fracture.data.scan import SCALARS
 
 _SHORTCUT = 0.60  # balanced accuracy from which one number alone is called a shortcut
 
 
-def audit(name, data_dir=None, progress=True):
+def audit(name, data_dir=None, progress=True, **reading):
     """Finds faults.
 
     Args:
-        name: A data set.
+        name: A data set, or the path of own X-rays.
         data_dir: Where to look, see `locations.data_dir`.
         progress: Whether to show a progress bar.
+        **reading: How own X-rays are read, see `catalogue.find`.
 
     Returns:
         A dict: `name`, `images`, `labels`, `body_parts`, `sources`, `scalars` (the balanced accuracy that each
         number alone reaches), `unread` (see `unread.unread`) and `findings`, a list of dicts `kind`,
         `count` (images), `detail` (one line), `files` (the offenders, sorted).
     """
-    return examine(name, catalogue(name, data_dir, progress=progress))
+    return examine(title(name), catalogue(name, data_dir, progress=progress, **reading))
 
 
 def examine(name, data_set):

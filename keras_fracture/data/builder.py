@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from keras_fracture.data import decoding, splits, unread
-from keras_fracture.data.catalogue import catalogue, usable
+from keras_fracture.data.catalogue import measured, usable
 
 _LOG = logging.getLogger(__name__)
 BOX = tfds.features.BBoxFeature()
@@ -84,7 +84,7 @@ class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _table(self, dl_manager):
         root = Path(dl_manager.manual_dir)
         root = root if root.name == self.LAYOUT.FOLDER else root / self.LAYOUT.FOLDER
-        table, _, _, left = catalogue(self.name, root=root)
+        table, _, _, left = measured(self.name, self.LAYOUT, root)
         if left:
             _LOG.warning("%s", "\n".join(unread.as_lines(left)))
         for error in table["error"][table["error"] != ""]:

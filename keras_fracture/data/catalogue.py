@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from keras_fracture.data import datasets, locations, sources
+from keras_fracture.data import datasets, locations, own, sources
 from keras_fracture.data.scan import scan, scan_bytes
 from keras_fracture.data.unread import unread
 from keras_fracture.errors import DataError
@@ -25,7 +25,8 @@ class Catalogue(NamedTuple):
     Attributes:
         table: The columns of `tables.COLUMNS` and of `scan.measure`, and `named_source`: `source` as the
             publisher's names and tables have it. `source` itself is joined wherever two images are equal or
-            nearly so, and `conflict` also tells where equal pixels carry both labels.
+            nearly so (equal alone, where both patients are told), and `conflict` also tells where equal pixels
+            carry both labels.
         near_pairs: Array (pairs, 3): rows of two images that are equal or nearly so, and their distance.
         root: The data set's folder; None for the embedded set.
         unread: What lies in that folder and is not read, see `unread.unread`.
@@ -48,32 +49,80 @@ def layout(name):
     return importlib.import_module(f"keras_fracture.data.datasets.{name}.layout")
 
 
-def catalogue(name, data_dir=None, root=None, progress=True):
+def find(name, data_dir=None, **reading):
+    """What a data set is, by name or path.
+
+    Args:
+        name: One of `NAMES`, a name that `data add` remembered, or the path of a folder or table of own X-rays.
+        data_dir: Where published data lie, see `locations.data_dir`.
+        **reading: How own X-rays are read: `finding`, `columns`, `patient`, see `own.layout.read`.
+
+    Returns:
+        Its layout (a module, or an `own.layout.Layout`), and its folder, None for the embedded set.
+
+    Raises:
+        DataError: No such data set; or it is not laid out as it should be.
+    """
+    if name in NAMES:
+        if given := {option: value for option, value in reading.items() if value is not None}:
+            raise DataError(f"{name} is read as published: leave out {', '.join(given)}. Received: {given}")
+        module = layout(name)
+        return module, locations.find(module, data_dir) if name in REAL else None
+    if (found := own.find(name, **reading)) is None:
+        raise DataError(
+            f"No such data set. Choose one of {', '.join((*NAMES, *own.remembered.read()))}, or name the path of a "
+            f"folder or table. Received: {name!r}"
+        )
+    return found, found.root
+
+
+def title(name):
+    """What a data set is called in results, however its path was written: its name, or that of its folder.
+
+    Raises:
+        DataError: What is remembered of own X-rays cannot be read.
+    """
+    if name in NAMES:
+        return name
+    path = Path(own.remembered.read().get(name, {"path": name})["path"]).expanduser().resolve()
+    return path.parent.name if path.is_file() else path.name
+
+
+def catalogue(name, data_dir=None, root=None, progress=True, **reading):
     """Reads, scans and groups a data set.
 
     Args:
-        name: One of `NAMES`. The embedded set is drawn, and scanned as PNG files of its images.
-        data_dir: Where to look, see `locations.data_dir`.
+        name: As in `find`. The embedded set is drawn, and scanned as PNG files of its images.
+        data_dir: As in `find`.
         root: The data set's own folder, instead of looking for it.
         progress: Whether to show a progress bar.
+        **reading: As in `find`.
 
     Returns:
         A `Catalogue`.
     """
-    module = layout(name)
-    if name in REAL:
-        root = root or locations.find(module, data_dir)
+    module, root = (layout(name), root) if root else find(name, data_dir, **reading)
+    return measured(name if name in NAMES else "own", module, root, progress)
+
+
+def measured(name, module, root, progress=True):
+    """`catalogue` of a layout and its folder, None for the embedded set."""
+    if root:
         table = module.read(root)
-        measured = scan(name, [root / filename for filename in table["filename"]], progress)
+        scanned = scan(name, [root / filename for filename in table["filename"]], progress)
     else:
         table = module.read()
-        measured = scan_bytes(name, table["image"].tolist(), progress)
-    left = unread(root, module, table["filename"]) if name in REAL else []
-    table = pd.concat([table, measured], axis=1)
+        scanned = scan_bytes(name, table["image"].tolist(), progress)
+    left = unread(root, module, table["filename"]) if root else []
+    table = pd.concat([table, scanned], axis=1)
     # Drawn limbs of one kind look alike; who is who is known there.
-    pairs = _near_pairs(table) if name in REAL else np.zeros((0, 3), int)
+    pairs = _near_pairs(table) if root else np.zeros((0, 3), int)
+    equal = table["digest"].to_numpy()
     table["named_source"] = table["source"]
-    table["source"] = sources.join(table["named_source"], pairs)
+    # Where patients are told, two of them may look alike; that equal images are two patients is no news to believe.
+    told = table["patient_told"].to_numpy() if "patient_told" in table else np.zeros(len(table), bool)
+    alike = told[pairs[:, 0]] & told[pairs[:, 1]] & (equal[pairs[:, 0]] != equal[pairs[:, 1]])
+    table["source"] = sources.join(table["named_source"], pairs[~alike])
     labels = table[table["digest"] != ""].groupby("digest")["label"].nunique()
     both = table["digest"].isin(labels.index[labels > 1])
     table["conflict"] = [

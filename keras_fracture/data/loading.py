@@ -7,8 +7,9 @@ import logging
 import shutil
 
 from keras_fracture import files
-from keras_fracture.data import locations, splits
-from keras_fracture.data.catalogue import NAMES, REAL, layout
+from keras_fracture.data import catalogue, locations, splits
+from keras_fracture.data.own.layout import Layout
+from keras_fracture.data.scan import folder_fingerprint
 from keras_fracture.errors import DataError, OutputError
 
 
@@ -25,16 +26,23 @@ def _tfds_errors_only():
 
 
 @_tfds_errors_only()
-def prepare(name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_conflicts=False):
+def prepare(
+    name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_conflicts=False, finding=None, columns=None,
+    patient=None,
+):  # fmt: skip
     """Prepares a data set's records for one split policy, unless that was done before.
 
     Args:
-        name: One of `names()`.
-        policy: One of `splits.POLICIES`.
+        name: One of `names()`, a name that `data add` remembered, or the path of own X-rays: a folder or a table.
+        policy: One of `splits.POLICIES`; of own X-rays `official` only where they come with a split.
         shares: Of train, validation and test; default is the data set's own.
         seed: Of the drawing of the splits.
         data_dir: Where real data lie, see `locations.data_dir`.
         keep_conflicts: Whether images whose label contradicts itself stay in.
+        finding: Of own X-rays: the label that is the finding, where names do not tell; all others count as healthy.
+        columns: Of own X-rays: which column of their table is what, as "image=path,label=dx,patient=pid", where names
+            do not tell; see `own.sheet.ROLES`.
+        patient: Of own X-rays: a regular expression that tells the patient by an image's path below the folder.
 
     Returns:
         A prepared TFDS builder.
@@ -43,37 +51,34 @@ def prepare(name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_
         DataError: No such data set or policy, files missing, a layout that is not the published one.
         OutputError: The cache cannot be written.
     """
-    if name not in NAMES:
-        raise DataError(f"No such data set. Choose one of {', '.join(NAMES)}. Received: {name!r}")
     splits.check(policy, shares or (1, 0, 0))
-    root = locations.find(layout(name), data_dir) if name in REAL else None
+    layout, root = catalogue.find(name, data_dir, finding=finding, columns=columns, patient=patient)
+    if policy not in layout.POLICIES:
+        raise DataError(
+            f"{name} has no split policy of that name. Choose one of {', '.join(layout.POLICIES)}. "
+            f"Received: {policy!r}"
+        )
     import tensorflow_datasets as tfds
 
     from keras_fracture.data.builder import config
 
     tfds.display_progress_bar(False)
-    module = importlib.import_module(f"keras_fracture.data.datasets.{name}.{name}_dataset_builder")
-    if policy not in module.layout.POLICIES:
-        allowed = ", ".join(module.layout.POLICIES)
-        raise DataError(
-            f"{name} has no split policy of that name. Choose one of {allowed}. Received: {policy!r}"
-        )
-    setting = config(module.layout, policy, shares, seed, keep_conflicts)
+    setting = config(layout, policy, shares, seed, keep_conflicts)
     folder = locations.cache_dir() / "records"
     if root is not None:
         # Records are kept apart by what they were made from: another folder, another set of records.
-        folder /= fingerprint(root)
-    builder = module.Builder(config=setting, data_dir=folder)
-    lock = folder / f"{name}.lock"
+        folder /= layout.key if isinstance(layout, Layout) else folder_fingerprint(root)
+    builder = _builder(name, layout, config=setting, data_dir=folder)
+    lock = folder / f"{builder.name}.lock"
     if builder.is_prepared():
         files.unlock(lock)
         return builder
     download = tfds.download.DownloadConfig(manual_dir=root)
     # A process that prepares this data set is waited for; what a killed one left half-written is removed.
     with files.locked(lock, wait=True):
-        for left in (folder / name).rglob("incomplete.*"):  # as TFDS names them
+        for left in (folder / builder.name).rglob("incomplete.*"):  # as TFDS names them
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-        builder = module.Builder(config=setting, data_dir=folder)
+        builder = _builder(name, layout, config=setting, data_dir=folder)
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own words; there is a progress bar
                 builder.download_and_prepare(download_config=download)
@@ -82,22 +87,25 @@ def prepare(name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_
     return builder
 
 
-def fingerprint(root):
-    """Short hash of the names, sizes and times of all files below a folder, but for those that macOS adds."""
-    from keras_fracture.data import scan
+def _builder(name, layout, **options):
+    if isinstance(layout, Layout):
+        from keras_fracture.data.own.builder import Builder
 
-    paths = (path for path in root.rglob("*") if path.is_file() and not files.is_hidden_copy(path))
-    return scan.fingerprint(sorted(paths))
+        return Builder(layout, **options)
+    return importlib.import_module(f"keras_fracture.data.datasets.{name}.{name}_dataset_builder").Builder(
+        **options
+    )
 
 
 def load(name, split="train", policy="grouped", **options):
-    """Loads one split of a data set, as records that give datasets for training.
+    r"""Loads one split of a data set, as records that give datasets for training.
 
     Example:
         >>> train = load("phantom", split="train").batched(32, size=64)  # a tf.data.Dataset of (images, labels)
+        >>> train = load("my_folder", finding="tumour", patient=r"patient(\d+)_")
 
     Args:
-        name: One of `names()`.
+        name: As in `prepare`.
         split: "train", "validation" or "test".
         policy: One of `splits.POLICIES`.
         **options: Those of `prepare`.
@@ -119,4 +127,4 @@ def load(name, split="train", policy="grouped", **options):
 
 def names():
     """Names of the data sets `load` knows."""
-    return list(NAMES)
+    return list(catalogue.NAMES)

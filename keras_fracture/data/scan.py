@@ -122,7 +122,22 @@ def _measure_all(name, read, items, progress):
         return pd.DataFrame(list(bar))
 
 
-def fingerprint(paths):
-    """Hash of the files' names, sizes and times of change: equal as long as nothing was touched."""
-    facts = [(path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in paths]
+def fingerprint(paths, root=None):
+    """Hash of the files' names, sizes and times of change: equal as long as nothing was touched.
+
+    Args:
+        paths: The files.
+        root: Folder below which their whole paths count too: moved to another class, a file is another.
+    """
+    named = [path.relative_to(root).as_posix() if root else path.name for path in paths]
+    facts = [
+        (name, (stat := path.stat()).st_size, stat.st_mtime_ns)
+        for name, path in zip(named, paths, strict=True)
+    ]
     return hashlib.sha1(json.dumps([_VERSION, facts]).encode()).hexdigest()[:16]
+
+
+def folder_fingerprint(root):
+    """`fingerprint` of all files below a folder, but for those that macOS adds."""
+    paths = (path for path in root.rglob("*") if path.is_file() and not files.is_hidden_copy(path))
+    return fingerprint(sorted(paths), root)

@@ -9,7 +9,7 @@ NAMES = ("train", "validation", "test")
 POLICIES = {
     "grouped": "no source on two sides, stratified by label and body part",
     "paper": "as the papers split: published test folder where there is one, files at random, leaks included",
-    "official": "the publisher's own train and val lists, validation cut from train by source",
+    "official": "the publisher's own lists; without both val and test, validation is cut from train by source",
 }
 _PUBLISHED_TEST = ("val", "test")
 
@@ -21,7 +21,8 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0):
         table: At least the columns `label`, `body_part`, `source`, `published_split` of `tables.COLUMNS`.
         policy: One of `POLICIES`.
         shares: Of train, validation and test; they sum to 1. Where the publisher gives the test images
-            (`paper` and `official`), only the ratio of train to validation counts.
+            (`paper` and `official`), only the ratio of train to validation counts, or none where val and test are
+            both given.
         seed: Of the drawing.
 
     Returns:
@@ -33,7 +34,9 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0):
     check(policy, shares)
     shares = np.asarray(shares, float)
     generator = np.random.default_rng(seed)
-    published_test = table["published_split"].isin(_PUBLISHED_TEST).to_numpy()
+    published = table["published_split"].to_numpy()
+    published_test = np.isin(published, _PUBLISHED_TEST)
+    all_three = set(_PUBLISHED_TEST) <= set(published)
     result = np.full(len(table), "test", object)
     if policy == "grouped" or not published_test.any():
         if policy == "official":
@@ -43,6 +46,8 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0):
         if not shares[:2].any():
             raise DataError(f"The published train list needs a share of train. Received: {tuple(shares)}")
         free, wanted = ~published_test, np.array([shares[0], shares[1], 0]) / (shares[0] + shares[1])
+        if all_three:
+            result[published == "val"], wanted = "validation", np.array([1.0, 0, 0])
     # One file is its own source where the paper drew files.
     groups = np.arange(len(table)) if policy == "paper" else pd.factorize(table["source"])[0]
     result[free] = _draw(table[free], groups[free], wanted, generator)

@@ -68,7 +68,7 @@ def listing(path, numbers, flag):
     """
     try:
         if path.suffix == ".xlsx":
-            _check_unpacked(path)
+            check_unpacked(path)
         table = (pd.read_excel if path.suffix == ".xlsx" else pd.read_csv)(path)
         table[list(numbers)] = table[list(numbers)].apply(pd.to_numeric)
         names, marks = table["image_id"], table[flag]
@@ -95,7 +95,7 @@ def listing(path, numbers, flag):
     return table
 
 
-def _check_unpacked(path):
+def check_unpacked(path):
     """A zip archive says how large it is unpacked, and no more than that is read of it."""
     with zipfile.ZipFile(path) as archive:
         size = sum(member.file_size for member in archive.infolist())
@@ -154,6 +154,11 @@ def say_boxless(table, wanted):
 
 def complete(table):
     """Fills the columns a data set does not have, and sorts by file name."""
+    return filled(table).sort_values("filename", ignore_index=True)
+
+
+def filled(table):
+    """Fills the columns a data set does not have."""
     defaults = {"body_part": "unknown", "view": "unknown", "published_split": "", "conflict": ""}
     for column, value in defaults.items():
         if column not in table:
@@ -162,7 +167,7 @@ def complete(table):
         table["boxes"] = [np.zeros((0, 4), np.float32)] * len(table)
     if "source" not in table:
         table["source"] = table["filename"]
-    return table.sort_values("filename", ignore_index=True)
+    return table
 
 
 def one_hot_names(frame, columns, several, none="unknown"):

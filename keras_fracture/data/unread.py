@@ -11,13 +11,15 @@ def unread(root, layout, filenames):
 
     Args:
         root: The data set's folder.
-        layout: Its layout module; `READS` are patterns of what is read beside images.
+        layout: Its layout; `READS` are patterns of what is read beside images. That of own X-rays says in `used`
+            which other files are, and in `left_out` why the rest is not.
         filenames: The images that are read, as in the table.
 
     Returns:
         A list of dicts `kind` (the ending), `count`, `why`, `first` (path below `root`), most first.
     """
-    read = set(filenames)
+    read = {*filenames, *getattr(layout, "used", ())}
+    reasons = getattr(layout, "left_out", {})
     folders = {name.rpartition("/")[0] for name in read}
     files_by_kind = {}
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
@@ -27,6 +29,8 @@ def unread(root, layout, filenames):
             continue
         if hidden:
             why = "written by macOS beside another file"
+        elif name in reasons:
+            why = reasons[name]
         elif name.rpartition("/")[0] not in folders:
             why = "not in a folder, or not of a name, that this layout reads"
         elif path.suffix.lower() in SUFFIXES:

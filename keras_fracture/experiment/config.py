@@ -31,7 +31,10 @@ class Config:
     """The numbers of one experiment. Subclasses add theirs, and say `key` and `title`.
 
     Attributes:
-        data: The data set used unless another is named.
+        data: The data set used unless another is named: a name, or the path of own X-rays.
+        finding: Of own X-rays, see `data.prepare`; and so are `columns` and `patient`.
+        columns: Which column of their table is what.
+        patient: The pattern that tells patients.
         seed: First seed; run k uses `seed + k`.
         seeds: How many times classifiers are trained.
         precision: Of everything that is trained, see `training.precision.configure`; "auto" is the fastest here.
@@ -45,7 +48,7 @@ class Config:
     PROFILES: ClassVar = {}
     VARIANTS: ClassVar = {}
     # Settings that earlier versions could not be told, with what they did.
-    ADDED: ClassVar = {}
+    ADDED: ClassVar = {"finding": None, "columns": None, "patient": None}
     # Numbers that may be 0, and those that are shares of 1, see `limits.check`.
     MAY_BE_ZERO: ClassVar = ("seed",)
     SHARES: ClassVar = ()
@@ -53,12 +56,20 @@ class Config:
     OPTIONS: ClassVar = {}
 
     data: str = "phantom"
+    finding: str | None = None
+    columns: str | None = None
+    patient: str | None = None
     seed: int = 0
     seeds: int = 3
     precision: str = "float32"
 
     def __post_init__(self):
         check(self)
+
+    @property
+    def reading(self):
+        """How own X-rays are read: options of `data.prepare`, as a dict."""
+        return {"finding": self.finding, "columns": self.columns, "patient": self.patient}
 
     @property
     def split_policies(self):

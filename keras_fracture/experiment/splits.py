@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from keras_fracture import data
-from keras_fracture.data import decoding, splits
+from keras_fracture.data import catalogue, decoding, splits
 from keras_fracture.data.sources import digests
 from keras_fracture.errors import DataError
 
@@ -50,7 +50,8 @@ def concatenate(*parts):
 
 def load_records(config, policy, data_dir=None):
     """The three splits of one policy: a dict of split name to `data.Records`."""
-    return {name: data.load(config.data, name, policy, data_dir=data_dir) for name in splits.NAMES}
+    options = {"data_dir": data_dir} | config.reading
+    return {name: data.load(config.data, name, policy, **options) for name in splits.NAMES}
 
 
 def load_splits(config, preprocess, policy, data_dir=None):
@@ -96,11 +97,20 @@ def seen_by_training(name, sets):
     """Of `metadata.json`: hashes of the X-rays that weights, epochs or a threshold were chosen by.
 
     Args:
-        name: Of the data set.
+        name: Of the data set, or the path of own X-rays.
         sets: Split name to `Split`.
     """
     both = np.concatenate([sets[split].sources for split in ("train", "validation")])
+    name = catalogue.title(name)
     return {"seen_sources": {"data": name, "digests": sorted(set(digests(name, both).tolist()))}}
+
+
+def how_told(config):
+    """Of a report's first lines: how the patients of own X-rays are known; none for published data sets."""
+    if config.data in catalogue.NAMES:
+        return []
+    layout, _ = catalogue.find(config.data, **config.reading)
+    return [f"{layout.told}\n"]
 
 
 def counts(sets):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_fracture import evaluation
-from keras_fracture.data import decoding, sources
+from keras_fracture.data import catalogue, decoding, sources
 from keras_fracture.data.cache import WORKERS
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import EvaluationError, ModelError
@@ -151,7 +151,8 @@ def seen(model, data, table, which=None):
 
     Args:
         model: As in `evaluate`.
-        data: Name of the data set that the rows come from.
+        data: Name of the data set that the rows come from, or the path of own X-rays: these are told by the
+            name of their folder.
         table: Of `evaluate`.
         which: As in `evaluate`.
 
@@ -170,7 +171,7 @@ def seen(model, data, table, which=None):
         raise ModelError(
             f"{version}/metadata.json has seen_sources that cannot be read: export it again. Received: {error}"
         ) from None
-    return np.isin(sources.digests(data, table["source"]), sorted(known))
+    return np.isin(sources.digests(catalogue.title(data), table["source"]), sorted(known))
 
 
 def _find(model, which):

@@ -10,7 +10,7 @@ from keras_fracture import evaluation, files
 from keras_fracture.data import decoding
 from keras_fracture.data.pipeline import grey_to
 from keras_fracture.experiment.runs import read_config, write_metrics
-from keras_fracture.experiment.splits import counts, load_records
+from keras_fracture.experiment.splits import counts, how_told, load_records
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.report import figures
 from keras_fracture.report.markdown import (
@@ -252,6 +252,7 @@ def _text(config, recorded, rows, splits, explained, folder):
     lines = [
         f"# {config.title}\n",
         f"`{config.key}`, re-run on `{config.data}`, profile `{recorded['profile']}`, variant `{config.variant}`.\n",
+        *how_told(config),
         "95 % intervals in brackets: bootstrap that resamples whole X-rays (sources, not files)"
         + (
             " and seeds.\n" if config.seeds > 1 else "; one seed, so that they do not cover training again.\n"

@@ -42,7 +42,8 @@ def record(folder, config, metrics, out):
     runs = [run for run in known if _same(run) not in replaced] + fresh
     content = {"paper": config["paper"], "runs": runs}
     variants = {run["variant"] for run in fresh}
-    figures = Path(folder, config["paper"], fresh[0]["data"], *(variants if len(variants) == 1 else ()))
+    data = Path(fresh[0]["data"]).resolve().name  # of own X-rays a path
+    figures = Path(folder, config["paper"], data, *(variants if len(variants) == 1 else ()))
     for name in metrics.get("figures", ()):
         with files.writing(figures / RENAMED_FIGURES.get(name, name)) as beside:
             shutil.copyfile(Path(out) / name, beside)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_fracture import data
-from keras_fracture.data import audit, decoding, phantom
+from keras_fracture.data import audit, decoding, phantom, scan
 from keras_fracture.data.catalogue import catalogue, layout
 
 ENDINGS = "(.jpg, .jpeg, .png)"
@@ -98,13 +98,13 @@ def test_prepare_says_it_in_one_block(copy, caplog):
 @pytest.mark.parametrize("name", ["btxrd", "fracatlas", "kaggle_fracture"])
 def test_copies_that_macos_adds_change_nothing(copy, name):
     root = copy(name)
-    table, before = layout(name).read(root), data.loading.fingerprint(root)
+    table, before = layout(name).read(root), scan.folder_fingerprint(root)
     for path in [path for path in root.rglob("*") if path.is_file()]:
         _add(root, path.relative_to(root).with_name(f"._{path.name}"))
     after = layout(name).read(root)
     assert after["filename"].tolist() == table["filename"].tolist()
     assert [len(each) for each in after["boxes"]] == [len(each) for each in table["boxes"]]
-    assert data.loading.fingerprint(root) == before
+    assert scan.folder_fingerprint(root) == before
 
 
 def test_inverted_images_and_those_of_more_bits_are_findings(copy):

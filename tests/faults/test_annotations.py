@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_fracture import cli
-from keras_fracture.data import tables
+from keras_fracture.data import annotations, tables
 from keras_fracture.data.catalogue import layout
 from keras_fracture.errors import DataError
 from tests.faults import counting
 
-VOC = layout("fracatlas")._parse
+VOC = annotations.voc
 LABELME = layout("btxrd")._parse
 KINDS = {"VOC": VOC, "LabelMe": LABELME}
-COCO = layout("fracatlas")._parse_coco
-YOLO = layout("fracatlas")._parse_yolo
+COCO = annotations.coco
+YOLO = annotations.yolo
 
 
 def voc(boxes=((10, 20, 50, 60),), width=100, height=80):

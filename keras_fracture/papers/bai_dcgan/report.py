@@ -6,7 +6,7 @@ import pandas as pd
 from keras_fracture import files
 from keras_fracture.data import sheets
 from keras_fracture.experiment.runs import read_config, write_metrics
-from keras_fracture.experiment.splits import counts
+from keras_fracture.experiment.splits import counts, how_told
 from keras_fracture.papers.bai_dcgan.experiment import gan_training_data
 from keras_fracture.report import figures, galleries
 from keras_fracture.report.markdown import (
@@ -183,6 +183,7 @@ def _text(config, recorded, row, counts_, folder):
         f"Re-run on `{config.data}`, {config.policy} split, profile `{recorded['profile']}`, variant "
         f"`{config.variant}`: {config.epochs} epochs of {row['steps'] // config.epochs} steps (the paper: 900), "
         f"{row['minutes']['value']:.0f} minutes a GAN, {config.seeds} seed(s).\n",
+        *how_told(config),
         overlap(counts_),
         "## Losses\n",
         _losses_table(config, row),

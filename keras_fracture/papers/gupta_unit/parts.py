@@ -72,7 +72,7 @@ def parts_of(images, data, shares, min_lesions, seed):
 
     Args:
         images: The whole data set as a `Split`.
-        data: Its name, a key of `ROLES`.
+        data: Its name, a key of `ROLES`, or the path of own X-rays.
         shares: Of training, validation and test, dealt out by source.
         min_lesions: Training images with a lesion that a part keeps where the paper's ratio would leave fewer.
         seed: Of the dealing.
@@ -81,14 +81,30 @@ def parts_of(images, data, shares, min_lesions, seed):
         A list of three `Part`.
 
     Raises:
-        FractureError: No such data set, or a split of a part would lack a class.
+        FractureError: Boxes in fewer than three body parts, or a split of a part would lack a class.
     """
-    if data not in ROLES:
-        raise FractureError(f"gupta_unit needs boxes: choose one of {', '.join(ROLES)}. Received: {data!r}")
+    roles = ROLES.get(data) or _most_boxes(images, data)
     return [
         _part(images, role, bone, shares, ratio, min_lesions, seed)
-        for role, bone, ratio in zip(ROLES[data], BONES, RATIOS, strict=True)
+        for role, bone, ratio in zip(roles, BONES, RATIOS, strict=True)
     ]
+
+
+def _most_boxes(images, data):
+    """The three body parts of own X-rays that have most images with boxes, the first of them first."""
+    boxed = images.table["boxes"].map(len) > 0
+    counts = (
+        images.table["body_part"][boxed]
+        .value_counts()
+        .sort_index()
+        .sort_values(ascending=False, kind="stable")
+    )
+    if len(counts) < len(BONES):
+        raise FractureError(
+            f"gupta_unit needs boxes in three body parts: choose one of {', '.join(ROLES)}, or own X-rays with "
+            f"a column body_part. Received: {data!r}, with boxes in {', '.join(counts.index) or 'none'}"
+        )
+    return [Role(name, name) for name in counts.index[: len(BONES)]]
 
 
 def _part(images, role, bone, shares, ratio, min_lesions, seed):

@@ -7,7 +7,7 @@ from tqdm import tqdm
 from keras_fracture import files, synthesis
 from keras_fracture.data import splits
 from keras_fracture.experiment.runs import read_config, write_metrics
-from keras_fracture.experiment.splits import counts
+from keras_fracture.experiment.splits import counts, how_told
 from keras_fracture.report import figures, galleries
 from keras_fracture.report.markdown import Figures, counted, dated, decimal, markdown
 
@@ -205,6 +205,7 @@ def _text(config, recorded, rows, split_counts, checks, parts):
         f"{config.image_size} pixels, {seeds}; UNIT (`{config.preset}`, width {config.width}) on "
         f"{config.patch_size}x{config.patch_size} patches, {rows[0]['unit_steps']:,} steps of "
         f"{config.unit_batch}.\n",
+        *how_told(config),
         "**Do painted lesions help? (gain in test AUC over the baseline)**\n",
         *(f"- {_verdict(run)}" for run in rows if run["variant"] in ("augmented", "transfer")),
         "",

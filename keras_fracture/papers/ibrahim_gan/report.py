@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.experiment.runs import read_config, write_metrics
-from keras_fracture.experiment.splits import counts
+from keras_fracture.experiment.splits import counts, how_told
 from keras_fracture.papers.ibrahim_gan import drawings
 from keras_fracture.papers.ibrahim_gan.answer import STUDIES, bold, qualities, sentences
 from keras_fracture.papers.ibrahim_gan.gans import GOOD_COVERAGE, GOOD_DISTANCE
@@ -201,6 +201,7 @@ def _text(config, recorded, results, scores, measured, splits, folder):
     lines = [
         "# Do synthetic X-rays help a classifier?\n",
         f"{config.title}, re-run on `{config.data}`, profile `{recorded['profile']}`, variant `{config.variant}`.\n",
+        *how_told(config),
         "## Answer\n",
         *sentences(config, results, scores, measured),
         "## The images\n",

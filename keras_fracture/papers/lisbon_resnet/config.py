@@ -85,7 +85,7 @@ class Config(ClassifierConfig):
             "warmup": 0.1,
         },
     }
-    ADDED: ClassVar = {"optimizer": "sgd"}
+    ADDED: ClassVar = ClassifierConfig.ADDED | {"optimizer": "sgd"}
     MAY_BE_ZERO: ClassVar = (*ClassifierConfig.MAY_BE_ZERO, "warmup", "gamma", "smoothing")
     SHARES: ClassVar = (*ClassifierConfig.SHARES, "warmup", "smoothing")
     OPTIONS: ClassVar = {

@@ -1,14 +1,12 @@
 """Reads the published folders, csv and boxes (PASCAL VOC, else COCO, else YOLO) of FracAtlas."""
 
-import json
 from pathlib import PurePosixPath
-from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 
 from keras_fracture import files
-from keras_fracture.data import tables
+from keras_fracture.data import annotations, tables
 from keras_fracture.errors import DataError
 
 FOLDER = "FracAtlas"
@@ -25,42 +23,13 @@ KINDS = {"PASCAL VOC": ".xml", "COCO JSON": ".json", "YOLO": ".txt"}  # folders 
 READS = ("dataset.csv", *(f"Annotations/{kind}/*{suffix}" for kind, suffix in KINDS.items()))
 
 
-def _parse(content):
-    """Boxes, width and height of a PASCAL VOC file."""
-    tree = ElementTree.fromstring(content)
-    sides = ("xmin", "ymin", "xmax", "ymax")
-    boxes = [[float(item.findtext(f"bndbox/{side}")) for side in sides] for item in tree.iter("object")]
-    return boxes, float(tree.findtext("size/width")), float(tree.findtext("size/height"))
-
-
-def _parse_coco(content):
-    """Boxes as `tables.normalised` gives them, by the stem of the image's file name, of a COCO file."""
-    content = json.loads(content)
-    images = {image["id"]: image for image in content["images"]}
-    stems = [PurePosixPath(image["file_name"]).stem for image in images.values()]
-    if len(set(stems)) < len(content["images"]):
+def _by_stem(content):
+    """Boxes of a COCO file by the stem of the image's name."""
+    named = annotations.coco(content)
+    found = {PurePosixPath(name).stem: boxes for name, boxes in named.items()}
+    if len(found) < len(named):
         raise ValueError("an image twice")
-    corners = {number: [] for number in images}
-    for annotation in content["annotations"]:
-        left, top, width, height = map(float, annotation["bbox"])
-        corners[annotation["image_id"]].append([left, top, left + width, top + height])
-    sizes = [(image["width"], image["height"]) for image in images.values()]
-    return {
-        stem: tables.normalised(boxes, *size)
-        for stem, boxes, size in zip(stems, corners.values(), sizes, strict=True)
-    }
-
-
-def _parse_yolo(content):
-    """Boxes, width and height of a YOLO file, which counts in fractions."""
-    rows = [line.split() for line in content.decode().splitlines() if line.strip()]
-    if any(len(row) != 5 for row in rows):
-        raise ValueError("a line without class, centre x and y, width and height")
-    rows = np.array(rows, float).reshape(-1, 5)
-    if not np.isfinite(rows).all():
-        raise ValueError("NaN or infinity")
-    centres, halves = rows[:, 1:3], rows[:, 3:] / 2
-    return np.hstack([centres - halves, centres + halves]), 1, 1
+    return found
 
 
 def _boxes(root):
@@ -72,13 +41,15 @@ def _boxes(root):
         for kind, suffix in KINDS.items()
     )
     if voc:
-        return lambda stem: tables.annotated(folder / "PASCAL VOC" / f"{stem}.xml", "PASCAL VOC", _parse)
+        return lambda stem: tables.annotated(
+            folder / "PASCAL VOC" / f"{stem}.xml", "PASCAL VOC", annotations.voc
+        )
     if coco:
         known = {}
         for path in coco:
-            known = tables.parsed(path, "COCO", _parse_coco) | known
+            known = tables.parsed(path, "COCO", _by_stem) | known
         return lambda stem: known.get(stem, np.zeros((0, 4), np.float32))
-    return lambda stem: tables.annotated(folder / "YOLO" / f"{stem}.txt", "YOLO", _parse_yolo)
+    return lambda stem: tables.annotated(folder / "YOLO" / f"{stem}.txt", "YOLO", annotations.yolo)
 
 
 def read(root):

@@ -1,0 +1,158 @@
+"""The image files below a folder: their names, which one is meant by a name, and what folders say of them."""
+
+import functools
+import os
+import posixpath
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from keras_fracture import files
+from keras_fracture.errors import DataError
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
+SPLITS = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+
+
+class Folder:
+    """All files below a folder, but for hidden ones.
+
+    Attributes:
+        root: The folder.
+        images: Paths of the image files below it, with forward slashes, in the order of
+            `keras.utils.image_dataset_from_directory`.
+        others: Those of the other files.
+    """
+
+    def __init__(self, root):
+        self.root = Path(root)
+        names = [name for name in _walk(self.root) if not files.is_hidden_copy(name)]
+        self.images = [name for name in names if name.lower().endswith(SUFFIXES)]
+        self.others = [name for name in names if not name.lower().endswith(SUFFIXES)]
+        for name in self.images:
+            if not name.isprintable():  # control characters, and bytes that are no UTF-8
+                raise DataError(
+                    f"{root} holds a file whose name cannot be printed: rename it. Received: {name!a}"
+                )
+            if not (self.root / name).is_file():
+                raise DataError(f"{self.root / name} is not a file, or a link to none: remove it")
+        self._known = set(self.images)
+
+    @functools.cached_property
+    def _by_name(self):
+        """Images by the last part of their path, with and without its ending; sorted out at the first use."""
+        found = defaultdict(list)
+        for name in self.images:
+            last = posixpath.basename(name)
+            for key in {last, posixpath.splitext(last)[0]}:
+                found[key].append(name)
+        return found
+
+    def find(self, name, where, near=""):
+        """The image that a table or an annotation file names.
+
+        Args:
+            name: A path, absolute or below the folder or `near`, or its end; the ending may be missing.
+            where: What errors call the place that names it.
+            near: Path below the folder of the place that names it.
+
+        Returns:
+            One of `images`, or None.
+
+        Raises:
+            DataError: The path leads out of the folder, or several images end in it.
+        """
+        name = name.strip().replace("\\", "/")
+        if name.startswith("/") or name[1:3] == ":/":
+            inside = Path(name).resolve()
+            if not inside.is_relative_to(self.root):
+                raise _leaves(name, where, self.root)
+            near, name = "", inside.relative_to(self.root).as_posix()
+        beside, name = posixpath.normpath(posixpath.join(near, name)), posixpath.normpath(name)
+        if beside.startswith("../") or beside == "..":
+            raise _leaves(name, where, self.root)
+        for path in (beside, name):
+            if path in self._known:
+                return path
+        ends = [
+            path
+            for path in self._by_name.get(posixpath.basename(name), ())
+            if f"/{name}"
+            in (f"/{path}"[-len(name) - 1 :], f"/{posixpath.splitext(path)[0]}"[-len(name) - 1 :])
+        ]
+        return self._nearest(ends, near, f"{name!r} in {where}")
+
+    def beside(self, path):
+        """The image that an annotation file of the same name belongs to, or None; errors as in `find`."""
+        folder, last = posixpath.split(path)
+        named = [
+            name
+            for name in self._by_name.get(posixpath.splitext(last)[0], ())
+            if posixpath.splitext(posixpath.basename(name))[0] == posixpath.splitext(last)[0]
+        ]
+        return self._nearest(named, folder, path)
+
+    def _nearest(self, paths, near, what):
+        """The one of some images that has most folders in common with `near`, as train/images with train/labels."""
+        if len(paths) < 2:
+            return paths[0] if paths else None
+        folders = Counter(near.split("/"))
+        common = [
+            ((Counter(path.split("/")[:-1]) & folders).total(), posixpath.dirname(path) == near)
+            for path in paths
+        ]
+        if common.count(max(common)) > 1:
+            raise DataError(
+                f"{self.root} has {len(paths)} images that {what} could mean: name their folders too. "
+                f"Received: {paths[0]!r} and {paths[1]!r}"
+            )
+        return paths[common.index(max(common))]
+
+
+def _walk(root):
+    found = []
+    for folder, below, names in os.walk(root):
+        hidden = [name for name in below if name.startswith(".") or name == "__MACOSX"]
+        for name in below:
+            if os.path.islink(os.path.join(folder, name)) and name not in hidden:
+                raise DataError(
+                    f"{root} has a link to a folder, which is not followed: put its files there, or remove it. "
+                    f"Received: {name!r}"
+                )
+        below[:] = [name for name in below if name not in hidden]
+        found.append((folder, sorted(name for name in names if not name.startswith("."))))
+    return [
+        Path(folder, name).relative_to(root).as_posix() for folder, names in sorted(found) for name in names
+    ]
+
+
+def _leaves(name, where, root):
+    return DataError(f"A path in {where} leads out of {root}: put the image there. Received: {name!r}")
+
+
+def splits_and_classes(images):
+    """What the folders of images say: train / val / test above, then classes; single folders round all do not count.
+
+    Args:
+        images: Paths with forward slashes.
+
+    Returns:
+        Two lists, an element an image: "train", "val", "test" or "", and the name of the class's folder or "".
+    """
+    parts = _within([name.split("/")[:-1] for name in images])
+    splits = [""] * len(images)
+    tops = {part[0].lower() for part in parts if part}
+    if len({SPLITS.get(top) for top in tops}) > 1 and tops <= set(SPLITS):
+        splits = [SPLITS[part[0].lower()] if part else "" for part in parts]
+        parts = _within([part[1:] for part in parts])
+    return splits, [part[0] if part else "" for part in parts]
+
+
+def _within(parts):
+    """Folders without those at their beginning that are round all images."""
+    while parts and all(parts) and len({part[0] for part in parts}) == 1:
+        parts = [part[1:] for part in parts]
+    return parts

@@ -1,0 +1,54 @@
+"""Which of two labels is the finding: told, or known by its name."""
+
+import re
+
+from keras_fracture.errors import DataError
+
+_HEALTHY = re.compile(
+    r"(normal|healthy|negative|neg|none|false|0( 0)?|(no|non|not|without)\b.*|(un|non)(fractured?|affected))$"
+)
+_FINDING = re.compile(
+    r"((bone |with )?(fractured?|fractures|broken|abnormal|tumou?rs?|lesions?|findings?|positive|pos|yes|true|1( 0)?)"
+    r"( bone)?)$"
+)
+
+
+def binary(names, finding, where):
+    """Labels as 0 (healthy) and 1 (finding).
+
+    Args:
+        names: Names of all labels that occur.
+        finding: The one that is the finding, all others being healthy; None finds it by its name.
+        where: What errors call the place they come from.
+
+    Returns:
+        A dict of name to 0 or 1.
+
+    Raises:
+        DataError: One label alone, none of the name of `finding`, or names that do not tell which is the finding.
+    """
+    names = sorted(set(names))
+    listed = ", ".join(map(repr, names[:8])) + ", ..." * (len(names) > 8)
+    if len(names) < 2:
+        raise DataError(
+            f"{where} has one class alone: two are needed, healthy and a finding. Received: {listed}"
+        )
+    if finding is not None:
+        chosen = [name for name in names if name == finding] or [
+            name for name in names if name.lower() == str(finding).strip().lower()
+        ]
+        if len(chosen) != 1:
+            raise DataError(
+                f"{where}: two classes are supported, so --finding names one label, and all others count as healthy. "
+                f"Choose one of {listed}. Received: {finding!r}"
+            )
+        return {name: int(name == chosen[0]) for name in names}
+    plain = {name: " ".join(re.split(r"[\W_]+", name.lower())).strip() for name in names}
+    healthy = [name for name in names if _HEALTHY.match(plain[name])]
+    found = [name for name in names if name not in healthy and _FINDING.match(plain[name])]
+    if len(names) > 2 or (len(healthy), len(found)) != (1, 1):
+        raise DataError(
+            f"{where} has labels of which names do not tell the finding: name it by --finding, and all others count "
+            f"as healthy. Received: {listed}"
+        )
+    return {name: int(name == found[0]) for name in names}

@@ -1,0 +1,260 @@
+"""Anybody's folder of X-rays as a layout: the same table that the published data sets are read into."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import re
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from keras_fracture.data import tables
+from keras_fracture.data.own import boxes as annotated
+from keras_fracture.data.own import folders, labels, sheet
+from keras_fracture.errors import DataError
+
+_NO_BOXES = np.zeros((0, 4), np.float32)
+_UNTOLD = (
+    "No patients are told: equal and nearly equal images count as one source, but two views of one patient may lie on "
+    "two sides of a split. --columns patient=NAME or --patient PATTERN tells patients."
+)
+_BOXED, _BOXLESS = "with a box", "without a box"
+_BY_FOLDERS, _BY_BOXES = ", by its folders,", ", by its boxes,"  # behind the folder's path
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layout:
+    """What the layout modules of `data.datasets` say, of a folder that is read as it comes.
+
+    Attributes:
+        root: The folder.
+        table: In the form of `tables.COLUMNS`.
+        POLICIES: Split policies: `official` where a column or folders tell splits.
+        used: Paths below the folder of what is read beside images.
+        left_out: Files that are not used: a dict of path to why.
+        key: Hash of all that the table follows from.
+        notes: How it was understood, a list of lines.
+        told: How sources are known, one sentence.
+    """
+
+    root: Path
+    table: pd.DataFrame
+    POLICIES: tuple
+    used: tuple
+    left_out: dict
+    key: str
+    notes: list
+    told: str
+    SHARES = (0.7, 0.1, 0.2)
+    READS = ()  # patterns; `used` is exact
+
+    @property
+    def FOLDER(self):  # noqa: N802 (as in the layout modules)
+        """Name of the folder."""
+        return self.root.name
+
+    def read(self, root=None):
+        """A copy of the table."""
+        return self.table.copy()
+
+
+@functools.lru_cache(maxsize=4)
+def read(path, finding=None, columns=None, patient=None, state=""):
+    """Understands a folder of X-rays, or a table of X-rays in its folder.
+
+    Labels are those of the table, else of class folders, else an image with a box has a finding.
+
+    Args:
+        path: A folder, or a csv or xlsx file in one; a `Path`, absolute.
+        finding: The label that is the finding, where names do not tell; all others count as healthy.
+        columns: Columns of the table by role, see `sheet.read`.
+        patient: Regular expression, searched in each image's path below the folder: its groups, else all that it
+            matches, tell the patient.
+        state: Hash of all files below the folder: what was read is kept in memory as long as it is the same.
+
+    Returns:
+        A `Layout`.
+
+    Raises:
+        DataError: There are no images or no labels of two classes, or what there is contradicts itself.
+    """
+    root = path.parent if path.is_file() else path
+    if path.is_file() and path.suffix.lower() not in sheet.SUFFIXES:
+        raise DataError(
+            f"A data set is a folder, or a table of {' or '.join(sheet.SUFFIXES)}. Received: {path}"
+        )
+    folder = folders.Folder(root)
+    if not folder.images:
+        raise DataError(
+            f"No images ({', '.join(folders.SUFFIXES)}) in {root}. Received: {len(folder.others)} other files"
+        )
+    listed = path.name if path.is_file() else sheet.find(folder)
+    if columns and not listed:
+        raise DataError(
+            f"{root} has no table that --columns could speak of: name its path. Received: {columns!r}"
+        )
+    table, used, chosen, notes = _facts(folder, listed, columns)
+    left_out = dict.fromkeys(set(folder.images).difference(table.index), f"not in {listed}")
+    left_out |= {name: _why_not(name) for name in set(folder.others).difference(used)}
+    table["name"], where = _label_names(table, root, listed, finding)
+    blank = table["name"] == ""
+    why = "in no class folder" if where.endswith(_BY_FOLDERS) else f"without a label in {listed}"
+    left_out |= dict.fromkeys(table.index[blank], why)
+    table = table[~blank].copy()
+    table["label"], label_notes = _labels(table, where, finding)
+    table["source"], table["patient_told"], told = _sources(table, patient, chosen, root)
+    if where.endswith(_BY_FOLDERS):  # by class as Keras's image_dataset_from_directory, not by whole paths
+        table = table.sort_values(["folder_split", "folder"], kind="stable")
+    table = _finished(table)
+    policies = ("grouped", "paper", *["official"] * bool((table["published_split"] != "").any()))
+    facts = [state, path.name, finding, columns, patient]
+    key = hashlib.sha1(json.dumps(facts).encode()).hexdigest()[:16]
+    return Layout(root, table, policies, tuple(used), left_out, key, [*notes, *label_notes], told)
+
+
+def _facts(folder, listed, columns):
+    """What folders, the table and annotation files say of each image.
+
+    Returns:
+        A table with the image's path as index, the files that were read, the table's columns by role, and notes.
+    """
+    split, classes = folders.splits_and_classes(folder.images)
+    table = pd.DataFrame({"folder_split": split, "folder": classes}, index=folder.images)
+    kind, used, boxes = annotated.find(folder)
+    chosen, notes = {}, []
+    if listed:
+        rows, chosen = sheet.read(folder.root / listed, columns)
+        rows = sheet.by_image(rows, folder, listed)
+        table = table.join(rows, how="inner")
+        notes.append(
+            f"table: {listed}, " + ", ".join(f"{role} from {name!r}" for role, name in chosen.items())
+        )
+    if "boxes" in table:
+        return table, [listed], chosen, notes
+    table["boxes"] = [boxes.get(name, _NO_BOXES) for name in table.index]
+    if kind:
+        notes.append(f"boxes: {len(used):,} {kind} files")
+    return table, [*used, *filter(None, [listed])], chosen, notes
+
+
+def _why_not(name):
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in sheet.SUFFIXES:
+        return "not the table that is read"
+    if suffix in (".xml", ".json", ".txt"):
+        return "no annotation that is read, or of no image that is there"
+    return f"not an image file that is read ({', '.join(folders.SUFFIXES)})"
+
+
+def _label_names(table, root, listed, finding):
+    """The label of each image as it is called, and what tells it."""
+    if "label" in table:
+        if (table["label"] == "").all():
+            raise DataError(
+                f"{root / listed} has no labels: the column is blank. Received: {len(table)} images"
+            )
+        return table["label"], f"{root / listed}"
+    boxed = table["boxes"].map(len) > 0
+    named = table["folder"][table["folder"] != ""]
+    try:
+        if len(named):
+            labels.binary(named, finding, f"{root}{_BY_FOLDERS}")
+            return table["folder"], f"{root}{_BY_FOLDERS}"
+    except DataError:
+        if finding or not boxed.any():
+            raise
+    if not boxed.any():
+        raise DataError(
+            f"{root} has no labels: two folders named after classes, a column of labels in labels.csv, or boxes tell "
+            f"them. Received: {len(table)} images, the first is {table.index[0]!r}"
+        )
+    return pd.Series(np.where(boxed, _BOXED, _BOXLESS), table.index), f"{root}{_BY_BOXES}"
+
+
+def _labels(table, where, finding):
+    """Labels 0 and 1, and a line on each."""
+    if where.endswith(_BY_BOXES) and finding is None and table["name"].nunique() == 2:
+        known = {_BOXLESS: 0, _BOXED: 1}
+    else:
+        known = labels.binary(table["name"], finding, where)
+    counts = table["name"].value_counts()
+    notes = [
+        f"{word}: "
+        + ", ".join(f"{name!r}, {counts[name]:,} images" for name in known if known[name] == value)
+        for value, word in ((1, "finding"), (0, "healthy"))
+    ]
+    return table["name"].map(known).astype(int), notes
+
+
+def _sources(table, patient, chosen, root):
+    """The source of each image, whether that is its patient, and the sentence on them."""
+    if patient is not None:
+        sources = pd.Series(_by_pattern(table.index, patient, root), table.index)
+        return sources, True, f"Patients are told by {patient!r} in the files' paths: {sources.nunique():,}."
+    for role, word in (("patient", "Patients"), ("study", "Studies, not patients,")):
+        if role in table and (table[role] != "").any():
+            known = table[role] != ""
+            alone = f", and {(~known).sum():,} images without one, each of its own" * bool((~known).any())
+            return (
+                table[role].where(known, table.index.to_series()),
+                known & (role == "patient"),
+                f"{word} are told by the column {chosen[role]!r}: {table[role][known].nunique():,}{alone}.",
+            )
+    return table.index.to_series(), False, _UNTOLD
+
+
+def _by_pattern(names, patient, root):
+    try:
+        pattern = re.compile(patient)
+    except re.error as error:
+        raise DataError(f"--patient is a regular expression ({error}). Received: {patient!r}") from None
+    # Of r"patient(\d+)_" the number, of r"p\d+" all of it.
+    matches = [pattern.search(name) for name in names]
+    told = [("/".join(map(str, match.groups(""))) or match[0]) if match else "" for match in matches]
+    missed = [name for name, who in zip(names, told, strict=True) if not who.strip("/")]
+    if missed:
+        raise DataError(
+            f"--patient tells no patient of {len(missed)} images of {root}: it must of each. "
+            f"Received: {patient!r}, and first {missed[0]!r}"
+        )
+    return told
+
+
+def _finished(table):
+    """The columns of `tables.COLUMNS`."""
+    split = table["folder_split"] if "split" not in table else table["split"]
+    healthy_boxed = (table["label"] == 0) & (table["boxes"].map(len) > 0)
+    numeric = table["name"].isin(("0", "1", "0.0", "1.0", _BOXED))
+    result = pd.DataFrame(
+        {
+            "filename": table.index,
+            "label": table["label"],
+            "source": table["source"].astype(str),
+            "finding": np.where(table["label"] == 0, "none", table["name"].where(~numeric, "finding")),
+            "boxes": table["boxes"],
+            "published_split": split,
+            "patient_told": table["patient_told"],
+            "conflict": np.where(healthy_boxed, "label healthy, but with a box", ""),
+        }
+    )
+    for column in ("body_part", "view"):
+        if column in table:
+            result[column] = table[column].replace("", "unknown")
+    return tables.filled(result.reset_index(drop=True))
+
+
+def leaks(table):
+    """Sources on two sides of the split that comes with the images, as one line; "" where there are none."""
+    known = table[table["published_split"] != ""]
+    sides = known.groupby("source")["published_split"].nunique()
+    both = sides.index[sides > 1]
+    if not len(both):
+        return ""
+    images = int(known["source"].isin(both).sum())
+    listed = ", ".join(map(repr, both[:5])) + ", ..." * (len(both) > 5)
+    return (
+        f"leak: {len(both):,} of {len(sides):,} sources ({images:,} images) lie on two sides of the split that comes "
+        f"with the images: {listed}"
+    )
