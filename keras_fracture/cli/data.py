@@ -23,14 +23,16 @@ def add_data(commands):
         kinds, "check", data_check, "say what is understood of your own X-rays, and what is not used",
         r"keras-fracture data check my_folder --finding tumour --patient 'patient(\d+)_'",
     )  # fmt: skip
-    verb.add_argument("path", help="a folder of images, or the table of them in it (csv or xlsx)")
+    verb.add_argument(
+        "path", help="a folder of images, the table of them in it (csv or xlsx), or a name of `data add`"
+    )
     verbs.own_data(verb)
     verb = verbs.add(
         kinds, "add", data_add, "remember your own X-rays, and how they are read, by a name",
         "keras-fracture data add hands my_folder --columns label=dx,patient=pid",
     )  # fmt: skip
     verb.add_argument("name", help="to be used as --data NAME")
-    verb.add_argument("path", help="as of `data check`")
+    verb.add_argument("path", help="a folder of images, or the table of them in it (csv or xlsx)")
     verbs.own_data(verb)
     verb = verbs.add(
         kinds, "prepare", data_prepare, "write a data set's records for training",
@@ -86,11 +88,10 @@ def _told(reading):
 
 def data_check(options):
     """`data check`."""
-    from keras_fracture.data import catalogue
     from keras_fracture.data.own import checking
 
     reading = verbs.reading(options)
-    lines, policy = checking.lines(_own(options.path, catalogue, reading))
+    lines, policy = checking.lines(_own(options.path, reading))
     print("\n".join(lines))
     if policy is None:
         raise DataError(
@@ -106,19 +107,23 @@ def data_add(options):
     from keras_fracture.data import catalogue, own
 
     reading = verbs.reading(options)
-    layout = _own(options.path, catalogue, reading)
-    own.remembered.add(options.name, Path(options.path).expanduser().resolve(), catalogue.NAMES, **reading)
+    path = Path(options.path).expanduser().resolve()
+    layout = _own(str(path), reading)
+    own.remembered.add(options.name, path, catalogue.NAMES, **reading)
     print("\n".join([*layout.notes, layout.told]))
     print(f"go on with: keras-fracture reproduce ibrahim_gan --data {options.name}")
 
 
-def _own(path, catalogue, reading):
-    """The layout of own X-rays by their path."""
-    if not Path(path).expanduser().exists():
+def _own(name, reading):
+    """The layout of own X-rays."""
+    from keras_fracture.data import own
+
+    layout = own.find(name, **reading)
+    if layout is None:
         raise DataError(
-            f"There is no such folder or file: name one that holds your X-rays. Received: {path!r}"
+            f"There is no such folder or file: name one that holds your X-rays. Received: {name!r}"
         )
-    return catalogue.find(str(Path(path).expanduser().resolve()), **reading)[0]
+    return layout
 
 
 def data_prepare(options):

@@ -18,12 +18,11 @@ from keras_fracture.experiment.config import Config
 from tests.data import own
 
 COLUMNS = "image=path,label=dx,patient=pid,body_part=part,view=projection"
-BOXED = "image=path,label=dx,patient=pid,body_part=part,view=projection"
 # Layout to how it is written, what is told of it, and whether it has boxes.
 LAYOUTS = {
     "class folders": (own.class_folders, {"patient": r"phantom_(\d+)_"}, False),
     "split and class folders": (own.split_folders, {"patient": r"phantom_(\d+)_"}, False),
-    "a table of boxes": (own.boxed_table, {"columns": BOXED}, True),
+    "a table of boxes": (own.boxed_table, {"columns": COLUMNS}, True),
     "COCO": (own.coco, {"patient": r"phantom_(\d+)_"}, True),
     "PASCAL VOC": (own.voc, {"patient": r"phantom_(\d+)_"}, True),
     "YOLO": (own.yolo, {"patient": r"phantom_(\d+)_"}, True),

@@ -219,6 +219,12 @@ def test_a_set_is_remembered_with_its_options_alone(tmp_path, capsys, monkeypatc
     for name in ("phantom", "a/b", ".", ""):
         code, _, error = run(capsys, "data", "add", name, tmp_path / "in", *words)
         assert code == 2 and "A name has letters" in error and error.count("\n") == 1
+    assert run(capsys, "data", "check", "hands")[0] == 0
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hands").mkdir()
+    with pytest.raises(DataError, match=r"and there is a file or folder here as well: write ./hands"):
+        data.load("hands")
+    monkeypatch.chdir("/")
     os.rename(tmp_path / "in", tmp_path / "elsewhere")
     with pytest.raises(DataError, match="are gone: add it anew"):
         data.load("hands")

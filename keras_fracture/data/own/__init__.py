@@ -24,7 +24,7 @@ def find(name, **options):
     """
     if name in (known := remembered.read()):
         given = {option: value for option, value in options.items() if value is not None}
-        options = dict(known[name])
+        called, options = name, dict(known[name])
         name = options.pop("path")
         if any(options[option] != value for option, value in given.items()):
             raise DataError(
@@ -33,6 +33,11 @@ def find(name, **options):
             )
         if not Path(name).exists():
             raise DataError(f"The files of this data set are gone: add it anew. Received: {name}")
+        if Path(called).exists() and Path(called).resolve() != Path(name):
+            raise DataError(
+                f"A data set of this name is remembered, {name}, and there is a file or folder here as well: write "
+                f"./{called} for that. Received: {called!r}"
+            )
     path = Path(name).expanduser().resolve()
     if not path.exists():
         return None
