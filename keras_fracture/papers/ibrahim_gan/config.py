@@ -83,7 +83,7 @@ class Config(config.Config):
     MAY_BE_ZERO: ClassVar = (*config.Config.MAY_BE_ZERO, "auxiliary")
     SHARES: ClassVar = ("gan_ema", "modern_ema", "filters")
     # Earlier versions had the poster's study alone; as `config.json` holds them.
-    ADDED: ClassVar = {
+    ADDED: ClassVar = config.Config.ADDED | {
         "variant": "poster", "sizes": [50], "few_labels": [50], "modern_width": 16, "modern_steps": 6000,
         "modern_passes": None, "modern_learning_rate": 5e-4, "modern_ema": 0.995, "auxiliary": 1.0,
         "classifier_steps": 2000, "ratios": [1.0], "filters": None, "extractor": "xray",
