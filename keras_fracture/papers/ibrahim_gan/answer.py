@@ -44,8 +44,8 @@ def sentences(config, results, scores, measured):
     half = float(np.median([(gain["high"] - gain["low"]) / 2 for gain in gains]))
     return [
         *lines,
-        f"- Of {counted(len(gains), 'gain')} {away} {'has' if away == 1 else 'have'} an interval that excludes 0; one "
-        f"in twenty would by chance. The median interval is ±{100 * half:.1f} points wide.\n",
+        f"- Of {counted(len(gains), 'gain')} over the original images {away} {'has' if away == 1 else 'have'} an "
+        f"interval that excludes 0; one in twenty would by chance. The median interval is ±{100 * half:.1f} points wide.\n",
         "95 % intervals in brackets, **bold** where they exclude 0: bootstrap that resamples whole X-rays (sources, "
         "not files) and seeds, paired for gains. They do not cover re-training the GANs "
         f"({config.gans_per_class} of each kind here).\n",
