@@ -45,7 +45,8 @@ def sentences(config, results, scores, measured):
     return [
         *lines,
         f"- Of {counted(len(gains), 'gain')} over the original images {away} {'has' if away == 1 else 'have'} an "
-        f"interval that excludes 0; one in twenty would by chance. The median interval is ±{100 * half:.1f} points wide.\n",
+        f"interval that excludes 0; one in twenty would by chance. The median interval is "
+        f"±{100 * half:.1f} points wide.\n",
         "95 % intervals in brackets, **bold** where they exclude 0: bootstrap that resamples whole X-rays (sources, "
         "not files) and seeds, paired for gains. They do not cover re-training the GANs "
         f"({config.gans_per_class} of each kind here).\n",
