@@ -9,16 +9,17 @@ def add_evaluate(commands):
         commands, "evaluate", evaluate, "ask a classifier about a data set's images, and score its answers",
         "keras-fracture evaluate saved_models/resnet18_fracatlas --data fracatlas --out predictions.csv",
     )  # fmt: skip
-    verb.add_argument(
-        "model", nargs="?", help="SavedModel or run folder; with --from only its threshold is taken"
-    )
+    verb.add_argument("model", nargs="?", help="SavedModel or run folder; with --from it is not asked again")
     verb.add_argument(
         "--data",
-        default="phantom",
         metavar="NAME",
         help="data set, or the path of your own X-rays (default: phantom)",
     )
     verbs.own_data(verb)
+    verb.add_argument(
+        "--against", metavar="NAME", help="the data set that the model was trained on, where that is another: images "
+        "of --data that are its training images, or nearly, count as seen"
+    )  # fmt: skip
     verb.add_argument("--split", default="test", help="train, validation or test (default)")
     verb.add_argument("--policy", default="grouped", help="split policy (default: grouped)")
     verb.add_argument("--which", metavar="NAME", help="of a run with several models, as in `export`")
@@ -38,17 +39,24 @@ def evaluate(options):
     shard = sharding.parse(options.shard)
     if not (options.model or options.parts):
         raise ModelError("Name a SavedModel or run folder, or csv files by --from. Received: neither")
+    if options.against and not (options.model and options.data):
+        raise ModelError(
+            f"--against says what a model has seen of --data: name both. Received: {options.against!r} without one"
+        )
     if shard and (options.parts or not options.out):
         raise ShardError(
             f"A shard's answers are written to --out and scored by --from with the others. Received: {options.shard}"
         )
     verbs.import_tensorflow()
     from keras_fracture import data, files
+    from keras_fracture.data import catalogue
     from keras_fracture.inference import scoring
 
+    records = None
     if options.parts:
         table = scoring.read(options.parts)
     else:
+        options.data = options.data or catalogue.EMBEDDED
         records = data.load(
             options.data, options.split, options.policy, data_dir=options.data_dir, **verbs.reading(options)
         )
@@ -58,19 +66,55 @@ def evaluate(options):
     if shard:
         return
     threshold = scoring.threshold(options.model, options.which) if options.model else 0.5
-    seen = scoring.seen(options.model, options.data, table, options.which) if options.model else None
+    seen = _seen(options, table)
+    _print_scores(table, threshold, "images")
+    if seen is not None and seen.any():
+        table = table[~seen]
+        _print_scores(table, threshold, "images that it has not seen")
+    if options.model and options.data:
+        _print_elsewhere(options, table, records)
+
+
+def _seen(options, table):
+    """Which images the model has seen, None where that is not known; and says so."""
+    from keras_fracture.inference import elsewhere, scoring
+
+    known = options.model and options.data
+    seen = scoring.seen(options.model, options.data, table, options.which) if known else None
     if seen is None:
         print(
-            "whether the model has seen these images cannot be told: it does not say what it was trained on"
+            "whether the model has seen these images cannot be told: "
+            + ("it does not say what it was trained on" if known else "name it, and by --data the data set")
         )
-    elif seen.any():
+        return None
+    if options.against:
+        seen |= elsewhere.copies(
+            options.model, options.against, options.data, table, options.which, options.data_dir,
+            **verbs.reading(options),
+        )  # fmt: skip
+    if seen.any():
         print(
             f"{seen.sum():,} of {len(table):,} images show X-rays that the model was trained or tuned on: "
             "the scores of all images are not those of a test"
         )
-    _print_scores(table, threshold, "images")
-    if seen is not None and seen.any():
-        _print_scores(table[~seen], threshold, "images that it has not seen")
+    elif options.against:
+        print(
+            f"0 of {len(table):,} images show X-rays of {options.against} that the model was trained or tuned on"
+        )
+    return seen
+
+
+def _print_elsewhere(options, table, records):
+    from keras_fracture.errors import EvaluationError
+    from keras_fracture.inference import elsewhere
+
+    try:
+        report = elsewhere.examine(options.model, options.data, table, records, options.which)
+    except EvaluationError as error:  # of images that are left, too
+        print(f"no comparison with the data set that it was trained on: {error}")
+    else:
+        for line in elsewhere.lines(report):
+            print(line)
 
 
 def _print_scores(table, threshold, what):
@@ -87,4 +131,4 @@ def _print_scores(table, threshold, what):
         print(f"no scores: {error}")  # of what is left, which says so
     else:
         for name, score in scores.items():
-            print(f"{name:<13}{decimal(score)}")
+            print(f"{name:<33}{decimal(score)}")

@@ -160,7 +160,9 @@ def _unreadable(data, name):
 
 @recover_truncated
 def size_of(data):
-    """(height, width) in pixels of an upright JPEG's or PNG's bytes, without decoding it."""
+    """(height, width) in pixels of an upright JPEG's or PNG's bytes, without decoding it, or of a DICOM file's."""
+    if dicom.is_dicom(data):
+        return dicom.decode(data)[0].shape
     with Image.open(io.BytesIO(data)) as image:
         return image.size[::-1]
 

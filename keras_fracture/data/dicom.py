@@ -14,10 +14,13 @@ from PIL import Image
 
 from keras_fracture import files
 from keras_fracture.data import locations
-from keras_fracture.errors import DataError, ImageError, one_line
+from keras_fracture.errors import DataError, FractureError, ImageError, one_line
 
 _MAGIC = b"DICM"  # behind 128 free bytes
 _DEFLATED = b"1.2.840.10008.1.2.1.99"  # the transfer syntax that packs all of a file
+_TAGS = [
+    "PatientID", "BodyPartExamined", "AnatomicRegionSequence", "ViewPosition", "ViewCodeSequence", "BurnedInAnnotation",
+]  # fmt: skip
 _LUMA = np.array([19595, 38470, 7471])  # ITU-R 601 in 1/65536, as Pillow rounds it
 _SIZED = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # JPEG's markers of a frame, JPEG-LS's too
 
@@ -62,6 +65,31 @@ def read(data, name="image"):
     return _decoded(dataset, name)[0], _facts(dataset)
 
 
+def facts(path):
+    """What the tags of a file say, without its pixels.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its `Facts`; where the tags cannot be read, none is said.
+
+    Raises:
+        DataError: pydicom is not installed.
+        OutputError: The cache cannot be written.
+    """
+    pydicom = _library(path)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            if pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID") != _DEFLATED.decode():
+                return _facts(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS))
+    except FractureError:
+        raise
+    except Exception:  # `decode` says what is wrong
+        pass
+    return Facts("", "", "", None)
+
+
 def decode(data, name="image"):
     """Decodes a DICOM file to 8-bit grey, bones bright.
 
@@ -84,14 +112,19 @@ def decode(data, name="image"):
     return _decoded(_dataset(data, name), name)
 
 
-def _dataset(data, name):
-    """The tags of a file, pixels still packed."""
+def _library(name):
     try:
         import pydicom
     except ImportError as error:
         raise DataError(
             f"{name} is a DICOM file: `pip install keras-fracture[dicom]` to read it. Received: {error}"
         ) from None
+    return pydicom
+
+
+def _dataset(data, name):
+    """The tags of a file, pixels still packed."""
+    pydicom = _library(name)
     if _DEFLATED in data:  # pydicom would unpack it before its size is known
         raise ImageError(
             f"{name} is a DICOM file packed as a whole: write it unpacked, for example by DCMTK's "

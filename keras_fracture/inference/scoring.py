@@ -20,7 +20,12 @@ from keras_fracture.serving.releasing import model_of_run
 from keras_fracture.serving.versions import loaded, version_of
 
 COLUMNS = ("filename", "source", "body_part", "label", "probability")
-METRICS = {"accuracy": "accuracy", "AUC": "auc", "sensitivity": "recall", "specificity": "specificity"}
+METRICS = {
+    "accuracy": "accuracy", "AUC": "auc", "sensitivity": "recall", "specificity": "specificity",
+    "balanced accuracy": "balanced_accuracy", "precision": "precision", "F1": "f1",
+    "average precision": "average_precision", "sensitivity at specificity 0.90": "sensitivity_at_90",
+    "sensitivity at specificity 0.95": "sensitivity_at_95", "Brier score": "brier", "calibration error": "ece",
+}  # fmt: skip
 _BATCH = 32  # always so many at once, the last ones filled up
 
 
@@ -43,7 +48,7 @@ def evaluate(model, records, shard=None, which=None):
         EvaluationError: It has more than two classes.
         ShardError: There is no such shard.
     """
-    version, facts = _find(model, which)
+    version, facts = find(model, which)
     preprocess, pixel_range = preparation(version)
     finding = finding_of(facts, version)
     start, stop = sharding.rows(shard, len(records), _BATCH)
@@ -119,7 +124,7 @@ def read(paths):
 
 def threshold(model, which=None):
     """From which probability on a model calls an image a finding: what its metadata says, else one half."""
-    _, facts = _find(model, which)
+    _, facts = find(model, which)
     return facts.get("threshold", {}).get("value", 0.5)
 
 
@@ -131,19 +136,23 @@ def scores(table, threshold=0.5):
         threshold: From which probability on an image counts as a finding.
 
     Returns:
-        A dict of accuracy, AUC, sensitivity and specificity to `value`, `low`, `high`.
+        A dict of `METRICS` to `value`, `low`, `high`.
 
     Raises:
         EvaluationError: A class is missing, or has fewer than two sources.
     """
-    predictions = evaluation.Predictions(
+    values = evaluation.scores(predictions(table, threshold), METRICS.values())
+    return {name: values[metric] for name, metric in METRICS.items()}
+
+
+def predictions(table, threshold):
+    """A table of `evaluate` as `evaluation.Predictions`."""
+    return evaluation.Predictions(
         table["label"].to_numpy(),
         table["source"].to_numpy().astype(str),
         table["probability"].to_numpy()[None],
         threshold,
     )
-    values = evaluation.scores(predictions, METRICS.values())
-    return {name: values[metric] for name, metric in METRICS.items()}
 
 
 def seen(model, data, table, which=None):
@@ -162,19 +171,29 @@ def seen(model, data, table, which=None):
     Raises:
         ModelError: Its metadata say it in a way that cannot be read.
     """
-    version, facts = _find(model, which)
+    if (said := trained_on(model, which)) is None:
+        return None
+    return np.isin(sources.digests(catalogue.title(data), table["source"]), said[1])
+
+
+def trained_on(model, which=None):
+    """What a model says it has seen: the name of the data set, and a list of `sources.digests`; None if nothing.
+
+    Raises:
+        ModelError: Its metadata say it in a way that cannot be read.
+    """
+    version, facts = find(model, which)
     if "seen_sources" not in facts:
         return None
     try:
-        known = {str(digest) for digest in facts["seen_sources"]["digests"]}
+        return str(facts["seen_sources"]["data"]), sorted(map(str, facts["seen_sources"]["digests"]))
     except (KeyError, TypeError) as error:
         raise ModelError(
             f"{version}/metadata.json has seen_sources that cannot be read: export it again. Received: {error}"
         ) from None
-    return np.isin(sources.digests(catalogue.title(data), table["source"]), sorted(known))
 
 
-def _find(model, which):
+def find(model, which):
     """The version folder of a model, and what is known of it."""
     folder, facts = Path(model), {}
     if (folder / "metrics.json").is_file():

@@ -1,5 +1,6 @@
 """Phantom images written to disk in every layout that own X-rays may have."""
 
+import io
 import json
 
 import cv2
@@ -9,6 +10,7 @@ import pandas as pd
 from keras_fracture.data import phantom
 
 SIZE = 64
+NAME = "DOE^JANE"  # of the patient, in DICOM files
 
 
 def records(sources=24):
@@ -29,6 +31,42 @@ def pixels(box):
 def class_folders(root, drawn):
     for record in drawn:
         write(root / ("fractured" if record["label"] else "normal") / record["filename"], record["image"])
+
+
+def dicom_folders(root, drawn, **tags):
+    """Class folders of 8-bit DICOM files: .dcm, .DICOM, no ending, and a UID for a name, in turn."""
+    for number, record in enumerate(drawn):
+        folder = root / ("fractured" if record["label"] else "normal")
+        folder.mkdir(parents=True, exist_ok=True)
+        name = (f"{number:02d}.dcm", f"{number:02d}.DICOM", f"{number:02d}", f"1.2.840.{number}")[number % 4]
+        said = {"PatientID": f"MRN-{record['source']}", "BodyPartExamined": record["body_part"].upper()}
+        said |= {"ViewPosition": record["view"].upper()} | tags
+        (folder / name).write_bytes(dicom(record["image"][..., 0], 8, **said))
+
+
+def dicom(stored, bits, syntax="1.2.840.10008.1.2.1", **tags):
+    """The bytes of a DICOM file, explicit little endian if nothing else is said."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import UID, generate_uid
+
+    syntax, file = UID(syntax), Dataset()
+    file.file_meta = FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = syntax
+    file.file_meta.MediaStorageSOPClassUID = file.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID = generate_uid(entropy_srcs=["a"])
+    file.PatientName, file.PatientID, file.Modality = NAME, "4711", "DX"
+    file.Rows, file.Columns = stored.shape[:2]
+    file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
+    file.BitsAllocated, file.BitsStored, file.HighBit = 8 * stored.itemsize, bits, bits - 1
+    file.PixelRepresentation = int(stored.dtype.kind == "i")
+    for tag, value in tags.items():
+        setattr(file, tag, value)
+    order = "<" if syntax.is_little_endian else ">"
+    file.PixelData = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
+    file["PixelData"].VR = "OB" if stored.itemsize == 1 else "OW"
+    stream = io.BytesIO()
+    file.save_as(stream, enforce_file_format=True, implicit_vr=False, little_endian=syntax.is_little_endian)
+    return stream.getvalue()
 
 
 def split_folders(root, drawn):

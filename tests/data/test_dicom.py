@@ -11,42 +11,21 @@ from PIL import Image
 
 from keras_fracture.data import decoding, dicom
 from keras_fracture.errors import DataError, ImageError
+from tests.data.own import NAME
+from tests.data.own import dicom as written
 
 pydicom = pytest.importorskip("pydicom")
-from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
+from pydicom.dataset import Dataset  # noqa: E402
 from pydicom.pixels import apply_modality_lut, apply_voi_lut  # noqa: E402
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, generate_uid  # noqa: E402
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian  # noqa: E402
 
 FOLDER = Path(pydicom.data.__file__).parent / "test_files"
-NAME = "DOE^JANE"
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 
 
 def shipped(name):
     """One of the files in pydicom's package; others would be downloaded."""
     return (FOLDER / name).read_bytes()
-
-
-def written(stored, bits, syntax=ExplicitVRLittleEndian, **tags):
-    """The bytes of a DICOM file."""
-    file = Dataset()
-    file.file_meta = FileMetaDataset()
-    file.file_meta.TransferSyntaxUID = syntax
-    file.file_meta.MediaStorageSOPClassUID = file.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
-    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID = generate_uid(entropy_srcs=["a"])
-    file.PatientName, file.PatientID, file.Modality = NAME, "4711", "DX"
-    file.Rows, file.Columns = stored.shape[:2]
-    file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
-    file.BitsAllocated, file.BitsStored, file.HighBit = 8 * stored.itemsize, bits, bits - 1
-    file.PixelRepresentation = int(stored.dtype.kind == "i")
-    for tag, value in tags.items():
-        setattr(file, tag, value)
-    order = "<" if syntax.is_little_endian else ">"
-    file.PixelData = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
-    file["PixelData"].VR = "OB" if stored.itemsize == 1 else "OW"
-    stream = io.BytesIO()
-    file.save_as(stream, enforce_file_format=True, implicit_vr=False, little_endian=syntax.is_little_endian)
-    return stream.getvalue()
 
 
 def levels_of(data):

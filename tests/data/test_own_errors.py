@@ -95,7 +95,7 @@ def _link(root, drawn):
 
 
 BAD = {
-    "no images": (lambda root, drawn: (root / "a.dcm").write_text("x") and {}, "No images .*Received: 1 other files"),
+    "no images": (lambda root, drawn: (root / "a.bin").write_text("x") and {}, "No images .*Received: 1 other files"),
     "no labels": (_folders(""), "has no labels: two folders.*Received: .* images"),
     "a blank column of labels": (_changed(lambda frame: frame.assign(dx="")), "has no labels: the column is blank"),
     "one class folder": (_folders("fractured"), "has no labels"),
@@ -170,14 +170,14 @@ def test_names_that_are_no_data_set(tmp_path):
 def test_what_is_not_used_is_counted_with_its_reason(drawn, tmp_path, capsys):
     own.class_folders(tmp_path, drawn)
     own.write(tmp_path / "loose.png", drawn[0]["image"])
-    for name in ("notes.txt", "normal/scan.dcm", "other.csv"):
+    for name in ("notes.txt", "normal/scan.raw", "other.csv"):
         (tmp_path / name).write_text("x")
     (tmp_path / "normal" / "broken.png").write_bytes(b"no image")
     assert cli.main(["data", "check", str(tmp_path), "--patient", r"([a-z]+_?\d*)"]) == 2
     out = capsys.readouterr().out
     for line in (
         "1 .png: in no class folder", "1 .txt: no annotation that is read", "1 .csv: not the table that is read",
-        "1 .dcm: not an image file that is read", "not used: ", "broken.png",
+        "1 .raw: not an image file that is read", "not used: ", "broken.png",
     ):  # fmt: skip
         assert line in out, line
 

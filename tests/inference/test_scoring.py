@@ -3,13 +3,21 @@
 import io
 import itertools
 import json
+import re
 import types
 
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    f1_score,
+    precision_score,
+    roc_auc_score,
+    roc_curve,
+)
 
 from keras_fracture import cli, data, inference, models, serving
 from keras_fracture.data import Preprocess, decoding, sources
@@ -70,7 +78,7 @@ def test_the_command_scores_the_parts_as_the_whole(classifier, train, dummy_root
     for number, part in enumerate(parts, 1):
         assert len(said(*command, part, "--shard", f"{number}/3")) == 1, "a part is not scored"
     merged = said("evaluate", classifier, "--from", *parts, "--out", tmp_path / "merged.csv")
-    assert merged[1:] == whole[1:]
+    assert merged[2:] == whole[2:] and "name it" in merged[1]
     assert (tmp_path / "merged.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     table = pd.read_csv(tmp_path / "whole.csv")
     assert whole[2] == "12 images, of 4 X-rays, threshold 0.432"
@@ -78,9 +86,22 @@ def test_the_command_scores_the_parts_as_the_whole(classifier, train, dummy_root
     called = table["probability"] >= 0.4321
     values = [(called == table["label"]).mean(), auc, called[table["label"] == 1].mean()]
     values.append(1 - called[table["label"] == 0].mean())
-    assert [line.split()[:2] for line in whole[3:]] == [
-        [name, f"{value:.3f}"] for name, value in zip(scoring.METRICS, values, strict=True)
+    values += [values[2] / 2 + values[3] / 2, precision_score(table["label"], called, zero_division=0)]
+    values += [
+        metric(table["label"], told)
+        for metric, told in (
+            (f1_score, called),
+            (average_precision_score, table["probability"]),
+        )
     ]
+    false, true, _ = roc_curve(table["label"], table["probability"], drop_intermediate=False)
+    values += [true[false <= 0.1 + 1e-9].max(), true[false <= 0.05 + 1e-9].max()]
+    values.append(brier_score_loss(table["label"], table["probability"]))
+    bins = np.minimum(table["probability"] * 10 // 1, 9)
+    values.append((table["probability"] - table["label"]).groupby(bins).sum().abs().sum() / len(table))
+    assert [line[:33].strip() for line in whole[3:]] == list(scoring.METRICS)
+    assert [line[33:].split()[0] for line in whole[3:]] == [f"{value:.3f}" for value in values]
+    assert all(re.fullmatch(r"\d\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)", line[33:]) for line in whole[3:])
 
 
 class Sharp:

@@ -1,15 +1,18 @@
 """The image files below a folder: their names, which one is meant by a name, and what folders say of them."""
 
 import functools
+import itertools
 import os
 import posixpath
 from collections import Counter, defaultdict
 from pathlib import Path
 
 from keras_fracture import files
+from keras_fracture.data import dicom
 from keras_fracture.errors import DataError
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
+_DICOM = (".dcm", ".dicom")
+SUFFIXES = (".bmp", *_DICOM, ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 SPLITS = {
     "train": "train", "training": "train",
     "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -22,7 +25,7 @@ class Folder:
 
     Attributes:
         root: The folder.
-        images: Paths of the image files below it, with forward slashes, in the order of
+        images: Paths of the image files below it (DICOM also without an ending), with forward slashes, in the order of
             `keras.utils.image_dataset_from_directory`.
         others: Those of the other files.
     """
@@ -30,8 +33,9 @@ class Folder:
     def __init__(self, root):
         self.root = Path(root)
         names = [name for name in _walk(self.root) if not files.is_hidden_copy(name)]
-        self.images = [name for name in names if name.lower().endswith(SUFFIXES)]
-        self.others = [name for name in names if not name.lower().endswith(SUFFIXES)]
+        is_image = [name.lower().endswith(SUFFIXES) or is_dicom(self.root / name) for name in names]
+        self.images = list(itertools.compress(names, is_image))
+        self.others = [name for name, image in zip(names, is_image, strict=True) if not image]
         for name in self.images:
             if not name.isprintable():  # control characters, and bytes that are no UTF-8
                 raise DataError(
@@ -127,6 +131,19 @@ def _walk(root):
     return [
         Path(folder, name).relative_to(root).as_posix() for folder, names in sorted(found) for name in names
     ]
+
+
+def is_dicom(path):
+    """Whether a file of DICOM's endings, or of none, is one; archives name theirs by a UID. DICOMDIR lists others."""
+    ending = path.suffix.lower()
+    if (
+        (ending and ending not in _DICOM and not ending[1:].isdecimal())
+        or path.name.upper() == "DICOMDIR"
+        or not path.is_file()
+    ):
+        return False
+    with path.open("rb") as stream:
+        return dicom.is_dicom(stream.read(132))
 
 
 def _leaves(name, where, root):

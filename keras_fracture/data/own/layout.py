@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from keras_fracture.data import tables
+from keras_fracture.data import dicom, tables
 from keras_fracture.data.own import boxes as annotated
 from keras_fracture.data.own import folders, labels, sheet
 from keras_fracture.errors import DataError
@@ -102,7 +102,9 @@ def read(path, finding=None, columns=None, patient=None, state=""):
     blank = table["name"] == ""
     why = "in no class folder" if where.endswith(_BY_FOLDERS) else f"without a label in {listed}"
     left_out |= dict.fromkeys(table.index[blank], why)
-    table = table[~blank].copy()
+    table = _tagged(table[~blank].copy(), root)
+    if burnt_in := int(table["burnt_in"].sum()):
+        notes.append(f"{burnt_in:,} of {len(table):,} images say that text is burnt in")
     table["label"], label_notes = _labels(table, where, finding)
     table["source"], table["patient_told"], told = _sources(table, patient, chosen, root)
     if where.endswith(_BY_FOLDERS):  # by class as Keras's image_dataset_from_directory, not by whole paths
@@ -173,6 +175,20 @@ def _label_names(table, root, listed, finding):
     return pd.Series(np.where(boxed, _BOXED, _BOXLESS), table.index), f"{root}{_BY_BOXES}"
 
 
+def _tagged(table, root):
+    """The table with what DICOM tags say: `tagged_patient`, `burnt_in`, body part and view where nothing else does."""
+    said = [
+        dicom.facts(root / name) if folders.is_dicom(root / name) else ("", "", "", None)
+        for name in table.index
+    ]
+    tags = pd.DataFrame(said, table.index, dicom.Facts._fields)
+    table["tagged_patient"], table["burnt_in"] = tags["patient"], tags["burnt_in"].map(bool)
+    for column in ("body_part", "view"):
+        stated = table[column] if column in table else pd.Series("", table.index)
+        table[column] = stated.where(stated != "", tags[column])
+    return table
+
+
 def _labels(table, where, finding):
     """Labels 0 and 1, and a line on each."""
     if where.endswith(_BY_BOXES) and finding is None and table["name"].nunique() == 2:
@@ -193,14 +209,19 @@ def _sources(table, patient, chosen, root):
     if patient is not None:
         sources = pd.Series(_by_pattern(table.index, patient, root), table.index)
         return sources, True, f"Patients are told by {patient!r} in the files' paths: {sources.nunique():,}."
-    for role, word in (("patient", "Patients"), ("study", "Studies, not patients,")):
+    for role, word in (
+        ("patient", "Patients"),
+        ("tagged_patient", "Patients"),
+        ("study", "Studies, not patients,"),
+    ):
         if role in table and (table[role] != "").any():
+            by = f"the column {chosen[role]!r}" if role in chosen else "the DICOM tag PatientID, hashed"
             known = table[role] != ""
             alone = f", and {(~known).sum():,} images without one, each of its own" * bool((~known).any())
             return (
                 table[role].where(known, table.index.to_series()),
-                known & (role == "patient"),
-                f"{word} are told by the column {chosen[role]!r}: {table[role][known].nunique():,}{alone}.",
+                known & (role != "study"),
+                f"{word} are told by {by}: {table[role][known].nunique():,}{alone}.",
             )
     return table.index.to_series(), False, _UNTOLD
 
@@ -240,8 +261,7 @@ def _finished(table):
         }
     )
     for column in ("body_part", "view"):
-        if column in table:
-            result[column] = table[column].replace("", "unknown")
+        result[column] = table[column].replace("", "unknown")
     return tables.filled(result.reset_index(drop=True))
 
 

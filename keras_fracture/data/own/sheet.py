@@ -7,7 +7,7 @@ import pandas as pd
 
 from keras_fracture.data import decoding, tables
 from keras_fracture.data.own.folders import SPLITS
-from keras_fracture.errors import DataError, one_line
+from keras_fracture.errors import DataError, ImageError, one_line
 
 SUFFIXES = (".csv", ".xlsx")
 NAMES = ("labels", "metadata")
@@ -211,7 +211,7 @@ def _boxes(sheet, boxed, folder, where):
         try:
             size = (1, 1) if fractions else decoding.size_of((folder.root / name).read_bytes())[::-1]
             found[name] = tables.normalised(numbers[places], *size)
-        except (OSError, ValueError) as error:
+        except (ImageError, OSError, ValueError) as error:
             raise DataError(
                 f"{where} has a box that {name!r} cannot have: mend it. Received: {error}"
             ) from None

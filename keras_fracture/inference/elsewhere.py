@@ -1,0 +1,143 @@
+"""How a classifier does on another data set than that it was trained on."""
+
+import numpy as np
+
+from keras_fracture import evaluation
+from keras_fracture.data import catalogue, sources
+from keras_fracture.errors import EvaluationError
+from keras_fracture.inference import scoring
+from keras_fracture.report.markdown import counted, decimal
+
+
+def examine(model, data, table, records=None, which=None):
+    """What is other there: ranking, calibration, threshold, groups.
+
+    Args:
+        model: As in `scoring.evaluate`.
+        data: Name of the data set that was tested on, or the path of own X-rays.
+        table: Of `scoring.evaluate`, with both classes; or some of its rows, with their index.
+        records: The `data.Records` that were asked about, whose body parts and views make groups; None takes the body
+            parts of `table`.
+        which: As in `scoring.evaluate`.
+
+    Returns:
+        None where the model was trained on that data set, or does not say on which. Else a dict: `trained_on` and
+        `tested_on`, names; `images`, how many; `auc`; `recorded_auc`, that of the test at training, None where the
+        model's metadata have none; `mean_probability`; `observed`, the share of findings; `ece`, the expected
+        calibration error; `thresholds`, of the model's own and of the best for these very images a dict of
+        `threshold`, `sensitivity` and `specificity`; `groups`, of `evaluation.by_group`. Scores are dicts of `value`,
+        `low` and `high`.
+
+    Raises:
+        ModelError: As in `scoring.seen`.
+        EvaluationError: As in `scoring.scores`.
+    """
+    said, name = scoring.trained_on(model, which), catalogue.title(data)
+    if said is None or said[0] == name:
+        return None
+    labels, probabilities = table["label"].to_numpy(), table["probability"].to_numpy()
+    own = scoring.predictions(table, scoring.threshold(model, which))
+    best = scoring.predictions(table, evaluation.best_threshold(labels, probabilities))
+    values = evaluation.scores(own, ("auc", "ece"))
+    groups = table if records is None else records.table.loc[table.index]
+    return {
+        "trained_on": said[0],
+        "tested_on": name,
+        "images": len(table),
+        "auc": values["auc"],
+        "recorded_auc": scoring.find(model, which)[1].get("metrics", {}).get("auc"),
+        "mean_probability": float(probabilities.mean()),
+        "observed": float(labels.mean()),
+        "ece": values["ece"],
+        "thresholds": [_at_threshold(one) for one in (own, best)],
+        "groups": evaluation.by_group(own, groups, ("body_part", "view")),
+    }
+
+
+def _at_threshold(predictions):
+    values = evaluation.scores(predictions, ("recall", "specificity"))
+    return {
+        "threshold": float(predictions.threshold),
+        "sensitivity": values["recall"],
+        "specificity": values["specificity"],
+    }
+
+
+def lines(report):
+    """What `examine` found, as lines for a terminal; none of None."""
+    if report is None:
+        return []
+    recorded = report["recorded_auc"]
+    recorded = f"at training {_score(recorded)}" if recorded else "its metadata have none of training"
+    excess = report["mean_probability"] - report["observed"]
+    own, best = report["thresholds"]
+    groups = report["groups"]
+    return [
+        f"trained on {report['trained_on']}, tested on {report['tested_on']}, {counted(report['images'], 'image')}:",
+        f"AUC {decimal(report['auc'])}; {recorded}",
+        f"calibration: mean probability {report['mean_probability']:.3f}, share of findings {report['observed']:.3f} "
+        f"({excess:+.3f}); expected calibration error {decimal(report['ece'])}",
+        f"threshold {own['threshold']:.3g}, the model's: {_both(own)}",
+        f"threshold {best['threshold']:.3g}, the best for these images, chosen on these very images and so no test: "
+        f"{_both(best)}",
+        *(
+            f"{row.column.replace('_', ' ')} {row.value}: {counted(row.images, 'image')}, "
+            f"{counted(row.findings, 'finding')}, accuracy {_of_group(row, 'accuracy')}, AUC {_of_group(row, 'auc')}"
+            for row in groups.itertuples()
+            if groups["column"].eq(row.column).sum() > 1
+        ),
+    ]
+
+
+def _score(score):
+    return decimal(score) if "low" in score else f"{score['value']:.3f}"
+
+
+def _of_group(row, metric):
+    value, low, high = (getattr(row, metric + end) for end in ("", "_low", "_high"))
+    if np.isnan(value):
+        return "not defined"
+    return f"{value:.3f}" if np.isnan(low) else decimal({"value": value, "low": low, "high": high})
+
+
+def _both(at):
+    return f"sensitivity {decimal(at['sensitivity'])}, specificity {decimal(at['specificity'])}"
+
+
+def copies(model, against, data, table, which=None, data_dir=None, **reading):
+    """Which rows show an X-ray that a model has seen in another data set, told by the pixels.
+
+    Args:
+        model: As in `scoring.evaluate`; it says what it has seen.
+        against: The data set that it was trained on, by name or path.
+        data: That of the rows, by name or path.
+        table: Of `scoring.evaluate`.
+        which: As in `scoring.evaluate`.
+        data_dir: Where published data lie.
+        **reading: How `data` is read, where these are own X-rays; see `data.prepare`.
+
+    Returns:
+        bool `(n,)`: equal, or nearly equal, to an image of `against` that was trained or tuned on. Drawn images, many
+        of which look alike, have to be equal.
+
+    Raises:
+        EvaluationError: The model was trained on another data set, or does not say on which.
+        DataError: As in `data.prepare`.
+    """
+    trained_on, digests = scoring.trained_on(model, which) or (None, [])
+    if trained_on != catalogue.title(against):
+        raise EvaluationError(
+            f"--against is the data set that the model was trained on, {trained_on}. Received: {against!r}"
+        )
+    ours, theirs = (
+        catalogue.catalogue(data, data_dir, **reading),
+        catalogue.catalogue(against, data_dir),
+    )
+    seen = theirs.table[np.isin(sources.digests(trained_on, theirs.table["source"]), digests)]
+    found = (ours.table["digest"] != "") & ours.table["digest"].isin(seen["digest"])
+    if ours.root and theirs.root:
+        both = [one["hash"].mask(one["deviation"] < 2, "") for one in (ours.table, seen)]
+        pairs = sources.near_pairs([*both[0], *both[1]])
+        across = (pairs[:, 0] < len(ours.table)) & (pairs[:, 1] >= len(ours.table))
+        found |= ours.table.index.isin(pairs[across, 0])
+    return table["filename"].isin(ours.table["filename"][found]).to_numpy()
