@@ -91,7 +91,13 @@ def write(config, results, run):
     files.write_text(run.folder / "report.md", text)
     gans = {name: {key: value for key, value in quality.items() if key not in ("shown", "nearest")}
             for name, quality in qualities(results).items()}  # fmt: skip
-    return write_metrics(run.folder, config, rows, splits=splits, gans=gans)
+    kept = kept_figures(config.data, curves)
+    return write_metrics(run.folder, config, rows, splits=splits, gans=gans, figures=kept)
+
+
+def kept_figures(data, studies):
+    """The figures that go beside the recorded numbers: of real X-rays none that shows one, they are not passed on."""
+    return [*(f"{name}.png" for name in studies), *(["samples.png"] if data == "phantom" else [])]
 
 
 def measure(curve):
