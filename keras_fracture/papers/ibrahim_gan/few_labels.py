@@ -9,13 +9,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from keras_fracture import models
 from keras_fracture.data import Augmentation
 from keras_fracture.evaluation.predicting import probabilities
 from keras_fracture.experiment.runs import load_or_compute
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.papers.ibrahim_gan.gans import draw, train_dcgan
-from keras_fracture.papers.ibrahim_gan.learning_curve import BASELINE, Curve, build_network, train_network
+from keras_fracture.papers.ibrahim_gan.learning_curve import (
+    BASELINE,
+    Curve,
+    build_network,
+    create_network,
+    train_network,
+)
 
 START, FEATURES, SYNTHETIC = "start from the discriminator", "discriminator features", "synthetic"
 ARMS = (BASELINE, START, FEATURES, SYNTHETIC)
@@ -98,13 +103,7 @@ def features(config, weights, images, batch_size=250):
     Returns:
         float32 `(n, d)`.
     """
-    network = models.create(
-        "dcgan_discriminator",
-        image_size=config.image_size,
-        channels=1,
-        width=config.modern_width,
-        activation="leaky_relu",
-    )
+    network = create_network(config)
     network.set_weights(weights)
     return np.concatenate(
         [

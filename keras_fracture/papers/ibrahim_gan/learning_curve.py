@@ -224,16 +224,21 @@ def chosen(config, network, arm, number, real, gan):
     return np.concatenate(images), np.concatenate(labels)
 
 
+def create_network(config):
+    """The network of the DCGAN's discriminator without classes, not compiled."""
+    return models.create(
+        "dcgan_discriminator",
+        image_size=config.image_size,
+        channels=1,
+        width=config.modern_width,
+        activation="leaky_relu",
+    )
+
+
 def build_network(config, strategy=ONE_DEVICE):
     """The classifier of the modern study: the network of the DCGAN's discriminator, one logit for a finding."""
     with strategy.scope():
-        network = models.create(
-            "dcgan_discriminator",
-            image_size=config.image_size,
-            channels=1,
-            width=config.modern_width,
-            activation="leaky_relu",
-        )
+        network = create_network(config)
         network.compile(
             keras.optimizers.Adam(
                 keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, config.classifier_steps)
