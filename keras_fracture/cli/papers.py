@@ -28,6 +28,7 @@ def add_reproduce(commands):
         "--data", metavar="NAME", help="data set, or the path of your own X-rays (default: the paper's)"
     )
     verbs.own_data(verb)
+    verbs.splits(verb)
     verb.add_argument("--seed", type=int, help="first seed (default 0)")
     verb.add_argument("--seeds", type=int, help="how many trainings of each classifier")
     verb.add_argument("--epochs", type=int, help="of each classifier (default: the profile's)")
@@ -80,7 +81,8 @@ def reproduce(options):
     verbs.import_tensorflow()
     where = {name: getattr(options, name) for name in ("out", "resume", "data_dir", "results", "strategy")}
     settings = {
-        name: getattr(options, name) for name in ("data", "seed", "seeds", "epochs", "variant", "pretrained")
+        name: getattr(options, name)
+        for name in ("data", "splits", "seed", "seeds", "epochs", "variant", "pretrained")
     } | verbs.reading(options)
     if options.config:
         shortcuts = [
