@@ -3,30 +3,18 @@
 import contextlib
 import importlib
 import io
-import logging
 import shutil
 
 from keras_fracture import files
 from keras_fracture.data import catalogue, locations, split_files
+from keras_fracture.data.library_settings import tfds_errors_only
 from keras_fracture.data.own.layout import Layout
 from keras_fracture.data.scan import folder_fingerprint
 from keras_fracture.data.splits import FILE, NAMES, check
 from keras_fracture.errors import DataError, OutputError
 
 
-@contextlib.contextmanager
-def _tfds_errors_only():
-    """TFDS says much through absl's logger; what a user has to know is logged by the builders."""
-    absl = logging.getLogger("absl")
-    level = absl.level
-    absl.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        absl.setLevel(level)
-
-
-@_tfds_errors_only()
+@tfds_errors_only()
 def prepare(
     name, policy="grouped", *, shares=None, seed=0, splits=None, data_dir=None, keep_conflicts=False, finding=None,
     columns=None, patient=None,

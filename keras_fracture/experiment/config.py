@@ -3,7 +3,6 @@
 import dataclasses
 from typing import ClassVar
 
-from keras_fracture.data.splits import FILE
 from keras_fracture.errors import FractureError
 from keras_fracture.experiment.limits import check
 from keras_fracture.settings import parse
@@ -73,6 +72,8 @@ class Config:
                 raise FractureError(
                     f"{self.key} deals images out by itself: leave splits out. Received: {self.splits!r}"
                 )
+            from keras_fracture.data.splits import FILE  # with pandas, which --help should not cost
+
             name, value = ("policies", (FILE,)) if hasattr(self, "policies") else ("policy", FILE)
             object.__setattr__(self, name, value)
 

@@ -169,6 +169,9 @@ def test_every_policy_of_the_published_sets_has_a_file():
         f"{name}-{policy}.csv.gz" for name in catalogue.REAL for policy in catalogue.layout(name).POLICIES
     }
     assert {path.name for path in PUBLISHED} == names
+    for path in PUBLISHED:
+        name, _, policy = path.name.removesuffix(".csv.gz").partition("-")
+        assert split_files.read(path).digest == catalogue.layout(name).DIGESTS[policy]
     assert sum(path.stat().st_size for path in PUBLISHED) < 2_000_000
 
 
