@@ -10,12 +10,17 @@ import pandas as pd
 import scipy
 
 from keras_fracture.errors import EvaluationError, one_line
-from keras_fracture.evaluation.classification import HEADLINE, Predictions, gains
+from keras_fracture.evaluation.classification import Predictions, gains
 
 _LOG = logging.getLogger(__name__)
 THRESHOLD = 0.5
 # What tells the probability of a finding: itself, its logit, or the probabilities of both classes.
 KINDS = (("probability",), ("logit",), ("healthy", "finding"))
+COMPARED = (
+    "auc",
+    "average_precision",
+    "sensitivity_at_90",
+)  # that need no threshold, which each would have its own
 _SUM = 1e-3  # by which two probabilities may miss 1
 
 
@@ -203,7 +208,7 @@ def _check_labels(path, rows, test):
         )
 
 
-def difference(ours, theirs, metrics=HEADLINE):
+def difference(ours, theirs, metrics=COMPARED):
     """Paired differences of two predictions of the same test split, with 95 % intervals; see `evaluation.gains`.
 
     Args:

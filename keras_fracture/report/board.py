@@ -19,7 +19,8 @@ _LONGEST = 300  # characters of a field
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9./_~%-]+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_MARKUP = re.compile(r"[\\`*_{}\[\]()#+!|~$:@]")
+# An underscore within a word is no markup.
+_MARKUP = re.compile(r"[\\`*{}\[\]()#+!|~$:@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 def check(name, card):

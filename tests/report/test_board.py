@@ -2,11 +2,16 @@
 
 import html
 import json
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from markdown import Markdown
 from markdown.extensions.tables import TableExtension
+from sklearn.metrics import roc_auc_score
 
+from keras_fracture.data import catalogue
 from keras_fracture.errors import OutputError
 from keras_fracture.papers import tables
 from keras_fracture.report import board
@@ -39,6 +44,7 @@ def test_one_table_a_split_best_first(tmp_path):
     assert headings == ["## phantom, grouped split", "## phantom, paper split"]
     rows = [line.split(" | ")[0].lstrip("| ") for line in text.splitlines() if line.startswith("| ")]
     assert rows == ["entry", "---", "best", "middle", "worst", "entry", "---", "elsewhere"]
+    assert board.escaped("saved_models/a_b _c_") == "saved_models/a_b &#95;c&#95;"
     row = next(line for line in text.splitlines() if line.startswith("| best"))
     assert "| 0.900 (0.800 to 1.000) |" in row and "| ours: +0.010 (-0.020 to +0.040) | 3 |" in row
     assert "<https://example.org/a_b>" in row
@@ -80,6 +86,19 @@ def test_markup_in_a_card_stays_words(tmp_path, words):
         tag in row for tag in ("<script", "<a ", "<img", "<em", "<strong", "<b>")
     )
     assert html.unescape(row).count(words) == 4
+
+
+ENTRIES = board.read(Path(__file__).parents[2] / "results" / "board")
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["name"])
+def test_recorded_numbers_are_those_of_the_recorded_predictions(entry):
+    rows = pd.read_csv(Path(__file__).parents[2] / "results" / "board" / f"{entry['name']}.csv")
+    auc = [roc_auc_score(one["label"], one["probability"]) for _, one in rows.groupby("seed")]
+    assert entry["metrics"]["auc"]["value"] == pytest.approx(np.mean(auc), abs=1e-12)
+    assert len(auc) == entry["seeds"] and len(rows) == entry["images"] * entry["seeds"]
+    published = catalogue.layout(entry["data"]).DIGESTS
+    assert published[entry["split_policy"]] == entry["split_digest"]
 
 
 @pytest.mark.parametrize("field", board.CARD)
