@@ -160,7 +160,7 @@ def import_torch():
         import torch
     except ImportError as error:
         raise WeightsError(
-            'PyTorch\'s files need PyTorch: pip install "keras-fracture[torch]". Received: no module torch'
+            'PyTorch\'s files, and data sets for it, need PyTorch: pip install "keras-fracture[torch]". Received: no module torch'
         ) from error
     return torch
 
