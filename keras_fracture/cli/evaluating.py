@@ -68,6 +68,9 @@ def evaluate(options):
     threshold = scoring.threshold(options.model, options.which) if options.model else 0.5
     seen = _seen(options, table)
     _print_scores(table, threshold, "images")
+    if seen is not None and seen.all():
+        print("no image is left that it has not seen")
+        return
     if seen is not None and seen.any():
         table = table[~seen]
         _print_scores(table, threshold, "images that it has not seen")
