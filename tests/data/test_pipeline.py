@@ -280,7 +280,7 @@ def test_the_digest_knows_every_byte_and_every_label(dummy_root, tmp_path):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda root: data.load("mura", data_dir=root), "Choose one of btxrd"),
+        (lambda root: data.load("mimic", data_dir=root), "Choose one of btxrd"),
         (lambda root: data.load("fracatlas", "val", data_dir=root), "Choose one of train, validation, test"),
         (lambda root: data.load("fracatlas", policy="random", data_dir=root), "Choose one of grouped"),
         (
