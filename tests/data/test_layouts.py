@@ -181,7 +181,7 @@ def test_grazpedwri_dx_in_one_folder_with_yolo_boxes_is_the_same(copy, caplog):
         (root / "folder_structure/yolov5/labels" / f"{stem}.txt").write_text("\n".join(lines) + "\n")
     table = module.read(root)
     assert table["filename"].tolist() == [
-        f"images/{name.rpartition('/')[2]}" for name in expected["filename"]
+        "images/" + name.rpartition("/")[2] for name in expected["filename"]
     ]
     for boxes, wanted in zip(table["boxes"], expected["boxes"], strict=True):
         np.testing.assert_allclose(boxes, wanted, atol=2e-6)
@@ -200,10 +200,8 @@ def test_grazpedwri_dx_box_of_an_unmarked_fracture_is_a_conflict(copy):
 def test_mura(copy):
     module, root = copy("mura")
     table = module.read(root)
-    assert table["filename"].is_unique and set(table["filename"].str.rpartition("/")[2]) == {
-        "image1.png",
-        "image2.png",
-    }
+    names = set(table["filename"].str.rpartition("/")[2])
+    assert table["filename"].is_unique and names == {"image1.png", "image2.png"}
     assert table["label"].sum() == 21 and (table["label"] == table["filename"].str.contains("positive")).all()
     assert table["source"].nunique() == 38 and table["patient_told"].all()
     both = table[table["source"] == "patient00001"]
@@ -377,11 +375,6 @@ SPOILT = [
     ),
     ("mura", _replace("train_labeled_studies.csv", "/,1", "/,2"), "has no 0 or 1 for a study"),
     ("kaggle_regions", lambda root: shutil.rmtree(root / "test"), "Expected a folder .*test"),
-    (
-        "kaggle_regions",
-        lambda root: (root / "val" / "fractured").rename(root / "val" / "broken"),
-        "Expected a folder .*val/fractured",
-    ),
     ("kaggle_fracture", lambda root: shutil.rmtree(root / "val"), "Expected a folder"),
     (
         "kaggle_fracture",
