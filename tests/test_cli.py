@@ -108,13 +108,13 @@ def test_prepare_and_audit_of_a_real_layout(capsys, kaggle, tmp_path):
 
 
 def test_wrong_names_are_one_line(capsys, tmp_path):
-    fails(capsys, "No such data set", "data", "prepare", "mura")
-    fails(capsys, "No such data set", "data", "audit", "mura", "--out", tmp_path / "a")
+    fails(capsys, "No such data set", "data", "prepare", "mimic")
+    fails(capsys, "No such data set", "data", "audit", "mimic", "--out", tmp_path / "a")
     fails(capsys, "No such split policy", "data", "prepare", "phantom", "--policy", "lucky")
     fails(capsys, "no split policy of that name", "data", "prepare", "phantom", "--policy", "official")
     fails(capsys, "No such paper", "reproduce", "mura_net")
     fails(capsys, "No such profile", "reproduce", "ibrahim_gan", "--profile", "huge", "--out", tmp_path / "r")
-    fails(capsys, "No such data set", "reproduce", "ibrahim_gan", "--data", "mura", "--out", tmp_path / "r")
+    fails(capsys, "No such data set", "reproduce", "ibrahim_gan", "--data", "mimic", "--out", tmp_path / "r")
     fails(capsys, "is not in", "data", "prepare", "btxrd", "--data-dir", tmp_path)
     fails(capsys, "Only fracatlas", "data", "prepare", "btxrd", "--download")
     fails(capsys, "must be three numbers", "data", "prepare", "phantom", "--shares", "1", "1", "1")

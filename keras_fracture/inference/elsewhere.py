@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_fracture import evaluation
-from keras_fracture.data import catalogue, sources
+from keras_fracture.data import across, catalogue, sources
 from keras_fracture.errors import EvaluationError
 from keras_fracture.inference import scoring
 from keras_fracture.report.markdown import counted, decimal
@@ -134,10 +134,6 @@ def copies(model, against, data, table, which=None, data_dir=None, **reading):
         catalogue.catalogue(against, data_dir),
     )
     seen = theirs.table[np.isin(sources.digests(trained_on, theirs.table["source"]), digests)]
-    found = (ours.table["digest"] != "") & ours.table["digest"].isin(seen["digest"])
-    if ours.root and theirs.root:
-        both = [one["hash"].mask(one["deviation"] < 2, "") for one in (ours.table, seen)]
-        pairs = sources.near_pairs([*both[0], *both[1]])
-        across = (pairs[:, 0] < len(ours.table)) & (pairs[:, 1] >= len(ours.table))
-        found |= ours.table.index.isin(pairs[across, 0])
+    drawn = ours.root is None or theirs.root is None
+    found = (across.matches(ours.table, seen, drawn)["row"] >= 0).to_numpy()
     return table["filename"].isin(ours.table["filename"][found]).to_numpy()
