@@ -5,7 +5,7 @@ import os
 import sys
 
 from keras_fracture import __version__
-from keras_fracture.cli import data, evaluating, models, papers, serving, verbs
+from keras_fracture.cli import data, evaluating, models, papers, scoring, serving, verbs
 from keras_fracture.errors import FractureError
 
 __all__ = ["build_parser", "main", "run"]
@@ -67,6 +67,7 @@ def build_parser():
     data.add_data(commands)
     papers.add_reproduce(commands)
     evaluating.add_evaluate(commands)
+    scoring.add_score(commands)
     models.add_generate(commands)
     models.add_export(commands)
     serving.add_predict(commands)

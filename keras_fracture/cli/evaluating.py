@@ -22,6 +22,7 @@ def add_evaluate(commands):
     )  # fmt: skip
     verb.add_argument("--split", default="test", help="train, validation or test (default)")
     verb.add_argument("--policy", default="grouped", help="split policy (default: grouped)")
+    verbs.splits(verb)
     verb.add_argument("--which", metavar="NAME", help="of a run with several models, as in `export`")
     verb.add_argument("--out", metavar="FILE", help="csv file for the answers, a row an image")
     verb.add_argument("--shard", metavar="I/N", help="only the I-th of N parts of the images; scores nothing")
@@ -58,8 +59,9 @@ def evaluate(options):
     else:
         options.data = options.data or catalogue.EMBEDDED
         records = data.load(
-            options.data, options.split, options.policy, data_dir=options.data_dir, **verbs.reading(options)
-        )
+            options.data, options.split, options.policy, splits=options.splits, data_dir=options.data_dir,
+            **verbs.reading(options),
+        )  # fmt: skip
         table = scoring.evaluate(options.model, records, shard, options.which)
     if options.out:
         print(f"wrote {len(table):,} rows to {files.write_text(options.out, scoring.text(table))}")

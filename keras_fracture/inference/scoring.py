@@ -15,17 +15,12 @@ from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.inference import sharding
 from keras_fracture.models.preprocessing import scale
+from keras_fracture.report.scored import METRICS
 from keras_fracture.serving.metadata import facts_of, finding_of, preparation
 from keras_fracture.serving.releasing import model_of_run
 from keras_fracture.serving.versions import loaded, version_of
 
 COLUMNS = ("filename", "source", "body_part", "label", "probability")
-METRICS = {
-    "accuracy": "accuracy", "AUC": "auc", "sensitivity": "recall", "specificity": "specificity",
-    "balanced accuracy": "balanced_accuracy", "precision": "precision", "F1": "f1",
-    "average precision": "average_precision", "sensitivity at specificity 0.90": "sensitivity_at_90",
-    "sensitivity at specificity 0.95": "sensitivity_at_95", "Brier score": "brier", "calibration error": "ece",
-}  # fmt: skip
 _BATCH = 32  # always so many at once, the last ones filled up
 
 

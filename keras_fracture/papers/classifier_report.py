@@ -9,6 +9,7 @@ from tqdm import tqdm
 from keras_fracture import evaluation, files
 from keras_fracture.data import decoding
 from keras_fracture.data.pipeline import grey_to
+from keras_fracture.evaluation import scorer
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told, load_records
 from keras_fracture.models.preprocessing import scale
@@ -56,6 +57,8 @@ def write(config, results, run, preprocess):
     for policy, name in tqdm(jobs, "scores and figures", unit=" models"):
         folder, result = run.folder / policy / name, results[policy]
         explained[policy, name] = _explain(result, name, folder)
+        said = scorer.text(result.predictions(name), result.sets["test"].table["filename"])
+        files.write_text(folder / "predictions.csv", said)
         scores = _scores(result, name)
         figures.roc(
             evaluation.roc(result.predictions(name)), decimal(scores["auc"]), folder / "roc.png",
@@ -296,7 +299,8 @@ def _how_it_was_made(config, recorded, numbered):
             if config.threshold is None
             else f"; the threshold is {config.threshold}."
         ),
-        "- SavedModels: `POLICY/MODEL/run-0/saved_model`.",
+        "- SavedModels: `POLICY/MODEL/run-0/saved_model`; predictions of test images, for `keras-fracture score`: "
+        "`POLICY/MODEL/predictions.csv`.",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in recorded['versions'].items())}.\n",
         "Not for clinical use.",
     ]

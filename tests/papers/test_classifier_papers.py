@@ -20,6 +20,7 @@ from keras_fracture.papers.garcia_inception import experiment as garcia
 from keras_fracture.papers.garcia_inception.config import Config as GarciaInception
 from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
 from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
+from keras_fracture.report.markdown import decimal
 from tests.drawings import assert_drawn, assert_figures
 
 
@@ -55,6 +56,32 @@ def test_scores_are_those_of_the_stored_probabilities(lisbon):
     assert run["threshold"] in probabilities["validation"] and run["thresholds"] == [run["threshold"]]
     for score in run["metrics"].values():
         assert score["low"] <= score["value"] <= score["high"]
+
+
+def test_predictions_are_written_as_score_reads_them(lisbon, capsys):
+    path = lisbon[0] / "grouped" / "resnet18" / "predictions.csv"
+    row = json.loads((lisbon[0] / "metrics.json").read_text())["runs"][0]
+    assert cli.main(["score", str(path), "--data", "phantom", "--threshold", str(row["threshold"])]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert f"accuracy                         {decimal(row['metrics']['accuracy'])}" in printed
+    assert f"AUC                              {decimal(row['metrics']['auc'])}" in printed
+    recorded = json.loads((lisbon[1] / "lisbon_resnet.json").read_text())["runs"][0]
+    assert f"split {recorded['split_digest']}" in printed
+
+
+def test_a_run_on_a_split_file_is_that_on_its_policy(lisbon, smoke_run, tmp_path):
+    path = tmp_path / "splits.csv"
+    assert cli.main(["data", "split", "phantom", "--out", str(path)]) == 0
+    folder, results = smoke_run("lisbon_resnet", splits=str(path))
+    (row,) = json.loads((results / "lisbon_resnet.json").read_text())["runs"]
+    (before,) = json.loads((lisbon[1] / "lisbon_resnet.json").read_text())["runs"]
+    assert row["metrics"] == before["metrics"] and row["split_digest"] == before["split_digest"]
+    assert row["split_policy"] == "file" and (folder / "file" / "resnet18" / "predictions.csv").is_file()
+
+
+def test_a_paper_that_deals_out_itself_takes_no_split_file():
+    with pytest.raises(FractureError, match="deals images out by itself"):
+        configure(papers.get("gupta_unit").config.Config, "smoke", splits="splits.csv")
 
 
 def test_each_seed_has_the_threshold_that_its_own_validation_chose(monkeypatch):

@@ -24,12 +24,12 @@ class Builder(builder.FractureBuilder):
 
     def _split_generators(self, dl_manager):
         table, setting = layout.read(*self.SOURCES), self.builder_config
-        policy = setting.policy
-        if policy == "grouped":
-            policy = "official"  # the same, but for the limbs held out, which are the test split
+        if setting.policy == "grouped":
+            # The same, but for the limbs held out, which are the test split.
+            side = splits.assign(table, "official", setting.shares, setting.seed)
         else:
-            table = table[table["published_split"] == ""]
-        side = splits.assign(table, policy, setting.shares, setting.seed)
+            table = table if setting.given else table[table["published_split"] == ""]
+            side = setting.assign(self.name, table)
         return {name: self._generate_examples(table[side == name]) for name in splits.NAMES}
 
     def _generate_examples(self, table, root=None):
