@@ -89,7 +89,11 @@ def _seen(options, table):
     if seen is None:
         print(
             "whether the model has seen these images cannot be told: "
-            + ("it does not say what it was trained on" if known else "name it, and by --data the data set")
+            + (
+                "it does not say what it was trained on, or patients of DICOM files were hashed with another salt"
+                if known
+                else "name it, and by --data the data set"
+            )
         )
         return None
     if options.against:

@@ -112,7 +112,7 @@ def copies(model, against, data, table, which=None, data_dir=None, **reading):
         EvaluationError: The model was trained on another data set, or does not say on which.
         DataError: As in `data.prepare`.
     """
-    trained_on, digests = scoring.trained_on(model, which) or (None, [])
+    trained_on, digests, _ = scoring.trained_on(model, which) or (None, [], ())
     if trained_on != catalogue.title(against):
         raise EvaluationError(
             f"--against is the data set that the model was trained on, {trained_on}. Received: {against!r}"
