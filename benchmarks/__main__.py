@@ -6,7 +6,7 @@ from keras_fracture import cli
 from keras_fracture.cli import verbs
 
 PROGRAM = "python -m benchmarks"
-NAMES = ("models", "profile", "data", "audit", "phantom", "serving", "server", "startup", "schedules")
+NAMES = ("models", "profile", "data", "audit", "phantom", "own", "serving", "server", "startup", "schedules")
 
 
 def main(arguments=None):
@@ -73,6 +73,9 @@ def _add_images_and_serving(benchmarks):
         benchmarks, "phantom", run_phantom, "how hard the embedded data set is, and how long it takes to draw"
     )  # fmt: skip
     benchmark.add_argument("--epochs", type=int, default=40, help="of the ResNet-18 (default 40)")
+    _add(
+        benchmarks, "own", run_own, "whether own X-rays in every layout give the numbers of the embedded data set"
+    )  # fmt: skip
     benchmark = _add(
         benchmarks, "serving", run_serving, "compare an exported classifier's answers to files with training's",
         "--data fracatlas --count 500",
@@ -162,6 +165,14 @@ def run_phantom(options):
     from benchmarks import phantom
 
     _report(options, "phantom", phantom.measure_phantom(options.epochs), phantom.GOALS)
+
+
+def run_own(options):
+    """`own`."""
+    verbs.import_tensorflow()
+    from benchmarks import own_xrays
+
+    _report(options, "own", own_xrays.measure_own(), own_xrays.GOALS)
 
 
 def run_serving(options):

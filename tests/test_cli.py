@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -108,13 +109,13 @@ def test_prepare_and_audit_of_a_real_layout(capsys, kaggle, tmp_path):
 
 
 def test_wrong_names_are_one_line(capsys, tmp_path):
-    fails(capsys, "No such data set", "data", "prepare", "mura")
-    fails(capsys, "No such data set", "data", "audit", "mura", "--out", tmp_path / "a")
+    fails(capsys, "No such data set", "data", "prepare", "mimic")
+    fails(capsys, "No such data set", "data", "audit", "mimic", "--out", tmp_path / "a")
     fails(capsys, "No such split policy", "data", "prepare", "phantom", "--policy", "lucky")
     fails(capsys, "no split policy of that name", "data", "prepare", "phantom", "--policy", "official")
     fails(capsys, "No such paper", "reproduce", "mura_net")
     fails(capsys, "No such profile", "reproduce", "ibrahim_gan", "--profile", "huge", "--out", tmp_path / "r")
-    fails(capsys, "No such data set", "reproduce", "ibrahim_gan", "--data", "mura", "--out", tmp_path / "r")
+    fails(capsys, "No such data set", "reproduce", "ibrahim_gan", "--data", "mimic", "--out", tmp_path / "r")
     fails(capsys, "is not in", "data", "prepare", "btxrd", "--data-dir", tmp_path)
     fails(capsys, "Only fracatlas", "data", "prepare", "btxrd", "--download")
     fails(capsys, "must be three numbers", "data", "prepare", "phantom", "--shares", "1", "1", "1")
@@ -178,6 +179,15 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(capsys, kaggle, tmp_path, mo
     out = tmp_path / "audit"
     fails(capsys, "No space left", "data", "audit", "kaggle_fracture", "--data-dir", kaggle, "--out", out)
     assert not out.exists() or not list(out.iterdir())
+
+
+def test_nobody_reading_on_is_no_traceback(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "keras_fracture.cli", "data", "list"]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, b"")
 
 
 def test_the_papers_on_offer_are_named_in_help(capsys):

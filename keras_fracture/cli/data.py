@@ -57,6 +57,10 @@ def add_data(commands):
     verb.add_argument("name", help="a data set, see `data list`, or the path of your own X-rays")
     verbs.own_data(verb)
     verb.add_argument(
+        "--against", metavar="OTHER", help="instead: count the images that also stand in another data set, a name or "
+        "path (of own X-rays with options of their own: a name of `data add`); --out then gets a csv of them"
+    )  # fmt: skip
+    verb.add_argument(
         "--out", metavar="DIR", help="folder for audit.json and audit.png (default: audit/NAME)"
     )
     verbs.data_dir(verb)
@@ -200,6 +204,9 @@ def data_audit(options):
     from keras_fracture import files
     from keras_fracture.data import audit, catalogue
 
+    if options.against:
+        _audit_against(options)
+        return
     name = catalogue.title(options.name)
     out = files.folder(options.out or f"audit/{name}")
     contents = catalogue.catalogue(options.name, options.data_dir, **verbs.reading(options))
@@ -207,3 +214,16 @@ def data_audit(options):
     print(audit.as_text(report))
     for path in audit.write(report, out, contents.root):
         print(f"wrote {path}")
+
+
+def _audit_against(options):
+    """`data audit --against`."""
+    from keras_fracture.data import across, catalogue
+
+    names = [catalogue.title(name) for name in (options.name, options.against)]
+    ours = catalogue.catalogue(options.name, options.data_dir, **verbs.reading(options))
+    theirs = catalogue.catalogue(options.against, options.data_dir)
+    report = across.compare(names[0], ours, names[1], theirs)
+    print(across.as_text(report))
+    if options.out:
+        print(f"wrote {across.write(report, options.out)}")

@@ -70,6 +70,9 @@ def evaluate(options):
     threshold = scoring.threshold(options.model, options.which) if options.model else 0.5
     seen = _seen(options, table)
     _print_scores(table, threshold, "images")
+    if seen is not None and seen.all():
+        print("no image is left that it has not seen")
+        return
     if seen is not None and seen.any():
         table = table[~seen]
         _print_scores(table, threshold, "images that it has not seen")
@@ -86,7 +89,11 @@ def _seen(options, table):
     if seen is None:
         print(
             "whether the model has seen these images cannot be told: "
-            + ("it does not say what it was trained on" if known else "name it, and by --data the data set")
+            + (
+                "it does not say what it was trained on, or patients of DICOM files were hashed with another salt"
+                if known
+                else "name it, and by --data the data set"
+            )
         )
         return None
     if options.against:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from keras_fracture.cli import verbs
 
+_AT_A_TIME = 32  # image files that `predict` holds
+
 
 def add_predict(commands):
     """Adds `predict`."""
@@ -11,7 +13,9 @@ def add_predict(commands):
         commands, "predict", predict, "probabilities of a finding for images, from a SavedModel or a server",
         "keras-fracture predict --model saved_models/compact_cnn hand.jpg --csv hand.csv --overlays hand",
     )  # fmt: skip
-    verb.add_argument("images", nargs="+", help="JPEG, PNG or DICOM files (DICOM: the extra `dicom`)")
+    verb.add_argument(
+        "images", nargs="+", help="JPEG, PNG or DICOM files (DICOM: the extra `dicom`), or folders of them"
+    )
     verb.add_argument(
         "--model", help="SavedModel folder written by this package; with --server a model's name"
     )
@@ -57,7 +61,6 @@ def add_serve(commands):
 def predict(options):
     """`predict`."""
     from keras_fracture.errors import ModelError
-    from keras_fracture.serving import limits
 
     if not (options.server or options.model):
         raise ModelError("Name a SavedModel folder by --model, or a server by --server. Received: neither")
@@ -66,7 +69,7 @@ def predict(options):
             "A server does not say which of its classes is the finding: name its number, counted from 0, by --finding. "
             "Received: --overlays without it"
         )
-    contents = [limits.read(path) for path in options.images]
+    paths = _images(options.images)
     if options.server:
         if options.server.startswith("grpc:"):
             verbs.import_tensorflow()  # its stubs do
@@ -81,17 +84,51 @@ def predict(options):
         classifier = Classifier(options.model)
     if options.overlays:
         finding = _finding(options, classifier)
-    answers = classifier.predict(contents, options.images)
-    limits.warn_of_inverted(contents, classifier.inverts)
-    table = _table(options.images, answers, classifier.classes)
+    table = _table(paths, _answers(classifier, paths), classifier.classes)
     print(table.to_string(index=False, float_format="{:.6f}".format))
     if options.csv:
         from keras_fracture import files
 
         print(f"wrote {files.write_text(options.csv, table.to_csv(index=False))}")
     if options.overlays:
-        _overlay(classifier, options.images, contents, options.overlays, finding)
+        _overlay(classifier, paths, options.overlays, finding)
     classifier.close()
+
+
+def _images(paths):
+    """Paths of image files; in place of a folder those of all images below it."""
+    from keras_fracture.data.own import folders
+    from keras_fracture.errors import ImageError
+    from keras_fracture.serving import limits
+
+    found = []
+    for path in paths:
+        if not Path(path).is_dir():
+            limits.exists(path)
+            found.append(path)
+            continue
+        below = folders.Folder(path).images
+        if not below:
+            raise ImageError(f"{path} holds no images ({', '.join(folders.SUFFIXES)}): name another folder")
+        found += [str(Path(path) / name) for name in below]
+    return found
+
+
+def _answers(classifier, paths):
+    """Probabilities of all images, some files in memory at a time."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from keras_fracture.serving import limits
+
+    answers, inverted = [], 0
+    for start in tqdm(range(0, len(paths), _AT_A_TIME), "predict", disable=None if len(paths) > 32 else True):
+        some = paths[start : start + _AT_A_TIME]
+        contents = [limits.read(path) for path in some]
+        answers.append(classifier.predict(contents, some))
+        inverted += limits.inverted(contents, classifier.inverts)
+    limits.warn_of_inverted(inverted, len(paths))
+    return np.concatenate(answers)
 
 
 def _finding(options, classifier):
@@ -126,15 +163,18 @@ def _table(names, answers, classes):
     return table
 
 
-def _overlay(classifier, names, contents, folder, finding):
+def _overlay(classifier, names, folder, finding):
+    from tqdm import tqdm
+
     from keras_fracture import files
     from keras_fracture.data import decoding
     from keras_fracture.inference.heat import occlusion
     from keras_fracture.report.figures import heated
+    from keras_fracture.serving import limits
 
     folder = files.folder(folder)
-    for number, (name, data) in enumerate(zip(names, contents, strict=True)):
-        image, heat = occlusion(classifier.predict, data, finding)
+    for number, name in enumerate(tqdm(names, "overlays", disable=None)):
+        image, heat = occlusion(classifier.predict, limits.read(name), finding)
         marks = {"source": Path(name).name, "heat": "occlusion", "not_for_clinical_use": "true"}
         path = folder / f"{number:04d}-{Path(name).stem}.png"
         with files.writing(path) as beside:

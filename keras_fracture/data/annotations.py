@@ -9,11 +9,15 @@ import numpy as np
 from keras_fracture.data import tables
 
 
-def voc(content):
-    """Boxes, width and height of a PASCAL VOC file, for `tables.annotated`."""
+def voc(content, name=None):
+    """Boxes, those of one name where it is given, width and height of a PASCAL VOC file, for `tables.annotated`."""
     tree = ElementTree.fromstring(content)
     sides = ("xmin", "ymin", "xmax", "ymax")
-    boxes = [[float(item.findtext(f"bndbox/{side}")) for side in sides] for item in tree.iter("object")]
+    boxes = [
+        [float(item.findtext(f"bndbox/{side}")) for side in sides]
+        for item in tree.iter("object")
+        if name is None or item.findtext("name").strip() == name
+    ]
     return boxes, float(tree.findtext("size/width")), float(tree.findtext("size/height"))
 
 
@@ -35,13 +39,17 @@ def coco(content):
     }
 
 
-def yolo(content):
-    """Boxes, width and height of a YOLO file, which counts in fractions, for `tables.annotated`."""
+def yolo(content, number=None):
+    """Boxes, those of one class where its number is given, width and height of a YOLO file, for `tables.annotated`.
+
+    It counts in fractions of the image: width and height are 1.
+    """
     rows = [line.split() for line in content.decode().splitlines() if line.strip()]
     if any(len(row) != 5 for row in rows):
         raise ValueError("a line without class, centre x and y, width and height")
     rows = np.array(rows, float).reshape(-1, 5)
     if not np.isfinite(rows).all():
         raise ValueError("NaN or infinity")
+    rows = rows if number is None else rows[rows[:, 0] == number]
     centres, halves = rows[:, 1:3], rows[:, 3:] / 2
     return np.hstack([centres - halves, centres + halves]), 1, 1

@@ -9,6 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 _BLOCK = 256  # hashes; comparing so many with as many stays in the processor's cache
+_AT_ONCE = 2**18  # pairs that are compared at once
 
 
 def search(words, limit, most):
@@ -40,6 +41,54 @@ def search(words, limit, most):
                 break
             _compare(words, parts[:number], order[:-step][same], order[step:][same], limit, found)
     return np.concatenate(found.pairs), found.whole
+
+
+def nearest(words, others, limit):
+    """Finds for each hash the nearest one of another set that differs in at most `limit` bits.
+
+    Args:
+        words: Array uint64 (n, 4) of hashes of 256 bits.
+        others: Array uint64 (m, 4) of those of the other set.
+        limit: Differing bits.
+
+    Returns:
+        Two arrays (n,): its index, -1 where there is none, the first of equally near ones; and the distance.
+    """
+    count = max(1, len(others))
+    best = np.full(len(words), (limit + 1) * count)  # distance * count + index
+    for order, first, number in _candidates(_parts(words, limit), _parts(others, limit)):
+        some = np.flatnonzero(number)
+        for rows in np.split(some, _cuts(number[some])) if len(some) else ():
+            ends = np.cumsum(number[rows])
+            within = np.arange(ends[-1]) - np.repeat(ends - number[rows], number[rows])
+            mine, other = np.repeat(rows, number[rows]), order[np.repeat(first[rows], number[rows]) + within]
+            distance = np.bitwise_count(words[mine] ^ others[other]).sum(axis=1, dtype=np.int64)
+            nearest_of = np.minimum.reduceat(distance * count + other, ends - number[rows])
+            best[rows] = np.minimum(best[rows], nearest_of)
+    distance, index = np.divmod(best, count)
+    return np.where(distance <= limit, index, -1), distance
+
+
+def _candidates(mine, theirs):
+    """For each part the order of the others by it, and for each hash where those begin that share it, and how many.
+
+    Where that is more to compare than all with all, it is all with all.
+    """
+    found = []
+    for part, other in zip(mine, theirs, strict=True):
+        order = np.argsort(other, kind="stable")
+        first, last = (np.searchsorted(other[order], part, side) for side in ("left", "right"))
+        found.append((order, first, last - first))
+    rows, others = mine.shape[1], theirs.shape[1]
+    if sum(int(number.sum()) for _, _, number in found) > rows * others:
+        return [(np.arange(others), np.zeros(rows, int), np.full(rows, others))]
+    return found
+
+
+def _cuts(number):
+    """Where to cut rows that have so many candidates each, so that few have more than `_AT_ONCE` together."""
+    share = np.cumsum(number) // _AT_ONCE
+    return np.flatnonzero(np.diff(share)) + 1
 
 
 def forest(pairs, count):

@@ -106,14 +106,15 @@ class Records:
         """
         from tensorflow_datasets import ReadConfig, decode
 
-        fields = dict.fromkeys(fields or self.builder.info.features, True)
-        skipped = {"image": decode.SkipDecoding()} if "image" in fields else {}
-        return self.builder.as_dataset(
+        dataset = self.builder.as_dataset(
             split=self.split,
-            decoders=decode.PartialDecoding(fields, decoders=skipped),
+            decoders={"image": decode.SkipDecoding()},
             shuffle_files=False,
             read_config=ReadConfig(try_autocache=False),
-        ).with_options(_OPTIONS)
+        )
+        if fields:  # not by TFDS's PartialDecoding, which warns of its own use of what it deprecates
+            dataset = dataset.map(lambda record: {name: record[name] for name in fields})
+        return dataset.with_options(_OPTIONS)
 
     @functools.cached_property
     def table(self):

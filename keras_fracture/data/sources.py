@@ -27,8 +27,7 @@ def near_pairs(hashes, limit=NEAR, most=MOST):
     Returns:
         Array (pairs, 3) of first index, second index (greater), distance.
     """
-    known = np.array([index for index, text in enumerate(hashes) if text], int)
-    words = np.frombuffer(bytes.fromhex("".join(hashes[i] for i in known)), np.uint64).reshape(-1, 4)
+    known, words = _words(hashes)
     distinct, first, of_image = np.unique(words, axis=0, return_index=True, return_inverse=True)
     pairs, whole = near.search(distinct, limit, most)
     counts = np.bincount(of_image, minlength=len(distinct))
@@ -50,6 +49,31 @@ def near_pairs(hashes, limit=NEAR, most=MOST):
         pairs, _ = near.forest(pairs, len(known))
     ends = np.sort(known[pairs[:, :2]], axis=1)
     return np.column_stack([ends, pairs[:, 2]])[np.lexsort(ends.T[::-1])]
+
+
+def nearest(hashes, others, limit=NEAR):
+    """Finds for each image the nearest one of other images whose difference hash differs in at most `limit` bits.
+
+    Args:
+        hashes: Hex strings of `scan.difference_hash`; '' is never near anything.
+        others: Those of the other images.
+        limit: Differing bits.
+
+    Returns:
+        Two arrays, an element an image: the index of the other image, -1 where there is none, the first of equally
+        near ones; and the distance.
+    """
+    index, distance = np.full(len(hashes), -1), np.full(len(hashes), limit + 1)
+    (known, words), (other, other_words) = _words(hashes), _words(others)
+    found, distance[known] = near.nearest(words, other_words, limit)
+    index[known] = np.append(other, -1)[found]
+    return index, distance
+
+
+def _words(hashes):
+    """Indices of the images that have a hash, and these hashes as uint64 (n, 4)."""
+    known = np.array([index for index, text in enumerate(hashes) if text], int)
+    return known, np.frombuffer(bytes.fromhex("".join(hashes[i] for i in known)), np.uint64).reshape(-1, 4)
 
 
 def _of_all_copies(pairs, sizes, counts, by_hash):

@@ -1,5 +1,6 @@
 """The table every data set is read into: one row an image, before any pixel is looked at."""
 
+import contextlib
 import logging
 import zipfile
 from pathlib import Path
@@ -52,37 +53,32 @@ def images(folder):
     return paths
 
 
-def listing(path, numbers, flag):
+def listing(path, numbers, flag, name="image_id", blank=False):
     """A publisher's table of images, from csv or xlsx.
 
     Args:
         path: The file.
         numbers: Columns that hold numbers or nothing.
         flag: Column of them that is 0 or 1 in every row.
+        name: Column that names the image.
+        blank: Whether `flag` may be blank, which is 0.
 
     Returns:
-        A `pandas.DataFrame`; `image_id` holds a file name in every row, each once.
+        A `pandas.DataFrame`; `name` holds a file name in every row, each once.
 
     Raises:
         DataError: It is not there, no such table, or a row contradicts that.
     """
-    try:
+    with _as_published(path):
         if path.suffix == ".xlsx":
             check_unpacked(path)
         table = (pd.read_excel if path.suffix == ".xlsx" else pd.read_csv)(path)
         table[list(numbers)] = table[list(numbers)].apply(pd.to_numeric)
-        names, marks = table["image_id"], table[flag]
-    except FileNotFoundError:
-        raise DataError(f"Expected a file {path}: the layout must be the published one") from None
-    except ImportError:
-        raise DataError(f"Reading {path} takes openpyxl: pip install openpyxl") from None
-    except Exception as error:  # whatever the parsers of a damaged file run into
-        raise DataError(
-            f"{path} is not the published table ({one_line(error)}): fetch it again, or rename its columns"
-        ) from None
+        table[flag] = table[flag].fillna(0) if blank else table[flag]
+        names, marks = table[name], table[flag]
     named = names.map(lambda name: isinstance(name, str) and name != "")
     for odd, words in (
-        (~named, "a row without a file name in image_id"),
+        (~named, f"a row without a file name in {name}"),
         (names.duplicated(), "an image in two rows"),
         (~marks.isin((0, 1)), f"a row whose {flag} is neither 0 nor 1"),
     ):
@@ -93,6 +89,47 @@ def listing(path, numbers, flag):
                 f"in row {row + 2}"
             )
     return table
+
+
+def headless(path, columns):
+    """A publisher's csv file without a header, as text.
+
+    Args:
+        path: The file.
+        columns: What its columns are called here.
+
+    Returns:
+        A `pandas.DataFrame` of str.
+
+    Raises:
+        DataError: It is not there, or no such table.
+    """
+    with _as_published(path):
+        table = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
+        return table.set_axis(columns, axis=1)
+
+
+@contextlib.contextmanager
+def _as_published(path):
+    """Whatever reading a table runs into, as a `DataError`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"Expected a file {path}: the layout must be the published one") from None
+    except ImportError:
+        raise DataError(f"Reading {path} takes openpyxl: pip install openpyxl") from None
+    except Exception as error:  # whatever the parsers of a damaged file run into
+        raise DataError(
+            f"{path} is not the published table ({one_line(error)}): fetch it again, or rename its columns"
+        ) from None
+
+
+def refuse_missing(missing, folder):
+    """Raises `DataError` if any images are missing of those that a publisher's table lists; `folder` lacks them."""
+    if missing:
+        raise DataError(
+            f"{len(missing)} listed images are not in {folder}, the first is {min(missing)}: fetch them"
+        )
 
 
 def check_unpacked(path):

@@ -83,6 +83,14 @@ class Config:
         return hasattr(self, "policies") or hasattr(self, "policy")
 
     @property
+    def data_title(self):
+        """What the data set is called: its name, or that of its folder, never that of a published set."""
+        from keras_fracture.data import catalogue  # settings alone are read without it
+
+        title = catalogue.title(self.data)
+        return title if title == self.data or title not in catalogue.NAMES else f"own {title}"
+
+    @property
     def reading(self):
         """How own X-rays are read: options of `data.prepare`, as a dict."""
         return {"finding": self.finding, "columns": self.columns, "patient": self.patient}

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from keras_fracture import data
-from keras_fracture.data import catalogue, decoding, split_files, splits
+from keras_fracture.data import catalogue, decoding, dicom, split_files, splits
 from keras_fracture.data.sources import digests
 from keras_fracture.errors import DataError
 
@@ -118,7 +118,11 @@ def seen_by_training(name, sets):
     """
     both = np.concatenate([sets[split].sources for split in ("train", "validation")])
     name = catalogue.title(name)
-    return {"seen_sources": {"data": name, "digests": sorted(set(digests(name, both).tolist()))}}
+    seen = {"data": name, "digests": sorted(set(digests(name, both).tolist()))}
+    # With another salt, patients of DICOM files have other names, and none would seem seen.
+    if salts := sorted(dicom.salts(both)):
+        seen["salts"] = salts
+    return {"seen_sources": seen}
 
 
 def how_told(config):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_fracture import evaluation
-from keras_fracture.data import catalogue, sources
+from keras_fracture.data import across, catalogue, sources
 from keras_fracture.errors import EvaluationError
 from keras_fracture.inference import scoring
 from keras_fracture.report.markdown import counted, decimal
@@ -112,7 +112,7 @@ def copies(model, against, data, table, which=None, data_dir=None, **reading):
         EvaluationError: The model was trained on another data set, or does not say on which.
         DataError: As in `data.prepare`.
     """
-    trained_on, digests = scoring.trained_on(model, which) or (None, [])
+    trained_on, digests, _ = scoring.trained_on(model, which) or (None, [], ())
     if trained_on != catalogue.title(against):
         raise EvaluationError(
             f"--against is the data set that the model was trained on, {trained_on}. Received: {against!r}"
@@ -122,10 +122,6 @@ def copies(model, against, data, table, which=None, data_dir=None, **reading):
         catalogue.catalogue(against, data_dir),
     )
     seen = theirs.table[np.isin(sources.digests(trained_on, theirs.table["source"]), digests)]
-    found = (ours.table["digest"] != "") & ours.table["digest"].isin(seen["digest"])
-    if ours.root and theirs.root:
-        both = [one["hash"].mask(one["deviation"] < 2, "") for one in (ours.table, seen)]
-        pairs = sources.near_pairs([*both[0], *both[1]])
-        across = (pairs[:, 0] < len(ours.table)) & (pairs[:, 1] >= len(ours.table))
-        found |= ours.table.index.isin(pairs[across, 0])
+    drawn = ours.root is None or theirs.root is None
+    found = (across.matches(ours.table, seen, drawn)["row"] >= 0).to_numpy()
     return table["filename"].isin(ours.table["filename"][found]).to_numpy()

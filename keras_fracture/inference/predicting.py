@@ -31,7 +31,7 @@ def predict(model, images):
     classifier = Classifier(model)
     contents = [limits.read(path) for path in images]
     probabilities = classifier.predict(contents, names)
-    limits.warn_of_inverted(contents, classifier.inverts)
+    limits.warn_of_inverted(limits.inverted(contents, classifier.inverts), len(contents))
     return list(zip(names, probabilities.tolist(), strict=True))
 
 

@@ -62,7 +62,7 @@ def write(config, results, run, preprocess):
         scores = _scores(result, name)
         figures.roc(
             evaluation.roc(result.predictions(name)), decimal(scores["auc"]), folder / "roc.png",
-            f"{name} on {config.data}: test images, {policy} split",
+            f"{name} on {config.data_title}: test images, {policy} split",
         )  # fmt: skip
         rows.append(_row(config, recorded, policy, name, result.trained[name], scores))
     splits = {policy: counts(result.sets) for policy, result in results.items()}
@@ -122,7 +122,7 @@ def _row(config, recorded, policy, name, trained, scores):
     return {
         "variant": config.variant,
         "model": name,
-        "data": config.data,
+        "data": config.data_title,
         "split_policy": policy,
         "profile": recorded["profile"],
         "seeds": config.seeds,
@@ -230,7 +230,10 @@ def _curves(config, results, folder):
                 for side, prefix in (("training", ""), ("validation", "val_"))
             }
         figures.curves(
-            panels, folder / f"{column}.png", label, f"{config.key} on {config.data}: {label} while training"
+            panels,
+            folder / f"{column}.png",
+            label,
+            f"{config.key} on {config.data_title}: {label} while training",
         )
 
 
@@ -254,7 +257,8 @@ def _text(config, recorded, rows, splits, explained, folder):
     numbered = Figures()
     lines = [
         f"# {config.title}\n",
-        f"`{config.key}`, re-run on `{config.data}`, profile `{recorded['profile']}`, variant `{config.variant}`.\n",
+        f"`{config.key}`, re-run on `{config.data_title}`, profile `{recorded['profile']}`, "
+        f"variant `{config.variant}`.\n",
         *how_told(config),
         "95 % intervals in brackets: bootstrap that resamples whole X-rays (sources, not files)"
         + (

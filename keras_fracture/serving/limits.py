@@ -19,33 +19,41 @@ MAX_REQUEST = 64 * 2**20  # bytes of a request; base64 makes 4 of 3
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 
 
+def exists(path):
+    """Refuses a path at which there is no file, as an `ImageError`."""
+    if not Path(path).is_file():
+        raise ImageError(f"{path} does not exist: name a JPEG, PNG or DICOM file")
+
+
 def read(path):
     """The bytes of an image file.
 
     Raises:
         ImageError: There is no such file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ImageError(f"{path} does not exist: name a JPEG, PNG or DICOM file")
-    return path.read_bytes()
+    exists(path)
+    return Path(path).read_bytes()
 
 
-def warn_of_inverted(contents, inverts=False):
-    """Warns in one line, with their number, of image files that look inverted (`data.levels.looks_inverted`).
+def inverted(contents, inverts=False):
+    """How many image files look inverted, see `data.levels.looks_inverted`.
 
     Args:
         contents: Bytes of image files that can be read.
         inverts: Whether the model turns black and white itself.
     """
     decoded = (decoding.decode(data).image for data in contents)
-    count = sum(levels.looks_inverted(255 - image if inverts else image) for image in decoded)
+    return sum(levels.looks_inverted(255 - image if inverts else image) for image in decoded)
+
+
+def warn_of_inverted(count, total):
+    """Warns in one line where some of `total` images look inverted."""
     if count:
         _LOG.warning(
             "%d of %d images look inverted (corners brighter than the middle), and models take bones to be bright: "
             "if bones are dark in them, turn black and white first",
             count,
-            len(contents),
+            total,
         )
 
 

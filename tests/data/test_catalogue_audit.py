@@ -237,8 +237,8 @@ def test_clean_set_reports_no_leak_and_no_contradiction(dummy_root):
 
 
 def test_unknown_and_absent_sets_are_data_errors(tmp_path):
-    with pytest.raises(DataError, match="Choose one of btxrd, fracatlas, kaggle_fracture, phantom"):
-        catalogue("mura")
+    with pytest.raises(DataError, match="Choose one of btxrd, fracatlas, grazpedwri_dx, kaggle_fracture, "):
+        catalogue("mimic")
     with pytest.raises(DataError, match=f"not in {tmp_path}.*Kaggle.*KERAS_FRACTURE_DATA"):
         catalogue("kaggle_fracture", tmp_path)
 

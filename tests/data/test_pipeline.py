@@ -57,6 +57,16 @@ def test_table_order_is_the_order_of_raw_and_of_the_pixels(train, dummy_root):
         np.testing.assert_array_equal(image[..., 0], stored)
 
 
+def test_fields_are_those_asked_for_and_reading_touches_nothing_that_tfds_deprecates(dummy_root, monkeypatch):
+    said = []
+    monkeypatch.setattr("tensorflow_datasets.core.features.feature.log_tf_warning", said.append)
+    records = data.load("kaggle_fracture", data_dir=dummy_root)
+    some = list(records.raw(["label", "filename"]).as_numpy_iterator())
+    assert [set(record) for record in some] == [{"label", "filename"}] * 12
+    assert [record["filename"].decode() for record in some] == records.table["filename"].tolist()
+    assert said == []
+
+
 def test_order_is_fixed_without_shuffle_and_changes_each_epoch_with_it(train):
     fixed = train.batched(4, 32)
     np.testing.assert_array_equal(_epoch(fixed)[0], _epoch(fixed)[0])
@@ -270,7 +280,7 @@ def test_the_digest_knows_every_byte_and_every_label(dummy_root, tmp_path):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda root: data.load("mura", data_dir=root), "Choose one of btxrd"),
+        (lambda root: data.load("mimic", data_dir=root), "Choose one of btxrd"),
         (lambda root: data.load("fracatlas", "val", data_dir=root), "Choose one of train, validation, test"),
         (lambda root: data.load("fracatlas", policy="random", data_dir=root), "Choose one of grouped"),
         (

@@ -9,9 +9,10 @@ import pytest
 
 from keras_fracture import data
 from keras_fracture.data import audit, decoding, phantom, scan
-from keras_fracture.data.catalogue import catalogue, layout
+from keras_fracture.data.catalogue import REAL, catalogue, layout
 
 ENDINGS = "(.jpg, .jpeg, .png)"
+ELSEWHERE = "not in a folder, or not of a name, that this layout reads"
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def _add(root, *names):
         (root / name).write_bytes(b"\0\5\x16\7 no image")
 
 
-@pytest.mark.parametrize("name", ["btxrd", "fracatlas", "kaggle_fracture"])
+@pytest.mark.parametrize("name", REAL)
 def test_of_a_published_layout_all_is_read(copy, name):
     assert catalogue(name, root=copy(name), progress=False).unread == []
 
@@ -52,12 +53,11 @@ def test_each_kind_is_counted_and_its_first_file_named(copy):
     )
     found = catalogue("kaggle_fracture", root=root, progress=False)
     assert len(found.table) == 24 and (found.table["error"] == "").all()
-    elsewhere = "not in a folder, or not of a name, that this layout reads"
     assert [tuple(each.values()) for each in found.unread] == [
         (".dcm", 3, f"not an image file this layout reads {ENDINGS}", "train/fractured/a.dcm"),
         (".jpg", 2, "written by macOS beside another file", "__MACOSX/1.jpg"),
-        (".jpg", 2, elsewhere, "test/fractured/1.jpg"),
-        ("without an ending", 1, elsewhere, "notes"),
+        (".jpg", 2, ELSEWHERE, "test/fractured/1.jpg"),
+        ("without an ending", 1, ELSEWHERE, "notes"),
         (".tif", 1, f"not an image file this layout reads {ENDINGS}", "val/fractured/x.tif"),
     ]
     report = audit.examine("kaggle_fracture", found)
@@ -68,11 +68,30 @@ def test_each_kind_is_counted_and_its_first_file_named(copy):
     assert lines[1].strip() == first
 
 
-def test_an_image_that_the_table_does_not_list_is_said(copy):
-    root = copy("btxrd")
-    shutil.copy(root / "images" / "IMG000001.jpeg", root / "images" / "new.jpeg")
-    (found,) = catalogue("btxrd", root=root, progress=False).unread
-    assert found == {"kind": ".jpeg", "count": 1, "why": "not in the table", "first": "images/new.jpeg"}
+@pytest.mark.parametrize(
+    ("name", "image", "new", "why"),
+    [
+        ("btxrd", "images/IMG000001.jpeg", "images/new.jpeg", "not in the table"),
+        (
+            "grazpedwri_dx",
+            "images_part1/0001_0354485724_01_WRI-R1_F000.png",
+            "images_part1/new.png",
+            "not in the table",
+        ),
+        (
+            "mura",
+            "train/XR_HAND/patient00001/study1_negative/image1.png",
+            "train/XR_HAND/patient00001/study2/image1.png",
+            ELSEWHERE,
+        ),
+    ],
+)
+def test_an_image_that_the_table_does_not_list_is_said(copy, name, image, new, why):
+    root = copy(name)
+    (root / new).parent.mkdir(exist_ok=True)
+    shutil.copy(root / image, root / new)
+    (found,) = catalogue(name, root=root, progress=False).unread
+    assert found == {"kind": new[new.index(".") :], "count": 1, "why": why, "first": new}
 
 
 def test_prepare_says_it_in_one_block(copy, caplog):
@@ -95,7 +114,7 @@ def test_prepare_says_it_in_one_block(copy, caplog):
     )
 
 
-@pytest.mark.parametrize("name", ["btxrd", "fracatlas", "kaggle_fracture"])
+@pytest.mark.parametrize("name", REAL)
 def test_copies_that_macos_adds_change_nothing(copy, name):
     root = copy(name)
     table, before = layout(name).read(root), scan.folder_fingerprint(root)

@@ -96,7 +96,7 @@ def gan_training_data(config, train):
     names, codes = np.unique(train.table["body_part"][chosen], return_inverse=True)
     if len(names) < 2:
         raise FractureError(
-            f"{config.data} does not tell body parts: choose condition label or none. Received: {names[0]}"
+            f"{config.data_title} does not tell body parts: choose condition label or none. Received: {names[0]}"
         )
     return train.images[chosen], codes, names.tolist()
 

@@ -57,7 +57,7 @@ def write(config, results, run):
     row = {
         "variant": config.variant,
         "model": "dcgan",
-        "data": config.data,
+        "data": config.data_title,
         "split_policy": config.policy,
         "profile": recorded["profile"],
         "seeds": config.seeds,
@@ -161,7 +161,7 @@ def _figures(config, results, folder):
     real = results.sets["train"].of(1)
     chosen = real[generator.choice(len(real), min(36, len(real)), replace=False)]
     figures.side_by_side(
-        chosen, generated, folder / "real-and-generated.png", (f"real ({config.data})", "generated"),
+        chosen, generated, folder / "real-and-generated.png", (f"real ({config.data_title})", "generated"),
         f"Images with a finding, {config.epochs} epochs, {config.variant}",
     )  # fmt: skip
     sheets.grid(generated[:36], folder / "generated.png")
@@ -180,7 +180,7 @@ def _text(config, recorded, row, counts_, folder):
     numbered = Figures()
     lines = [
         f"# {config.title}\n",
-        f"Re-run on `{config.data}`, {config.policy} split, profile `{recorded['profile']}`, variant "
+        f"Re-run on `{config.data_title}`, {config.policy} split, profile `{recorded['profile']}`, variant "
         f"`{config.variant}`: {config.epochs} epochs of {row['steps'] // config.epochs} steps (the paper: 900), "
         f"{row['minutes']['value']:.0f} minutes a GAN, {config.seeds} seed(s).\n",
         *how_told(config),
@@ -228,7 +228,7 @@ def _shown(config, folder, numbered):
         "same of real images against real ones.",
         "over-time.png": "What the generator makes of the same noise, over its training.",
         "samples.gif": "The same as an animation that stays for two seconds at the last epoch.",
-        "real-and-generated.png": f"Training images with a finding ({config.data}) beside generated ones.",
+        "real-and-generated.png": f"Training images with a finding ({config.data_title}) beside generated ones.",
         "closest-pixels.png": "The generated images whose grey levels come nearest to a training image, closest first, "
         "each above that training image.",
         "closest-features.png": f"The same by features ({config.extractor}) in place of grey levels.",

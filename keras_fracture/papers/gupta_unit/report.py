@@ -120,7 +120,7 @@ def _row(config, recorded, study, arm, scores):
     return {
         "variant": arm,
         "model": config.network,
-        "data": config.data,
+        "data": config.data_title,
         "part": study.part.name,
         "stands_for": study.part.bone,
         "split_policy": "grouped",
@@ -156,7 +156,7 @@ def _figures(config, studies, runs, folder):
         figures.intervals(
             {"ours": [own[arm]["metrics"]["auc"] for arm in own]},
             folder / f"auc-{study.part.folder}.png", [ARMS[arm].replace(": ", ":\n") for arm in own],
-            "area under ROC", f"{study.part.name} of {config.data}: test AUC, {seeds}, 95 % intervals",
+            "area under ROC", f"{study.part.name} of {config.data_title}: test AUC, {seeds}, 95 % intervals",
             [reported[arm][0] if arm in reported else np.nan for arm in own],
             f"reported for the {study.part.bone}", slant=True,
         )  # fmt: skip
@@ -170,7 +170,7 @@ def _figures(config, studies, runs, folder):
     )
     for study in studies:
         _stages(config, study, studies[0], folder)
-    return public_figures(config.data, [study.part.folder for study in studies])
+    return public_figures(config.data_title, [study.part.folder for study in studies])
 
 
 def public_figures(data, parts):
@@ -201,7 +201,7 @@ def _text(config, recorded, rows, split_counts, checks, parts):
     seeds, numbered = counted(config.seeds, "seed"), Figures()
     lines = [
         f"# {config.title}\n",
-        f"Re-run on `{config.data}`, profile `{recorded['profile']}`; {config.network} on {config.image_size}x"
+        f"Re-run on `{config.data_title}`, profile `{recorded['profile']}`; {config.network} on {config.image_size}x"
         f"{config.image_size} pixels, {seeds}; UNIT (`{config.preset}`, width {config.width}) on "
         f"{config.patch_size}x{config.patch_size} patches, {rows[0]['unit_steps']:,} steps of "
         f"{config.unit_batch}.\n",

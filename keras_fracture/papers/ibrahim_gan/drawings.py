@@ -48,7 +48,7 @@ def _images(config, results, folder):
     train = next(iter(generators.values()))[0]["train"]
     rng = np.random.default_rng(config.seed)
     real = [rng.permutation(train.of(label))[:_SHOWN] for label in (0, 1)]
-    columns = {f"real ({config.data})": real}
+    columns = {f"real ({config.data_title})": real}
     columns |= {f"synthetic, {name} GAN": [made[:_SHOWN] for made in gan.images]
                 for name, (_, gan, _, _) in generators.items()}  # fmt: skip
     galleries.beside(columns, folder / "samples.png", "Healthy (upper half) and with a finding (lower half)")
@@ -85,7 +85,7 @@ def _poster(config, poster, scores, folder):
         figures.intervals(
             {f"ours, {policy} split": [arms[arm][metric] for arm in LABELS] for policy, arms in scores.items()},
             folder / f"arms-{metric}.png", list(LABELS.values()), f"test {name}",
-            f"Test {name} on {config.data}, {seeds}, 95 % intervals over X-rays and seeds",
+            f"Test {name} on {config.data_title}, {seeds}, 95 % intervals over X-rays and seeds",
             reported and [reported[arm] for arm in LABELS],
         )  # fmt: skip
 
@@ -106,7 +106,7 @@ def _curve(config, study, numbers, folder):
     options = [arm for arm in lines if "," in arm]  # those of `ratios` and `filters`
     plain = {arm: points for arm, points in lines.items() if arm not in options}
     what = "real training images" if study == "learning_curve" else "labels"
-    words = f"{config.data}, {counted(config.seeds, 'seed')}"
+    words = f"{config.data_title}, {counted(config.seeds, 'seed')}"
     figures.learning_curve(
         plain,
         folder / f"{study}.png",

@@ -44,7 +44,7 @@ def write(config, results, run):
         What `metrics.json` holds.
     """
     recorded = read_config(run.folder)
-    common = {"data": config.data, "profile": recorded["profile"], "seeds": config.seeds}
+    common = {"data": config.data_title, "profile": recorded["profile"], "seeds": config.seeds}
     scores = {policy: {} for policy in results.poster}
     jobs = [(policy, arm) for policy in results.poster for arm in drawings.LABELS]
     for policy, arm in tqdm(jobs, "intervals", unit=" arms"):
@@ -91,7 +91,7 @@ def write(config, results, run):
     files.write_text(run.folder / "report.md", text)
     gans = {name: {key: value for key, value in quality.items() if key not in ("shown", "nearest")}
             for name, quality in qualities(results).items()}  # fmt: skip
-    kept = kept_figures(config.data, curves)
+    kept = kept_figures(config.data_title, curves)
     return write_metrics(run.folder, config, rows, splits=splits, gans=gans, figures=kept)
 
 
@@ -206,7 +206,8 @@ def _text(config, recorded, results, scores, measured, splits, folder):
     figures = Figures()
     lines = [
         "# Do synthetic X-rays help a classifier?\n",
-        f"{config.title}, re-run on `{config.data}`, profile `{recorded['profile']}`, variant `{config.variant}`.\n",
+        f"{config.title}, re-run on `{config.data_title}`, profile `{recorded['profile']}`, "
+        f"variant `{config.variant}`.\n",
         *how_told(config),
         "## Answer\n",
         *sentences(config, results, scores, measured),
@@ -331,7 +332,7 @@ def _limits(config, results):
     lines = [
         "- A longer or better GAN: where the images are not good enough, the question has not been asked yet.",
         "- Other draws of the real images and other trainings of the GANs: `--set gans_per_class=5` draws both anew.",
-        f"- Other data: this is `{config.data}`" + (", drawn by a program and easier than hospital X-rays."
+        f"- Other data: this is `{config.data_title}`" + (", drawn by a program and easier than hospital X-rays."
                                                    if config.data == "phantom" else "."),
         "- Another classifier, or another number of steps: all arms here get the same.\n",
     ]  # fmt: skip

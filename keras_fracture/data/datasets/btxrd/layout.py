@@ -72,11 +72,7 @@ def read(root):
     numbers = ("tumor", "benign", "malignant", "center", "age", *REGIONS, *BONES, *LESIONS, *VIEWS)
     csv = tables.listing(path, numbers, "tumor")
     try:
-        missing = sorted(set(csv["image_id"]) - present)
-        if missing:
-            raise DataError(
-                f"{len(missing)} listed images are not in {root / 'images'}, the first is {missing[0]}: fetch them"
-            )
+        tables.refuse_missing(set(csv["image_id"]) - present, root / "images")
         person = csv[["center", "age", "gender"]]
         patient = (person != person.shift()).any(axis=1).cumsum()
         table = pd.DataFrame(

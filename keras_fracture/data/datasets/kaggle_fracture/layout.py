@@ -37,8 +37,13 @@ def read(root):
     Raises:
         DataError: A folder is missing or holds no image.
     """
+    return listed(root, ("train", "val"))
+
+
+def listed(root, splits):
+    """`read` of the folders `splits`, in each of which are both classes."""
     rows = []
-    for split in ("train", "val"):
+    for split in splits:
         for folder, label in CLASSES.items():
             for path in tables.images(root / split / folder):
                 name = _COPY.sub("", path.stem)

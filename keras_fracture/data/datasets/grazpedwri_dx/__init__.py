@@ -1,0 +1,1 @@
+"""The `grazpedwri_dx` data set."""

@@ -1,0 +1,1 @@
+"""The `kaggle_regions` data set."""

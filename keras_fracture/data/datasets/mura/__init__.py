@@ -1,0 +1,1 @@
+"""The `mura` data set."""

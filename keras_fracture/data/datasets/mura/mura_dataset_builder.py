@@ -1,0 +1,16 @@
+"""TFDS builder of `mura`."""
+
+import tensorflow_datasets as tfds
+
+from keras_fracture.data import builder
+from keras_fracture.data.datasets.mura import layout
+
+
+class Builder(builder.FractureBuilder):
+    """Records of `mura`, one configuration a split policy, `grouped` first."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = layout.HOW_TO_GET
+    LAYOUT = layout
+    BUILDER_CONFIGS = builder.standard(layout)
+    EXTRA = {"study": tfds.features.Text(doc="path of the study, whose label its images share")}
