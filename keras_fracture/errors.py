@@ -61,4 +61,18 @@ class ShardError(FractureError, ValueError):
 def one_line(error):
     """What another library's error says, behind its type, in one line of up to 300 characters."""
     text = re.sub(r"\x1b\[\d*m", "", f"{type(error).__name__}: {error}")  # Keras's are partly bold
-    return " ".join(text.split())[:300]
+    return printable(" ".join(text.split())[:300])
+
+
+def printable(text, but=""):
+    """Text as a terminal or log can show it: what moves, colours or overwrites stands there as `\\x1b` or the like.
+
+    Args:
+        text: What somebody else may have chosen, such as the name of a file.
+        but: Characters that stay as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one in but else one.encode("unicode_escape").decode() for one in text
+    )

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from keras_fracture.data import dicom, levels
+from keras_fracture.data import dicom, levels, segments
 from keras_fracture.data.library_settings import recover_truncated
 from keras_fracture.errors import ImageError
 
@@ -65,13 +65,14 @@ def decode(data, name="image"):
         DataError: A DICOM file, and pydicom is not installed.
         ImageError: Empty, or not an image, or so damaged that nothing can be recovered; or of several pages or
             frames, or values that `levels.to_levels` refuses; or of more pixels than Pillow takes for an attack
-            (twice `PIL.Image.MAX_IMAGE_PIXELS`).
+            (twice `PIL.Image.MAX_IMAGE_PIXELS`), or what `segments.check` refuses.
     """
     if not data:
         raise ImageError(f"{name} is empty (zero bytes): fetch it again or delete it")
     if dicom.is_dicom(data):
         image, bits = dicom.decode(data, name)
         return Decoded(image, False, bits)
+    segments.check(data, name)
     header = _header(data, name)
     truncated = is_truncated(data)
     # OpenCV does not stretch values to the range that a PGM names, and has its own ways with alpha but in PNG.
@@ -163,6 +164,7 @@ def size_of(data):
     """(height, width) in pixels of an upright JPEG's or PNG's bytes, without decoding it, or of a DICOM file's."""
     if dicom.is_dicom(data):
         return dicom.decode(data)[0].shape
+    segments.check(data)
     with Image.open(io.BytesIO(data)) as image:
         return image.size[::-1]
 
@@ -240,6 +242,7 @@ def is_plain(data):
     """
     if dicom.is_dicom(data):
         return False
+    segments.check(data)
     with Image.open(io.BytesIO(data)) as image:
         plain = (image.format, image.mode) in (("JPEG", "L"), ("JPEG", "RGB"), ("PNG", "L"))
         plain = plain and not image.has_transparency_data

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from keras_fracture import files
-from keras_fracture.data import locations
+from keras_fracture.data import locations, segments
 from keras_fracture.errors import DataError, FractureError, ImageError, one_line
 
 _MAGIC = b"DICM"  # behind 128 free bytes
@@ -180,7 +180,9 @@ def _check(dataset, name):
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated and syntax != RLELossless:
         # Decoders believe the stream, whatever the tags say.
-        announced = _stream_size(get_frame(dataset.PixelData, 0, number_of_frames=1))
+        stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
+        segments.check(stream, name)
+        announced = _stream_size(stream)
         if announced != (height, width):
             raise ImageError(
                 f"{name} is a damaged DICOM file: its tags say ({height}, {width}), its compressed image another size. "

@@ -21,6 +21,9 @@ from keras_fracture.files import is_hidden_copy
 ARTICLE = 22363012
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
+# FracAtlas has 340 MB, and not much more unpacked.
+MAX_ARCHIVE, MAX_UNPACKED = 2**30, 2**31  # bytes
+_LISTING = 2**20  # bytes that are read of it
 _ATTEMPTS = 3  # connections that may bring nothing before giving up
 _FAILURES = (OSError, http.client.HTTPException)
 
@@ -67,10 +70,10 @@ def _archive(api, root):
     url = f"{api}/articles/{ARTICLE}/files"
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
-            files = json.load(response)
+            files = json.loads(response.read(_LISTING))
         zips = [file for file in files if file["name"].lower().endswith(".zip")]
         file = max(zips, key=lambda file: file["size"])
-        return {
+        found = {
             "name": PurePosixPath(file["name"]).name,
             "size": int(file["size"]),
             "md5": file.get("computed_md5") or file["supplied_md5"],
@@ -80,6 +83,12 @@ def _archive(api, root):
         raise DataError(f"{url} cannot be reached ({_reason(error)}): try again. {_by_hand(root)}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{url} lists no zip with name, size and md5. {_by_hand(root)}") from error
+    if found["size"] > MAX_ARCHIVE:
+        raise DataError(
+            f"{url} lists a zip that cannot be FracAtlas, of {MAX_ARCHIVE:,} bytes at most. {_by_hand(root)}. "
+            f"Received: {found['size']:,} bytes"
+        )
+    return found
 
 
 def fetch(url, path, size, md5, root):
@@ -146,7 +155,8 @@ def _append(url, part, size):
                 desc=part.stem, total=size, initial=have if resumed else 0, unit="B", unit_scale=True
             ) as bar,
         ):
-            while data := response.read(_CHUNK):
+            # One byte more than announced is enough to be refused, and no server may fill the disk.
+            while data := response.read(min(_CHUNK, size + 1 - stream.tell())):
                 stream.write(data)
                 bar.update(len(data))
 
@@ -167,7 +177,7 @@ def unpack(archive, root):
         root: Folder to make; it then holds dataset.csv, images/ and Annotations/.
 
     Raises:
-        DataError: Not a zip, a member that would be written elsewhere, a link, or another layout.
+        DataError: Not a zip, too large unpacked, a member that would be written elsewhere, a link, or another layout.
     """
     beside = root.with_name(f".{root.name}.unpacking")
     shutil.rmtree(beside, ignore_errors=True)
@@ -176,6 +186,12 @@ def unpack(archive, root):
             members = [
                 member for member in content.infolist() if not is_hidden_copy(PurePosixPath(member.filename))
             ]
+            size = sum(member.file_size for member in members)  # no more is read of them
+            if size > MAX_UNPACKED:
+                raise DataError(
+                    f"{archive} cannot be FracAtlas, of {MAX_UNPACKED:,} bytes at most: it was not unpacked. "
+                    f"Received: {size:,} bytes"
+                )
             for member in members:
                 _check(member, archive)
             for member in tqdm(members, "unpack", unit=" files", delay=1):

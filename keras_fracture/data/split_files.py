@@ -5,7 +5,6 @@ The digest of a split is the SHA-256 of that csv, as `text` writes it: `sha256su
 
 import gzip
 import hashlib
-import io
 import logging
 import os
 import zlib
@@ -18,7 +17,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from keras_fracture import files
-from keras_fracture.data import catalogue, decoding, locations, scan, splits
+from keras_fracture.data import catalogue, decoding, locations, scan, splits, tables
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import DataError, one_line
 
@@ -33,6 +32,7 @@ COLUMNS = {
     "split": "train, validation or test",
 }
 _HASHES = ("sha256", "pixels_sha256")
+_LARGEST = 2**28  # bytes of a split file's text: more than a million images
 _DIGITS = 32  # 128 bits: nobody makes another image with these, and the published files stay small
 
 
@@ -144,9 +144,11 @@ def read(path):
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
-        rows = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
+            content = stream.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise ValueError(f"more than {_LARGEST:,} bytes of text")
+        rows = tables.read_csv(content, dtype=str, keep_default_na=False)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path} is no split file that can be read. Received: {one_line(error)}") from None
     if missing := [column for column in ("filename", "split") if column not in rows]:

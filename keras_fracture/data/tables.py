@@ -1,9 +1,13 @@
 """The table every data set is read into: one row an image, before any pixel is looked at."""
 
 import contextlib
+import functools
+import io
 import logging
+import re
 import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -24,6 +28,8 @@ COLUMNS = {
     "conflict": "why the label contradicts itself, '' where it does not",
 }
 _LARGEST = 100 * 2**20  # bytes of an xlsx file, unpacked
+_CELLS = 20_000_000  # of a table; rows that are short, or not there, are filled up
+_PLACE = re.compile("([A-Z]{1,3})?([0-9]{1,7})")  # of a cell or row of a sheet: B7
 SUFFIXES = (".jpg", ".jpeg", ".png")  # of the files that are read as images
 
 
@@ -70,9 +76,7 @@ def listing(path, numbers, flag, name="image_id", blank=False):
         DataError: It is not there, no such table, or a row contradicts that.
     """
     with _as_published(path):
-        if path.suffix == ".xlsx":
-            check_unpacked(path)
-        table = (pd.read_excel if path.suffix == ".xlsx" else pd.read_csv)(path)
+        table = (read_excel if path.suffix == ".xlsx" else read_csv)(path)
         table[list(numbers)] = table[list(numbers)].apply(pd.to_numeric)
         table[flag] = table[flag].fillna(0) if blank else table[flag]
         names, marks = table[name], table[flag]
@@ -105,7 +109,7 @@ def headless(path, columns):
         DataError: It is not there, or no such table.
     """
     with _as_published(path):
-        table = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
+        table = read_csv(path, header=None, dtype=str, keep_default_na=False)
         return table.set_axis(columns, axis=1)
 
 
@@ -132,12 +136,64 @@ def refuse_missing(missing, folder):
         )
 
 
-def check_unpacked(path):
-    """A zip archive says how large it is unpacked, and no more than that is read of it."""
-    with zipfile.ZipFile(path) as archive:
+def read_csv(path, **options):
+    """`pandas.read_csv` of a file that is not packed, unless it would fill up more cells than any table has.
+
+    Args:
+        path: The file, or its bytes.
+        **options: Of pandas.
+
+    Raises:
+        ValueError: It would.
+    """
+    content = path if isinstance(path, bytes) else Path(path).read_bytes()
+    columns = len(pd.read_csv(io.BytesIO(content), nrows=0, **options).columns)
+    _check_cells(max(content.count(b"\n"), content.count(b"\r")), columns)
+    return pd.read_csv(io.BytesIO(content), **options)
+
+
+def read_excel(path, **options):
+    """`pandas.read_excel` of the first sheet, unless the file takes far more memory than any table.
+
+    Raises:
+        ValueError: It would.
+    """
+    with zipfile.ZipFile(
+        path
+    ) as archive:  # which says how large it is unpacked; no more than that is read of it
         size = sum(member.file_size for member in archive.infolist())
-    if size > _LARGEST:
-        raise ValueError(f"{size:,} bytes unpacked, where {_LARGEST:,} are plenty")
+        if size > _LARGEST:
+            raise ValueError(f"{size:,} bytes unpacked, where {_LARGEST:,} are plenty")
+        for member in archive.namelist():  # a sheet may have any name
+            with archive.open(member) as stream, contextlib.suppress(ElementTree.ParseError):
+                _check_cells(*_extent(stream))
+    return pd.read_excel(path, **options)
+
+
+def _extent(stream):
+    """The rows and columns of a sheet's XML: those that are there, and the furthest that are named."""
+    rows = columns = column = 0
+    for event, element in ElementTree.iterparse(stream, events=("start", "end")):
+        kind = element.tag.rpartition("}")[2]
+        if kind not in ("row", "c"):
+            continue
+        if event == "end":
+            element.clear()
+            continue
+        named = _PLACE.fullmatch(element.get("r", ""))
+        if kind == "row":
+            rows, column = max(rows + 1, int(named[2]) if named else 0), 0
+        else:
+            letters = (named and named[1]) or ""
+            place = functools.reduce(lambda number, letter: 26 * number + ord(letter) - 64, letters, 0)
+            column = max(column + 1, place)
+            columns, rows = max(columns, column), max(rows, int(named[2]) if named else 0)
+    return rows, columns
+
+
+def _check_cells(rows, columns):
+    if rows * columns > _CELLS:
+        raise ValueError(f"{rows:,} rows of {columns:,} columns, where {_CELLS:,} cells are plenty")
 
 
 def annotated(path, kind, parse):

@@ -1,7 +1,6 @@
 """Anybody's predictions, from any framework: read from a csv, held against a test split, compared with others."""
 
 import dataclasses
-import io
 import logging
 from pathlib import Path, PurePosixPath
 
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
+from keras_fracture.data import tables
 from keras_fracture.errors import EvaluationError, one_line
 from keras_fracture.evaluation.classification import Predictions, gains
 
@@ -39,9 +39,7 @@ def read(path):
     """
     path = Path(path)
     try:
-        rows = pd.read_csv(
-            io.BytesIO(path.read_bytes()), dtype=str, keep_default_na=False, skipinitialspace=True
-        )
+        rows = tables.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
     except (OSError, ValueError) as error:
         raise EvaluationError(
             f"{path} holds no table that can be read. Received: {one_line(error)}"

@@ -50,9 +50,16 @@ class Config:
     VARIANTS: ClassVar = {}
     # Settings that earlier versions could not be told, with what they did.
     ADDED: ClassVar = {"finding": None, "columns": None, "patient": None, "splits": None}
-    # Numbers that may be 0, and those that are shares of 1, see `limits.check`.
+    # Numbers that may be 0, those that are shares of 1, the most that others may be, and texts that are no names: see
+    # `limits.check`. Memory and time grow with these, whoever wrote them into a `config.json`.
     MAY_BE_ZERO: ClassVar = ("seed",)
     SHARES: ClassVar = ()
+    MOST: ClassVar = {
+        "seed": 2**30, "seeds": 1000, "batch_size": 8192, "image_size": 2048, "patch_size": 2048, "width": 4096,
+        "widths": 4096, "gan_width": 64, "discriminator_width": 64, "modern_width": 4096, "unit_batch": 8192,
+        "channels": 3, "gan_channels": 3,
+    }  # fmt: skip
+    WORDS: ClassVar = ("data", "finding", "columns", "patient", "splits", "pretrained", "extractor")
     # Further options of `keras-fracture reproduce`: name to (setting, function of one word, help).
     OPTIONS: ClassVar = {}
 
@@ -121,7 +128,7 @@ def configure(config_class, profile, **settings):
     if unknown:
         raise FractureError(f"{config_class.key} has no setting {', '.join(unknown)}. Received: {chosen}")
     variant = chosen.get("variant")
-    if variant is not None and variant not in variants:
+    if variant is not None and not (isinstance(variant, str) and variant in variants):
         raise FractureError(f"No such variant. Choose one of {', '.join(variants)}. Received: {variant!r}")
     return config_class(**config_class.PROFILES[profile] | variants.get(variant, {}) | chosen)
 
@@ -167,7 +174,7 @@ def from_recorded(config_class, settings):
         allowed = (int, float) if type(default) is float else type(default)
         if default is not None and value is not None and not isinstance(value, allowed):
             raise FractureError(
-                f"{name} of {config_class.key} is a {type(default).__name__}. Received: {value!r}"
+                f"{name} of {config_class.key} is a {type(default).__name__}. Received: {value!r:.80}"
             )
     return config_class(**values)
 

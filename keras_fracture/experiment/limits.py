@@ -2,22 +2,28 @@
 
 import dataclasses
 import math
+import re
 import typing
 from numbers import Integral, Real
 
 from keras_fracture.errors import FractureError
 
 
+_NAME = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)?")
+_MOST = 1_000_000  # of what is counted and has no limit of its own
+
+
 class _Bounds(typing.NamedTuple):
     may_be_zero: bool
-    share: bool
+    most: float
 
 
 def check(config):
     """Refuses settings that no run could mean.
 
     Whole numbers must be 1 or more, others above 0, except those that the configuration lists in `MAY_BE_ZERO`; those
-    in `SHARES` at most 1. Tuples must not be empty. A setting may be None where its annotation or its default says so.
+    in `SHARES` at most 1, those in `MOST` what it says, and other whole numbers at most a million. Texts are names, but
+    those in `WORDS`. Tuples must not be empty. A setting may be None where its annotation or its default says so.
 
     Args:
         config: An `experiment.config.Config`.
@@ -32,19 +38,36 @@ def check(config):
             continue
         what = f"{field.name} of {config.key}"
         kinds -= {type(None)}
-        bounds = _Bounds(field.name in config.MAY_BE_ZERO, field.name in config.SHARES)
+        most = 1 if field.name in config.SHARES else config.MOST.get(field.name, _MOST)
+        bounds = _Bounds(field.name in config.MAY_BE_ZERO, most)
         if kinds == {tuple}:
             _check_tuple(what, field, value, bounds)
         else:
             _check_one(what, kinds, value, bounds)
+        if field.name not in config.WORDS:
+            _check_names(what, value)
+    variant = getattr(config, "variant", None)
+    if variant is not None and variant not in config.VARIANTS:
+        raise FractureError(
+            f"variant of {config.key} must be one of {', '.join(config.VARIANTS)}. Received: {variant!r}"
+        )
 
 
 def _check_tuple(what, field, value, bounds):
     if not isinstance(value, tuple) or not value:
         raise FractureError(f"{what} must hold one value or more. Received: {value!r}")
-    kinds = {type(one) for one in field.default or value}
+    kinds = {type(one) for one in field.default or value} & {int, float, str} or {str}
     for one in value:
         _check_one(f"Each of {what}", kinds, one, bounds)
+
+
+def _check_names(what, value):
+    """They become parts of paths, and of tables."""
+    for one in value if isinstance(value, tuple) else (value,):
+        if isinstance(one, str) and not _NAME.fullmatch(one):
+            raise FractureError(
+                f"{what} must be a name of letters, digits, ., _ and -. Received: {one!r:.80}"
+            )
 
 
 def _check_one(what, kinds, value, bounds):
@@ -58,11 +81,10 @@ def _check_one(what, kinds, value, bounds):
     least = 0 if bounds.may_be_zero or kinds == {float} else 1
     open_end = kinds == {float} and not bounds.may_be_zero
     fits = math.isfinite(value) and (value > least if open_end else value >= least)
-    if not fits or (bounds.share and value > 1):
+    if not fits or value > bounds.most:
         low = "above 0" if open_end else f"{least} or more"
-        raise FractureError(
-            f"{what} must be {low}{' and at most 1' if bounds.share else ''}. Received: {value!r}"
-        )
+        high = f" and at most {bounds.most:,}" if fits or bounds.most == 1 else ""
+        raise FractureError(f"{what} must be {low}{high}. Received: {value!r:.80}")
 
 
 def _words(kinds):

@@ -174,6 +174,8 @@ def read_config(path):
         content = json.loads(path.read_text(encoding="utf-8"))
         content |= {"paper": str(content["paper"]), "profile": str(content["profile"])}
         content["settings"] = dict(content["settings"])
+        if content["profile"] not in configs.PROFILES:
+            raise ValueError(f"profile {content['profile']!r:.80}")
         if "fingerprints" in content:
             content["fingerprints"] = {key: dict(value) for key, value in content["fingerprints"].items()}
     except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_fracture import evaluation
-from keras_fracture.data import catalogue, decoding, dicom, sources
+from keras_fracture.data import catalogue, decoding, dicom, sources, tables
 from keras_fracture.data.cache import WORKERS
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import EvaluationError, ModelError
@@ -51,15 +51,15 @@ def evaluate(model, records, shard=None, which=None):
     serve = saved.signatures["serving_default"]
     chunks = records.raw(["image", *COLUMNS[:-1]]).skip(start).take(stop - start).batch(_BATCH)
     bar = tqdm(chunks.as_numpy_iterator(), "images", -(-(stop - start) // _BATCH), unit=" batches", delay=5)
-    tables = []
+    answers = []
     with one_opencv_thread, ThreadPoolExecutor(WORKERS) as pool:
         for chunk in bar:
             images = pool.map(lambda data: preprocess(decoding.decode(data).image), chunk.pop("image"))
             images = scale(np.stack(list(images)), pixel_range)
             filled = np.resize(np.arange(len(images)), _BATCH)
             probabilities = serve(images=tf.constant(images[filled]))["probabilities"].numpy()[: len(images)]
-            tables.append(pd.DataFrame(chunk | {"probability": _of_finding(probabilities, finding)}))
-    table = pd.concat(tables, ignore_index=True)[list(COLUMNS)]
+            answers.append(pd.DataFrame(chunk | {"probability": _of_finding(probabilities, finding)}))
+    table = pd.concat(answers, ignore_index=True)[list(COLUMNS)]
     for column in ("filename", "source", "body_part"):
         table[column] = table[column].str.decode("utf-8")
     return table
@@ -99,18 +99,18 @@ def read(paths):
         EvaluationError: A file is missing or no such table, or an image is in it twice.
     """
     kinds = dict.fromkeys(COLUMNS[:3], str) | {"label": int, "probability": float}
-    tables = []
+    parts = []
     for path in paths:
         try:
-            part = pd.read_csv(path, dtype=kinds, keep_default_na=False, float_precision="round_trip")
+            part = tables.read_csv(path, dtype=kinds, keep_default_na=False, float_precision="round_trip")
         except (OSError, ValueError) as error:
             raise EvaluationError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
         if tuple(part) != COLUMNS:
             raise EvaluationError(
                 f"{path} must have the columns {', '.join(COLUMNS)}. Received: {list(part)}"
             )
-        tables.append(part)
-    table = pd.concat(tables, ignore_index=True)
+        parts.append(part)
+    table = pd.concat(parts, ignore_index=True)
     twice = table["filename"][table["filename"].duplicated()]
     if len(twice):
         raise EvaluationError(f"Each image must be in the parts once. Received: twice {twice.iloc[0]}")

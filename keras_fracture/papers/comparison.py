@@ -4,7 +4,7 @@ from pathlib import Path
 
 from keras_fracture import papers
 from keras_fracture.report import results
-from keras_fracture.report.markdown import counted, markdown
+from keras_fracture.report.markdown import counted, markdown, plain
 
 
 def beside(key, run=None, folder="results"):
@@ -23,8 +23,8 @@ def beside(key, run=None, folder="results"):
         OutputError: `KEY.json` is not of its form, or the run is not finished.
     """
     path = Path(folder) / f"{key}.json"
-    recorded = results.read(path)["runs"] if path.is_file() else []
-    here = [] if run is None else results.read_run(run)["runs"]
+    recorded = plain(results.read(path)["runs"]) if path.is_file() else []
+    here = [] if run is None else plain(results.read_run(run)["runs"])
     report, tables = papers.get(key).report, {}
     for prefix, runs in (("here: ", here), ("recorded: ", recorded)):
         for one in runs:

@@ -10,7 +10,7 @@ from pathlib import Path
 from keras_fracture import files, papers
 from keras_fracture.errors import OutputError
 from keras_fracture.report import benchmarks, board, reliability, results
-from keras_fracture.report.markdown import dated, markdown, over_seeds
+from keras_fracture.report.markdown import dated, markdown, over_seeds, plain
 
 _MARK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.S)
 
@@ -27,7 +27,7 @@ def headlines(folder):
     rows = []
     for key in papers.names():
         path = Path(folder) / f"{key}.json"
-        runs = results.read(path)["runs"] if path.is_file() else []
+        runs = _runs(path) if path.is_file() else []
         for what, metric, where in papers.get(key).report.HEADLINES:
             for run in runs:
                 if where.items() <= run.items():
@@ -37,6 +37,11 @@ def headlines(folder):
                         _how_measured(run, where),
                     ])  # fmt: skip
     return markdown(["key", "on test images", "paper", "ours", "how ours was measured"], rows)
+
+
+def _runs(path):
+    """The runs of a results file, whose words somebody else may have written."""
+    return plain(results.read(path)["runs"])
 
 
 def _how_measured(run, where):
@@ -73,12 +78,12 @@ def generate(folder, key):
     if key == "reliability":
         return reliability.table(Path(folder) / "reliability.json")
     if key in papers.names():
-        runs = results.read(Path(folder) / f"{key}.json")["runs"]
+        runs = _runs(Path(folder) / f"{key}.json")
         commands = dict.fromkeys(run["command"] for run in runs)
         return papers.get(key).report.table(runs) + "\n" + "".join(f"`{command}`\n" for command in commands)
     for paper in map(papers.get, papers.names()):
         if table := getattr(paper.report, "TABLES", {}).get(key):
-            return table(results.read(Path(folder) / f"{paper.key}.json")["runs"])
+            return table(_runs(Path(folder) / f"{paper.key}.json"))
     raise OutputError(
         f"There is no such table: name a paper, papers, board, benchmark_ or reliability. Received: {key}"
     )

@@ -7,7 +7,7 @@ from scipy.stats import gmean
 
 from keras_fracture import files
 from keras_fracture.errors import OutputError
-from keras_fracture.report.markdown import markdown
+from keras_fracture.report.markdown import markdown, plain
 
 
 def record(path, section, content):
@@ -76,7 +76,7 @@ def _section_as_text(path, section, write):
     if section not in content:
         raise OutputError(f"{path} holds no benchmark {section}. Received: {', '.join(content) or 'nothing'}")
     try:
-        return write(content[section])
+        return write(plain(content[section]))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise OutputError(f"The benchmark {section} in {path} is not of its form: {error!r}") from None
 

@@ -2,9 +2,25 @@
 
 import re
 
+from keras_fracture.errors import printable
+
+_MARKUP = re.compile(r"[<>|\[\]*\\]")
 # The day since which augmentation draws independent numbers and splits keep their shares in small strata: numbers from
 # before it would not come out again.
 MENDED = "2026-11-25"
+
+
+def plain(content):
+    """What a JSON file holds with all texts, at any depth, as Markdown shows them: no HTML, links or further cells.
+
+    Args:
+        content: What JSON can hold. Backticks stay.
+    """
+    if isinstance(content, str):
+        return _MARKUP.sub(lambda match: f"&#{ord(match[0])};", printable(content))
+    if isinstance(content, dict):
+        return {plain(name): plain(value) for name, value in content.items()}
+    return [plain(one) for one in content] if isinstance(content, list) else content
 
 
 def markdown(header, rows):

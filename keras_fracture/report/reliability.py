@@ -1,7 +1,7 @@
 """The table of RELIABILITY.md, from what `python -m benchmarks.soak` recorded."""
 
 from keras_fracture.report.benchmarks import recorded
-from keras_fracture.report.markdown import markdown
+from keras_fracture.report.markdown import markdown, plain
 
 
 def table(path):
@@ -19,6 +19,6 @@ def table(path):
             row["what"], f"{row['tried']:,}", f"{row['well']:,}", row["details"].get("seen", ""),
             f"`{row['command']}`", row["date"],
         ]
-        for _, row in sorted(recorded(path).items())
+        for _, row in sorted(plain(recorded(path)).items())
     ]  # fmt: skip
     return markdown(header, rows)

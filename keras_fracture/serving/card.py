@@ -1,5 +1,7 @@
 """The model card: `metadata.json` as a page."""
 
+from keras_fracture.report.markdown import plain
+
 INTENDED_USE = (
     "Teaching and research on public data sets: how such a model is built, measured and served. **Not for clinical "
     "use**: it was never tested on patients, and no authority has seen it."
@@ -19,6 +21,7 @@ def text(name, facts):
     Returns:
         The page.
     """
+    facts = plain(facts)
     lines = [
         f"# {name}\n",
         f"{facts['architecture']}, {facts['parameters']:,} parameters. {INTENDED_USE}\n",

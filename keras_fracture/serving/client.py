@@ -68,9 +68,8 @@ class Client:
         """
         names = names or ["image"] * len(images)
         images = [_without_tags(data, name) for data, name in zip(images, names, strict=True)]
-        for data, name in zip(images, names, strict=True):
-            limits.check(data, name)
-        return np.concatenate([self._ask(batch) for batch in _batches(images)])
+        pixels = [limits.check(data, name) for data, name in zip(images, names, strict=True)]
+        return np.concatenate([self._ask(batch) for batch in _batches(images, pixels)])
 
     def __enter__(self):
         return self
@@ -180,15 +179,16 @@ def _without_tags(data, name):
     return decoding.encode_png(decoding.decode(data, name).image) if dicom.is_dicom(data) else data
 
 
-def _batches(images):
+def _batches(images, pixels):
     """Parts that a request may hold; base64 and JSON add less than a half."""
-    batch, size = [], 0
-    for data in images:
-        if batch and (len(batch) == limits.MAX_IMAGES or size + len(data) > limits.MAX_REQUEST // 2):
+    batch, size, area = [], 0, 0
+    for data, count in zip(images, pixels, strict=True):
+        full = len(batch) == limits.MAX_IMAGES or size + len(data) > limits.MAX_REQUEST // 2
+        if batch and (full or area + count > limits.MAX_ALL_PIXELS):
             yield batch
-            batch, size = [], 0
+            batch, size, area = [], 0, 0
         batch.append(data)
-        size += len(data)
+        size, area = size + len(data), area + count
     yield batch
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from keras_fracture.data import decoding, dicom, levels
+from keras_fracture.data import decoding, dicom, levels, segments
 from keras_fracture.data.library_settings import recover_truncated
 from keras_fracture.errors import ImageError
 
@@ -15,7 +15,13 @@ MAX_BYTES = 20 * 2**20  # of an image's file
 MAX_PIXELS = 25_000_000  # of an image; `serve_bytes` takes about 30 bytes a pixel while it prepares one
 MAX_SIDE = 20_000  # pixels; resampling takes about 45 bytes times this times the network's, of a line as well
 MAX_IMAGES = 64  # of a request
+MAX_ALL_PIXELS = 10 * MAX_PIXELS  # of all images of a request; a second or two each 100 million
 MAX_REQUEST = 64 * 2**20  # bytes of a request; base64 makes 4 of 3
+MAX_PARSED = 512 * 2**20  # bytes that a request may take once its JSON is read, see `parsed`
+MAX_HELD = 768 * 2**20  # bytes of all requests together, as they came and parsed
+MAX_CALLS = 32  # of gRPC at a time; each holds up to `MAX_REQUEST`
+MAX_FIELDS = 10_000  # of a gRPC message, in those within it too
+MAX_SECONDS = 60  # in which a request must arrive, and then be answered
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 
 
@@ -57,6 +63,13 @@ def warn_of_inverted(count, total):
         )
 
 
+def parsed(body):
+    """About how many bytes JSON takes once it is read, from its bytes alone; never much less than it does."""
+    text = len(body) * (1 if body.isascii() else 4)
+    lists = body.count(b"[") + body.count(b"{")
+    return text + 72 * lists + 64 * body.count(b",") + 160 * body.count(b":")
+
+
 @recover_truncated
 def check(data, name="image"):
     """Refuses what `serve_bytes` cannot read, would read otherwise than training, or should not try to.
@@ -66,6 +79,9 @@ def check(data, name="image"):
     Args:
         data: The file's bytes.
         name: What errors call it.
+
+    Returns:
+        How many pixels it has.
 
     Raises:
         ImageError: Empty, no JPEG or PNG, cut off, CMYK, not upright, an animation, or over a limit.
@@ -79,6 +95,7 @@ def check(data, name="image"):
             f"{name} must be a JPEG or PNG file: `keras-fracture predict --server` turns DICOM into PNG, without "
             "the patient's data. Received: DICOM"
         )
+    segments.check(data, name)
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             (width, height), mode = image.size, image.mode
@@ -104,3 +121,4 @@ def check(data, name="image"):
         raise ImageError(f"{name} must be grey or RGB: convert it. Received: CMYK")
     if turned != 1:
         raise ImageError(f"{name} must be stored upright: turn it. Received: EXIF orientation {turned}")
+    return width * height

@@ -8,13 +8,16 @@ from kserve.errors import InvalidInput, ModelNotFound
 from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
 from starlette.exceptions import HTTPException
 
+from keras_fracture.errors import RequestError, printable
+from keras_fracture.serving import holding
+
 # Requests are quoted in refusals, and may hold anything. gRPC clients refuse a reason of more than 16 KB.
 _LONGEST = 250
 
 
 def line(reason):
-    """A reason as one line that is not too long, without half characters, which no encoder takes."""
-    words = " ".join(str(reason).encode("utf-8", "replace").decode().split())
+    """A reason as one line that is not too long and can be printed."""
+    words = printable(" ".join(str(reason)[: 4 * _LONGEST].split()))
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."
 
 
@@ -43,6 +46,7 @@ def add_handlers(app):
 
     handle(InvalidInput, 400)
     handle(ModelNotFound, 404)
+    handle(holding.Refused, 503)
     handle(RequestValidationError, 400, malformed)
     # KServe has routes for what this server has not: explaining, for one.
     handle(NotImplementedError, 404, lambda _: "Not Found")
@@ -50,7 +54,15 @@ def add_handlers(app):
 
 
 class Interceptor(ExceptionToStatusInterceptor):
-    """KServe's, which knows nothing of messages that cannot be parsed and fails at methods that are not there."""
+    """KServe's, which knows nothing of messages that cannot be parsed and fails at methods that are not there.
+
+    Args:
+        memory: The `holding.Memory` that a message is held in while it is answered.
+    """
+
+    def __init__(self, memory):
+        super().__init__()
+        self._memory = memory
 
     async def intercept_service(self, continuation, handler_call_details):
         handler = await super().intercept_service(continuation, handler_call_details)
@@ -60,28 +72,42 @@ class Interceptor(ExceptionToStatusInterceptor):
 
         def parsed(data):
             try:
-                return parse(data)
-            except DecodeError as error:  # raised here, it would be the server's mistake: UNKNOWN
-                return error
+                size = holding.of_message(data, parse.__self__.DESCRIPTOR)
+                return size, parse(data)
+            except (
+                DecodeError,
+                RequestError,
+            ) as error:  # raised here, it would be the server's mistake: UNKNOWN
+                return 0, error
 
         return handler._replace(request_deserializer=parsed)
 
     async def intercept(self, method, request_or_iterator, context, method_name):
-        if isinstance(request_or_iterator, DecodeError):
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, line(request_or_iterator))
-        return await super().intercept(method, request_or_iterator, context, method_name)
+        size, request = request_or_iterator
+        if isinstance(request, Exception):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, line(request))
+        with self._memory.share() as hold:
+            try:
+                hold(size)
+            except holding.Refused as error:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, line(error))
+            return await super().intercept(method, request, context, method_name)
 
     async def handle_exception(self, ex, request_or_iterator, context, method_name):
         if isinstance(ex, NotImplementedError):
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, line(ex))
+        if isinstance(ex, holding.Refused):
+            await context.abort(grpc.StatusCode.UNAVAILABLE, line(ex))
         if isinstance(ex, InvalidInput | ModelNotFound):
             ex.reason = line(ex.reason)
         await super().handle_exception(ex, request_or_iterator, context, method_name)
 
 
 def one_line(record):
-    """A filter of KServe's log, which shows the traceback of every mistake of a client: a line will do."""
+    """A filter of KServe's log, which shows the traceback of every mistake of a client, as it was sent: a line will do."""
     error = record.exc_info and record.exc_info[1]
     if isinstance(error, InvalidInput | ModelNotFound):
-        record.msg, record.args, record.exc_info = "refused: %s", (line(error),), None
+        record.msg, record.args, record.exc_info = f"refused: {line(error)}", (), None
+    else:
+        record.msg, record.args = printable(record.getMessage()), ()
     return True

@@ -123,8 +123,14 @@ class Served:
         if wanted["dtype"] == "string":
             if values.dtype != object:
                 raise RequestError(f"{key} must be bytes. Received: {values.dtype}")
+            pixels = 0
             for number, data in enumerate(values):
-                limits.check(data, f"image {number}")
+                pixels += limits.check(data, f"image {number}")
+                if pixels > limits.MAX_ALL_PIXELS:
+                    raise RequestError(
+                        f"The images of a request have {limits.MAX_ALL_PIXELS:,} pixels at most: send fewer at a "
+                        f"time. Received: {pixels:,} in the first {number + 1}"
+                    )
             return tf.constant(values.tolist(), tf.string)
         kind = np.dtype(wanted["dtype"])
         if kind.kind == "i" and values.dtype.kind not in "iu":

@@ -29,7 +29,7 @@ from pydantic import ValidationError
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from keras_fracture.errors import FractureError, ServerError
-from keras_fracture.serving import limits, protocols, refusing
+from keras_fracture.serving import holding, limits, protocols, refusing
 from keras_fracture.serving.served import Served
 from keras_fracture.serving.versions import models_in
 
@@ -85,10 +85,12 @@ async def _run(repository, http, host, grpc_port):
     rest_port = http.getsockname()[1]
     plane, extension = _DataPlane(repository), _Extension(repository)
     RESTServer("kserve.model_server:app", plane, extension, rest_port).create_application()
-    app.add_middleware(_Gate, repository=repository)
+    memory = holding.Memory()
+    app.add_middleware(_Gate, repository=repository, memory=memory)
     refusing.add_handlers(app)
     remote = grpc.aio.server(
-        interceptors=(refusing.Interceptor(),),
+        interceptors=(refusing.Interceptor(memory),),
+        maximum_concurrent_rpcs=limits.MAX_CALLS,
         options=[("grpc.max_receive_message_length", limits.MAX_REQUEST), ("grpc.so_reuseport", 0)],
     )
     service = InferenceServicer(plane, extension)
@@ -180,6 +182,7 @@ class Model(kserve.Model):
         Raises:
             InvalidInput: The request cannot be answered; one line says why.
             ModelNotFound: It asks for another version.
+            holding.Refused: It is not answered in time.
         """
         if isinstance(payload, InferRequest):
             self.check(payload.model_version)
@@ -189,9 +192,11 @@ class Model(kserve.Model):
     async def respond(self, protocol, request):
         """Runs one of `protocols` beside the event loop, which goes on answering."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._pool, protocol, self._served, request
-            )
+            answer = asyncio.get_running_loop().run_in_executor(self._pool, protocol, self._served, request)
+            return await asyncio.wait_for(answer, limits.MAX_SECONDS)
+        except TimeoutError:
+            reason = f"The server is too busy to answer within {limits.MAX_SECONDS} seconds: try again later"
+            raise holding.Refused(503, reason) from None
         except FractureError as error:
             raise InvalidInput(refusing.line(error)) from None
 
@@ -265,8 +270,8 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
 class _Gate:
     """In front of KServe's routes: versions in paths, which they do not know, and bodies that are too large."""
 
-    def __init__(self, app, repository):
-        self._app, self._repository = app, repository
+    def __init__(self, app, repository, memory):
+        self._app, self._repository, self._memory = app, repository, memory
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -286,21 +291,19 @@ class _Gate:
                 return await refusing.response(404, error)(scope, receive, send)
             path = versioned["before"] + versioned["after"]
             scope = {**scope, "path": path, "raw_path": path.encode()}
-        size, parts, more = int(headers.get(b"content-length", 0)), [], True
-        received = 0
-        while more and max(size, received) <= limits.MAX_REQUEST:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            parts.append(message.get("body", b""))
-            received += len(parts[-1])
-            more = message.get("more_body", False)
-        if max(size, received) > limits.MAX_REQUEST:
-            reason = f"A request has {limits.MAX_REQUEST:,} bytes at most. Received: {max(size, received):,}"
-            return await refusing.response(413, reason)(scope, receive, send)
-        whole = iter([{"type": "http.request", "body": b"".join(parts), "more_body": False}])
+        with self._memory.share() as hold:
+            try:
+                body = await holding.body(receive, headers, hold)
+                if body is None:
+                    return None
+                holding.hold_json(body, headers, hold)
+            except holding.Refused as error:
+                # What is still to come is not read.
+                refusal = refusing.response(error.status, error, {"Connection": "close"})
+                return await refusal(scope, receive, send)
+            whole = iter([{"type": "http.request", "body": body, "more_body": False}])
 
-        async def again():
-            return next(whole, None) or await receive()
+            async def again():
+                return next(whole, None) or await receive()
 
-        return await self._app(scope, again, send)
+            return await self._app(scope, again, send)

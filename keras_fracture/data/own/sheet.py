@@ -89,12 +89,11 @@ def read(path, columns=None):
 
 def _text(path):
     if path.suffix.lower() == ".xlsx":
-        tables.check_unpacked(path)
-        return pd.read_excel(path, dtype=str, keep_default_na=False)
+        return tables.read_excel(path, dtype=str, keep_default_na=False)
     with path.open(encoding="utf-8-sig") as stream:
         header = stream.readline()
     separator = max(",;\t", key=header.count)
-    return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    return tables.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
 
 
 def _by_name(columns):

@@ -118,8 +118,6 @@ class Config(config.Config):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.variant not in STUDIES:
-            raise FractureError(f"variant must be one of {', '.join(STUDIES)}. Received: {self.variant!r}")
         if not all(isinstance(one, float) for one in self.filters or ()):
             raise FractureError(f"filters of {self.key} must be numbers below 1. Received: {self.filters}")
         for name in ("sizes", "few_labels"):
