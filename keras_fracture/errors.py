@@ -65,7 +65,7 @@ def one_line(error):
 
 
 def printable(text, but=""):
-    """Text as a terminal or log can show it: what moves, colours or overwrites stands there as `\\x1b` or the like.
+    """Text as a terminal or log can show it: what moves, colours or overwrites stands there as its escape.
 
     Args:
         text: What somebody else may have chosen, such as the name of a file.

@@ -1,12 +1,14 @@
 """The command line: one thin command a verb. Heavy imports happen inside the commands, so --help is instant."""
 
+import contextlib
 import errno
+import logging
 import os
 import sys
 
 from keras_fracture import __version__
 from keras_fracture.cli import data, evaluating, models, papers, scoring, serving, verbs
-from keras_fracture.errors import FractureError
+from keras_fracture.errors import FractureError, printable
 
 __all__ = ["build_parser", "main", "run"]
 
@@ -28,8 +30,10 @@ def run(parser, arguments=None):
         behind `| head`.
     """
     options = parser.parse_args(arguments)
+    logging.lastResort.setFormatter(_Printable())
     try:
-        options.command(options)
+        with contextlib.redirect_stdout(_Shown(sys.stdout)):
+            options.command(options)
         sys.stdout.flush()
     except BrokenPipeError:
         # Python flushes once more at its end, which would fail again.
@@ -48,10 +52,31 @@ def run(parser, arguments=None):
     return 0
 
 
+class _Shown:
+    """A stream on which names of files, and other words of strangers, move no cursor and colour nothing."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, text):
+        self._stream.write(printable(text, but="\n"))
+        return len(text)
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+
+class _Printable(logging.Formatter):
+    """The same for warnings."""
+
+    def format(self, record):
+        return printable(super().format(record), but="\n")
+
+
 def _fail(parser, options, error):
     if options.debug:
         raise error
-    print(f"{parser.prog}: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"{parser.prog}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
     return 2
 
 

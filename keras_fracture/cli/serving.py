@@ -88,8 +88,9 @@ def predict(options):
     print(table.to_string(index=False, float_format="{:.6f}".format))
     if options.csv:
         from keras_fracture import files
+        from keras_fracture.data import tables
 
-        print(f"wrote {files.write_text(options.csv, table.to_csv(index=False))}")
+        print(f"wrote {files.write_text(options.csv, tables.csv_text(table))}")
     if options.overlays:
         _overlay(classifier, paths, options.overlays, finding)
     classifier.close()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from keras_fracture import files
-from keras_fracture.data import sources
+from keras_fracture.data import sources, tables
 from keras_fracture.errors import DataError
 
 _WORDS = {0: "healthy", 1: "finding"}
@@ -126,4 +126,4 @@ def as_text(report):
 def write(report, out):
     """Writes the copies as `against-OTHER.csv` into a folder, which is made if missing; returns its path."""
     path = files.folder(out) / f"against-{report['against']}.csv"
-    return files.write_text(path, report["pairs"].to_csv(index=False))
+    return files.write_text(path, tables.csv_text(report["pairs"]))

@@ -51,7 +51,7 @@ def download_fracatlas(data_dir=None, api="https://api.figshare.com/v2"):
     try:
         parent.mkdir(parents=True, exist_ok=True)
         file = _archive(api, root)
-        path = fetch(file["download_url"], parent / file["name"], file["size"], file["md5"], root)
+        path = fetch(file["download_url"], parent / f"{layout.FOLDER}.zip", file["size"], file["md5"], root)
         unpack(path, root)
         path.unlink()
     except OSError as error:
@@ -66,7 +66,7 @@ def _by_hand(root):
 
 
 def _archive(api, root):
-    """Name, size, md5 and address of the article's zip."""
+    """Size, md5 and address of the article's zip."""
     url = f"{api}/articles/{ARTICLE}/files"
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
@@ -74,7 +74,6 @@ def _archive(api, root):
         zips = [file for file in files if file["name"].lower().endswith(".zip")]
         file = max(zips, key=lambda file: file["size"])
         found = {
-            "name": PurePosixPath(file["name"]).name,
             "size": int(file["size"]),
             "md5": file.get("computed_md5") or file["supplied_md5"],
             "download_url": file["download_url"],

@@ -78,7 +78,7 @@ def table(name, records, data_dir=None, **reading):
 
 def text(rows):
     """A table of `table` as csv, the same for the same splits wherever it is made."""
-    return rows.to_csv(index=False, lineterminator="\n")
+    return tables.csv_text(rows)
 
 
 def digest(content):
@@ -148,7 +148,7 @@ def read(path):
             content = stream.read(_LARGEST + 1)
         if len(content) > _LARGEST:
             raise ValueError(f"more than {_LARGEST:,} bytes of text")
-        rows = tables.read_csv(content, dtype=str, keep_default_na=False)
+        rows = tables.from_csv(tables.read_csv(content, dtype=str, keep_default_na=False))
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path} is no split file that can be read. Received: {one_line(error)}") from None
     if missing := [column for column in ("filename", "split") if column not in rows]:

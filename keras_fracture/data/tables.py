@@ -28,6 +28,8 @@ COLUMNS = {
     "conflict": "why the label contradicts itself, '' where it does not",
 }
 _LARGEST = 100 * 2**20  # bytes of an xlsx file, unpacked
+PATHS = ("file", "filename", "same_as")  # columns of csv files that hold paths
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 _CELLS = 20_000_000  # of a table; rows that are short, or not there, are filled up
 _PLACE = re.compile("([A-Z]{1,3})?([0-9]{1,7})")  # of a cell or row of a sheet: B7
 SUFFIXES = (".jpg", ".jpeg", ".png")  # of the files that are read as images
@@ -168,6 +170,43 @@ def read_excel(path, **options):
             with archive.open(member) as stream, contextlib.suppress(ElementTree.ParseError):
                 _check_cells(*_extent(stream))
     return pd.read_excel(path, **options)
+
+
+def csv_text(table):
+    """A table as csv in which no spreadsheet finds a formula.
+
+    Where a text begins as one, a path gets `./` before it, which names the same file, and anything else an apostrophe,
+    which spreadsheets do not show. `from_csv` takes both off.
+    """
+    texts = {
+        name: values.map(functools.partial(_no_formula, name in PATHS))
+        for name, values in table.items()
+        if not pd.api.types.is_numeric_dtype(values)
+    }
+    table = table.assign(**texts).rename(columns=functools.partial(_no_formula, False))
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def _no_formula(is_path, text):
+    if not isinstance(text, str) or not text.startswith(_FORMULA if is_path else (*_FORMULA, "'")):
+        return text
+    return f"./{text}" if is_path else f"'{text}"
+
+
+def from_csv(table):
+    """A table of text as it was before `csv_text`."""
+    texts = {}
+    for name, values in table.items():
+        before = "./" if name in PATHS else "'"
+        odd = values.map(lambda text, before=before: _is_shielded(text, before)).astype(bool)
+        if odd.any():
+            texts[name] = values.mask(odd, values.astype(str).str[len(before) :])
+    return table.assign(**texts)
+
+
+def _is_shielded(text, before):
+    further = (*_FORMULA, "'") if before == "'" else _FORMULA
+    return isinstance(text, str) and text.startswith(before) and text[len(before) :].startswith(further)
 
 
 def _extent(stream):

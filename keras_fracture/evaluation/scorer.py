@@ -162,7 +162,7 @@ def text(one, filenames):
             "probability": one.probabilities.ravel(),
         }
     )
-    return table.to_csv(index=False, lineterminator="\n")
+    return tables.csv_text(table)
 
 
 def _resolved(path, data, names, known):

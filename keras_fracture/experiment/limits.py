@@ -8,7 +8,6 @@ from numbers import Integral, Real
 
 from keras_fracture.errors import FractureError
 
-
 _NAME = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 _MOST = 1_000_000  # of what is counted and has no limit of its own
 

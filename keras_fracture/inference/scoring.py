@@ -89,7 +89,7 @@ def text(table):
 
     Probabilities have as many digits as it takes to read the same numbers again.
     """
-    return table.to_csv(index=False, lineterminator="\n")
+    return tables.csv_text(table)
 
 
 def read(paths):
@@ -110,7 +110,7 @@ def read(paths):
                 f"{path} must have the columns {', '.join(COLUMNS)}. Received: {list(part)}"
             )
         parts.append(part)
-    table = pd.concat(parts, ignore_index=True)
+    table = pd.concat(map(tables.from_csv, parts), ignore_index=True)
     twice = table["filename"][table["filename"].duplicated()]
     if len(twice):
         raise EvaluationError(f"Each image must be in the parts once. Received: twice {twice.iloc[0]}")

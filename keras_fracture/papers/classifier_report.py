@@ -7,7 +7,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from keras_fracture import evaluation, files
-from keras_fracture.data import decoding
+from keras_fracture.data import decoding, tables
 from keras_fracture.data.pipeline import grey_to
 from keras_fracture.evaluation import scorer
 from keras_fracture.experiment.runs import read_config, write_metrics
@@ -159,7 +159,7 @@ def _explain(result, name, folder):
         f"{name}: test images, threshold " + ", ".join(f"{one:.2f}" for one in trained.thresholds),
     )  # fmt: skip
     groups = evaluation.by_group(predictions, test.table)
-    files.write_text(folder / "groups.csv", groups.to_csv(index=False))
+    files.write_text(folder / "groups.csv", tables.csv_text(groups))
 
     wrong = evaluation.most_confident_errors(predictions, 15)
     mean = predictions.probabilities.mean(axis=0)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_fracture import evaluation, files
+from keras_fracture.data import tables
 from keras_fracture.report import figures
 from keras_fracture.report.html import write_html
 from keras_fracture.report.markdown import Figures, counted, decimal, markdown
@@ -98,7 +99,7 @@ def write(folder, heading, facts, predictions, scored, differences):
         ("healthy", "finding"),
         f"{heading}: test images",
     )
-    files.write_text(folder / "groups.csv", scored["groups"].to_csv(index=False))
+    files.write_text(folder / "groups.csv", tables.csv_text(scored["groups"]))
     content = facts | {"metrics": scored["metrics"], "differences": differences}
     files.write_text(folder / "scores.json", json.dumps(content, indent=1) + "\n")
     text = [

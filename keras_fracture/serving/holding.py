@@ -12,7 +12,7 @@ _FLOATS = {1, 2}  # types of a field: double, float
 _WORDS = {9, 12}  # string, bytes
 
 
-class Refused(Exception):
+class RefusedError(RequestError):
     """A request that is not taken: an HTTP status, and why."""
 
     def __init__(self, status, reason):
@@ -30,14 +30,14 @@ class Memory:
     def share(self):
         """A function that adds bytes to what one request holds, while the body runs.
 
-        It raises `Refused` if all of them would hold more than `limits.MAX_HELD`.
+        It raises `RefusedError` if all of them would hold more than `limits.MAX_HELD`.
         """
         own = 0
 
         def hold(count):
             nonlocal own
             if self._held + count > limits.MAX_HELD:
-                raise Refused(503, "The server holds as many requests as it can: try again in a moment")
+                raise RefusedError(503, "The server holds as many requests as it can: try again in a moment")
             own += count
             self._held += count
 
@@ -59,20 +59,20 @@ async def body(receive, headers, hold):
         bytes; None if the client has gone.
 
     Raises:
-        Refused: It is too large, there is no room for it, or it does not arrive in time.
+        RefusedError: It is too large, there is no room for it, or it does not arrive in time.
     """
     try:
         async with asyncio.timeout(limits.MAX_SECONDS):
             return await _received(receive, int(headers.get(b"content-length", 0)), hold)
     except TimeoutError:
-        raise Refused(408, f"A request must arrive within {limits.MAX_SECONDS} seconds") from None
+        raise RefusedError(408, f"A request must arrive within {limits.MAX_SECONDS} seconds") from None
 
 
 async def _received(receive, announced, hold):
     parts, received, more = [], 0, True
     while more:
         if (size := max(announced, received)) > limits.MAX_REQUEST:
-            raise Refused(413, f"A request has {limits.MAX_REQUEST:,} bytes at most. Received: {size:,}")
+            raise RefusedError(413, f"A request has {limits.MAX_REQUEST:,} bytes at most. Received: {size:,}")
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
@@ -81,7 +81,7 @@ async def _received(receive, announced, hold):
         received += len(parts[-1])
         more = message.get("more_body", False)
     if received > limits.MAX_REQUEST:
-        raise Refused(413, f"A request has {limits.MAX_REQUEST:,} bytes at most. Received: {received:,}")
+        raise RefusedError(413, f"A request has {limits.MAX_REQUEST:,} bytes at most. Received: {received:,}")
     return b"".join(parts)
 
 
@@ -89,12 +89,12 @@ def hold_json(content, headers, hold):
     """Holds what the JSON of a body takes once it is read; of binary V2 it is the beginning alone.
 
     Raises:
-        Refused: That is more than `limits.MAX_PARSED`, or there is no room for it.
+        RefusedError: That is more than `limits.MAX_PARSED`, or there is no room for it.
     """
     length = headers.get(b"inference-header-content-length", b"")
     size = limits.parsed(content[: int(length)] if length.isdigit() else content)
     if size > limits.MAX_PARSED:
-        raise Refused(
+        raise RefusedError(
             413,
             f"The JSON of a request takes {limits.MAX_PARSED:,} bytes of memory at most: send fewer images, or binary "
             f"data. Received: about {size:,}",

@@ -46,7 +46,7 @@ def add_handlers(app):
 
     handle(InvalidInput, 400)
     handle(ModelNotFound, 404)
-    handle(holding.Refused, 503)
+    handle(holding.RefusedError, 503)
     handle(RequestValidationError, 400, malformed)
     # KServe has routes for what this server has not: explaining, for one.
     handle(NotImplementedError, 404, lambda _: "Not Found")
@@ -89,14 +89,14 @@ class Interceptor(ExceptionToStatusInterceptor):
         with self._memory.share() as hold:
             try:
                 hold(size)
-            except holding.Refused as error:
+            except holding.RefusedError as error:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, line(error))
             return await super().intercept(method, request, context, method_name)
 
     async def handle_exception(self, ex, request_or_iterator, context, method_name):
         if isinstance(ex, NotImplementedError):
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, line(ex))
-        if isinstance(ex, holding.Refused):
+        if isinstance(ex, holding.RefusedError):
             await context.abort(grpc.StatusCode.UNAVAILABLE, line(ex))
         if isinstance(ex, InvalidInput | ModelNotFound):
             ex.reason = line(ex.reason)
@@ -104,7 +104,7 @@ class Interceptor(ExceptionToStatusInterceptor):
 
 
 def one_line(record):
-    """A filter of KServe's log, which shows the traceback of every mistake of a client, as it was sent: a line will do."""
+    """A filter of KServe's log, which shows the traceback of all mistakes of clients, as they were sent: a line will do."""
     error = record.exc_info and record.exc_info[1]
     if isinstance(error, InvalidInput | ModelNotFound):
         record.msg, record.args, record.exc_info = f"refused: {line(error)}", (), None

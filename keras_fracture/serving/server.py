@@ -182,7 +182,7 @@ class Model(kserve.Model):
         Raises:
             InvalidInput: The request cannot be answered; one line says why.
             ModelNotFound: It asks for another version.
-            holding.Refused: It is not answered in time.
+            holding.RefusedError: It is not answered in time.
         """
         if isinstance(payload, InferRequest):
             self.check(payload.model_version)
@@ -196,7 +196,7 @@ class Model(kserve.Model):
             return await asyncio.wait_for(answer, limits.MAX_SECONDS)
         except TimeoutError:
             reason = f"The server is too busy to answer within {limits.MAX_SECONDS} seconds: try again later"
-            raise holding.Refused(503, reason) from None
+            raise holding.RefusedError(503, reason) from None
         except FractureError as error:
             raise InvalidInput(refusing.line(error)) from None
 
@@ -297,7 +297,7 @@ class _Gate:
                 if body is None:
                     return None
                 holding.hold_json(body, headers, hold)
-            except holding.Refused as error:
+            except holding.RefusedError as error:
                 # What is still to come is not read.
                 refusal = refusing.response(error.status, error, {"Connection": "close"})
                 return await refusal(scope, receive, send)

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from keras_fracture import files
 from keras_fracture.data import decoding
+from keras_fracture.data.tables import csv_text, from_csv, read_csv
 from keras_fracture.errors import DataError, SynthesisError
 
 TABLE = "images.csv"
@@ -77,7 +77,7 @@ def write(images, table, out, marks=("seed", "filename", "source"), first=0):
             text = {name: str(row[name]) for name in marks} | {"synthetic": "true"}
             image = image[..., 0] if image.shape[-1] == 1 else image
             (folder / row["file"]).write_bytes(decoding.encode_png(image, text))
-        table.to_csv(folder / TABLE, index=False)
+        (folder / TABLE).write_text(csv_text(table), encoding="utf-8")
     return table
 
 
@@ -96,8 +96,10 @@ def read(folder):
     path, earlier = Path(folder) / TABLE, Path(folder) / _EARLIER_TABLE
     path = earlier if earlier.is_file() and not path.is_file() else path
     try:
-        table = pd.read_csv(
-            path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, float_precision="round_trip"
+        table = from_csv(
+            read_csv(
+                path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, float_precision="round_trip"
+            )
         )
         images = [_read(path.parent / name) for name in table["file"]]
     except (OSError, KeyError, ValueError) as error:

@@ -190,6 +190,32 @@ def test_listing_without_a_usable_zip_says_what_to_do(tmp_path, listing):
         download.download_fracatlas(tmp_path, api=server.base)
 
 
+def test_a_listing_of_a_zip_that_is_too_large_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "MAX_ARCHIVE", len(GOOD) - 1)
+    with (
+        Figshare(GOOD) as server,
+        pytest.raises(DataError, match=rf"cannot be FracAtlas.*Received: {len(GOOD):,} bytes"),
+    ):
+        download.download_fracatlas(tmp_path, api=server.base)
+    assert server.asked == [] and list(tmp_path.iterdir()) == []
+
+
+def test_no_more_is_written_than_was_announced(tmp_path, monkeypatch):
+    sizes, append = [], download._append
+
+    def appended(url, part, size):
+        append(url, part, size)
+        sizes.append(part.stat().st_size)
+
+    monkeypatch.setattr(download, "_append", appended)
+    entry = {"name": "x.zip", "size": 1000, "computed_md5": "0" * 32}
+    with Figshare(GOOD) as server:
+        server.listing = [entry | {"download_url": f"{server.base}/file"}]
+        with pytest.raises(DataError, match=r"Expected: md5 0+, 1,000 bytes. Received: .*, 1,001 bytes"):
+            download.download_fracatlas(tmp_path, api=server.base)
+    assert sizes == [1001] and list(tmp_path.iterdir()) == []
+
+
 def test_no_network_says_where_to_put_it_by_hand(tmp_path):
     with Figshare(GOOD) as server:
         base = server.base

@@ -24,7 +24,7 @@ from tensorflow_serving.apis import predict_pb2
 from keras_fracture.errors import ImageError, RequestError
 from keras_fracture.serving import holding, limits
 from keras_fracture.serving.client import _batches
-from tests.serving.asking import PREDICT, WAIT, channel, rows, saved, v2_request
+from tests.serving.asking import PREDICT, WAIT, channel, rows, v2_request
 from tests.serving.test_bad_requests import answers_on, refused
 
 
@@ -158,7 +158,7 @@ def test_binary_data_is_no_json():
     headers = {b"inference-header-content-length": b"14"}
     holding.hold_json(content, headers, held.append)
     assert held[0] < 10**4
-    with pytest.raises(holding.Refused, match="takes 536,870,912 bytes of memory at most"):
+    with pytest.raises(holding.RefusedError, match="takes 536,870,912 bytes of memory at most"):
         holding.hold_json(content, {}, held.append)
 
 
@@ -214,7 +214,7 @@ def test_what_all_requests_hold_is_bounded(monkeypatch):
     with memory.share() as first, memory.share() as second:
         first(60)
         second(40)
-        with pytest.raises(holding.Refused, match="as many requests as it can") as caught:
+        with pytest.raises(holding.RefusedError, match="as many requests as it can") as caught:
             second(1)
         assert caught.value.status == 503
     with memory.share() as third:
@@ -242,7 +242,7 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(limits, "MAX_SECONDS", 0.05)
     assert asked([part(b"ab"), part(b"c", False)]) == b"abc"
     assert asked([part(b"ab"), {"type": "http.disconnect"}]) is None
-    with pytest.raises(holding.Refused, match=r"within 0.05 seconds") as caught:
+    with pytest.raises(holding.RefusedError, match=r"within 0.05 seconds") as caught:
         asked([part(b"ab")])
     assert caught.value.status == 408
 
@@ -279,7 +279,7 @@ def test_a_request_has_a_time_in_which_it_is_answered(monkeypatch):
 
     monkeypatch.setattr(limits, "MAX_SECONDS", 0.05)
     model = types.SimpleNamespace(_pool=None, _served=None)
-    with pytest.raises(holding.Refused, match="too busy to answer within 0.05 seconds") as caught:
+    with pytest.raises(holding.RefusedError, match=r"too busy to answer within 0.05 seconds") as caught:
         asyncio.run(serving_server.Model.respond(model, lambda *_: time.sleep(0.3), None))
     assert caught.value.status == 503
 
