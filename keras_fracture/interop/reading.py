@@ -1,8 +1,10 @@
 """PyTorch's files as plain arrays; nothing that is in a file is ever run."""
 
 import json
+import math
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from keras_fracture.errors import WeightsError
 
 ENDINGS = (".pth", ".pt", ".pth.tar", ".ckpt", ".bin", ".safetensors")
 BATCHES = "num_batches_tracked"
+_UNPACKED = 4, 2**26  # what a file's numbers may take: times its own size, and bytes beside
 DOMAINS = ("a", "b")
 # What checkpoints call the network, the first found; an average of its weights goes by other names.
 _KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
@@ -63,7 +66,10 @@ def read(source):
         raise WeightsError(f"No such weights file. Received: {path}")
     if path.suffix == ".safetensors":
         return str(path), *_read_safetensors(path)
-    torch = import_torch()
+    torch, size = import_torch(), path.stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            _check_size(sum(member.file_size for member in archive.infolist()), size, path)
     allowed = [(PassedOver, name) for name in _BESIDE]
     try:
         # Warnings are about the pickle protocol of what is then refused.
@@ -77,7 +83,19 @@ def read(source):
         raise WeightsError(f"Damaged, or not PyTorch weights: {line(error)}. Received: {path}") from error
     if not isinstance(state, Mapping):
         raise WeightsError(f"{path}: not a state dict. Received: {type(state).__name__}")
-    return str(path), _tidy(_unwrapped(state, path), path), True
+    state = _unwrapped(state, path)
+    # A view may show one number a billion times.
+    _check_size(sum(4 * math.prod(one.shape) for one in state.values() if _is_array(one)), size, path)
+    return str(path), _tidy(state, path), True
+
+
+def _check_size(wanted, size, path):
+    most = _UNPACKED[0] * size + _UNPACKED[1]
+    if wanted > most:
+        raise WeightsError(
+            f"Takes far more memory than it has bytes, {wanted:,} where {most:,} are plenty; save model.state_dict() "
+            f"anew. Received: {path}, {size:,} bytes"
+        )
 
 
 def _unwrapped(state, where):

@@ -104,7 +104,7 @@ class Interceptor(ExceptionToStatusInterceptor):
 
 
 def one_line(record):
-    """A filter of KServe's log, which shows the traceback of all mistakes of clients, as they were sent: a line will do."""
+    """A filter of KServe's log, which shows tracebacks of clients' mistakes, and raw what they sent: a line will do."""
     error = record.exc_info and record.exc_info[1]
     if isinstance(error, InvalidInput | ModelNotFound):
         record.msg, record.args, record.exc_info = f"refused: {line(error)}", (), None

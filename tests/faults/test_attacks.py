@@ -1,4 +1,4 @@
-"""Files that cost far more than they weigh, or whose words would be code where they are shown: refused, or made plain."""
+"""Files that cost far more than they weigh, or whose words would be code where they are shown: refused, or plain."""
 
 import dataclasses
 import gzip

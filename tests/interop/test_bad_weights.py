@@ -1,6 +1,7 @@
 import errno
 import pickle
 import re
+import zipfile
 from pathlib import Path
 
 import keras
@@ -290,3 +291,18 @@ def test_a_full_disk_leaves_no_half_of_a_keras_file(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="No space left"):
         convert(tmp_path / "file.safetensors", "resnet18", tmp_path / "out.weights.h5")
     assert [path.name for path in tmp_path.iterdir()] == ["file.safetensors"]
+
+
+def test_one_number_a_billion_times_is_not_copied(victim, tmp_path):
+    path = tmp_path / "views.pth"
+    torch.save({"a": torch.zeros(1).expand(10**9)}, path)
+    with pytest.raises(WeightsError, match=r"Takes far more memory than it has bytes, 4,000,000,000 where"):
+        load_torch_weights(victim, path)
+
+
+def test_packed_checkpoints_are_not_unpacked(victim, tmp_path):
+    path = tmp_path / "packed.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("packed/data/0", bytes(2**27))
+    with pytest.raises(WeightsError, match=r"Takes far more memory than it has bytes, 134,217,728 where"):
+        load_torch_weights(victim, path)
