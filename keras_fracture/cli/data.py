@@ -49,18 +49,7 @@ def add_data(commands):
     verb.add_argument("--keep-conflicts", action="store_true", help="keep images with contradictory labels")
     verb.add_argument("--download", action="store_true", help="fetch FracAtlas (about 320 MB) first")
     verbs.data_dir(verb)
-    verb = verbs.add(
-        kinds, "split", data_split, "write which image is in which split, with hashes, for other programs and --splits",
-        "keras-fracture data split fracatlas --policy grouped --seed 0 --out splits.csv",
-    )  # fmt: skip
-    verb.add_argument("name", help="a data set, see `data list`, or the path of your own X-rays")
-    verbs.own_data(verb)
-    verb.add_argument(
-        "--policy", default="grouped", help="split policy: grouped (default), paper or official"
-    )
-    verb.add_argument("--seed", type=int, default=0, help="of the split (default 0)")
-    verb.add_argument("--out", metavar="FILE", required=True, help="csv, or packed csv.gz")
-    verbs.data_dir(verb)
+    _add_split(kinds)
     verb = verbs.add(
         kinds, "audit", data_audit, "find what is wrong with a data set",
         "keras-fracture data audit kaggle_fracture --out audit/kaggle",
@@ -74,6 +63,21 @@ def add_data(commands):
     verb.add_argument(
         "--out", metavar="DIR", help="folder for audit.json and audit.png (default: audit/NAME)"
     )
+    verbs.data_dir(verb)
+
+
+def _add_split(kinds):
+    verb = verbs.add(
+        kinds, "split", data_split, "write which image is in which split, with hashes, for other programs and --splits",
+        "keras-fracture data split fracatlas --policy grouped --seed 0 --out splits.csv",
+    )  # fmt: skip
+    verb.add_argument("name", help="a data set, see `data list`, or the path of your own X-rays")
+    verbs.own_data(verb)
+    verb.add_argument(
+        "--policy", default="grouped", help="split policy: grouped (default), paper or official"
+    )
+    verb.add_argument("--seed", type=int, default=0, help="of the split (default 0)")
+    verb.add_argument("--out", metavar="FILE", required=True, help="csv, or packed csv.gz")
     verbs.data_dir(verb)
 
 

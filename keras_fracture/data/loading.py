@@ -38,8 +38,7 @@ def prepare(
         A prepared TFDS builder.
 
     Raises:
-        DataError: No such data set or policy, files missing, a layout that is not the published one; or a split file
-            that does not fit the data.
+        DataError: No such data set or policy, files missing, another layout; or a split file that does not fit.
         OutputError: The cache cannot be written.
     """
     given, policy = _chosen(policy, shares, seed, splits)
