@@ -15,6 +15,7 @@ HOW_TO_GET = (
 )
 POLICIES = ("grouped", "paper", "official")
 SHARES = (0.7, 0.1, 0.2)
+KNOWN = ("center", "age", "sex", "body_part")
 BONES = ("hand", "ulna", "radius", "humerus", "foot", "tibia", "fibula", "femur", "hip bone")
 REGIONS = ("upper limb", "lower limb", "pelvis")
 LISTINGS = ("dataset.csv", "dataset.xlsx")

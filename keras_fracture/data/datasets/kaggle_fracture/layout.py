@@ -13,6 +13,7 @@ HOW_TO_GET = (
 )
 POLICIES = ("grouped", "paper")
 SHARES = (0.72, 0.08, 0.2)  # 90/10 of what is not for testing, as garcia_inception splits train
+KNOWN = ()
 READS = ()
 CLASSES = {"not fractured": 0, "fractured": 1}
 _COPY = re.compile(r"(-rotated\d+)+$")
