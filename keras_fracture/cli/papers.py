@@ -65,11 +65,14 @@ def add_tables(commands):
         commands,
         "tables",
         tables,
-        "rewrite the tables of README, BENCHMARKS and RELIABILITY from results/",
+        "rewrite the tables of README, BENCHMARKS, RELIABILITY and docs from results/",
         "keras-fracture tables --check",
     )
     verb.add_argument(
-        "files", nargs="*", default=["README.md", "BENCHMARKS.md", "RELIABILITY.md"], help="Markdown files"
+        "files",
+        nargs="*",
+        default=["README.md", "BENCHMARKS.md", "RELIABILITY.md", "docs/baselines.md"],
+        help="Markdown files",
     )
     verb.add_argument("--results", default="results", metavar="DIR")
     verb.add_argument("--check", action="store_true", help="write nothing, fail if a table is out of date")

@@ -199,6 +199,32 @@ def compare(predictions, baselines):
     return result
 
 
+def compare_scores(metrics, baselines):
+    """`compare` where no predictions of the classifier are kept: both intervals together, as if independent.
+
+    Args:
+        metrics: `accuracy` and `auc` of the classifier, each a dict of `value`, `low` and `high`.
+        baselines: `Baselines`.
+
+    Returns:
+        As `compare`, with `paired` false. Scores on the same images go up and down together, so that the paired
+        interval would be narrower.
+    """
+    result = {"scores": baselines.scores, "paired": False}
+    for what, among in (("strongest", NAMES), ("blind", BLIND)):
+        name = baselines.strongest(among)
+        result[what] = {"name": name}
+        for metric in HEADLINE:
+            ours, theirs = metrics[metric], baselines.scores[name][metric]
+            value = ours["value"] - theirs["value"]
+            below = np.hypot(ours["value"] - ours["low"], theirs["high"] - theirs["value"])
+            above = np.hypot(ours["high"] - ours["value"], theirs["value"] - theirs["low"])
+            result[what][f"{metric}_difference"] = {
+                "value": value, "low": float(value - below), "high": float(value + above),
+            }  # fmt: skip
+    return result
+
+
 def of_data(name, policy, seeds=3, data_dir=None, threshold=None, **reading):
     """`fit` on the splits of a data set by its name.
 

@@ -1,5 +1,6 @@
 """A classifier beside what needs no network, in words."""
 
+from keras_fracture.report import benchmarks
 from keras_fracture.report.markdown import decimal, markdown, percent
 
 SEEN = {
@@ -22,14 +23,20 @@ def verdict(compared):
         compared: Of `evaluation.baselines.compare`.
     """
     strongest, blind = compared["strongest"], compared["blind"]
-    known = blind if blind["auc_difference"]["low"] <= 0 else strongest
-    if known["auc_difference"]["low"] > 0:
-        how = "Better than"
-    else:
-        how = "Worse than" if known["auc_difference"]["high"] < 0 else "No better than"
-    what = "a model that has not seen the bone" if known is blind else "what needs no network"
     pairs = [strongest] if strongest == blind else [strongest, blind]
-    return f"{how} {what}: {'; '.join(map(_difference, pairs))}{_unpaired(compared)}."
+    return f"{_words(compared)}: {'; '.join(map(_difference, pairs))}{_unpaired(compared)}."
+
+
+def _words(compared):
+    """The verdict without numbers."""
+    strongest, blind = compared["strongest"], compared["blind"]
+    if blind["auc_difference"]["low"] <= 0:
+        known, what = blind, "a model that has not seen the bone"
+    else:
+        known, what = strongest, "what needs no network"
+    if known["auc_difference"]["low"] > 0:
+        return f"Better than {what}"
+    return f"{'Worse' if known['auc_difference']['high'] < 0 else 'No better'} than {what}"
 
 
 def _difference(one):
@@ -44,12 +51,16 @@ def _unpaired(compared):
 
 
 def cell(compared):
-    """README's cell: the difference of AUC to the strongest baseline, and the verdict's first words."""
+    """README's cell: the difference of AUC to the strongest baseline, and the verdict with what it rests on."""
     if compared is None:
         return ""
-    strongest = compared["strongest"]
-    words = verdict(compared).partition(":")[0]
-    return f"{decimal(strongest['auc_difference'], signed=True)} to `{strongest['name']}`{_unpaired(compared)}: {words}"
+    strongest, blind = compared["strongest"], compared["blind"]
+    both = strongest != blind and blind["auc_difference"]["low"] <= 0
+    differences = [
+        f"{decimal(one['auc_difference'], signed=True)} to `{one['name']}`"
+        for one in ([strongest, blind] if both else [strongest])
+    ]
+    return f"{'; '.join(differences)}{_unpaired(compared)}: {_words(compared).lower()}"
 
 
 def lines(measured):
@@ -62,6 +73,36 @@ def lines(measured):
     ]
     untold = "table" not in set(measured["baseline"])
     return found + ["no `table`: the data set tells nothing of its images besides them"] * untold
+
+
+def recorded(path):
+    """The table of `docs/baselines.md`: each data set, split policy and baseline.
+
+    Args:
+        path: `results/baselines.json`, which `python -m benchmarks baselines` writes.
+
+    Raises:
+        OutputError: The file is not of its form.
+    """
+    header = [
+        "data",
+        "split",
+        "baseline",
+        "sees",
+        "validation AUC",
+        "test AUC",
+        "test accuracy %",
+        "seeds, date",
+    ]
+    rows = [
+        [
+            name, row["policy"], f"`{row['baseline']}`", SEEN[row["baseline"]], f"{row['validation_auc']:.3f}",
+            decimal(score(row, "auc")), percent(score(row, "accuracy")), f"{content['seeds']}, {content['date']}",
+        ]
+        for name, content in benchmarks.recorded(path).items()
+        for row in content["rows"]
+    ]  # fmt: skip
+    return markdown(header, rows) + "\n`python -m benchmarks baselines`\n"
 
 
 def beside(compared, data):

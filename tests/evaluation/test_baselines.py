@@ -320,6 +320,13 @@ def test_the_sentence_follows_from_the_intervals():
     assert "not paired" not in words.verdict(differing((0, 1), (0, 1)))
     assert "*not paired*" in words.cell(differing((0, 1), (0, 1), paired=False))
     assert words.cell(None) == ""
+    assert words.cell(differing((-0.1, 0.05), (0.01, 0.05))) == (
+        "-0.100 (-0.150 to -0.050) to `all`; +0.010 (-0.040 to +0.060) to `table`: "
+        "no better than a model that has not seen the bone"
+    )
+    assert words.cell(differing((0.1, 0.05), (0.2, 0.05))).endswith(
+        "to `all`: better than what needs no network"
+    )
 
 
 def test_auc_within_groups_weighs_by_pairs():
