@@ -182,6 +182,9 @@ WHITELIST = {
     "fracatlas": {"body_part", "view", "hardware", "multiscan"},
     "btxrd": {"center", "age", "sex", "body_part"},
     "kaggle_fracture": set(),
+    "kaggle_regions": set(),
+    "mura": {"body_part"},
+    "grazpedwri_dx": {"view", "hardware", "cast", "age", "sex"},
     "phantom": {"body_part", "view"},
 }
 
