@@ -9,7 +9,7 @@ from sklearn import metrics
 
 from keras_fracture import cli, data
 from keras_fracture.data import split_files
-from keras_fracture.data.datasets.phantom import layout, phantom_dataset_builder
+from keras_fracture.data.datasets.phantom import layout
 from keras_fracture.report import scored
 
 CARD = [
@@ -28,7 +28,7 @@ CARD = [
 def test_table(tmp_path_factory):
     """The test split of a phantom data set of few limbs."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(phantom_dataset_builder.Builder, "SOURCES", (30, 24))
+    patch.setattr(layout, "SOURCES", (30, 24))
     patch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
     yield data.load("phantom", "test").table
     patch.undo()

@@ -1,4 +1,4 @@
-"""Data sets: list, check, add, prepare, split, audit."""
+"""Data sets: list, check, add, prepare, split, audit, baselines."""
 
 import shlex
 from pathlib import Path
@@ -9,7 +9,7 @@ from keras_fracture.errors import DataError, FractureError
 
 def add_data(commands):
     """Adds `data`."""
-    data = commands.add_parser("data", help="list, check, add, prepare, split or audit data sets")
+    data = commands.add_parser("data", help="list, check, add, prepare, split, audit or measure data sets")
     kinds = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
     verb = verbs.add(
         kinds,
@@ -50,6 +50,16 @@ def add_data(commands):
     verb.add_argument("--download", action="store_true", help="fetch FracAtlas (about 320 MB) first")
     verbs.data_dir(verb)
     _add_split(kinds)
+    verb = verbs.add(
+        kinds, "baselines", data_baselines, "say what can be told of a data set's test images without a network",
+        "keras-fracture data baselines fracatlas --policy grouped",
+    )  # fmt: skip
+    verb.add_argument("name", help="a data set, see `data list`, or the path of your own X-rays")
+    verbs.own_data(verb)
+    verb.add_argument("--policy", help="split policy (default: all that the set has)")
+    verb.add_argument("--seeds", type=int, default=3, help="how many times each is fitted (default 3)")
+    verb.add_argument("--out", metavar="FILE", help="csv file for the numbers")
+    verbs.data_dir(verb)
     verb = verbs.add(
         kinds, "audit", data_audit, "find what is wrong with a data set",
         "keras-fracture data audit kaggle_fracture --out audit/kaggle",
@@ -227,3 +237,23 @@ def _audit_against(options):
     print(across.as_text(report))
     if options.out:
         print(f"wrote {across.write(report, options.out)}")
+
+
+def data_baselines(options):
+    """`data baselines`."""
+    if options.seeds < 1:
+        raise DataError(f"--seeds must be at least 1. Received: {options.seeds}")
+    verbs.import_tensorflow()
+    from keras_fracture import files
+    from keras_fracture.data import tables
+    from keras_fracture.evaluation import baselines as measured
+    from keras_fracture.report import baselines
+
+    policies = (options.policy,) if options.policy else None
+    table = measured.measure(
+        options.name, policies, options.seeds, options.data_dir, **verbs.reading(options)
+    )
+    for line in baselines.lines(table):
+        print(line)
+    if options.out:
+        print(f"wrote {files.write_text(options.out, tables.csv_text(table))}")

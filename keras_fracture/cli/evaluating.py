@@ -78,6 +78,8 @@ def evaluate(options):
         _print_scores(table, threshold, "images that it has not seen")
     if options.model and options.data:
         _print_elsewhere(options, table, records)
+    if records is not None and options.split == "test":
+        _print_baselines(options, table, threshold)
 
 
 def _seen(options, table):
@@ -111,6 +113,25 @@ def _seen(options, table):
             f"0 of {len(table):,} images show X-rays of {options.against} that the model was trained or tuned on"
         )
     return seen
+
+
+def _print_baselines(options, table, threshold):
+    from keras_fracture.errors import EvaluationError
+    from keras_fracture.evaluation import baselines as measured
+    from keras_fracture.inference import scoring
+    from keras_fracture.report import baselines
+
+    try:
+        fitted = measured.of_data(
+            options.data, options.policy, seeds=1, data_dir=options.data_dir, **verbs.reading(options)
+        )
+        some = fitted.take(table.index.to_numpy())  # those that the model has not seen
+        compared = measured.compare(scoring.predictions(table, threshold), some)
+    except EvaluationError as error:
+        print(f"no baselines: {error}")
+    else:
+        for line in baselines.beside(compared, options.data):
+            print(line)
 
 
 def _print_elsewhere(options, table, records):

@@ -67,14 +67,16 @@ def read(source):
     if path.suffix == ".safetensors":
         return str(path), *_read_safetensors(path)
     torch, size = import_torch(), path.stat().st_size
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            _check_size(sum(member.file_size for member in archive.infolist()), size, path)
     allowed = [(PassedOver, name) for name in _BESIDE]
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                _check_size(sum(member.file_size for member in archive.infolist()), size, path)
         # Warnings are about the pickle protocol of what is then refused.
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(allowed):
             state = torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"Holds code or objects, or no PyTorch weights at all; save model.state_dict(). Received: {path}"

@@ -143,7 +143,7 @@ class GrpcClient(Client):
             "initialBackoff": f"{_BACKOFF}s",
             "maxBackoff": "10s",
             "backoffMultiplier": 2,
-            "retryableStatusCodes": ["UNAVAILABLE"],
+            "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
         }
         policy = {"methodConfig": [{"name": [{}], "retryPolicy": again}]} if retries else {}
         # gRPC tries five times at most, unless told otherwise.

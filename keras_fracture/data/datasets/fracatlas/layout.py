@@ -24,6 +24,7 @@ CLASSES = {"Non_fractured": 0, "Fractured": 1}
 PARTS = ("hand", "leg", "hip", "shoulder")
 VIEWS = ("frontal", "lateral", "oblique")
 KINDS = {"PASCAL VOC": ".xml", "COCO JSON": ".json", "YOLO": ".txt"}  # folders of Annotations/, best first
+KNOWN = ("body_part", "view", "hardware", "multiscan")
 READS = ("dataset.csv", *(f"Annotations/{kind}/*{suffix}" for kind, suffix in KINDS.items()))
 
 

@@ -2,7 +2,7 @@
 
 import tensorflow_datasets as tfds
 
-from keras_fracture.data import builder, phantom, splits
+from keras_fracture.data import builder, splits
 from keras_fracture.data.datasets.phantom import layout
 
 
@@ -20,10 +20,9 @@ class Builder(builder.FractureBuilder):
     }
     LAYOUT = layout
     BUILDER_CONFIGS = builder.standard(layout)
-    SOURCES = phantom.SOURCES, phantom.TEST_SOURCES
 
     def _split_generators(self, dl_manager):
-        table, setting = layout.read(*self.SOURCES), self.builder_config
+        table, setting = layout.read(), self.builder_config
         if setting.policy == "grouped":
             # The same, but for the limbs held out, which are the test split.
             side = splits.assign(table, "official", setting.shares, setting.seed)
