@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import keras_fracture
 
 ROOT = Path(keras_fracture.__file__).parent
+CHECKOUT = Path(__file__).resolve().parents[1]
 SOURCES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 READING = {
     "open",
@@ -60,3 +62,15 @@ def test_the_package_lists_its_rooms():
     assert set(dir(keras_fracture)) == {*keras_fracture.__all__, "__version__"}
     for name in keras_fracture.__all__:
         assert getattr(keras_fracture, name).__name__ == f"keras_fracture.{name}"
+
+
+@pytest.mark.parametrize("page", ["RELIABILITY.md", "SECURITY.md"])
+def test_every_test_that_a_page_names_is_there(page):
+    text = (CHECKOUT / page).read_text()
+    named, last = re.findall(r"`((?:tests/[\w/]*test_\w+\.py)?(?:::\w+)?)`", text), ""
+    for one in filter(None, named):
+        path, _, test = one.partition("::")
+        last = path or last  # `::name` is in the file named before
+        assert (CHECKOUT / last).is_file(), last
+        assert not test or f"def {test}(" in (CHECKOUT / last).read_text(), one
+    assert len(named) > 15
