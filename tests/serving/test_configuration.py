@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
-
 from tensorflow_serving.config import model_server_config_pb2
 
 from keras_fracture.serving import limits
