@@ -28,6 +28,19 @@ def build_parser():
         benchmarks, "schedules", run_schedules, "how long the papers' own schedules take, from what `models` measured",
         "--json results/benchmark.json",
     )  # fmt: skip
+    benchmark = verbs.add(
+        benchmarks, "baselines", run_baselines,
+        "what can be told of all data sets without a network, and the recorded classifiers beside it",
+        f"{PROGRAM} baselines --results results",
+    )  # fmt: skip
+    benchmark.add_argument(
+        "--results", default="results", metavar="DIR", help="read and written (default: results)"
+    )
+    benchmark.add_argument(
+        "--models", default="saved_models", metavar="DIR", help="shipped SavedModels (default: saved_models)"
+    )
+    benchmark.add_argument("--seeds", type=int, default=3, help="how many times each is fitted (default 3)")
+    verbs.data_dir(benchmark)
     benchmark = _add(
         benchmarks, "all", run_all, "all of them, one after the other, as they are without options",
         "--data fracatlas --json results/benchmark.json",
@@ -207,6 +220,18 @@ def run_schedules(options):
     if not options.json:
         raise BenchmarkError("--json must name the file that `models --json` wrote. Received: nothing")
     measure_schedules(options.json)
+
+
+def run_baselines(options):
+    """`baselines`."""
+    verbs.import_tensorflow()
+    from benchmarks import baselines
+    from keras_fracture.report.baselines import verdict
+
+    print(f"wrote {baselines.measure(options.results, seeds=options.seeds, data_dir=options.data_dir)}")
+    for key, run, how in baselines.fill(options.results, options.models, options.data_dir):
+        print(f"{key}, {run['model']}, {run['variant']}, {run['data']}, {how}: {verdict(run['baselines'])}")
+    print("go on with: keras-fracture tables")
 
 
 def _report(options, section, numbers, goals=None):

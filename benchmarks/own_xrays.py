@@ -14,7 +14,7 @@ from tqdm import tqdm
 from benchmarks.errors import BenchmarkError
 from keras_fracture import cli, data, papers
 from keras_fracture.data import decoding, splits
-from keras_fracture.data.datasets.phantom import phantom_dataset_builder
+from keras_fracture.data.datasets.phantom import layout as phantom_layout
 from keras_fracture.data.pipeline import Records
 from keras_fracture.inference import scoring
 
@@ -40,17 +40,17 @@ def measure_own(sources=132, test_sources=100):
     Raises:
         BenchmarkError: A command failed.
     """
-    before = os.environ.get("KERAS_FRACTURE_CACHE"), phantom_dataset_builder.Builder.SOURCES
+    before = os.environ.get("KERAS_FRACTURE_CACHE"), phantom_layout.SOURCES
     with tempfile.TemporaryDirectory() as folder:
         try:
             os.environ["KERAS_FRACTURE_CACHE"] = f"{folder}/cache"
-            phantom_dataset_builder.Builder.SOURCES = sources, test_sources
+            phantom_layout.SOURCES = sources, test_sources
             return _compared(Path(folder))
         finally:
             os.environ.pop("KERAS_FRACTURE_CACHE")
             if before[0] is not None:
                 os.environ["KERAS_FRACTURE_CACHE"] = before[0]
-            phantom_dataset_builder.Builder.SOURCES = before[1]
+            phantom_layout.SOURCES = before[1]
 
 
 def _compared(folder):
@@ -173,7 +173,7 @@ def _dicom(root, images):
     from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
     for image in images:
-        file, pixels = Dataset(), decoding.decode(image["bytes"]).image[..., 0]
+        file, pixels = Dataset(), decoding.decode(image["bytes"]).image
         file.file_meta = FileMetaDataset()
         file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         file.file_meta.MediaStorageSOPClassUID = file.SOPClassUID = ComputedRadiographyImageStorage

@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -178,6 +179,15 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(capsys, kaggle, tmp_path, mo
     out = tmp_path / "audit"
     fails(capsys, "No space left", "data", "audit", "kaggle_fracture", "--data-dir", kaggle, "--out", out)
     assert not out.exists() or not list(out.iterdir())
+
+
+def test_nobody_reading_on_is_no_traceback(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "keras_fracture.cli", "data", "list"]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, b"")
 
 
 def test_the_papers_on_offer_are_named_in_help(capsys):

@@ -1,10 +1,11 @@
 """The command line: one thin command a verb. Heavy imports happen inside the commands, so --help is instant."""
 
 import errno
+import os
 import sys
 
 from keras_fracture import __version__
-from keras_fracture.cli import data, evaluating, models, papers, serving, verbs
+from keras_fracture.cli import data, evaluating, models, papers, scoring, serving, verbs
 from keras_fracture.errors import FractureError
 
 __all__ = ["build_parser", "main", "run"]
@@ -23,11 +24,17 @@ def run(parser, arguments=None):
         arguments: A list of str; None is the process's own.
 
     Returns:
-        The exit code: 0, 2 for anything the user can mend, 130 after an interruption.
+        The exit code: 0, 2 for anything the user can mend, 130 after an interruption, 141 where nobody reads on, as
+        behind `| head`.
     """
     options = parser.parse_args(arguments)
     try:
         options.command(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at its end, which would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except FractureError as error:
         return _fail(parser, options, error)
     except OSError as error:
@@ -60,6 +67,7 @@ def build_parser():
     data.add_data(commands)
     papers.add_reproduce(commands)
     evaluating.add_evaluate(commands)
+    scoring.add_score(commands)
     models.add_generate(commands)
     models.add_export(commands)
     serving.add_predict(commands)

@@ -1,4 +1,4 @@
-"""Data sets: list, check, add, prepare, audit."""
+"""Data sets: list, check, add, prepare, split, audit, baselines."""
 
 import shlex
 from pathlib import Path
@@ -9,7 +9,7 @@ from keras_fracture.errors import DataError, FractureError
 
 def add_data(commands):
     """Adds `data`."""
-    data = commands.add_parser("data", help="list, check, add, prepare or audit data sets")
+    data = commands.add_parser("data", help="list, check, add, prepare, split, audit or measure data sets")
     kinds = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
     verb = verbs.add(
         kinds,
@@ -43,10 +43,22 @@ def add_data(commands):
     verb.add_argument(
         "--policy", default="grouped", help="split policy: grouped (default), paper or official"
     )
+    verbs.splits(verb)
     verb.add_argument("--shares", type=float, nargs=3, metavar="S", help="of train, validation and test")
     verb.add_argument("--seed", type=int, default=0, help="of the split (default 0)")
     verb.add_argument("--keep-conflicts", action="store_true", help="keep images with contradictory labels")
     verb.add_argument("--download", action="store_true", help="fetch FracAtlas (about 320 MB) first")
+    verbs.data_dir(verb)
+    _add_split(kinds)
+    verb = verbs.add(
+        kinds, "baselines", data_baselines, "say what can be told of a data set's test images without a network",
+        "keras-fracture data baselines fracatlas --policy grouped",
+    )  # fmt: skip
+    verb.add_argument("name", help="a data set, see `data list`, or the path of your own X-rays")
+    verbs.own_data(verb)
+    verb.add_argument("--policy", help="split policy (default: all that the set has)")
+    verb.add_argument("--seeds", type=int, default=3, help="how many times each is fitted (default 3)")
+    verb.add_argument("--out", metavar="FILE", help="csv file for the numbers")
     verbs.data_dir(verb)
     verb = verbs.add(
         kinds, "audit", data_audit, "find what is wrong with a data set",
@@ -61,6 +73,21 @@ def add_data(commands):
     verb.add_argument(
         "--out", metavar="DIR", help="folder for audit.json and audit.png (default: audit/NAME)"
     )
+    verbs.data_dir(verb)
+
+
+def _add_split(kinds):
+    verb = verbs.add(
+        kinds, "split", data_split, "write which image is in which split, with hashes, for other programs and --splits",
+        "keras-fracture data split fracatlas --policy grouped --seed 0 --out splits.csv",
+    )  # fmt: skip
+    verb.add_argument("name", help="a data set, see `data list`, or the path of your own X-rays")
+    verbs.own_data(verb)
+    verb.add_argument(
+        "--policy", default="grouped", help="split policy: grouped (default), paper or official"
+    )
+    verb.add_argument("--seed", type=int, default=0, help="of the split (default 0)")
+    verb.add_argument("--out", metavar="FILE", required=True, help="csv, or packed csv.gz")
     verbs.data_dir(verb)
 
 
@@ -149,6 +176,7 @@ def data_prepare(options):
         options.policy,
         shares=options.shares,
         seed=options.seed,
+        splits=options.splits,
         data_dir=options.data_dir,
         keep_conflicts=options.keep_conflicts,
         **verbs.reading(options),
@@ -156,6 +184,29 @@ def data_prepare(options):
     for name, split in builder.info.splits.items():
         print(f"{name:<12}{split.num_examples:>7,} images")
     print(f"in {builder.data_dir}")
+
+
+def data_split(options):
+    """`data split`."""
+    verbs.import_tensorflow()
+    from keras_fracture import data
+    from keras_fracture.data import split_files, splits
+
+    reading = verbs.reading(options)
+    records = {
+        split: data.load(
+            options.name, split, options.policy, seed=options.seed, data_dir=options.data_dir, **reading
+        )
+        for split in splits.NAMES
+    }
+    rows = split_files.table(options.name, records, options.data_dir, **reading)
+    content = split_files.text(rows)
+    path = split_files.write(options.out, content)
+    for split, members in rows.groupby("split"):
+        print(
+            f"{split:<12}{len(members):>7,} images, {members['label'].astype(int).sum():>6,} with a finding"
+        )
+    print(f"wrote {path}, whose text has the SHA-256 {split_files.digest(content)}")
 
 
 def data_audit(options):
@@ -186,3 +237,22 @@ def _audit_against(options):
     print(across.as_text(report))
     if options.out:
         print(f"wrote {across.write(report, options.out)}")
+
+
+def data_baselines(options):
+    """`data baselines`."""
+    if options.seeds < 1:
+        raise DataError(f"--seeds must be at least 1. Received: {options.seeds}")
+    verbs.import_tensorflow()
+    from keras_fracture import files
+    from keras_fracture.evaluation import baselines as measured
+    from keras_fracture.report import baselines
+
+    policies = (options.policy,) if options.policy else None
+    table = measured.measure(
+        options.name, policies, options.seeds, options.data_dir, **verbs.reading(options)
+    )
+    for line in baselines.lines(table):
+        print(line)
+    if options.out:
+        print(f"wrote {files.write_text(options.out, table.to_csv(index=False))}")

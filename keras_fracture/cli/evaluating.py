@@ -22,6 +22,7 @@ def add_evaluate(commands):
     )  # fmt: skip
     verb.add_argument("--split", default="test", help="train, validation or test (default)")
     verb.add_argument("--policy", default="grouped", help="split policy (default: grouped)")
+    verbs.splits(verb)
     verb.add_argument("--which", metavar="NAME", help="of a run with several models, as in `export`")
     verb.add_argument("--out", metavar="FILE", help="csv file for the answers, a row an image")
     verb.add_argument("--shard", metavar="I/N", help="only the I-th of N parts of the images; scores nothing")
@@ -58,8 +59,9 @@ def evaluate(options):
     else:
         options.data = options.data or catalogue.EMBEDDED
         records = data.load(
-            options.data, options.split, options.policy, data_dir=options.data_dir, **verbs.reading(options)
-        )
+            options.data, options.split, options.policy, splits=options.splits, data_dir=options.data_dir,
+            **verbs.reading(options),
+        )  # fmt: skip
         table = scoring.evaluate(options.model, records, shard, options.which)
     if options.out:
         print(f"wrote {len(table):,} rows to {files.write_text(options.out, scoring.text(table))}")
@@ -76,6 +78,8 @@ def evaluate(options):
         _print_scores(table, threshold, "images that it has not seen")
     if options.model and options.data:
         _print_elsewhere(options, table, records)
+    if records is not None and options.split == "test":
+        _print_baselines(options, table, threshold)
 
 
 def _seen(options, table):
@@ -87,7 +91,11 @@ def _seen(options, table):
     if seen is None:
         print(
             "whether the model has seen these images cannot be told: "
-            + ("it does not say what it was trained on" if known else "name it, and by --data the data set")
+            + (
+                "it does not say what it was trained on, or patients of DICOM files were hashed with another salt"
+                if known
+                else "name it, and by --data the data set"
+            )
         )
         return None
     if options.against:
@@ -105,6 +113,25 @@ def _seen(options, table):
             f"0 of {len(table):,} images show X-rays of {options.against} that the model was trained or tuned on"
         )
     return seen
+
+
+def _print_baselines(options, table, threshold):
+    from keras_fracture.errors import EvaluationError
+    from keras_fracture.evaluation import baselines as measured
+    from keras_fracture.inference import scoring
+    from keras_fracture.report import baselines
+
+    try:
+        fitted = measured.of_data(
+            options.data, options.policy, seeds=1, data_dir=options.data_dir, **verbs.reading(options)
+        )
+        some = fitted.take(table.index.to_numpy())  # those that the model has not seen
+        compared = measured.compare(scoring.predictions(table, threshold), some)
+    except EvaluationError as error:
+        print(f"no baselines: {error}")
+    else:
+        for line in baselines.beside(compared, options.data):
+            print(line)
 
 
 def _print_elsewhere(options, table, records):

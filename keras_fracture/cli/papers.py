@@ -28,6 +28,7 @@ def add_reproduce(commands):
         "--data", metavar="NAME", help="data set, or the path of your own X-rays (default: the paper's)"
     )
     verbs.own_data(verb)
+    verbs.splits(verb)
     verb.add_argument("--seed", type=int, help="first seed (default 0)")
     verb.add_argument("--seeds", type=int, help="how many trainings of each classifier")
     verb.add_argument("--epochs", type=int, help="of each classifier (default: the profile's)")
@@ -65,11 +66,14 @@ def add_tables(commands):
         commands,
         "tables",
         tables,
-        "rewrite the tables of README, BENCHMARKS and RELIABILITY from results/",
+        "rewrite the tables of README, BENCHMARKS, RELIABILITY and docs from results/",
         "keras-fracture tables --check",
     )
     verb.add_argument(
-        "files", nargs="*", default=["README.md", "BENCHMARKS.md", "RELIABILITY.md"], help="Markdown files"
+        "files",
+        nargs="*",
+        default=["README.md", "BENCHMARKS.md", "RELIABILITY.md", "docs/baselines.md", "docs/board.md"],
+        help="Markdown files",
     )
     verb.add_argument("--results", default="results", metavar="DIR")
     verb.add_argument("--check", action="store_true", help="write nothing, fail if a table is out of date")
@@ -80,7 +84,8 @@ def reproduce(options):
     verbs.import_tensorflow()
     where = {name: getattr(options, name) for name in ("out", "resume", "data_dir", "results", "strategy")}
     settings = {
-        name: getattr(options, name) for name in ("data", "seed", "seeds", "epochs", "variant", "pretrained")
+        name: getattr(options, name)
+        for name in ("data", "splits", "seed", "seeds", "epochs", "variant", "pretrained")
     } | verbs.reading(options)
     if options.config:
         shortcuts = [

@@ -31,6 +31,15 @@ def data_dir(verb):
     verb.add_argument("--data-dir", metavar="DIR", help="where real data lie (default: KERAS_FRACTURE_DATA)")
 
 
+def splits(verb):
+    """Adds --splits."""
+    verb.add_argument(
+        "--splits",
+        metavar="FILE",
+        help="split file of `data split`, in place of a split policy (csv or csv.gz)",
+    )
+
+
 def own_data(verb):
     """Adds --finding, --columns and --patient, which say how own X-rays are read; see `reading`."""
     verb.add_argument(

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from keras_fracture.data import decoding, splits, unread
+from keras_fracture.data import decoding, split_files, splits, unread
 from keras_fracture.data.catalogue import measured, usable
 
 _LOG = logging.getLogger(__name__)
@@ -30,16 +30,24 @@ class SplitConfig(tfds.core.BuilderConfig):
     """One way to split a data set.
 
     Attributes:
-        policy: One of `splits.POLICIES`.
+        policy: One of `splits.POLICIES`, or `splits.FILE`.
         shares: Of train, validation and test.
         seed: Of the drawing.
         keep_conflicts: Whether images whose label contradicts itself stay in.
+        given: A `split_files.SplitFile` that says all of that, or None.
     """
 
     policy: str = "grouped"
     shares: tuple = (0.7, 0.1, 0.2)
     seed: int = 0
     keep_conflicts: bool = False
+    given: split_files.SplitFile | None = None
+
+    def assign(self, name, table, root=None):
+        """The split of each row of a data set's usable images, "" in none: see `splits.assign`."""
+        if self.given:
+            return split_files.assign(self.given, name, table, root)
+        return splits.assign(table, self.policy, self.shares, self.seed)
 
 
 def standard(layout):
@@ -50,9 +58,18 @@ def standard(layout):
     ]
 
 
-def config(layout, policy, shares=None, seed=0, keep_conflicts=False):
+def config(layout, policy, shares=None, seed=0, keep_conflicts=False, given=None):
     """The standard configuration where that is asked for, else one named after what differs from it."""
     shares = tuple(shares or layout.SHARES)
+    if given:
+        name = f"{policy}-{given.digest[:16]}" + "-conflicts" * keep_conflicts
+        return SplitConfig(
+            name=name,
+            policy=policy,
+            keep_conflicts=keep_conflicts,
+            given=given,
+            description="by a split file",
+        )
     if (shares, seed, keep_conflicts) == (tuple(layout.SHARES), 0, False):
         return policy
     name = f"{policy}-{'-'.join(f'{100 * share:g}' for share in shares)}"
@@ -105,8 +122,7 @@ class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager):
         table, root = self._table(dl_manager)
-        setting = self.builder_config
-        side = splits.assign(table, setting.policy, setting.shares, setting.seed)
+        side = self.builder_config.assign(self.name, table, root)
         return {name: self._generate_examples(table[side == name], root) for name in splits.NAMES}
 
     def _generate_examples(self, table, root):

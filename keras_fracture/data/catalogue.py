@@ -85,10 +85,7 @@ def title(name):
     if name in NAMES:
         return name
     path = Path(own.remembered.read().get(name, {"path": name})["path"]).expanduser().resolve()
-    title_ = path.parent.name if path.is_file() else path.name
-    return (
-        f"own {title_}" if title_ in NAMES else title_
-    )  # a folder's numbers are not those of a published set
+    return path.parent.name if path.is_file() else path.name
 
 
 def catalogue(name, data_dir=None, root=None, progress=True, **reading):

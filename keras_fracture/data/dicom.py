@@ -4,6 +4,7 @@ import functools
 import hashlib
 import hmac
 import io
+import re
 import secrets
 import struct
 import warnings
@@ -22,6 +23,7 @@ _TAGS = [
     "PatientID", "BodyPartExamined", "AnatomicRegionSequence", "ViewPosition", "ViewCodeSequence", "BurnedInAnnotation",
 ]  # fmt: skip
 _LUMA = np.array([19595, 38470, 7471])  # ITU-R 601 in 1/65536, as Pillow rounds it
+_HASHED = re.compile("dicom-([0-9a-f]{8})-[0-9a-f]{16}")
 _SIZED = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # JPEG's markers of a frame, JPEG-LS's too
 
 
@@ -29,8 +31,8 @@ class Facts(NamedTuple):
     """What the tags say of an image.
 
     Attributes:
-        patient: 16 hex digits that files of one PatientID share, hashed with a salt that lies in the cache: with
-            another cache they are others. '' where there is no PatientID.
+        patient: `dicom-SALT-PATIENT`, which files of one PatientID share, hashed with a salt that lies in the cache:
+            with another cache they have other names, which `salts` tells. '' where there is no PatientID.
         body_part: In lower case, '' where it is not said.
         view: In lower case, such as "ap", '' where it is not said.
         burnt_in: Whether words are said to be burnt into the pixels, a patient's name maybe; None where nothing is.
@@ -287,14 +289,22 @@ def _stretched(dataset, values, padded):
 
 def _facts(dataset):
     patient = " ".join(str(dataset.get("PatientID") or "").split())
-    marks = hmac.new(_salt(locations.cache_dir()), patient.encode(), hashlib.sha256).hexdigest()[:16]
+    salt = _salt(locations.cache_dir())
+    marks = hmac.new(salt, patient.encode(), hashlib.sha256).hexdigest()[:16]
+    name = f"dicom-{hashlib.sha256(salt).hexdigest()[:8]}-{marks}"
     burnt_in = {"YES": True, "NO": False}.get(str(dataset.get("BurnedInAnnotation")).strip().upper())
     return Facts(
-        marks if patient else "",
+        name if patient else "",
         _words(dataset, "BodyPartExamined", "AnatomicRegionSequence"),
         _words(dataset, "ViewPosition", "ViewCodeSequence"),
         burnt_in,
     )
+
+
+def salts(patients):
+    """The salts that hashed patients among sources were named with: a set of 8 hex digits each."""
+    found = (_HASHED.fullmatch(name) for name in patients)
+    return {match[1] for match in found if match}
 
 
 def _words(dataset, tag, codes):

@@ -1,6 +1,7 @@
-"""Settings of OpenCV and Pillow that hold for the whole process: changed where they are needed, then put back."""
+"""Settings of OpenCV, Pillow and TFDS that hold for the whole process: changed where they are needed, then put back."""
 
 import contextlib
+import logging
 import threading
 
 import cv2
@@ -45,3 +46,15 @@ recover_truncated = ProcessSetting(
     lambda value: setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", value),
     True,
 )
+
+
+@contextlib.contextmanager
+def tfds_errors_only():
+    """TFDS says much through absl's logger; what a user has to know is logged by the builders."""
+    absl = logging.getLogger("absl")
+    level = absl.level
+    absl.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        absl.setLevel(level)

@@ -3,32 +3,21 @@
 import contextlib
 import importlib
 import io
-import logging
 import shutil
 
 from keras_fracture import files
-from keras_fracture.data import catalogue, locations, splits
+from keras_fracture.data import catalogue, locations, split_files
+from keras_fracture.data.library_settings import tfds_errors_only
 from keras_fracture.data.own.layout import Layout
 from keras_fracture.data.scan import folder_fingerprint
+from keras_fracture.data.splits import FILE, NAMES, check
 from keras_fracture.errors import DataError, OutputError
 
 
-@contextlib.contextmanager
-def _tfds_errors_only():
-    """TFDS says much through absl's logger; what a user has to know is logged by the builders."""
-    absl = logging.getLogger("absl")
-    level = absl.level
-    absl.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        absl.setLevel(level)
-
-
-@_tfds_errors_only()
+@tfds_errors_only()
 def prepare(
-    name, policy="grouped", *, shares=None, seed=0, data_dir=None, keep_conflicts=False, finding=None, columns=None,
-    patient=None,
+    name, policy="grouped", *, shares=None, seed=0, splits=None, data_dir=None, keep_conflicts=False, finding=None,
+    columns=None, patient=None,
 ):  # fmt: skip
     """Prepares a data set's records for one split policy, unless that was done before.
 
@@ -37,6 +26,7 @@ def prepare(
         policy: One of `splits.POLICIES`; of own X-rays `official` only where they come with a split.
         shares: Of train, validation and test; default is the data set's own.
         seed: Of the drawing of the splits.
+        splits: Path of a split file (see `split_files`), in place of `policy`, `shares` and `seed`.
         data_dir: Where real data lie, see `locations.data_dir`.
         keep_conflicts: Whether images whose label contradicts itself stay in.
         finding: Of own X-rays: the label that is the finding, where names do not tell; all others count as healthy.
@@ -48,12 +38,12 @@ def prepare(
         A prepared TFDS builder.
 
     Raises:
-        DataError: No such data set or policy, files missing, a layout that is not the published one.
+        DataError: No such data set or policy, files missing, another layout; or a split file that does not fit.
         OutputError: The cache cannot be written.
     """
-    splits.check(policy, shares or (1, 0, 0))
+    given, policy = _chosen(policy, shares, seed, splits)
     layout, root = catalogue.find(name, data_dir, finding=finding, columns=columns, patient=patient)
-    if policy not in layout.POLICIES:
+    if not given and policy not in layout.POLICIES:
         raise DataError(
             f"{name} has no split policy of that name. Choose one of {', '.join(layout.POLICIES)}. "
             f"Received: {policy!r}"
@@ -63,7 +53,7 @@ def prepare(
     from keras_fracture.data.builder import config
 
     tfds.display_progress_bar(False)
-    setting = config(layout, policy, shares, seed, keep_conflicts)
+    setting = config(layout, policy, shares, seed, keep_conflicts, given)
     folder = locations.cache_dir() / "records"
     if root is not None:
         # Records are kept apart by what they were made from: another folder, another set of records.
@@ -85,6 +75,19 @@ def prepare(
         except (OSError, RuntimeError) as error:  # TFDS turns a full disk into a RuntimeError
             raise OutputError(f"Records of {name} cannot be written to {folder}: {error}") from error
     return builder
+
+
+def _chosen(policy, shares, seed, splits):
+    """The split file, None where there is none, and the name of the policy."""
+    if splits is None:
+        check(policy, shares or (1, 0, 0))
+        return None, policy
+    if shares or seed or policy not in ("grouped", FILE):
+        raise DataError(
+            f"A split file says all that policy, shares and seed could: leave these out. "
+            f"Received: {policy!r}, {shares}, {seed}"
+        )
+    return split_files.read(splits), FILE
 
 
 def _builder(name, layout, **options):
@@ -120,8 +123,8 @@ def load(name, split="train", policy="grouped", **options):
     """
     from keras_fracture.data.pipeline import Records
 
-    if split not in splits.NAMES:
-        raise DataError(f"No such split. Choose one of {', '.join(splits.NAMES)}. Received: {split!r}")
+    if split not in NAMES:
+        raise DataError(f"No such split. Choose one of {', '.join(NAMES)}. Received: {split!r}")
     return Records(prepare(name, policy, **options), split)
 
 

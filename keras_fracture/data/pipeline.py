@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_fracture.data import cache as prepared
 from keras_fracture.data import decoding, levels, scan
 from keras_fracture.data.cache import WORKERS
-from keras_fracture.data.library_settings import one_opencv_thread
+from keras_fracture.data.library_settings import one_opencv_thread, tfds_errors_only
 from keras_fracture.errors import DataError
 from keras_fracture.models.preprocessing import UNIT, check_levels, scale
 
@@ -97,6 +97,7 @@ class Records:
     def __len__(self):
         return self.builder.info.splits[self.split].num_examples
 
+    @tfds_errors_only()
     def raw(self, fields=None):
         """A `tf.data.Dataset` of records whose `image` is still encoded, in a fixed order.
 

@@ -11,6 +11,7 @@ POLICIES = {
     "paper": "as the papers split: published test folder where there is one, files at random, leaks included",
     "official": "the publisher's own lists; without both val and test, validation is cut from train by source",
 }
+FILE = "file"  # the policy of images that a split file deals out, see `split_files`
 _PUBLISHED_TEST = ("val", "test")
 
 

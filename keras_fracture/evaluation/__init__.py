@@ -14,7 +14,7 @@ from keras_fracture.evaluation.features import Extractor, extract, extractor
 from keras_fracture.evaluation.generative import compare
 from keras_fracture.evaluation.generative_metrics import fid, kid, ms_ssim, prdc
 from keras_fracture.evaluation.gradcam import chance, gradcam, pointing_game
-from keras_fracture.evaluation.groups import by_group, most_confident_errors
+from keras_fracture.evaluation.groups import by_group, most_confident_errors, within
 from keras_fracture.evaluation.memorisation import Copies, NearCopies, check_sources, near_copies
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "prdc",
     "roc",
     "scores",
+    "within",
 ]
 
 

@@ -86,7 +86,7 @@ class Predictions:
             formula = _COUNTED[metric]
             return lambda weights, runs: float(np.mean(formula(*(cell[runs] @ weights for cell in cells))))
         if metric in _RANKED:
-            ranked = [_Ranked(self.labels, row) for row in self.probabilities]
+            ranked = [Ranked(self.labels, row) for row in self.probabilities]
             return lambda weights, runs: float(np.mean([ranked[run].value(metric, weights) for run in runs]))
         if metric == "brier":
             errors = (self.probabilities - self.labels) ** 2
@@ -101,7 +101,7 @@ class Predictions:
         raise EvaluationError(f"metric must be one of {', '.join(METRICS)}. Received: {metric!r}")
 
 
-class _Ranked:
+class Ranked:
     """Scores sorted once, highest first, so that thousands of weighted resamples cost one pass each."""
 
     def __init__(self, labels, scores):
@@ -122,12 +122,19 @@ class _Ranked:
         """One of `_RANKED` under image weights; ties share a threshold."""
         if metric.startswith("sensitivity_at_"):
             return self.sensitivity(int(metric[-2:]) / 100, weights)
+        if metric == "auc":
+            right, pairs = self.pairs(weights)
+            return right / pairs
         positive, negative = self._counts(weights)
         hits, alarms = np.cumsum(positive), np.cumsum(negative)
-        if metric == "auc":
-            above = alarms[-1] - alarms + negative / 2
-            return (positive * above).sum() / (hits[-1] * alarms[-1])
         return (positive * hits / np.maximum(hits + alarms, 1e-12)).sum() / hits[-1]
+
+    def pairs(self, weights):
+        """How many pairs of a finding and a healthy image are in the right order, ties half, and how many there are."""
+        positive, negative = self._counts(weights)
+        alarms = np.cumsum(negative)
+        above = alarms[-1] - alarms + negative / 2
+        return (positive * above).sum(), positive.sum() * alarms[-1]
 
     def sensitivity(self, specificity, weights):
         """The highest sensitivity at no less than this specificity."""
@@ -201,7 +208,7 @@ def roc(predictions, points=41, resamples=500, seed=0):
         A `pandas.DataFrame`, a row a point: `false_positive_rate`, and of the sensitivity `value`, `low`, `high`.
     """
     clusters = Clusters(predictions.sources, predictions.labels)
-    ranked = [_Ranked(predictions.labels, row) for row in predictions.probabilities]
+    ranked = [Ranked(predictions.labels, row) for row in predictions.probabilities]
 
     def sensitivity(specificity):
         return lambda weights, runs: np.mean([ranked[run].sensitivity(specificity, weights) for run in runs])

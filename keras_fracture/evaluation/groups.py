@@ -5,7 +5,7 @@ import pandas as pd
 
 from keras_fracture.errors import EvaluationError
 from keras_fracture.evaluation.bootstrap import Clusters
-from keras_fracture.evaluation.classification import HEADLINE, Predictions, scores
+from keras_fracture.evaluation.classification import HEADLINE, Predictions, Ranked, scores
 
 COLUMNS = ("body_part", "view", "hardware", "multiscan")
 
@@ -25,8 +25,8 @@ def by_group(predictions, table, columns=COLUMNS, resamples=500):
 
     Returns:
         A `pandas.DataFrame`, a row a group: `column`, `value`, `images`, `sources`, `findings`, then
-        `accuracy` and `auc`, each with `_low` and `_high`. Within a column the least accurate group is first;
-        groups of a single source, which say little, come last.
+        `accuracy` and `auc`, each with `_low` and `_high`. Within a column the group of the lowest AUC is first;
+        behind them come those without one, the least accurate first, and last those of a single source.
 
     Raises:
         EvaluationError: The table's rows are not the images predicted.
@@ -47,9 +47,49 @@ def by_group(predictions, table, columns=COLUMNS, resamples=500):
             {"column": column, "value": value} | _group(predictions, values == value, resamples)
             for value in np.unique(values)
         ]
-        rows += sorted(groups, key=lambda group: (group["sources"] < 2, group["accuracy"]))
+        rows += sorted(groups, key=_badness)
     ends = [metric + end for metric in HEADLINE for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=["column", "value", "images", "sources", "findings", *ends])
+
+
+def _badness(group):
+    """Sorts the worst group first."""
+    return group["sources"] < 2, "auc" not in group, group.get("auc", group["accuracy"])
+
+
+def within(predictions, groups, resamples=2000, seed=0):
+    """AUC among images of one group alone, weighted by pairs: what is left where the group itself tells nothing.
+
+    Args:
+        predictions: `Predictions`.
+        groups: The group of each image `(n,)`, such as its body part.
+        resamples: Bootstrap resamples.
+        seed: Of the resampling.
+
+    Returns:
+        A dict of `value`, `low` and `high`: the share of pairs of a finding and a healthy image of the same group that
+        are in the right order, mean over runs. None where no group has both classes, or there is one group only.
+
+    Raises:
+        EvaluationError: A class has fewer than two sources.
+    """
+    codes, _ = pd.factorize(np.asarray(groups))
+    members = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
+    both = [rows for rows in members if set(predictions.labels[rows]) == {0, 1}]
+    if not both or len(members) < 2:
+        return None
+    ranked = [
+        [(rows, Ranked(predictions.labels[rows], probabilities[rows])) for rows in both]
+        for probabilities in predictions.probabilities
+    ]
+
+    def statistic(weights, runs):
+        counts = [np.sum([one.pairs(weights[rows]) for rows, one in ranked[run]], axis=0) for run in runs]
+        return float(np.mean([right / max(pairs, 1e-12) for right, pairs in counts]))
+
+    return Clusters(predictions.sources, predictions.labels).interval(
+        statistic, len(ranked), resamples, seed=seed
+    )
 
 
 def _group(predictions, inside, resamples):

@@ -35,6 +35,7 @@ class Config:
         finding: Of own X-rays, see `data.prepare`; and so are `columns` and `patient`.
         columns: Which column of their table is what.
         patient: The pattern that tells patients.
+        splits: Path of a split file, see `data.prepare`; in place of all split policies.
         seed: First seed; run k uses `seed + k`.
         seeds: How many times classifiers are trained.
         precision: Of everything that is trained, see `training.precision.configure`; "auto" is the fastest here.
@@ -48,7 +49,7 @@ class Config:
     PROFILES: ClassVar = {}
     VARIANTS: ClassVar = {}
     # Settings that earlier versions could not be told, with what they did.
-    ADDED: ClassVar = {"finding": None, "columns": None, "patient": None}
+    ADDED: ClassVar = {"finding": None, "columns": None, "patient": None, "splits": None}
     # Numbers that may be 0, and those that are shares of 1, see `limits.check`.
     MAY_BE_ZERO: ClassVar = ("seed",)
     SHARES: ClassVar = ()
@@ -59,12 +60,27 @@ class Config:
     finding: str | None = None
     columns: str | None = None
     patient: str | None = None
+    splits: str | None = None
     seed: int = 0
     seeds: int = 3
     precision: str = "float32"
 
     def __post_init__(self):
         check(self)
+        if self.splits is not None:
+            if not self.keeps_splits:
+                raise FractureError(
+                    f"{self.key} deals images out by itself: leave splits out. Received: {self.splits!r}"
+                )
+            from keras_fracture.data.splits import FILE  # with pandas, which --help should not cost
+
+            name, value = ("policies", (FILE,)) if hasattr(self, "policies") else ("policy", FILE)
+            object.__setattr__(self, name, value)
+
+    @property
+    def keeps_splits(self):
+        """Whether the experiment trains and tests on the splits of a policy as they come."""
+        return hasattr(self, "policies") or hasattr(self, "policy")
 
     @property
     def data_title(self):

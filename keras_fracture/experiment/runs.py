@@ -146,7 +146,7 @@ def start(config, profile, folder, resume, computed_in="float32", strategy=distr
 
 
 def record_fingerprints(config, recorded, folder, data_dir=None):
-    """Adds `splits.fingerprints` to `config.json`, or checks that a run that is resumed was started with the same.
+    """Adds `splits.fingerprints`, or checks that a run that is resumed was started with the same; and split digests.
 
     Raises:
         DataError: The images are others by now.
@@ -156,6 +156,7 @@ def record_fingerprints(config, recorded, folder, data_dir=None):
         splits.check_fingerprints(recorded["fingerprints"], fingerprints, f"{folder} was started with")
     else:
         recorded["fingerprints"] = fingerprints
+        recorded["split_digests"] = splits.digests_of_splits(config, data_dir)
         files.write_text(Path(folder) / "config.json", json.dumps(recorded, indent=1) + "\n")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from keras_fracture import data
-from keras_fracture.data import catalogue, decoding, splits
+from keras_fracture.data import catalogue, decoding, dicom, split_files, splits
 from keras_fracture.data.sources import digests
 from keras_fracture.errors import DataError
 
@@ -50,7 +50,7 @@ def concatenate(*parts):
 
 def load_records(config, policy, data_dir=None):
     """The three splits of one policy: a dict of split name to `data.Records`."""
-    options = {"data_dir": data_dir} | config.reading
+    options = {"data_dir": data_dir, "splits": config.splits} | config.reading
     return {name: data.load(config.data, name, policy, **options) for name in splits.NAMES}
 
 
@@ -80,6 +80,22 @@ def fingerprints(config, data_dir=None):
     }
 
 
+def digests_of_splits(config, data_dir=None):
+    """Which published split each policy is: a dict of split policy to the digest of its split file.
+
+    See `data.split_files`. Unlike those of `fingerprints`, these can be computed without this package. Empty where
+    the experiment deals images out by itself.
+    """
+    if not config.keeps_splits:
+        return {}
+    loaded = {policy: load_records(config, policy, data_dir) for policy in config.split_policies}
+    tables = {
+        policy: split_files.table(config.data, records, data_dir, **config.reading)
+        for policy, records in loaded.items()
+    }
+    return {policy: split_files.digest(split_files.text(rows)) for policy, rows in tables.items()}
+
+
 def check_fingerprints(expected, received, whose):
     """Raises `DataError` if two `fingerprints` differ; `whose` begins the sentence."""
     pairs = [(f"{policy}/{name}", expected.get(policy, {}).get(name), digest)
@@ -102,7 +118,11 @@ def seen_by_training(name, sets):
     """
     both = np.concatenate([sets[split].sources for split in ("train", "validation")])
     name = catalogue.title(name)
-    return {"seen_sources": {"data": name, "digests": sorted(set(digests(name, both).tolist()))}}
+    seen = {"data": name, "digests": sorted(set(digests(name, both).tolist()))}
+    # With another salt, patients of DICOM files have other names, and none would seem seen.
+    if salts := sorted(dicom.salts(both)):
+        seen["salts"] = salts
+    return {"seen_sources": seen}
 
 
 def how_told(config):

@@ -7,6 +7,7 @@ from keras_fracture.data import across, catalogue, sources
 from keras_fracture.errors import EvaluationError
 from keras_fracture.inference import scoring
 from keras_fracture.report.markdown import counted, decimal
+from keras_fracture.report.scored import of_groups
 
 
 def examine(model, data, table, records=None, which=None):
@@ -71,7 +72,6 @@ def lines(report):
     recorded = f"at training {_score(recorded)}" if recorded else "its metadata have none of training"
     excess = report["mean_probability"] - report["observed"]
     own, best = report["thresholds"]
-    groups = report["groups"]
     return [
         f"trained on {report['trained_on']}, tested on {report['tested_on']}, {counted(report['images'], 'image')}:",
         f"AUC {decimal(report['auc'])}; {recorded}",
@@ -80,24 +80,12 @@ def lines(report):
         f"threshold {own['threshold']:.3g}, the model's: {_both(own)}",
         f"threshold {best['threshold']:.3g}, the best for these images, chosen on these very images and so no test: "
         f"{_both(best)}",
-        *(
-            f"{row.column.replace('_', ' ')} {row.value}: {counted(row.images, 'image')}, "
-            f"{counted(row.findings, 'finding')}, accuracy {_of_group(row, 'accuracy')}, AUC {_of_group(row, 'auc')}"
-            for row in groups.itertuples()
-            if groups["column"].eq(row.column).sum() > 1
-        ),
+        *of_groups(report["groups"]),
     ]
 
 
 def _score(score):
     return decimal(score) if "low" in score else f"{score['value']:.3f}"
-
-
-def _of_group(row, metric):
-    value, low, high = (getattr(row, metric + end) for end in ("", "_low", "_high"))
-    if np.isnan(value):
-        return "not defined"
-    return f"{value:.3f}" if np.isnan(low) else decimal({"value": value, "low": low, "high": high})
 
 
 def _both(at):
@@ -124,7 +112,7 @@ def copies(model, against, data, table, which=None, data_dir=None, **reading):
         EvaluationError: The model was trained on another data set, or does not say on which.
         DataError: As in `data.prepare`.
     """
-    trained_on, digests = scoring.trained_on(model, which) or (None, [])
+    trained_on, digests, _ = scoring.trained_on(model, which) or (None, [], ())
     if trained_on != catalogue.title(against):
         raise EvaluationError(
             f"--against is the data set that the model was trained on, {trained_on}. Received: {against!r}"

@@ -9,23 +9,18 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_fracture import evaluation
-from keras_fracture.data import catalogue, decoding, sources
+from keras_fracture.data import catalogue, decoding, dicom, sources
 from keras_fracture.data.cache import WORKERS
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.inference import sharding
 from keras_fracture.models.preprocessing import scale
+from keras_fracture.report.scored import METRICS
 from keras_fracture.serving.metadata import facts_of, finding_of, preparation
 from keras_fracture.serving.releasing import model_of_run
 from keras_fracture.serving.versions import loaded, version_of
 
 COLUMNS = ("filename", "source", "body_part", "label", "probability")
-METRICS = {
-    "accuracy": "accuracy", "AUC": "auc", "sensitivity": "recall", "specificity": "specificity",
-    "balanced accuracy": "balanced_accuracy", "precision": "precision", "F1": "f1",
-    "average precision": "average_precision", "sensitivity at specificity 0.90": "sensitivity_at_90",
-    "sensitivity at specificity 0.95": "sensitivity_at_95", "Brier score": "brier", "calibration error": "ece",
-}  # fmt: skip
 _BATCH = 32  # always so many at once, the last ones filled up
 
 
@@ -166,18 +161,21 @@ def seen(model, data, table, which=None):
         which: As in `evaluate`.
 
     Returns:
-        bool `(n,)`, or None where the model does not say what it has seen.
+        bool `(n,)`, or None where that cannot be known: the model does not say it, or its patients are those of DICOM
+        files and were hashed on another machine.
 
     Raises:
         ModelError: Its metadata say it in a way that cannot be read.
     """
     if (said := trained_on(model, which)) is None:
         return None
+    if said[0] == catalogue.title(data) and not dicom.salts(table["source"]) >= said[2]:
+        return None
     return np.isin(sources.digests(catalogue.title(data), table["source"]), said[1])
 
 
 def trained_on(model, which=None):
-    """What a model says it has seen: the name of the data set, and a list of `sources.digests`; None if nothing.
+    """What a model says it has seen: the data set's name, a list of `sources.digests`, `dicom.salts`; None if nothing.
 
     Raises:
         ModelError: Its metadata say it in a way that cannot be read.
@@ -186,8 +184,9 @@ def trained_on(model, which=None):
     if "seen_sources" not in facts:
         return None
     try:
-        return str(facts["seen_sources"]["data"]), sorted(map(str, facts["seen_sources"]["digests"]))
-    except (KeyError, TypeError) as error:
+        seen = facts["seen_sources"]
+        return str(seen["data"]), sorted(map(str, seen["digests"])), set(map(str, seen.get("salts", ())))
+    except (AttributeError, KeyError, TypeError) as error:
         raise ModelError(
             f"{version}/metadata.json has seen_sources that cannot be read: export it again. Received: {error}"
         ) from None

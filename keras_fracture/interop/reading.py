@@ -160,7 +160,8 @@ def import_torch():
         import torch
     except ImportError as error:
         raise WeightsError(
-            'PyTorch\'s files need PyTorch: pip install "keras-fracture[torch]". Received: no module torch'
+            'PyTorch\'s files and its data sets need PyTorch: pip install "keras-fracture[torch]". '
+            "Received: no module torch"
         ) from error
     return torch
 

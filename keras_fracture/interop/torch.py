@@ -1,4 +1,4 @@
-"""PyTorch weights in and out: state dicts, `.pth`, `.pt` and `.safetensors`.
+"""PyTorch weights in and out (state dicts, `.pth`, `.pt` and `.safetensors`), and our data sets as its `Dataset`.
 
 A parameter's name here is the path to its layer, by attribute or by index into a `Sequential`, and PyTorch's
 word for the variable: `layer1.0.conv1.weight`. For `ResNet` and `DRN` these are torchvision's and the DRN
@@ -21,6 +21,39 @@ from keras_fracture.interop.reading import BATCHES, DOMAINS, ending, import_torc
 from keras_fracture.models import DRN, UNIT, EfficientNetLite
 
 WRITTEN = (".pth", ".pt", ".safetensors")
+
+
+def dataset(name, split="train", policy="grouped", *, size=224, preprocess=None, transform=None, **options):
+    """A data set as a map-style `torch.utils.data.Dataset`, with the pixels of `data.load(...).batched(...)`.
+
+        train = dataset("fracatlas", split="train", size=224)
+        batches = torch.utils.data.DataLoader(train, batch_size=32, shuffle=True, num_workers=2)
+
+    Images are decoded, resized and kept in the cache's folder by this process, the first time. Workers read that file;
+    they may be forked or spawned, and import no TensorFlow.
+
+    Args:
+        name: As in `data.load`, and so are `split` and `policy`.
+        split: "train", "validation" or "test".
+        policy: A split policy.
+        size: Side in pixels, where `preprocess` is not given.
+        preprocess: A `data.Preprocess`; default fits and pads to `size`, one channel.
+        transform: Function of the image, a float32 tensor `(channels, size, size)` from 0 to 1, such as torchvision's.
+        **options: Further ones of `data.prepare`, such as `data_dir`, and `splits` for a split file.
+
+    Returns:
+        `torch_data.Images`: pairs of image and label, and its `table`, with file names.
+
+    Raises:
+        WeightsError: PyTorch is not installed.
+        DataError: As in `data.load`.
+    """
+    import_torch()
+    from keras_fracture import data
+    from keras_fracture.interop import torch_data
+
+    records = data.load(name, split, policy, **options)
+    return torch_data.prepare(records, preprocess or data.Preprocess(size=size), transform)
 
 
 def load_torch_weights(model, source, names=None, any_head=False):

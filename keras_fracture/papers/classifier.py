@@ -9,7 +9,9 @@ import numpy as np
 from keras_fracture import evaluation, models, training
 from keras_fracture.data import Augmentation, batches
 from keras_fracture.evaluation import Predictions
+from keras_fracture.evaluation.baselines import Baselines
 from keras_fracture.evaluation.predicting import probabilities
+from keras_fracture.experiment.baselines import fit_baselines
 from keras_fracture.experiment.runs import export_if_missing, load_or_compute
 from keras_fracture.experiment.splits import load_splits, seen_by_training
 from keras_fracture.interop.convert import classes_in, load_weights
@@ -75,10 +77,17 @@ class TrainedModel:
 
 @dataclasses.dataclass(frozen=True)
 class PolicyResult:
-    """What came out under one split policy: the splits, and architecture name to `TrainedModel`."""
+    """What came out under one split policy.
+
+    Attributes:
+        sets: Split name to `Split`, as the paper trains on them.
+        trained: Architecture name to `TrainedModel`.
+        baselines: `evaluation.baselines.Baselines` on the same test images.
+    """
 
     sets: dict
     trained: dict
+    baselines: Baselines
 
     def predictions(self, name, split="test"):
         """`evaluation.Predictions` of one architecture on one split."""
@@ -102,12 +111,13 @@ def run(config, run, method):
     results = {}
     for policy in config.policies:
         sets = load_splits(config, method.preprocess(config), policy, run.data_dir)
+        baselines = fit_baselines(config, sets, run.data_dir, config.threshold)
         sets = method.prepare_splits(config, sets, policy)
         trained = {
             name: train_seeds(config, run, method, name, sets, run.folder / policy / name)
             for name in config.models
         }
-        results[policy] = PolicyResult(sets, trained)
+        results[policy] = PolicyResult(sets, trained, baselines)
     return results
 
 

@@ -9,10 +9,12 @@ from tqdm import tqdm
 from keras_fracture import evaluation, files
 from keras_fracture.data import decoding
 from keras_fracture.data.pipeline import grey_to
+from keras_fracture.evaluation import scorer
+from keras_fracture.evaluation.baselines import compare as compare_with
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told, load_records
 from keras_fracture.models.preprocessing import scale
-from keras_fracture.report import figures
+from keras_fracture.report import baselines, figures
 from keras_fracture.report.markdown import (
     Figures,
     counted,
@@ -35,6 +37,7 @@ _CAPTIONS = {
     "heat": "{}: where it looks in test images with annotated findings, which the boxes mark; left the image, right "
     "its Grad-CAM heat.",
 }
+_WITHIN = "auc_within_body_part"
 _SHOWN = ("accuracy", "f1", "precision", "recall", "auc")  # of the paper's table
 
 
@@ -56,12 +59,17 @@ def write(config, results, run, preprocess):
     for policy, name in tqdm(jobs, "scores and figures", unit=" models"):
         folder, result = run.folder / policy / name, results[policy]
         explained[policy, name] = _explain(result, name, folder)
+        said = scorer.text(result.predictions(name), result.sets["test"].table["filename"])
+        files.write_text(folder / "predictions.csv", said)
         scores = _scores(result, name)
         figures.roc(
             evaluation.roc(result.predictions(name)), decimal(scores["auc"]), folder / "roc.png",
             f"{name} on {config.data_title}: test images, {policy} split",
         )  # fmt: skip
-        rows.append(_row(config, recorded, policy, name, result.trained[name], scores))
+        compared = compare_with(result.predictions(name), result.baselines)
+        rows.append(
+            _row(config, recorded, policy, name, result.trained[name], scores) | {"baselines": compared}
+        )
     splits = {policy: counts(result.sets) for policy, result in results.items()}
     files.write_text(run.folder / "history.csv", _history(results).to_csv(index=False))
     _curves(config, results, run.folder)
@@ -77,7 +85,8 @@ def write(config, results, run, preprocess):
 def table(runs):
     """README's table: one row a run, the paper's numbers in front."""
     header = ["data", "split", "model", "variant", "paper: accuracy %, AUC", "validation accuracy %",
-              "validation AUC", "test accuracy %", "test AUC", "sensitivity at 90 % specificity", "profile",
+              "validation AUC", "test accuracy %", "test AUC", "within body part",
+              "AUC less the strongest baseline's", "sensitivity at 90 % specificity", "profile",
               "pixels, epochs, seeds", "date"]  # fmt: skip
     rows = []
     for run in runs:
@@ -87,7 +96,8 @@ def table(runs):
             ", ".join([f"{100 * reported[name]:.0f}" for name in ("accuracy",) if name in reported]
                       + [f"{reported[name]:.2f}" for name in ("auc",) if name in reported]),
             percent(scores["validation_accuracy"]), decimal(scores["validation_auc"]), percent(scores["accuracy"]),
-            decimal(scores["auc"]), percent(scores["sensitivity_at_90"]), run["profile"],
+            decimal(scores["auc"]), decimal(scores[_WITHIN]) if _WITHIN in scores else "",
+            baselines.cell(run.get("baselines")), percent(scores["sensitivity_at_90"]), run["profile"],
             f"{run['image_size']}, {run['epochs']}, {run['seeds']}", dated(run),
         ])  # fmt: skip
     return markdown(header, rows)
@@ -138,6 +148,8 @@ def _scores(result, name):
     scores = evaluation.scores(result.predictions(name), evaluation.METRICS)
     checked = evaluation.scores(result.predictions(name, "validation"), ("accuracy", "f1", "auc"))
     scores |= {f"validation_{metric}": score for metric, score in checked.items()}
+    inside = evaluation.within(result.predictions(name), result.sets["test"].table["body_part"])
+    scores |= {_WITHIN: inside} if inside else {}
     last = [float(history["accuracy"].iloc[-1]) for history in result.trained[name].histories]
     return scores | {"train_accuracy": {"value": float(np.mean(last)), "low": min(last), "high": max(last)}}
 
@@ -257,6 +269,10 @@ def _text(config, recorded, rows, splits, explained, folder):
         f"`{config.key}`, re-run on `{config.data_title}`, profile `{recorded['profile']}`, "
         f"variant `{config.variant}`.\n",
         *how_told(config),
+        *(
+            f"**{row['split_policy']} split, {row['model']}: {baselines.verdict(row['baselines'])}**\n"
+            for row in rows
+        ),
         "95 % intervals in brackets: bootstrap that resamples whole X-rays (sources, not files)"
         + (
             " and seeds.\n" if config.seeds > 1 else "; one seed, so that they do not cover training again.\n"
@@ -269,6 +285,8 @@ def _text(config, recorded, rows, splits, explained, folder):
             overlap(split_counts),
             table([recorded | row for row in own]),
             _all_metrics(own),
+            f"What needs no network. {baselines.HOW}\n",
+            baselines.table(own[0]["baselines"]["scores"]),
         ]
         for row in own:
             lines += _one_model(policy, row["model"], explained[policy, row["model"]], folder, numbered)
@@ -296,7 +314,8 @@ def _how_it_was_made(config, recorded, numbered):
             if config.threshold is None
             else f"; the threshold is {config.threshold}."
         ),
-        "- SavedModels: `POLICY/MODEL/run-0/saved_model`.",
+        "- SavedModels: `POLICY/MODEL/run-0/saved_model`; predictions of test images, for `keras-fracture score`: "
+        "`POLICY/MODEL/predictions.csv`.",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in recorded['versions'].items())}.\n",
         "Not for clinical use.",
     ]

@@ -1,4 +1,4 @@
-"""Tables for README, BENCHMARKS and RELIABILITY, generated from `results/`.
+"""Tables for README, BENCHMARKS, RELIABILITY and docs, generated from `results/`.
 
 keras-fracture tables            # rewrite the files between their markers
 keras-fracture tables --check    # only say whether they are up to date
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from keras_fracture import files, papers
 from keras_fracture.errors import OutputError
-from keras_fracture.report import benchmarks, reliability, results
+from keras_fracture.report import baselines, benchmarks, board, reliability, results
 from keras_fracture.report.markdown import dated, markdown, over_seeds
 
 _MARK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.S)
@@ -51,13 +51,13 @@ def _how_measured(run, where):
 
 
 def generate(folder, key):
-    """A table of README, BENCHMARKS or RELIABILITY.
+    """A table of README, BENCHMARKS, RELIABILITY or docs.
 
     Args:
         folder: Where `KEY.json` are kept.
         key: A paper's, for its numbers and the commands that made them; "papers" for all papers beside each other;
             a name in the `TABLES` of a paper's report; "benchmark_ratios", or "benchmark_" and the section of a
-            benchmark; or "reliability".
+            benchmark; "baselines"; "reliability"; or "board", for one table a data set.
 
     Raises:
         OutputError: There is no such table.
@@ -68,8 +68,12 @@ def generate(folder, key):
         return benchmarks.table(Path(folder) / "benchmark.json", key.removeprefix("benchmark_"))
     if key == "papers":
         return headlines(folder)
+    if key == "board":
+        return board.table(Path(folder) / "board")
     if key == "reliability":
         return reliability.table(Path(folder) / "reliability.json")
+    if key == "baselines":
+        return baselines.recorded(Path(folder) / "baselines.json")
     if key in papers.names():
         runs = results.read(Path(folder) / f"{key}.json")["runs"]
         commands = dict.fromkeys(run["command"] for run in runs)
@@ -78,7 +82,7 @@ def generate(folder, key):
         if table := getattr(paper.report, "TABLES", {}).get(key):
             return table(results.read(Path(folder) / f"{paper.key}.json")["runs"])
     raise OutputError(
-        f"There is no such table: name a paper, papers, benchmark_ or reliability. Received: {key}"
+        f"There is no such table: name a paper, papers, board, benchmark_, baselines or reliability. Received: {key}"
     )
 
 

@@ -2,6 +2,6 @@
 
 from keras_fracture.lazy import on_first_use
 
-__all__ = ["figures", "galleries", "html", "markdown", "notebook", "results"]
+__all__ = ["board", "figures", "galleries", "html", "markdown", "notebook", "results", "scored"]
 
 __getattr__, __dir__ = on_first_use(__name__, __all__)

@@ -37,7 +37,13 @@ def record(folder, config, metrics, out):
     path = Path(folder) / f"{config['paper']}.json"
     known = read(path)["runs"] if path.exists() else []
     common = {name: config[name] for name in ("command", "date", "versions", "computed_in") if name in config}
-    fresh = [renamed(run) | common for run in metrics["runs"]]
+    digests = config.get("split_digests", {})  # none in runs of earlier versions
+    fresh = [
+        renamed(run)
+        | common
+        | ({"split_digest": digests[run["split_policy"]]} if run.get("split_policy") in digests else {})
+        for run in metrics["runs"]
+    ]
     replaced = {_same(run) for run in fresh}
     runs = [run for run in known if _same(run) not in replaced] + fresh
     content = {"paper": config["paper"], "runs": runs}

@@ -4,12 +4,12 @@ import pytest
 
 from benchmarks import phantom as benchmark
 from benchmarks.errors import BenchmarkError
-from keras_fracture.data.datasets.phantom import phantom_dataset_builder
+from keras_fracture.data.datasets.phantom import layout as phantom_layout
 from keras_fracture.data.phantom_findings import KINDS
 
 
 def test_both_classifiers_answer_every_kind_of_finding(monkeypatch, tmp_path):
-    monkeypatch.setattr(phantom_dataset_builder.Builder, "SOURCES", (24, 56))
+    monkeypatch.setattr(phantom_layout, "SOURCES", (24, 56))
     monkeypatch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path))
     monkeypatch.setattr(benchmark, "_drawing_seconds", lambda: 1.0)
     numbers = benchmark.measure_phantom(epochs=1)

@@ -7,7 +7,7 @@ import pytest
 
 from keras_fracture import data
 from keras_fracture.data import decoding, phantom
-from keras_fracture.data.datasets.phantom import layout, phantom_dataset_builder
+from keras_fracture.data.datasets.phantom import layout
 from keras_fracture.data.phantom_anatomy import PARTS
 from keras_fracture.data.phantom_findings import KINDS
 from keras_fracture.errors import DataError
@@ -24,7 +24,7 @@ def sample():
 def tables(tmp_path_factory):
     """The tables of all splits of few phantoms, by policy."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(phantom_dataset_builder.Builder, "SOURCES", (24, 16))
+        patch.setattr(layout, "SOURCES", (24, 16))
         patch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
         return {
             policy: {split: data.load("phantom", split, policy).table for split in data.splits.NAMES}
@@ -124,7 +124,7 @@ def test_held_out_limbs_are_the_test_split_of_grouped_and_of_no_other_policy(tab
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5, 0), (0.4, 0.1, 0.5)])
 def test_shares_and_seed_change_no_test_image(shares, tables, monkeypatch):
-    monkeypatch.setattr(phantom_dataset_builder.Builder, "SOURCES", (24, 16))
+    monkeypatch.setattr(layout, "SOURCES", (24, 16))
     records = {split: data.load("phantom", split, shares=shares, seed=2) for split in data.splits.NAMES}
     assert list(records["test"].table["filename"]) == list(tables["grouped"]["test"]["filename"])
     train = len(records["train"]) / (len(records["train"]) + len(records["validation"]))
@@ -133,7 +133,7 @@ def test_shares_and_seed_change_no_test_image(shares, tables, monkeypatch):
 
 def test_images_are_drawn_once_for_all_processes(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path))
-    read, calls = layout.read.__wrapped__, []  # as in a process that has read none
+    read, calls = layout._read.__wrapped__, []  # as in a process that has read none
     drawn = phantom.records
 
     def counted(*arguments, **numbers):

@@ -6,7 +6,7 @@ import keras
 import pytest
 
 from keras_fracture import cli, data, files, papers
-from keras_fracture.data.datasets.phantom import phantom_dataset_builder
+from keras_fracture.data.datasets.phantom import layout as phantom_layout
 from keras_fracture.errors import DataError, FractureError
 from keras_fracture.experiment import runs
 from keras_fracture.experiment.config import RENAMED, Config
@@ -163,7 +163,7 @@ def test_a_run_goes_on_and_is_repeated_on_the_same_images_alone(run, tmp_path, m
     assert recorded["grouped"] == {
         split: data.load("phantom", split).digest() for split in ("train", "validation", "test")
     }
-    monkeypatch.setattr(phantom_dataset_builder.Builder, "SOURCES", (61, 48))
+    monkeypatch.setattr(phantom_layout, "SOURCES", (61, 48))
     monkeypatch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path / "cache"))
     for out, words in ((folder, ["--resume"]), (tmp_path / "again", [])):
         assert cli.main(["reproduce", "--from", str(folder), "--out", str(out), *words]) == 2

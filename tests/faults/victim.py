@@ -62,9 +62,9 @@ if __name__ == "__main__":
     fault, _, moments = disturbance.partition("=")
     watch = Watch(folders.split(":"), fault)
     program = importlib.import_module(module)
-    from keras_fracture.data.datasets.phantom import phantom_dataset_builder
+    from keras_fracture.data.datasets.phantom import layout
 
-    phantom_dataset_builder.Builder.SOURCES = 60, 48
+    layout.SOURCES = 60, 48
     for moment in moments.split("|"):
         watch.choose(moment)
         status = program.main(arguments)

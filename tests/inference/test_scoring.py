@@ -299,6 +299,20 @@ def test_images_that_a_model_has_seen_are_said_and_left_out(classifier, train, d
     assert "cannot be told" in capsys.readouterr().out.splitlines()[0]
 
 
+def test_patients_hashed_on_another_machine_are_not_said_to_be_unseen(monkeypatch):
+    """With another salt every hash is another, so that nothing would seem seen."""
+    mine, theirs = (f"dicom-{salt * 8}-{'1' * 16}" for salt in "ab")
+    sets = dict.fromkeys(("train", "validation"), types.SimpleNamespace(sources=np.array([mine, "p2"])))
+    facts = seen_by_training("clinic", sets)
+    monkeypatch.setattr(scoring, "find", lambda model, which: ("1", facts))
+    told = {
+        patient: scoring.seen("m", "clinic", pd.DataFrame({"source": [patient]}))
+        for patient in (mine, theirs)
+    }
+    assert told[mine].tolist() == [True] and told[theirs] is None
+    assert scoring.seen("m", "phantom", pd.DataFrame({"source": ["p2"]})).tolist() == [False]
+
+
 def test_a_run_says_what_its_models_have_seen():
     sets = {name: types.SimpleNamespace(sources=np.array(rows)) for name, rows in
             {"train": ["a", "a", "b"], "validation": ["c"], "test": ["d"]}.items()}  # fmt: skip

@@ -3,14 +3,14 @@
 import pytest
 
 from keras_fracture import papers
-from keras_fracture.data.datasets.phantom import phantom_dataset_builder
+from keras_fracture.data.datasets.phantom import layout as phantom_layout
 
 
 @pytest.fixture(scope="module")
 def few_phantoms(tmp_path_factory):
     """A phantom data set of few limbs, prepared once a module."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(phantom_dataset_builder.Builder, "SOURCES", (60, 48))
+    patch.setattr(phantom_layout, "SOURCES", (60, 48))
     patch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
     yield
     patch.undo()

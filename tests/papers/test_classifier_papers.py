@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from sklearn.metrics import roc_auc_score
 
 from keras_fracture import cli, evaluation, models, papers
 from keras_fracture.errors import FractureError, ModelError, WeightsError
@@ -20,6 +21,8 @@ from keras_fracture.papers.garcia_inception import experiment as garcia
 from keras_fracture.papers.garcia_inception.config import Config as GarciaInception
 from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
 from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
+from keras_fracture.report import baselines
+from keras_fracture.report.markdown import decimal
 from tests.drawings import assert_drawn, assert_figures
 
 
@@ -45,6 +48,23 @@ def test_the_report_shows_the_papers_numbers_beside_ours(lisbon):
     assert_figures(lisbon[0])
 
 
+def test_the_report_begins_with_what_needs_no_network(lisbon):
+    row = json.loads((lisbon[0] / "metrics.json").read_text())["runs"][0]
+    text = (lisbon[0] / "report.md").read_text()
+    verdict = baselines.verdict(row["baselines"])
+    assert text.index(f"grouped split, resnet18: {verdict}") < text.index("## grouped split")
+    assert list(row["baselines"]["scores"]) == ["majority", "table", "file", "hog", "all"]
+    ours = np.load(lisbon[0] / "grouped" / "resnet18" / "run-0" / "probabilities.npz")["test"]
+    config = LisbonResNet(data="phantom", image_size=32, seeds=1)
+    sets = load_splits(config, lisbon_resnet.preprocess(config), "grouped")
+    labels = sets["test"].labels
+    named = row["baselines"]["strongest"]
+    expected = roc_auc_score(labels, ours) - row["baselines"]["scores"][named["name"]]["auc"]["value"]
+    assert named["auc_difference"]["value"] == pytest.approx(expected)
+    assert 0 <= row["metrics"]["auc_within_body_part"]["value"] <= 1
+    assert f"to `{named['name']}`" in tables.generate(lisbon[1], "lisbon_resnet")
+
+
 def test_scores_are_those_of_the_stored_probabilities(lisbon):
     run = json.loads((lisbon[0] / "metrics.json").read_text())["runs"][0]
     probabilities = np.load(lisbon[0] / "grouped" / "resnet18" / "run-0" / "probabilities.npz")
@@ -55,6 +75,32 @@ def test_scores_are_those_of_the_stored_probabilities(lisbon):
     assert run["threshold"] in probabilities["validation"] and run["thresholds"] == [run["threshold"]]
     for score in run["metrics"].values():
         assert score["low"] <= score["value"] <= score["high"]
+
+
+def test_predictions_are_written_as_score_reads_them(lisbon, capsys):
+    path = lisbon[0] / "grouped" / "resnet18" / "predictions.csv"
+    row = json.loads((lisbon[0] / "metrics.json").read_text())["runs"][0]
+    assert cli.main(["score", str(path), "--data", "phantom", "--threshold", str(row["threshold"])]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert f"accuracy                         {decimal(row['metrics']['accuracy'])}" in printed
+    assert f"AUC                              {decimal(row['metrics']['auc'])}" in printed
+    recorded = json.loads((lisbon[1] / "lisbon_resnet.json").read_text())["runs"][0]
+    assert f"split {recorded['split_digest']}" in printed
+
+
+def test_a_run_on_a_split_file_is_that_on_its_policy(lisbon, smoke_run, tmp_path):
+    path = tmp_path / "splits.csv"
+    assert cli.main(["data", "split", "phantom", "--out", str(path)]) == 0
+    folder, results = smoke_run("lisbon_resnet", splits=str(path))
+    (row,) = json.loads((results / "lisbon_resnet.json").read_text())["runs"]
+    (before,) = json.loads((lisbon[1] / "lisbon_resnet.json").read_text())["runs"]
+    assert row["metrics"] == before["metrics"] and row["split_digest"] == before["split_digest"]
+    assert row["split_policy"] == "file" and (folder / "file" / "resnet18" / "predictions.csv").is_file()
+
+
+def test_a_paper_that_deals_out_itself_takes_no_split_file():
+    with pytest.raises(FractureError, match="deals images out by itself"):
+        configure(papers.get("gupta_unit").config.Config, "smoke", splits="splits.csv")
 
 
 def test_each_seed_has_the_threshold_that_its_own_validation_chose(monkeypatch):
@@ -71,7 +117,7 @@ def test_each_seed_has_the_threshold_that_its_own_validation_chose(monkeypatch):
     table = pd.DataFrame({"source": [str(number) for number in range(40)]})
     sets = dict.fromkeys(("validation", "test"), Split(None, labels, table))
     train_seeds = classifier.train_seeds
-    result = PolicyResult(sets, {"net": train_seeds(config, None, None, "net", sets, Path("none"))})
+    result = PolicyResult(sets, {"net": train_seeds(config, None, None, "net", sets, Path("none"))}, None)
     assert result.trained["net"].thresholds[0] > 0.89 and result.trained["net"].thresholds[1] < 0.17
     scores = evaluation.scores(result.predictions("net"), ["accuracy"], 5)
     assert scores["accuracy"]["value"] == 1.0, "at the threshold of the mean one of the two is a coin"
@@ -118,7 +164,7 @@ def test_groups_add_up_to_the_test_set_worst_first(lisbon):
     counts = json.loads((lisbon[0] / "metrics.json").read_text())["splits"]["grouped"]["test"]
     for _, rows in groups.groupby("column"):
         assert rows["images"].sum() == counts["images"]
-        assert rows["accuracy"].is_monotonic_increasing
+        assert rows["auc"].dropna().is_monotonic_increasing and not rows["auc"].isna().iloc[0]
 
 
 def test_results_make_a_table_for_the_readme(lisbon):

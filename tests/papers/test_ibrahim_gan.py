@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from keras_fracture import papers
-from keras_fracture.data.datasets.phantom import phantom_dataset_builder
+from keras_fracture.data.datasets.phantom import layout as phantom_layout
 from keras_fracture.errors import FractureError, OutputError
 from keras_fracture.experiment.config import configure, from_recorded
 from keras_fracture.experiment.runs import run_folder
@@ -35,7 +35,7 @@ FEW = ("original", "start from the discriminator", "discriminator features", "sy
 def finished(tmp_path_factory):
     """A whole run on few phantoms: its folder, and the folder its numbers were recorded in."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(phantom_dataset_builder.Builder, "SOURCES", (48, 60))
+    patch.setattr(phantom_layout, "SOURCES", (48, 60))
     patch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
     folder, results = tmp_path_factory.mktemp("runs") / "run", tmp_path_factory.mktemp("results")
     papers.reproduce("ibrahim_gan", "smoke", out=folder, results=results, **TINY)

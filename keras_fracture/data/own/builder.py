@@ -33,6 +33,6 @@ class Builder(builder.FractureBuilder, skip_registration=True):
 
     def _table(self, dl_manager):
         rows, root = super()._table(dl_manager)
-        if self.builder_config.policy != "grouped" and (line := leaks(rows)):
+        if self.builder_config.policy not in ("grouped", splits.FILE) and (line := leaks(rows)):
             _LOG.warning("%s", line)
         return rows, root

@@ -48,6 +48,7 @@ class Layout:
     notes: list
     told: str
     SHARES = (0.7, 0.1, 0.2)
+    KNOWN = ("body_part", "view")
     READS = ()  # patterns; `used` is exact
 
     @property

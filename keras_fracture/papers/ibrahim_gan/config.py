@@ -75,7 +75,7 @@ class Config(config.Config):
             "seeds": 3, "gan_epochs": 8, "gan_width": 1 / 8, "discriminator_width": 1 / 2,
             "gan_channels": 1, "gan_learning_rate": 1e-3, "gan_ema": 0.98, "synthetic_per_class": 1000,
             "policies": ("grouped",), "precision": "auto", "sizes": (100,), "few_labels": (100,),
-            "modern_steps": 3000, "modern_passes": 300, "classifier_steps": 800, "gan_steps": 60,
+            "modern_steps": 2400, "modern_passes": 300, "classifier_steps": 600, "gan_steps": 60,
         },
         "paper": {"seeds": 5, "gans_per_class": 5},
     }  # fmt: skip

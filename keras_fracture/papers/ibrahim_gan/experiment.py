@@ -11,6 +11,8 @@ from tqdm import tqdm
 from keras_fracture import evaluation, models, training
 from keras_fracture.data import Augmentation, Preprocess
 from keras_fracture.evaluation import Predictions
+from keras_fracture.evaluation.baselines import Baselines
+from keras_fracture.experiment.baselines import fit_baselines
 from keras_fracture.experiment.runs import export_if_missing, load_or_compute
 from keras_fracture.experiment.splits import load_splits, seen_by_training
 from keras_fracture.models.preprocessing import UNIT, scale
@@ -75,6 +77,7 @@ def compare(config, run, policy, sets):
     gans = [
         train_poster(config, run, sets["train"], number, folder) for number in range(config.gans_per_class)
     ]
+    baselines = fit_baselines(config, sets, run.data_dir, threshold=0.5)
     outcomes = {arm: [] for arm in ARMS}
     jobs = [(arm, seed) for seed in range(config.seeds) for arm in ARMS]
     for arm, seed in tqdm(jobs, f"poster's classifiers, {policy}", unit=" runs"):
@@ -83,7 +86,7 @@ def compare(config, run, policy, sets):
             train_classifier, config, classifier, arm, seed, sets, synthetic, folder / "classifiers"
         )
         outcomes[arm].append(load_or_compute(folder / "classifiers" / f"{arm}-{seed}.npz", train))
-    return Comparison(sets, gans, quality(config, sets, gans[0]), outcomes)
+    return Comparison(sets, gans, quality(config, sets, gans[0]), outcomes, baselines)
 
 
 def preprocess(config):
@@ -155,12 +158,14 @@ class Comparison:
         gans: A `gans.TrainedGAN` for each GAN number.
         quality: Of the first, see `gans.quality`.
         outcomes: Arm to a list of dicts, one a seed, as `train_classifier` returns them.
+        baselines: `evaluation.baselines.Baselines` on the same test images.
     """
 
     sets: dict
     gans: list
     quality: dict
     outcomes: dict
+    baselines: Baselines
 
     def predictions(self, arm):
         """`evaluation.Predictions` of one arm on the test split."""

@@ -5,12 +5,14 @@ import pandas as pd
 from tqdm import tqdm
 
 from keras_fracture import files
+from keras_fracture.evaluation.baselines import compare as compare_with
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told
 from keras_fracture.papers.ibrahim_gan import drawings
 from keras_fracture.papers.ibrahim_gan.answer import STUDIES, bold, qualities, sentences
 from keras_fracture.papers.ibrahim_gan.gans import GOOD_COVERAGE, GOOD_DISTANCE
 from keras_fracture.papers.ibrahim_gan.learning_curve import BASELINE
+from keras_fracture.report import baselines
 from keras_fracture.report.markdown import Figures, counted, dated, decimal, markdown, overlap, percent
 
 # What the table of all papers shows: what is measured, its metric, and which runs measured it.
@@ -58,6 +60,9 @@ def write(config, results, run):
             "saved_model": f"{policy}/classifiers/{arm}/saved_model",
             "metrics": scores[policy][arm],
             "reported": {"accuracy": config.REPORTED[arm]},
+            "baselines": compare_with(
+                results.poster[policy].predictions(arm), results.poster[policy].baselines
+            ),
         }
         for policy in results.poster
         for arm in drawings.LABELS
@@ -87,7 +92,7 @@ def write(config, results, run):
     drawings.draw(config, results, scores, measured, run.folder)
     if results.poster:
         files.write_text(run.folder / "history.csv", _history(results.poster).to_csv(index=False))
-    text = _text(config, recorded, results, scores, measured, splits, run.folder)
+    text = _text(config, recorded, results, scores, measured, rows, splits, run.folder)
     files.write_text(run.folder / "report.md", text)
     gans = {name: {key: value for key, value in quality.items() if key not in ("shown", "nearest")}
             for name, quality in qualities(results).items()}  # fmt: skip
@@ -122,7 +127,8 @@ def measure(curve):
 def table(runs):
     """README's table: one row for each of the poster's arms in a run."""
     header = ["data", "split", "arm", "paper: accuracy %", "ours: test accuracy %", "test AUC",
-              "gain in accuracy, points", "validation accuracy %", "profile, seeds", "date"]  # fmt: skip
+              "gain in accuracy, points", "validation accuracy %", "AUC less the strongest baseline's",
+              "profile, seeds", "date"]  # fmt: skip
     rows = []
     for run in runs:
         if "study" in run:
@@ -132,7 +138,7 @@ def table(runs):
         rows.append([
             run["data"], run["split_policy"], run["variant"], f"{100 * run['reported']['accuracy']:.0f}",
             percent(scores["accuracy"]), decimal(scores["auc"]), percent(gain, signed=True) if gain else "",
-            percent(scores["validation_accuracy"]),
+            percent(scores["validation_accuracy"]), baselines.cell(run.get("baselines")),
             f"{run['profile']}, {run['seeds']}", dated(run),
         ])  # fmt: skip
     return markdown(header, rows)
@@ -202,7 +208,7 @@ def _history(poster):
     return pd.concat(frames)
 
 
-def _text(config, recorded, results, scores, measured, splits, folder):
+def _text(config, recorded, results, scores, measured, rows, splits, folder):
     figures = Figures()
     lines = [
         "# Do synthetic X-rays help a classifier?\n",
@@ -218,7 +224,7 @@ def _text(config, recorded, results, scores, measured, splits, folder):
         if curve:
             lines += _study(config, name, curve, measured[name], figures)
     if results.poster:
-        lines += _poster(config, scores, splits, figures)
+        lines += _poster(config, scores, rows, splits, figures)
     else:
         lines += [overlap(splits[config.policies[0]])]
     lines += ["## What would change the answer\n", *_limits(config, results), *_how(config, recorded)]
@@ -304,7 +310,7 @@ def _whole(score):
     return f"{value} ({low} to {high})"
 
 
-def _poster(config, scores, splits, figures):
+def _poster(config, scores, rows, splits, figures):
     lines = [
         "## The poster's four arms\n",
         "The poster trains a compact CNN of 13,585 parameters on a dense GAN's images, one GAN a class, and reports "
@@ -314,6 +320,9 @@ def _poster(config, scores, splits, figures):
     ]
     for policy in scores:
         lines += [f"### {policy} split\n", overlap(splits[policy]), _arms_table(config, scores[policy])]
+        own = [row for row in rows if row["split_policy"] == policy and "baselines" in row]
+        lines += [f"- {row['variant']}: {baselines.verdict(row['baselines'])}" for row in own]
+        lines += [f"\n{baselines.HOW}\n", baselines.table(own[0]["baselines"]["scores"])]
     arms = "mean over seeds, 95 % intervals"
     return [
         *lines,

@@ -16,10 +16,15 @@ HOW_TO_GET = (
 )
 POLICIES = ("grouped", "paper")
 SHARES = (0.7, 0.2, 0.1)  # lisbon_resnet, Introduction: "70-20-10"
+DIGESTS = {  # of the published split files, see splits/README.md
+    "grouped": "c8018e16456d342cd26992403f45306dbbfb054aa814ec651dd101a8a2d8092a",
+    "paper": "49db1b61657867e59fb4b1f7d4f59caccf0144192f5c230830dec69d12b57200",
+}
 CLASSES = {"Non_fractured": 0, "Fractured": 1}
 PARTS = ("hand", "leg", "hip", "shoulder")
 VIEWS = ("frontal", "lateral", "oblique")
 KINDS = {"PASCAL VOC": ".xml", "COCO JSON": ".json", "YOLO": ".txt"}  # folders of Annotations/, best first
+KNOWN = ("body_part", "view", "hardware", "multiscan")
 READS = ("dataset.csv", *(f"Annotations/{kind}/*{suffix}" for kind, suffix in KINDS.items()))
 
 

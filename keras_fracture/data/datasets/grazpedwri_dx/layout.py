@@ -16,6 +16,7 @@ HOW_TO_GET = (
 )
 POLICIES = ("grouped", "paper")
 SHARES = (0.7, 0.1, 0.2)
+KNOWN = ("view", "hardware", "cast", "age", "sex")
 VIEWS = {1: "frontal", 2: "lateral"}
 KINDS = {
     "pascalvoc": (".xml", "PASCAL VOC", functools.partial(annotations.voc, name="fracture")),

@@ -9,6 +9,7 @@ HOW_TO_GET = (
 )
 POLICIES = ("grouped", "paper", "official")
 SHARES = (0.7, 0.1, 0.2)
+KNOWN = ()
 READS = ()
 
 

@@ -13,6 +13,7 @@ HOW_TO_GET = (
 )
 POLICIES = ("grouped", "paper", "official")
 SHARES = (0.7, 0.1, 0.2)
+KNOWN = ("body_part",)
 REGIONS = ("elbow", "finger", "forearm", "hand", "humerus", "shoulder", "wrist")
 SPLITS = {"train": "train", "valid": "val"}
 LISTS = ("image_paths.csv", "labeled_studies.csv")

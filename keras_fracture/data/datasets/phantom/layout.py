@@ -19,16 +19,17 @@ from keras_fracture.data.library_settings import one_opencv_thread
 
 POLICIES = ("grouped", "paper")
 SHARES = (0.7, 0.1, 0.2)
+KNOWN = ("body_part", "view")
+SOURCES = phantom.SOURCES, phantom.TEST_SOURCES
 _TABLE = "table.json"
 
 
-@functools.cache
-def read(sources=phantom.SOURCES, test_sources=phantom.TEST_SOURCES, seed=0):
+def read(sources=None, test_sources=None, seed=0):
     """Draws all images, or reads what another process has drawn from the cache.
 
     Args:
-        sources: Number of limbs to learn from.
-        test_sources: Number of limbs to test on.
+        sources: Number of limbs to learn from; None is the first of `SOURCES`.
+        test_sources: Number of limbs to test on; None is the second.
         seed: Non-negative integer.
 
     Returns:
@@ -39,6 +40,12 @@ def read(sources=phantom.SOURCES, test_sources=phantom.TEST_SOURCES, seed=0):
         DataError: No such number of limbs.
         OutputError: The cache cannot be written.
     """
+    defaults = zip((sources, test_sources), SOURCES, strict=True)
+    return _read(*(default if given is None else given for given, default in defaults), seed)
+
+
+@functools.cache
+def _read(sources, test_sources, seed=0):
     path = locations.cache_dir() / "drawn" / f"phantom-{_key(sources, test_sources, seed)}.zip"
     if not path.is_file():
         _write(path, phantom.records(seed=seed, sources=sources, test_sources=test_sources))

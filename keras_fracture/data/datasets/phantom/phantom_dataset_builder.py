@@ -2,7 +2,7 @@
 
 import tensorflow_datasets as tfds
 
-from keras_fracture.data import builder, phantom, splits
+from keras_fracture.data import builder, splits
 from keras_fracture.data.datasets.phantom import layout
 
 
@@ -20,16 +20,15 @@ class Builder(builder.FractureBuilder):
     }
     LAYOUT = layout
     BUILDER_CONFIGS = builder.standard(layout)
-    SOURCES = phantom.SOURCES, phantom.TEST_SOURCES
 
     def _split_generators(self, dl_manager):
-        table, setting = layout.read(*self.SOURCES), self.builder_config
-        policy = setting.policy
-        if policy == "grouped":
-            policy = "official"  # the same, but for the limbs held out, which are the test split
+        table, setting = layout.read(), self.builder_config
+        if setting.policy == "grouped":
+            # The same, but for the limbs held out, which are the test split.
+            side = splits.assign(table, "official", setting.shares, setting.seed)
         else:
-            table = table[table["published_split"] == ""]
-        side = splits.assign(table, policy, setting.shares, setting.seed)
+            table = table if setting.given else table[table["published_split"] == ""]
+            side = setting.assign(self.name, table)
         return {name: self._generate_examples(table[side == name]) for name in splits.NAMES}
 
     def _generate_examples(self, table, root=None):

@@ -3,6 +3,7 @@ from unittest import mock
 
 import tensorflow_datasets as tfds
 
+from keras_fracture.data.datasets.phantom import layout
 from keras_fracture.data.datasets.phantom.phantom_dataset_builder import Builder
 
 
@@ -15,7 +16,7 @@ class PhantomTest(tfds.testing.DatasetBuilderTestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.enterClassContext(mock.patch.object(Builder, "SOURCES", (24, 16)))
+        cls.enterClassContext(mock.patch.object(layout, "SOURCES", (24, 16)))
 
 
 class PhantomPaperTest(PhantomTest):

@@ -1,0 +1,138 @@
+"""How good anybody's predictions are, from any framework."""
+
+import datetime
+from pathlib import Path
+
+from keras_fracture.cli import verbs
+from keras_fracture.report import board
+
+
+def add_score(commands):
+    """Adds `score`."""
+    verb = verbs.add(
+        commands, "score", score, "score anybody's predictions, of any framework, of a data set's test images",
+        "keras-fracture score predictions.csv --data fracatlas --against other.csv",
+    )  # fmt: skip
+    verb.add_argument(
+        "predictions",
+        help="csv: filename; probability (of a finding), or logit, or healthy and finding; maybe seed",
+    )
+    verb.add_argument(
+        "--data", metavar="NAME", required=True, help="data set, or the path of your own X-rays"
+    )
+    verbs.own_data(verb)
+    verb.add_argument("--policy", default="grouped", help="split policy (default: grouped)")
+    verbs.splits(verb)
+    verb.add_argument(
+        "--threshold",
+        type=float,
+        help="probability from which on an image counts as a finding (default: 0.5)",
+    )
+    verb.add_argument(
+        "--against", metavar="FILE", help="other predictions of the same images, for the difference"
+    )
+    verb.add_argument("--out", metavar="DIR", help="folder for a report with figures")
+    verb.add_argument(
+        "--submit", metavar="NAME", help="also write DIR/NAME.json for the board, DIR see --board"
+    )
+    verb.add_argument("--board", metavar="DIR", default="results/board", help="default: results/board")
+    for field, what in board.CARD.items():
+        verb.add_argument(f"--{field.replace('_', '-')}", metavar="TEXT", help=f"on the board: {what}")
+    verbs.data_dir(verb)
+
+
+def score(options):
+    """`score`."""
+    card = {field: getattr(options, field) for field in board.CARD}
+    _check(options, card)
+    verbs.import_tensorflow()
+    from keras_fracture.data import catalogue
+    from keras_fracture.evaluation import scorer
+    from keras_fracture.report import scored
+
+    name = catalogue.title(options.data)
+    test, further, digest = _images(options)
+    policy = _published(options, digest)
+    threshold = scorer.THRESHOLD if options.threshold is None else options.threshold
+    paths = [options.predictions, *([options.against] if options.against else [])]
+    ours, *others = (scorer.predictions(path, name, test, further, threshold) for path in paths)
+    result = scored.score(ours, test)
+    differences = {Path(options.against).stem: scorer.difference(ours, one) for one in others}
+    facts = {
+        "data": name,
+        "split_policy": policy,
+        "split_digest": digest,
+        "images": len(test),
+        "findings": int(test["label"].sum()),
+        "sources": int(test["source"].nunique()),
+        "seeds": len(ours.probabilities),
+        "threshold": threshold,
+    }
+    print(
+        f"{len(test):,} test images of {name}, {policy} split, of {facts['sources']:,} X-rays, "
+        f"seeds: {facts['seeds']}\nsplit {digest}\n"
+        f"threshold {threshold:g}, {'as given' if options.threshold is not None else 'fixed, unless --threshold says'}"
+    )
+    print("\n".join(scored.lines(result, differences)))
+    if options.out:
+        folder = scored.write(options.out, Path(options.predictions).stem, facts, ours, result, differences)
+        print(f"wrote {folder}/report.html")
+    if options.submit:
+        rows = scorer.text(ours, test["filename"])
+        content = {"metrics": result["metrics"], "differences": differences, "card": card}
+        content = facts | {"date": datetime.date.today().isoformat()} | content
+        print(f"wrote {board.submit(options.board, options.submit, content, rows)}")
+
+
+def _check(options, card):
+    """What is wrong before anything is read."""
+    from keras_fracture.errors import EvaluationError
+
+    if options.threshold is not None and not 0 <= options.threshold <= 1:
+        raise EvaluationError(f"--threshold must be from 0 to 1. Received: {options.threshold}")
+    given = [field for field, words in card.items() if words is not None]
+    if options.submit is None and given:
+        raise EvaluationError(f"--{given[0].replace('_', '-')} goes with --submit. Received: it alone")
+    if options.submit is not None:
+        board.check(options.submit, card)
+
+
+def _images(options):
+    """The table of the test split, the other images by name to their split, and the digest of the splits."""
+    from keras_fracture import data
+    from keras_fracture.data import split_files, splits
+
+    reading = verbs.reading(options)
+    records = {
+        split: data.load(
+            options.data, split, options.policy, splits=options.splits, data_dir=options.data_dir, **reading
+        )
+        for split in splits.NAMES
+    }
+    rows = split_files.table(options.data, records, options.data_dir, **reading)
+    further = rows[rows["split"] != "test"]
+    further = dict(zip(further["filename"], further["split"], strict=True))
+    return records["test"].table, further, split_files.digest(split_files.text(rows))
+
+
+def _published(options, digest):
+    """The name of the split policy; warned of, or on the board refused, where the split is not a published one."""
+    from keras_fracture.data import catalogue
+    from keras_fracture.errors import EvaluationError
+
+    known = options.data in catalogue.NAMES
+    digests = getattr(catalogue.layout(options.data), "DIGESTS", {}) if known else {}
+    policy = next((policy for policy, one in digests.items() if one == digest), None)
+    if policy is None and digests:
+        said = (
+            f"this split of {options.data} is none of the published ones ({', '.join(digests)}): another copy of the "
+            f"data, or another split. Received: digest {digest}"
+        )
+        if options.submit is not None:
+            raise EvaluationError(f"The board compares predictions of the same images: {said}")
+        print(f"warning: {said}")
+    if options.submit is not None and not known:
+        raise EvaluationError(
+            f"The board is of published data sets: {', '.join(catalogue.NAMES)}. Received: {options.data!r}"
+        )
+    return policy or ("file" if options.splits else options.policy)

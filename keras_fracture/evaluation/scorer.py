@@ -1,0 +1,234 @@
+"""Anybody's predictions, from any framework: read from a csv, held against a test split, compared with others."""
+
+import dataclasses
+import io
+import logging
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+import scipy
+
+from keras_fracture.errors import EvaluationError, one_line
+from keras_fracture.evaluation.classification import Predictions, gains
+
+_LOG = logging.getLogger(__name__)
+THRESHOLD = 0.5
+# What tells the probability of a finding: itself, its logit, or the probabilities of both classes.
+KINDS = (("probability",), ("logit",), ("healthy", "finding"))
+COMPARED = (
+    "auc",
+    "average_precision",
+    "sensitivity_at_90",
+)  # that need no threshold, which each would have its own
+_SUM = 1e-3  # by which two probabilities may miss 1
+
+
+def read(path):
+    """Reads predictions.
+
+    Args:
+        path: A csv file with the columns `filename`, one of `KINDS`, where there are several trained models `seed`, and
+            maybe `label`, which `predictions` then checks. Others are passed over.
+
+    Returns:
+        A `pandas.DataFrame` of str `filename` and `seed`, float `probability`, and maybe `label`, in the file's order.
+
+    Raises:
+        EvaluationError: It cannot be read, has no rows, or a value is no probability.
+    """
+    path = Path(path)
+    try:
+        rows = pd.read_csv(
+            io.BytesIO(path.read_bytes()), dtype=str, keep_default_na=False, skipinitialspace=True
+        )
+    except (OSError, ValueError) as error:
+        raise EvaluationError(
+            f"{path} holds no table that can be read. Received: {one_line(error)}"
+        ) from None
+    kinds = [kind for kind in KINDS if set(kind) <= set(rows)]
+    if "filename" not in rows or len(kinds) != 1:
+        raise EvaluationError(
+            f"{path} must have the column filename, and either probability, or logit, or healthy and finding. "
+            f"Received: {list(rows)}"
+        )
+    if not len(rows):
+        raise EvaluationError(f"{path} must hold a row for each test image. Received: no row")
+    numbers = {column: _numbers(path, rows, column) for column in kinds[0]}
+    table = pd.DataFrame({"filename": rows["filename"], "seed": rows.get("seed", "0")})
+    table["probability"] = _probabilities(path, rows, numbers)
+    return table.assign(label=rows["label"]) if "label" in rows else table
+
+
+def _numbers(path, rows, column):
+    def number(text):
+        try:
+            return float(text)
+        except ValueError:
+            return np.nan
+
+    numbers = rows[column].map(number).to_numpy(float)
+    low, high = (-np.inf, np.inf) if column == "logit" else (0, 1)
+    odd = ~np.isfinite(numbers) | (numbers < low) | (numbers > high)
+    if odd.any():
+        row = int(np.argmax(odd))
+        wanted = "a finite number" if column == "logit" else "a number from 0 to 1"
+        raise EvaluationError(
+            f"{path} must give {wanted} as {column} in each row. Received: {rows[column][row]!r} of "
+            f"{rows['filename'][row]!r} in row {row + 2}, and {odd.sum() - 1:,} more"
+        )
+    return numbers
+
+
+def _probabilities(path, rows, numbers):
+    if "probability" in numbers:
+        return numbers["probability"]
+    if "logit" in numbers:
+        probabilities = scipy.special.expit(numbers["logit"])
+        if lost := len(np.unique(numbers["logit"])) - len(np.unique(probabilities)):
+            _LOG.warning("%d logits are so far from 0 that they count as equal to others", lost)
+        return probabilities
+    healthy, finding = numbers["healthy"], numbers["finding"]
+    odd = np.abs(healthy + finding - 1) > _SUM
+    if odd.any():
+        row = int(np.argmax(odd))
+        raise EvaluationError(
+            f"{path} must give probabilities of healthy and finding that sum to 1. Received: {healthy[row]:g} and "
+            f"{finding[row]:g} of {rows['filename'][row]!r} in row {row + 2}"
+        )
+    # Near 1 a number in few digits tells less apart than what the other class leaves.
+    return np.where(finding > 0.5, 1 - healthy, finding)
+
+
+def predictions(path, name, test, further, threshold=THRESHOLD):
+    """Predictions of exactly the images of a test split, once each seed.
+
+    Args:
+        path: A file for `read`.
+        name: The data set's, for errors.
+        test: `data.Records.table` of the test split: `filename`, `source`, `label`.
+        further: File names of other images of the data set to the split they are in, such as "train".
+        threshold: From which probability on an image counts as a finding.
+
+    Returns:
+        `Predictions`, a run a seed in order of seeds, images in the order of `test`.
+
+    Raises:
+        EvaluationError: As in `read`; an image is unknown, told by a name that several have, not of the test split,
+            missing or there twice; a label is not the data set's; or the test split lacks a class.
+    """
+    rows = read(path)
+    known = dict.fromkeys(test["filename"], "test") | further
+    names = _resolved(path, name, rows["filename"].unique(), known)
+    rows["filename"] = rows["filename"].map(names)
+    for filename in rows["filename"].unique():
+        if known[filename] != "test":
+            raise EvaluationError(
+                f"{path} must name images of the test split of {name} alone. Received: {filename!r}, which is in "
+                f"{known[filename]}"
+            )
+    if (twice := rows.duplicated(["seed", "filename"])).any():
+        row = rows[twice].iloc[0]
+        raise EvaluationError(
+            f"{path} must name each image once a seed. Received: {row['filename']!r} twice, seed {row['seed']!r}"
+        )
+    _check_labels(path, rows, test)
+    runs = []
+    for seed in sorted(
+        rows["seed"].unique(), key=lambda text: (len(text), text) if text.isdigit() else (99, text)
+    ):
+        of_seed = rows[rows["seed"] == seed].set_index("filename")["probability"].reindex(test["filename"])
+        if (missing := of_seed.isna()).any():
+            raise EvaluationError(
+                f"{path} must name all {len(test):,} test images of {name}. Received: {missing.sum():,} missing, "
+                f"seed {seed!r}, the first is {missing.idxmax()!r}"
+            )
+        runs.append(of_seed.to_numpy())
+    labels, sources = test["label"].to_numpy(), test["source"].to_numpy().astype(str)
+    return Predictions(labels, sources, np.stack(runs), threshold)
+
+
+def text(one, filenames):
+    """Predictions as csv that `read` reads, a row an image and seed.
+
+    Args:
+        one: `Predictions`.
+        filenames: Of the images, in their order.
+    """
+    runs, count = one.probabilities.shape
+    table = pd.DataFrame(
+        {
+            "filename": np.tile(np.asarray(filenames), runs),
+            "seed": np.repeat(np.arange(runs), count),
+            "label": np.tile(one.labels, runs),
+            "probability": one.probabilities.ravel(),
+        }
+    )
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def _resolved(path, data, names, known):
+    """Given names to those of the data set: with more folders before them, or fewer."""
+    by_last = {}
+    for name in known:
+        by_last.setdefault(PurePosixPath(name).name, []).append(PurePosixPath(name).parts)
+    resolved = {}
+    for given in names:
+        parts = PurePosixPath(given.strip().replace("\\", "/")).parts
+        same = [one for one in by_last.get(parts[-1] if parts else "", ()) if _ends_alike(one, parts)]
+        if not same:
+            raise EvaluationError(
+                f"{path} names an image that is not among those of {data} (some are in no split: those that contradict "
+                f"themselves). Received: {given!r}"
+            )
+        if len(same) > 1:
+            raise EvaluationError(
+                f"{path} names an image by a name that {len(same)} images of {data} have: write its folders, too. "
+                f"Received: {given!r}"
+            )
+        resolved[given] = "/".join(same[0])
+    return resolved
+
+
+def _ends_alike(one, other):
+    length = min(len(one), len(other))
+    return one[-length:] == other[-length:]
+
+
+def _check_labels(path, rows, test):
+    if "label" not in rows:
+        return
+    labels = rows["filename"].map(test.set_index("filename")["label"]).astype(str)
+    odd = (rows["label"].str.strip() != labels).to_numpy()
+    if odd.any():
+        row = rows.iloc[int(np.argmax(odd))]
+        raise EvaluationError(
+            f"{path} must give labels as the data set does, 0 healthy and 1 a finding, or none. Received: "
+            f"{row['label']!r} of {row['filename']!r}, and {odd.sum() - 1:,} more"
+        )
+
+
+def difference(ours, theirs, metrics=COMPARED):
+    """Paired differences of two predictions of the same test split, with 95 % intervals; see `evaluation.gains`.
+
+    Args:
+        ours: `Predictions`.
+        theirs: `Predictions` of as many seeds; or one of both has a single one, which then stands beside each.
+        metrics: Names of metrics.
+
+    Returns:
+        A dict of metric to `value`, `low`, `high`.
+
+    Raises:
+        EvaluationError: Other numbers of seeds, or other images.
+    """
+    runs = max(len(one.probabilities) for one in (ours, theirs))
+    return gains(*(_repeated(one, runs) for one in (ours, theirs)), metrics)
+
+
+def _repeated(one, runs):
+    if len(one.probabilities) != 1:
+        return one
+    return dataclasses.replace(
+        one, probabilities=np.repeat(one.probabilities, runs, 0), threshold=float(one.thresholds[0])
+    )

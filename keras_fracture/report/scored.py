@@ -1,0 +1,129 @@
+"""How good anybody's predictions are, as lines for a terminal, and as a folder with a report and its figures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from keras_fracture import evaluation, files
+from keras_fracture.report import figures
+from keras_fracture.report.html import write_html
+from keras_fracture.report.markdown import Figures, counted, decimal, markdown
+
+METRICS = {
+    "accuracy": "accuracy", "AUC": "auc", "sensitivity": "recall", "specificity": "specificity",
+    "balanced accuracy": "balanced_accuracy", "precision": "precision", "F1": "f1",
+    "average precision": "average_precision", "sensitivity at specificity 0.90": "sensitivity_at_90",
+    "sensitivity at specificity 0.95": "sensitivity_at_95", "Brier score": "brier", "calibration error": "ece",
+}  # fmt: skip
+SWAPPED = "AUC is below 0.5 with all of its interval: are healthy and finding swapped?"
+
+
+def score(predictions, table):
+    """All metrics and groups of predictions, as a dict: `metrics` and `groups`, of `evaluation.by_group`.
+
+    Args:
+        predictions: `evaluation.Predictions`.
+        table: `data.Records.table` of the same images.
+    """
+    return {
+        "metrics": evaluation.scores(predictions, METRICS.values()),
+        "groups": evaluation.by_group(predictions, table),
+    }
+
+
+def lines(scored, differences):
+    """What was found, as lines for a terminal.
+
+    Args:
+        scored: Of `score`.
+        differences: What was compared with, by name, to a dict of metric to score, see `evaluation.scorer.difference`.
+    """
+    return [
+        *(f"{title:<33}{decimal(scored['metrics'][metric])}" for title, metric in METRICS.items()),
+        *of_groups(scored["groups"]),
+        *(
+            f"beside {name}: {_title(metric)} {decimal(one, signed=True)}"
+            for name, metrics in differences.items()
+            for metric, one in metrics.items()
+        ),
+        *([f"warning: {SWAPPED}"] if is_swapped(scored) else []),
+    ]
+
+
+def is_swapped(scored):
+    """Whether the AUC is below one half by more than chance."""
+    return scored["metrics"]["auc"]["high"] < 0.5
+
+
+def of_groups(groups):
+    """Groups of `evaluation.by_group` as lines; columns of one value are passed over."""
+    return [
+        f"{row.column.replace('_', ' ')} {row.value}: {counted(row.images, 'image')}, "
+        f"{counted(row.findings, 'finding')}, accuracy {_of_group(row, 'accuracy')}, AUC {_of_group(row, 'auc')}"
+        for row in groups.itertuples()
+        if groups["column"].eq(row.column).sum() > 1
+    ]
+
+
+def _of_group(row, metric):
+    value, low, high = (getattr(row, metric + end) for end in ("", "_low", "_high"))
+    if np.isnan(value):
+        return "not defined"
+    return f"{value:.3f}" if np.isnan(low) else decimal({"value": value, "low": low, "high": high})
+
+
+def _title(metric):
+    return next(title for title, name in METRICS.items() if name == metric)
+
+
+def write(folder, heading, facts, predictions, scored, differences):
+    """Writes `report.md` and `report.html`, `scores.json`, `groups.csv` and figures; returns the folder.
+
+    Args:
+        folder: A path.
+        heading: Of the report.
+        facts: Words to words, for a list below it and for `scores.json`.
+        predictions: `evaluation.Predictions`.
+        scored: Of `score`.
+        differences: As in `lines`.
+    """
+    folder, numbered = files.folder(Path(folder)), Figures()
+    auc = decimal(scored["metrics"]["auc"])
+    figures.roc(evaluation.roc(predictions), auc, folder / "roc.png", f"{heading}: test images")
+    figures.reliability(evaluation.calibration(predictions), folder / "reliability.png", heading)
+    figures.confusion(
+        evaluation.confusion(predictions),
+        folder / "confusion.png",
+        ("healthy", "finding"),
+        f"{heading}: test images",
+    )
+    files.write_text(folder / "groups.csv", scored["groups"].to_csv(index=False))
+    content = facts | {"metrics": scored["metrics"], "differences": differences}
+    files.write_text(folder / "scores.json", json.dumps(content, indent=1) + "\n")
+    text = [
+        f"# {heading}\n",
+        *(f"- {name}: {value}" for name, value in facts.items()),
+        "- 95 % intervals in brackets: bootstrap that resamples whole X-rays (sources, not files), and seeds.\n",
+        *([f"**{SWAPPED}**\n"] if is_swapped(scored) else []),
+        markdown(
+            ["test", ""], [[title, decimal(scored["metrics"][name])] for title, name in METRICS.items()]
+        ),
+        *(
+            markdown(
+                [f"beside `{name}`", "difference"],
+                [[_title(metric), decimal(one, signed=True)] for metric, one in metrics.items()],
+            )
+            for name, metrics in differences.items()
+        ),
+        *(f"- {line}" for line in of_groups(scored["groups"])),
+        "",
+        numbered.add(
+            "roc.png", "Receiver operating characteristic, with the 95 % interval of the sensitivity."
+        ),
+        numbered.add("reliability.png", "Predicted probabilities against the share of findings."),
+        numbered.add("confusion.png", "True against predicted classes, at the threshold."),
+    ]
+    files.write_text(folder / "report.md", "\n".join(text))
+    write_html(folder)
+    return folder

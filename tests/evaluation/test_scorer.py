@@ -1,0 +1,162 @@
+"""Anybody's predictions: what is read, what is refused, how two are compared."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy
+from sklearn.metrics import roc_auc_score
+
+from keras_fracture.errors import EvaluationError
+from keras_fracture.evaluation import scorer
+
+TEST = pd.DataFrame(
+    {
+        "filename": [f"val/{label}/{number}.png" for label in ("a", "b") for number in range(4)],
+        "source": [f"s{number}" for number in range(8)],
+        "label": [0, 0, 0, 0, 1, 1, 1, 1],
+    }
+)
+FURTHER = {"train/a/9.png": "train", "train/b/7.png": "validation"}
+SAID = np.array([0.1, 0.2, 0.6, 0.3, 0.7, 0.4, 0.9, 0.8])
+
+
+def table(**columns):
+    return pd.DataFrame({"filename": TEST["filename"]} | (columns or {"probability": SAID}))
+
+
+def predictions(tmp_path, rows, threshold=0.5):
+    path = tmp_path / "said.csv"
+    path.write_text(rows if isinstance(rows, str) else rows.to_csv(index=False))
+    return scorer.predictions(path, "hands", TEST, FURTHER, threshold)
+
+
+def changed(row, **values):
+    rows = table().astype(object)
+    for column, value in values.items():
+        rows.loc[row, column] = value
+    return rows
+
+
+def test_probabilities_logits_and_both_classes_are_the_same(tmp_path):
+    logits = scipy.special.logit(SAID)
+    for rows in (
+        table(),
+        table(logit=logits),
+        table(finding=SAID, healthy=1 - SAID),
+        table(probability=SAID).sample(frac=1, random_state=1),
+        table(probability=SAID, label=TEST["label"], remark="kept by its author"),
+    ):
+        one = predictions(tmp_path, rows, 0.25)
+        np.testing.assert_allclose(one.probabilities, SAID[None], rtol=0, atol=1e-15)
+        assert (
+            one.labels.tolist() == TEST["label"].tolist() and one.sources.tolist() == TEST["source"].tolist()
+        )
+        assert one.threshold == 0.25
+
+
+def test_near_one_both_classes_tell_more_than_one(tmp_path):
+    healthy = np.array([1, 1, 1, 1, 4e-9, 3e-9, 2e-9, 1e-9])
+    one = predictions(tmp_path, table(finding=1 - np.round(healthy), healthy=healthy))
+    assert (np.diff(one.probabilities[0, 4:]) > 0).all()
+
+
+def test_seeds_are_runs_in_their_order(tmp_path):
+    rows = pd.concat([table(probability=SAID / seed, seed=seed) for seed in (10, 9, 2)])
+    one = predictions(tmp_path, rows)
+    np.testing.assert_array_equal(one.probabilities, [SAID / 2, SAID / 9, SAID / 10])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        lambda name: f"/somewhere/hands/{name}",
+        lambda name: f"./{name}",
+        lambda name: name.replace("/", "\\"),
+        lambda name: name.removeprefix("val/"),
+    ],
+)
+def test_names_may_have_more_folders_or_fewer(tmp_path, names):
+    one = predictions(tmp_path, table().assign(filename=TEST["filename"].map(names)))
+    np.testing.assert_array_equal(one.probabilities, SAID[None])
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("", "no table that can be read"),
+        ("filename,probability\n", "no row"),
+        (table().drop(columns="probability"), "must have the column filename, and either"),
+        (table().assign(logit=0.0), "must have the column filename, and either"),
+        (table().rename(columns={"filename": "\x1b[31m"}), r"must have .*x1b\[31m"),
+        (pd.concat([table(), table()[:1]]), "once a seed. Received: 'val/a/0.png' twice, seed '0'"),
+        (
+            table()[:-1],
+            "name all 8 test images of hands. Received: 1 missing, seed '0', the first is 'val/b/3.png'",
+        ),
+        (pd.concat([table().assign(seed=0), table()[1:].assign(seed=1)]), "1 missing, seed '1'.*val/a/0.png"),
+        (
+            changed(0, filename="train/a/9.png"),
+            "test split of hands alone.*'train/a/9.png', which is in train",
+        ),
+        (changed(0, filename="7.png"), "'train/b/7.png', which is in validation"),
+        (changed(0, filename="val/a/none.png"), "not among those of hands.*'val/a/none.png'"),
+        (changed(0, filename="val/b/9.png"), "not among those of hands.*'val/b/9.png'"),
+        (changed(0, filename="\x1b[2J"), r"not among those of hands.*'\\x1b\[2J'"),
+        (changed(0, filename=""), "not among those of hands"),
+        (changed(0, filename="0.png"), "a name that 2 images of hands have: write its folders"),
+        (changed(3, probability="nan"), "a number from 0 to 1.*'nan' of 'val/a/3.png' in row 5, and 0 more"),
+        (changed(3, probability=""), "a number from 0 to 1 .*Received: '' of"),
+        (changed(3, probability=1.0001), "a number from 0 to 1 .*1.0001"),
+        (changed(3, probability=-0.1), "a number from 0 to 1 "),
+        (changed(3, probability="high"), "a number from 0 to 1 .*'high'"),
+        (table(logit=[*SAID[:7], np.inf]), "a finite number as logit"),
+        (table(finding=SAID, healthy=SAID), "that sum to 1. Received: 0.1 and 0.1"),
+        (table(probability=SAID, label=1 - TEST["label"]), "labels as the data set does.*'1' of.*and 7 more"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_in_one_line(tmp_path, rows, words):
+    with pytest.raises(EvaluationError, match=words) as raised:
+        predictions(tmp_path, rows)
+    assert "\n" not in str(raised.value) and str(raised.value).isprintable()
+    assert re.search("Received: ", str(raised.value))
+
+
+def test_a_test_split_of_one_class_is_refused(tmp_path):
+    (tmp_path / "said.csv").write_text(table()[4:].to_csv(index=False))
+    with pytest.raises(EvaluationError, match="must hold both classes"):
+        scorer.predictions(tmp_path / "said.csv", "hands", TEST[4:], FURTHER)
+
+
+def test_logits_that_count_as_equal_are_warned_of(tmp_path, caplog):
+    predictions(tmp_path, table(logit=[-3, -2, -1, 0, 40, 41, 42, 5]))
+    assert "2 logits are so far from 0" in caplog.text
+    caplog.clear()
+    predictions(tmp_path, table(logit=[-3, -2, -1, 0, 20, 20.000001, 2, 2]))
+    assert not caplog.text
+
+
+def test_differences_are_paired_and_one_seed_stands_beside_several(tmp_path):
+    rng = np.random.default_rng(0)
+    ours = pd.concat(
+        [table(probability=np.clip(SAID + rng.normal(0, 0.2, 8), 0, 1), seed=k) for k in range(3)]
+    )
+    three, one = predictions(tmp_path, ours), predictions(tmp_path, table())
+    found = scorer.difference(three, one, ["auc"])["auc"]
+    each = [roc_auc_score(TEST["label"], row) for row in three.probabilities]
+    assert found["value"] == pytest.approx(np.mean(each) - roc_auc_score(TEST["label"], SAID), abs=1e-12)
+    assert found["low"] <= found["value"] <= found["high"]
+    same = scorer.difference(three, three, ["auc"])["auc"]
+    assert same == {"value": 0, "low": 0, "high": 0}, "paired: each against itself"
+    two = predictions(tmp_path, ours[ours["seed"] < 2])
+    with pytest.raises(EvaluationError, match="equal runs"):
+        scorer.difference(three, two)
+
+
+def test_what_is_written_is_read(tmp_path):
+    rng = np.random.default_rng(1)
+    rows = pd.concat([table(probability=rng.random(8), seed=k) for k in range(2)])
+    one = predictions(tmp_path, rows)
+    again = predictions(tmp_path, scorer.text(one, TEST["filename"]))
+    np.testing.assert_array_equal(again.probabilities, one.probabilities)
