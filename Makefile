@@ -20,7 +20,7 @@ test-slow: $(READY)  ## the slow tests alone
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 soak: $(READY)  ## faults, hostile input, requests and long training by the thousand; about three hours, Linux
-	for part in kills train inputs requests; do $(BIN)/python -m benchmarks.soak $$part $(ARGS) || exit; done
+	for part in kills train inputs requests restarts; do $(BIN)/python -m benchmarks.soak $$part $(ARGS) || exit; done
 	unshare -rm $(BIN)/python -m benchmarks.soak full $(ARGS)
 	$(BIN)/keras-fracture tables
 

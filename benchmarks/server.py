@@ -131,11 +131,12 @@ def _load(client, process, images, expected, requests_, clients):
 
 
 @contextlib.contextmanager
-def started(folder):
-    """`keras-fracture serve FOLDER` in a process of its own at free ports, until the context is left.
+def started(folder, ports=None):
+    """`keras-fracture serve FOLDER` in a process of its own, until the context is left.
 
     Args:
         folder: Of models, see `serving.server.serve`.
+        ports: Of REST and of gRPC; free ones if left out.
 
     Yields:
         The `psutil.Popen`, and the server's addresses for `serving.connect`: of REST and of gRPC.
@@ -143,7 +144,7 @@ def started(folder):
     Raises:
         BenchmarkError: The server does not start.
     """
-    ports = [_free_port(), _free_port()]
+    ports = ports or free_ports()
     command = [sys.executable, "-m", "keras_fracture.cli", "serve", str(folder)]
     command += ["--rest-port", str(ports[0]), "--grpc-port", str(ports[1])]
     process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -167,10 +168,12 @@ def _ready(url):
     return False
 
 
-def _free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def free_ports():
+    """Two ports of this machine that nobody listens at."""
+    with socket.socket() as one, socket.socket() as other:
+        for listener in (one, other):
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in (one, other)]
 
 
 def _untrained(folder):

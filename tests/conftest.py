@@ -1,7 +1,6 @@
 """Fixtures shared by the tests."""
 
 import shutil
-import signal
 from pathlib import Path
 
 import keras
@@ -27,7 +26,7 @@ def server(tmp_path_factory):
     """One server for all that ask one."""
     # Not above: most tests need none of the servers' packages.
     from keras_fracture import serving
-    from tests.serving.asking import WAIT, Started
+    from tests.serving.asking import Started
 
     folder = tmp_path_factory.mktemp("served") / "saved_models"
     for version in (1, 2):
@@ -40,8 +39,7 @@ def server(tmp_path_factory):
     serving.export(models.create("unit", image_size=16, width=2, channels=1), folder / "unit")
     started = Started(folder)
     yield started
-    started.process.send_signal(signal.SIGTERM)
-    assert started.process.wait(WAIT) == 0, started.log.read_text()
+    started.stop()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@
     unshare -rm python -m benchmarks.soak full         # its mounts are its own
     python -m benchmarks.soak train
     python -m benchmarks.soak requests
+    python -m benchmarks.soak restarts
     python -m benchmarks.soak inputs
     python -m benchmarks.soak kills --papers bai_dcgan --times 5 --results r.json
 
@@ -21,7 +22,7 @@ from tests.faults import faulty
 # Modules in this folder: a part's packages are imported only when it runs.
 PARTS = {
     "kills": "disturbances", "full": "disturbances", "train": "training", "inputs": "inputs",
-    "requests": "server_requests",
+    "requests": "server_requests", "restarts": "server_restarts",
 }  # fmt: skip
 
 
@@ -56,7 +57,7 @@ def build_parser():
     )
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--papers", nargs="+", default=list(faulty.ARGUMENTS), metavar="KEY")
-    parser.add_argument("--times", type=int, default=20, help="faults a paper (default 20)")
+    parser.add_argument("--times", type=int, default=20, help="faults a paper, or of a server (default 20)")
     parser.add_argument("--minutes", type=float, default=15, help="of each of two trainings (default 15)")
     parser.add_argument("--requests", type=int, default=20_000, help="to one server (default 20000)")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")

@@ -116,17 +116,22 @@ def _seen(options, table):
 
 
 def _print_baselines(options, table, threshold):
+    from keras_fracture import evaluation
     from keras_fracture.errors import EvaluationError
     from keras_fracture.evaluation import baselines as measured
     from keras_fracture.inference import scoring
     from keras_fracture.report import baselines
+    from keras_fracture.report.markdown import decimal
 
     try:
+        predictions = scoring.predictions(table, threshold)
+        if inside := evaluation.within(predictions, table["body_part"]):
+            print(f"{'AUC within body parts':<33}{decimal(inside)}")
         fitted = measured.of_data(
             options.data, options.policy, seeds=1, data_dir=options.data_dir, **verbs.reading(options)
         )
         some = fitted.take(table.index.to_numpy())  # those that the model has not seen
-        compared = measured.compare(scoring.predictions(table, threshold), some)
+        compared = measured.compare(predictions, some)
     except EvaluationError as error:
         print(f"no baselines: {error}")
     else:

@@ -51,7 +51,11 @@ def score(options):
     from keras_fracture.report import scored
 
     name = catalogue.title(options.data)
-    test, further, digest = _images(options)
+    sets, digest = _images(options)
+    test = sets["test"]
+    further = {
+        image: split for split, table in sets.items() if split != "test" for image in table["filename"]
+    }
     policy = _published(options, digest)
     threshold = scorer.THRESHOLD if options.threshold is None else options.threshold
     paths = [options.predictions, *([options.against] if options.against else [])]
@@ -73,9 +77,11 @@ def score(options):
         f"seeds: {facts['seeds']}\nsplit {digest}\n"
         f"threshold {threshold:g}, {'as given' if options.threshold is not None else 'fixed, unless --threshold says'}"
     )
-    print("\n".join(scored.lines(result, differences)))
+    beside = _baselines(options, sets, ours)
+    print("\n".join(scored.lines(result, differences, beside)))
     if options.out:
-        folder = scored.write(options.out, Path(options.predictions).stem, facts, ours, result, differences)
+        heading = Path(options.predictions).stem
+        folder = scored.write(options.out, heading, facts, ours, result, differences, beside)
         print(f"wrote {folder}/report.html")
     if options.submit:
         rows = scorer.text(ours, test["filename"])
@@ -98,7 +104,7 @@ def _check(options, card):
 
 
 def _images(options):
-    """The table of the test split, the other images by name to their split, and the digest of the splits."""
+    """Each split's table, by name, and the digest of the splits."""
     from keras_fracture import data
     from keras_fracture.data import split_files, splits
 
@@ -110,9 +116,22 @@ def _images(options):
         for split in splits.NAMES
     }
     rows = split_files.table(options.data, records, options.data_dir, **reading)
-    further = rows[rows["split"] != "test"]
-    further = dict(zip(further["filename"], further["split"], strict=True))
-    return records["test"].table, further, split_files.digest(split_files.text(rows))
+    return {split: one.table for split, one in records.items()}, split_files.digest(split_files.text(rows))
+
+
+def _baselines(options, sets, ours):
+    """What needs no network beside the predictions, as lines."""
+    from keras_fracture.data import facts
+    from keras_fracture.errors import EvaluationError
+    from keras_fracture.evaluation import baselines as measured
+    from keras_fracture.report import baselines
+
+    known = facts.read(options.data, data_dir=options.data_dir, **verbs.reading(options))
+    try:
+        fitted = measured.fit(sets, known, len(ours.probabilities))
+    except EvaluationError as error:  # of a split without one class, such as an own one
+        return [f"no baselines: {error}"]
+    return baselines.beside(measured.compare(ours, fitted), options.data)
 
 
 def _published(options, digest):

@@ -1,5 +1,6 @@
 """Trained models at work: predict and serve."""
 
+import os
 from pathlib import Path
 
 from keras_fracture.cli import verbs
@@ -201,4 +202,5 @@ def serve(options):
         raise ServerError(
             f"`serve` needs what `pip install keras-fracture[serving]` brings. Received: {error}"
         ) from None
-    start(options.folder, options.host, options.rest_port, options.grpc_port)
+    token = os.environ.get("KERAS_FRACTURE_TOKEN")  # other users of a machine can read a command's arguments
+    start(options.folder, options.host, options.rest_port, options.grpc_port, token)

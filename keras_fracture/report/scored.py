@@ -33,12 +33,13 @@ def score(predictions, table):
     }
 
 
-def lines(scored, differences):
+def lines(scored, differences, beside=()):
     """What was found, as lines for a terminal.
 
     Args:
         scored: Of `score`.
         differences: What was compared with, by name, to a dict of metric to score, see `evaluation.scorer.difference`.
+        beside: What needs no network, as lines, see `report.baselines.beside`.
     """
     return [
         *(f"{title:<33}{decimal(scored['metrics'][metric])}" for title, metric in METRICS.items()),
@@ -48,6 +49,7 @@ def lines(scored, differences):
             for name, metrics in differences.items()
             for metric, one in metrics.items()
         ),
+        *beside,
         *([f"warning: {SWAPPED}"] if is_swapped(scored) else []),
     ]
 
@@ -78,7 +80,7 @@ def _title(metric):
     return next(title for title, name in METRICS.items() if name == metric)
 
 
-def write(folder, heading, facts, predictions, scored, differences):
+def write(folder, heading, facts, predictions, scored, differences, beside=()):
     """Writes `report.md` and `report.html`, `scores.json`, `groups.csv` and figures; returns the folder.
 
     Args:
@@ -88,6 +90,7 @@ def write(folder, heading, facts, predictions, scored, differences):
         predictions: `evaluation.Predictions`.
         scored: Of `score`.
         differences: As in `lines`.
+        beside: As in `lines`.
     """
     folder, numbered = files.folder(Path(folder)), Figures()
     auc = decimal(scored["metrics"]["auc"])
@@ -117,7 +120,7 @@ def write(folder, heading, facts, predictions, scored, differences):
             )
             for name, metrics in differences.items()
         ),
-        *(f"- {line}" for line in of_groups(scored["groups"])),
+        *(f"- {line}" for line in (*of_groups(scored["groups"]), *beside)),
         "",
         numbered.add(
             "roc.png", "Receiver operating characteristic, with the 95 % interval of the sensitivity."

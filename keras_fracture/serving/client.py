@@ -1,7 +1,9 @@
 """A client of TensorFlow Serving and of `keras-fracture serve`, over REST or gRPC."""
 
 import base64
+import itertools
 import json
+import time
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -14,6 +16,7 @@ from keras_fracture.errors import ServerError
 from keras_fracture.serving import limits
 
 _BACKOFF = 0.2  # seconds before the second try, doubled before each further one
+_LONGEST = 30.0  # seconds before any
 _PASSING = (429, 502, 503, 504)  # HTTP statuses that may be others a moment later
 
 
@@ -87,6 +90,7 @@ class RestClient(Client):
         again = Retry(
             retries,
             backoff_factor=_BACKOFF,
+            backoff_max=_LONGEST,
             status_forcelist=_PASSING,
             allowed_methods=None,  # a prediction may be asked for twice
             raise_on_status=False,
@@ -137,22 +141,14 @@ class GrpcClient(Client):
 
         if not model:
             raise ServerError(f"Name a model of {url}: gRPC has no list of them. Received: no name")
-        self._url, self._model, self._version, self._timeout = url, model, version, timeout
-        again = {
-            "maxAttempts": retries + 1,
-            "initialBackoff": f"{_BACKOFF}s",
-            "maxBackoff": "10s",
-            "backoffMultiplier": 2,
-            "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
-        }
-        policy = {"methodConfig": [{"name": [{}], "retryPolicy": again}]} if retries else {}
-        # gRPC tries five times at most, unless told otherwise.
-        options = [("grpc.service_config", json.dumps(policy)), ("grpc.max_retry_attempts", retries + 1)]
+        self._url, self._model, self._version = url, model, version
+        self._timeout, self._retries = timeout, retries
+        # Repeated here: gRPC itself tries five times at most. It should look for a server that is back by then.
+        options = [("grpc.enable_retries", 0), ("grpc.max_reconnect_backoff_ms", 1000)]
         self._channel = grpc.insecure_channel(urlsplit(url).netloc, options)
-        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self._channel).Predict
 
     def _ask(self, batch):
-        import grpc
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
@@ -162,12 +158,21 @@ class GrpcClient(Client):
         if self._version:
             request.model_spec.version.value = int(self._version)
         request.inputs["bytes"].CopyFrom(tf.make_tensor_proto(batch, tf.string, [len(batch)]))
-        try:
-            response = self._stub.Predict(request, timeout=self._timeout)
-        except grpc.RpcError as error:
-            reason = _one_line(error.details())
-            raise ServerError(f"{self._url} answers {error.code().name}: {reason}") from None
-        return tf.make_ndarray(response.outputs["probabilities"])
+        return tf.make_ndarray(self._send(request).outputs["probabilities"])
+
+    def _send(self, request):
+        import grpc
+
+        for tried in itertools.count():
+            try:
+                return self._predict(request, timeout=self._timeout)
+            except grpc.RpcError as error:
+                # The latter is said of too many calls at a time.
+                passing = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+                if not passing or tried >= self._retries:
+                    reason = _one_line(error.details())
+                    raise ServerError(f"{self._url} answers {error.code().name}: {reason}") from None
+            time.sleep(min(_BACKOFF * 2**tried, _LONGEST))
 
     def close(self):
         """Closes its connection."""

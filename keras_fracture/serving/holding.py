@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 from typing import NamedTuple
 
+import orjson
+
 from keras_fracture.errors import RequestError
 from keras_fracture.serving import limits
 
@@ -12,11 +14,16 @@ _FLOATS = {1, 2}  # types of a field: double, float
 _WORDS = {9, 12}  # string, bytes
 
 
-class RefusedError(RequestError):
-    """A request that is not taken: an HTTP status, and why."""
+class RefusedError(Exception):
+    """A request over HTTP that is refused before it reaches a route, or for want of room and time.
+
+    Args:
+        status: Of the answer.
+        reason: One line.
+    """
 
     def __init__(self, status, reason):
-        super().__init__(reason)
+        super().__init__(str(reason))
         self.status = status
 
 
@@ -70,29 +77,38 @@ async def body(receive, headers, hold):
 
 async def _received(receive, announced, hold):
     parts, received, more = [], 0, True
+    bounded(announced)
     while more:
-        if (size := max(announced, received)) > limits.MAX_REQUEST:
-            raise RefusedError(413, f"A request has {limits.MAX_REQUEST:,} bytes at most. Received: {size:,}")
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
         parts.append(message.get("body", b""))
         hold(len(parts[-1]))
         received += len(parts[-1])
+        bounded(received)
         more = message.get("more_body", False)
-    if received > limits.MAX_REQUEST:
-        raise RefusedError(413, f"A request has {limits.MAX_REQUEST:,} bytes at most. Received: {received:,}")
     return b"".join(parts)
 
 
+def bounded(size):
+    """Refuses a body of more than `limits.MAX_REQUEST` bytes, as it came or unpacked."""
+    if size > limits.MAX_REQUEST:
+        raise RefusedError(
+            413, f"A request has {limits.MAX_REQUEST:,} bytes at most. Received: {size:,} or more"
+        )
+
+
 def hold_json(content, headers, hold):
-    """Holds what the JSON of a body takes once it is read; of binary V2 it is the beginning alone.
+    """Holds what the JSON of a body takes once it is read; of binary V2 it is the beginning alone, if that is whole.
 
     Raises:
         RefusedError: That is more than `limits.MAX_PARSED`, or there is no room for it.
     """
     length = headers.get(b"inference-header-content-length", b"")
-    size = limits.parsed(content[: int(length)] if length.isdigit() else content)
+    head = content[: int(length)] if length.isdigit() else content
+    size = limits.parsed(head)
+    if size <= limits.MAX_PARSED and len(head) < len(content) and not _is_json(head):
+        size = limits.parsed(content)  # which other routes, and other types of content, read as a whole
     if size > limits.MAX_PARSED:
         raise RefusedError(
             413,
@@ -100,6 +116,15 @@ def hold_json(content, headers, hold):
             f"data. Received: about {size:,}",
         )
     hold(size)
+
+
+def _is_json(head):
+    """Whether bytes are one value: behind it every parser stops."""
+    try:
+        orjson.loads(head)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 class _Field(NamedTuple):

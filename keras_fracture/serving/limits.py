@@ -107,7 +107,7 @@ def check(data, name="image"):
         raise ImageError(f"{name} must have {MAX_PIXELS:,} pixels at most. Received: {error}") from None
     except Exception:
         raise ImageError(
-            f"{name} must be a JPEG or PNG file. Received: {len(data):,} bytes starting {data[:8]!r}"
+            f"{name} must be a JPEG or PNG file. Received: {len(data):,} bytes of another kind, or damaged ones"
         ) from None
     if width * height > MAX_PIXELS:
         raise ImageError(f"{name} must have {MAX_PIXELS:,} pixels at most. Received: {width} x {height}")

@@ -5,8 +5,10 @@ import re
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2
 
-from keras_fracture.errors import RequestError
+from keras_fracture.errors import ModelError, RequestError
 from keras_fracture.serving import limits
 from keras_fracture.serving.metadata import facts_of
 from keras_fracture.serving.versions import loaded, version_of
@@ -22,9 +24,10 @@ class Served:
         name: The folder's name.
         version: The version's number.
         endpoints: Name to inputs and outputs, each name to dtype and shape, as in `metadata.json`.
+        signatures: The SavedModel's own description of them, TensorFlow Serving's `SignatureDefMap`.
 
     Raises:
-        ModelError: It holds no SavedModel of this package.
+        ModelError: It holds no SavedModel of this package, or one that is damaged.
     """
 
     def __init__(self, folder):
@@ -34,6 +37,13 @@ class Served:
         self.endpoints = facts["endpoints"]
         self._pixel_range = facts["pixel_range"] or (-math.inf, math.inf)
         self._loaded = loaded(path)  # signatures alone do not keep their variables
+        missing = set(self.endpoints) - set(self._loaded.signatures)
+        if missing:
+            raise ModelError(
+                f"{path} lacks what its metadata.json names: export it again. Received: no {', '.join(missing)}"
+            )
+        (graph,) = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
+        self.signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=graph.signature_def)
 
     def endpoint(self, name):
         """Inputs and outputs of an endpoint.

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from keras_fracture import cli
-from keras_fracture.data import catalogue, facts, locations
+from keras_fracture import cli, data, models, serving
+from keras_fracture.data import Preprocess, catalogue, facts, locations
 from keras_fracture.data.datasets.phantom import layout as phantom_layout
 from keras_fracture.errors import DataError, EvaluationError
 from keras_fracture.evaluation import Predictions, baselines, within
+from keras_fracture.inference import scoring
 from keras_fracture.report import baselines as words
 from tests.data import own
 
@@ -281,6 +282,21 @@ def test_the_command_says_what_is_measured(few_phantoms, tmp_path, capsys):
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes(), (
         "the same to the last digit"
     )
+
+
+def test_evaluate_says_what_needs_no_network(few_phantoms, tmp_path, capsys):
+    model = tmp_path / "cnn"
+    serving.export(models.create("compact_cnn", image_size=32), model, preprocess=Preprocess(size=32),
+                   metadata={"classes": ["finding"]})  # fmt: skip
+    assert cli.main(["evaluate", str(model), "--data", "phantom"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    first = said.index("without a network, fitted on the training split of phantom:")
+    assert said[first - 1].startswith("AUC within body parts")
+    predictions = scoring.predictions(scoring.evaluate(model, data.load("phantom", "test")), 0.5)
+    compared = baselines.compare(predictions, baselines.of_data("phantom", "grouped", seeds=1))
+    assert said[first:] == words.beside(compared, "phantom")
+    assert cli.main(["evaluate", str(model), "--data", "phantom", "--split", "validation"]) == 0
+    assert "without a network" not in capsys.readouterr().out, "baselines are chosen there"
 
 
 def test_own_xrays_without_a_table_say_so(tmp_path, capsys):

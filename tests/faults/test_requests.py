@@ -1,6 +1,7 @@
 """Hostile requests to a server that was really started: 4xx and one line, and it goes on answering as before."""
 
 import copy
+import functools
 import io
 import json
 import re
@@ -21,11 +22,11 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from keras_fracture.serving import limits
 from tests.faults import counting
-from tests.serving.asking import PREDICT, WAIT, channel, coded, predictions, rows, v2_request
+from tests.serving.asking import PREDICT, TOKEN, WAIT, channel, coded, predictions, rows, v2_request
 
 INFER = "/v2/models/cnn/infer"
 JSON = {"Content-Type": "application/json"}
-REFUSED = ("INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED")
+REFUSED = ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED")
 SECRETS = re.compile(r"Traceback|site-packages|\.py\b|keras_fracture|saved_models")
 
 
@@ -385,7 +386,8 @@ def test_a_changed_request_over_grpc_says_what_is_wrong(opened, files):
             call(request, timeout=WAIT)
         assert caught.value.code().name == status and words in caught.value.details(), caught.value
     for name, status in (("unit", True), ("nope", None)):
-        loaded = ask(infer.RepositoryModelLoad, v2_pb2.RepositoryModelLoadRequest(model_name=name))
+        load = functools.partial(infer.RepositoryModelLoad, metadata=[("authorization", f"Bearer {TOKEN}")])
+        loaded = ask(load, v2_pb2.RepositoryModelLoadRequest(model_name=name))
         assert (loaded and loaded.isLoaded) == status
     request = predict_pb2.PredictRequest(model_spec={"name": "cnn", "signature_name": "serve_bytes"})
     request.inputs["bytes"].CopyFrom(tf.make_tensor_proto(files[:1]))

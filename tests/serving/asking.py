@@ -5,6 +5,8 @@ import contextlib
 import functools
 import io
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +28,8 @@ sys.exit(code or "keras_fracture.models" in sys.modules)
 """
 WAIT = 120  # seconds; only a machine that is very busy takes so long
 PREDICT = "/v1/models/cnn:predict"
+TOKEN = "a token of the tests"
+KNOWN = {"Authorization": f"Bearer {TOKEN}"}  # who may load models
 
 
 def free_port():
@@ -37,15 +41,16 @@ def free_port():
 class Started:
     """Where the server is, and the SavedModels it should answer as."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, host="127.0.0.1"):
         self.folder = folder
         self.rest, self.grpc = free_port(), free_port()
-        self.url = f"http://127.0.0.1:{self.rest}"
-        ports = ["--rest-port", str(self.rest), "--grpc-port", str(self.grpc)]
-        self.log = folder.parent / "log"
+        self.url = f"http://[{host}]:{self.rest}" if ":" in host else f"http://{host}:{self.rest}"
+        ports = ["--host", host, "--rest-port", str(self.rest), "--grpc-port", str(self.grpc)]
+        self.log = folder.parent / f"log {self.rest}"
         with self.log.open("w") as log:
             command = [sys.executable, "-c", PROGRAM, "serve", str(folder), *ports]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            known = os.environ | {"KERAS_FRACTURE_TOKEN": TOKEN}
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=known)
         while not self._ready():
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.1)
@@ -54,6 +59,10 @@ class Started:
         with contextlib.suppress(requests.RequestException):
             return requests.get(f"{self.url}/v2/health/ready", timeout=WAIT).ok
         return False
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(WAIT) == 0, self.log.read_text()
 
     def own(self, name="cnn", version=2, endpoint="serve_bytes", **inputs):
         """What the SavedModel answers in this process."""
@@ -91,8 +100,8 @@ def predictions(response):
 
 
 @contextlib.contextmanager
-def channel(server):
-    with grpc.insecure_channel(f"127.0.0.1:{server.grpc}") as opened:
+def channel(server, compression=None):
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc}", compression=compression) as opened:
         yield opened
 
 

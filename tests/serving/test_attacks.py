@@ -24,6 +24,7 @@ from tensorflow_serving.apis import predict_pb2
 from keras_fracture.errors import ImageError, RequestError
 from keras_fracture.serving import holding, limits
 from keras_fracture.serving.client import _batches
+from keras_fracture.serving.repository import Model
 from tests.serving.asking import PREDICT, WAIT, channel, rows, v2_request
 from tests.serving.test_bad_requests import answers_on, refused
 
@@ -158,6 +159,9 @@ def test_binary_data_is_no_json():
     headers = {b"inference-header-content-length": b"14"}
     holding.hold_json(content, headers, held.append)
     assert held[0] < 10**4
+    for length in (b"13", b"2"):  # no JSON of its own, so that some route reads on
+        holding.hold_json(b"[" * 1000, {b"inference-header-content-length": length}, held.append)
+        assert held[-1] > 72_000
     with pytest.raises(holding.RefusedError, match="takes 536,870,912 bytes of memory at most"):
         holding.hold_json(content, {}, held.append)
 
@@ -275,12 +279,10 @@ def test_clients_that_send_a_part_and_wait_are_refused_once_they_hold_too_much(s
 
 
 def test_a_request_has_a_time_in_which_it_is_answered(monkeypatch):
-    from keras_fracture.serving import server as serving_server
-
     monkeypatch.setattr(limits, "MAX_SECONDS", 0.05)
-    model = types.SimpleNamespace(_pool=None, _served=None)
+    model = types.SimpleNamespace(_pool=None, served=None)
     with pytest.raises(holding.RefusedError, match=r"too busy to answer within 0.05 seconds") as caught:
-        asyncio.run(serving_server.Model.respond(model, lambda *_: time.sleep(0.3), None))
+        asyncio.run(Model.respond(model, lambda *_: time.sleep(0.3), None))
     assert caught.value.status == 503
 
 

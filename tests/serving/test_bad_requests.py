@@ -1,6 +1,7 @@
 """Requests that cannot be answered: 4xx and one line, over HTTP and gRPC, and the server goes on answering."""
 
 import contextlib
+import functools
 import http.client
 import io
 import json
@@ -17,7 +18,7 @@ from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from keras_fracture.serving import limits
-from tests.serving.asking import PREDICT, WAIT, channel, predictions, rows, saved, v2_request
+from tests.serving.asking import KNOWN, PREDICT, TOKEN, WAIT, channel, predictions, rows, saved, v2_request
 
 
 def header_of(width, height):
@@ -130,7 +131,7 @@ def test_a_bad_image_is_refused_in_one_line(server, files, kind):
 @pytest.mark.parametrize("kind", BAD_BODIES)
 def test_a_bad_request_is_refused_in_one_line(server, files, kind):
     path, body, status, words = BAD_BODIES[kind]
-    refused(server.post(path, body), status, words)
+    refused(server.post(path, body, headers=KNOWN), status, words)
     answers_on(server, files)
 
 
@@ -223,7 +224,8 @@ def test_bad_requests_over_grpc_have_a_status_and_a_reason(server, files):
         stub = v2_grpc.GRPCInferenceServiceStub(opened)
         calls = [(stub.ModelInfer, *each) for each in v2]
         elsewhere = v2_pb2.RepositoryModelLoadRequest(model_name="..")
-        calls.append((stub.RepositoryModelLoad, elsewhere, "NOT_FOUND", ".. does not exist"))
+        load = functools.partial(stub.RepositoryModelLoad, metadata=[("authorization", f"Bearer {TOKEN}")])
+        calls.append((load, elsewhere, "NOT_FOUND", ".. does not exist"))
         predict = prediction_service_pb2_grpc.PredictionServiceStub(opened).Predict
         for name, version, signature, data, status, words in (
             ("cnn", 0, "serve_bytes", [b"text"], "INVALID_ARGUMENT", "must be a JPEG or PNG"),

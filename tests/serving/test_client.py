@@ -20,6 +20,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from keras_fracture import cli, serving
 from keras_fracture.data import decoding
 from keras_fracture.errors import ImageError, ServerError
+from keras_fracture.serving import client as clients
 from keras_fracture.serving import limits
 from tests.serving.asking import free_port, saved
 
@@ -161,6 +162,16 @@ def test_a_busy_server_is_asked_again_as_often_as_allowed(either, contents):
         with pytest.raises(ServerError, match="busy"):
             client.predict(contents[:1])
         assert len(busy.asked) == 6
+
+
+def test_more_than_five_tries_are_tries(either, contents, monkeypatch):
+    """Of gRPC's own there are five at most, whatever it is told."""
+    busy, url = either
+    monkeypatch.setattr(clients, "_BACKOFF", 0.01)
+    with serving.connect(url, "cnn", timeout=60, retries=8) as asking:
+        busy.failures = 8
+        np.testing.assert_allclose(asking.predict(contents[:1]), [answer_of(contents[0])], atol=1e-6)
+    assert len(busy.asked) == 9
 
 
 def test_a_server_that_says_no_is_not_asked_again(either, contents):

@@ -4,15 +4,19 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from tensorflow_serving.config import model_server_config_pb2
 
 from keras_fracture.serving import limits
+from keras_fracture.serving.versions import model_config
 
 FOLDER = Path(__file__).parents[2] / "serving"
-_BOOL, _STRING = (
+MODELS = FOLDER.parent / "saved_models"
+_BOOL, _INT64, _STRING = (
     descriptor_pb2.FieldDescriptorProto.TYPE_BOOL,
+    descriptor_pb2.FieldDescriptorProto.TYPE_INT64,
     descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
 )
-_WRAPPED = ".google.protobuf.Int64Value"
+_WRAPPED, _NAME = ".google.protobuf.Int64Value", ".google.protobuf.StringValue"
 # TensorFlow Serving's messages that tensorflow-serving-api does not bring: fields in the order of their numbers.
 _FIELDS = {
     "Batching": {
@@ -20,6 +24,9 @@ _FIELDS = {
         "batch_timeout_micros": _WRAPPED,
         "max_enqueued_batches": _WRAPPED,
         "num_batch_threads": _WRAPPED,
+        "thread_pool_name": _NAME,
+        "allowed_batch_sizes": _INT64,
+        "pad_variable_length_inputs": _BOOL,
     },
     "Prometheus": {"enable": _BOOL, "path": _STRING},
     "Monitoring": {"prometheus_config": ".serving.Prometheus"},
@@ -38,7 +45,8 @@ def messages():
     for name, fields in _FIELDS.items():
         message = described.message_type.add(name=name)
         for number, (field, kind) in enumerate(fields.items(), 1):
-            made = message.field.add(name=field, number=number, label=kinds.LABEL_OPTIONAL)
+            label = kinds.LABEL_REPEATED if field == "allowed_batch_sizes" else kinds.LABEL_OPTIONAL
+            made = message.field.add(name=field, number=number, label=label)
             if isinstance(kind, str):
                 made.type, made.type_name = kinds.TYPE_MESSAGE, kind
             else:
@@ -53,6 +61,19 @@ def test_a_batch_holds_the_largest_request(messages):
     parsed = text_format.Parse((FOLDER / "batching.config").read_text(), messages["Batching"]())
     assert parsed.max_batch_size.value == limits.MAX_IMAGES
     assert parsed.num_batch_threads.value >= 1 and parsed.max_enqueued_batches.value >= 1
+    # TensorFlow Serving refuses to start unless they rise to the largest batch; without any, each size is allowed.
+    sizes = list(parsed.allowed_batch_sizes)
+    assert sizes == sorted(set(sizes)) and (not sizes or sizes[-1] == parsed.max_batch_size.value)
+    assert not parsed.pad_variable_length_inputs, "our inputs have no sizes but rows to pad"
+
+
+def test_every_shipped_model_is_listed():
+    written = (FOLDER / "models.config").read_text()
+    parsed = text_format.Parse(written, model_server_config_pb2.ModelServerConfig())
+    entries = {each.name: each.base_path for each in parsed.model_config_list.config}
+    shipped = sorted(path.name for path in MODELS.iterdir() if path.is_dir())
+    assert entries == {name: f"/models/{name}" for name in shipped}
+    assert written == model_config(MODELS)
 
 
 def test_figures_are_exposed(messages):

@@ -1,11 +1,13 @@
 """A server that was really started, asked over HTTP and gRPC; what it answers is compared with the SavedModel's own."""
 
-import re
 import shutil
+import socket
 import struct
 import subprocess
+import time
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 import requests
@@ -20,9 +22,30 @@ from keras_fracture import cli, serving
 from keras_fracture.data import decoding
 from keras_fracture.serving import limits
 from keras_fracture.serving.versions import model_config
-from tests.serving.asking import WAIT, channel, coded, free_port, predictions, rows, v2_request
+from tests.serving.asking import (
+    KNOWN,
+    WAIT,
+    Started,
+    channel,
+    coded,
+    free_port,
+    predictions,
+    rows,
+    v2_request,
+)
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as one:
+            one.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
 
 CONFIG = Path(__file__).parents[2] / "serving"
+PREDICT_CALL = "/tensorflow.serving.PredictionService/Predict"
 
 
 def test_v1_answers_files_as_the_saved_model_does(server, files):
@@ -141,28 +164,64 @@ def test_a_new_version_is_loaded_on_request(server, files):
     try:
         for version, source in ((9, 1), (10, 2)):
             shutil.copytree(server.folder / "cnn" / str(source), server.folder / "late" / str(version))
-            assert server.post("/v2/repository/models/late/load", b"").ok
+            assert server.post("/v2/repository/models/late/load", b"", headers=KNOWN).ok
             probabilities.append(
                 predictions(server.post(f"/v1/models/late/versions/{version}:predict", rows(*files)))
             )
             expected = server.own("cnn", source, bytes=tf.constant(files))
             np.testing.assert_allclose(probabilities[-1], expected, atol=1e-6)
     finally:
-        server.post("/v2/repository/models/late/unload", b"")
+        server.post("/v2/repository/models/late/unload", b"", headers=KNOWN)
     assert np.abs(probabilities[0] - probabilities[1]).max() > 1e-4
     assert server.post("/v1/models/late:predict", rows(*files)).status_code == 404
 
 
-def test_metrics_count_the_answers(server, files):
+def test_metrics_count_the_answers_and_the_refusals(server, files):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "cnn", "serve_bytes"
+    request.inputs["bytes"].CopyFrom(tf.make_tensor_proto(files))
+    counters = (
+        'request_predict_seconds_count{model_name="cnn"}',
+        'keras_fracture_requests_total{code="200",method="predict",protocol="http"}',
+        'keras_fracture_requests_total{code="400",method="predict",protocol="http"}',
+        f'keras_fracture_requests_total{{code="OK",method="{PREDICT_CALL}",protocol="grpc"}}',
+        f'keras_fracture_requests_total{{code="NOT_FOUND",method="{PREDICT_CALL}",protocol="grpc"}}',
+    )
+
     def count():
-        text = requests.get(f"{server.url}/metrics", timeout=WAIT).text
-        matches = re.search(r'request_predict_seconds_count\{model_name="cnn"\} (\S+)', text)
-        return float(matches[1]) if matches else 0.0
+        lines = requests.get(f"{server.url}/metrics", timeout=WAIT).text.splitlines()
+        known = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return np.array([float(known.get(counter, 0)) for counter in counters])
 
     before = count()
     for _ in range(3):
         server.post("/v1/models/cnn:predict", rows(files[0]))
-    assert count() == before + 3
+    server.post("/v1/models/cnn:predict", {"instances": []})
+    with channel(server) as opened:
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(opened).Predict
+        for _ in range(2):
+            predict(request, timeout=WAIT)
+        request.model_spec.name = "nope"
+        with pytest.raises(grpc.RpcError):
+            predict(request, timeout=WAIT)
+    # Three answers and a refusal over HTTP, two answers and a refusal over gRPC; the model saw all but the last.
+    wanted, end = [6, 3, 1, 2, 1], time.monotonic() + WAIT
+    while (count() - before != wanted).any() and time.monotonic() < end:
+        time.sleep(0.1)  # a refusal is sent before it is counted
+    np.testing.assert_array_equal(count() - before, wanted)
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
+def test_ipv6(server, files):
+    other = Started(server.folder, "::1")
+    try:
+        expected = server.own(bytes=tf.constant(files))
+        for url in (other.url, f"grpc://[::1]:{other.grpc}"):
+            with serving.connect(url, "cnn") as client:
+                np.testing.assert_allclose(client.predict(files), expected, atol=1e-6)
+        assert f"at http://[::1]:{other.rest} and grpc://[::1]:{other.grpc}" in other.log.read_text()
+    finally:
+        other.stop()
 
 
 def test_another_server_at_the_same_port_is_refused(server, capsys):

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from keras_fracture import models
 from keras_fracture.inference.predicting import Classifier
@@ -19,7 +21,7 @@ CLASSIFIERS = ("compact_cnn", "efficientnet_lite0_fracatlas", "inception_net", "
 NAMES = sorted((*CLASSIFIERS, "dcgan_generator"))
 
 
-def test_they_are_four_and_small():
+def test_they_are_five_and_small():
     assert sorted(path.parent.name for path in FOLDER.glob("*/1")) == NAMES
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 40e6
 
@@ -68,6 +70,34 @@ def test_the_loaded_generator_draws_what_its_saved_model_does():
 def test_tensorflow_serving_can_answer_each_in_batches(name):
     version = FOLDER / name / "1"
     assert batching.check(version) == json.loads((version / "metadata.json").read_text())["warm_up_requests"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_laid_out_as_tensorflow_serving_wants_it(name):
+    """What it looks for at start: numbered versions, the tag `serve`, inputs of rows alone, warm-up requests."""
+    assert [path.name for path in (FOLDER / name).iterdir()] == ["1"]
+    version = FOLDER / name / "1"
+    (graph,) = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes()).meta_graphs
+    assert list(graph.meta_info_def.tags) == ["serve"]
+    signatures = {key: each for key, each in graph.signature_def.items() if not key.startswith("__")}
+    for signature in signatures.values():
+        assert signature.method_name == "tensorflow/serving/predict"
+        for tensor in (*signature.inputs.values(), *signature.outputs.values()):
+            assert not tensor.tensor_shape.unknown_rank
+            first, *others = (dim.size for dim in tensor.tensor_shape.dim)
+            assert first == -1 and -1 not in others, "rows are joined, and nothing is padded"
+    (file,) = (version / "assets.extra").iterdir()
+    assert file.name == "tf_serving_warmup_requests"
+    records = [PredictionLog.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(file))]
+    assert len(signatures) == len(records) <= 1000
+    for record in records:
+        assert record.WhichOneof("log_type") == "predict_log"
+        request = record.predict_log.request
+        assert request.model_spec.name == name
+        wanted = signatures[request.model_spec.signature_name].inputs
+        assert {key: each.dtype for key, each in request.inputs.items()} == {
+            key: each.dtype for key, each in wanted.items()
+        }
 
 
 def test_the_generator_draws_different_images():
