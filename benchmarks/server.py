@@ -47,8 +47,7 @@ def measure_server(requests_=2000, clients=8, model=None):
         raise BenchmarkError(
             f"Want ten requests a client or more. Received: {requests_} from {clients} clients"
         )
-    records = phantom.records(seed=1)
-    images = [decoding.encode_png(records[index]["image"][..., 0]) for index in range(_IMAGES)]
+    images = phantoms(_IMAGES)
     with tempfile.TemporaryDirectory() as folder:
         version = version_of(model) if model else _untrained(Path(folder) / "exported")
         served = Path(folder) / "models"
@@ -130,6 +129,19 @@ def _load(client, process, images, expected, requests_, clients):
     }
 
 
+def phantoms(count):
+    """The first phantoms as PNG files, a list of bytes."""
+    return [decoding.encode_png(record["image"][..., 0]) for record in phantom.records(seed=1)[:count]]
+
+
+@contextlib.contextmanager
+def exported(count):
+    """A folder of one small untrained model `cnn`, gone when the context is left, and so many phantoms to ask it."""
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        _untrained(Path(folder) / "cnn", 32)
+        yield folder, phantoms(count)
+
+
 @contextlib.contextmanager
 def started(folder, ports=None):
     """`keras-fracture serve FOLDER` in a process of its own, until the context is left.
@@ -176,7 +188,7 @@ def free_ports():
         return [listener.getsockname()[1] for listener in (one, other)]
 
 
-def _untrained(folder):
+def _untrained(folder, size=64):
     keras.utils.set_random_seed(0)
-    network = models.create("compact_cnn", image_size=64)
-    return serving.export(network, folder, preprocess=Preprocess(size=64, clahe=(2.0, 8)))
+    network = models.create("compact_cnn", image_size=size)
+    return serving.export(network, folder, preprocess=Preprocess(size=size, clahe=(2.0, 8)))

@@ -10,7 +10,9 @@ from sklearn import metrics
 from keras_fracture import cli, data
 from keras_fracture.data import split_files
 from keras_fracture.data.datasets.phantom import layout
+from keras_fracture.evaluation import baselines
 from keras_fracture.report import scored
+from tests.data import phantoms
 
 CARD = [
     "--who",
@@ -27,11 +29,8 @@ CARD = [
 @pytest.fixture(scope="module")
 def test_table(tmp_path_factory):
     """The test split of a phantom data set of few limbs."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(layout, "SOURCES", (30, 24))
-    patch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield data.load("phantom", "test").table
-    patch.undo()
+    with phantoms.few(30, 24, tmp_path_factory.mktemp("cache")):
+        yield data.load("phantom", "test").table
 
 
 @pytest.fixture
@@ -112,6 +111,35 @@ def test_a_difference_has_a_paired_interval(said, test_table, capsys):
         ]
     )
     assert code == 0 and f"beside flat: AUC {auc - 0.5:+.3f} (" in out
+
+
+def test_baselines_are_compared_at_the_same_threshold(said, capsys, monkeypatch):
+    """Another threshold on either side would make a difference of accuracies out of nothing."""
+    fit, taken = baselines.fit, []
+    monkeypatch.setattr(
+        baselines,
+        "fit",
+        lambda *args, threshold=None: taken.append(threshold) or fit(*args, threshold=threshold),
+    )
+    assert run(capsys, said())[0] == run(capsys, said(), "--threshold", 0.3)[0] == 0
+    assert taken == [0.5, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "words"),
+    [
+        ("probability", lambda values: values.round(), "2 different probabilities"),
+        ("logit", lambda values: values, "if they are probabilities, call the column probability"),
+    ],
+)
+def test_a_column_that_looks_like_something_else_is_warned_of(said, column, change, words, capsys, caplog):
+    path = said()
+    rows = pd.read_csv(path)
+    rows.drop(columns="probability").assign(**{column: change(rows["probability"])}).to_csv(path, index=False)
+    assert run(capsys, path)[0] == 0 and words in caplog.text
+    caplog.clear()
+    rows.drop(columns="probability").assign(logit=rows["probability"] * 8 - 4).to_csv(path, index=False)
+    assert run(capsys, path)[0] == 0 and not caplog.text
 
 
 def test_swapped_labels_are_warned_of(said, capsys):

@@ -6,15 +6,12 @@ import itertools
 import json
 import statistics
 import struct
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import grpc
-import keras
 import numpy as np
 import requests as rest
 import tensorflow as tf
@@ -24,8 +21,6 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from tqdm import tqdm
 
 from benchmarks import server
-from keras_fracture import models, serving
-from keras_fracture.data import Preprocess, decoding, phantom
 
 CLIENTS = 4
 IMAGES = 20
@@ -122,16 +117,10 @@ def _refused(call, data):
 
 def requests(options):
     """Puts very many requests to one server from several clients, one in ten malformed, in all protocols in turn."""
-    records = phantom.records(seed=1)[:IMAGES]
-    images = [decoding.encode_png(record["image"][..., 0]) for record in records]
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        keras.utils.set_random_seed(0)
-        network = models.create("compact_cnn", image_size=32)
-        serving.export(network, Path(folder) / "cnn", preprocess=Preprocess(size=32, clahe=(2.0, 8)))
-        with server.started(folder) as (process, http, remote):
-            began = time.monotonic()
-            tally, samples = _send(options.requests, images, process, http, remote)
-            seconds = time.monotonic() - began
+    with server.exported(IMAGES) as (folder, images), server.started(folder) as (process, http, remote):
+        began = time.monotonic()
+        tally, samples = _send(options.requests, images, process, http, remote)
+        seconds = time.monotonic() - began
     details = {key: tally[key] for key in ("answered", "refused", "other")} | _summary(samples)
     details["requests_per_second"] = round(options.requests / seconds, 1)
     memory, descriptors = details["memory_MiB"], details["descriptors"]

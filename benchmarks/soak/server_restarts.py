@@ -1,17 +1,13 @@
 """A server that is killed under requests and started again, over and over: what do its clients lose?"""
 
 import collections
-import tempfile
 import threading
 import time
-from pathlib import Path
 
-import keras
 import numpy as np
 
 from benchmarks import server
-from keras_fracture import models, serving
-from keras_fracture.data import Preprocess, decoding, phantom
+from keras_fracture import serving
 from keras_fracture.errors import FractureError
 
 CLIENTS = 2  # of each protocol
@@ -23,12 +19,7 @@ IMAGES = 20
 
 def restarts(options):
     """Asks one server from clients of both protocols, while it gets SIGKILL as often as told and is started again."""
-    records = phantom.records(seed=1)[:IMAGES]
-    images = [decoding.encode_png(record["image"][..., 0]) for record in records]
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        keras.utils.set_random_seed(0)
-        network = models.create("compact_cnn", image_size=32)
-        serving.export(network, Path(folder) / "cnn", preprocess=Preprocess(size=32, clahe=(2.0, 8)))
+    with server.exported(IMAGES) as (folder, images):
         tallies, down = _disturbed(folder, images, options.times)
     for protocol, tally in tallies.items():
         asked = tally.total()

@@ -190,15 +190,12 @@ def data_split(options):
     """`data split`."""
     verbs.import_tensorflow()
     from keras_fracture import data
-    from keras_fracture.data import split_files, splits
+    from keras_fracture.data import split_files
 
     reading = verbs.reading(options)
-    records = {
-        split: data.load(
-            options.name, split, options.policy, seed=options.seed, data_dir=options.data_dir, **reading
-        )
-        for split in splits.NAMES
-    }
+    records = data.load_all(
+        options.name, options.policy, seed=options.seed, data_dir=options.data_dir, **reading
+    )
     rows = split_files.table(options.name, records, options.data_dir, **reading)
     content = split_files.text(rows)
     path = split_files.write(options.out, content)

@@ -77,7 +77,7 @@ def score(options):
         f"seeds: {facts['seeds']}\nsplit {digest}\n"
         f"threshold {threshold:g}, {'as given' if options.threshold is not None else 'fixed, unless --threshold says'}"
     )
-    beside = _baselines(options, sets, ours)
+    beside = _baselines(options, sets, ours, threshold)
     print("\n".join(scored.lines(result, differences, beside)))
     if options.out:
         heading = Path(options.predictions).stem
@@ -106,20 +106,17 @@ def _check(options, card):
 def _images(options):
     """Each split's table, by name, and the digest of the splits."""
     from keras_fracture import data
-    from keras_fracture.data import split_files, splits
+    from keras_fracture.data import split_files
 
     reading = verbs.reading(options)
-    records = {
-        split: data.load(
-            options.data, split, options.policy, splits=options.splits, data_dir=options.data_dir, **reading
-        )
-        for split in splits.NAMES
-    }
+    records = data.load_all(
+        options.data, options.policy, splits=options.splits, data_dir=options.data_dir, **reading
+    )
     rows = split_files.table(options.data, records, options.data_dir, **reading)
     return {split: one.table for split, one in records.items()}, split_files.digest(split_files.text(rows))
 
 
-def _baselines(options, sets, ours):
+def _baselines(options, sets, ours, threshold):
     """What needs no network beside the predictions, as lines."""
     from keras_fracture.data import facts
     from keras_fracture.errors import EvaluationError
@@ -128,7 +125,7 @@ def _baselines(options, sets, ours):
 
     known = facts.read(options.data, data_dir=options.data_dir, **verbs.reading(options))
     try:
-        fitted = measured.fit(sets, known, len(ours.probabilities))
+        fitted = measured.fit(sets, known, len(ours.probabilities), threshold=threshold)
     except EvaluationError as error:  # of a split without one class, such as an own one
         return [f"no baselines: {error}"]
     return baselines.beside(measured.compare(ours, fitted), options.data)

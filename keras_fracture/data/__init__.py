@@ -1,8 +1,8 @@
 """Data sets as records with a known source, honest splits, audit, and tf.data pipelines."""
 
-from keras_fracture.data.loading import load, names, prepare
+from keras_fracture.data.loading import load, load_all, names, prepare
 
-__all__ = ["Augmentation", "Preprocess", "Records", "batches", "load", "names", "prepare"]
+__all__ = ["Augmentation", "Preprocess", "Records", "batches", "load", "load_all", "names", "prepare"]
 
 
 def __getattr__(name):

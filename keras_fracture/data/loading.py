@@ -128,6 +128,11 @@ def load(name, split="train", policy="grouped", **options):
     return Records(prepare(name, policy, **options), split)
 
 
+def load_all(name, policy="grouped", **options):
+    """All three splits, a dict of split name to what `load` gives; arguments and errors as there."""
+    return {split: load(name, split, policy, **options) for split in NAMES}
+
+
 def names():
     """Names of the data sets `load` knows."""
     return list(catalogue.NAMES)

@@ -70,8 +70,9 @@ def table(name, records, data_dir=None, **reading):
         )
         parts.append(pd.concat([part, hashed], axis=1).assign(split=split))
     rows = pd.concat(parts, ignore_index=True).assign(patient="")
-    if hasattr(layout, "table") and "patient_told" in layout.table:  # own X-rays
-        told = layout.table[layout.table["patient_told"]].set_index("filename")["source"]
+    known = layout.read(root) if root else layout.read()
+    if "patient_told" in known:
+        told = known[known["patient_told"]].set_index("filename")["source"]
         rows["patient"] = rows["filename"].map(told).fillna("")
     return rows[list(COLUMNS)].sort_values("filename", ignore_index=True)
 

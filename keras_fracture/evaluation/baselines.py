@@ -225,7 +225,7 @@ def compare_scores(metrics, baselines):
     return result
 
 
-def of_data(name, policy, seeds=3, data_dir=None, threshold=None, **reading):
+def of_data(name, policy, seeds=3, data_dir=None, threshold=None, split_file=None, **reading):
     """`fit` on the splits of a data set by its name.
 
     Args:
@@ -234,10 +234,12 @@ def of_data(name, policy, seeds=3, data_dir=None, threshold=None, **reading):
         seeds: As in `fit`.
         data_dir: Where published data lie.
         threshold: As in `fit`.
+        split_file: Path of a split file in place of the policy, or None.
         **reading: How own X-rays are read.
     """
     options = {"data_dir": data_dir, **reading}
-    sets = {split: loading.load(name, split, policy, **options).table for split in splits.NAMES}
+    records = loading.load_all(name, policy, splits=split_file, **options)
+    sets = {split: one.table for split, one in records.items()}
     return fit(sets, facts.read(name, **options), seeds, threshold=threshold)
 
 

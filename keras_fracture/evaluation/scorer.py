@@ -21,6 +21,7 @@ COMPARED = (
     "average_precision",
     "sensitivity_at_90",
 )  # that need no threshold, which each would have its own
+_FEW = 3  # different probabilities, of which hard labels have two
 _SUM = 1e-3  # by which two probabilities may miss 1
 
 
@@ -80,8 +81,16 @@ def _numbers(path, rows, column):
 
 def _probabilities(path, rows, numbers):
     if "probability" in numbers:
+        if (count := len(np.unique(numbers["probability"]))) < _FEW <= len(rows):
+            _LOG.warning(
+                "%d different probabilities: AUC and all that ranks images is that of classes", count
+            )
         return numbers["probability"]
     if "logit" in numbers:
+        if ((numbers["logit"] >= 0) & (numbers["logit"] <= 1)).all():
+            _LOG.warning(
+                "all logits lie between 0 and 1: if they are probabilities, call the column probability"
+            )
         probabilities = scipy.special.expit(numbers["logit"])
         if lost := len(np.unique(numbers["logit"])) - len(np.unique(probabilities)):
             _LOG.warning("%d logits are so far from 0 that they count as equal to others", lost)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from keras_fracture import data
-from keras_fracture.data import catalogue, decoding, dicom, split_files, splits
+from keras_fracture.data import catalogue, decoding, dicom, split_files
 from keras_fracture.data.sources import digests
 from keras_fracture.errors import DataError
 
@@ -51,7 +51,7 @@ def concatenate(*parts):
 def load_records(config, policy, data_dir=None):
     """The three splits of one policy: a dict of split name to `data.Records`."""
     options = {"data_dir": data_dir, "splits": config.splits} | config.reading
-    return {name: data.load(config.data, name, policy, **options) for name in splits.NAMES}
+    return data.load_all(config.data, policy, **options)
 
 
 def load_splits(config, preprocess, policy, data_dir=None):

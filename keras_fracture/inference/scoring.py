@@ -161,15 +161,15 @@ def seen(model, data, table, which=None):
         which: As in `evaluate`.
 
     Returns:
-        bool `(n,)`, or None where that cannot be known: the model does not say it, or its patients are those of DICOM
-        files and were hashed on another machine.
+        bool `(n,)`, or None where that cannot be known: the model does not say it, or patients are those of DICOM
+        files and were hashed on another machine, or named otherwise by an earlier version.
 
     Raises:
         ModelError: Its metadata say it in a way that cannot be read.
     """
     if (said := trained_on(model, which)) is None:
         return None
-    if said[0] == catalogue.title(data) and not dicom.salts(table["source"]) >= said[2]:
+    if said[0] == catalogue.title(data) and dicom.salts(table["source"]) != said[2]:
         return None
     return np.isin(sources.digests(catalogue.title(data), table["source"]), said[1])
 

@@ -155,6 +155,8 @@ def metrics_over_epochs(histories, real_vs_real, path, suptitle):
 def learning_curve(curves, path, xlabel, ylabel, title, reference=None):
     """What is reached with how much, a line and a band an arm, the amounts on a log axis.
 
+    Of one amount only, which makes no line, each arm's value and interval stand side by side.
+
     Args:
         curves: Dict of arm to a list of (amount, value, lowest, highest), the amounts above 0 and not the same for
             all arms perhaps.
@@ -171,13 +173,18 @@ def learning_curve(curves, path, xlabel, ylabel, title, reference=None):
     if reference is not None:
         words, level = reference
         axis.axhline(level, ls="--", lw=1.4, color="grey", label=words)
+    ticks = sorted({amount for points in curves.values() for amount, *_ in points})
+    middle = (len(curves) - 1) / 2
     for index, (name, points) in enumerate(curves.items()):
         amounts, values, low, high = np.transpose(sorted(points))
         colour = COLOURS[index % len(COLOURS)]
         style = {"color": colour, "marker": MARKERS[index % len(MARKERS)], "markersize": 7, "mec": "white"}
-        axis.fill_between(amounts, low, high, color=colour, alpha=0.13, linewidth=0)
+        if len(ticks) > 1:
+            axis.fill_between(amounts, low, high, color=colour, alpha=0.13, linewidth=0)
+        else:
+            amounts = amounts * 1.1 ** (index - middle)
+            axis.vlines(amounts, low, high, color=colour, linewidth=1.8)
         axis.plot(amounts, values, label=name, lw=1.8, zorder=3, **style)
-    ticks = sorted({amount for points in curves.values() for amount, *_ in points})
     axis.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
     axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axis.set_xticks([], minor=True)

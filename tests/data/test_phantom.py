@@ -11,6 +11,7 @@ from keras_fracture.data.datasets.phantom import layout
 from keras_fracture.data.phantom_anatomy import PARTS
 from keras_fracture.data.phantom_findings import KINDS
 from keras_fracture.errors import DataError
+from tests.data import phantoms
 
 IN_PLACE = [kind for kind in KINDS if kind != "displaced"]
 
@@ -23,9 +24,7 @@ def sample():
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
     """The tables of all splits of few phantoms, by policy."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "SOURCES", (24, 16))
-        patch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    with phantoms.few(24, 16, tmp_path_factory.mktemp("cache")):
         return {
             policy: {split: data.load("phantom", split, policy).table for split in data.splits.NAMES}
             for policy in layout.POLICIES

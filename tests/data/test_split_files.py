@@ -12,40 +12,36 @@ import pytest
 from PIL import Image
 
 from keras_fracture import cli, data
-from keras_fracture.data import catalogue, split_files, splits
-from keras_fracture.data.datasets.phantom import layout as phantom_layout
+from keras_fracture.data import catalogue, split_files
+from keras_fracture.data.datasets.mura import layout
 from keras_fracture.errors import DataError
+from tests.data.phantoms import few
 
 PUBLISHED = sorted((Path(__file__).parents[2] / "splits").glob("*.csv.gz"))
-
-
-def load(name, policy="grouped", **options):
-    return {split: data.load(name, split, policy, **options) for split in splits.NAMES}
 
 
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory):
     """A phantom data set of few limbs, prepared once."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(phantom_layout, "SOURCES", (30, 24))
-    patch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
-    patch.undo()
+    with few(30, 24, tmp_path_factory.mktemp("cache")):
+        yield
 
 
 @pytest.fixture
 def written(dummy_root, tmp_path):
     """The split file of the drawn Kaggle set, and its table."""
-    rows = split_files.table("kaggle_fracture", load("kaggle_fracture", data_dir=dummy_root), dummy_root)
+    rows = split_files.table(
+        "kaggle_fracture", data.load_all("kaggle_fracture", data_dir=dummy_root), dummy_root
+    )
     return split_files.write(tmp_path / "splits.csv", split_files.text(rows)), rows
 
 
 @pytest.mark.parametrize("policy", ["grouped", "paper"])
 def test_phantoms_splits_come_back_exactly(phantoms, policy, tmp_path, caplog):
-    made = load("phantom", policy)
+    made = data.load_all("phantom", policy)
     path = tmp_path / "splits.csv.gz"
     assert cli.main(["data", "split", "phantom", "--policy", policy, "--out", str(path)]) == 0
-    given = load("phantom", splits=path)
+    given = data.load_all("phantom", splits=path)
     assert {name: one.digest() for name, one in given.items()} == {
         name: one.digest() for name, one in made.items()
     }
@@ -80,9 +76,15 @@ def test_a_patient_who_is_told_is_named(tmp_path):
         pixels = np.random.default_rng(number).integers(0, 256, (16, 16), np.uint8)
         Image.fromarray(pixels).save(folder / f"p{number // 2}_{number}.png")
     told = {"patient": r"p(\d+)_"}
-    rows = split_files.table(str(root), load(str(root), **told), **told)
+    rows = split_files.table(str(root), data.load_all(str(root), **told), **told)
     assert (rows["patient"] == rows["filename"].str.extract(r"p(\d+)_")[0]).all()
-    assert (split_files.table(str(root), load(str(root)))["patient"] == "").all()
+    assert (split_files.table(str(root), data.load_all(str(root)))["patient"] == "").all()
+
+
+def test_a_patient_whom_a_published_set_tells_is_named(dummy_root):
+    rows = split_files.table("mura", data.load_all("mura", data_dir=dummy_root), dummy_root)
+    table = layout.read(dummy_root / layout.FOLDER).set_index("filename")
+    assert (rows["patient"] == rows["filename"].map(table["source"])).all() and rows["patient"].all()
 
 
 def _change(rows, column, value, where=0):
@@ -145,7 +147,7 @@ def test_leaks_and_images_left_out_are_named(written, dummy_root, caplog):
         index=rows.index[rows["split"] == "validation"][0]
     )
     path.write_text(leaking.to_csv(index=False))
-    loaded = load("kaggle_fracture", splits=path, data_dir=dummy_root)
+    loaded = data.load_all("kaggle_fracture", splits=path, data_dir=dummy_root)
     assert f"leak: 1 of 8 sources ({len(copies)} images) lie on two sides" in caplog.text
     assert copies["source"].iloc[0] in caplog.text and "left out: 1 of 24 images" in caplog.text
     assert {name: len(one) for name, one in loaded.items()} == leaking["split"].value_counts().to_dict()
@@ -154,7 +156,9 @@ def test_leaks_and_images_left_out_are_named(written, dummy_root, caplog):
 def test_without_hashes_the_split_goes_by_names(written, dummy_root, caplog):
     path, rows = written
     path.write_text(rows[["filename", "split"]].to_csv(index=False))
-    given, made = (load("kaggle_fracture", data_dir=dummy_root, **one) for one in ({"splits": path}, {}))
+    given, made = (
+        data.load_all("kaggle_fracture", data_dir=dummy_root, **one) for one in ({"splits": path}, {})
+    )
     assert given["test"].digest() == made["test"].digest() and "holds no hashes" in caplog.text
 
 
@@ -191,5 +195,5 @@ def test_published_files_are_what_the_code_makes(path):
     folder = os.environ.get("KERAS_FRACTURE_DATA")
     if not folder or not (Path(folder).expanduser() / catalogue.layout(name).FOLDER).is_dir():
         pytest.skip(f"KERAS_FRACTURE_DATA names no folder with {catalogue.layout(name).FOLDER}")
-    rows = split_files.table(name, load(name, policy))
+    rows = split_files.table(name, data.load_all(name, policy))
     assert split_files.text(rows) == gzip.decompress(path.read_bytes()).decode()

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from keras_fracture import cli, data, models, serving
-from keras_fracture.data import Preprocess, catalogue, facts, locations
+from keras_fracture.data import Preprocess, catalogue, facts, locations, split_files
 from keras_fracture.data.datasets.phantom import layout as phantom_layout
 from keras_fracture.errors import DataError, EvaluationError
 from keras_fracture.evaluation import Predictions, baselines, within
@@ -297,6 +297,18 @@ def test_evaluate_says_what_needs_no_network(few_phantoms, tmp_path, capsys):
     assert said[first:] == words.beside(compared, "phantom")
     assert cli.main(["evaluate", str(model), "--data", "phantom", "--split", "validation"]) == 0
     assert "without a network" not in capsys.readouterr().out, "baselines are chosen there"
+
+
+def test_a_split_file_says_what_baselines_are_fitted_on(few_phantoms, tmp_path):
+    """Fitted on the policy's training images, those of the file's test split would have been seen."""
+    records = data.load_all("phantom")
+    rows = split_files.table("phantom", records)
+    other = rows.assign(split=rows["split"].map({"train": "test", "test": "train"}).fillna(rows["split"]))
+    path = split_files.write(tmp_path / "other.csv", split_files.text(other))
+    fitted = baselines.of_data("phantom", "grouped", seeds=1, split_file=path)
+    assert sorted(fitted.test["hog"].sources) == sorted(records["train"].table["source"])
+    by_policy = baselines.of_data("phantom", "grouped", seeds=1)
+    assert sorted(by_policy.test["hog"].sources) == sorted(records["test"].table["source"])
 
 
 def test_own_xrays_without_a_table_say_so(tmp_path, capsys):

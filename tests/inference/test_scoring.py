@@ -311,6 +311,10 @@ def test_patients_hashed_on_another_machine_are_not_said_to_be_unseen(monkeypatc
     }
     assert told[mine].tolist() == [True] and told[theirs] is None
     assert scoring.seen("m", "phantom", pd.DataFrame({"source": ["p2"]})).tolist() == [False]
+    before = dict.fromkeys(sets, types.SimpleNamespace(sources=np.array(["dicom-" + "1" * 16])))
+    earlier = seen_by_training("clinic", before)  # as a version without salts named them
+    monkeypatch.setattr(scoring, "find", lambda model, which: ("1", earlier))
+    assert scoring.seen("m", "clinic", pd.DataFrame({"source": [mine]})) is None
 
 
 def test_a_run_says_what_its_models_have_seen():

@@ -3,17 +3,14 @@
 import pytest
 
 from keras_fracture import papers
-from keras_fracture.data.datasets.phantom import layout as phantom_layout
+from tests.data import phantoms
 
 
 @pytest.fixture(scope="module")
 def few_phantoms(tmp_path_factory):
     """A phantom data set of few limbs, prepared once a module."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(phantom_layout, "SOURCES", (60, 48))
-    patch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
-    patch.undo()
+    with phantoms.few(60, 48, tmp_path_factory.mktemp("cache")):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -89,6 +89,21 @@ def test_a_learning_curve_draws_each_arm_at_its_amounts(drawn, tmp_path):
     assert_drawn(path)
 
 
+def test_arms_at_one_amount_stand_side_by_side_with_their_intervals(drawn, tmp_path):
+    arms = {
+        name: [(100, value, value - 0.1, value + 0.2)]
+        for name, value in {"a": 0.6, "b": 0.6, "c": 0.7}.items()
+    }
+    figures.learning_curve(arms, tmp_path / "l.png", "images", "test AUC", "Title")
+    axis = drawn[0].axes[0]
+    places = [line.get_xdata().item() for line in axis.lines]
+    assert places[0] < places[1] < places[2] and places[1] == pytest.approx(100)
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["100"] and axis.get_xticks() == [100]
+    spans = [band.get_segments()[0].tolist() for band in axis.collections]
+    expected = [[[x, y - 0.1], [x, y + 0.2]] for x, y in zip(places, (0.6, 0.6, 0.7), strict=True)]
+    np.testing.assert_allclose(spans, expected)
+
+
 def test_amounts_of_a_learning_curve_do_not_run_into_each_other(drawn, tmp_path):
     points = [(amount, 0.5, 0.4, 0.6) for amount in (10, 20, 25, 30, 10500)]
     figures.learning_curve({"real": points}, tmp_path / "l.png", "images", "test AUC", "Title")
