@@ -21,9 +21,8 @@ from keras_fracture.training.distribution import ONE_DEVICE
 BASELINE = "original"
 # Steps of the classifier that run in one go: each is so short that starting it costs as much.
 _BLOCK = 8
-_LEARNING_RATE = (
-    4e-4  # chosen on phantom: at 1e-3 a network from scratch learns nothing in the first 600 steps
-)
+# Chosen on phantom: at 1e-3 a network from scratch learns nothing in the first 600 steps.
+LEARNING_RATE = 4e-4
 _RESAMPLES = 1000
 _SPARE = 4  # times as many images are generated where some will not pass a filter
 _LOG = logging.getLogger(__name__)
@@ -235,13 +234,13 @@ def create_network(config):
     )
 
 
-def build_network(config, strategy=ONE_DEVICE):
+def build_network(config, strategy=ONE_DEVICE, learning_rate=LEARNING_RATE):
     """The classifier of the modern study: the network of the DCGAN's discriminator, one logit for a finding."""
     with strategy.scope():
         network = create_network(config)
         network.compile(
             keras.optimizers.Adam(
-                keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, config.classifier_steps)
+                keras.optimizers.schedules.CosineDecay(learning_rate, config.classifier_steps)
             ),
             keras.losses.BinaryCrossentropy(from_logits=True),
             steps_per_execution=_BLOCK,
