@@ -8,7 +8,7 @@ PLATFORM := $(shell $(PYTHON) -c 'import sys, sysconfig; print(*sys.version_info
 # The hashes hold where they were made; elsewhere pip chooses what fits the same versions.
 REQUIREMENTS := $(if $(filter 3-11-linux-x86_64,$(subst $() ,-,$(PLATFORM))),--require-hashes -r requirements.lock,-r requirements.txt)
 
-.PHONY: reproduce test test-slow soak lint lock audit tables notebooks clean
+.PHONY: reproduce test test-slow soak lint lock audit tables docs notebooks clean
 
 reproduce: $(READY)  ## the main job on the embedded data: GAN -> synthesis -> four classifiers -> report
 	$(BIN)/keras-fracture reproduce ibrahim_gan --profile $(PROFILE) $(ARGS)
@@ -28,8 +28,13 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-tables: $(READY)  ## README's tables from results/*.json
+tables: $(READY)  ## the tables of README and docs from results/*.json
 	$(BIN)/keras-fracture tables
+
+docs: $(READY)  ## the documentation as a site, docs/_build/html
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement docs/requirements.txt
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs . docs/_build/html
+	@echo "open docs/_build/html/index.html in a browser"
 
 notebooks: $(READY)  ## all notebooks from top to bottom, in their smoke profile
 	$(BIN)/python notebooks/execute.py $(ARGS)

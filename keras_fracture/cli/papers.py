@@ -72,8 +72,7 @@ def add_tables(commands):
     verb.add_argument(
         "files",
         nargs="*",
-        default=["README.md", "BENCHMARKS.md", "RELIABILITY.md", "docs/baselines.md", "docs/board.md"],
-        help="Markdown files",
+        help="Markdown files (default: those here and in docs/ that have tables)",
     )
     verb.add_argument("--results", default="results", metavar="DIR")
     verb.add_argument("--check", action="store_true", help="write nothing, fail if a table is out of date")
@@ -132,6 +131,6 @@ def tables(options):
     """`tables`."""
     from keras_fracture.papers import tables as generated
 
-    for path in options.files:
+    for path in options.files or generated.having():
         same = generated.update(path, options.results, options.check)
         print(f"{path} is up to date" if same else f"wrote {path}")

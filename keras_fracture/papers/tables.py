@@ -39,6 +39,32 @@ def headlines(folder):
     return markdown(["key", "on test images", "paper", "ours", "how ours was measured"], rows)
 
 
+def front(folder):
+    """README's table: of each paper the newest run of what it is known by, with a link to its page.
+
+    Args:
+        folder: As in `headlines`.
+
+    Raises:
+        OutputError: A file is not of its form.
+    """
+    rows = []
+    for key in papers.names():
+        path = Path(folder) / f"{key}.json"
+        runs = _runs(path) if path.is_file() else []
+        for what, metric, where in getattr(papers.get(key).report, "FRONT", ()):
+            if fitting := [run for run in runs if where.items() <= run.items()]:
+                run = max(
+                    reversed(fitting), key=lambda run: run["date"]
+                )  # of a day the last that was recorded
+                reported = (run["reported"] or {}).get(metric)
+                rows.append([
+                    f"[{key}](docs/papers/{key}.md)", what, f"{reported:.2f}" if reported else "",
+                    over_seeds(run["metrics"][metric]), _how_measured(run, where),
+                ])  # fmt: skip
+    return markdown(["paper", "measured", "paper says", "we measured", "on"], rows)
+
+
 def _runs(path):
     """The runs of a results file, whose words somebody else may have written."""
     return plain(results.read(path)["runs"])
@@ -60,9 +86,10 @@ def generate(folder, key):
 
     Args:
         folder: Where `KEY.json` are kept.
-        key: A paper's, for its numbers and the commands that made them; "papers" for all papers beside each other;
-            a name in the `TABLES` of a paper's report; "benchmark_ratios", or "benchmark_" and the section of a
-            benchmark; "baselines"; "reliability"; or "board", for one table a data set.
+        key: A paper's, for its numbers and the commands that made them; "papers" for all papers beside each other,
+            "front" for README's choice of them; a name in the `TABLES` of a paper's report; "benchmark_ratios", or
+            "benchmark_" and the section of a benchmark; "baselines"; "reliability"; or "board", for one table a data
+            set.
 
     Raises:
         OutputError: There is no such table.
@@ -71,8 +98,8 @@ def generate(folder, key):
         return benchmarks.ratios(Path(folder) / "benchmark.json")
     if key.startswith("benchmark_"):
         return benchmarks.table(Path(folder) / "benchmark.json", key.removeprefix("benchmark_"))
-    if key == "papers":
-        return headlines(folder)
+    if key in ("front", "papers"):
+        return front(folder) if key == "front" else headlines(folder)
     if key == "board":
         return board.table(Path(folder) / "board")
     if key == "reliability":
@@ -87,8 +114,29 @@ def generate(folder, key):
         if table := getattr(paper.report, "TABLES", {}).get(key):
             return table(_runs(Path(folder) / f"{paper.key}.json"))
     raise OutputError(
-        f"There is no such table: name a paper, papers, board, benchmark_, baselines or reliability. Received: {key}"
+        "There is no such table: name a paper, papers, front, board, benchmark_, baselines or reliability. "
+        f"Received: {key}"
     )
+
+
+def having(folder="."):
+    """Paths of the Markdown files of a checkout that have tables: those of the folder itself and of its `docs/`.
+
+    Raises:
+        OutputError: None has.
+    """
+    folder = Path(folder)
+    paths = [
+        *sorted(folder.glob("*.md")),
+        *sorted(folder.glob("docs/*.md")),
+        *sorted(folder.glob("docs/*/*.md")),
+    ]
+    found = [path for path in paths if _MARK.search(path.read_text(encoding="utf-8"))]
+    if not found:
+        raise OutputError(
+            f"No Markdown file with tables: name some, or start it in a checkout. Received: {folder}/"
+        )
+    return found
 
 
 def update(path="README.md", folder="results", check=False):

@@ -12,7 +12,7 @@ from keras_fracture.synthesis.resampling import SMALLEST, check_window, interpol
 
 
 def weights(height, width, n):
-    """How much of a patch is seen in each pixel: cos(|i|^n pi/2) cos(|j|^n pi/2), i and j from -1 to 1.
+    """How much of a patch is seen in each pixel: `cos(|i|^n pi/2) cos(|j|^n pi/2)`, i and j from -1 to 1.
 
     Args:
         height: Of the window, in pixels, 3 or more.

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from keras_fracture import cli
 from keras_fracture.errors import OutputError
 from keras_fracture.papers import tables
 from keras_fracture.report import results
@@ -69,6 +70,43 @@ def test_readme_tables_follow_the_results(tmp_path):
     text = readme.read_text()
     assert text.startswith("before\n") and text.endswith("<!-- end -->\nafter\n") and "old" not in text
     assert "| phantom | grouped | original | 92 | 50.0 (49.0 to 51.0) |" in text
+
+
+def test_tables_are_found_where_they_stand(tmp_path, monkeypatch, capsys):
+    with pytest.raises(OutputError, match="start it in a checkout"):
+        tables.having(tmp_path)
+    results.record(tmp_path / "results", CONFIG, {"runs": [run("original", 0.5)]}, tmp_path)
+    paths = [
+        tmp_path / name
+        for name in ("README.md", "docs/a.md", "docs/papers/b.md", "docs/none.md", "notes/c.md")
+    ]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("" if path.name == "none.md" else "<!-- table ibrahim_gan -->\n<!-- end -->\n")
+    assert tables.having(tmp_path) == paths[:3]
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["tables"]) == 0 and capsys.readouterr().out.count("wrote ") == 3
+    assert (
+        all("50.0 (49.0 to 51.0)" in path.read_text() for path in paths[:3])
+        and "50.0" not in paths[4].read_text()
+    )
+    assert cli.main(["tables", "--check"]) == 0
+
+
+def test_the_front_table_has_the_newest_run_of_what_a_paper_is_known_by(tmp_path):
+    runs = (
+        ("fracatlas", 3, "2026-11-20", 0.5),
+        ("fracatlas", 5, "2026-12-20", 0.6),
+        ("phantom", 3, "2027-01-01", 0.7),
+    )
+    for data, seeds, date, value in runs:
+        entry = run("synthetic", value) | {"data": data, "seeds": seeds}
+        results.record(tmp_path, CONFIG | {"date": date}, {"runs": [entry]}, tmp_path)
+    (row,) = tables.generate(tmp_path, "front").splitlines()[2:]
+    linked = "[ibrahim_gan](docs/papers/ibrahim_gan.md)"
+    assert row.startswith(
+        f"| {linked} | with synthetic X-rays, accuracy | 0.92 | 0.600 (0.590 to 0.610) | fracatlas,"
+    )
 
 
 def test_a_damaged_results_file_is_named(tmp_path):

@@ -26,6 +26,13 @@ HEADLINES = (
     ("femur, baseline: AUC", "auc", {"variant": "baseline", "stands_for": "femur"}),
     ("femur, lesions painted in: AUC", "auc", {"variant": "transfer", "stands_for": "femur"}),
 )
+FRONT = (  # of README
+    (
+        "femur with painted lesions, AUC",
+        "auc",
+        {"variant": "transfer", "stands_for": "femur", "data": "btxrd"},
+    ),
+)
 _LOSSES = ("gan", "reconstruction", "cycle")
 
 

@@ -21,6 +21,9 @@ HEADLINES = (
     ("original images: accuracy", "accuracy", {"variant": "original", **_POSTER}),
     ("and synthetic ones: accuracy", "accuracy", {"variant": "synthetic", **_POSTER}),
 )
+FRONT = (  # of README
+    ("with synthetic X-rays, accuracy", "accuracy", {"variant": "synthetic", "data": "fracatlas", **_POSTER}),
+)
 
 
 # Captions.

@@ -4,10 +4,14 @@ from keras_fracture.papers import classifier_report
 from keras_fracture.papers.classifier_report import compare, table
 from keras_fracture.papers.lisbon_resnet.experiment import preprocess
 
-__all__ = ["HEADLINES", "compare", "table", "write"]
+__all__ = ["FRONT", "HEADLINES", "compare", "table", "write"]
 
 # What the table of all papers shows: what is measured, its metric, and which runs measured it.
 HEADLINES = (("ResNet-34: AUC", "auc", {"model": "resnet34"}),)
+FRONT = (  # of README
+    ("ResNet-34, AUC", "auc", {"model": "resnet34", "variant": "paper"}),
+    ("EfficientNet-Lite0 from ImageNet, AUC", "auc", {"model": "efficientnet_lite0"}),
+)
 
 
 def write(config, results, run):
