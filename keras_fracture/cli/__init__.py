@@ -93,6 +93,7 @@ def build_parser():
     papers.add_reproduce(commands)
     evaluating.add_evaluate(commands)
     scoring.add_score(commands)
+    models.add_models(commands)
     models.add_generate(commands)
     models.add_export(commands)
     serving.add_predict(commands)

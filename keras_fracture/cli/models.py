@@ -5,13 +5,28 @@ from keras_fracture.cli import verbs
 _WEIGHTS = ".pth, .pt, .pth.tar, .ckpt, .bin, .safetensors or .weights.h5 file"
 
 
+def add_models(commands):
+    """Adds `models` and what follows it."""
+    models = commands.add_parser("models", help="list trained models that are known by name")
+    kinds = models.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    verbs.add(
+        kinds,
+        "list",
+        list_models,
+        "what each trained model does, learnt from and reaches, and whether it is here or will be fetched",
+        "keras-fracture models list",
+    )
+
+
 def add_generate(commands):
     """Adds `generate`."""
     verb = verbs.add(
         commands, "generate", generate, "write synthetic images from a trained generator",
         "keras-fracture generate runs/bai_dcgan/TIME --count 500 --seed 1 --out synthetic",
     )  # fmt: skip
-    verb.add_argument("generator", help=f"run folder, SavedModel folder, .keras file, or {_WEIGHTS}")
+    verb.add_argument(
+        "generator", help=f"run folder, SavedModel folder, name of `models list`, .keras file, or {_WEIGHTS}"
+    )
     verb.add_argument("--out", required=True, metavar="DIR", help="folder to write PNGs and images.csv to")
     verb.add_argument("--count", type=int, default=100, help="images (default 100)")
     verb.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
@@ -87,6 +102,23 @@ def _preprocess(verb, why):
         help=f"how a classifier's images are prepared{why}: resize=bilinear or lanczos, crop=True, clahe=2.0,8; may "
         "be repeated",
     )  # fmt: skip
+
+
+def list_models(options):
+    """`models list`."""
+    import pandas as pd
+
+    from keras_fracture.report.markdown import over_seeds
+    from keras_fracture.serving import zoo
+
+    rows = []
+    for name, entry in sorted(zoo.index().items()):
+        measured = ", ".join(f"{metric} {over_seeds(score)}" for metric, score in entry["metrics"].items())
+        size = f"{entry['bytes'] / 1e6:.1f} MB"
+        where = "here" if zoo.here(name) else "fetched on first use"
+        rows.append([name, entry["task"], entry["data"], size, where, measured, entry["licence"]])
+    columns = ["name", "task", "learnt from", "size", "where", "on test images", "licence of the images"]
+    print(pd.DataFrame(rows, columns=columns).to_string(index=False))
 
 
 def generate(options):

@@ -18,7 +18,9 @@ def add_predict(commands):
         "images", nargs="+", help="JPEG, PNG or DICOM files (DICOM: the extra `dicom`), or folders of them"
     )
     verb.add_argument(
-        "--model", help="SavedModel folder written by this package; with --server a model's name"
+        "--model",
+        help="SavedModel folder written by this package, or a name of `models list`; with --server a "
+        "model's name",
     )
     verb.add_argument(
         "--server",
@@ -48,7 +50,12 @@ def add_serve(commands):
         commands, "serve", serve, "answer over HTTP and gRPC, with the models of a folder (needs kserve)",
         "keras-fracture serve saved_models",
     )  # fmt: skip
-    verb.add_argument("folder", help="of models (NAME/NUMBER), or one model's")
+    verb.add_argument(
+        "folders",
+        nargs="+",
+        metavar="FOLDER",
+        help="of models (NAME/NUMBER), or one model's; or a name of `models list`",
+    )
     verb.add_argument(
         "--host", default="127.0.0.1", help="address to listen at (default: this machine alone)"
     )
@@ -190,7 +197,7 @@ def serve(options):
         from keras_fracture import files
         from keras_fracture.serving import versions
 
-        text = versions.model_config(options.folder)
+        text = versions.model_config(*options.folders)
         print(f"wrote {files.write_text(options.write_config, text)}")
         return
     verbs.import_tensorflow()
@@ -203,4 +210,5 @@ def serve(options):
             f"`serve` needs what `pip install keras-fracture[serving]` brings. Received: {error}"
         ) from None
     token = os.environ.get("KERAS_FRACTURE_TOKEN")  # other users of a machine can read a command's arguments
-    start(options.folder, options.host, options.rest_port, options.grpc_port, token)
+    ports = {"rest_port": options.rest_port, "grpc_port": options.grpc_port}
+    start(*options.folders, host=options.host, **ports, token=token)

@@ -61,7 +61,9 @@ def decimal(score, signed=False):
 
 def over_seeds(score):
     """`decimal`, without an interval where a single seed has none."""
-    return decimal(score) if score["low"] < score["high"] else f"{score['value']:.3f}"
+    if score.get("low", 0) < score.get("high", 0):
+        return decimal(score)
+    return f"{score['value']:.3f}"
 
 
 def counted(number, noun):

@@ -1,15 +1,11 @@
 """Trained models of this package back from their SavedModels as Keras models: `models.load`."""
 
-from pathlib import Path
-
 import keras
 import numpy as np
 
 from keras_fracture.errors import ModelError, one_line
 from keras_fracture.serving.metadata import facts_of
 from keras_fracture.serving.versions import loaded, version_of
-
-_CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def load(name):
@@ -18,8 +14,9 @@ def load(name):
         model = keras_fracture.models.load("resnet18_fracatlas")
 
     Args:
-        name: One of `saved_models/` in the working folder or the checkout, or the path of a SavedModel that
-            `serving.export` wrote; without a version the highest is taken.
+        name: One of `saved_models/` in the working folder, or of those that come with the package or its release
+            (`keras-fracture models list`), or the path of a SavedModel that `serving.export` wrote; without a version
+            the highest is taken.
 
     Returns:
         A built `keras.Model` in float32, with the saved weights.
@@ -27,15 +24,7 @@ def load(name):
     Raises:
         ModelError: There is no such model, or it is not of this package.
     """
-    folders = [Path(name), *(folder / "saved_models" / name for folder in (Path(), _CHECKOUT))]
-    folder = next((path for path in folders if path.is_dir()), None)
-    if folder is None:
-        known = sorted(path.name for path in (_CHECKOUT / "saved_models").glob("*") if path.is_dir())
-        raise ModelError(
-            f"There is no such model. Name a folder, or one of {', '.join(known) or 'saved_models/ (empty)'}. "
-            f"Received: {str(name)!r}"
-        )
-    version = version_of(folder)
+    version = version_of(name)
     facts = facts_of(version)
     kind = keras.saving.get_registered_object(f"keras_fracture>{facts['architecture']}")
     if kind is None:

@@ -22,18 +22,19 @@ _LOG = logging.getLogger(__name__)
 
 
 class Repository(kserve.ModelRepository):
-    """The models of a folder, by name. One that cannot be loaded is named in the log and left out.
+    """The models of some folders, by name. One that cannot be loaded is named in the log and left out.
 
     Args:
-        folder: Of models, or one model's.
+        *folders: Of models, or one model's, or names of known models.
 
     Raises:
         ModelError: There are none, or none that can be loaded.
     """
 
-    def __init__(self, folder):
-        super().__init__(str(folder))
-        for path in models_in(folder):
+    def __init__(self, *folders):
+        super().__init__(str(folders[0]))
+        self.folders = folders
+        for path in models_in(*folders):
             try:
                 self.update(Model(path))
             except ModelError as error:
@@ -50,7 +51,7 @@ class Repository(kserve.ModelRepository):
             InvalidInput: It is damaged, or not whole yet.
         """
         try:
-            folders = {path.name: path for path in models_in(self.models_dir)}
+            folders = {path.name: path for path in models_in(*self.folders)}
         except ModelError:
             folders = {}
         if name not in folders:

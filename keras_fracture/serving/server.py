@@ -29,14 +29,14 @@ from keras_fracture.serving.repository import Extension, Repository
 _LENGTH = "inference-header-content-length"  # of the JSON in front of binary data
 
 
-def serve(folder, host="127.0.0.1", rest_port=8501, grpc_port=8500, token=None):
-    """Serves the models of a folder until SIGINT or SIGTERM. Each answers by its folder's name.
+def serve(*folders, host="127.0.0.1", rest_port=8501, grpc_port=8500, token=None):
+    """Serves the models of some folders until SIGINT or SIGTERM. Each answers by its folder's name.
 
     The highest version of each is loaded. With a token, `POST /v2/repository/models/NAME/load` loads a newer one, or
     a new model, for who sends `Authorization: Bearer TOKEN`.
 
     Args:
-        folder: Of models, `NAME/NUMBER/metadata.json`, or one model's.
+        *folders: Of models, `NAME/NUMBER/metadata.json`, or one model's, or names of known models, see `zoo`.
         host: Address to listen at, IPv4 or IPv6; there is no authentication, so the default is this machine alone.
         rest_port: For HTTP.
         grpc_port: For gRPC.
@@ -49,7 +49,7 @@ def serve(folder, host="127.0.0.1", rest_port=8501, grpc_port=8500, token=None):
     keeper = refusing.Keeper(token)
     with _bound(host, rest_port) as http:
         _bound(host, grpc_port).close()  # gRPC would print lines of its own about a port that is taken
-        repository = Repository(folder)
+        repository = Repository(*folders)
         logging.getLogger("kserve").addFilter(refusing.one_line)
         warnings.filterwarnings("ignore", "ORJSONResponse is deprecated")  # KServe's
         # uvicorn stops at these and then raises them again, which must not cut off the gRPC server's last answers.

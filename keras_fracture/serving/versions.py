@@ -1,18 +1,21 @@
 """Where the SavedModels of a folder are: one folder a model, one numbered folder a version."""
 
 import json
-from pathlib import Path
 
 from keras_fracture.errors import ModelError, one_line
+from keras_fracture.serving import zoo
 
 
 def version_of(folder):
     """The folder of a SavedModel itself if it is a version, else its highest numbered version.
 
+    Args:
+        folder: Path, or the name of a known model, see `zoo`.
+
     Raises:
         ModelError: It holds no SavedModel of this package.
     """
-    folder = Path(folder)
+    folder = zoo.folder_of(folder)
     if _is_version(folder):
         return folder
     versions = _versions(folder)
@@ -21,26 +24,33 @@ def version_of(folder):
     return max(versions, key=lambda path: int(path.name))
 
 
-def models_in(folder):
-    """The model folders of a folder, by name; or the folder itself, if it is one model's.
+def models_in(*folders):
+    """The model folders of some folders, by name; or a folder itself, if it is one model's, or a known model's name.
 
     Raises:
-        ModelError: There are none.
+        ModelError: A folder has none, or two models have one name.
     """
-    folder = Path(folder).resolve()
-    folders = [path for path in (folder, *sorted(folder.glob("*"))) if any(_versions(path))]
-    if not folders:
-        raise ModelError(
-            f"{folder} holds no SavedModels of this package: want NAME/NUMBER/metadata.json. See `serving.export`"
-        )
-    return folders[:1] if folders[0] == folder else folders
+    found = {}
+    for given in folders:
+        folder = zoo.folder_of(given).resolve()
+        models = [path for path in (folder, *sorted(folder.glob("*"))) if any(_versions(path))]
+        if not models:
+            raise ModelError(
+                f"{folder} holds no SavedModels of this package: want NAME/NUMBER/metadata.json. See `serving.export`"
+            )
+        for path in models[:1] if models[0] == folder else models:
+            if found.setdefault(path.name, path) != path:
+                raise ModelError(
+                    f"Two models are called {path.name}. Received: {found[path.name]} and {path}"
+                )
+    return list(found.values())
 
 
-def model_config(folder, base="/models"):
-    """TensorFlow Serving's `--model_config_file` for the models of a folder, as text.
+def model_config(*folders, base="/models"):
+    """TensorFlow Serving's `--model_config_file` for the models of some folders, as text.
 
     Args:
-        folder: Of models.
+        *folders: Of models.
         base: Where the server sees the folder; in `serving/compose.yaml` at /models.
 
     Raises:
@@ -49,7 +59,7 @@ def model_config(folder, base="/models"):
     entries = [
         f"  config {{\n    name: {json.dumps(path.name)}\n    base_path: {json.dumps(f'{base}/{path.name}')}\n"
         f'    model_platform: "tensorflow"\n  }}\n'
-        for path in models_in(folder)
+        for path in models_in(*folders)
     ]
     return (
         "# One entry a folder of saved_models/. Without a version policy the highest version is served.\n"

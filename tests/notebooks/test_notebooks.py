@@ -3,16 +3,22 @@
 import ast
 import json
 import re
+import shutil
+import subprocess
+import sys
+import types
 from pathlib import Path
 
 import pytest
 
 from keras_fracture import papers
+from scripts import set_repository
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = {
     path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.ipynb"))
 }
+NAMES = list(NOTEBOOKS)
 OF_PAPERS = {name: name[3:] for name in NOTEBOOKS if name[3:] in papers.names()}
 NUMBER = re.compile(r"\d[\d,]*\.?\d*")
 each = pytest.mark.parametrize("name", NOTEBOOKS)
@@ -122,9 +128,55 @@ def test_it_has_a_title_a_badge_exercises_with_hidden_solutions_and_references(n
 
 
 @each
-def test_the_first_cell_installs_the_package_on_colab(name):
-    first = sources(name, "code")[0]
-    assert '"google.colab" in sys.modules' in first and "./keras-fracture" in first
+def test_the_first_cell_installs_the_package_on_colab_however_often_it_runs(name, tmp_path, monkeypatch):
+    """In Colab's place a module of its name, and commands that are written down; a clone makes its folder."""
+    first = sources(name, "code")[0].replace("/content", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    exec(first, {})  # not on Colab: nothing
+    assert Path.cwd() == tmp_path
+    commands = []
+
+    def run(command, check):
+        commands.append(command)
+        if command[0] == "git":
+            (tmp_path / "keras_fracture" / "notebooks").mkdir(parents=True)
+
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.setattr(subprocess, "run", run)
+    for place in (tmp_path, tmp_path / "keras_fracture" / "notebooks", tmp_path):  # again; after a restart
+        monkeypatch.chdir(place)
+        exec(first, {})
+        assert Path.cwd() == tmp_path / "keras_fracture" / "notebooks"
+    assert [command[0] == "git" for command in commands] == [True, False, False, False], "cloned once"
+    assert not any("tensorflow" in word for command in commands for word in command)
+
+
+@each
+def test_badges_lead_to_this_notebook(name):
+    address = re.search(
+        r'Repository = "https://github.com/(.+)"', (FOLDER.parent / "pyproject.toml").read_text()
+    )[1]
+    badges = sources(name, "markdown")[0].split("\n\n")[1]
+    assert f"https://colab.research.google.com/github/{address}/blob/main/notebooks/{name}.ipynb)" in badges
+    assert f"https://mybinder.org/v2/gh/{address}/main?labpath=notebooks/{name}.ipynb)" in badges
+    assert f'https://github.com/{address}"' in sources(name, "code")[0]
+
+
+def test_one_command_says_where_the_repository_is(tmp_path, capsys):
+    for path in ("pyproject.toml", "README.md", f"notebooks/{NAMES[0]}.ipynb", f"notebooks/{NAMES[1]}.ipynb"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        shutil.copy(FOLDER.parent / path, tmp_path / path)
+    before = {path: path.read_text() for path in tmp_path.rglob("*.*") if path.is_file()}
+    assert set_repository.main(["jane-doe/bones.2"], tmp_path) == 0
+    changed = {path: path.read_text() for path in before}
+    assert all("OWNER/keras_fracture" not in text for text in changed.values())
+    notebook = json.loads(changed[tmp_path / f"notebooks/{NAMES[0]}.ipynb"])
+    assert "github/jane-doe/bones.2/blob" in "".join(notebook["cells"][0]["source"])
+    assert set_repository.main(["OWNER/keras_fracture"], tmp_path) == 0
+    assert {path: path.read_text() for path in before} == before, "and back"
+    for wrong in ([], ["doe"], ["https://x/y"], ["a/b", "c"]):
+        assert set_repository.main(wrong, tmp_path) == 2
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 @of_paper

@@ -1,0 +1,63 @@
+"""Lists the models of `saved_models/` in its `index.json` and packs them: `python scripts/index_models.py`.
+
+Archives go to `dist/models/NAME.tar`; put them beside the wheel of the release. The wheel brings those that are
+`bundled`.
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+from keras_fracture.files import write_text
+from keras_fracture.serving import zoo
+from keras_fracture.serving.metadata import facts_of
+from keras_fracture.serving.versions import models_in, version_of
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+BUNDLED = (
+    "compact_cnn",
+    "efficientnet_lite0_fracatlas",
+    "resnet18_fracatlas",
+    "dcgan_phantom",
+)  # under 20 MB
+LICENCES = {
+    "fracatlas": "CC BY 4.0 (FracAtlas, Abedeen et al. 2023)",
+    "kaggle_fracture": "no licence of the images was found",
+    "phantom": "Apache-2.0",
+}
+SHOWN = ("auc", "accuracy", "kid")
+
+
+def main():
+    """Writes the index and the archives; returns the exit code."""
+    models = {}
+    for folder in models_in(CHECKOUT / zoo.FOLDER):
+        out = CHECKOUT / "dist" / "models" / f"{folder.name}.tar"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        models[folder.name] = entry(folder, zoo.archive(folder, out).read_bytes())
+        print(f"{folder.name}: {models[folder.name]['bytes']:,} bytes")
+    write_text(CHECKOUT / zoo.FOLDER / "index.json", json.dumps({"models": models}, indent=1) + "\n")
+    return 0
+
+
+def entry(folder, packed):
+    """What the index says of one model, from its newest version and its archive's bytes."""
+    version = version_of(folder)
+    facts = facts_of(version)
+    data = facts["trained_on"].split(",")[0]
+    return {
+        "task": "draws X-rays" if "latent_dim" in facts["config"] else "finds findings",
+        "data": data,
+        "licence": LICENCES[data],
+        "parameters": facts["parameters"],
+        "metrics": {name: facts["metrics"][name] for name in SHOWN if name in facts["metrics"]},
+        "card": f"{folder.name}/{version.name}/model_card.md",
+        "bytes": len(packed),
+        "sha256": hashlib.sha256(packed).hexdigest(),
+        "bundled": folder.name in BUNDLED,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
