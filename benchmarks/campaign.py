@@ -57,12 +57,16 @@ _MODERN = (
     "ibrahim_gan --profile paper --variant modern --set precision=auto --set policies=grouped --set gans_per_class=1 "
     "--set modern_steps=3000 --set classifier_steps=1000 --set sizes=100,500 --set few_labels=50,100,200"
 )
+_GENERATOR = "bai_dcgan --variant modern --set precision=auto --set policy=grouped --set channels=1"
 RUNS = (
     # What synthetic images are worth, three sets of real X-rays and the drawn one.
     Run("modern_btxrd", f"{_MODERN} --data btxrd", 0.5),
     Run("modern_fracatlas", f"{_MODERN} --data fracatlas", 0.5),
     Run("modern_kaggle", f"{_MODERN} --data kaggle_fracture", 0.5),
     Run("modern_phantom", f"{_MODERN} --data phantom", 0.5),
+    # Generators that may be passed on: of drawn images, and of FracAtlas (CC BY 4.0).
+    Run("bai_phantom", f"{_GENERATOR} --data phantom --epochs 60 --set width=16", 0.1),
+    Run("bai_fracatlas", f"{_GENERATOR} --data fracatlas --epochs 60 --set width=32", 0.3),
     # Rows from before augmentation and splits were mended, which no longer run below replaces.
     Run("bai_quick", "bai_dcgan --set precision=auto --epochs 60", 0.2),
     Run("bai_quick_modern", "bai_dcgan --set precision=auto --epochs 18 --variant modern", 0.1),
