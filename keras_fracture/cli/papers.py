@@ -72,7 +72,14 @@ def add_tables(commands):
     verb.add_argument(
         "files",
         nargs="*",
-        default=["README.md", "BENCHMARKS.md", "RELIABILITY.md", "docs/baselines.md", "docs/board.md"],
+        default=[
+            "README.md",
+            "BENCHMARKS.md",
+            "RELIABILITY.md",
+            "docs/baselines.md",
+            "docs/board.md",
+            "docs/stress.md",
+        ],
         help="Markdown files",
     )
     verb.add_argument("--results", default="results", metavar="DIR")
