@@ -16,14 +16,10 @@ from keras_fracture.report.style import COLOURS, styled, subplots
 DROP = 0.10  # of AUC with the finding hidden, from which on a model is said to read it
 _COIN = 0.60  # below such an AUC there is nothing to lose
 _SCORES = ("auc", "difference", "less_elsewhere", "within_body_part", "fill_auc")
-HEADER = [
-    "images",
-    "AUC",
-    "less untouched",
-    "within body parts",
-    "X-rays changed",
-    "by the fill's size alone",
-]
+HEADER = (
+    "change", "images", "AUC", "less untouched", "less elsewhere", "AUC within body parts", "X-rays changed",
+    "AUC by the fill's size alone",
+)  # fmt: skip
 
 
 def verdict(result):
@@ -170,7 +166,7 @@ def _section(content, name):
     rows = [
         [
             row["change"], f"{row['images']:,}", decimal(row["auc"]),
-            decimal(row["difference"], signed=True) if "difference" in row else "",
+            *(decimal(row[name], signed=True) if name in row else "" for name in ("difference", "less_elsewhere")),
             decimal(row["within_body_part"]) if "within_body_part" in row else "",
             f"{row['changed']:,}" if row["changed"] else "",
             decimal(row["fill_auc"]) if "fill_auc" in row else "",
@@ -185,6 +181,4 @@ def _section(content, name):
     )
     notes = "".join(f"- {note}\n" for note in content["notes"])
     made = f"`{content['command']}`, seed {content['seed']}, {content['machine']}, {content['date']}\n"
-    return "\n".join(
-        [heading, *words, markdown(["change", *HEADER], rows), *([notes] if notes else []), picture, made]
-    )
+    return "\n".join([heading, *words, markdown(HEADER, rows), *([notes] if notes else []), picture, made])
