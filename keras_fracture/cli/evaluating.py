@@ -24,7 +24,12 @@ def add_evaluate(commands):
     verb.add_argument("--policy", default="grouped", help="split policy (default: grouped)")
     verbs.splits(verb)
     verb.add_argument("--which", metavar="NAME", help="of a run with several models, as in `export`")
-    verb.add_argument("--out", metavar="FILE", help="csv file for the answers, a row an image")
+    verb.add_argument(
+        "--stress", action="store_true", help="also the AUC with the finding hidden, with as much hidden elsewhere, of "
+        "the border alone, of images without detail, and others: does it look at the finding?"
+    )  # fmt: skip
+    verb.add_argument("--out", metavar="FILE", help="csv file for the answers, a row an image; with --stress a folder "
+                      "for stress.csv, stress.json and stress.png")  # fmt: skip
     verb.add_argument("--shard", metavar="I/N", help="only the I-th of N parts of the images; scores nothing")
     verb.add_argument(
         "--from", dest="parts", nargs="+", metavar="FILE", help="score these answers instead, all parts in order"
@@ -34,25 +39,14 @@ def add_evaluate(commands):
 
 def evaluate(options):
     """`evaluate`."""
-    from keras_fracture.errors import ModelError, ShardError
-    from keras_fracture.inference import sharding
-
-    shard = sharding.parse(options.shard)
-    if not (options.model or options.parts):
-        raise ModelError("Name a SavedModel or run folder, or csv files by --from. Received: neither")
-    if options.against and not (options.model and options.data):
-        raise ModelError(
-            f"--against says what a model has seen of --data: name both. Received: {options.against!r} without one"
-        )
-    if shard and (options.parts or not options.out):
-        raise ShardError(
-            f"A shard's answers are written to --out and scored by --from with the others. Received: {options.shard}"
-        )
+    shard = _check(options)
     verbs.import_tensorflow()
     from keras_fracture import data, files
     from keras_fracture.data import catalogue
     from keras_fracture.inference import scoring
 
+    if options.stress and options.out:
+        files.folder(options.out)  # before minutes of work
     records = None
     if options.parts:
         table = scoring.read(options.parts)
@@ -63,7 +57,7 @@ def evaluate(options):
             **verbs.reading(options),
         )  # fmt: skip
         table = scoring.evaluate(options.model, records, shard, options.which)
-    if options.out:
+    if options.out and not options.stress:
         print(f"wrote {len(table):,} rows to {files.write_text(options.out, scoring.text(table))}")
     if shard:
         return
@@ -80,6 +74,32 @@ def evaluate(options):
         _print_elsewhere(options, table, records)
     if records is not None and options.split == "test":
         _print_baselines(options, table, threshold)
+    if options.stress:
+        _stress(options, table, records)
+
+
+def _check(options):
+    """What is wrong before anything is read; returns the shard."""
+    from keras_fracture.errors import ModelError, ShardError
+    from keras_fracture.inference import sharding
+
+    shard = sharding.parse(options.shard)
+    if not (options.model or options.parts):
+        raise ModelError("Name a SavedModel or run folder, or csv files by --from. Received: neither")
+    if options.against and not (options.model and options.data):
+        raise ModelError(
+            f"--against says what a model has seen of --data: name both. Received: {options.against!r} without one"
+        )
+    if options.stress and (options.parts or shard):
+        raise ModelError(
+            "--stress asks a model about all images again: leave --from and --shard out. "
+            f"Received: {'--from' if options.parts else options.shard}"
+        )
+    if shard and (options.parts or not options.out):
+        raise ShardError(
+            f"A shard's answers are written to --out and scored by --from with the others. Received: {options.shard}"
+        )
+    return shard
 
 
 def _seen(options, table):
@@ -138,6 +158,26 @@ def _print_baselines(options, table, threshold):
     else:
         for line in baselines.beside(compared, options.data):
             print(line)
+
+
+def _stress(options, table, records):
+    from pathlib import Path
+
+    from keras_fracture.data import catalogue
+    from keras_fracture.experiment.runs import provenance
+    from keras_fracture.inference import stress
+    from keras_fracture.report import stress as report
+
+    result = stress.examine(options.model, records, table, options.which)
+    print("\n".join(report.lines(result)))
+    if options.out:
+        facts = {
+            "model": options.which or Path(options.model).resolve().name,
+            "data": catalogue.title(options.data),
+            "split": options.split,
+            "split_policy": "file" if options.splits else options.policy,
+        }
+        print(f"wrote {report.write(options.out, result, facts | provenance())}/stress.json")
 
 
 def _print_elsewhere(options, table, records):

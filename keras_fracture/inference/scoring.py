@@ -1,5 +1,6 @@
 """What a trained classifier says about a data set, image by image, and how good that is."""
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,7 +25,7 @@ COLUMNS = ("filename", "source", "body_part", "label", "probability")
 _BATCH = 32  # always so many at once, the last ones filled up
 
 
-def evaluate(model, records, shard=None, which=None):
+def evaluate(model, records, shard=None, which=None, change=None, title="images"):
     """Asks an exported classifier about every image of a split.
 
     Args:
@@ -33,6 +34,9 @@ def evaluate(model, records, shard=None, which=None):
         shard: A pair (I, N) asks about the I-th of N parts of the images alone; None about all. The rows are
             those that the whole has there, whatever N is.
         which: Of a run with several models, see `releasing.release`.
+        change: Function of a decoded image, uint8 `(height, width)`, and its position in `records` to the image that is
+            asked about instead; called by several threads. None changes nothing.
+        title: Of the progress bar.
 
     Returns:
         A `pandas.DataFrame` of `COLUMNS`, a row an image in the order of `records`. `probability` is that of a
@@ -50,11 +54,16 @@ def evaluate(model, records, shard=None, which=None):
     saved = loaded(version)
     serve = saved.signatures["serving_default"]
     chunks = records.raw(["image", *COLUMNS[:-1]]).skip(start).take(stop - start).batch(_BATCH)
-    bar = tqdm(chunks.as_numpy_iterator(), "images", -(-(stop - start) // _BATCH), unit=" batches", delay=5)
-    answers = []
+    bar = tqdm(chunks.as_numpy_iterator(), title, -(-(stop - start) // _BATCH), unit=" batches", delay=5)
+    answers, positions = [], itertools.count(start)
+
+    def prepared(data, position):
+        image = decoding.decode(data).image
+        return preprocess(image if change is None else change(image, position))
+
     with one_opencv_thread, ThreadPoolExecutor(WORKERS) as pool:
         for chunk in bar:
-            images = pool.map(lambda data: preprocess(decoding.decode(data).image), chunk.pop("image"))
+            images = pool.map(prepared, chunk.pop("image"), positions)
             images = scale(np.stack(list(images)), pixel_range)
             filled = np.resize(np.arange(len(images)), _BATCH)
             probabilities = serve(images=tf.constant(images[filled]))["probabilities"].numpy()[: len(images)]
