@@ -17,6 +17,7 @@ from keras_fracture import files
 from keras_fracture.data import decoding, locations, phantom, phantom_anatomy, phantom_findings, tables
 from keras_fracture.data.library_settings import one_opencv_thread
 
+LICENCE = "Apache-2.0, as this project's"
 POLICIES = ("grouped", "paper")
 SHARES = (0.7, 0.1, 0.2)
 KNOWN = ("body_part", "view")
