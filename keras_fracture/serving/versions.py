@@ -15,10 +15,10 @@ def version_of(folder):
     folder = Path(folder)
     if _is_version(folder):
         return folder
-    versions = _versions(folder)
-    if not versions:
+    found = versions(folder)
+    if not found:
         raise ModelError(f"{folder} holds no SavedModel written by this package (NUMBER/metadata.json)")
-    return max(versions, key=lambda path: int(path.name))
+    return max(found, key=lambda path: int(path.name))
 
 
 def models_in(folder):
@@ -28,7 +28,7 @@ def models_in(folder):
         ModelError: There are none.
     """
     folder = Path(folder).resolve()
-    folders = [path for path in (folder, *sorted(folder.glob("*"))) if any(_versions(path))]
+    folders = [path for path in (folder, *sorted(folder.glob("*"))) if any(versions(path))]
     if not folders:
         raise ModelError(
             f"{folder} holds no SavedModels of this package: want NAME/NUMBER/metadata.json. See `serving.export`"
@@ -77,9 +77,10 @@ def loaded(version):
     return model
 
 
-def _versions(folder):
+def versions(folder):
+    """The SavedModels' versions in a model's folder, as paths; what is converted for other runtimes is none."""
     return [path for path in folder.glob("*") if path.name.isdecimal() and _is_version(path)]
 
 
 def _is_version(folder):
-    return (folder / "metadata.json").is_file()
+    return (folder / "metadata.json").is_file() and not any(folder.glob("model.*"))
