@@ -66,13 +66,20 @@ def add_tables(commands):
         commands,
         "tables",
         tables,
-        "rewrite the tables of README, BENCHMARKS, RELIABILITY and docs from results/",
+        "rewrite the tables of README, BENCHMARKS, RELIABILITY, serving and docs from results/",
         "keras-fracture tables --check",
     )
     verb.add_argument(
         "files",
         nargs="*",
-        default=["README.md", "BENCHMARKS.md", "RELIABILITY.md", "docs/baselines.md", "docs/board.md"],
+        default=[
+            "README.md",
+            "BENCHMARKS.md",
+            "RELIABILITY.md",
+            "serving/README.md",
+            "docs/baselines.md",
+            "docs/board.md",
+        ],
         help="Markdown files",
     )
     verb.add_argument("--results", default="results", metavar="DIR")
