@@ -1,7 +1,7 @@
 """Exported models for other runtimes: TFLite for LiteRT, ONNX for ONNX Runtime and OpenVINO.
 
 Of a model the endpoint `serving_default` is converted, which takes and gives arrays. What takes files, draws random
-numbers or checks what it is given stays behind: neither format has operations for that.
+numbers or checks what it is given stays behind: the converters cannot carry it over.
 """
 
 import hashlib
