@@ -16,7 +16,8 @@ def text(name, facts):
         facts: What `metadata.json` holds: `architecture`, `config`, `parameters`, `pixel_range`, `endpoints`, and
             where they are known `classes` (names, in the order of the probabilities), `threshold` (a dict of
             `value` and `chosen`, in words), `trained_on` and `command` (words), `metrics` (name to a dict of
-            `value` and maybe `low` and `high`), `limits` and `licence` (words; of the images).
+            `value` and maybe `low` and `high`), `limits` and `licence` (words; of the images), `converted` (see
+            `converting.convert`).
 
     Returns:
         The page.
@@ -41,12 +42,18 @@ def text(name, facts):
         lines.append(f"Threshold: {facts['threshold']['value']:.4f}, {facts['threshold']['chosen']}.")
     if "preprocess" in facts:
         settings = ", ".join(f"{key} {value}" for key, value in facts["preprocess"].items())
-        lines.append(f"Preprocessing, done by `serve_bytes`: {settings}.")
+        by = "done by `serve_bytes`" if "serve_bytes" in facts["endpoints"] else "by `data.images.prepare`"
+        lines.append(f"Preprocessing, {by}: {settings}.")
+    if "converted" in facts:
+        lines.append(
+            "`{file}`, {bytes:,} bytes, SHA-256 `{sha256}`: converted; its outputs differed from the SavedModel's by "
+            "at most {largest_difference:.1g} when it was.".format(**facts["converted"])
+        )
     if "trained_on" in facts:
         lines.append(f"\n## Trained on\n\n{facts['trained_on']}\n")
     if "licence" in facts:
         lines.append(
-            f"Licence of these images: {facts['licence']}. Of the weights: Apache-2.0, as far as that leaves it to us.\n"
+            f"Licence of these images: {facts['licence']}. Of the weights: Apache-2.0, where that leaves it to us.\n"
         )
     if "metrics" in facts:
         lines.append("## Measured (95 % interval)\n")
