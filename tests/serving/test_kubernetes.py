@@ -88,7 +88,7 @@ def test_our_server_takes_the_command_and_answers_the_probes(server):
     container = server_of(resource("own_server.yaml"))
     program, *arguments = container["command"]
     options = cli.build_parser().parse_args(arguments)
-    assert program == "keras-fracture" and (options.folder, options.host) == ("/mnt/models", "0.0.0.0")
+    assert program == "keras-fracture" and (options.folders[0], options.host) == ("/mnt/models", "0.0.0.0")
     ports = {options.rest_port, *(port["containerPort"] for port in container["ports"])}
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         asked = container[probe]["httpGet"]
