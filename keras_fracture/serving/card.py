@@ -67,7 +67,7 @@ def text(name, facts):
 
 
 def _usage(name, facts):
-    draws = "latent_dim" in facts["config"]
+    draws = "latent_dim" in facts.get("config", ())
     if not draws and "preprocess" not in facts:
         return []
     command = (
