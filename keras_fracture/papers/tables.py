@@ -26,17 +26,14 @@ def headlines(folder):
         OutputError: A file is not of its form.
     """
     rows = []
-    for key in papers.names():
-        path = Path(folder) / f"{key}.json"
-        runs = _runs(path) if path.is_file() else []
-        for what, metric, where in papers.get(key).report.HEADLINES:
-            for run in runs:
-                if where.items() <= run.items():
-                    score, reported = run["metrics"][metric], (run["reported"] or {}).get(metric)
-                    rows.append([
-                        f"`{key}`", what, f"{reported:.3f}" if reported else "not given", over_seeds(score),
-                        _how_measured(run, where),
-                    ])  # fmt: skip
+    for key, report, runs in _papers(folder):
+        for what, metric, where in report.HEADLINES:
+            for run in _fitting(runs, where):
+                score, reported = run["metrics"][metric], (run["reported"] or {}).get(metric)
+                rows.append([
+                    f"`{key}`", what, f"{reported:.3f}" if reported else "not given", over_seeds(score),
+                    _how_measured(run, where),
+                ])  # fmt: skip
     return markdown(["key", "on test images", "paper", "ours", "how ours was measured"], rows)
 
 
@@ -50,20 +47,27 @@ def front(folder):
         OutputError: A file is not of its form.
     """
     rows = []
-    for key in papers.names():
-        path = Path(folder) / f"{key}.json"
-        runs = _runs(path) if path.is_file() else []
-        for what, metric, where in getattr(papers.get(key).report, "FRONT", ()):
-            if fitting := [run for run in runs if where.items() <= run.items()]:
-                run = max(
-                    reversed(fitting), key=lambda run: run["date"]
-                )  # of a day the last that was recorded
+    for key, report, runs in _papers(folder):
+        for what, metric, where in getattr(report, "FRONT", ()):
+            # Of a day the last that was recorded.
+            for run in sorted(_fitting(runs, where), key=lambda run: run["date"])[-1:]:
                 reported = (run["reported"] or {}).get(metric)
                 rows.append([
                     f"[{key}](docs/papers/{key}.md)", what, f"{reported:.2f}" if reported else "",
                     over_seeds(run["metrics"][metric]), _how_measured(run, where),
                 ])  # fmt: skip
     return markdown(["paper", "measured", "paper says", "we measured", "on"], rows)
+
+
+def _papers(folder):
+    """Key, report and recorded runs of each paper."""
+    for key in papers.names():
+        path = Path(folder) / f"{key}.json"
+        yield key, papers.get(key).report, _runs(path) if path.is_file() else []
+
+
+def _fitting(runs, where):
+    return [run for run in runs if where.items() <= run.items()]
 
 
 def _runs(path):
