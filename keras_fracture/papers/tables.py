@@ -49,8 +49,10 @@ def front(folder):
     rows = []
     for key, report, runs in _papers(folder):
         for what, metric, where in getattr(report, "FRONT", ()):
-            # Of a day the last that was recorded.
-            for run in sorted(_fitting(runs, where), key=lambda run: run["date"])[-1:]:
+            shown = [
+                run for run in _fitting(runs, where) if run["profile"] != "smoke"
+            ]  # which measures nothing
+            for run in sorted(shown, key=lambda run: run["date"])[-1:]:  # of a day the last that was recorded
                 reported = (run["reported"] or {}).get(metric)
                 rows.append([
                     f"[{key}](docs/papers/{key}.md)", what, f"{reported:.2f}" if reported else "",

@@ -102,6 +102,8 @@ def test_the_front_table_has_the_newest_run_of_what_a_paper_is_known_by(tmp_path
     for data, seeds, date, value in runs:
         entry = run("synthetic", value) | {"data": data, "seeds": seeds}
         results.record(tmp_path, CONFIG | {"date": date}, {"runs": [entry]}, tmp_path)
+    smoke = run("synthetic", 0.9) | {"data": "fracatlas", "profile": "smoke"}
+    results.record(tmp_path, CONFIG | {"date": "2027-02-02"}, {"runs": [smoke]}, tmp_path)
     (row,) = tables.generate(tmp_path, "front").splitlines()[2:]
     linked = "[ibrahim_gan](docs/papers/ibrahim_gan.md)"
     assert row.startswith(
