@@ -126,12 +126,14 @@ def _images(paths):
 def _answers(classifier, paths):
     """Probabilities of all images, some files in memory at a time."""
     import numpy as np
-    from tqdm import tqdm
 
+    from keras_fracture.progress import Bar
     from keras_fracture.serving import limits
 
     answers, inverted = [], 0
-    for start in tqdm(range(0, len(paths), _AT_A_TIME), "predict", disable=None if len(paths) > 32 else True):
+    for start in Bar(
+        range(0, len(paths), _AT_A_TIME), "predict", unit=" batches", shown=len(paths) > _AT_A_TIME
+    ):
         some = paths[start : start + _AT_A_TIME]
         contents = [limits.read(path) for path in some]
         answers.append(classifier.predict(contents, some))
@@ -173,16 +175,15 @@ def _table(names, answers, classes):
 
 
 def _overlay(classifier, names, folder, finding):
-    from tqdm import tqdm
-
     from keras_fracture import files
     from keras_fracture.data import decoding
     from keras_fracture.inference.heat import occlusion
+    from keras_fracture.progress import Bar
     from keras_fracture.report.figures import heated
     from keras_fracture.serving import limits
 
     folder = files.folder(folder)
-    for number, name in enumerate(tqdm(names, "overlays", disable=None)):
+    for number, name in enumerate(Bar(names, "overlays", unit=" images")):
         image, heat = occlusion(classifier.predict, limits.read(name), finding)
         marks = {"source": Path(name).name, "heat": "occlusion", "not_for_clinical_use": "true"}
         path = folder / f"{number:04d}-{Path(name).stem}.png"
