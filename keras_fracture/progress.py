@@ -25,7 +25,7 @@ def quiet():
 def say(text):
     """Prints what is neither a result nor a warning, such as where a result was written."""
     if not _state["quiet"]:
-        print(text)
+        print(text, flush=True)
 
 
 class Bar(tqdm):

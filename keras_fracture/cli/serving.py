@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from keras_fracture import progress
 from keras_fracture.cli import verbs
 
 _AT_A_TIME = 32  # image files that `predict` holds
@@ -98,7 +99,7 @@ def predict(options):
         from keras_fracture import files
         from keras_fracture.data import tables
 
-        print(f"wrote {files.write_text(options.csv, tables.csv_text(table))}")
+        progress.say(f"wrote {files.write_text(options.csv, tables.csv_text(table))}")
     if options.overlays:
         _overlay(classifier, paths, options.overlays, finding)
     classifier.close()
@@ -189,7 +190,7 @@ def _overlay(classifier, names, folder, finding):
         path = folder / f"{number:04d}-{Path(name).stem}.png"
         with files.writing(path) as beside:
             beside.write_bytes(decoding.encode_png(heated(image[None], heat[None])[0], marks))
-    print(f"wrote {len(names)} overlays to {folder}")
+    progress.say(f"wrote {len(names)} overlays to {folder}")
 
 
 def serve(options):
@@ -199,7 +200,7 @@ def serve(options):
         from keras_fracture.serving import versions
 
         text = versions.model_config(*options.folders)
-        print(f"wrote {files.write_text(options.write_config, text)}")
+        progress.say(f"wrote {files.write_text(options.write_config, text)}")
         return
     verbs.import_tensorflow()
     try:
