@@ -7,7 +7,17 @@ import os
 import sys
 
 from keras_fracture import __version__, progress
-from keras_fracture.cli import completion, data, evaluating, models, papers, scoring, serving, verbs
+from keras_fracture.cli import (
+    completion,
+    data,
+    evaluating,
+    models,
+    papers,
+    predicting,
+    scoring,
+    serving,
+    verbs,
+)
 from keras_fracture.errors import FractureError, printable
 
 __all__ = ["build_parser", "main", "run"]
@@ -99,7 +109,7 @@ def build_parser():
     models.add_models(commands)
     models.add_generate(commands)
     models.add_export(commands)
-    serving.add_predict(commands)
+    predicting.add_predict(commands)
     serving.add_serve(commands)
     models.add_convert(commands)
     papers.add_tables(commands)

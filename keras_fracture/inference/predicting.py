@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras_fracture.data import decoding
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.serving import limits
-from keras_fracture.serving.metadata import facts_of, preparation
+from keras_fracture.serving.metadata import facts_of, preparation, threshold_of
 from keras_fracture.serving.versions import loaded, version_of
 
 
@@ -44,6 +44,8 @@ class Classifier:
     Attributes:
         classes: Names of its probabilities, or None where the SavedModel says none.
         finding: The name of the one that is the finding, or None where only the classes' names tell.
+        threshold: From which probability on it says that there is a finding; 0.5 where the SavedModel says none.
+        chosen: How that was chosen, in words, or None.
         inverts: Whether it turns black and white itself.
 
     Raises:
@@ -54,6 +56,7 @@ class Classifier:
         folder = version_of(model)
         facts = facts_of(folder)
         self.classes, self.finding = facts.get("classes"), facts.get("finding")
+        self.threshold, self.chosen = threshold_of(facts, folder)
         self._preprocess, self._pixel_range = preparation(folder)
         self.inverts = self._preprocess.invert
         self._loaded = loaded(folder)
@@ -62,11 +65,15 @@ class Classifier:
         """Probabilities, float32 `(n, classes)`, of the bytes of n image files; `names` is for errors."""
         names = names or ["image"] * len(images)
         prepared = [
-            scale(self._preprocess(decoding.decode(data, name).image)[None], self._pixel_range)
+            scale(self.prepare(data, name)[None], self._pixel_range)
             for data, name in zip(images, names, strict=True)
         ]
         serve = self._loaded.signatures["serving_default"]
         return np.concatenate([serve(images=tf.constant(each))["probabilities"].numpy() for each in prepared])
+
+    def prepare(self, data, name="image"):
+        """What the network is shown of an image file's bytes, uint8 `(size, size, channels)`, before it is scaled."""
+        return self._preprocess(decoding.decode(data, name).image)
 
     def close(self):
         """Does nothing; a client has a connection to close."""

@@ -17,7 +17,7 @@ from keras_fracture.inference import sharding
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.progress import Bar
 from keras_fracture.report.scored import METRICS
-from keras_fracture.serving.metadata import facts_of, finding_of, preparation
+from keras_fracture.serving.metadata import facts_of, finding_of, preparation, threshold_of
 from keras_fracture.serving.releasing import model_of_run
 from keras_fracture.serving.versions import loaded, version_of
 
@@ -128,8 +128,8 @@ def read(paths):
 
 def threshold(model, which=None):
     """From which probability on a model calls an image a finding: what its metadata says, else one half."""
-    _, facts = find(model, which)
-    return facts.get("threshold", {}).get("value", 0.5)
+    version, facts = find(model, which)
+    return threshold_of(facts, version)[0]
 
 
 def scores(table, threshold=0.5):
