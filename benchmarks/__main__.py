@@ -42,6 +42,16 @@ def build_parser():
     benchmark.add_argument("--seeds", type=int, default=3, help="how many times each is fitted (default 3)")
     verbs.data_dir(benchmark)
     benchmark = _add(
+        benchmarks, "runtimes", run_runtimes,
+        "how far ONNX Runtime, LiteRT and OpenVINO are from the shipped SavedModels (needs the extra `runtimes`)",
+        "--data fracatlas --json results/benchmark.json",
+    )  # fmt: skip
+    _add_data(benchmark)
+    benchmark.add_argument("--count", type=int, default=100, help="images (default 100)")
+    benchmark.add_argument(
+        "--models", default="saved_models", metavar="DIR", help="SavedModels (default: saved_models)"
+    )
+    benchmark = _add(
         benchmarks, "all", run_all, "all of them, one after the other, as they are without options",
         "--data fracatlas --json results/benchmark.json",
     )  # fmt: skip
@@ -202,6 +212,15 @@ def run_server(options):
     from benchmarks.server import measure_server
 
     _report(options, "server", measure_server(options.requests, options.clients, options.model))
+
+
+def run_runtimes(options):
+    """`runtimes`."""
+    verbs.import_tensorflow()
+    from benchmarks.runtimes import measure_runtimes
+
+    given = options.models, options.data, options.count, options.data_dir
+    _report(options, "runtimes", measure_runtimes(*given))
 
 
 def run_startup(options):

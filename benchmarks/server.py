@@ -71,6 +71,10 @@ def measure_server(requests_=2000, clients=8, model=None):
             predict = {"SavedModel": direct, "REST": _predict_by(rest), "gRPC": _predict_by(remote)}
             numbers = _latency(predict, images)
             numbers |= _load(rest, process, images, expected, requests_, clients)
+            numbers |= {
+                f"{name}, {clients} at once, a second": _rate(predict[name], images, requests_, clients)
+                for name in ("SavedModel", "gRPC")
+            }
     return numbers
 
 
@@ -91,6 +95,14 @@ def _latency(predict, images):
     return {f"{name}, one client, p50 ms": medians[name] for name in medians} | {
         f"overhead of {name} over {direct}, ms": medians[name] - medians[direct] for name in others
     }
+
+
+def _rate(function, images, count, threads):
+    """Calls a second of a function of an image's bytes, from several threads at once."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda number: function(images[number % len(images)]), range(count)))
+    return count / (time.perf_counter() - began)
 
 
 def _load(client, process, images, expected, requests_, clients):

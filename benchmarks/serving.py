@@ -45,7 +45,7 @@ def measure_serving(name="phantom", count=500, model=None, data_dir=None):
                 f"{version} answers no bytes: export the model again, with its preprocessing"
             )
         pairs, unusual, refused = [], 0, 0
-        for data in Bar(_files(name, count, data_dir), "files", count, unit=" files", delay=5):
+        for data in Bar(image_files(name, count, data_dir), "files", count, unit=" files", delay=5):
             try:
                 image = preprocess(decoding.decode(data).image)[None]
             except ImageError:
@@ -83,7 +83,8 @@ def _untrained(folder):
     return serving.export(network, folder, preprocess=preprocess)
 
 
-def _files(name, count, data_dir):
+def image_files(name, count, data_dir):
+    """Yields the bytes of `count` files of a data set, drawn at random, always the same ones; see `measure_serving`."""
     rng = np.random.default_rng(0)
     layout = catalogue.layout(name)
     if name not in catalogue.REAL:

@@ -1,4 +1,4 @@
-"""Lists the models of `saved_models/` in its `index.json` and packs them: `python scripts/index_models.py`.
+"""Writes the cards of the models of `saved_models/`, lists and packs them: `python scripts/index_models.py`.
 
 Archives go to `dist/models/NAME.tar`; put them beside the wheel of the release. The wheel brings those that are
 `bundled`.
@@ -9,8 +9,12 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
+
+from keras_fracture.data import catalogue, sheets
 from keras_fracture.files import write_text
-from keras_fracture.serving import zoo
+from keras_fracture.inference import generating
+from keras_fracture.serving import card, zoo
 from keras_fracture.serving.metadata import facts_of
 from keras_fracture.serving.versions import models_in, version_of
 
@@ -21,11 +25,6 @@ BUNDLED = (
     "resnet18_fracatlas",
     "dcgan_phantom",
 )  # under 20 MB
-LICENCES = {
-    "fracatlas": "CC BY 4.0 (FracAtlas, Abedeen et al. 2023)",
-    "kaggle_fracture": "no licence of the images was found",
-    "phantom": "Apache-2.0",
-}
 SHOWN = ("auc", "accuracy", "kid")
 
 
@@ -33,6 +32,7 @@ def main():
     """Writes the index and the archives; returns the exit code."""
     models = {}
     for folder in models_in(CHECKOUT / zoo.FOLDER):
+        write_card(folder)
         out = CHECKOUT / "dist" / "models" / f"{folder.name}.tar"
         out.parent.mkdir(parents=True, exist_ok=True)
         models[folder.name] = entry(folder, zoo.archive(folder, out).read_bytes())
@@ -41,15 +41,34 @@ def main():
     return 0
 
 
+def write_card(folder):
+    """A model's page: what is known of it, the licence of its images, and of a generator some that it draws."""
+    version = version_of(folder)
+    facts = facts_of(version)
+    text = card.text(folder.name, facts | {"licence": catalogue.layout(_data(facts)).LICENCE})
+    if "latent_dim" in facts["config"]:
+        samples = version / "samples.png"
+        if not samples.exists():
+            source = generating.load(folder)
+            labels = np.arange(32) % source.num_classes if source.num_classes else None
+            sheets.grid(np.stack(list(generating.draw(source, 32, 0, labels))), samples)
+        text += "\n![What it draws, healthy and with a finding in turn](samples.png)\n"
+    write_text(version / "model_card.md", text)
+
+
+def _data(facts):
+    return facts["trained_on"].split(",")[0]
+
+
 def entry(folder, packed):
     """What the index says of one model, from its newest version and its archive's bytes."""
     version = version_of(folder)
     facts = facts_of(version)
-    data = facts["trained_on"].split(",")[0]
+    data = _data(facts)
     return {
         "task": "draws X-rays" if "latent_dim" in facts["config"] else "finds findings",
         "data": data,
-        "licence": LICENCES[data],
+        "licence": catalogue.layout(data).LICENCE,
         "parameters": facts["parameters"],
         "metrics": {name: facts["metrics"][name] for name in SHOWN if name in facts["metrics"]},
         "card": f"{folder.name}/{version.name}/model_card.md",

@@ -10,10 +10,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_fracture import cli
+from keras_fracture import cli, inference
 from keras_fracture.data import decoding
 
 ROOT = Path(__file__).parents[1]
+# Runs an example as Python would, with no way to other machines, and not with TensorFlow's help.
+ALONE = """
+import runpy, socket, sys
+
+def refuse(*given):
+    raise SystemExit(f"a connection was opened: {given[1:]}")
+
+socket.socket.connect = socket.getaddrinfo = refuse
+del sys.argv[0]
+runpy.run_path(sys.argv[0])
+assert not {"tensorflow", "keras"} & set(sys.modules)
+"""
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("torchvision"), reason="torchvision is not installed")
@@ -49,3 +61,38 @@ def test_the_pytorch_baseline_goes_from_images_to_scores(tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["score", str(out), "--data", str(tmp_path / "hands")]) == 0
     assert "seeds: 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("runtime", "form", "packages"),
+    [
+        ("onnxruntime", "onnx", ["onnxruntime", "tf2onnx"]),
+        ("litert", "tflite", ["ai_edge_litert"]),
+        ("openvino", "onnx", ["openvino", "onnxruntime", "tf2onnx"]),
+    ],
+)
+def test_other_runtimes_give_the_probabilities_of_predict(runtime, form, packages, radiographs, tmp_path):
+    for package in packages:
+        pytest.importorskip(package)
+    from keras_fracture.serving import converting
+
+    saved = ROOT / "saved_models" / "resnet18_fracatlas"
+    version, _ = converting.convert(form, saved / "1", tmp_path / "converted")
+    paths = [tmp_path / f"{number}.png" for number in range(len(radiographs))]
+    for path, image in zip(paths, radiographs, strict=True):
+        path.write_bytes(decoding.encode_png(image))
+    program = ROOT / "examples" / "runtimes" / f"with_{runtime}.py"
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, *map(str, (program, version, *paths))],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = dict(inference.predict(saved, paths))
+    assert np.ptp(list(expected.values()), axis=0).max() > 0.01
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert [name for name, *_ in rows] == [str(path) for path in paths]
+    for name, *probabilities in rows:
+        np.testing.assert_allclose(np.array(probabilities, float), expected[name], atol=1e-5)

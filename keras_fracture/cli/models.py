@@ -40,7 +40,7 @@ def add_generate(commands):
 def add_export(commands):
     """Adds `export`."""
     verb = verbs.add(
-        commands, "export", export, "write a trained model as a SavedModel with a model card, for TensorFlow Serving",
+        commands, "export", export, "write a trained model with a model card: SavedModel, TFLite or ONNX",
         "keras-fracture export runs/lisbon_resnet/TIME --which grouped/resnet18 --to saved_models/resnet18_fracatlas\n"
         "         keras-fracture export mine.pth --model resnet18 --set num_classes=2 --preprocess resize=bilinear "
         "--classes healthy finding --to saved_models/mine",
@@ -54,6 +54,11 @@ def add_export(commands):
         "--to", required=True, metavar="DIR", help="the model's folder; its name is the model's"
     )
     verb.add_argument("--version", type=int, default=1, help="positive number (default 1)")
+    verb.add_argument(
+        "--format", default="saved_model", choices=("saved_model", "tflite", "onnx"),
+        help="default saved_model; tflite and onnx (the extra `runtimes`) hold the endpoint serving_default alone, and "
+        "are made of a SavedModel folder, too",
+    )  # fmt: skip
     verb.add_argument("--model", help="architecture of a weights file, such as resnet18")
     _settings(verb)
     _preprocess(verb, "; without any, predict and evaluate refuse the model")
@@ -138,11 +143,21 @@ def generate(options):
 def export(options):
     """`export`."""
     verbs.import_tensorflow()
-    from keras_fracture.serving.releasing import release
+    given = options.model, options.which, options.settings
+    given += options.preprocess, options.classes, options.finding
+    if options.format == "saved_model":
+        from keras_fracture.serving.releasing import release
 
-    given = options.settings, options.preprocess, options.classes, options.finding
-    where = release(options.source, options.to, options.version, options.model, options.which, *given)
-    progress.say(f"wrote {where}: SavedModel, metadata.json, model_card.md")
+        where = release(options.source, options.to, options.version, *given)
+        progress.say(f"wrote {where}: SavedModel, metadata.json, model_card.md")
+        return
+    from keras_fracture.serving import converting
+
+    where, difference = converting.release(
+        options.format, options.source, options.to, options.version, *given
+    )
+    progress.say(f"wrote {where}: model.{options.format}, metadata.json, model_card.md")
+    print(f"largest difference from the SavedModel: {difference:.2g}")
 
 
 def convert(options):

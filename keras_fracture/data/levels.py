@@ -16,6 +16,12 @@ class Levels(NamedTuple):
     bits: int
 
 
+def scaled(image, pixel_range):
+    """Levels, a uint8 array, as float32 between `low` and `high` of a pixel range."""
+    low, high = pixel_range
+    return image.astype("float32") * np.float32((high - low) / 255.0) + np.float32(low)
+
+
 def to_levels(values, name="image", bits=None):
     """Brings grey values of any type to levels 0 to 255; uint8 is left as it is.
 

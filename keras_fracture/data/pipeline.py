@@ -10,8 +10,9 @@ import pandas as pd
 import tensorflow as tf
 
 from keras_fracture.data import cache as prepared
-from keras_fracture.data import decoding, levels, scan
+from keras_fracture.data import decoding, scan
 from keras_fracture.data.cache import WORKERS
+from keras_fracture.data.images import Preprocess
 from keras_fracture.data.library_settings import one_opencv_thread, tfds_errors_only
 from keras_fracture.errors import DataError
 from keras_fracture.models.preprocessing import UNIT, check_levels, scale
@@ -22,65 +23,6 @@ _CHUNK = 8  # images a call from TensorFlow into Python: the call costs a third 
 # whose period doubles: a pass of 1,500 images took 5.1 s instead of 2.3.
 _OPTIONS = tf.data.Options()
 _OPTIONS.autotune.enabled = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Preprocess:
-    """What happens to every image once, before the cache.
-
-    Attributes:
-        size: Side of the square that comes out, in pixels.
-        clahe: Clip limit and tiles a side, or None.
-        crop: Fill the square and crop (resize-and-crop) instead of fitting and padding with black.
-        channels: 1, or 3 for grey repeated.
-        invert: Turn black and white, first of all: for images whose bones are dark (DICOM's MONOCHROME1).
-        resize: "lanczos", or "bilinear" as torchvision's `Resize`; both with antialiasing.
-    """
-
-    size: int = 224
-    clahe: tuple | None = None
-    crop: bool = False
-    channels: int = 1
-    invert: bool = False
-    resize: str = "lanczos"
-
-    def __post_init__(self):
-        if self.size < 1 or self.channels not in (1, 3):
-            raise DataError(f"size must be positive and channels 1 or 3. Received: {self}")
-        if not isinstance(self.invert, bool):
-            raise DataError(f"invert must be True or False. Received: {self}")
-        if self.resize not in decoding.RESIZING:
-            raise DataError(
-                f"resize must be one of {', '.join(decoding.RESIZING)}. Received: {self.resize!r}"
-            )
-        if self.clahe and not _is_clahe(*self.clahe):
-            raise DataError(f"clahe must be a clip limit and a number of tiles. Received: {self.clahe}")
-
-    def __call__(self, image):
-        """Returns uint8 `(size, size, channels)` for a grey image `(height, width)`.
-
-        Values are levels in uint8; of any other type they are brought to these by `levels.to_levels`, which may raise
-        `ImageError`.
-        """
-        image = levels.to_levels(image).image
-        image = 255 - image if self.invert else image
-        if self.clahe:
-            image = decoding.clahe(image, *self.clahe)
-        image = (decoding.resize_and_crop if self.crop else decoding.fit_and_pad)(
-            image, self.size, self.resize
-        )
-        image = image[..., None]
-        return image if self.channels == 1 else np.repeat(image, self.channels, axis=2)
-
-
-def _is_clahe(clip_limit=None, tiles=None, *more):
-    return (
-        isinstance(clip_limit, int | float)
-        and clip_limit >= 0
-        and type(tiles) is int
-        and tiles > 0
-        and not more
-    )
 
 
 class Records:

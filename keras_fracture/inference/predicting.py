@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_fracture.data import decoding
-from keras_fracture.models.preprocessing import scale
+from keras_fracture.data.images import prepare
 from keras_fracture.serving import limits
 from keras_fracture.serving.metadata import facts_of, preparation, threshold_of
 from keras_fracture.serving.versions import loaded, version_of
@@ -63,13 +63,11 @@ class Classifier:
 
     def predict(self, images, names=None):
         """Probabilities, float32 `(n, classes)`, of the bytes of n image files; `names` is for errors."""
-        names = names or ["image"] * len(images)
-        prepared = [
-            scale(self.prepare(data, name)[None], self._pixel_range)
-            for data, name in zip(images, names, strict=True)
-        ]
+        prepared = prepare(images, self._preprocess, self._pixel_range, names)
         serve = self._loaded.signatures["serving_default"]
-        return np.concatenate([serve(images=tf.constant(each))["probabilities"].numpy() for each in prepared])
+        return np.concatenate(
+            [serve(images=tf.constant(each[None]))["probabilities"].numpy() for each in prepared]
+        )
 
     def prepare(self, data, name="image"):
         """What the network is shown of an image file's bytes, uint8 `(size, size, channels)`, before it is scaled."""

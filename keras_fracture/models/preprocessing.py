@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_fracture.data import levels
 from keras_fracture.errors import ModelError
 
 UNIT = (0.0, 1.0)
@@ -24,12 +25,12 @@ def scale(images, pixel_range):
     Raises:
         ModelError: Another type: levels of 16 bits would leave the range, and floats that lie in it come out black.
     """
-    low, high = pixel_range
     check_levels(images.dtype)
     if isinstance(images, np.ndarray):
-        return images.astype("float32") * np.float32((high - low) / 255.0) + np.float32(low)
+        return levels.scaled(images, pixel_range)
     from keras import ops
 
+    low, high = pixel_range
     scaled = ops.cast(images, "float32") * ((high - low) / 255.0)
     return (
         scaled + low if low else scaled

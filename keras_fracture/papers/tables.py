@@ -12,6 +12,7 @@ from keras_fracture.errors import OutputError
 from keras_fracture.report import baselines, benchmarks, board, reliability, results, stress
 from keras_fracture.report.markdown import dated, markdown, over_seeds, plain
 
+_WHERE = ("*.md", "docs/*.md", "docs/*/*.md", "serving/*.md")
 _MARK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -122,17 +123,13 @@ def generate(folder, key):
 
 
 def having(folder="."):
-    """Paths of the Markdown files of a checkout that have tables: those of the folder itself and of its `docs/`.
+    """Paths of the Markdown files of a checkout that have tables: of its own, `docs/` and `serving/`.
 
     Raises:
         OutputError: None has.
     """
     folder = Path(folder)
-    paths = [
-        *sorted(folder.glob("*.md")),
-        *sorted(folder.glob("docs/*.md")),
-        *sorted(folder.glob("docs/*/*.md")),
-    ]
+    paths = [path for pattern in _WHERE for path in sorted(folder.glob(pattern))]
     found = [path for path in paths if _MARK.search(path.read_text(encoding="utf-8"))]
     if not found:
         raise OutputError(

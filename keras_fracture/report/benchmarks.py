@@ -51,7 +51,8 @@ def table(path, section):
     """
 
     def write(content):
-        write_table = {"models": _models, "profile": _profile, "schedules": _schedules}.get(section, _numbers)
+        forms = {"models": _models, "profile": _profile, "runtimes": _runtimes, "schedules": _schedules}
+        write_table = forms.get(section, _numbers)
         header, rows, conditions = write_table(content)
         return f"{markdown(header, rows)}\n{conditions}`{content['command']}`, {content['date']}\n"
 
@@ -179,6 +180,17 @@ def _profile(content):
         for network, spent in networks.items()
     ]
     return ["model", "step, ms", "operations that take longest, ms a step"], rows, ""
+
+
+def _runtimes(content):
+    models, runtimes = {}, {}
+    for name, difference in content["numbers"].items():
+        model, _, runtime = name.partition(": ")
+        models.setdefault(model, {})[runtime] = runtimes[runtime] = f"{difference:.1e}"
+    rows = [
+        [model, *(measured.get(runtime, "") for runtime in runtimes)] for model, measured in models.items()
+    ]
+    return ["model", *runtimes], rows, ""
 
 
 def _numbers(content):

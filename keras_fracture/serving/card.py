@@ -16,7 +16,8 @@ def text(name, facts):
         facts: What `metadata.json` holds: `architecture`, `config`, `parameters`, `pixel_range`, `endpoints`, and
             where they are known `classes` (names, in the order of the probabilities), `threshold` (a dict of
             `value` and `chosen`, in words), `trained_on` and `command` (words), `metrics` (name to a dict of
-            `value` and maybe `low` and `high`), `limits` (words).
+            `value` and maybe `low` and `high`), `limits` and `licence` (words; of the images), `converted` (see
+            `converting.convert`).
 
     Returns:
         The page.
@@ -31,6 +32,7 @@ def text(name, facts):
             for endpoint, described in facts["endpoints"].items()
         ),
         "",
+        *_usage(name, facts),
     ]
     if facts["pixel_range"]:
         lines.append("Images as float32 lie between {:g} and {:g}.".format(*facts["pixel_range"]))
@@ -40,9 +42,19 @@ def text(name, facts):
         lines.append(f"Threshold: {facts['threshold']['value']:.4f}, {facts['threshold']['chosen']}.")
     if "preprocess" in facts:
         settings = ", ".join(f"{key} {value}" for key, value in facts["preprocess"].items())
-        lines.append(f"Preprocessing, done by `serve_bytes`: {settings}.")
+        by = "done by `serve_bytes`" if "serve_bytes" in facts["endpoints"] else "by `data.images.prepare`"
+        lines.append(f"Preprocessing, {by}: {settings}.")
+    if "converted" in facts:
+        lines.append(
+            "`{file}`, {bytes:,} bytes, SHA-256 `{sha256}`: converted; its outputs differed from the SavedModel's by "
+            "at most {largest_difference:.1g} when it was.".format(**facts["converted"])
+        )
     if "trained_on" in facts:
         lines.append(f"\n## Trained on\n\n{facts['trained_on']}\n")
+    if "licence" in facts:
+        lines.append(
+            f"Licence of these images: {facts['licence']}. Of the weights: Apache-2.0, where that leaves it to us.\n"
+        )
     if "metrics" in facts:
         lines.append("## Measured (95 % interval)\n")
         lines += [f"- {key.replace('_', ' ')}: {_score(score)}" for key, score in facts["metrics"].items()]
@@ -52,6 +64,20 @@ def text(name, facts):
     if "command" in facts:
         lines.append(f"Made by `{facts['command']}`.")
     return "\n".join(lines) + "\n"
+
+
+def _usage(name, facts):
+    draws = "latent_dim" in facts.get("config", ())
+    if not draws and "preprocess" not in facts:
+        return []
+    command = (
+        f"keras-fracture generate {name} --count 100 --out synthetic" if draws else
+        f"keras-fracture predict --model {name} hand.jpg"
+    )  # fmt: skip
+    return [
+        f"```bash\n{command}\n```\n",
+        f'```python\nimport keras_fracture as kf\n\nmodel = kf.models.load("{name}")\n```\n',
+    ]
 
 
 def _tensors(tensors):

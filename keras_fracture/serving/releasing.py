@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from keras_fracture import models, training
-from keras_fracture.data import Preprocess
+from keras_fracture.data import Preprocess, catalogue
 from keras_fracture.errors import ModelError, one_line
 from keras_fracture.interop import convert
 from keras_fracture.report.results import renamed
@@ -167,7 +167,8 @@ def model_of_run(run, which):
             for split, count in counts.items()
         )
         + f". {counts['test']['images_of_training_sources']} test images show an X-ray that was trained on. "
-        f"Profile `{row['profile']}`, seed {metrics['settings']['seed']}. Images: see the README's data sets.",
+        f"Profile `{row['profile']}`, seed {metrics['settings']['seed']}. ",
+        **({"licence": catalogue.layout(row["data"]).LICENCE} if row["data"] in catalogue.NAMES else {}),
         "metrics": {name: _plain(score) for name, score in row["metrics"].items()},
         "command": config["command"],
         "date": config["date"],

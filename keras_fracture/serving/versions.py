@@ -18,10 +18,10 @@ def version_of(folder):
     folder = zoo.folder_of(folder)
     if _is_version(folder):
         return folder
-    versions = _versions(folder)
-    if not versions:
+    found = versions(folder)
+    if not found:
         raise ModelError(f"{folder} holds no SavedModel written by this package (NUMBER/metadata.json)")
-    return max(versions, key=lambda path: int(path.name))
+    return max(found, key=lambda path: int(path.name))
 
 
 def models_in(*folders):
@@ -33,7 +33,7 @@ def models_in(*folders):
     found = {}
     for given in folders:
         folder = zoo.folder_of(given).resolve()
-        models = [path for path in (folder, *sorted(folder.glob("*"))) if any(_versions(path))]
+        models = [path for path in (folder, *sorted(folder.glob("*"))) if any(versions(path))]
         if not models:
             raise ModelError(
                 f"{folder} holds no SavedModels of this package: want NAME/NUMBER/metadata.json. See `serving.export`"
@@ -87,9 +87,10 @@ def loaded(version):
     return model
 
 
-def _versions(folder):
+def versions(folder):
+    """The SavedModels' versions in a model's folder, as paths; what is converted for other runtimes is none."""
     return [path for path in folder.glob("*") if path.name.isdecimal() and _is_version(path)]
 
 
 def _is_version(folder):
-    return (folder / "metadata.json").is_file()
+    return (folder / "metadata.json").is_file() and not any(folder.glob("model.*"))

@@ -7,7 +7,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
-from keras_fracture import __version__
+from keras_fracture import __version__, files
 from keras_fracture.data import locations
 from keras_fracture.data.fetching import fetch
 from keras_fracture.errors import DataError, ModelError, OutputError, meant
@@ -116,19 +116,27 @@ def _fetched(name):
     """Fetches a known model into the cache; returns its folder."""
     entry, folder = index()[name], _cached(name)
     url = address(name)
+    advice = f"Without a network, put {name}/ of the repository's {FOLDER}/ into {FOLDER}/ here"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        advice = f"Without a network, put {name}/ of the repository's {FOLDER}/ into {FOLDER}/ here"
-        packed = fetch(url, folder.parent / f"{name}.tar", entry["bytes"], entry["sha256"], advice, "sha256")
-        beside = folder.with_name(f".{name}.unpacking")
-        shutil.rmtree(beside, ignore_errors=True)
-        with tarfile.open(packed) as content:  # its checksum is that of the index
-            content.extractall(beside, filter="data")
-        (beside / name).rename(folder)
-        shutil.rmtree(beside, ignore_errors=True)
-        packed.unlink()
+        with files.locked(folder.parent / "lock", wait=True):
+            if not folder.is_dir():  # another process may have been first
+                packed = folder.parent / f"{name}.tar"
+                _unpack(fetch(url, packed, entry["bytes"], entry["sha256"], advice, "sha256"), folder)
     except DataError as error:
         raise ModelError(f"{name} cannot be fetched: {error}") from None
     except OSError as error:
         raise OutputError(f"{name} cannot be kept in {folder.parent}: {error.strerror or error}") from None
     return folder
+
+
+def _unpack(packed, folder):
+    """Makes a model's folder of its archive, whose checksum is that of the index, and deletes that."""
+    beside = folder.with_name(f".{folder.name}.unpacking")
+    shutil.rmtree(beside, ignore_errors=True)
+    careful = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.3 has none
+    with tarfile.open(packed) as content:
+        content.extractall(beside, **careful)
+    (beside / folder.name).rename(folder)
+    shutil.rmtree(beside, ignore_errors=True)
+    packed.unlink()

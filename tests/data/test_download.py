@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from keras_fracture.data import download
+from keras_fracture.data import download, fetching
 from keras_fracture.data.datasets.fracatlas import layout
 from keras_fracture.errors import DataError
 
@@ -201,13 +201,13 @@ def test_a_listing_of_a_zip_that_is_too_large_is_refused(tmp_path, monkeypatch):
 
 
 def test_no_more_is_written_than_was_announced(tmp_path, monkeypatch):
-    sizes, append = [], download._append
+    sizes, append = [], fetching._append
 
     def appended(url, part, size):
         append(url, part, size)
         sizes.append(part.stat().st_size)
 
-    monkeypatch.setattr(download, "_append", appended)
+    monkeypatch.setattr(fetching, "_append", appended)
     entry = {"name": "x.zip", "size": 1000, "computed_md5": "0" * 32}
     with Figshare(GOOD) as server:
         server.listing = [entry | {"download_url": f"{server.base}/file"}]

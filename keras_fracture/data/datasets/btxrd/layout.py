@@ -13,6 +13,7 @@ HOW_TO_GET = (
     "Download the BTXRD bone tumour X-rays (Yao et al., Scientific Data 2025) and unpack them, so that the "
     "folder holds dataset.csv (or dataset.xlsx), images/ and Annotations/."
 )
+LICENCE = "CC BY-NC-ND 4.0 (Yao et al., Scientific Data 2025)"
 POLICIES = ("grouped", "paper", "official")
 SHARES = (0.7, 0.1, 0.2)
 KNOWN = ("center", "age", "sex", "body_part")

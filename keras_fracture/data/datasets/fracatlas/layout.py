@@ -14,6 +14,7 @@ HOW_TO_GET = (
     "Run `keras-fracture data prepare fracatlas --download`, or download figshare article 22363012 and "
     "unpack it, so that it holds dataset.csv, images/ and Annotations/."
 )
+LICENCE = "CC BY 4.0 (FracAtlas, Abedeen et al., Scientific Data 2023)"
 POLICIES = ("grouped", "paper")
 SHARES = (0.7, 0.2, 0.1)  # lisbon_resnet, Introduction: "70-20-10"
 DIGESTS = {  # of the published split files, see splits/README.md

@@ -14,6 +14,7 @@ HOW_TO_GET = (
     "Download GRAZPEDWRI-DX (Nagy et al., Scientific Data 2022) from figshare and unpack it, so that the folder "
     "holds dataset.csv, images_part1/ to images_part4/ (or all in images/) and folder_structure/."
 )
+LICENCE = "CC BY 4.0 (GRAZPEDWRI-DX, Nagy et al., Scientific Data 2022)"
 POLICIES = ("grouped", "paper")
 SHARES = (0.7, 0.1, 0.2)
 KNOWN = ("view", "hardware", "cast", "age", "sex")

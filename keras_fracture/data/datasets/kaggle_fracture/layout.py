@@ -11,6 +11,7 @@ HOW_TO_GET = (
     'Download "Fracture detection using x-ray images" (also "Bone fracture detection using x-rays") from '
     "Kaggle and unpack it, so that it holds train/ and val/, each with fractured/ and 'not fractured'/."
 )
+LICENCE = "none was found (Kaggle, 'Fracture detection using x-ray images')"
 POLICIES = ("grouped", "paper")
 SHARES = (0.72, 0.08, 0.2)  # 90/10 of what is not for testing, as garcia_inception splits train
 KNOWN = ()

@@ -7,6 +7,7 @@ HOW_TO_GET = (
     'Download "Fracture Multi-Region X-ray Data" (bmadushanirodrigo) from Kaggle and unpack it, so that the folder '
     "holds train/, val/ and test/, each with fractured/ and 'not fractured'/."
 )
+LICENCE = "none was found (Kaggle, 'Fracture Multi-Region X-ray Data')"
 POLICIES = ("grouped", "paper", "official")
 SHARES = (0.7, 0.1, 0.2)
 KNOWN = ()

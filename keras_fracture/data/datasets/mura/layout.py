@@ -11,6 +11,7 @@ HOW_TO_GET = (
     "Register with Stanford's AIMI center for MURA (Rajpurkar et al. 2017), download MURA-v1.1 and unpack it, so that "
     "the folder holds train/, valid/ and the four csv files beside them."
 )
+LICENCE = "Stanford's research use agreement (MURA, Rajpurkar et al. 2017)"
 POLICIES = ("grouped", "paper", "official")
 SHARES = (0.7, 0.1, 0.2)
 KNOWN = ("body_part",)

@@ -17,6 +17,7 @@ from keras_fracture.data import decoding, locations, phantom, phantom_anatomy, p
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.progress import Bar
 
+LICENCE = "Apache-2.0, as this project's"
 POLICIES = ("grouped", "paper")
 SHARES = (0.7, 0.1, 0.2)
 KNOWN = ("body_part", "view")
