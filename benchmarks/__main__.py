@@ -21,7 +21,7 @@ def build_parser():
         "Measure training, the input pipeline or serving on this machine, from a checkout.",
         f"{PROGRAM} models --models resnet18 --json benchmark.json",
     )
-    benchmarks = parser.add_subparsers(title="benchmarks", required=True, metavar="NAME")
+    benchmarks = verbs.commands(parser, title="benchmarks", metavar="NAME")
     _add_training(benchmarks)
     _add_images_and_serving(benchmarks)
     _add(

@@ -4,13 +4,12 @@ import datetime
 import json
 from pathlib import Path
 
-from tqdm import tqdm
-
 from benchmarks.errors import BenchmarkError
 from keras_fracture import data, evaluation, files, papers
 from keras_fracture.data import catalogue
 from keras_fracture.evaluation import baselines
 from keras_fracture.inference import scoring
+from keras_fracture.progress import Bar
 from keras_fracture.report import benchmarks, results
 
 FILE = "baselines.json"
@@ -58,7 +57,7 @@ def fill(folder="results", models="saved_models", data_dir=None):
             continue
         content = results.read(path)
         rows = [run for run in content["runs"] if _is_classifier(run)]
-        for run in tqdm(rows, key, unit=" rows", delay=1):
+        for run in Bar(rows, key, unit=" rows", delay=1):
             model = shipped.get(_identity(run)) if run["seeds"] == 1 else None
             if model or not run.get("baselines", {}).get("paired"):
                 _fill_row(run, model, data_dir)

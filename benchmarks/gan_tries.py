@@ -17,7 +17,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from keras_fracture import evaluation, training
 from keras_fracture.data import Augmentation
@@ -33,6 +32,7 @@ from keras_fracture.machine import cpu_fields
 from keras_fracture.papers.ibrahim_gan import experiment, gans, learning_curve
 from keras_fracture.papers.ibrahim_gan.config import Config
 from keras_fracture.papers.ibrahim_gan.learning_curve import Arm
+from keras_fracture.progress import Bar
 from keras_fracture.training import precision
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "gan_tries.json"
@@ -127,7 +127,7 @@ def measure(config, sets):
         unlabelled,
     )
     answers, refused = {}, {}
-    for name in tqdm(tries, "tries", unit=" tries", disable=None):
+    for name in Bar(tries, "tries", unit=" tries"):
         each = [
             functools.partial(_answers, config, sets, number, *tries[name]) for number in range(config.seeds)
         ]

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from benchmarks.errors import BenchmarkError
 from keras_fracture import cli, data, papers
@@ -17,6 +16,7 @@ from keras_fracture.data import decoding, splits
 from keras_fracture.data.datasets.phantom import layout as phantom_layout
 from keras_fracture.data.pipeline import Records
 from keras_fracture.inference import scoring
+from keras_fracture.progress import Bar
 
 _PAPERS = ("ibrahim_gan", "garcia_inception", "bai_dcgan", "gupta_unit")
 _CLASSES = ("normal", "fracture")
@@ -60,7 +60,7 @@ def _compared(folder):
     classifier = folder / "phantom" / "garcia_inception"
     (exported,) = classifier.rglob("saved_model")
     scores = _scores(classifier, "phantom", "grouped")
-    for layout, write in tqdm(LAYOUTS.items(), unit="layout", disable=None):
+    for layout, write in Bar(LAYOUTS.items(), "layouts", unit=" layouts"):
         root = folder / layout.replace(" ", "_")
         write(root, images)
         _command("data", "check", root)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.serving import image_files
 from keras_fracture.data.images import prepare
+from keras_fracture.progress import Bar
 from keras_fracture.serving import converting
 from keras_fracture.serving.metadata import facts_of, preparation
 from keras_fracture.serving.versions import loaded, models_in, version_of
@@ -44,7 +44,7 @@ def measure_runtimes(models="saved_models", name="phantom", count=100, data_dir=
             f"`runtimes` needs what `pip install keras-fracture[runtimes]` brings. Received: {error}"
         ) from None
     core, data, numbers = openvino.Core(), list(image_files(name, count, data_dir)), {}
-    for folder in tqdm(models_in(models), "models", disable=None):
+    for folder in Bar(models_in(models), "models", unit=" models"):
         version = version_of(folder)
         facts = facts_of(version)
         inputs = (

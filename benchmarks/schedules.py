@@ -3,11 +3,10 @@
 import dataclasses
 import math
 
-from tqdm import tqdm
-
 from benchmarks import twins
 from benchmarks.conditions import conditions
 from benchmarks.errors import BenchmarkError
+from keras_fracture.progress import Bar
 from keras_fracture.report.benchmarks import record, recorded
 
 
@@ -124,7 +123,7 @@ def measure_schedules(path, device=None, devices=8, show=print):
             f"Measure them first: python -m benchmarks models --json {path}. Received: no {', '.join(missing)}"
         )
     content = {**conditions(), "device": dataclasses.asdict(device), "devices": devices, "runs": []}
-    for training in tqdm(TRAININGS, desc="counting operations", unit=" networks"):
+    for training in Bar(TRAININGS, title="counting operations", unit=" networks"):
         work = work_of(training)
         like = measured[training.like]
         rate = like["work"]["operations"] * like["ours"] / like["batch_size"]

@@ -6,13 +6,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from benchmarks.errors import BenchmarkError
 from keras_fracture import models, serving
 from keras_fracture.data import Preprocess, catalogue, decoding, locations, phantom
 from keras_fracture.errors import ImageError
 from keras_fracture.models.preprocessing import scale
+from keras_fracture.progress import Bar
 from keras_fracture.serving.metadata import preparation
 from keras_fracture.serving.versions import loaded, version_of
 
@@ -45,7 +45,7 @@ def measure_serving(name="phantom", count=500, model=None, data_dir=None):
                 f"{version} answers no bytes: export the model again, with its preprocessing"
             )
         pairs, unusual, refused = [], 0, 0
-        for data in tqdm(image_files(name, count, data_dir), "files", total=count, delay=5):
+        for data in Bar(image_files(name, count, data_dir), "files", count, unit=" files", delay=5):
             try:
                 image = preprocess(decoding.decode(data).image)[None]
             except ImageError:

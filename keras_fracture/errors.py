@@ -1,5 +1,6 @@
 """The errors this package raises on purpose: one line, what was received, what to do."""
 
+import difflib
 import re
 
 
@@ -56,6 +57,18 @@ class RequestError(FractureError, ValueError):
 
 class ShardError(FractureError, ValueError):
     """A part of a task is not one there is."""
+
+
+def meant(name, known):
+    """Words for an error that refuses a name: "Did you mean ...? ", or "" where no known name is like it.
+
+    Args:
+        name: What was received.
+        known: Names that would have done.
+    """
+    by_form = {str(one).lower(): one for one in known}
+    alike = difflib.get_close_matches(str(name).lower(), by_form, 1)
+    return f"Did you mean {by_form[alike[0]]}? " if alike else ""
 
 
 def one_line(error):

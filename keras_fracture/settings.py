@@ -3,7 +3,7 @@
 import ast
 import typing
 
-from keras_fracture.errors import FractureError
+from keras_fracture.errors import FractureError, meant
 
 _CHECKED = (bool, int, float, str, tuple)
 
@@ -28,7 +28,8 @@ def parse(whose, known, overrides):
         name, mark, value = text.partition("=")
         if name not in known or not mark:
             raise FractureError(
-                f"A setting of {whose} is NAME=VALUE, with a name of {', '.join(known)}. Received: {text!r}"
+                f"A setting of {whose} is NAME=VALUE, with a name of {', '.join(known)}. "
+                f"{'' if name in known else meant(name, known)}Received: {text!r}"
             )
         values[name] = _value(f"{name} of {whose}", *known[name], value)
     return values

@@ -16,7 +16,7 @@ ROWS = (
     {"serving", "report"},
     {"training", "evaluation", "synthesis", "interop"},
     {"models", "data"},
-    {"files", "errors", "lazy", "settings", "machine"},
+    {"files", "errors", "lazy", "settings", "machine", "progress"},
 )
 # `models.load` reads a SavedModel, and datasets are found by TFDS: imported when they are used.
 LAZY = {("models", "serving")}

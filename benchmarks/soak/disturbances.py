@@ -8,9 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tqdm import tqdm
-
 from benchmarks.soak.comparison import differences
+from keras_fracture.progress import Bar
 from tests.faults import faulty
 
 _KILLED = -9
@@ -48,7 +47,7 @@ def _kill(paper, folder, times, rng):
     chosen = collections.deque(writes[index] for index in sorted(rng.sample(range(len(writes)), times // 2)))
     details = {"runs": 0, "at": list(chosen), "unlike": [], "left": [], "failed": []}
     kills_done = 0
-    with tqdm(total=times, desc=f"kill {paper}", unit=" kills") as bar:
+    with Bar(total=times, title=f"kill {paper}", unit=" kills") as bar:
         while kills_done < times:
             details["runs"] += 1
             run = faulty.FaultyRun(folder / f"run-{details['runs']}", paper)
@@ -96,7 +95,7 @@ def _fill(run, reference, times, disk):
     used = _bytes_used(reference.folder.parent)
     _mount(disk, used // (times + 1))
     try:
-        for _ in tqdm(range(times), f"fill the disk of {run.paper}", unit=" times"):
+        for _ in Bar(range(times), f"fill the disk of {run.paper}", unit=" times"):
             size += used // (times + 1)
             _mount(disk, size, "remount")
             status, _, messages = run.finish()

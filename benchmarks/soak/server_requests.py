@@ -18,9 +18,9 @@ import tensorflow as tf
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as v2_pb2
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as v2_grpc
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
-from tqdm import tqdm
 
 from benchmarks import server
+from keras_fracture.progress import Bar
 
 CLIENTS = 4
 IMAGES = 20
@@ -170,7 +170,7 @@ def _send(total, images, process, http, remote):
         connections.close()
 
     with (
-        tqdm(total=total, desc="ask the server", unit=" requests") as bar,
+        Bar(total=total, title="ask the server", unit=" requests") as bar,
         ThreadPoolExecutor(CLIENTS) as pool,
     ):
         list(pool.map(work, range(CLIENTS)))

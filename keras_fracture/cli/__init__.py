@@ -6,8 +6,18 @@ import logging
 import os
 import sys
 
-from keras_fracture import __version__
-from keras_fracture.cli import data, evaluating, models, papers, scoring, serving, verbs
+from keras_fracture import __version__, progress
+from keras_fracture.cli import (
+    completion,
+    data,
+    evaluating,
+    models,
+    papers,
+    predicting,
+    scoring,
+    serving,
+    verbs,
+)
 from keras_fracture.errors import FractureError, printable
 
 __all__ = ["build_parser", "main", "run"]
@@ -15,7 +25,9 @@ __all__ = ["build_parser", "main", "run"]
 
 def main(arguments=None):
     """Runs the command line; returns the exit code, see `run`."""
-    return run(build_parser(), arguments)
+    parser = build_parser()
+    completion.answer(parser)
+    return run(parser, arguments)
 
 
 def run(parser, arguments=None):
@@ -32,7 +44,8 @@ def run(parser, arguments=None):
     options = parser.parse_args(arguments)
     logging.lastResort.setFormatter(_Printable())
     try:
-        with contextlib.redirect_stdout(_Shown(sys.stdout)):
+        quiet = progress.quiet() if options.quiet else contextlib.nullcontext()
+        with quiet, contextlib.redirect_stdout(_Shown(sys.stdout)):
             options.command(options)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -88,7 +101,7 @@ def build_parser():
         "keras-fracture reproduce ibrahim_gan --profile smoke",
     )
     parser.add_argument("--version", action="version", version=f"keras-fracture {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = verbs.commands(parser)
     data.add_data(commands)
     papers.add_reproduce(commands)
     evaluating.add_evaluate(commands)
@@ -96,7 +109,7 @@ def build_parser():
     models.add_models(commands)
     models.add_generate(commands)
     models.add_export(commands)
-    serving.add_predict(commands)
+    predicting.add_predict(commands)
     serving.add_serve(commands)
     models.add_convert(commands)
     papers.add_tables(commands)

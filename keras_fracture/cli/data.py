@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+from keras_fracture import progress
 from keras_fracture.cli import verbs
 from keras_fracture.errors import DataError, FractureError
 
@@ -10,7 +11,7 @@ from keras_fracture.errors import DataError, FractureError
 def add_data(commands):
     """Adds `data`."""
     data = commands.add_parser("data", help="list, check, add, prepare, split, audit or measure data sets")
-    kinds = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    kinds = verbs.commands(data)
     verb = verbs.add(
         kinds,
         "list",
@@ -130,7 +131,7 @@ def data_check(options):
             f"Received: {options.path}"
         )
     words = ["keras-fracture", "reproduce", "ibrahim_gan", "--data", options.path, *_told(reading)]
-    print(f"go on with: {shlex.join([*words, '--set', f'policies={policy}'])}")
+    progress.say(f"go on with: {shlex.join([*words, '--set', f'policies={policy}'])}")
 
 
 def data_add(options):
@@ -142,7 +143,7 @@ def data_add(options):
     layout = _own(str(path), reading)
     own.remembered.add(options.name, path, catalogue.NAMES, **reading)
     print("\n".join([*layout.notes, layout.told]))
-    print(f"go on with: keras-fracture reproduce ibrahim_gan --data {options.name}")
+    progress.say(f"go on with: keras-fracture reproduce ibrahim_gan --data {options.name}")
 
 
 def _own(name, reading):
@@ -220,7 +221,7 @@ def data_audit(options):
     report = audit.examine(name, contents)
     print(audit.as_text(report))
     for path in audit.write(report, out, contents.root):
-        print(f"wrote {path}")
+        progress.say(f"wrote {path}")
 
 
 def _audit_against(options):
@@ -233,7 +234,7 @@ def _audit_against(options):
     report = across.compare(names[0], ours, names[1], theirs)
     print(across.as_text(report))
     if options.out:
-        print(f"wrote {across.write(report, options.out)}")
+        progress.say(f"wrote {across.write(report, options.out)}")
 
 
 def data_baselines(options):
@@ -253,4 +254,4 @@ def data_baselines(options):
     for line in baselines.lines(table):
         print(line)
     if options.out:
-        print(f"wrote {files.write_text(options.out, tables.csv_text(table))}")
+        progress.say(f"wrote {files.write_text(options.out, tables.csv_text(table))}")

@@ -1,5 +1,6 @@
 """How good a trained classifier is on a data set, in parts if that takes long."""
 
+from keras_fracture import progress
 from keras_fracture.cli import verbs
 
 
@@ -58,7 +59,7 @@ def evaluate(options):
         )  # fmt: skip
         table = scoring.evaluate(options.model, records, shard, options.which)
     if options.out and not options.stress:
-        print(f"wrote {len(table):,} rows to {files.write_text(options.out, scoring.text(table))}")
+        progress.say(f"wrote {len(table):,} rows to {files.write_text(options.out, scoring.text(table))}")
     if shard:
         return
     threshold = scoring.threshold(options.model, options.which) if options.model else 0.5
@@ -177,7 +178,7 @@ def _stress(options, table, records):
             "split": options.split,
             "split_policy": "file" if options.splits else options.policy,
         }
-        print(f"wrote {report.write(options.out, result, facts | provenance())}/stress.json")
+        progress.say(f"wrote {report.write(options.out, result, facts | provenance())}/stress.json")
 
 
 def _print_elsewhere(options, table, records):

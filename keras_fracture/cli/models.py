@@ -1,5 +1,6 @@
 """Trained models: draw images, carry weights."""
 
+from keras_fracture import progress
 from keras_fracture.cli import verbs
 
 _WEIGHTS = ".pth, .pt, .pth.tar, .ckpt, .bin, .safetensors or .weights.h5 file"
@@ -8,7 +9,7 @@ _WEIGHTS = ".pth, .pt, .pth.tar, .ckpt, .bin, .safetensors or .weights.h5 file"
 def add_models(commands):
     """Adds `models` and what follows it."""
     models = commands.add_parser("models", help="list trained models that are known by name")
-    kinds = models.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    kinds = verbs.commands(models)
     verbs.add(
         kinds,
         "list",
@@ -136,7 +137,7 @@ def generate(options):
 
     given = options.count, options.seed, options.label, options.model, shard, options.settings
     table = inference.generate(options.generator, options.out, *given)
-    print(f"wrote {len(table):,} images and images.csv to {options.out}")
+    progress.say(f"wrote {len(table):,} images and images.csv to {options.out}")
 
 
 def export(options):
@@ -148,14 +149,14 @@ def export(options):
         from keras_fracture.serving.releasing import release
 
         where = release(options.source, options.to, options.version, *given)
-        print(f"wrote {where}: SavedModel, metadata.json, model_card.md")
+        progress.say(f"wrote {where}: SavedModel, metadata.json, model_card.md")
         return
     from keras_fracture.serving import converting
 
     where, difference = converting.release(
         options.format, options.source, options.to, options.version, *given
     )
-    print(f"wrote {where}: model.{options.format}, metadata.json, model_card.md")
+    progress.say(f"wrote {where}: model.{options.format}, metadata.json, model_card.md")
     print(f"largest difference from the SavedModel: {difference:.2g}")
 
 
@@ -181,4 +182,4 @@ def convert(options):
     carry.write(network, options.to, options.names)
     for path, logits in checked:
         print(path, *(f"{logit:.6f}" for logit in logits))
-    print(f"wrote {options.to}")
+    progress.say(f"wrote {options.to}")

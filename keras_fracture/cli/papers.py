@@ -1,6 +1,6 @@
 """Papers: reproduce one, write the tables of README."""
 
-from keras_fracture import papers
+from keras_fracture import papers, progress
 from keras_fracture.cli import verbs
 from keras_fracture.errors import FractureError
 
@@ -106,10 +106,10 @@ def reproduce(options):
             f"Name a paper, one of {', '.join(papers.names())}, or a run's config.json (--from)"
         )
     if out is None:
-        print("done; the first worker wrote the report")
+        progress.say("done; the first worker wrote the report")
         return
     print((out / "report.md").read_text(encoding="utf-8"))
-    print(f"wrote {out}/report.html, report.md, metrics.json, figures and SavedModels")
+    progress.say(f"wrote {out}/report.html, report.md, metrics.json, figures and SavedModels")
 
 
 def _shortcuts(options):

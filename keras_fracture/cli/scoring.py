@@ -3,6 +3,7 @@
 import datetime
 from pathlib import Path
 
+from keras_fracture import progress
 from keras_fracture.cli import verbs
 from keras_fracture.report import board
 
@@ -82,12 +83,12 @@ def score(options):
     if options.out:
         heading = Path(options.predictions).stem
         folder = scored.write(options.out, heading, facts, ours, result, differences, beside)
-        print(f"wrote {folder}/report.html")
+        progress.say(f"wrote {folder}/report.html")
     if options.submit:
         rows = scorer.text(ours, test["filename"])
         content = {"metrics": result["metrics"], "differences": differences, "card": card}
         content = facts | {"date": datetime.date.today().isoformat()} | content
-        print(f"wrote {board.submit(options.board, options.submit, content, rows)}")
+        progress.say(f"wrote {board.submit(options.board, options.submit, content, rows)}")
 
 
 def _check(options, card):

@@ -5,16 +5,54 @@ import importlib
 import logging
 import os
 
+from keras_fracture.errors import meant, printable
+
 FORM = argparse.RawDescriptionHelpFormatter
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse's, whose errors are one line and say what was meant."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {printable(message)} (see {self.prog} --help)\n")
+
+    def parse_known_args(self, args=None, namespace=None):
+        # Here, where the options of the command at hand are known, and not at the program's end.
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [name for action in self._actions for name in action.option_strings]
+            hints = (meant(one.partition("=")[0], options) for one in unknown if one.startswith("-"))
+            hint = next(filter(None, hints), "")
+            self.error(f"There are no such arguments. {hint}Received: {' '.join(unknown)}")
+        return namespace, unknown
+
+    def _check_value(self, action, value):
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(
+                action,
+                f"Choose one of {', '.join(map(str, action.choices))}. {meant(value, action.choices)}"
+                f"Received: {value!r}",
+            )
 
 
 def parser(program, description, example):
     """The parser of a program, to which commands are added; see `keras_fracture.cli.run`."""
-    made = argparse.ArgumentParser(
-        prog=program, description=description, epilog=f"example: {example}", formatter_class=FORM
-    )
+    made = _Parser(prog=program, description=description, epilog=f"example: {example}", formatter_class=FORM)
     made.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    _quiet(made, False)
     return made
+
+
+def commands(parser, **options):
+    """Argparse's subparsers of a parser, which without one of them prints its help; `options` are argparse's."""
+    parser.set_defaults(command=lambda _: parser.print_help())
+    return parser.add_subparsers(**{"title": "commands", "metavar": "COMMAND"} | options)
+
+
+def _quiet(parser, default):
+    parser.add_argument(
+        "--quiet", action="store_true", default=default, help="print results and warnings alone, no progress"
+    )
 
 
 def add(commands, name, command, help_, example):
@@ -22,6 +60,7 @@ def add(commands, name, command, help_, example):
     verb = commands.add_parser(
         name, help=help_, description=help_, epilog=f"example: {example}", formatter_class=FORM
     )
+    _quiet(verb, argparse.SUPPRESS)  # so that it may stand on either side of the command
     verb.set_defaults(command=command)
     return verb
 

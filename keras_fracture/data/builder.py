@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tqdm import tqdm
 
 from keras_fracture.data import decoding, split_files, splits, unread
 from keras_fracture.data.catalogue import measured, usable
+from keras_fracture.progress import Bar
 
 _LOG = logging.getLogger(__name__)
 BOX = tfds.features.BBoxFeature()
@@ -126,7 +126,7 @@ class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {name: self._generate_examples(table[side == name], root) for name in splits.NAMES}
 
     def _generate_examples(self, table, root):
-        for row in tqdm(table.to_dict("records"), f"prepare {self.name}", unit=" files", delay=1):
+        for row in Bar(table.to_dict("records"), f"prepare {self.name}", unit=" files", delay=1):
             record = {key: row[key] for key in (COMMON | self.EXTRA) if key not in ("image", "boxes")}
             record["image"] = _stored((root / row["filename"]).read_bytes(), row["filename"])
             record["boxes"] = boxes(row["boxes"])

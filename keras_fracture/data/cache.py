@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 import PIL
 import tensorflow as tf
-from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.data import decoding, locations
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import OutputError
+from keras_fracture.progress import Bar
 
 IMAGES = 256  # a file
 WORKERS = max(2, os.cpu_count() or 2)
@@ -129,7 +129,7 @@ def _write_missing(records, preprocess, paths, waiting):
     """One pass over the records that writes the files nobody else writes."""
     grey = dataclasses.replace(preprocess, channels=1)
     chunks = records.raw(["image", "label"]).batch(IMAGES).as_numpy_iterator()
-    bar = tqdm(paths, "prepare images", unit=" files", delay=2)
+    bar = Bar(paths, "prepare images", unit=" files", delay=2)
     with ThreadPoolExecutor(WORKERS) as pool:
         for path, chunk in zip(bar, chunks, strict=True):
             with _claimed(path, waiting) as mine:

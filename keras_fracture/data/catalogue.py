@@ -11,7 +11,7 @@ import pandas as pd
 from keras_fracture.data import datasets, locations, own, sources
 from keras_fracture.data.scan import scan, scan_bytes
 from keras_fracture.data.unread import unread
-from keras_fracture.errors import DataError
+from keras_fracture.errors import DataError, meant
 
 EMBEDDED = "phantom"
 NAMES = tuple(sorted(module.name for module in pkgutil.iter_modules(datasets.__path__) if module.ispkg))
@@ -45,7 +45,9 @@ def layout(name):
         DataError: No such data set.
     """
     if name not in NAMES:
-        raise DataError(f"No such data set. Choose one of {', '.join(NAMES)}. Received: {name!r}")
+        raise DataError(
+            f"No such data set. Choose one of {', '.join(NAMES)}. {meant(name, NAMES)}Received: {name!r}"
+        )
     return importlib.import_module(f"keras_fracture.data.datasets.{name}.layout")
 
 
@@ -69,9 +71,10 @@ def find(name, data_dir=None, **reading):
         module = layout(name)
         return module, locations.find(module, data_dir) if name in REAL else None
     if (found := own.find(name, **reading)) is None:
+        known = (*NAMES, *own.remembered.read())
         raise DataError(
-            f"No such data set. Choose one of {', '.join((*NAMES, *own.remembered.read()))}, or name the path of a "
-            f"folder or table. Received: {name!r}"
+            f"No such data set. Choose one of {', '.join(known)}, or name the path of a folder or table. "
+            f"{meant(name, known)}Received: {name!r}"
         )
     return found, found.root
 

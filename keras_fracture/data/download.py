@@ -8,13 +8,12 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from tqdm import tqdm
-
 from keras_fracture.data import locations
 from keras_fracture.data.datasets.fracatlas import layout
 from keras_fracture.data.fetching import FAILURES, TIMEOUT, fetch, reason
 from keras_fracture.errors import DataError
 from keras_fracture.files import is_hidden_copy
+from keras_fracture.progress import Bar
 
 ARTICLE = 22363012
 # FracAtlas has 340 MB, and not much more unpacked.
@@ -111,7 +110,7 @@ def unpack(archive, root):
                 )
             for member in members:
                 _check(member, archive)
-            for member in tqdm(members, "unpack", unit=" files", delay=1):
+            for member in Bar(members, "unpack", unit=" files", delay=1):
                 content.extract(member, beside)
         top = beside if (beside / "dataset.csv").is_file() else beside / root.name
         if not (top / "dataset.csv").is_file():

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import skimage
 from skimage.feature import hog
-from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.data import catalogue, decoding, locations, scan
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import ImageError
+from keras_fracture.progress import Bar
 
 _VERSION = 1  # of what is kept; raise it when `describe` changes
 GREYS = 16
@@ -98,7 +98,7 @@ def _kept(key, names, read_one, items):
     path = locations.cache_dir() / "facts" / f"{key}.npy"
     if not path.is_file():
         with one_opencv_thread, ThreadPoolExecutor(os.cpu_count()) as pool:
-            bar = tqdm(pool.map(read_one, items), "facts", len(names), unit=" images", delay=1)
+            bar = Bar(pool.map(read_one, items), "facts", len(names), unit=" images", delay=1)
             described = np.stack(list(bar))
         with files.writing(path) as beside, open(beside, "wb") as stream:
             np.save(stream, described)

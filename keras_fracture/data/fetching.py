@@ -5,9 +5,8 @@ import http.client
 import urllib.error
 import urllib.request
 
-from tqdm import tqdm
-
 from keras_fracture.errors import DataError
+from keras_fracture.progress import Bar
 
 TIMEOUT = 60  # seconds without a byte
 FAILURES = (OSError, http.client.HTTPException)
@@ -76,8 +75,8 @@ def _append(url, part, size):
             raise http.client.HTTPException(f"asked from byte {have}, got another range")
         with (
             part.open("ab" if resumed else "wb") as stream,
-            tqdm(
-                desc=part.stem, total=size, initial=have if resumed else 0, unit="B", unit_scale=True
+            Bar(
+                title=part.stem, total=size, initial=have if resumed else 0, unit="B", unit_scale=True
             ) as bar,
         ):
             # One byte more than announced is enough to be refused, and no server may fill the disk.

@@ -11,7 +11,7 @@ from keras_fracture.data.library_settings import tfds_errors_only
 from keras_fracture.data.own.layout import Layout
 from keras_fracture.data.scan import folder_fingerprint
 from keras_fracture.data.splits import FILE, NAMES, check
-from keras_fracture.errors import DataError, OutputError
+from keras_fracture.errors import DataError, OutputError, meant
 
 
 @tfds_errors_only()
@@ -124,7 +124,9 @@ def load(name, split="train", policy="grouped", **options):
     from keras_fracture.data.pipeline import Records
 
     if split not in NAMES:
-        raise DataError(f"No such split. Choose one of {', '.join(NAMES)}. Received: {split!r}")
+        raise DataError(
+            f"No such split. Choose one of {', '.join(NAMES)}. {meant(split, NAMES)}Received: {split!r}"
+        )
     return Records(prepare(name, policy, **options), split)
 
 

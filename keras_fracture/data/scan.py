@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.data import decoding, levels
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.data.locations import cache_dir
 from keras_fracture.errors import ImageError
+from keras_fracture.progress import Bar
 
 HASH_SIZE = 16  # the difference hash has HASH_SIZE x HASH_SIZE bits
 SCALARS = (
@@ -116,9 +116,7 @@ def scan_bytes(name, contents, progress=True):
 def _measure_all(name, read, items, progress):
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         done = pool.map(read, items)
-        bar = tqdm(
-            done, f"scan {name}", len(items), unit=" files", disable=None if progress else True, delay=1
-        )
+        bar = Bar(done, f"scan {name}", len(items), unit=" files", delay=1, shown=progress)
         return pd.DataFrame(list(bar))
 
 

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.data import catalogue, decoding, locations, scan, splits, tables
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import DataError, one_line
+from keras_fracture.progress import Bar
 
 _LOG = logging.getLogger(__name__)
 COLUMNS = {
@@ -113,7 +113,7 @@ def hashes(name, root, filenames):
     if cached.is_file():
         return pd.read_csv(cached, dtype=str)
     hashed = _hashed(
-        tqdm((path.read_bytes() for path in paths), f"hash {name}", len(paths), unit=" files", delay=1)
+        Bar((path.read_bytes() for path in paths), f"hash {name}", len(paths), unit=" files", delay=1)
     )
     files.write_text(cached, hashed.to_csv(index=False))
     return hashed

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from keras_fracture.errors import DataError
+from keras_fracture.errors import DataError, meant
 
 NAMES = ("train", "validation", "test")
 POLICIES = {
@@ -67,7 +67,9 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0):
 def check(policy, shares):
     """Raises `DataError` unless `policy` is one of `POLICIES` and `shares` three numbers that sum to 1."""
     if policy not in POLICIES:
-        raise DataError(f"No such split policy. Choose one of {', '.join(POLICIES)}. Received: {policy!r}")
+        raise DataError(
+            f"No such split policy. Choose one of {', '.join(POLICIES)}. {meant(policy, POLICIES)}Received: {policy!r}"
+        )
     numbers = np.asarray(shares, float)
     if numbers.shape != (3,) or not (numbers >= 0).all() or not np.isclose(numbers.sum(), 1):
         raise DataError(f"shares must be three numbers that sum to 1. Received: {tuple(shares)}")

@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import sklearn
-from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.data import catalogue, facts, loading, locations, splits
 from keras_fracture.errors import EvaluationError
 from keras_fracture.evaluation.classification import HEADLINE, Predictions, best_threshold, gains, scores
+from keras_fracture.progress import Bar
 
 NAMES = ("majority", "table", "file", "hog", "all")
 BLIND = ("majority", "table", "file")  # they have not seen the bone
@@ -155,7 +155,7 @@ def _fitted(sets, features, seeds, seed):
         jobs = [(name, number) for name in reversed(features) for number in range(seed, seed + seeds)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             done = pool.map(lambda job: _probabilities(features[job[0]], labels, job[1]), jobs)
-            told = dict(zip(jobs, tqdm(done, "baselines", len(jobs), unit=" fits", delay=1), strict=True))
+            told = dict(zip(jobs, Bar(done, "baselines", len(jobs), unit=" fits", delay=1), strict=True))
         for (name, _), both in told.items():
             for split, row in both.items():
                 arrays.setdefault(f"{split}/{name}", []).append(row)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.data import locations
 from keras_fracture.errors import EvaluationError, ModelError, WeightsError, one_line
+from keras_fracture.progress import Bar
 
 NAMES = ("inception_v3", "xray", "xray:PATH")
 # Made by `python benchmarks/xray_features.py`.
@@ -123,7 +123,7 @@ def check_images(images, name="images"):
 
 def _run(chosen, images, batch_size):
     parts = []
-    for start in tqdm(range(0, len(images), batch_size), f"features, {chosen.name}", delay=5):
+    for start in Bar(range(0, len(images), batch_size), f"features, {chosen.name}", unit=" batches", delay=5):
         batch = images[start : start + batch_size]
         features = np.asarray(chosen.run(batch), "float32")
         if features.ndim != 2 or len(features) != len(batch):

@@ -5,17 +5,18 @@ import numpy as np
 from keras_fracture.errors import EvaluationError
 
 
-def gradcam(model, images):
+def gradcam(model, images, finding=None):
     """Heat over each image: what in it speaks for a finding.
 
     Source: Selvaraju et al. 2017, "Grad-CAM", Section 3. The gradient of the finding's logit with respect to
     the last convolutional maps, averaged over space, weighs the maps' channels; the ReLU of the weighted sum is
-    enlarged bilinearly. The logit is the only one, or the second of two.
+    enlarged bilinearly.
 
     Args:
         model: A classifier of this package with its top: it has `features`, `classify` and `pixel_range`.
         images: float32 `(n, height, width, channels)` in the model's `pixel_range`; one batch, so pass no more
             than fit into memory.
+        finding: Index of the finding's logit; None takes the only one, or the second of two.
 
     Returns:
         float32 `(n, height, width)`, the highest of each image 1; all 0 where nothing speaks for a finding.
@@ -40,9 +41,9 @@ def gradcam(model, images):
     with tf.GradientTape() as tape:
         tape.watch(maps)
         logits = model.classify(maps)
-        if logits.shape[-1] > 2:
+        if finding is None and logits.shape[-1] > 2:
             raise EvaluationError(f"The model must give one or two logits. Received: {logits.shape[-1]}")
-        evidence = logits[:, -1]
+        evidence = logits[:, -1 if finding is None else finding]
     # Images do not influence each other in inference: the sum's gradient is each one's own.
     gradients = tf.cast(tape.gradient(evidence, maps), "float32")
     weights = tf.reduce_mean(gradients, (1, 2), keepdims=True)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
-from keras_fracture.errors import FractureError
+from keras_fracture.errors import FractureError, meant
 from keras_fracture.experiment.limits import check
 from keras_fracture.settings import parse
 
@@ -120,7 +120,9 @@ def configure(config_class, profile, **settings):
         FractureError: No such profile, setting or variant, or a value is out of its range, see `limits.check`.
     """
     if profile not in PROFILES:
-        raise FractureError(f"No such profile. Choose one of {', '.join(PROFILES)}. Received: {profile!r}")
+        raise FractureError(
+            f"No such profile. Choose one of {', '.join(PROFILES)}. {meant(profile, PROFILES)}Received: {profile!r}"
+        )
     variants = config_class.VARIANTS
     known = {field.name for field in dataclasses.fields(config_class)}
     chosen = {name: value for name, value in settings.items() if value is not None}
@@ -129,7 +131,9 @@ def configure(config_class, profile, **settings):
         raise FractureError(f"{config_class.key} has no setting {', '.join(unknown)}. Received: {chosen}")
     variant = chosen.get("variant")
     if variant is not None and not (isinstance(variant, str) and variant in variants):
-        raise FractureError(f"No such variant. Choose one of {', '.join(variants)}. Received: {variant!r}")
+        raise FractureError(
+            f"No such variant. Choose one of {', '.join(variants)}. {meant(variant, variants)}Received: {variant!r}"
+        )
     return config_class(**config_class.PROFILES[profile] | variants.get(variant, {}) | chosen)
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from tqdm import tqdm
 
 from keras_fracture import models, synthesis
 from keras_fracture.errors import ModelError
 from keras_fracture.inference import sharding
 from keras_fracture.interop import convert
 from keras_fracture.models.preprocessing import unscale
+from keras_fracture.progress import Bar
 from keras_fracture.serving.metadata import facts_of
 from keras_fracture.serving.releasing import arguments_of, of_keras
 from keras_fracture.serving.versions import loaded, version_of
@@ -112,7 +112,7 @@ def draw(source, count, seed, labels=None, start=0, stop=None):
     """
     stop = count if stop is None else stop
     noise = np.random.default_rng(seed).standard_normal((count, source.latent_dim), "float32")
-    for first in tqdm(range(start, stop, _BATCH), "images", delay=5):
+    for first in Bar(range(start, stop, _BATCH), "draw images", unit=" batches", delay=5):
         rows = np.resize(np.arange(first, min(first + _BATCH, stop)), _BATCH)
         given = (noise[rows],) if labels is None else (noise[rows], labels[rows].astype("int32"))
         made = unscale(np.asarray(source.draw(*given)), source.pixel_range)

@@ -1,4 +1,4 @@
-"""Which part of an image speaks for a finding, by predictions alone: for served models, which give no gradient."""
+"""Which part of an image speaks for a finding, in units of the finding's probability."""
 
 import numpy as np
 from PIL import Image
@@ -7,7 +7,28 @@ from keras_fracture.data import decoding
 
 
 def occlusion(predict, data, finding, grid=7, side=512):
-    """Heat over an image: how much less probable a finding is with a square of it greyed out.
+    """`occlusion_effect` over its highest.
+
+    Args:
+        predict: As in `occlusion_effect`, and so are all below.
+        data: Bytes.
+        finding: Index.
+        grid: Squares a side.
+        side: Pixels.
+
+    Returns:
+        The image, uint8 `(height, width, 1)`, and its heat, float32 `(height, width)`: 0 to 1, all 0 where no
+        square speaks for a finding.
+
+    Raises:
+        ImageError: `data` is no image.
+    """
+    image, effect = occlusion_effect(predict, data, finding, grid, side)
+    return image, effect / max(float(effect.max()), 1e-12)
+
+
+def occlusion_effect(predict, data, finding, grid=7, side=512):
+    """How much less probable a finding is with a square of the image greyed out: by predictions alone, as of servers.
 
     Zeiler and Fergus, *Visualizing and Understanding Convolutional Networks*, ECCV 2014, section 4.2. Squares are two
     cells wide, so that they overlap; they take the image's mean level. The image is shrunk first, so that little
@@ -22,8 +43,8 @@ def occlusion(predict, data, finding, grid=7, side=512):
         side: Longest side in pixels after shrinking.
 
     Returns:
-        The image, uint8 `(height, width, 1)`, and its heat, float32 `(height, width)`: 0 to 1, all 0 where no
-        square speaks for a finding.
+        The image, uint8 `(height, width, 1)`, and the fall of the probability, float32 `(height, width)`: 0 to 1, 0
+        where it does not fall.
 
     Raises:
         ImageError: `data` is no image.
@@ -38,8 +59,36 @@ def occlusion(predict, data, finding, grid=7, side=512):
             asked[-1][_square(row, grid, len(image)), _square(column, grid, image.shape[1])] = image.mean()
     findings = predict([decoding.encode_png(each) for each in asked])[:, finding]
     drop = np.maximum(findings[0] - findings[1:], 0).reshape(grid, grid).astype(np.float32)
-    heat = np.asarray(Image.fromarray(drop).resize(shrunk.size, Image.Resampling.BILINEAR))
-    return image[..., None], heat / max(float(heat.max()), 1e-12)
+    return image[..., None], np.asarray(Image.fromarray(drop).resize(shrunk.size, Image.Resampling.BILINEAR))
+
+
+def gradcam_effect(network, classifier, data, finding):
+    """Grad-CAM over what a network is shown of an image, its highest being the finding's probability.
+
+    So heats of several images have one scale: where a finding is improbable, nothing is hot. Within an image it is
+    `evaluation.gradcam`.
+
+    Args:
+        network: The classifier as a Keras model, of `models.load`.
+        classifier: The same model's `predicting.Classifier`.
+        data: The image file's bytes.
+        finding: Index of the finding among the classes.
+
+    Returns:
+        The image, uint8 `(height, width, 1)`, and its heat, float32 `(height, width)`, 0 to 1.
+
+    Raises:
+        ImageError: `data` is no image.
+        EvaluationError: The network is none that Grad-CAM can be had of.
+    """
+    from keras_fracture.evaluation.gradcam import (
+        gradcam,  # imports TensorFlow, as a client of servers need not
+    )
+    from keras_fracture.models.preprocessing import scale
+
+    image = classifier.prepare(data)
+    (heat,) = gradcam(network, scale(image[None], network.pixel_range), finding)
+    return image[..., :1], heat * classifier.predict([data])[0, finding]
 
 
 def _square(number, grid, length):

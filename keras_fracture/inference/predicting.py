@@ -3,9 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_fracture.data import decoding
 from keras_fracture.data.images import prepare
 from keras_fracture.serving import limits
-from keras_fracture.serving.metadata import facts_of, preparation
+from keras_fracture.serving.metadata import facts_of, preparation, threshold_of
 from keras_fracture.serving.versions import loaded, version_of
 
 
@@ -43,6 +44,8 @@ class Classifier:
     Attributes:
         classes: Names of its probabilities, or None where the SavedModel says none.
         finding: The name of the one that is the finding, or None where only the classes' names tell.
+        threshold: From which probability on it says that there is a finding; 0.5 where the SavedModel says none.
+        chosen: How that was chosen, in words, or None.
         inverts: Whether it turns black and white itself.
 
     Raises:
@@ -53,6 +56,7 @@ class Classifier:
         folder = version_of(model)
         facts = facts_of(folder)
         self.classes, self.finding = facts.get("classes"), facts.get("finding")
+        self.threshold, self.chosen = threshold_of(facts, folder)
         self._preprocess, self._pixel_range = preparation(folder)
         self.inverts = self._preprocess.invert
         self._loaded = loaded(folder)
@@ -64,6 +68,10 @@ class Classifier:
         return np.concatenate(
             [serve(images=tf.constant(each[None]))["probabilities"].numpy() for each in prepared]
         )
+
+    def prepare(self, data, name="image"):
+        """What the network is shown of an image file's bytes, uint8 `(size, size, channels)`, before it is scaled."""
+        return self._preprocess(decoding.decode(data, name).image)
 
     def close(self):
         """Does nothing; a client has a connection to close."""

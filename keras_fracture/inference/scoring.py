@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from tqdm import tqdm
 
 from keras_fracture import evaluation
 from keras_fracture.data import catalogue, decoding, dicom, sources, tables
@@ -16,8 +15,9 @@ from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.inference import sharding
 from keras_fracture.models.preprocessing import scale
+from keras_fracture.progress import Bar
 from keras_fracture.report.scored import METRICS
-from keras_fracture.serving.metadata import facts_of, finding_of, preparation
+from keras_fracture.serving.metadata import facts_of, finding_of, preparation, threshold_of
 from keras_fracture.serving.releasing import model_of_run
 from keras_fracture.serving.versions import loaded, version_of
 
@@ -25,7 +25,7 @@ COLUMNS = ("filename", "source", "body_part", "label", "probability")
 _BATCH = 32  # always so many at once, the last ones filled up
 
 
-def evaluate(model, records, shard=None, which=None, change=None, title="images"):
+def evaluate(model, records, shard=None, which=None, change=None, title="answers"):
     """Asks an exported classifier about every image of a split.
 
     Args:
@@ -54,7 +54,7 @@ def evaluate(model, records, shard=None, which=None, change=None, title="images"
     saved = loaded(version)
     serve = saved.signatures["serving_default"]
     chunks = records.raw(["image", *COLUMNS[:-1]]).skip(start).take(stop - start).batch(_BATCH)
-    bar = tqdm(chunks.as_numpy_iterator(), title, -(-(stop - start) // _BATCH), unit=" batches", delay=5)
+    bar = Bar(chunks.as_numpy_iterator(), title, -(-(stop - start) // _BATCH), unit=" batches", delay=5)
     answers, positions = [], itertools.count(start)
 
     def prepared(data, position):
@@ -128,8 +128,8 @@ def read(paths):
 
 def threshold(model, which=None):
     """From which probability on a model calls an image a finding: what its metadata says, else one half."""
-    _, facts = find(model, which)
-    return facts.get("threshold", {}).get("value", 0.5)
+    version, facts = find(model, which)
+    return threshold_of(facts, version)[0]
 
 
 def scores(table, threshold=0.5):

@@ -5,7 +5,7 @@ import inspect
 
 import keras
 
-from keras_fracture.errors import FractureError, ModelError, one_line
+from keras_fracture.errors import FractureError, ModelError, meant, one_line
 
 _BUILDERS = {}
 
@@ -116,5 +116,7 @@ def create(name, /, **overrides):
 
 def _builder(name):
     if name not in _BUILDERS:
-        raise ModelError(f"No such model. Choose one of {', '.join(names())}. Received: {name!r}")
+        raise ModelError(
+            f"No such model. Choose one of {', '.join(names())}. {meant(name, names())}Received: {name!r}"
+        )
     return _BUILDERS[name]

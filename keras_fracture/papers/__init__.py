@@ -5,7 +5,7 @@ import importlib
 import pkgutil
 from types import ModuleType
 
-from keras_fracture.errors import FractureError
+from keras_fracture.errors import FractureError, meant
 
 __all__ = ["get", "names", "repeat", "reproduce"]
 
@@ -55,7 +55,9 @@ def get(key):
         FractureError: No such paper.
     """
     if key not in names():
-        raise FractureError(f"No such paper. Choose one of {', '.join(names())}. Received: {key!r}")
+        raise FractureError(
+            f"No such paper. Choose one of {', '.join(names())}. {meant(key, names())}Received: {key!r}"
+        )
     return Paper(key, importlib.import_module(f"{__name__}.{key}.config"))
 
 

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from keras_fracture import evaluation, files
 from keras_fracture.data import decoding, tables
@@ -14,6 +13,7 @@ from keras_fracture.evaluation.baselines import compare as compare_with
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told, load_records
 from keras_fracture.models.preprocessing import scale
+from keras_fracture.progress import Bar
 from keras_fracture.report import baselines, figures
 from keras_fracture.report.markdown import (
     Figures,
@@ -56,7 +56,7 @@ def write(config, results, run, preprocess):
     recorded = read_config(run.folder)
     jobs = [(policy, name) for policy in results for name in config.models]
     rows, explained = [], {}
-    for policy, name in tqdm(jobs, "scores and figures", unit=" models"):
+    for policy, name in Bar(jobs, "scores and figures", unit=" models"):
         folder, result = run.folder / policy / name, results[policy]
         explained[policy, name] = _explain(result, name, folder)
         said = scorer.text(result.predictions(name), result.sets["test"].table["filename"])

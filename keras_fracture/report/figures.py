@@ -12,10 +12,10 @@ from keras_fracture.data import sheets
 from keras_fracture.report.style import COLOURS, HEAT, MARKERS, styled, subplots
 
 
-def save(figure, path):
-    """Writes a figure as PNG; returns the path."""
+def save(figure, path, text=None):
+    """Writes a figure as PNG, whose text fields hold the dict `text`; returns the path."""
     with files.writing(path) as beside:
-        figure.savefig(beside)
+        figure.savefig(beside, metadata=text)
     return path
 
 

@@ -46,11 +46,12 @@ class Client:
     """What both protocols share; `predict` may be called from several threads.
 
     Attributes:
-        classes, finding: None: a server does not tell the names of its probabilities.
+        classes, finding, threshold: None: a server does not tell the names of its probabilities, nor what follows
+            from them.
         inverts: False: nor whether its model turns black and white.
     """
 
-    classes = finding = None
+    classes = finding = threshold = None
     inverts = False
 
     def predict(self, images, names=None):

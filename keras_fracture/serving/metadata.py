@@ -56,6 +56,31 @@ def finding_of(facts, model):
     return columns[0]
 
 
+def threshold_of(facts, model):
+    """From which probability on a classifier says that there is a finding, by its metadata.
+
+    Args:
+        facts: A dict with maybe `threshold`, of `value` and how it was `chosen`.
+        model: What an error calls it.
+
+    Returns:
+        Its value, and how it was chosen, in words; 0.5 and None where the metadata name none.
+
+    Raises:
+        ModelError: It is no probability.
+    """
+    said = facts.get("threshold", {"value": 0.5})
+    try:
+        value, chosen = float(said["value"]), said.get("chosen")
+    except (AttributeError, KeyError, TypeError, ValueError):
+        value, chosen = -1.0, None
+    if not 0 <= value <= 1:
+        raise ModelError(
+            f"{model} has a threshold that is no probability: export it again. Received: {said!r:.60}"
+        )
+    return value, chosen
+
+
 def preparation(folder):
     """How images are prepared for an exported classifier: its `Preprocess` and its pixel range.
 

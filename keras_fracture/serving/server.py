@@ -21,6 +21,7 @@ from kserve.protocol.infer_type import InferRequest
 from kserve.protocol.rest.server import RESTServer
 from pydantic import ValidationError
 
+from keras_fracture import progress
 from keras_fracture.errors import RequestError, ServerError
 from keras_fracture.serving import grpc_services, holding, limits, protocols, refusing
 from keras_fracture.serving.gate import Gate
@@ -90,7 +91,7 @@ async def _run(repository, keeper, http, host, grpc_port):
     remote.add_insecure_port(f"{host}:{grpc_port}")
     await remote.start()
     names = ", ".join(f"{model.name} (version {model.version})" for model in repository.models.values())
-    print(f"serving {names} at http://{host}:{rest_port} and grpc://{host}:{grpc_port}", flush=True)
+    progress.say(f"serving {names} at http://{host}:{rest_port} and grpc://{host}:{grpc_port}")
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10, ws="none")
     await uvicorn.Server(config).serve(sockets=[http])
     await remote.stop(grace=10)

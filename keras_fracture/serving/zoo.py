@@ -10,7 +10,7 @@ from pathlib import Path
 from keras_fracture import __version__, files
 from keras_fracture.data import locations
 from keras_fracture.data.fetching import fetch
-from keras_fracture.errors import DataError, ModelError, OutputError
+from keras_fracture.errors import DataError, ModelError, OutputError, meant
 
 VARIABLE = "KERAS_FRACTURE_MODELS"  # address of a folder with the archives, in place of the release's
 FOLDER = "saved_models"
@@ -64,7 +64,9 @@ def folder_of(model):
         return found
     if name not in index():
         known = ", ".join(sorted(index())) or "none"
-        raise ModelError(f"There is no such model. Name a folder, or one of {known}. Received: {name!r}")
+        raise ModelError(
+            f"There is no such model. Name a folder, or one of {known}. {meant(name, index())}Received: {name!r}"
+        )
     return _fetched(name)
 
 

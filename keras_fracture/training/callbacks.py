@@ -7,10 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.errors import TrainingError, one_line
+from keras_fracture.progress import Bar
 from keras_fracture.training.weights import save_weights
 
 _BACKUPS = "epoch-*.weights.h5"
@@ -260,7 +260,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.bar is None:
-            self.bar = tqdm(total=self.epochs, initial=epoch, desc=self.title, unit=" epochs")
+            self.bar = Bar(total=self.epochs, initial=epoch, title=self.title, unit=" epochs")
 
     def on_epoch_end(self, epoch, logs=None):
         self.bar.set_postfix({name: f"{value:.3f}" for name, value in (logs or {}).items()}, refresh=False)

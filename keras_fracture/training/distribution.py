@@ -23,7 +23,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_fracture.errors import DistributionError
+from keras_fracture.errors import DistributionError, meant
 from keras_fracture.training import cluster
 
 NAMES = ("none", "mirrored", "multiworker")
@@ -219,7 +219,9 @@ def create(name):
             raise DistributionError(
                 f"The workers cannot be connected: {cluster.HELP}. Received: {reason}"
             ) from None
-    raise DistributionError(f"No such strategy. Choose one of {', '.join(NAMES)}. Received: {name!r}")
+    raise DistributionError(
+        f"No such strategy. Choose one of {', '.join(NAMES)}. {meant(name, NAMES)}Received: {name!r}"
+    )
 
 
 @functools.cache

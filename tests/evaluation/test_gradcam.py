@@ -42,6 +42,13 @@ def test_of_two_logits_the_second_is_the_finding(images):
     np.testing.assert_array_equal(two, one)
 
 
+def test_the_findings_logit_may_be_any(images):
+    one = gradcam(Averaging([[0.7], [-0.4]]), images)
+    three = Averaging([[-3.0, 0.7, 1.0], [9.0, -0.4, 1.0]])
+    np.testing.assert_array_equal(gradcam(three, images, finding=1), one)
+    assert np.abs(gradcam(three, images, finding=2) - one).max() > 0.1
+
+
 def test_where_nothing_speaks_for_a_finding_there_is_no_heat(images):
     assert gradcam(Averaging([[0.7], [-0.4]]), images).any()
     assert not gradcam(Averaging([[-0.7], [-0.4]]), images).any()

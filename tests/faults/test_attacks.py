@@ -239,13 +239,14 @@ def test_predict_writes_and_prints_names_as_words(tmp_path, monkeypatch, capsys,
     from keras_fracture.inference import predicting
 
     class Fixed:
-        classes, inverts = ["=healthy", "finding"], False
+        classes, inverts = ["=healthy", "+benign", "finding"], False
+        finding, threshold, chosen = None, 0.5, "\x1b[31mred"
 
         def __init__(self, model):
             pass
 
         def predict(self, contents, names=None):
-            return np.tile([0.25, 0.75], (len(contents), 1))
+            return np.tile([0.25, 0.0, 0.75], (len(contents), 1))
 
         def close(self):
             pass
@@ -258,8 +259,9 @@ def test_predict_writes_and_prints_names_as_words(tmp_path, monkeypatch, capsys,
     assert cli.main(["predict", *names, "--model", "x", "--csv", "out.csv"]) == 0
     printed = capsys.readouterr()
     assert "\\x1b[2J\\x1b[31mred.png" in printed.out and "\x1b" not in printed.out + printed.err
+    assert "\\x1b[31mred" in printed.err
     cells = pd.read_csv(tmp_path / "out.csv")
-    assert list(cells) == ["file", "'=healthy", "finding"]
+    assert list(cells) == ["file", "probability", "threshold", "verdict", "'=healthy", "'+benign", "finding"]
     assert list(cells["file"]) == ["./=cmd|x.png", names[1]]
 
 

@@ -3,7 +3,8 @@ import pytest
 
 from keras_fracture.data import decoding
 from keras_fracture.errors import ImageError
-from keras_fracture.inference.heat import occlusion
+from keras_fracture.inference.heat import gradcam_effect, occlusion, occlusion_effect
+from tests.evaluation.test_gradcam import Averaging
 
 
 def corner(contents):
@@ -28,6 +29,37 @@ def test_the_heat_lies_where_the_classifier_looks(shape):
     row, column = np.unravel_index(heat.argmax(), shape)
     assert row < shape[0] / 3 and column < shape[1] / 3
     assert heat[2 * shape[0] // 3 :].max() == 0 and heat[:, 2 * shape[1] // 3 :].max() == 0
+
+
+def test_the_effect_is_the_fall_of_the_probability():
+    data = decoding.encode_png(image_of(90, 90))
+    image, effect = occlusion_effect(corner, data, -1)
+    # The first square, two cells wide but for the rim, is all bright; its mean level is that of the whole image.
+    greyed = image[..., 0].copy()
+    greyed[:19, :19] = image.mean()
+    fall = corner([data])[0, 1] - corner([decoding.encode_png(greyed)])[0, 1]
+    assert effect[0, 0] == pytest.approx(fall, abs=1e-6) and 0.1 < effect.max() < 0.95
+    np.testing.assert_allclose(occlusion(corner, data, -1)[1], effect / effect.max())
+    np.testing.assert_array_equal(occlusion(corner, data, -1)[0], image)
+
+
+def test_grad_cam_is_as_hot_as_the_finding_is_probable():
+    class Classifier:
+        def __init__(self, probability):
+            self.probability = probability
+
+        def prepare(self, data):
+            return np.repeat(decoding.decode(data).image[:12, :8, None], 2, axis=2)
+
+        def predict(self, contents):
+            return np.array([[1 - self.probability, self.probability]], np.float32)
+
+    image = np.random.default_rng(0).integers(0, 256, (20, 20), np.uint8)
+    network = Averaging([[0.0, 0.7], [0.0, 0.2]])
+    for probability in (0.9, 0.1):
+        shown, heat = gradcam_effect(network, Classifier(probability), decoding.encode_png(image), 1)
+        np.testing.assert_array_equal(shown[..., 0], image[:12, :8])
+        np.testing.assert_allclose(heat, probability * shown[..., 0] / shown.max(), atol=1e-6)
 
 
 def test_a_large_image_is_shrunk_and_fits_one_request():

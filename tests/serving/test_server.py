@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import pandas as pd
 import pytest
 import requests
 import tensorflow as tf
@@ -19,7 +20,6 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from tensorflow_serving.config import model_server_config_pb2
 
 from keras_fracture import cli, serving
-from keras_fracture.data import decoding
 from keras_fracture.serving import limits
 from keras_fracture.serving.versions import model_config
 from tests.serving.asking import (
@@ -137,26 +137,38 @@ def test_predict_asks_the_server_what_it_asks_the_saved_model(server, files, tmp
     for name, data in zip(names, files, strict=True):
         name.write_bytes(data)
     names = [str(name) for name in names]
-    tables = []
-    asked = ["--server", server.url, "--model", "cnn", "--finding", "0"]
-    for where, column in ((asked, "class 0"), (["--model", str(server.folder / "cnn")], "finding")):
-        out = ["--csv", str(tmp_path / "table.csv"), "--overlays", str(tmp_path / f"heat{len(tables)}")]
+    said, asked = [], ["--server", server.url, "--model", "cnn"]
+    for number, where in enumerate(
+        (asked, ["--model", str(server.folder / "cnn"), "--explain", "occlusion"])
+    ):
+        out = ["--csv", str(tmp_path / "table.csv"), "--overlays", str(tmp_path / f"heat{number}")]
         assert cli.main(["predict", *names, *where, *out]) == 0
-        lines = capsys.readouterr().out.splitlines()
-        assert lines[0].split() == ["file", *column.split()]
-        table = np.genfromtxt(tmp_path / "table.csv", delimiter=",", skip_header=1, usecols=1)
-        assert [line.split()[1] for line in lines[1:4]] == [f"{value:.6f}" for value in table]
-        tables.append(table)
-    np.testing.assert_allclose(*tables, atol=1e-4)
-    assert cli.main(["predict", names[0], "--server", server.url]) == 2
-    assert "cnn, gan, unit. Received: no name" in capsys.readouterr().err
-    assert cli.main(["predict", names[0], *asked[:4], "--overlays", str(tmp_path / "unknown")]) == 2
-    assert "which of its classes is the finding" in capsys.readouterr().err
-    assert not (tmp_path / "unknown").exists()
-    heats = [np.asarray(Image.open(tmp_path / f"heat{k}" / "0001-1.png"), int) for k in range(2)]
-    assert heats[0].shape == (*decoding.decode(files[1]).image.shape, 3)
-    assert np.ptp(heats[0], axis=2).max() > 50  # coloured
-    assert np.abs(heats[0] - heats[1]).mean() < 2
+        printed = capsys.readouterr()
+        lines = printed.out.splitlines()
+        assert lines[0].split() == ["file", "probability", "threshold", "verdict"]
+        table = pd.read_csv(tmp_path / "table.csv")
+        assert [line.split()[1] for line in lines[1:4]] == [f"{one:.4f}" for one in table["probability"]]
+        assert (table["threshold"] == 0.5).all()
+        assert list(table["verdict"] == "finding") == list(table["probability"] >= 0.5)
+        assert printed.err.endswith("; not for clinical use\n") and printed.err.count("\n") == 1
+        said.append((table["probability"], printed.err))
+    np.testing.assert_allclose(said[0][0], said[1][0], atol=1e-4)
+    assert said[0][1].startswith(
+        "the server's one probability is taken for the finding's; threshold 0.5, as servers"
+    )
+    assert said[1][1].startswith("threshold 0.5 as the model names none")
+    heats = [
+        np.asarray(Image.open(tmp_path / f"heat{k}" / "0001-1.png").convert("RGB"), int) for k in range(2)
+    ]
+    assert heats[0].shape == heats[1].shape and np.abs(heats[0] - heats[1]).mean() < 2
+    for wrong, words in (
+        ([names[0], "--server", server.url], "cnn, gan, unit. Received: no name"),
+        ([names[0], *asked, "--finding", "1"], "--finding is from 0 to 0 here. Received: 1"),
+        ([names[0], *asked, "--explain", "gradcam", "--overlays", str(tmp_path / "none")], "with --server"),
+    ):
+        assert cli.main(["predict", *wrong]) == 2
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_new_version_is_loaded_on_request(server, files):

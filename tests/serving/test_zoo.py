@@ -131,7 +131,9 @@ def test_the_address_is_that_of_the_repositorys_release(monkeypatch):
 
 
 def test_a_folder_comes_before_a_name_and_a_typo_is_said(elsewhere):
-    with pytest.raises(ModelError, match=r"There is no such model.*one of small. Received: 'smal'"):
+    with pytest.raises(
+        ModelError, match=r"no such model.*one of small. Did you mean small\? Received: 'smal'"
+    ):
         version_of("smal")
     mine = Path("saved_models/small")
     serving.export(models.create("compact_cnn", image_size=32), mine, version=7)

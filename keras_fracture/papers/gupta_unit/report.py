@@ -2,12 +2,12 @@
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from keras_fracture import files, synthesis
 from keras_fracture.data import splits
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told
+from keras_fracture.progress import Bar
 from keras_fracture.report import figures, galleries
 from keras_fracture.report.markdown import Figures, counted, dated, decimal, markdown
 
@@ -51,7 +51,7 @@ def write(config, results, run):
     jobs = [(study, arm) for study in results for arm in ARMS if arm in study.arms]
     rows = [
         _row(config, recorded, study, arm, study.scores(arm))
-        for study, arm in tqdm(jobs, "intervals", unit=" arms", delay=5)
+        for study, arm in Bar(jobs, "intervals", unit=" arms", delay=5)
     ]
     names = _figures(config, results, rows, run.folder)
     split_counts = {study.part.name: _counts(study.part) for study in results}

@@ -6,7 +6,6 @@ import functools
 import keras
 import numpy as np
 import scipy
-from tqdm import tqdm
 
 from keras_fracture import evaluation, models, training
 from keras_fracture.data import Augmentation, Preprocess
@@ -18,6 +17,7 @@ from keras_fracture.experiment.splits import load_splits, seen_by_training
 from keras_fracture.models.preprocessing import UNIT, scale
 from keras_fracture.papers.ibrahim_gan import few_labels, learning_curve
 from keras_fracture.papers.ibrahim_gan.gans import quality, train_poster
+from keras_fracture.progress import Bar
 from keras_fracture.training.distribution import ONE_DEVICE
 
 ARMS = {
@@ -80,7 +80,7 @@ def compare(config, run, policy, sets):
     baselines = fit_baselines(config, sets, run.data_dir, threshold=0.5)
     outcomes = {arm: [] for arm in ARMS}
     jobs = [(arm, seed) for seed in range(config.seeds) for arm in ARMS]
-    for arm, seed in tqdm(jobs, f"poster's classifiers, {policy}", unit=" runs"):
+    for arm, seed in Bar(jobs, f"poster's classifiers, {policy}", unit=" runs"):
         synthetic = gans[seed % config.gans_per_class].images
         train = functools.partial(
             train_classifier, config, classifier, arm, seed, sets, synthetic, folder / "classifiers"

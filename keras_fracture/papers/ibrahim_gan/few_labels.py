@@ -7,7 +7,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tqdm import tqdm
 
 from keras_fracture.data import Augmentation
 from keras_fracture.evaluation.predicting import probabilities
@@ -21,6 +20,7 @@ from keras_fracture.papers.ibrahim_gan.learning_curve import (
     create_network,
     train_network,
 )
+from keras_fracture.progress import Bar
 
 START, FEATURES, SYNTHETIC = "start from the discriminator", "discriminator features", "synthetic"
 ARMS = (BASELINE, START, FEATURES, SYNTHETIC)
@@ -44,7 +44,7 @@ def study(config, run, sets):
     outcomes = {(size, arm): [] for size in config.few_labels for arm in ARMS}
     known = {}
     jobs = [(size, number) for size in config.few_labels for number in range(config.seeds)]
-    for size, number in tqdm(jobs, "classifiers of few labels", unit=" runs"):
+    for size, number in Bar(jobs, "classifiers of few labels", unit=" runs"):
         which = number % config.gans_per_class
         for arm in ARMS:
             fit = functools.partial(_train_arm, config, network, arm, size, number, *gans[which], sets, known)

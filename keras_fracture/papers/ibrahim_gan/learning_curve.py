@@ -6,7 +6,6 @@ import logging
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from keras_fracture import evaluation, models, training
 from keras_fracture.data import Augmentation
@@ -16,6 +15,7 @@ from keras_fracture.evaluation.bootstrap import Clusters
 from keras_fracture.evaluation.predicting import probabilities
 from keras_fracture.experiment.runs import load_or_compute
 from keras_fracture.papers.ibrahim_gan.gans import CLASSES, draw, quality, train_dcgan
+from keras_fracture.progress import Bar
 from keras_fracture.training.distribution import ONE_DEVICE
 
 BASELINE = "original"
@@ -142,7 +142,7 @@ def study(config, run, sets):
         made = [_gan(config, run, train, size, number, folder) for number in range(config.gans_per_class)]
         gans[size] = made[0]
         jobs = [(arm, number) for number in range(config.seeds) for arm in arms]
-        for arm, number in tqdm(jobs, f"classifiers, {size} real images", unit=" runs"):
+        for arm, number in Bar(jobs, f"classifiers, {size} real images", unit=" runs"):
             which = number % config.gans_per_class
             fit = functools.partial(
                 _train_arm,

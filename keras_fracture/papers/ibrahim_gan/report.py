@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.evaluation.baselines import compare as compare_with
@@ -12,6 +11,7 @@ from keras_fracture.papers.ibrahim_gan import drawings
 from keras_fracture.papers.ibrahim_gan.answer import STUDIES, bold, qualities, sentences
 from keras_fracture.papers.ibrahim_gan.gans import GOOD_COVERAGE, GOOD_DISTANCE
 from keras_fracture.papers.ibrahim_gan.learning_curve import BASELINE
+from keras_fracture.progress import Bar
 from keras_fracture.report import baselines
 from keras_fracture.report.markdown import Figures, counted, dated, decimal, markdown, overlap, percent
 
@@ -52,7 +52,7 @@ def write(config, results, run):
     common = {"data": config.data_title, "profile": recorded["profile"], "seeds": config.seeds}
     scores = {policy: {} for policy in results.poster}
     jobs = [(policy, arm) for policy in results.poster for arm in drawings.LABELS]
-    for policy, arm in tqdm(jobs, "intervals", unit=" arms"):
+    for policy, arm in Bar(jobs, "intervals", unit=" arms"):
         scores[policy][arm] = results.poster[policy].scores(arm)
     rows = [
         {
@@ -111,7 +111,7 @@ def kept_figures(data, studies):
 def measure(curve):
     """Scores of a `learning_curve.Curve`: (size, arm) to metrics and gains over the baselines, with intervals."""
     numbers = {}
-    for size, arm in tqdm(
+    for size, arm in Bar(
         [(size, arm) for size in curve.sizes for arm in curve.arms], "intervals", unit=" arms"
     ):
         numbers[size, arm] = metrics = curve.scores(size, arm)

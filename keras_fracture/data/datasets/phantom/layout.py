@@ -11,11 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.data import decoding, locations, phantom, phantom_anatomy, phantom_findings, tables
 from keras_fracture.data.library_settings import one_opencv_thread
+from keras_fracture.progress import Bar
 
 LICENCE = "Apache-2.0, as this project's"
 POLICIES = ("grouped", "paper")
@@ -76,7 +76,7 @@ def _write(path, records):
         rows = []
         with one_opencv_thread, ThreadPoolExecutor(os.cpu_count()) as pool:
             done = pool.map(drawn, range(len(records)))
-            for png, row in tqdm(done, "draw phantom", len(records), unit=" images", delay=1):
+            for png, row in Bar(done, "draw phantom", len(records), unit=" images", delay=1):
                 archive.writestr(row["filename"], png)
                 rows.append(row)
         archive.writestr(_TABLE, json.dumps(rows))

@@ -1,0 +1,202 @@
+"""`predict`: probability, threshold and verdict, printed and as csv, and what is written to be looked at."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from keras_fracture import cli, models, serving
+from keras_fracture.data import Preprocess, decoding, phantom
+from keras_fracture.errors import ModelError
+from keras_fracture.evaluation import gradcam
+from keras_fracture.inference.heat import gradcam_effect
+from keras_fracture.inference.predicting import Classifier
+from keras_fracture.serving import client as clients
+from keras_fracture.serving.metadata import threshold_of
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with four drawn X-rays in two folders."""
+    root = tmp_path_factory.mktemp("images")
+    for number, record in enumerate(phantom.records(seed=2, sources=8, size=64)[:4]):
+        path = root / ("a", "b")[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(decoding.encode_png(record["image"][..., 0]))
+    return root
+
+
+def exported(where, count=2, **metadata):
+    keras.utils.set_random_seed(3)
+    model = models.create(
+        "resnet18", num_classes=count, depths=(1, 1, 1, 1), width=4, image_size=32, channels=1
+    )
+    serving.export(model, where, preprocess=Preprocess(size=32), metadata=metadata)
+    return where
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Of two classes, the first of which is the finding; its threshold lies between the images' probabilities."""
+    where = tmp_path_factory.mktemp("models")
+    known = {"classes": ["fractured", "whole"], "finding": "fractured"}
+    probabilities = Classifier(exported(where / "plain", **known)).predict(contents_of_drawn())[:, 0]
+    middle = float(np.sort(probabilities)[1:3].mean())
+    return exported(where / "model", **known, threshold={"value": middle, "chosen": "chosen for a test"})
+
+
+def contents_of_drawn():
+    records = phantom.records(seed=2, sources=8, size=64)[:4]
+    return [decoding.encode_png(record["image"][..., 0]) for record in records]
+
+
+def predict(capsys, *arguments):
+    """Exit code, stdout and stderr."""
+    return cli.main(["predict", *map(str, arguments)]), *capsys.readouterr()
+
+
+def test_the_verdict_is_by_the_models_own_threshold(capsys, tmp_path, folder, model):
+    code, out, error = predict(capsys, folder, "--model", model, "--csv", tmp_path / "answers.csv")
+    assert code == 0
+    table = pd.read_csv(tmp_path / "answers.csv")
+    assert list(table) == ["file", "probability", "threshold", "verdict"]
+    assert list(table["file"]) == [
+        str(folder / name) for name in ("a/0.png", "a/2.png", "b/1.png", "b/3.png")
+    ]
+    contents = contents_of_drawn()
+    expected = Classifier(model).predict([contents[k] for k in (0, 2, 1, 3)])[:, 0]
+    np.testing.assert_allclose(table["probability"], expected, rtol=1e-6)
+    assert table["threshold"].nunique() == 1 and expected.min() < table["threshold"][0] < expected.max()
+    assert list(table["verdict"]) == [
+        "finding" if one >= table["threshold"][0] else "no finding" for one in expected
+    ]
+    assert sorted(table["verdict"]) == ["finding"] * 2 + ["no finding"] * 2
+    lines = out.splitlines()
+    assert lines[0].split() == list(table)
+    assert lines[1].split()[1:3] == [f"{table['probability'][0]:.4f}", f"{table['threshold'][0]:.4f}"]
+    assert lines[-1] == f"wrote {tmp_path / 'answers.csv'}"
+    assert error == (
+        f"threshold {table['threshold'][0]:.4g} is the model's own, chosen for a test; not for clinical use\n"
+    )
+
+
+def test_a_threshold_may_be_given(capsys, folder, model):
+    image = folder / "a" / "0.png"
+    probability = float(Classifier(model).predict([image.read_bytes()])[0, 0])
+    for threshold, verdict in ((0.0, ["finding"]), (probability, ["finding"]), (1.0, ["no", "finding"])):
+        code, out, error = predict(capsys, image, "--model", model, "--threshold", repr(threshold))
+        assert code == 0 and out.splitlines()[1].split()[2:] == [f"{threshold:.4f}", *verdict]
+        assert error.startswith(f"threshold {threshold:g} as given; ")
+
+
+def test_of_more_than_two_classes_all_probabilities_are_kept(capsys, folder, tmp_path):
+    names = ["healthy", "tumour", "benign"]
+    many = exported(tmp_path / "many", 3, classes=names)
+    code, _, error = predict(capsys, folder, "--model", many, "--csv", tmp_path / "many.csv")
+    table = pd.read_csv(tmp_path / "many.csv")
+    assert code == 0 and list(table) == ["file", "probability", "threshold", "verdict", *names]
+    np.testing.assert_array_equal(table["probability"], table["tumour"])
+    np.testing.assert_allclose(table[names].sum(1), 1, atol=1e-5)
+    assert error == "threshold 0.5 as the model names none; not for clinical use\n"
+
+
+def test_without_a_known_finding_there_is_no_verdict(capsys, folder, tmp_path):
+    unknown = exported(tmp_path / "unknown", classes=["left", "right"])
+    code, out, error = predict(capsys, folder, "--model", unknown)
+    assert code == 0 and out.splitlines()[0].split() == ["file", "left", "right"]
+    assert error.startswith("no verdict: ") and "which of its classes is the finding" in error
+    assert error.endswith("; not for clinical use\n") and error.count("\n") == 1
+
+
+class Server(clients.Client):
+    """A client of a server whose model has two classes, the first of which is the finding."""
+
+    def __init__(self, *_):
+        pass
+
+    def _ask(self, batch):
+        bright = [decoding.decode(data).image.mean() / 255 for data in batch]
+        return np.array([[one, 1 - one] for one in bright], np.float32)
+
+    def close(self):
+        pass
+
+
+def test_of_a_server_the_finding_must_be_named(capsys, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(clients, "connect", Server)
+    asked = [folder, "--server", "http://localhost:1", "--csv", tmp_path / "answers.csv"]
+    code, _, error = predict(capsys, *asked)
+    assert code == 0 and list(pd.read_csv(tmp_path / "answers.csv")) == ["file", "class 0", "class 1"]
+    assert error.startswith("no verdict: A server does not say which of its classes is the finding")
+    code, out, error = predict(capsys, *asked, "--overlays", tmp_path / "heat")
+    assert (code, out, error.count("\n")) == (2, "", 1) and not (tmp_path / "heat").exists()
+    code, _, error = predict(capsys, *asked, "--finding", 0, "--overlays", tmp_path / "heat")
+    table = pd.read_csv(tmp_path / "answers.csv")
+    assert code == 0 and list(table) == ["file", "probability", "threshold", "verdict"]
+    bright = [decoding.decode(Path(file).read_bytes()).image.mean() / 255 for file in table["file"]]
+    np.testing.assert_allclose(table["probability"], bright, rtol=1e-5)
+    assert (
+        error == "threshold 0.5, as servers do not tell their model's (--threshold); not for clinical use\n"
+    )
+    assert "Occlusion: by how much" in (tmp_path / "heat" / "answers.html").read_text()
+
+
+def test_overlays_are_by_grad_cam_unless_told_otherwise(capsys, folder, model, tmp_path):
+    pages = {}
+    for number, explain in enumerate([(), ("--explain", "gradcam"), ("--explain", "occlusion")]):
+        out = tmp_path / str(number)
+        code, said, _ = predict(capsys, folder, "--model", model, "--overlays", out, *explain)
+        assert code == 0 and said.endswith(
+            f"wrote 4 overlays, contact-sheet.png and {out / 'answers.html'}\n"
+        )
+        assert [path.name for path in sorted(out.glob("0*"))] == [
+            f"000{k}-{n}.png" for k, n in enumerate("0213")
+        ]
+        pages[number] = (out / "answers.html").read_text()
+    assert pages[0] == pages[1] != pages[2]
+    assert "Grad-CAM: where" in pages[0] and "Occlusion: by how much" in pages[2]
+    assert "chosen for a test" in pages[0] and pages[0].count("<figure ") == 4
+
+
+def test_heat_is_that_of_the_finding_whichever_class_it_is(model, folder):
+    contents = (folder / "a" / "0.png").read_bytes()
+    network, classifier = models.load(model), Classifier(model)
+    image, heat = gradcam_effect(network, classifier, contents, 0)
+    assert image.shape == (32, 32, 1)
+    expected = (
+        gradcam(network, image[None] / np.float32(255), finding=0)[0] * classifier.predict([contents])[0, 0]
+    )
+    np.testing.assert_allclose(heat, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--threshold", "1.5"], "--threshold must be from 0 to 1. Received: 1.5"),
+        (["--explain", "occlusion"], "--explain goes with --overlays. Received: --explain occlusion alone"),
+        (["--finding", "1"], "says itself that its finding is class 0: leave out --finding. Received: 1"),
+        (["--explain", "gradcamm"], "Did you mean gradcam? Received: 'gradcamm'"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(capsys, folder, model, options, words):
+    try:
+        code, out, error = predict(capsys, folder, "--model", model, *options)
+    except SystemExit as stop:
+        code, (out, error) = stop.code, capsys.readouterr()
+    assert (code, out, error.count("\n")) == (2, "", 1) and words in error
+
+
+@pytest.mark.parametrize("said", [0.3, None, {}, {"value": "much"}, {"value": 2}, {"value": float("nan")}])
+def test_a_threshold_that_is_no_probability_is_refused(said):
+    with pytest.raises(ModelError, match=r"^net has a threshold that is no probability: .* Received: "):
+        threshold_of({"threshold": said}, "net")
+
+
+def test_a_threshold_comes_with_how_it_was_chosen():
+    assert threshold_of({"threshold": {"value": 0, "chosen": "fixed beforehand"}}, "net") == (
+        0,
+        "fixed beforehand",
+    )
+    assert threshold_of({}, "net") == (0.5, None)
