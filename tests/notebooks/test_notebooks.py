@@ -63,10 +63,11 @@ def flat(reported):
     return values
 
 
-def test_there_is_one_for_each_paper_and_five_for_what_they_share():
+def test_there_is_one_for_each_paper_and_six_for_what_they_share():
     assert list(NOTEBOOKS) == [
         "00_quickstart", "01_bai_dcgan", "02_garcia_inception", "03_gupta_unit", "04_lisbon_resnet",
         "05_ibrahim_gan", "06_are_the_numbers_real", "07_pytorch_side_by_side", "08_serving", "09_your_own_xrays",
+        "10_shortcuts",
     ]  # fmt: skip
     assert set(OF_PAPERS.values()) == set(papers.names())
 
