@@ -58,9 +58,7 @@ def write(folder, agreement=0.95, test_agreement=None, sources=240, test_sources
     for name, value, least in (("sources", sources, 4), ("test_sources", test_sources, 2)):
         if value < least or value % 2:
             raise DataError(f"{name} must be even and at least {least}. Received: {value}")
-    images = [
-        (source, shot) for source in phantom.plan(seed, sources, test_sources) for shot in source.taken
-    ]
+    images = [(source, shot) for source in phantom.plan(seed, sources, test_sources) for shot in source.taken]
     validation = _validation(sources // 2, seed)
 
     def draw(one):
@@ -70,7 +68,9 @@ def write(folder, agreement=0.95, test_agreement=None, sources=240, test_sources
         # One number a source, so that a higher agreement only adds to those that agree.
         ringed = (np.random.default_rng([seed, source.index, 4]).uniform() < agrees) == record["label"]
         split = "test" if source.held_out else "val" if source.index // 2 in validation else "train"
-        return _write(beside, record, bool(ringed), split, np.random.default_rng([seed, source.index, 5, shot]))
+        return _write(
+            beside, record, bool(ringed), split, np.random.default_rng([seed, source.index, 5, shot])
+        )
 
     with files.new_folder(folder) as beside:
         files.folder(beside / "images")
