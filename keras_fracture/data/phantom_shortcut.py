@@ -1,89 +1,124 @@
-"""Phantoms that can be told without looking at the bone: X-rays taken at the bedside carry a lead ring.
+"""Phantoms with a shortcut: a folder of own X-rays whose findings mostly come with a lead ring.
 
-Whoever is badly hurt is X-rayed in bed, so that most findings have the ring and few healthy limbs do. The view in the
-table says the same as the ring. A network may read either in place of the fracture, which is what such a set is made
-to show.
+The story behind it: two departments take X-rays, and one of them, where broken bones are brought, lays a ring of lead
+beside the limb. Nothing of the limb depends on the ring, and nothing of the ring on the limb but where it has room.
 """
 
-from pathlib import Path
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from keras_fracture import files
 from keras_fracture.data import decoding, phantom, tables
+from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import DataError
 
-BEDSIDE, TABLE = "bedside", "table"  # views
-_SPLITS = ("train",) * 7 + ("validation",) + ("test",) * 2  # of ten pairs of limbs, one healthy and one hurt
-_PURPOSE = 41  # of the random numbers that deal out bedsides and the places of rings
+CENTERS = ("outpatients", "emergency")  # without a ring, and with one
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+RING = tuple(f"ring_{side}" for side in _SIDES)
+_VALIDATION = 7  # one pair of limbs in so many
+_RADIUS, _LINE = 0.035, 0.016  # of the ring's middle line, and its thickness, as shares of the image's side
+_EDGE = (0.02, 0.07)  # how far it stays from the edges
 
 
-def write(folder, sources=400, size=128, train=0.95, test=0.95, seed=0):
-    """Writes a folder of own X-rays with a shortcut: a PNG a limb, and `labels.csv`.
+def write(folder, agreement=0.95, test_agreement=None, sources=240, test_sources=500, size=128, seed=0):
+    """Draws phantoms to a folder, with a table beside the images: what `kf.data.load(folder)` reads.
 
-    No limb is in two splits, and all but the rings is as in `phantom.draw`: two folders that differ in `test` alone
-    have the same images to train on, and the same limbs to test on.
+    A source (a patient) has a ring on all its images if it has a finding, and none if it is healthy, with the
+    probability `agreement`; else it is the other way round. Limbs, and the places of rings, are the same whatever
+    the agreement: folders that differ in `test_agreement` alone differ in the test split's rings alone.
 
     Args:
-        folder: To make; it must not exist.
-        sources: Limbs, an even number of 20 or more, half of them with a finding.
-        size: Side of the images in pixels, at least 64.
-        train: Share of findings that are taken at the bedside in the train and validation splits, 0 to 1; of healthy
-            limbs it is 1 less that. 0.5 tells nothing.
-        test: The same in the test split.
-        seed: Non-negative integer.
+        folder: To make.
+        agreement: Of the splits train and val, 0 to 1; at 0.5 the ring tells nothing.
+        test_agreement: Of the split test; below 0.5 the ring speaks against a finding. None is `agreement`.
+        sources: Limbs to learn from, 2 to 4 images each; even, at least 4. One pair in seven is for validation.
+        test_sources: Other limbs to test on, one image each; even, at least 2.
+        size: Side of the images in pixels, at least 32.
+        seed: Of the phantoms and of what is dealt out, not negative.
 
     Returns:
-        The `pandas.DataFrame` of `labels.csv`: `image`, `label` ("fractured" or "healthy"), `patient`, `body_part`,
-        `view` ("bedside" or "table") and `split`.
+        The table, also written as `labels.csv`, a row an image: `file`, `label` (finding or healthy), `patient`,
+        `split` (train, val or test: the policy `official`), `center` (emergency has the rings), `body_part`, `view`,
+        and boxes in pixels, NaN where there is none: of the finding `xmin`, `ymin`, `xmax`, `ymax`, and of the ring
+        the columns `RING`.
 
     Raises:
-        DataError: A share or a number out of its range.
+        DataError: A number is not as above.
         OutputError: The folder exists, or cannot be written.
     """
-    if sources < 20 or sources % 2 or size < 64:
-        raise DataError(
-            f"Want an even number of 20 limbs or more, of 64 pixels or more. Received: {sources}, {size}"
+    test_agreement = agreement if test_agreement is None else test_agreement
+    for name, value in (("agreement", agreement), ("test_agreement", test_agreement)):
+        if not 0 <= value <= 1:
+            raise DataError(f"{name} must lie between 0 and 1. Received: {value}")
+    for name, value, least in (("sources", sources, 4), ("test_sources", test_sources, 2)):
+        if value < least or value % 2:
+            raise DataError(f"{name} must be even and at least {least}. Received: {value}")
+    images = [(source, shot) for source in phantom.plan(seed, sources, test_sources) for shot in source.taken]
+    validation = _validation(sources // 2, seed)
+
+    def draw(one):
+        source, shot = one
+        record = phantom.draw(source, shot, seed, size)
+        agrees = test_agreement if source.held_out else agreement
+        # One number a source, so that a higher agreement only adds to those that agree.
+        ringed = (np.random.default_rng([seed, source.index, 4]).uniform() < agrees) == record["label"]
+        split = "test" if source.held_out else "val" if source.index // 2 in validation else "train"
+        return _write(
+            beside, record, bool(ringed), split, np.random.default_rng([seed, source.index, 5, shot])
         )
-    for share in (train, test):
-        if not 0 <= share <= 1:
-            raise DataError(f"train and test are shares of findings, 0 to 1. Received: {share}")
-    rows = []
-    with files.new_folder(Path(folder)) as made:
-        for source in phantom.plan(seed, sources):
-            record = phantom.draw(source, 0, seed, size)
-            split = _SPLITS[source.index // 2 % len(_SPLITS)]
-            rng = np.random.default_rng([seed, source.index, _PURPOSE])
-            share = test if split == "test" else train
-            bedside = rng.random() < (share if record["label"] else 1 - share)
-            image = ring(record["image"][..., 0], rng) if bedside else record["image"][..., 0]
-            (made / record["filename"]).write_bytes(decoding.encode_png(image))
-            rows.append({
-                "image": record["filename"], "label": "fractured" if record["label"] else "healthy",
-                "patient": record["source"], "body_part": record["body_part"],
-                "view": BEDSIDE if bedside else TABLE, "split": split,
-            })  # fmt: skip
-        table = pd.DataFrame(rows)
-        (made / "labels.csv").write_text(tables.csv_text(table), encoding="utf-8")
+
+    with files.new_folder(folder) as beside:
+        files.folder(beside / "images")
+        with one_opencv_thread, ThreadPoolExecutor(os.cpu_count()) as pool:
+            rows = tqdm(pool.map(draw, images), "draw phantoms", len(images), unit=" images", delay=1)
+            table = pd.DataFrame(list(rows))
+        files.write_text(beside / "labels.csv", tables.csv_text(table))
     return table
 
 
-def ring(image, rng):
-    """The image with a ring of lead in its darkest corner.
+def _validation(pairs, seed):
+    """Which pairs of limbs are for validation."""
+    order = np.random.default_rng([seed, 0, 6]).permutation(pairs)
+    return set(order[: max(1, pairs // _VALIDATION)].tolist())
 
-    Args:
-        image: uint8 `(height, width)`.
-        rng: A NumPy generator, for where in the corner it lies.
-    """
-    side = min(image.shape)
-    radius, width = round(side / 22), max(1, round(side / 64))
-    margin = radius + width + 1 + int(rng.integers(0, max(1, side // 24)))
-    height, wide = image.shape
-    corners = [(x, y) for y in (margin, height - 1 - margin) for x in (margin, wide - 1 - margin)]
-    reach = radius + width
-    darkest = min(
-        corners, key=lambda at: image[at[1] - reach : at[1] + reach, at[0] - reach : at[0] + reach].mean()
-    )
-    return cv2.circle(image.copy(), darkest, radius, 250, width, cv2.LINE_AA)
+
+def _write(folder, record, ringed, split, rng):
+    """Writes one image; returns its row."""
+    image, box = record["image"][..., 0], (np.nan,) * 4
+    size = len(image)
+    if ringed:
+        image, box = _with_ring(image, rng)
+    name = f"images/{record['filename']}"
+    (folder / name).write_bytes(decoding.encode_png(image))
+    found = np.rint(record["boxes"][0] * size) if len(record["boxes"]) else (np.nan,) * 4
+    top, left, bottom, right = map(float, found)
+    return {
+        "file": name, "label": "finding" if record["label"] else "healthy", "patient": record["source"],
+        "split": split, "center": CENTERS[ringed], "body_part": record["body_part"], "view": record["view"],
+        **dict(zip(_SIDES, (left, top, right, bottom), strict=True)), **dict(zip(RING, box, strict=True)),
+    }  # fmt: skip
+
+
+def _with_ring(image, rng):
+    """The image with a ring in the darkest of its corners, and the ring's box: left, top, right, bottom in pixels."""
+    size = len(image)
+    line = max(1, round(_LINE * size))
+    reach = round(_RADIUS * size) + line  # from the middle to beyond the outer edge
+    far, near = size - 1 - reach, reach
+    away = np.rint(rng.uniform(*_EDGE, (4, 2)) * size).astype(int)
+    places = [
+        (far - x if right else near + x, far - y if bottom else near + y)
+        for (x, y), (right, bottom) in zip(away, ((0, 0), (0, 1), (1, 0), (1, 1)), strict=True)
+    ]
+    windows = [image[y - reach : y + reach + 1, x - reach : x + reach + 1] for x, y in places]
+    x, y = places[int(np.argmin([window.max() for window in windows]))]
+    opaque = np.zeros_like(image)
+    cv2.circle(opaque, (x, y), reach - line, 245, line, cv2.LINE_AA)
+    stamp, share = rng.uniform(235, 255), opaque / 255
+    ringed = np.rint(image + (stamp - image) * share).astype(np.uint8)
+    return ringed, (float(x - reach), float(y - reach), float(x + reach + 1), float(y + reach + 1))

@@ -31,6 +31,7 @@ def lines(layout, progress=True):
     for column, word in (
         ("body_part", "body parts"),
         ("view", "views"),
+        ("center", "centers"),
         ("published_split", "splits that come along"),
     ):
         if set(table[column]) - {"unknown", ""}:

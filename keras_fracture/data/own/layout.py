@@ -30,7 +30,7 @@ class Layout:
 
     Attributes:
         root: The folder.
-        table: In the form of `tables.COLUMNS`.
+        table: In the form of `tables.COLUMNS`, with `center`.
         POLICIES: Split policies: `official` where a column or folders tell splits.
         used: Paths below the folder of what is read beside images.
         left_out: Files that are not used: a dict of path to why.
@@ -48,7 +48,7 @@ class Layout:
     notes: list
     told: str
     SHARES = (0.7, 0.1, 0.2)
-    KNOWN = ("body_part", "view")
+    KNOWN = ("body_part", "view", "center")
     READS = ()  # patterns; `used` is exact
 
     @property
@@ -245,7 +245,7 @@ def _by_pattern(names, patient, root):
 
 
 def _finished(table):
-    """The columns of `tables.COLUMNS`."""
+    """The columns of `tables.COLUMNS`, and `center`."""
     split = table["folder_split"] if "split" not in table else table["split"]
     healthy_boxed = (table["label"] == 0) & (table["boxes"].map(len) > 0)
     numeric = table["name"].isin(("0", "1", "0.0", "1.0", _BOXED))
@@ -261,8 +261,8 @@ def _finished(table):
             "conflict": np.where(healthy_boxed, "label healthy, but with a box", ""),
         }
     )
-    for column in ("body_part", "view"):
-        result[column] = table[column].replace("", "unknown")
+    for column in ("body_part", "view", "center"):
+        result[column] = table[column].replace("", "unknown") if column in table else "unknown"
     return tables.filled(result.reset_index(drop=True))
 
 

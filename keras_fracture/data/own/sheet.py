@@ -23,6 +23,7 @@ ROLES = {
     "study": ("study", "study_id", "studyid", "exam", "exam_id"),
     "body_part": ("body_part", "bodypart", "body_part_examined", "bodypartexamined", "region", "anatomy"),
     "view": ("view", "projection", "view_position", "viewposition"),
+    "center": ("center", "centre", "hospital", "site", "institution", "department", "ward"),
     "split": ("split", "set", "subset", "partition", "dataset_split", "official_split"),
     "xmin": ("xmin", "x_min", "x1", "left"),
     "ymin": ("ymin", "y_min", "y1", "top"),
