@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from keras_fracture import files
+from keras_fracture import files, progress
 from keras_fracture.data import decoding, phantom, tables
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import DataError
@@ -75,7 +74,7 @@ def write(folder, agreement=0.95, test_agreement=None, sources=240, test_sources
     with files.new_folder(folder) as beside:
         files.folder(beside / "images")
         with one_opencv_thread, ThreadPoolExecutor(os.cpu_count()) as pool:
-            rows = tqdm(pool.map(draw, images), "draw phantoms", len(images), unit=" images", delay=1)
+            rows = progress.Bar(pool.map(draw, images), "draw phantoms", len(images), unit=" images", delay=1)
             table = pd.DataFrame(list(rows))
         files.write_text(beside / "labels.csv", tables.csv_text(table))
     return table
