@@ -184,7 +184,7 @@ def fit_and_pad(image, size, resize="lanczos"):
     factor = size / max(height, width)
     fitted = max(1, round(width * factor)), max(1, round(height * factor))
     if fitted != (width, height):
-        image = np.asarray(Image.fromarray(image).resize(fitted, RESIZING[resize]))
+        image = _resized(image, *fitted, resize)
     square = np.zeros((size, size), np.uint8)
     top, left = (size - image.shape[0]) // 2, (size - image.shape[1]) // 2
     square[top : top + image.shape[0], left : left + image.shape[1]] = image
@@ -197,9 +197,22 @@ def resize_and_crop(image, size, resize="lanczos"):
     factor = size / min(height, width)
     scaled = max(size, round(width * factor)), max(size, round(height * factor))
     if scaled != (width, height):
-        image = np.asarray(Image.fromarray(image).resize(scaled, RESIZING[resize]))
+        image = _resized(image, *scaled, resize)
     top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
     return np.ascontiguousarray(image[top : top + size, left : left + size])
+
+
+def _resized(image, width, height, resize):
+    """Pillow's resampling, one direction after the other.
+
+    Which comes first moves single pixels by a level, and Pillow's own choice changed with version 13.
+    """
+    rows, columns = image.shape
+    first = (width, rows)
+    if rows > height and rows - height > 2 * (columns - width):  # clearly more is removed so
+        first = (columns, height)
+    halfway = Image.fromarray(image).resize(first, RESIZING[resize])
+    return np.asarray(halfway.resize((width, height), RESIZING[resize]))
 
 
 def fit_boxes(boxes, height, width):

@@ -184,7 +184,7 @@ def _resample(image, scaled, first, count, resize):
     image = tf.cast(image, tf.float64)
     down = _weights(height, scaled[0], first[0], count[0], resize)
     across = _weights(width, scaled[1], first[1], count[1], resize)
-    # Pillow 13 starts with the direction that removes more, where that is clearly the vertical one.
+    # As `data.decoding` does it.
     tall = (height > scaled[0]) & (height - scaled[0] > 2 * (width - scaled[1]))
     return tf.cast(
         tf.cond(

@@ -15,9 +15,7 @@ from keras_fracture.serving import limits, protocols, refusing
 from keras_fracture.serving.served import Served
 from keras_fracture.serving.versions import models_in
 
-PARALLEL = (
-    2  # requests answered at a time, the others wait; `serve_bytes` takes memory, see `limits.MAX_PIXELS`
-)
+THREADS = 16  # requests taken apart or waiting to be run, see `batching.PARALLEL`; others wait for a thread
 _LOG = logging.getLogger(__name__)
 
 
@@ -89,7 +87,7 @@ class Model(kserve.Model):
         version: Its version's number.
     """
 
-    _pool = ThreadPoolExecutor(PARALLEL, "predict")
+    _pool = ThreadPoolExecutor(THREADS, "predict")
 
     def __init__(self, folder):
         super().__init__(folder.name)

@@ -10,6 +10,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 
 from keras_fracture.errors import ModelError, RequestError
 from keras_fracture.serving import limits
+from keras_fracture.serving.batching import Batcher
 from keras_fracture.serving.metadata import facts_of
 from keras_fracture.serving.versions import loaded, version_of
 
@@ -42,6 +43,7 @@ class Served:
             raise ModelError(
                 f"{path} lacks what its metadata.json names: export it again. Received: no {', '.join(missing)}"
             )
+        self._batchers = {name: Batcher(self._loaded.signatures[name]) for name in self.endpoints}
         (graph,) = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
         self.signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=graph.signature_def)
 
@@ -92,14 +94,14 @@ class Served:
         """
         wanted = self.inputs(name, inputs)
         self.check(name, {key: values.shape for key, values in inputs.items()})
+        pixels = sum(_pixels(key, inputs[key]) for key, facts in wanted.items() if facts["dtype"] == "string")
         tensors = {key: self._tensor(key, values, wanted[key]) for key, values in inputs.items()}
         if "n" in tensors and "n" not in self.endpoint(name)["inputs"]:
             tensors = _rows(**tensors)
         try:
-            outputs = self._loaded.signatures[name](**tensors)
+            return self._batchers[name](tensors, _images(tensors), pixels)
         except tf.errors.InvalidArgumentError as error:
             raise RequestError(f"{self.name} cannot read what it was given: {_reason(error)}") from None
-        return {key: tensor.numpy() for key, tensor in outputs.items()}
 
     def check(self, name, shapes):
         """Refuses inputs by their names and shapes.
@@ -131,16 +133,6 @@ class Served:
         if not wanted["shape"]:
             values = values.reshape(())
         if wanted["dtype"] == "string":
-            if values.dtype != object:
-                raise RequestError(f"{key} must be bytes. Received: {values.dtype}")
-            pixels = 0
-            for number, data in enumerate(values):
-                pixels += limits.check(data, f"image {number}")
-                if pixels > limits.MAX_ALL_PIXELS:
-                    raise RequestError(
-                        f"The images of a request have {limits.MAX_ALL_PIXELS:,} pixels at most: send fewer at a "
-                        f"time. Received: {pixels:,} in the first {number + 1}"
-                    )
             return tf.constant(values.tolist(), tf.string)
         kind = np.dtype(wanted["dtype"])
         if kind.kind == "i" and values.dtype.kind not in "iu":
@@ -162,6 +154,26 @@ class Served:
                 f"{key} must lie between {low:g} and {high:g}. Received: {least:g} to {most:g}"
             )
         return tf.constant(numbers)
+
+
+def _pixels(key, values):
+    """How many pixels files have together; refuses those that cannot be read."""
+    if values.dtype != object:
+        raise RequestError(f"{key} must be bytes. Received: {values.dtype}")
+    pixels = 0
+    for number, data in enumerate(values):
+        pixels += limits.check(data, f"image {number}")
+        if pixels > limits.MAX_ALL_PIXELS:
+            raise RequestError(
+                f"The images of a request have {limits.MAX_ALL_PIXELS:,} pixels at most: send fewer at a time. "
+                f"Received: {pixels:,} in the first {number + 1}"
+            )
+    return pixels
+
+
+def _images(tensors):
+    """How many rows a request has; where inputs are single numbers as many as may be, so that it is run alone."""
+    return max(tensor.shape[0] if tensor.shape.rank else limits.MAX_IMAGES for tensor in tensors.values())
 
 
 def _rows(n, **same):
