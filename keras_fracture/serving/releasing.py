@@ -149,7 +149,7 @@ def model_of_run(run, which):
         )
         rows = {
             f"{row['split_policy']}/{row['model']}/{row['variant']}": row
-            for row in metrics["runs"]
+            for row in (*metrics["runs"], *metrics.get("gans", {}).values())
             if "saved_model" in row
         }
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -167,9 +167,11 @@ def model_of_run(run, which):
             for split, count in counts.items()
         )
         + f". {counts['test']['images_of_training_sources']} test images show an X-ray that was trained on. "
-        f"Profile `{row['profile']}`, seed {metrics['settings']['seed']}. ",
+        f"Profile `{row['profile']}`, seed {metrics['settings']['seed']}.",
         **({"licence": catalogue.layout(row["data"]).LICENCE} if row["data"] in catalogue.NAMES else {}),
-        "metrics": {name: _plain(score) for name, score in row["metrics"].items()},
+        "metrics": {
+            name: _plain(score) for name, score in row.get("metrics", row).items() if _is_score(score)
+        },
         "command": config["command"],
         "date": config["date"],
         "versions": config["versions"],
@@ -183,7 +185,11 @@ def model_of_run(run, which):
     return run / row["saved_model"], facts
 
 
+def _is_score(value):
+    return isinstance(value, dict) and "value" in value
+
+
 def _plain(score):
     """Value and interval; the lowest and highest of a single seed are none."""
-    known = score.get("low") != score.get("high")
+    known = "low" in score and score["low"] != score["high"]
     return {name: score[name] for name in (("value", "low", "high") if known else ("value",))}

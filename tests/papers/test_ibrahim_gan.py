@@ -15,6 +15,7 @@ from keras_fracture.papers.ibrahim_gan import answer, learning_curve
 from keras_fracture.papers.ibrahim_gan.config import Config
 from keras_fracture.papers.ibrahim_gan.experiment import ARMS
 from keras_fracture.papers.ibrahim_gan.gans import TrainedGAN, draw, good_enough
+from keras_fracture.serving import releasing
 from tests.drawings import assert_drawn
 
 TINY = {
@@ -126,6 +127,21 @@ def test_a_run_cut_off_late_resumes_to_the_same_numbers(finished, metrics):
         (folder / name).unlink()
     papers.reproduce("ibrahim_gan", "smoke", out=folder, resume=True, **TINY)
     assert json.loads((folder / "metrics.json").read_text())["runs"] == metrics["runs"]
+
+
+def test_the_gan_of_all_images_is_exported_with_what_was_measured_of_it(finished, metrics, tmp_path):
+    version = releasing.release(finished[0], tmp_path / "drawn", which="grouped/dcgan_generator")
+    card = json.loads((version / "metadata.json").read_text())
+    measured = metrics["gans"]["the modern GAN"]
+    assert {name: score["value"] for name, score in card["metrics"].items()} == {
+        name: measured[name]["value"] for name in ("kid", "coverage", "recall", "near_copies")
+    }
+    assert card["classes"] == ["healthy", "finding"] and card["licence"].startswith("Apache-2.0")
+    largest = max(run["real_images"] for run in metrics["runs"] if run.get("study") == "learning_curve")
+    weights = (finished[0] / f"modern/{largest}/gan-0/saved_model", tmp_path / "drawn")
+    ours, kept = (releasing.models.load(folder).get_weights() for folder in weights)
+    for one, other in zip(ours, kept, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_folder_in_use_and_other_settings_are_refused(finished, tmp_path):

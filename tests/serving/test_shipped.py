@@ -18,10 +18,11 @@ from tests.serving.asking import saved
 
 FOLDER = Path(__file__).parents[2] / "saved_models"
 CLASSIFIERS = ("compact_cnn", "efficientnet_lite0_fracatlas", "inception_net", "resnet18_fracatlas")
-NAMES = sorted((*CLASSIFIERS, "dcgan_generator"))
+GENERATORS = ("dcgan_generator", "dcgan_phantom")
+NAMES = sorted((*CLASSIFIERS, *GENERATORS))
 
 
-def test_they_are_five_and_small():
+def test_they_are_small():
     assert sorted(path.parent.name for path in FOLDER.glob("*/1")) == NAMES
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 40e6
 
@@ -55,13 +56,14 @@ def test_bytes_and_the_loaded_model_agree(name, radiographs):
     np.testing.assert_allclose(given, expected, atol=1e-5)
 
 
-def test_the_loaded_generator_draws_what_its_saved_model_does():
-    model = models.load("dcgan_generator")
+@pytest.mark.parametrize("name", GENERATORS)
+def test_the_loaded_generator_draws_what_its_saved_model_does(name):
+    model = models.load(name)
     noise, labels = (
         np.random.default_rng(0).standard_normal((2, model.latent_dim), "float32"),
         np.array([0, 1]),
     )
-    signature = tf.saved_model.load(str(FOLDER / "dcgan_generator" / "1")).signatures["serving_default"]
+    signature = tf.saved_model.load(str(FOLDER / name / "1")).signatures["serving_default"]
     drawn = signature(noise=tf.constant(noise), labels=tf.constant(labels, tf.int32))["images"]
     np.testing.assert_allclose(model(noise, labels, training=False), drawn, atol=1e-5)
 
@@ -100,8 +102,18 @@ def test_each_is_laid_out_as_tensorflow_serving_wants_it(name):
         }
 
 
-def test_the_generator_draws_different_images():
-    endpoint = tf.saved_model.load(str(FOLDER / "dcgan_generator" / "1")).signatures["generate"]
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_generator_draws_different_images(name):
+    endpoint = tf.saved_model.load(str(FOLDER / name / "1")).signatures["generate"]
     images = endpoint(seed=tf.fill([8], 0), number=tf.range(8), label=tf.fill([8], -1))["images"].numpy()
     assert images.dtype == np.uint8 and images.shape[0] == 8
     assert images.astype(float).std(axis=0).mean() > 10, "one image eight times"
+
+
+def test_the_generator_that_comes_with_the_wheel_draws_findings_of_images_that_may_be_passed_on():
+    facts = json.loads((FOLDER / "dcgan_phantom" / "1" / "metadata.json").read_text(encoding="utf-8"))
+    assert facts["licence"].startswith("Apache-2.0")
+    model = models.load("dcgan_phantom")
+    noise = np.random.default_rng(0).standard_normal((64, model.latent_dim), "float32")
+    healthy, finding = (np.asarray(model(noise, np.full(64, label), training=False)) for label in (0, 1))
+    assert np.abs(healthy - finding).mean() > 0.02, "the class changes the image"

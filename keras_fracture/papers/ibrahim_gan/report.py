@@ -99,6 +99,15 @@ def write(config, results, run):
     files.write_text(run.folder / "report.md", text)
     gans = {name: {key: value for key, value in quality.items() if key not in ("shown", "nearest")}
             for name, quality in qualities(results).items()}  # fmt: skip
+    if results.curve:
+        folder = results.curve.gans[results.curve.sizes[-1]].folder
+        gans["the modern GAN"] |= {
+            "variant": "modern",
+            "model": "dcgan_generator",
+            "split_policy": config.policies[0],
+            **common,
+            "saved_model": (folder / "saved_model").relative_to(run.folder).as_posix(),
+        }
     kept = kept_figures(config.data_title, curves)
     return write_metrics(run.folder, config, rows, splits=splits, gans=gans, figures=kept)
 
