@@ -29,8 +29,12 @@ def add_evaluate(commands):
         "--stress", action="store_true", help="also the AUC with the finding hidden, with as much hidden elsewhere, of "
         "the border alone, of images without detail, and others: does it look at the finding?"
     )  # fmt: skip
-    verb.add_argument("--out", metavar="FILE", help="csv file for the answers, a row an image; with --stress a folder "
-                      "for stress.csv, stress.json and stress.png")  # fmt: skip
+    verb.add_argument(
+        "--explanations", action="store_true", help="also how often Grad-CAM, Grad-CAM++ and occlusion lie on the box "
+        "of a finding, against chance"
+    )  # fmt: skip
+    verb.add_argument("--out", metavar="FILE", help="csv file for the answers, a row an image; with --stress or "
+                      "--explanations a folder for what they find")  # fmt: skip
     verb.add_argument("--shard", metavar="I/N", help="only the I-th of N parts of the images; scores nothing")
     verb.add_argument(
         "--from", dest="parts", nargs="+", metavar="FILE", help="score these answers instead, all parts in order"
@@ -46,7 +50,8 @@ def evaluate(options):
     from keras_fracture.data import catalogue
     from keras_fracture.inference import scoring
 
-    if options.stress and options.out:
+    again = options.stress or options.explanations
+    if again and options.out:
         files.folder(options.out)  # before minutes of work
     records = None
     if options.parts:
@@ -58,7 +63,7 @@ def evaluate(options):
             **verbs.reading(options),
         )  # fmt: skip
         table = scoring.evaluate(options.model, records, shard, options.which)
-    if options.out and not options.stress:
+    if options.out and not again:
         progress.say(f"wrote {len(table):,} rows to {files.write_text(options.out, scoring.text(table))}")
     if shard:
         return
@@ -77,6 +82,8 @@ def evaluate(options):
         _print_baselines(options, table, threshold)
     if options.stress:
         _stress(options, table, records)
+    if options.explanations:
+        _explanations(options, table, records)
 
 
 def _check(options):
@@ -91,9 +98,10 @@ def _check(options):
         raise ModelError(
             f"--against says what a model has seen of --data: name both. Received: {options.against!r} without one"
         )
-    if options.stress and (options.parts or shard):
+    if (options.stress or options.explanations) and (options.parts or shard):
         raise ModelError(
-            "--stress asks a model about all images again: leave --from and --shard out. "
+            f"{'--stress' if options.stress else '--explanations'} asks a model about all images again: leave --from "
+            "and --shard out. "
             f"Received: {'--from' if options.parts else options.shard}"
         )
     if shard and (options.parts or not options.out):
@@ -162,23 +170,38 @@ def _print_baselines(options, table, threshold):
 
 
 def _stress(options, table, records):
-    from pathlib import Path
-
-    from keras_fracture.data import catalogue
-    from keras_fracture.experiment.runs import provenance
     from keras_fracture.inference import stress
     from keras_fracture.report import stress as report
 
     result = stress.examine(options.model, records, table, options.which)
     print("\n".join(report.lines(result)))
     if options.out:
-        facts = {
-            "model": options.which or Path(options.model).resolve().name,
-            "data": catalogue.title(options.data),
-            "split": options.split,
-            "split_policy": "file" if options.splits else options.policy,
-        }
-        progress.say(f"wrote {report.write(options.out, result, facts | provenance())}/stress.json")
+        progress.say(f"wrote {report.write(options.out, result, _facts(options))}/stress.json")
+
+
+def _explanations(options, table, records):
+    from keras_fracture.inference import explaining, scoring
+    from keras_fracture.report import explanations as report
+
+    result = explaining.measure(options.model, records, table, options.which)
+    print("\n".join(report.lines(result)))
+    if options.out:
+        facts = _facts(options) | {"auc": scoring.scores(table, 0.5)["auc"]}
+        progress.say(f"wrote {report.write(options.out, result, facts)}/explanations.json")
+
+
+def _facts(options):
+    from pathlib import Path
+
+    from keras_fracture.data import catalogue
+    from keras_fracture.experiment.runs import provenance
+
+    return {
+        "model": options.which or Path(options.model).resolve().name,
+        "data": catalogue.title(options.data),
+        "split": options.split,
+        "split_policy": "file" if options.splits else options.policy,
+    } | provenance()
 
 
 def _print_elsewhere(options, table, records):

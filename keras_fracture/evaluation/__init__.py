@@ -13,7 +13,7 @@ from keras_fracture.evaluation.classification import (
 from keras_fracture.evaluation.features import Extractor, extract, extractor
 from keras_fracture.evaluation.generative import compare
 from keras_fracture.evaluation.generative_metrics import fid, kid, ms_ssim, prdc
-from keras_fracture.evaluation.gradcam import chance, gradcam, pointing_game
+from keras_fracture.evaluation.gradcam import box_overlap, chance, gradcam, gradcam_plus_plus, pointing_game
 from keras_fracture.evaluation.groups import by_group, most_confident_errors, within
 from keras_fracture.evaluation.memorisation import Copies, NearCopies, check_sources, near_copies
 
@@ -24,6 +24,7 @@ __all__ = [
     "NearCopies",
     "Predictions",
     "best_threshold",
+    "box_overlap",
     "by_group",
     "calibration",
     "chance",
@@ -35,6 +36,7 @@ __all__ = [
     "fid",
     "gains",
     "gradcam",
+    "gradcam_plus_plus",
     "kid",
     "most_confident_errors",
     "ms_ssim",

@@ -1,4 +1,4 @@
-"""Where a classifier looks: Grad-CAM, and the pointing game that scores it against boxes."""
+"""Where a classifier looks: Grad-CAM and Grad-CAM++, and how well a heat map finds boxes."""
 
 import numpy as np
 
@@ -25,6 +25,46 @@ def gradcam(model, images, finding=None):
         EvaluationError: No images of that shape, or a model without the two halves or with other outputs.
         ModelError: Values outside the pixel range.
     """
+    return _heat(model, images, finding, _mean_gradients)
+
+
+def gradcam_plus_plus(model, images, finding=None):
+    """As `gradcam`, but a pixel of the maps counts the more, the more it alone explains the logit.
+
+    Source: Chattopadhay et al. 2018, "Grad-CAM++", Sections 3.2 and 3.3: channels are weighed by the positive parts of
+    their gradients, each with the coefficient of the paper's equation 19 for an exponential of the logit, whose
+    derivatives are powers of the first.
+
+    Args:
+        model: As in `gradcam`.
+        images: As in `gradcam`.
+        finding: As in `gradcam`.
+
+    Returns:
+        As `gradcam`.
+
+    Raises:
+        EvaluationError: As `gradcam`.
+        ModelError: As `gradcam`.
+    """
+    return _heat(model, images, finding, _weighted_gradients)
+
+
+def _mean_gradients(gradients, _):
+    import tensorflow as tf
+
+    return tf.reduce_mean(gradients, (1, 2), keepdims=True)
+
+
+def _weighted_gradients(gradients, maps):
+    import tensorflow as tf
+
+    below = 2 * gradients**2 + tf.reduce_sum(maps, (1, 2), keepdims=True) * gradients**3
+    shares = tf.math.divide_no_nan(gradients**2, below)
+    return tf.reduce_sum(shares * tf.nn.relu(gradients), (1, 2), keepdims=True)
+
+
+def _heat(model, images, finding, weigh):
     import tensorflow as tf  # here: metrics and tables do without, and importing it takes seconds
 
     from keras_fracture.models.preprocessing import check_range
@@ -45,9 +85,8 @@ def gradcam(model, images, finding=None):
             raise EvaluationError(f"The model must give one or two logits. Received: {logits.shape[-1]}")
         evidence = logits[:, -1 if finding is None else finding]
     # Images do not influence each other in inference: the sum's gradient is each one's own.
-    gradients = tf.cast(tape.gradient(evidence, maps), "float32")
-    weights = tf.reduce_mean(gradients, (1, 2), keepdims=True)
-    heat = tf.nn.relu(tf.reduce_sum(weights * tf.cast(maps, "float32"), -1, keepdims=True))
+    gradients, maps = tf.cast(tape.gradient(evidence, maps), "float32"), tf.cast(maps, "float32")
+    heat = tf.nn.relu(tf.reduce_sum(weigh(gradients, maps) * maps, -1, keepdims=True))
     heat = tf.image.resize(heat, images.shape[1:3], "bilinear")[..., 0]
     return tf.math.divide_no_nan(heat, tf.reduce_max(heat, (1, 2), keepdims=True)).numpy()
 
@@ -71,11 +110,7 @@ def pointing_game(heat, boxes, tolerance=15):
     Raises:
         EvaluationError: Other shapes, or an image without boxes.
     """
-    heat = np.asarray(heat)
-    if heat.ndim != 3 or len(heat) != len(boxes):
-        raise EvaluationError(
-            f"heat must be (n, height, width) with boxes for each. Received: {heat.shape}, {len(boxes)} boxes"
-        )
+    heat = _checked(heat, boxes)
     targets = [_target(boxes_of_image, heat.shape[1:], tolerance) for boxes_of_image in boxes]
     hits = [each.max() > 0 and target[_hottest(each)] for each, target in zip(heat, targets, strict=True)]
     return np.array(hits, bool)
@@ -98,6 +133,42 @@ def chance(boxes, shape, tolerance=15):
     if not len(boxes):
         raise EvaluationError("The chance level needs at least one image with boxes. Received: none")
     return float(np.mean([_target(boxes_of_image, shape, tolerance).mean() for boxes_of_image in boxes]))
+
+
+def box_overlap(heat, boxes):
+    """Intersection over union of an image's boxes and as many of its hottest pixels, those without heat left out.
+
+    Args:
+        heat: As for `pointing_game`.
+        boxes: As for `pointing_game`.
+
+    Returns:
+        float64 `(n,)`, 0 to 1; and what as many random pixels would reach on average, `(n,)`.
+
+    Raises:
+        EvaluationError: As `pointing_game`.
+    """
+    heat = _checked(heat, boxes)
+    overlaps, by_chance = [], []
+    for each, own in zip(heat, boxes, strict=True):
+        target = _target(own, each.shape, 0)
+        count = max(int(target.sum()), 1)
+        hottest = np.zeros(each.size, bool)
+        hottest[np.argsort(each, axis=None, kind="stable")[-count:]] = True
+        hottest = hottest.reshape(each.shape) & (each > 0)
+        overlaps.append((target & hottest).sum() / max((target | hottest).sum(), 1))
+        share = target.mean()
+        by_chance.append(share / (2 - share))
+    return np.array(overlaps), np.array(by_chance)
+
+
+def _checked(heat, boxes):
+    heat = np.asarray(heat)
+    if heat.ndim != 3 or len(heat) != len(boxes):
+        raise EvaluationError(
+            f"heat must be (n, height, width) with boxes for each. Received: {heat.shape}, {len(boxes)} boxes"
+        )
+    return heat
 
 
 def _target(boxes, shape, tolerance):

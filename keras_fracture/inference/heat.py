@@ -56,7 +56,7 @@ def occlusion_effect(predict, data, finding, grid=7, side=512):
     for row in range(grid):
         for column in range(grid):
             asked.append(image.copy())
-            asked[-1][_square(row, grid, len(image)), _square(column, grid, image.shape[1])] = image.mean()
+            asked[-1][square(row, grid, len(image)), square(column, grid, image.shape[1])] = image.mean()
     findings = predict([decoding.encode_png(each) for each in asked])[:, finding]
     drop = np.maximum(findings[0] - findings[1:], 0).reshape(grid, grid).astype(np.float32)
     return image[..., None], np.asarray(Image.fromarray(drop).resize(shrunk.size, Image.Resampling.BILINEAR))
@@ -91,7 +91,7 @@ def gradcam_effect(network, classifier, data, finding):
     return image[..., :1], heat * classifier.predict([data])[0, finding]
 
 
-def _square(number, grid, length):
+def square(number, grid, length):
     """The pixels of a side that a square covers: its cell and half of each neighbour."""
     start, stop = (round((number + shift) * length / grid) for shift in (-0.5, 1.5))
     return slice(max(start, 0), max(stop, start + 1))

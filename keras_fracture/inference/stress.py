@@ -5,14 +5,11 @@ import functools
 import numpy as np
 
 from keras_fracture import evaluation
-from keras_fracture.data import decoding
 from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.evaluation import stress
 from keras_fracture.evaluation.bootstrap import Clusters
-from keras_fracture.inference import scoring
-from keras_fracture.models.preprocessing import scale
+from keras_fracture.inference import explaining, scoring
 from keras_fracture.report.markdown import counted
-from keras_fracture.serving import loading
 from keras_fracture.serving.metadata import preparation
 
 FILLED = ("finding hidden", "elsewhere hidden")
@@ -42,7 +39,8 @@ def examine(model, records, table, which=None, seed=0):
         is another), `auc`, maybe `within_body_part`, `difference` (AUC less that of the untouched images, paired), and
         where boxes are filled `fill_auc`: the AUC of how much the fill changes, alone, which should be one half; where
         findings are hidden also `less_elsewhere`, the AUC less that with as much hidden elsewhere. Scores are dicts of
-        `value`, `low` and `high`. `pointing`: see `pointing`, or None. `notes`: what is left out, and why. `seed`.
+        `value`, `low` and `high`. `pointing`: see `explaining.pointing`, or None. `notes`: what is left out, and why.
+        `seed`.
 
     Raises:
         ModelError: As in `scoring.evaluate`.
@@ -56,7 +54,7 @@ def examine(model, records, table, which=None, seed=0):
         asked.add(name, answers, int((amounts > 0).sum()))
     asked.add_without_hardware()
     try:
-        heat = pointing(model, records, table, which)
+        heat = explaining.pointing(model, records, table, which)
     except (EvaluationError, ModelError) as error:
         heat = None
         asked.notes.append(f"pointing game: left out, {error}")
@@ -85,7 +83,7 @@ class _Examination:
             Positions to boxes `(k, 4)`, fractions, and how much of each is to be body; None for an image's own boxes.
         """
         known, shares = self.known, {}
-        for position, image in _decoded(records, _with_boxes(known).index):
+        for position, image in explaining.decoded(records, explaining.with_boxes(known).index):
             boxes = stress.pixels(known["boxes"][position], image.shape)
             if len(boxes):
                 shares[position] = stress.covered(stress.body(255 - image if self.inverts else image), boxes)
@@ -201,58 +199,6 @@ class _Examination:
         self.rows[-1]["difference"] = Clusters(every.sources, every.labels).interval(
             lambda weights, runs: auc(weights * kept, runs) - auc(weights, runs)
         )
-
-
-def pointing(model, records, table, which=None):
-    """How often the hottest point of Grad-CAM lies on a finding's box.
-
-    Args:
-        model: As in `scoring.evaluate`.
-        records: As in `examine`.
-        table: As in `examine`.
-        which: As in `scoring.evaluate`.
-
-    Returns:
-        A dict of `value`, `low`, `high`, `chance` (what a random point would reach) and `images`.
-
-    Raises:
-        ModelError: It is no model of this package.
-        EvaluationError: No two X-rays have a box round a finding, the model crops images (and so boxes), or it is no
-            classifier that has such a map.
-    """
-    version, _ = scoring.find(model, which)
-    preprocess, _ = preparation(version)
-    if preprocess.crop:
-        raise EvaluationError(
-            "Boxes are followed through padding alone. Received: a model that crops its images"
-        )
-    known = _with_boxes(records.table.loc[table.index])
-    clusters = Clusters(known["source"].to_numpy(str))
-    network = loading.load(version)
-    images = np.stack([preprocess(image) for _, image in _decoded(records, known.index)])
-    heats = np.concatenate(
-        [
-            evaluation.gradcam(network, scale(images[start : start + _BATCH], network.pixel_range))
-            for start in range(0, len(images), _BATCH)
-        ]
-    )
-    boxes = [decoding.fit_boxes(row.boxes, row.height, row.width) for row in known.itertuples()]
-    hits = evaluation.pointing_game(heats, boxes)
-    score = clusters.interval(lambda weights, _: float((hits * weights).sum() / weights.sum()))
-    return score | {"chance": evaluation.chance(boxes, heats.shape[1:]), "images": len(hits)}
-
-
-def _with_boxes(known):
-    """The findings that have a box."""
-    return known[(known["label"] == 1) & (known["boxes"].map(len) > 0)]
-
-
-def _decoded(records, positions):
-    """(position, uint8 image) of some records."""
-    positions = set(positions)
-    for position, record in enumerate(records.raw(["image"]).as_numpy_iterator()):
-        if position in positions:
-            yield position, decoding.decode(record["image"]).image
 
 
 def _predictions(table):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from keras_fracture import files, papers
 from keras_fracture.errors import OutputError
-from keras_fracture.report import baselines, benchmarks, board, reliability, results, stress
+from keras_fracture.report import baselines, benchmarks, board, explanations, reliability, results, stress
 from keras_fracture.report.markdown import dated, markdown, over_seeds, plain
 
 _WHERE = ("*.md", "docs/*.md", "docs/*/*.md", "serving/*.md")
@@ -96,7 +96,7 @@ def generate(folder, key):
         key: A paper's, for its numbers and the commands that made them; "papers" for all papers beside each other,
             "front" for README's choice of them; a name in the `TABLES` of a paper's report; "benchmark_ratios", or
             "benchmark_" and the section of a benchmark; "baselines"; "reliability"; "board", for one table a data
-            set; or "stress", for one a model.
+            set; or "stress", for one a model; or "explanations".
 
     Raises:
         OutputError: There is no such table.
@@ -111,6 +111,8 @@ def generate(folder, key):
         return board.table(Path(folder) / "board")
     if key == "stress":
         return stress.recorded(Path(folder) / "stress")
+    if key == "explanations":
+        return explanations.recorded(Path(folder) / "explanations")
     if key == "reliability":
         return reliability.table(Path(folder) / "reliability.json")
     if key == "baselines":
@@ -123,8 +125,8 @@ def generate(folder, key):
         if table := getattr(paper.report, "TABLES", {}).get(key):
             return table(_runs(Path(folder) / f"{paper.key}.json"))
     raise OutputError(
-        "There is no such table: name a paper, papers, front, board, stress, benchmark_, baselines or reliability. "
-        f"Received: {key}"
+        "There is no such table: name a paper, papers, front, board, stress, explanations, benchmark_, baselines or "
+        f"reliability. Received: {key}"
     )
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_fracture import models
 from keras_fracture.errors import EvaluationError, ModelError
-from keras_fracture.evaluation import chance, gradcam, pointing_game
+from keras_fracture.evaluation import box_overlap, chance, gradcam, gradcam_plus_plus, pointing_game
 
 
 class Averaging:
@@ -197,3 +197,36 @@ def test_images_without_boxes_are_refused():
         pointing_game(point(0, 0)[0], [BOX])
     with pytest.raises(EvaluationError, match="at least one image"):
         chance([], (40, 20))
+
+
+def test_plus_plus_weighs_channels_by_the_papers_equations(images):
+    """Equations 10 and 19, with derivatives of an exponential: powers of the first one."""
+    kernel = np.array([0.7, -0.4])
+    slope = kernel / (12 * 8)  # of the mean's
+    shares = slope**2 / (2 * slope**2 + images.sum((1, 2)) * slope**3)
+    weights = 12 * 8 * shares * np.maximum(slope, 0)
+    expected = np.maximum((images * weights[:, None, None]).sum(-1), 0)
+    heat = gradcam_plus_plus(Averaging(kernel[:, None]), images)
+    np.testing.assert_allclose(heat, expected / expected.max((1, 2), keepdims=True), atol=1e-5)
+    assert np.abs(heat - gradcam(Averaging(kernel[:, None]), images)).max() > 0.05, (
+        "negative channels do not count"
+    )
+
+
+def test_overlap_is_one_on_the_box_none_beside_it_and_half_where_half_fits():
+    heat = np.zeros((4, 20, 20), "float32")
+    heat[0, 4:8, 4:8] = 1
+    heat[1, 12:16, 4:8] = 1
+    heat[2, 4:8, 6:10] = 1
+    boxes = [np.array([[0.2, 0.2, 0.4, 0.4]])] * 4
+    overlap, by_chance = box_overlap(heat, boxes)
+    np.testing.assert_allclose(overlap, [1, 0, 8 / 24, 0])
+    np.testing.assert_allclose(by_chance, 0.04 / 1.96)
+    wide = np.random.default_rng(0).random((200, 20, 20))
+    found = box_overlap(wide, boxes[:1] * 200)
+    assert abs(found[0].mean() - found[1].mean()) < 0.005, "random heat reaches what chance says"
+
+
+def test_overlap_needs_boxes_of_every_image():
+    with pytest.raises(EvaluationError, match="with boxes for each"):
+        box_overlap(np.zeros((2, 4, 4)), [np.array([[0, 0, 1, 1]])])

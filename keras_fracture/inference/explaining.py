@@ -1,0 +1,150 @@
+"""How often a classifier's heat maps lie on the finding, against chance: on images whose findings have boxes."""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_fracture import evaluation
+from keras_fracture.data import decoding
+from keras_fracture.errors import EvaluationError
+from keras_fracture.evaluation.bootstrap import Clusters
+from keras_fracture.inference import heat, scoring
+from keras_fracture.models.preprocessing import scale
+from keras_fracture.progress import Bar
+from keras_fracture.serving import loading
+from keras_fracture.serving.metadata import preparation
+
+GRIDS = (7, 14)  # squares a side of occlusion: as `predict --explain occlusion` has them, and finer
+_BATCH = 16
+
+
+def measure(model, records, table, which=None):
+    """Grad-CAM, Grad-CAM++ and occlusion, each by the pointing game and by its overlap with boxes.
+
+    Args:
+        model: As in `scoring.evaluate`.
+        records: The `data.Records` that were asked about.
+        table: Of `scoring.evaluate`, or some of its rows, with their index.
+        which: As in `scoring.evaluate`.
+
+    Returns:
+        A dict: `images` (how many), `side` (pixels that the network takes), and `rows`, a dict a method: `method`,
+        `pointing` (`evaluation.pointing_game`), `overlap` (`evaluation.box_overlap`), dicts of `value`, `low`, `high`
+        and `chance`, and `without` (images on which there is no heat).
+
+    Raises:
+        ModelError: It is no model of this package.
+        EvaluationError: Fewer than two X-rays have a box round a finding, the model crops images (and so boxes), or it
+            is no classifier that has such maps.
+    """
+    network, images, boxes, clusters = _shown(model, records, table, which)
+    methods = {
+        "Grad-CAM": lambda batch: evaluation.gradcam(network, scale(batch, network.pixel_range)),
+        "Grad-CAM++": lambda batch: evaluation.gradcam_plus_plus(network, scale(batch, network.pixel_range)),
+    }
+    for grid in GRIDS:
+        methods[f"occlusion, {grid} x {grid}"] = lambda batch, grid=grid: occlusion(network, batch, grid)
+    rows = []
+    for name, method in methods.items():
+        starts = Bar(range(0, len(images), _BATCH), name, unit=f" batches of {_BATCH} images")
+        heats = np.concatenate([method(images[start : start + _BATCH]) for start in starts])
+        overlaps, by_chance = evaluation.box_overlap(heats, boxes)
+        rows.append({
+            "method": name,
+            "pointing": _pointing(heats, boxes, clusters),
+            "overlap": _mean(overlaps, clusters) | {"chance": float(by_chance.mean())},
+            "without": int((heats.max((1, 2)) == 0).sum()),
+        })  # fmt: skip
+    return {"images": len(images), "side": int(images.shape[1]), "rows": rows}
+
+
+def pointing(model, records, table, which=None):
+    """How often the hottest point of Grad-CAM lies on a finding's box.
+
+    Args:
+        model: As in `measure`, and so are the others.
+        records: See there.
+        table: See there.
+        which: See there.
+
+    Returns:
+        A dict of `value`, `low`, `high`, `chance` (what a random point would reach) and `images`.
+
+    Raises:
+        ModelError: As `measure`.
+        EvaluationError: As `measure`.
+    """
+    network, images, boxes, clusters = _shown(model, records, table, which)
+    parts = [
+        scale(images[start : start + _BATCH], network.pixel_range) for start in range(0, len(images), _BATCH)
+    ]
+    heats = np.concatenate([evaluation.gradcam(network, part) for part in parts])
+    return _pointing(heats, boxes, clusters) | {"images": len(heats)}
+
+
+def occlusion(network, images, grid):
+    """By how much a finding's probability falls with a square greyed out, see `heat.occlusion_effect`.
+
+    Args:
+        network: A Keras classifier of this package with one or two logits.
+        images: uint8 `(n, size, size, channels)`, prepared.
+        grid: Squares a side.
+
+    Returns:
+        float32 `(n, size, size)`, the highest of each image 1; all 0 where no square speaks for a finding.
+    """
+    size, effects = images.shape[1], []
+    before = _findings(network, images)
+    grey = images.mean((1, 2), keepdims=True)
+    for row in range(grid):
+        for column in range(grid):
+            asked = images.copy()
+            asked[:, heat.square(row, grid, size), heat.square(column, grid, size)] = grey
+            effects.append(np.maximum(before - _findings(network, asked), 0))
+    drops = np.stack(effects, axis=1).reshape(-1, grid, grid, 1)
+    drops = tf.image.resize(drops, (size, size), "bilinear")[..., 0].numpy()
+    return drops / np.maximum(drops.max((1, 2), keepdims=True), 1e-12)
+
+
+def with_boxes(known):
+    """The findings of a table that have a box."""
+    return known[(known["label"] == 1) & (known["boxes"].map(len) > 0)]
+
+
+def decoded(records, positions):
+    """(position, uint8 image) of some records."""
+    positions = set(positions)
+    for position, record in enumerate(records.raw(["image"]).as_numpy_iterator()):
+        if position in positions:
+            yield position, decoding.decode(record["image"]).image
+
+
+def _shown(model, records, table, which):
+    """The network, the images as it takes them, the boxes in them, and which images are of one X-ray."""
+    version, _ = scoring.find(model, which)
+    preprocess, _ = preparation(version)
+    if preprocess.crop:
+        raise EvaluationError(
+            "Boxes are followed through padding alone. Received: a model that crops its images"
+        )
+    known = with_boxes(records.table.loc[table.index])
+    clusters = Clusters(known["source"].to_numpy(str))
+    images = np.stack([preprocess(image) for _, image in decoded(records, known.index)])
+    boxes = [decoding.fit_boxes(row.boxes, row.height, row.width) for row in known.itertuples()]
+    return loading.load(version), images, boxes, clusters
+
+
+def _pointing(heats, boxes, clusters):
+    hits = evaluation.pointing_game(heats, boxes)
+    return _mean(hits, clusters) | {"chance": evaluation.chance(boxes, heats.shape[1:])}
+
+
+def _mean(values, clusters):
+    return clusters.interval(lambda weights, _: float((values * weights).sum() / weights.sum()))
+
+
+def _findings(network, images):
+    """A finding's probability, `(n,)`."""
+    logits = tf.cast(network(scale(images, network.pixel_range), training=False), tf.float32)
+    if logits.shape[-1] > 2:
+        raise EvaluationError(f"The model must give one or two logits. Received: {logits.shape[-1]}")
+    return (tf.sigmoid(logits) if logits.shape[-1] == 1 else tf.nn.softmax(logits)).numpy()[:, -1]

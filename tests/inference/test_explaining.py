@@ -1,0 +1,104 @@
+"""How often heat maps of a network that reads a known place lie on the finding."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_fracture import inference, models, serving
+from keras_fracture.data import Preprocess
+from keras_fracture.errors import EvaluationError, OutputError
+from keras_fracture.inference import explaining
+from keras_fracture.report import explanations as report
+from tests.inference.test_stress import SIDE, Drawn
+
+
+class Bright:
+    """Its maps are how bright the body, or the marker's corner, is beyond the usual; their mean is the evidence."""
+
+    pixel_range, include_top = (0.0, 1.0), True
+
+    def __init__(self, corner=False):
+        self.seen = np.zeros((1, SIDE, SIDE, 1), "float32")
+        self.seen[:, slice(12) if corner else slice(16, SIDE), slice(12) if corner else slice(16, 48)] = 1
+
+    def features(self, images):
+        return tf.nn.relu(tf.convert_to_tensor(images)[..., :1] - 0.6) * self.seen
+
+    def classify(self, maps):
+        return 300 * tf.reduce_mean(maps, (1, 2)) - 0.5
+
+    def __call__(self, images, training=False):
+        return self.classify(self.features(images))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("explained")
+    for crop in (False, True):
+        network = models.create("compact_cnn", image_size=SIDE)
+        metadata = {"classes": ["finding"]}
+        serving.export(
+            network, folder / str(crop), preprocess=Preprocess(size=SIDE, crop=crop), metadata=metadata
+        )
+    return folder
+
+
+def measured(exported, monkeypatch, network):
+    records = Drawn()
+    monkeypatch.setattr(explaining.loading, "load", lambda _: network)
+    return explaining.measure(exported / "False", records, inference.evaluate(exported / "False", records))
+
+
+def test_heat_of_a_network_that_reads_findings_lies_on_them_by_every_method(exported, monkeypatch):
+    result = measured(exported, monkeypatch, Bright())
+    assert (result["images"], result["side"]) == (24, SIDE)
+    rows = {row["method"]: row for row in result["rows"]}
+    assert list(rows) == ["Grad-CAM", "Grad-CAM++", "occlusion, 7 x 7", "occlusion, 14 x 14"]
+    for row in rows.values():
+        assert row["pointing"]["value"] > 0.8 and row["pointing"]["low"] > row["overlap"]["chance"]
+        assert row["overlap"]["low"] > row["overlap"]["chance"]
+    # The spot is 4 pixels wide, 7 x 7 squares are 18: what they cover cannot fit it.
+    assert rows["Grad-CAM"]["overlap"]["value"] > 2 * rows["occlusion, 7 x 7"]["overlap"]["value"]
+    assert explaining.pointing(
+        exported / "False", Drawn(), inference.evaluate(exported / "False", Drawn())
+    ) == (rows["Grad-CAM"]["pointing"] | {"images": 24})
+
+
+def test_of_a_network_that_reads_a_marker_no_method_points_at_findings(exported, monkeypatch):
+    result = measured(exported, monkeypatch, Bright(corner=True))
+    for row in result["rows"]:
+        assert row["pointing"]["value"] == 0 and row["overlap"]["value"] == 0
+        assert row["without"] == 2, "the findings without a marker have no heat"
+
+
+def test_models_that_crop_and_images_without_boxes_are_refused(exported):
+    for name, records, reason in (
+        ("True", Drawn(), "crops its images"),
+        ("False", Drawn(boxes=False), "at least two sources"),
+    ):
+        table = inference.evaluate(exported / name, records)
+        with pytest.raises(EvaluationError, match=reason):
+            explaining.measure(exported / name, records, table)
+
+
+def test_the_table_says_what_is_beyond_chance(exported, monkeypatch, tmp_path):
+    facts = {
+        "data": "drawn",
+        "split": "test",
+        "split_policy": "grouped",
+        "command": "x",
+        "machine": "y",
+        "date": "z",
+    }
+    for name, corner, auc in (("good", False, 0.9), ("bad", True, 0.8)):
+        result = measured(exported, monkeypatch, Bright(corner))
+        report.write(tmp_path / name, result, facts | {"model": name, "auc": {"value": auc}})
+    rows = [line.split(" | ") for line in report.recorded(tmp_path).splitlines() if line.startswith("| ")][2:]
+    assert [row[0][2:6] for row in rows] == ["good"] * 4 + ["bad "] * 4, "the higher AUC first"
+    assert [row[4] for row in rows] == ["yes"] * 4 + ["less"] * 4
+    assert "24 images with a box" in report.lines(result)[0]
+    (tmp_path / "bad" / "explanations.json").write_text(json.dumps(facts))
+    with pytest.raises(OutputError, match="holds no measured explanations"):
+        report.recorded(tmp_path)
