@@ -1,4 +1,4 @@
-"""The tab *Draw X-rays*: what a generator makes of noise, what lies between two images, and what they are nearest to."""
+"""The tab *Draw X-rays*: what a generator makes of noise, what lies between two images, and what they are like."""
 
 import dataclasses
 import functools
@@ -115,7 +115,10 @@ def page(shelf, model, label, seeds, truncation, share):
         f"<b>{100 * share:.0f} % of the way</b>",
         f"<b>Seed {int(seeds[1])}</b>",
     ]
-    large = [showing.figure(image, caption, "a generated image") for image, caption in zip(images, captions)]
+    large = [
+        showing.figure(image, caption, "a generated image")
+        for image, caption in zip(images, captions, strict=False)
+    ]
     steps = [
         showing.figure(image, f"{100 * one:.0f} %", "a generated image on the way")
         for image, one in zip(images[3:], shares[3:], strict=True)
@@ -123,7 +126,7 @@ def page(shelf, model, label, seeds, truncation, share):
     data = shelf.data(model)
     learnt = f" It learnt from the data set {showing.words(data)}." if data else ""
     note = f"Every image here was drawn by {showing.words(model)}; none is an X-ray of a person.{learnt}"
-    return showing.grid(large) + showing.grid(steps, "kf-strip") + showing.note(note)
+    return showing.grid(large, "kf-row") + showing.grid(steps, "kf-strip") + showing.note(note)
 
 
 def nearest_page(shelf, model, label, seeds, truncation, share):
@@ -145,10 +148,11 @@ def nearest_page(shelf, model, label, seeds, truncation, share):
     )
     if kind == "phantom":
         text += (
-            f" This generator did not learn from phantoms but from {showing.words(shelf.data(model) or 'other images')}, "
-            "whose X-rays this page does not show: the measured share of copies stands in its model card."
+            " This generator did not learn from phantoms but from "
+            f"{showing.words(shelf.data(model) or 'other images')}, whose X-rays this page does "
+            "not show: the measured share of copies stands in its model card."
         )
-    return showing.grid(figures) + showing.note(text)
+    return showing.grid(figures, least=150) + showing.note(text)
 
 
 def tab(gr, shelf):

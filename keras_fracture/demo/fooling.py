@@ -128,17 +128,20 @@ class Table:
         for image, truth, answer, one in zip(game.images, game.generated, answers, said, strict=True):
             you, it = (_CLASSES[int(each)].lower() for each in (answer, one >= 0.5))
             mark = "kf-right" if answer == truth else "kf-wrong"
-            caption = f"<b>{_CLASSES[int(truth)]}</b><br>you: {you}{'' if answer == truth else ' (wrong)'}<br>discriminator: {it}"
-            figures.append(showing.figure(image, caption, _CLASSES[int(truth)], mark))
+            was = _CLASSES[int(truth)]
+            you += "" if answer == truth else " (wrong)"
+            caption = f"<b>{was}</b><br>you: {you}<br>discriminator: {it}"
+            figures.append(showing.figure(image, caption, was, mark))
         data = self._shelf.data(model)
+        taught = self._lessons[1] - self._lessons[0]
         note = (
-            f"Five right is what a coin gets. The discriminator learnt from {self._lessons[1] - self._lessons[0]} other "
-            "phantoms and as many other generated images: gradients (HOG) and logistic regression, a second or two."
+            f"Five right is what a coin gets. The discriminator learnt from {taught} other phantoms and as many other "
+            "generated images: gradients (HOG) and logistic regression, a second or two."
         )
         if data != "phantom":
             note += (
-                f" This generator learnt from {showing.words(data or 'other images')}, not from phantoms, so that style alone "
-                "gives it away: one that learnt from phantoms makes a fairer game."
+                f" This generator learnt from {showing.words(data or 'other images')}, not from phantoms: "
+                "style alone gives it away. One that learnt from phantoms makes a fairer game."
             )
         return (
             f'<p class="kf-verdict">You: {score} of {ROUNDS}. The discriminator: {int(theirs.sum())} of {ROUNDS}</p>'

@@ -159,6 +159,7 @@ def diagram(visited):
         xlim=(-4, 104), ylim=(0.3, 1.03), xlabel="tested limbs with copies in training, %", ylabel="accuracy"
     )
     axis.legend(loc="upper left", fontsize=9)
+    axis.set_title("What was measured so far", fontsize=10)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=150)
     return stream.getvalue()
@@ -170,13 +171,13 @@ def page(model, share, visited, made=None):
     found = measure(model, share, made)
     parts = [f'<p class="kf-verdict">{100 * share:.0f} % of the tested limbs have copies in training</p>']
     rows = (
-        ("By file", found.by_file, "the test files, as a paper reports it"),
+        ("By file", found.by_file, "the test files, as they were split"),
         ("By source", found.by_source, "the same model on limbs it has never seen"),
     )
     for name, score, what in rows:
         interval = f"{score['low']:.2f} to {score['high']:.2f}"
         parts.append(
-            f"<p style='margin: .6rem 0 .2rem'><b>{name}: accuracy {score['value']:.2f}</b> ({interval}): {what}</p>"
+            f"<p class='kf-label'><b>{name}: accuracy {score['value']:.2f}</b> ({interval}): {what}</p>"
             f"{showing.bar(score['value'], 0.5)}"
         )
     gap = found.by_file["value"] - found.by_source["value"]
@@ -187,7 +188,8 @@ def page(model, share, visited, made=None):
     )
     parts.append(
         showing.note(
-            f"{said} The orange mark is what a coin gets. Brackets hold 95 % intervals, which by file take copies for cases."
+            f"{said} The orange mark is what a coin gets. Brackets hold 95 % intervals; by file they take copies "
+            "for cases."
         )
     )
     alt = "accuracy by file rises with the share of copies, by source it does not"
@@ -202,7 +204,7 @@ def _neighbours(found, made):
         same = made.limbs[test] == made.limbs[train]
         right = made.labels[test] == made.labels[train]
         figures.append(showing.figure(made.images[test], "<b>Test file</b>", "a test file"))
-        what = "a copy of the same X-ray" if same else f"another limb, {'same' if right else 'other'} class"
+        what = "a copy of the same limb" if same else f"another limb, {'same' if right else 'other'} class"
         kind = "kf-wrong" if same else ""
         figures.append(showing.figure(made.images[train], f"<b>Nearest in training</b>: {what}", what, kind))
     return "<h3>What the test files are nearest to</h3>" + showing.grid(figures, least=110)
@@ -211,8 +213,8 @@ def _neighbours(found, made):
 def tab(gr, _):
     """Puts the tab onto the page."""
     gr.Markdown(
-        f"{_LIMBS} phantoms, each copied {_COPIES} times and turned a little. Slide how many of the tested limbs also have "
-        "copies in training. The model is trained anew at each position."
+        f"{_LIMBS} phantoms, each copied {_COPIES} times and turned a little. Slide how many of the tested limbs "
+        "also have copies in training. The model is trained anew at each position."
     )
     visited = gr.State({})
     with gr.Row():

@@ -1,7 +1,9 @@
 """The page itself: a server on this machine, and nothing that leaves it."""
 
 import os
+import tempfile
 import threading
+import urllib.parse
 import webbrowser
 
 from keras_fracture import progress
@@ -39,7 +41,11 @@ def serve(port=7860, folders=(), browser=True):
         ServerError: Gradio is missing or too old, or the port is taken.
         ModelError: As in `Shelf`.
     """
-    page, address = start(port, folders)
+    with tempfile.TemporaryDirectory(prefix="keras_fracture-") as uploads:
+        _show(*start(port, folders, uploads), browser)
+
+
+def _show(page, address, browser):
     progress.say(f"open {address} in a browser; Ctrl-C ends it. Not for clinical use")
     if browser:
         webbrowser.open(address)
@@ -49,17 +55,19 @@ def serve(port=7860, folders=(), browser=True):
         page.close(verbose=False)
 
 
-def start(port, folders=()):
+def start(port, folders, uploads):
     """Starts the server in a thread of its own.
 
     Args:
         port: As in `serve`, and so is `folders`, and what it raises.
         folders: Of models.
+        uploads: Folder for uploaded images, which are deleted after ten minutes; nobody else should be able to read it.
 
     Returns:
         The `gradio.Blocks`, to be closed, and its address.
     """
     gr = gradio()
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     page = build(gr, Shelf(folders))
     try:
         _, address, _ = page.launch(
@@ -122,7 +130,7 @@ def _middleware():
 
 
 class _Guard:
-    """Refuses other sites' names for this machine, and tells browsers to ask nobody else."""
+    """Refuses what other sites send or ask by, and tells browsers to ask nobody else."""
 
     def __init__(self, app):
         self._app = app
@@ -134,13 +142,16 @@ class _Guard:
                 message = {**message, "headers": [*message.get("headers", ()), *extra]}
             await send(message)
 
-        if scope["type"] == "http" and not _local(dict(scope["headers"]).get(b"host", b"")):
+        if scope["type"] == "http" and not _ours(dict(scope["headers"])):
             await guarded({"type": "http.response.start", "status": 421, "headers": []})
             await guarded({"type": "http.response.body", "body": b"this page answers to 127.0.0.1 alone"})
             return
         await self._app(scope, receive, guarded)
 
 
-def _local(host):
-    """Whether a request's Host is this machine's: a page of another site may have made its own name mean it."""
-    return host.rsplit(b":", 1)[0] in (b"127.0.0.1", b"localhost")
+def _ours(headers):
+    """Whether a request is meant for this machine and comes from this page: other sites' pages can send some, too."""
+    names = [headers.get(b"host", b"").decode("latin-1")]
+    if b"origin" in headers:
+        names.append(urllib.parse.urlsplit(headers[b"origin"].decode("latin-1")).netloc)
+    return all(name.rsplit(":", 1)[0] in (HOST, "localhost") for name in names)

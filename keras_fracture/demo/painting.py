@@ -16,9 +16,9 @@ COPY_PASTE = "copy and paste (no network)"
 _PATCH = 64  # pixels of the patches that are pasted
 _RANKS = 20  # lesions to choose from
 _MISSING = (
-    "No trained UNIT is here, so lesions are copied from other phantoms, the paper's baseline. To have one: <code>keras-"
-    "fracture reproduce gupta_unit --data phantom</code>, then <code>keras-fracture export RUN/humerus/unit/"
-    "translator.keras --to saved_models/unit_phantom</code>."
+    "No trained UNIT is here, so lesions are copied from other phantoms, the paper's baseline. To have one: "
+    "<code>keras-fracture reproduce gupta_unit --data phantom</code>, then <code>keras-fracture export "
+    "RUN/humerus/unit/translator.keras --to saved_models/unit_phantom</code>."
 )
 _FLOOR = 4  # grey levels; smaller differences are not coloured
 _BRIGHTEST = 64
@@ -158,22 +158,25 @@ def page(shelf, model, picked, place, exponent, rank):
     ]
     row, column, height, width = place
     inside = np.s_[row : row + height, column : column + width]
-    close = [
-        showing.figure(each[inside], f"{name}, close up", f"{name.lower()}, close up")
-        for name, each in images[:3]
-    ]
+    close = [showing.figure(each[inside], name, f"{name.lower()}, close up") for name, each in images[:3]]
     scale = (
-        '<p style="margin-bottom: .2rem">Difference in grey levels of 255</p>'
+        '<p class="kf-label">Difference in grey levels of 255</p>'
         f'<div class="kf-scale" style="background: {answers.gradient(top, _FLOOR)}"></div>'
         f'<div class="kf-ticks"><span>0, no colour below {_FLOOR}</span><span>{top:.0f}</span></div>'
     )
-    return showing.grid(figures, least=170) + scale + showing.grid(close, least=170)
+    return (
+        showing.grid(figures, least=150)
+        + scale
+        + '<p class="kf-label">Close up</p>'
+        + showing.grid(close, "kf-row")
+    )
 
 
 def tab(gr, shelf):
     """Puts the tab onto the page."""
     gr.Markdown(
-        "Tap the phantom where the lesion is to be. The window is translated to one with a lesion, and blending hides its edge."
+        "Tap the phantom where the lesion is to be. The window is translated to one with a lesion, "
+        "and blending hides its edge."
     )
     if not shelf.painters:
         gr.HTML(showing.note(_MISSING), elem_classes="kf-out")

@@ -148,7 +148,7 @@ def unfitted(square, shape, crop):
 def verdict(reading):
     """The answer in a sentence."""
     said = "A finding" if reading.finding else "No finding"
-    side = "is not below" if reading.finding else "is below"
+    side = "reaches" if reading.finding else "stays below"
     how = f" ({reading.chosen})" if reading.chosen else ""
     return (
         f"{said}: the probability {reading.probability:.3f} {side} the model's threshold "
@@ -196,8 +196,8 @@ def _explained(reading):
         showing.figure(showing.outlined(image, boxes), caption, alt)
         for image, caption, alt in zip(images, captions, ("the image", "Grad-CAM", "occlusion"), strict=True)
     ]
-    return showing.grid(figures) + (
-        f'<p style="margin-bottom: .2rem">Effect on the probability, one scale for both</p>'
+    return showing.grid(figures, "kf-row kf-heat") + (
+        '<p class="kf-label">Effect on the probability, one scale for both</p>'
         f'<div class="kf-scale" style="background: {answers.gradient(top)}"></div>'
         f'<div class="kf-ticks"><span>0, no colour below {answers.FLOOR:g}</span><span>{top:.2f}</span></div>'
     )

@@ -16,14 +16,17 @@ _SHOWN = 512  # pixels, the longest side of an image on the page
 
 STYLE = """
 .gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
-.kf-grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(var(--least, 210px), 100%), 1fr)); }
+.kf-grid { display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(var(--least, 210px), 100%), 1fr)); }
+.kf-row { grid-template-columns: repeat(3, 1fr); }
 .kf-grid figure { margin: 0; max-width: 420px; }
 .kf-grid img, .kf-chart img { display: block; width: 100%; height: auto; margin: 0; border-radius: 4px; }
 .kf-grid img { background: #000; }
 .kf-grid figcaption { margin-top: .35rem; font-size: .9rem; line-height: 1.35; }
 .kf-chart { max-width: 600px; }
-.kf-strip { --least: 70px; gap: .4rem; margin-top: .4rem; }
-.kf-strip figcaption { font-size: .8rem; text-align: center; }
+.kf-strip { grid-template-columns: repeat(7, 1fr); gap: .3rem; margin-top: .5rem; }
+.kf-strip figcaption { font-size: .75rem; text-align: center; white-space: nowrap; }
+.kf-label { margin: .7rem 0 .2rem; }
 .kf-verdict { font-size: 1.25rem; font-weight: 600; margin: 0 0 .3rem; }
 .kf-note, .kf-error, .kf-warning { padding: .5rem .8rem; border-left: 4px solid #56B4E9; margin: .6rem 0;
   background: rgba(86, 180, 233, .14); overflow-wrap: anywhere; }
@@ -39,7 +42,13 @@ STYLE = """
 .kf-right { outline: 3px solid #0072B2; outline-offset: -3px; }
 .kf-wrong { outline: 3px dashed #D55E00; outline-offset: -3px; }
 .kf-out .html-container { padding: 0 !important; }
-@media (max-width: 600px) { .tab-container button { padding: 0 .55rem !important; font-size: .9rem !important; } }
+#kf-place .icon-button-wrapper { display: none; }
+@media (max-width: 600px) {
+  .tab-container button { padding: 0 .3rem !important; font-size: .76rem !important; }
+  .kf-row { gap: .4rem; }
+  .kf-heat { grid-template-columns: 1fr 1fr; }
+  .kf-heat figure:first-child { grid-column: 1 / -1; }
+}
 #kf-place { max-width: 420px; }
 #kf-place img { cursor: crosshair; }
 """
