@@ -125,8 +125,10 @@ def page(shelf, model, label, seeds, truncation, share):
     ]
     data = shelf.data(model)
     learnt = f" It learnt from the data set {showing.words(data)}." if data else ""
-    note = f"Every image here was drawn by {showing.words(model)}; none is an X-ray of a person.{learnt}"
-    return showing.grid(large, "kf-row") + showing.grid(steps, "kf-strip") + showing.note(note)
+    if data != "phantom":
+        learnt += " A generator can give training images back: its model card says how often."
+    note = f"Every image here was drawn by {showing.words(model)} from noise.{learnt}"
+    return showing.grid(large, 3, 3) + showing.grid(steps, STEPS, STEPS, "kf-strip") + showing.note(note)
 
 
 def nearest_page(shelf, model, label, seeds, truncation, share):
@@ -152,7 +154,7 @@ def nearest_page(shelf, model, label, seeds, truncation, share):
             f"{showing.words(shelf.data(model) or 'other images')}, whose X-rays this page does "
             "not show: the measured share of copies stands in its model card."
         )
-    return showing.grid(figures, least=150) + showing.note(text)
+    return showing.grid(figures, 3, 2) + showing.note(text)
 
 
 def tab(gr, shelf):

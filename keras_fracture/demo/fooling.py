@@ -119,7 +119,7 @@ class Table:
         image = showing.figure(
             game.images[number], "Drawn by code, or by the generator?", "real or generated"
         )
-        return "".join(parts) + showing.grid([image], least=240)
+        return "".join(parts) + showing.grid([image], 2, 1)
 
     def _end(self, model, game, answers, score):
         said = self.judge(model)(game.images)
@@ -145,7 +145,7 @@ class Table:
             )
         return (
             f'<p class="kf-verdict">You: {score} of {ROUNDS}. The discriminator: {int(theirs.sum())} of {ROUNDS}</p>'
-            f"{showing.grid(figures, least=120)}{showing.note(note)}"
+            f"{showing.grid(figures, 5, 2)}{showing.note(note)}"
         )
 
 

@@ -153,8 +153,7 @@ def diagram(visited):
         spread = np.abs(np.array([low, high]) - values)
         style = {"marker": "os"[number], "color": COLOURS[number], "capsize": 3, "ls": ("-", "--")[number]}
         axis.errorbar(100 * np.array(shares), values, spread, label=label, **style)
-    axis.axhline(0.5, color="grey", lw=1, ls=":")
-    axis.text(101, 0.505, "a coin", ha="right", va="bottom", fontsize=8, color="#555")
+    axis.axhline(0.5, color="grey", lw=1, ls=":", label="a coin")
     axis.set(
         xlim=(-4, 104), ylim=(0.3, 1.03), xlabel="tested limbs with copies in training, %", ylabel="accuracy"
     )
@@ -207,7 +206,7 @@ def _neighbours(found, made):
         what = "a copy of the same limb" if same else f"another limb, {'same' if right else 'other'} class"
         kind = "kf-wrong" if same else ""
         figures.append(showing.figure(made.images[train], f"<b>Nearest in training</b>: {what}", what, kind))
-    return "<h3>What the test files are nearest to</h3>" + showing.grid(figures, least=110)
+    return "<h3>What the test files are nearest to</h3>" + showing.grid(figures, 6, 2)
 
 
 def tab(gr, _):

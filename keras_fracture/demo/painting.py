@@ -165,10 +165,7 @@ def page(shelf, model, picked, place, exponent, rank):
         f'<div class="kf-ticks"><span>0, no colour below {_FLOOR}</span><span>{top:.0f}</span></div>'
     )
     return (
-        showing.grid(figures, least=150)
-        + scale
-        + '<p class="kf-label">Close up</p>'
-        + showing.grid(close, "kf-row")
+        showing.grid(figures, 4, 2) + scale + '<p class="kf-label">Close up</p>' + showing.grid(close, 4, 3)
     )
 
 

@@ -196,7 +196,7 @@ def _explained(reading):
         showing.figure(showing.outlined(image, boxes), caption, alt)
         for image, caption, alt in zip(images, captions, ("the image", "Grad-CAM", "occlusion"), strict=True)
     ]
-    return showing.grid(figures, "kf-row kf-heat") + (
+    return showing.grid(figures, 3, 2, "kf-heat") + (
         '<p class="kf-label">Effect on the probability, one scale for both</p>'
         f'<div class="kf-scale" style="background: {answers.gradient(top)}"></div>'
         f'<div class="kf-ticks"><span>0, no colour below {answers.FLOOR:g}</span><span>{top:.2f}</span></div>'
@@ -218,7 +218,7 @@ def tab(gr, shelf):
     """Puts the tab onto the page."""
     gr.Markdown("Upload an X-ray, or pick a phantom (drawn by code). Nothing leaves this machine.")
     with gr.Row():
-        with gr.Column(scale=1, min_width=290):
+        with gr.Column(scale=1, min_width=310):
             uploaded = gr.File(
                 label="JPEG, PNG or DICOM file", type="filepath", height=170, elem_id="kf-upload"
             )

@@ -16,15 +16,13 @@ _SHOWN = 512  # pixels, the longest side of an image on the page
 
 STYLE = """
 .gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
-.kf-grid { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(var(--least, 210px), 100%), 1fr)); }
-.kf-row { grid-template-columns: repeat(3, 1fr); }
+.kf-grid { display: grid; gap: 1rem; grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); }
 .kf-grid figure { margin: 0; max-width: 420px; }
 .kf-grid img, .kf-chart img { display: block; width: 100%; height: auto; margin: 0; border-radius: 4px; }
 .kf-grid img { background: #000; }
 .kf-grid figcaption { margin-top: .35rem; font-size: .9rem; line-height: 1.35; }
 .kf-chart { max-width: 600px; }
-.kf-strip { grid-template-columns: repeat(7, 1fr); gap: .3rem; margin-top: .5rem; }
+.kf-strip { gap: .3rem; margin-top: .5rem; }
 .kf-strip figcaption { font-size: .75rem; text-align: center; white-space: nowrap; }
 .kf-label { margin: .7rem 0 .2rem; }
 .kf-verdict { font-size: 1.25rem; font-weight: 600; margin: 0 0 .3rem; }
@@ -45,8 +43,7 @@ STYLE = """
 #kf-place .icon-button-wrapper { display: none; }
 @media (max-width: 600px) {
   .tab-container button { padding: 0 .3rem !important; font-size: .76rem !important; }
-  .kf-row { gap: .4rem; }
-  .kf-heat { grid-template-columns: 1fr 1fr; }
+  .kf-grid { gap: .5rem; grid-template-columns: repeat(var(--narrow), minmax(0, 1fr)); }
   .kf-heat figure:first-child { grid-column: 1 / -1; }
 }
 #kf-place { max-width: 420px; }
@@ -71,10 +68,10 @@ def figure(image, caption, alt, kind=""):
     return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
 
 
-def grid(figures, kind="", least=None):
-    """Figures side by side, as many as there is room for; `least` is the least width of one in pixels."""
-    style = f' style="--least: {least}px"' if least else ""
-    return f'<div class="kf-grid {kind}"{style}>{"".join(figures)}</div>'
+def grid(figures, columns, narrow, kind=""):
+    """Figures in rows of `columns`, on a phone of `narrow`."""
+    style = f"--columns: {columns}; --narrow: {narrow}"
+    return f'<div class="kf-grid {kind}" style="{style}">{"".join(figures)}</div>'
 
 
 def chart(data, alt):
