@@ -1,6 +1,7 @@
 """The page itself: a server on this machine, and nothing that leaves it."""
 
 import os
+import signal
 import tempfile
 import threading
 import urllib.parse
@@ -49,6 +50,7 @@ def _show(page, address, browser):
     progress.say(f"open {address} in a browser; Ctrl-C ends it. Not for clinical use")
     if browser:
         webbrowser.open(address)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are deleted then, too
     try:
         threading.Event().wait()
     finally:

@@ -192,21 +192,10 @@ def tab(gr, shelf):
             model = gr.Dropdown([*shelf.painters, COPY_PASTE], label="Painter")
             with gr.Row():
                 exponent = gr.Slider(
-                    0.5,
-                    8,
-                    2,
-                    step=0.5,
-                    label="Exponent: high keeps more of the patch, and its edge",
-                    min_width=200,
+                    0.5, 8, 2, step=0.5, label="Exponent: high keeps more of the patch, and its edge"
                 )
                 rank = gr.Slider(
-                    1,
-                    _RANKS,
-                    1,
-                    step=1,
-                    label="Lesion to copy: 1 fits best",
-                    min_width=160,
-                    visible=not shelf.painters,
+                    1, _RANKS, 1, step=1, label="Lesion to copy: 1 fits best", visible=not shelf.painters
                 )
             button = gr.Button("Paint", variant="primary")
             shown = gr.HTML(elem_id="kf-painting", elem_classes="kf-out")
