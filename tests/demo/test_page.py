@@ -216,10 +216,11 @@ def test_hostile_uploads_are_one_line_and_the_page_goes_on(browser, address):
     upload = "#kf-upload input[type=file]"
     for name, data, words in UPLOADS.values():
         visit.page.set_input_files(upload, {"name": name, "mimeType": "image/png", "buffer": data})
-        line = visit.page.locator("#kf-reading .kf-error", has_text=words)
+        line = visit.page.locator("#kf-reading .kf-error", has_text=words).filter(has_text=name)
         line.wait_for()
         assert "Traceback" not in visit.page.content()
         visit.page.get_by_label("Remove this file").or_(visit.page.get_by_label("Clear")).first.click()
+        visit.page.get_by_text("Drop File Here").wait_for()
     visit.press("Read")
     visit.shown("Effect on the probability")
     visit.check_layout()
