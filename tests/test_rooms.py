@@ -10,6 +10,7 @@ ROOT = Path(keras_fracture.__file__).parent
 # From the top; rooms of one row may import each other.
 ROWS = (
     {"cli"},
+    {"demo"},
     {"papers"},
     {"experiment"},
     {"inference"},

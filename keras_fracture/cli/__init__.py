@@ -10,6 +10,7 @@ from keras_fracture import __version__, progress
 from keras_fracture.cli import (
     completion,
     data,
+    demo,
     evaluating,
     models,
     papers,
@@ -111,6 +112,7 @@ def build_parser():
     models.add_export(commands)
     predicting.add_predict(commands)
     serving.add_serve(commands)
+    demo.add_demo(commands)
     models.add_convert(commands)
     papers.add_tables(commands)
     return parser

@@ -26,6 +26,6 @@ def _names(what, command):
 
     if what == "data" or (what == "name" and command != "add"):
         return [*catalogue.NAMES, *own.remembered.read()]
-    if what in ("generator", "folders") or (what == "model" and command in ("predict", "evaluate")):
+    if what in ("generator", "folders", "models") or (what == "model" and command in ("predict", "evaluate")):
         return sorted(zoo.index())
     return papers.names() if what == "paper" else []

@@ -47,6 +47,7 @@ class Classifier:
         threshold: From which probability on it says that there is a finding; 0.5 where the SavedModel says none.
         chosen: How that was chosen, in words, or None.
         inverts: Whether it turns black and white itself.
+        crops: Whether it sees the middle square alone of images that are none.
 
     Raises:
         ModelError: Not a classifier exported by this package.
@@ -58,7 +59,7 @@ class Classifier:
         self.classes, self.finding = facts.get("classes"), facts.get("finding")
         self.threshold, self.chosen = threshold_of(facts, folder)
         self._preprocess, self._pixel_range = preparation(folder)
-        self.inverts = self._preprocess.invert
+        self.inverts, self.crops = self._preprocess.invert, self._preprocess.crop
         self._loaded = loaded(folder)
 
     def predict(self, images, names=None):

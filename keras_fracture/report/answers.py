@@ -18,7 +18,7 @@ from keras_fracture.report.figures import heated, save
 from keras_fracture.report.style import HEAT, styled, subplots
 
 FLOOR = 0.05  # effects on the probability below it are not coloured
-_BRIGHTEST = 0.25  # the least that the brightest colour stands for: small effects must not glow
+BRIGHTEST = 0.25  # the least that the brightest colour stands for: small effects must not glow
 _ON_SHEET, _ON_PAGE = 48, 200  # images, those with the highest probabilities
 _COLUMNS = 6  # of the sheet
 _TILE, _SHOWN = 240, 360  # pixels, the longest side of an image on the sheet and on the page
@@ -81,7 +81,7 @@ def write(folder, table, explained, method, words):
     with tempfile.TemporaryDirectory() as kept:
         # Kept on the disk: the scale is known after the last one.
         largest = max(_keep(Path(kept), number, *one) for number, one in enumerate(explained))
-        top = max(largest, _BRIGHTEST)
+        top = max(largest, BRIGHTEST)
         known = table.iloc[:, :4]  # whatever the classes behind them are called
         order = np.argsort(-known["probability"].to_numpy(), kind="stable")
         on_sheet, on_page = set(order[:_ON_SHEET]), set(order[:_ON_PAGE])
@@ -228,13 +228,18 @@ def _page(table, cards, order, top, method, words):
     yield "</body>\n</html>\n"
 
 
-def _legend(top):
-    """The colour bar of the page: nothing up to `FLOOR`, then the colours up to `top`."""
-    start = 100 * FLOOR / top
+def gradient(top, floor=FLOOR):
+    """The colours of a scale as CSS: nothing up to `floor`, then those up to `top`."""
+    start = 100 * floor / top
     stops = [f"#fff {start:.1f}%"]
-    stops += [f"{to_hex(HEAT(place))} {100 * place:.1f}%" for place in np.linspace(FLOOR / top, 1, 9)]
+    stops += [f"{to_hex(HEAT(place))} {100 * place:.1f}%" for place in np.linspace(floor / top, 1, 9)]
+    return f"linear-gradient(to right, #fff 0%, {', '.join(stops)})"
+
+
+def _legend(top):
+    """The colour bar of the page."""
     return (
-        f'<div class="bar" style="background: linear-gradient(to right, #fff 0%, {", ".join(stops)})"></div>\n'
+        f'<div class="bar" style="background: {gradient(top)}"></div>\n'
         f'<div class="ticks"><span>0, no colour below {FLOOR:g}</span><span>{top:.2f}</span></div>\n'
         "<p>One scale for all images: a strong colour in one is as strong in another.</p>\n"
     )

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+import keras_fracture.models  # noqa: F401, so that Keras knows the architectures by their names
 from keras_fracture.errors import ModelError, one_line
 from keras_fracture.serving.metadata import facts_of
 from keras_fracture.serving.versions import loaded, version_of

@@ -1,6 +1,8 @@
 """The trained models that come with the project."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,12 @@ def test_bytes_and_the_loaded_model_agree(name, radiographs):
     signature = tf.saved_model.load(str(FOLDER / name / "1")).signatures["serving_default"]
     given = signature(images=tf.constant(scale(prepared, pixel_range)))["probabilities"]
     np.testing.assert_allclose(given, expected, atol=1e-5)
+
+
+def test_one_is_loaded_where_no_network_was_imported_before():
+    program = f"from keras_fracture.serving.loading import load; load({str(FOLDER / 'compact_cnn')!r})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
 
 
 @pytest.mark.parametrize("name", GENERATORS)
