@@ -267,3 +267,9 @@ def test_health(server):
         with pytest.raises(grpc.RpcError) as caught:
             check(b"\x0a\x04nope", timeout=WAIT)
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_watching_health_is_not_offered_and_holds_no_call(server):
+    with channel(server) as opened, pytest.raises(grpc.RpcError) as caught:
+        next(opened.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=WAIT))
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
