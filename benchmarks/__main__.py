@@ -86,6 +86,18 @@ def _add_training(benchmarks):
     benchmark.add_argument("--models", nargs="+", metavar="NAME", help="architectures (default: as `models`)")
     benchmark.add_argument("--steps", type=int, default=3, help="traced steps (default 3)")
 
+    benchmark = _add(
+        benchmarks, "gpu", run_gpu, "time training steps on one GPU, in each precision, with and without XLA",
+        "--json gpu.json",
+    )  # fmt: skip
+    benchmark.add_argument("--models", nargs="+", metavar="NAME", help="architectures (default: as `models`)")
+    benchmark.add_argument(
+        "--steps", type=int, default=20, help="timed steps, their median counts (default 20)"
+    )
+    benchmark.add_argument(
+        "--device", choices=("GPU", "CPU"), default="GPU", help="CPU only shows that all runs (default GPU)"
+    )
+
 
 def _add_images_and_serving(benchmarks):
     benchmark = _add(benchmarks, "data", run_data, "time the input pipeline", "--data fracatlas")
@@ -157,6 +169,14 @@ def run_models(options):
 
     sizes = options.batch_size, options.image_size, options.steps
     models.measure(options.models or models.DEFAULT, *sizes, options.precision, out=options.json)
+
+
+def run_gpu(options):
+    """`gpu`."""
+    verbs.import_tensorflow()
+    from benchmarks import gpu
+
+    gpu.measure_gpu(options.models or gpu.DEFAULT, options.steps, options.device, out=options.json)
 
 
 def run_profile(options):

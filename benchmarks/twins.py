@@ -67,17 +67,31 @@ def networks(name, image_size):
     return [models.create(name, num_classes=2, **shape, **dropout.get(name, {}))]
 
 
-def ours(name, nets, batch_size, image_size):
-    """A training step of ours, in float32.
+def ours(name, nets, batch_size, image_size, jit=False):
+    """A training step of ours, in the precision that the networks were built in.
+
+    The arguments are those of `graph`.
+
+    Returns:
+        A function that trains them a step and returns a loss.
+    """
+    step, batch = graph(name, nets, batch_size, image_size, jit)
+    key = "g_loss" if name in GANS else "loss"
+    return lambda: float(step(batch)[key])
+
+
+def graph(name, nets, batch_size, image_size, jit=False):
+    """The `tf.function` of such a step.
 
     Args:
         name: One of `names()`.
         nets: What `networks` returned.
         batch_size: Images a step; of UNIT, pairs.
         image_size: Side of an image in pixels.
+        jit: Whether XLA compiles the whole step.
 
     Returns:
-        A function that trains them a step and returns a loss.
+        The function, and a batch for it.
     """
     import keras
     import tensorflow as tf
@@ -101,9 +115,7 @@ def ours(name, nets, batch_size, image_size):
         model.optimizer.build(model.trainable_variables)
         batch = _images(batch_size, image_size, model.channels, low=0), _labels(batch_size)
     batch = tf.nest.map_structure(tf.constant, batch)
-    graph = tf.function(model.train_step)
-    key = "g_loss" if name in GANS else "loss"
-    return lambda: float(graph(batch)[key])
+    return tf.function(model.train_step, jit_compile=jit or None), batch
 
 
 def seconds(step):

@@ -13,7 +13,14 @@ from keras_fracture.evaluation.classification import (
 from keras_fracture.evaluation.features import Extractor, extract, extractor
 from keras_fracture.evaluation.generative import compare
 from keras_fracture.evaluation.generative_metrics import fid, kid, ms_ssim, prdc
-from keras_fracture.evaluation.gradcam import box_overlap, chance, gradcam, gradcam_plus_plus, pointing_game
+from keras_fracture.evaluation.gradcam import (
+    box_overlap,
+    chance,
+    chance_of_others,
+    gradcam,
+    gradcam_plus_plus,
+    pointing_game,
+)
 from keras_fracture.evaluation.groups import by_group, most_confident_errors, within
 from keras_fracture.evaluation.memorisation import Copies, NearCopies, check_sources, near_copies
 
@@ -28,6 +35,7 @@ __all__ = [
     "by_group",
     "calibration",
     "chance",
+    "chance_of_others",
     "check_sources",
     "compare",
     "confusion",

@@ -135,6 +135,29 @@ def chance(boxes, shape, tolerance=15):
     return float(np.mean([_target(boxes_of_image, shape, tolerance).mean() for boxes_of_image in boxes]))
 
 
+def chance_of_others(heat, boxes, tolerance=15):
+    """The share of images that the hottest point of another image's heat would hit, over all pairs.
+
+    A map that lies on the limb, or in the middle, without looking at the image reaches this.
+
+    Args:
+        heat: As for `pointing_game`, of two images or more.
+        boxes: As for `pointing_game`.
+        tolerance: As for `pointing_game`.
+
+    Raises:
+        EvaluationError: One image, or as for `pointing_game`.
+    """
+    heat = _checked(heat, boxes)
+    if len(heat) < 2:
+        raise EvaluationError(f"Other images' heat needs two images. Received: {len(heat)}")
+    targets = np.stack([_target(own, heat.shape[1:], tolerance) for own in boxes])
+    points = np.array([_hottest(each) if each.max() > 0 else (-1, -1) for each in heat])
+    hits = targets[:, points[:, 0], points[:, 1]] & (points[:, 0] >= 0)  # (boxes of an image, heat of one)
+    np.fill_diagonal(hits, False)
+    return float(hits.sum() / (len(heat) * (len(heat) - 1)))
+
+
 def box_overlap(heat, boxes):
     """Intersection over union of an image's boxes and as many of its hottest pixels, those without heat left out.
 

@@ -29,7 +29,8 @@ def measure(model, records, table, which=None):
     Returns:
         A dict: `images` (how many), `side` (pixels that the network takes), and `rows`, a dict a method: `method`,
         `pointing` (`evaluation.pointing_game`), `overlap` (`evaluation.box_overlap`), dicts of `value`, `low`, `high`
-        and `chance`, and `without` (images on which there is no heat).
+        and `chance` (random pixels), of the former also `chance_of_others` (other images' heat), and `without` (images
+        on which there is no heat).
 
     Raises:
         ModelError: It is no model of this package.
@@ -50,7 +51,8 @@ def measure(model, records, table, which=None):
         overlaps, by_chance = evaluation.box_overlap(heats, boxes)
         rows.append({
             "method": name,
-            "pointing": _pointing(heats, boxes, clusters),
+            "pointing": _pointing(heats, boxes, clusters)
+            | {"chance_of_others": evaluation.chance_of_others(heats, boxes)},
             "overlap": _mean(overlaps, clusters) | {"chance": float(by_chance.mean())},
             "without": int((heats.max((1, 2)) == 0).sum()),
         })  # fmt: skip
@@ -93,13 +95,14 @@ def occlusion(network, images, grid):
         float32 `(n, size, size)`, the highest of each image 1; all 0 where no square speaks for a finding.
     """
     size, effects = images.shape[1], []
-    before = _findings(network, images)
+    probabilities = tf.function(lambda batch: _findings(network, batch))
+    before = probabilities(tf.constant(images)).numpy()
     grey = images.mean((1, 2), keepdims=True)
     for row in range(grid):
         for column in range(grid):
             asked = images.copy()
             asked[:, heat.square(row, grid, size), heat.square(column, grid, size)] = grey
-            effects.append(np.maximum(before - _findings(network, asked), 0))
+            effects.append(np.maximum(before - probabilities(tf.constant(asked)).numpy(), 0))
     drops = np.stack(effects, axis=1).reshape(-1, grid, grid, 1)
     drops = tf.image.resize(drops, (size, size), "bilinear")[..., 0].numpy()
     return drops / np.maximum(drops.max((1, 2), keepdims=True), 1e-12)
@@ -147,4 +150,4 @@ def _findings(network, images):
     logits = tf.cast(network(scale(images, network.pixel_range), training=False), tf.float32)
     if logits.shape[-1] > 2:
         raise EvaluationError(f"The model must give one or two logits. Received: {logits.shape[-1]}")
-    return (tf.sigmoid(logits) if logits.shape[-1] == 1 else tf.nn.softmax(logits)).numpy()[:, -1]
+    return (tf.sigmoid(logits) if logits.shape[-1] == 1 else tf.nn.softmax(logits))[:, -1]

@@ -8,7 +8,8 @@ from keras_fracture.errors import OutputError, one_line
 from keras_fracture.report.markdown import counted, markdown, percent, plain
 
 HEADER = (
-    "model", "explanation", "hottest point on a box, %", "a random point, %", "more than chance",
+    "model", "explanation", "hottest point on a box, %", "a random point, %", "another image's map, %",
+    "more than both",
     "overlap with boxes, %", "random pixels, %", "images, without heat",
 )  # fmt: skip
 
@@ -28,7 +29,8 @@ def lines(result):
     for row in result["rows"]:
         point, overlap = row["pointing"], row["overlap"]
         found.append(
-            f"{row['method']:<22}{percent(point):<28}{100 * point['chance']:<12.1f}{percent(overlap):<22}"
+            f"{row['method']:<22}{percent(point):<28}{100 * point['chance']:<9.1f}"
+            f"{100 * point['chance_of_others']:<12.1f}{percent(overlap):<22}"
             f"{100 * overlap['chance']:.1f}"
         )
     return found
@@ -72,25 +74,20 @@ def recorded(folder):
 
 def _rows(content):
     about = f"{content['model']} (test AUC {content['auc']['value']:.3f}), {content['data']}, {content['side']} px"
-    return [
-        [
-            about, row["method"], percent(row["pointing"]), f"{100 * row['pointing']['chance']:.1f}",
-            _beyond(row["pointing"]), percent(row["overlap"]), f"{100 * row['overlap']['chance']:.1f}",
-            f"{content['images']:,}, {row['without']:,}",
-        ]
-        for row in content["rows"]
-    ]  # fmt: skip
+    rows = []
+    for row in content["rows"]:
+        point, overlap = row["pointing"], row["overlap"]
+        luck = (f"{100 * point[name]:.1f}" for name in ("chance", "chance_of_others"))
+        area = percent(overlap), f"{100 * overlap['chance']:.1f}"
+        images = f"{content['images']:,}, {row['without']:,}"
+        rows.append([about, row["method"], percent(point), *luck, _beyond(point), *area, images])
+    return rows
 
 
 def _beyond(score):
-    """Whether the interval lies above chance."""
-    return (
-        "yes"
-        if score["low"] > score["chance"]
-        else "less"
-        if score["high"] < score["chance"]
-        else "not shown"
-    )
+    """Whether the interval lies above what chance reaches, by random points and by other images' maps."""
+    luck = max(score["chance"], score["chance_of_others"])
+    return "yes" if score["low"] > luck else "less" if score["high"] < luck else "not shown"
 
 
 def _made(content):

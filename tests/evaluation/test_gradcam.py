@@ -6,7 +6,14 @@ import tensorflow as tf
 
 from keras_fracture import models
 from keras_fracture.errors import EvaluationError, ModelError
-from keras_fracture.evaluation import box_overlap, chance, gradcam, gradcam_plus_plus, pointing_game
+from keras_fracture.evaluation import (
+    box_overlap,
+    chance,
+    chance_of_others,
+    gradcam,
+    gradcam_plus_plus,
+    pointing_game,
+)
 
 
 class Averaging:
@@ -230,3 +237,15 @@ def test_overlap_is_one_on_the_box_none_beside_it_and_half_where_half_fits():
 def test_overlap_needs_boxes_of_every_image():
     with pytest.raises(EvaluationError, match="with boxes for each"):
         box_overlap(np.zeros((2, 4, 4)), [np.array([[0, 0, 1, 1]])])
+
+
+def test_other_images_heat_hits_as_often_as_findings_share_a_place():
+    heat = np.zeros((4, 20, 20), "float32")
+    heat[[0, 1], 5, 5], heat[2, 15, 15] = 1, 1  # the last has none
+    here, there = np.array([[0.2, 0.2, 0.3, 0.3]]), np.array([[0.7, 0.7, 0.8, 0.8]])
+    boxes = [here, here, there, here]
+    # Images 0 and 1 hit each other's, and both hit the last one's: 4 of 12 pairs.
+    assert chance_of_others(heat, boxes, tolerance=0) == pytest.approx(4 / 12)
+    assert pointing_game(heat, boxes, tolerance=0).tolist() == [True, True, True, False]
+    with pytest.raises(EvaluationError, match="needs two images"):
+        chance_of_others(heat[:1], boxes[:1])

@@ -57,13 +57,12 @@ def test_heat_of_a_network_that_reads_findings_lies_on_them_by_every_method(expo
     rows = {row["method"]: row for row in result["rows"]}
     assert list(rows) == ["Grad-CAM", "Grad-CAM++", "occlusion, 7 x 7", "occlusion, 14 x 14"]
     for row in rows.values():
-        assert row["pointing"]["value"] > 0.8 and row["pointing"]["low"] > row["overlap"]["chance"]
+        assert row["pointing"]["value"] > 0.8 and row["pointing"]["low"] > row["pointing"]["chance_of_others"]
         assert row["overlap"]["low"] > row["overlap"]["chance"]
     # The spot is 4 pixels wide, 7 x 7 squares are 18: what they cover cannot fit it.
     assert rows["Grad-CAM"]["overlap"]["value"] > 2 * rows["occlusion, 7 x 7"]["overlap"]["value"]
-    assert explaining.pointing(
-        exported / "False", Drawn(), inference.evaluate(exported / "False", Drawn())
-    ) == (rows["Grad-CAM"]["pointing"] | {"images": 24})
+    alone = explaining.pointing(exported / "False", Drawn(), inference.evaluate(exported / "False", Drawn()))
+    assert alone.pop("images") == 24 and alone.items() <= rows["Grad-CAM"]["pointing"].items()
 
 
 def test_of_a_network_that_reads_a_marker_no_method_points_at_findings(exported, monkeypatch):
@@ -97,7 +96,7 @@ def test_the_table_says_what_is_beyond_chance(exported, monkeypatch, tmp_path):
         report.write(tmp_path / name, result, facts | {"model": name, "auc": {"value": auc}})
     rows = [line.split(" | ") for line in report.recorded(tmp_path).splitlines() if line.startswith("| ")][2:]
     assert [row[0][2:6] for row in rows] == ["good"] * 4 + ["bad "] * 4, "the higher AUC first"
-    assert [row[4] for row in rows] == ["yes"] * 4 + ["less"] * 4
+    assert [row[5] for row in rows] == ["yes"] * 4 + ["less"] * 4
     assert "24 images with a box" in report.lines(result)[0]
     (tmp_path / "bad" / "explanations.json").write_text(json.dumps(facts))
     with pytest.raises(OutputError, match="holds no measured explanations"):
