@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import threading
+import zlib
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -62,7 +63,10 @@ def test_the_index_is_that_of_the_models(tmp_path):
     made = {folder.name: index_models.entry(folder, content) for folder, content in packed.items()}
     assert zoo.index() == made, "run python scripts/index_models.py"
     assert all((CHECKOUT / "saved_models" / entry["card"]).is_file() for entry in made.values())
-    assert sum(entry["bytes"] for entry in made.values() if entry["bundled"]) < 20e6, "the wheel stays small"
+    features = (CHECKOUT / "keras_fracture" / "evaluation" / "xray.keras").read_bytes()
+    bundled = [content for folder, content in packed.items() if made[folder.name]["bundled"]]
+    deflated = sum(len(zlib.compress(content)) for content in (features, *bundled))
+    assert deflated < 19.4e6, "with half a megabyte of programs, the wheel stays under 20"
 
 
 def test_an_archive_depends_on_the_files_alone(elsewhere):
