@@ -4,6 +4,8 @@ import numpy as np
 
 from keras_fracture.errors import EvaluationError
 
+_TOLERANCE = 15 / 224  # of the longer side
+
 
 def gradcam(model, images, finding=None):
     """Heat over each image: what in it speaks for a finding.
@@ -91,18 +93,19 @@ def _heat(model, images, finding, weigh):
     return tf.math.divide_no_nan(heat, tf.reduce_max(heat, (1, 2), keepdims=True)).numpy()
 
 
-def pointing_game(heat, boxes, tolerance=15):
+def pointing_game(heat, boxes, tolerance=None):
     """Whether the hottest pixel of each image lies on a finding.
 
     Source: Zhang et al. 2018, "Top-Down Neural Attention by Excitation Backprop", Section 4: a hit lies in a
-    box or at most 15 pixels from one. Where several pixels are equally hot, the one nearest to their middle
-    counts (enlarging leaves flat rims); an image without heat is a miss.
+    box or at most 15 pixels from one, of images of 224. Where several pixels are equally hot, the one nearest to their
+    middle counts (enlarging leaves flat rims); an image without heat is a miss.
 
     Args:
         heat: `(n, height, width)`, not negative, as `gradcam` gives it.
         boxes: n arrays `(k, 4)` of ymin, xmin, ymax, xmax as fractions of the image as the model takes it (see
             `data.decoding.fit_boxes`), k at least 1.
-        tolerance: Pixels from a box that still count.
+        tolerance: Pixels from a box that still count; None is 15 for 224 pixels of the longer side, and in proportion
+            for others, so that networks that take small images are not easier to pass.
 
     Returns:
         bool `(n,)`.
@@ -116,7 +119,7 @@ def pointing_game(heat, boxes, tolerance=15):
     return np.array(hits, bool)
 
 
-def chance(boxes, shape, tolerance=15):
+def chance(boxes, shape, tolerance=None):
     """The share of images that pointing at a random pixel would hit.
 
     Args:
@@ -135,7 +138,7 @@ def chance(boxes, shape, tolerance=15):
     return float(np.mean([_target(boxes_of_image, shape, tolerance).mean() for boxes_of_image in boxes]))
 
 
-def chance_of_others(heat, boxes, tolerance=15):
+def chance_of_others(heat, boxes, tolerance=None):
     """The share of images that the hottest point of another image's heat would hit, over all pairs.
 
     A map that lies on the limb, or in the middle, without looking at the image reaches this.
@@ -196,6 +199,7 @@ def _checked(heat, boxes):
 
 def _target(boxes, shape, tolerance):
     """Which pixels are hits: bool `shape`, true where a pixel's centre is near enough to any of the boxes."""
+    tolerance = _TOLERANCE * max(shape) if tolerance is None else tolerance
     boxes = np.asarray(boxes, "float64")
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
         raise EvaluationError(f"boxes of an image must be (k, 4), k at least 1. Received: {boxes.shape}")

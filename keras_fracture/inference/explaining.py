@@ -51,8 +51,7 @@ def measure(model, records, table, which=None):
         overlaps, by_chance = evaluation.box_overlap(heats, boxes)
         rows.append({
             "method": name,
-            "pointing": _pointing(heats, boxes, clusters)
-            | {"chance_of_others": evaluation.chance_of_others(heats, boxes)},
+            "pointing": _pointing(heats, boxes, clusters),
             "overlap": _mean(overlaps, clusters) | {"chance": float(by_chance.mean())},
             "without": int((heats.max((1, 2)) == 0).sum()),
         })  # fmt: skip
@@ -69,7 +68,8 @@ def pointing(model, records, table, which=None):
         which: See there.
 
     Returns:
-        A dict of `value`, `low`, `high`, `chance` (what a random point would reach) and `images`.
+        A dict of `value`, `low`, `high`, `chance` and `chance_of_others` (what a random point, and other images' maps,
+        would reach) and `images`.
 
     Raises:
         ModelError: As `measure`.
@@ -138,7 +138,10 @@ def _shown(model, records, table, which):
 
 def _pointing(heats, boxes, clusters):
     hits = evaluation.pointing_game(heats, boxes)
-    return _mean(hits, clusters) | {"chance": evaluation.chance(boxes, heats.shape[1:])}
+    return _mean(hits, clusters) | {
+        "chance": evaluation.chance(boxes, heats.shape[1:]),
+        "chance_of_others": evaluation.chance_of_others(heats, boxes),
+    }
 
 
 def _mean(values, clusters):

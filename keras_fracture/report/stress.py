@@ -61,7 +61,7 @@ def heat(result):
         return None
     return (
         f"Grad-CAM's hottest point lies on a box in {percent(one)} % of {counted(one['images'], 'image')}, a random "
-        f"point in {100 * one['chance']:.1f} %."
+        f"point in {100 * one['chance']:.1f} %, that of another image's map in {100 * one['chance_of_others']:.1f} %."
     )
 
 

@@ -20,7 +20,7 @@ def result(untouched, hidden, less_elsewhere):
         {"change": "finding hidden", "auc": score(hidden), "difference": score(hidden - untouched)} | row
     )
     rows[-1] |= {"less_elsewhere": less_elsewhere, "fill_auc": score(0.5)}
-    pointing = score(0.15) | {"chance": 0.046, "images": 20}
+    pointing = score(0.15) | {"chance": 0.046, "chance_of_others": 0.13, "images": 20}
     return {"rows": rows, "pointing": pointing, "notes": ["a note"], "seed": 0}
 
 
