@@ -180,14 +180,13 @@ def _stress(options, table, records):
 
 
 def _explanations(options, table, records):
-    from keras_fracture.inference import explaining, scoring
+    from keras_fracture.inference import explaining
     from keras_fracture.report import explanations as report
 
     result = explaining.measure(options.model, records, table, options.which)
     print("\n".join(report.lines(result)))
     if options.out:
-        facts = _facts(options) | {"auc": scoring.scores(table, 0.5)["auc"]}
-        progress.say(f"wrote {report.write(options.out, result, facts)}/explanations.json")
+        progress.say(f"wrote {report.write(options.out, result, _facts(options))}/explanations.json")
 
 
 def _facts(options):

@@ -27,10 +27,10 @@ def measure(model, records, table, which=None):
         which: As in `scoring.evaluate`.
 
     Returns:
-        A dict: `images` (how many), `side` (pixels that the network takes), and `rows`, a dict a method: `method`,
-        `pointing` (`evaluation.pointing_game`), `overlap` (`evaluation.box_overlap`), dicts of `value`, `low`, `high`
-        and `chance` (random pixels), of the former also `chance_of_others` (other images' heat), and `without` (images
-        on which there is no heat).
+        A dict: `images` (how many), `side` (pixels that the network takes), `auc` (of `table`), and `rows`, a dict a
+        method: `method`, `pointing` (`evaluation.pointing_game`), `overlap` (`evaluation.box_overlap`), dicts of
+        `value`, `low`, `high` and `chance` (random pixels), of the former also `chance_of_others` (other images' heat),
+        and `without` (images on which there is no heat).
 
     Raises:
         ModelError: It is no model of this package.
@@ -55,7 +55,8 @@ def measure(model, records, table, which=None):
             "overlap": _mean(overlaps, clusters) | {"chance": float(by_chance.mean())},
             "without": int((heats.max((1, 2)) == 0).sum()),
         })  # fmt: skip
-    return {"images": len(images), "side": int(images.shape[1]), "rows": rows}
+    auc = evaluation.scores(scoring.predictions(table, 0.5), ("auc",))["auc"]
+    return {"images": len(images), "side": int(images.shape[1]), "auc": auc, "rows": rows}
 
 
 def pointing(model, records, table, which=None):

@@ -42,7 +42,7 @@ def write(folder, result, facts):
     Args:
         folder: A path.
         result: Of `inference.explaining.measure`.
-        facts: What else it says: `model`, `data`, `split`, `split_policy`, `auc` and `date` among it.
+        facts: What else it says: `model`, `data`, `split`, `split_policy` and `date` among it.
     """
     folder = files.folder(Path(folder))
     files.write_text(folder / "explanations.json", json.dumps(facts | result, indent=1) + "\n")

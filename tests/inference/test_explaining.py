@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_fracture import inference, models, serving
+from keras_fracture import cli, inference, models, serving
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import EvaluationError, OutputError
 from keras_fracture.inference import explaining
@@ -92,8 +92,8 @@ def test_the_table_says_what_is_beyond_chance(exported, monkeypatch, tmp_path):
         "date": "z",
     }
     for name, corner, auc in (("good", False, 0.9), ("bad", True, 0.8)):
-        result = measured(exported, monkeypatch, Bright(corner))
-        report.write(tmp_path / name, result, facts | {"model": name, "auc": {"value": auc}})
+        result = measured(exported, monkeypatch, Bright(corner)) | {"auc": {"value": auc}}
+        report.write(tmp_path / name, result, facts | {"model": name})
     rows = [line.split(" | ") for line in report.recorded(tmp_path).splitlines() if line.startswith("| ")][2:]
     assert [row[0][2:6] for row in rows] == ["good"] * 4 + ["bad "] * 4, "the higher AUC first"
     assert [row[5] for row in rows] == ["yes"] * 4 + ["less"] * 4
@@ -101,3 +101,20 @@ def test_the_table_says_what_is_beyond_chance(exported, monkeypatch, tmp_path):
     (tmp_path / "bad" / "explanations.json").write_text(json.dumps(facts))
     with pytest.raises(OutputError, match="holds no measured explanations"):
         report.recorded(tmp_path)
+
+
+def test_the_command_prints_a_line_a_method_and_writes_what_it_found(exported, dummy_root, tmp_path, capsys):
+    command = ["evaluate", str(exported / "False"), "--data", "fracatlas", "--split", "train"]
+    command += ["--data-dir", str(dummy_root), "--explanations", "--out", str(tmp_path / "out")]
+    assert cli.main(command) == 0
+    said = capsys.readouterr().out.splitlines()
+    content = json.loads((tmp_path / "out/explanations.json").read_text())
+    assert (content["data"], content["split"], content["side"]) == ("fracatlas", "train", SIDE)
+    assert {"command", "date", "machine", "versions", "auc"} <= set(content)
+    for row in content["rows"]:
+        assert any(line.startswith(row["method"]) for line in said)
+    assert report.recorded(tmp_path).count("explained") == 0 and "fracatlas, 64 px" in report.recorded(
+        tmp_path
+    )
+    assert cli.main([*command, "--shard", "1/2"]) == 2
+    assert "--explanations asks a model about all images again" in capsys.readouterr().err
