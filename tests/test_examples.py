@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -50,6 +51,16 @@ def test_a_loss_of_ones_own_trains_a_gan(hands, monkeypatch, capsys):
     loss = ran["PearsonLeastSquares"]()
     assert float(loss.discriminator(np.ones((4, 1)), -np.ones((4, 1)))) == 0
     assert float(loss.generator(np.full((4, 1), 2.0))) == 2
+
+
+def test_the_page_on_extending_has_a_loss_that_trains(hands):
+    text = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, re.S)[0]
+    assert 'load("phantom")' in code and "epochs=10" in code
+    code = code.replace('load("phantom")', f'load("{hands}")').replace("width=16", "width=4")
+    made = {}
+    exec(code.replace("epochs=10", "epochs=1"), made)
+    assert made["drawn"].shape == (16, 64, 64, 1) and made["drawn"].dtype == np.uint8
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("torchvision"), reason="torchvision is not installed")

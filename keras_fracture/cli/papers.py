@@ -131,6 +131,7 @@ def _shortcuts(options):
 
 def tables(options):
     """`tables`."""
+    verbs.import_tensorflow()
     from keras_fracture.papers import tables as generated
 
     for path in options.files or generated.having():
