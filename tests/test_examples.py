@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -28,13 +30,41 @@ assert not {"tensorflow", "keras"} & set(sys.modules)
 """
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("torchvision"), reason="torchvision is not installed")
-def test_the_pytorch_baseline_goes_from_images_to_scores(tmp_path, capsys):
+@pytest.fixture
+def hands(tmp_path):
+    """A folder of 60 noisy images of two classes."""
     for number in range(60):
         folder = tmp_path / "hands" / ("healthy" if number % 2 else "fractured")
         folder.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(number).integers(0, 256, (32, 32), np.uint8)
         (folder / f"{number}.png").write_bytes(decoding.encode_png(pixels))
+    return tmp_path / "hands"
+
+
+def test_a_loss_of_ones_own_trains_a_gan(hands, monkeypatch, capsys):
+    program = ROOT / "examples" / "own_gan_loss.py"
+    monkeypatch.setattr(sys, "argv", [str(program), "--data", str(hands), "--steps", "3", "--width", "4"])
+    ran = runpy.run_path(str(program))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "KID" in line]
+    assert [line.split(":")[0] for line in lines] == ["non_saturating", "PearsonLeastSquares"]
+    assert len({line.split()[2] for line in lines}) == 2, "the losses train other generators"
+    loss = ran["PearsonLeastSquares"]()
+    assert float(loss.discriminator(np.ones((4, 1)), -np.ones((4, 1)))) == 0
+    assert float(loss.generator(np.full((4, 1), 2.0))) == 2
+
+
+def test_the_page_on_extending_has_a_loss_that_trains(hands):
+    text = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, re.S)[0]
+    assert 'load("phantom")' in code and "epochs=10" in code
+    code = code.replace('load("phantom")', f'load("{hands}")').replace("width=16", "width=4")
+    made = {}
+    exec(code.replace("epochs=10", "epochs=1"), made)
+    assert made["drawn"].shape == (16, 64, 64, 1) and made["drawn"].dtype == np.uint8
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("torchvision"), reason="torchvision is not installed")
+def test_the_pytorch_baseline_goes_from_images_to_scores(hands, tmp_path, capsys):
     program, out = ROOT / "examples" / "pytorch_baseline.py", tmp_path / "predictions.csv"
     assert len(program.read_text().splitlines()) < 150
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -42,7 +72,7 @@ def test_the_pytorch_baseline_goes_from_images_to_scores(tmp_path, capsys):
         sys.executable,
         program,
         "--data",
-        tmp_path / "hands",
+        hands,
         "--size",
         32,
         "--seeds",
@@ -59,7 +89,7 @@ def test_the_pytorch_baseline_goes_from_images_to_scores(tmp_path, capsys):
     assert rows.groupby("seed")["probability"].nunique().min() > 1, "seeds and images differ"
     assert rows["probability"][rows["seed"] == 0].tolist() != rows["probability"][rows["seed"] == 1].tolist()
     capsys.readouterr()
-    assert cli.main(["score", str(out), "--data", str(tmp_path / "hands")]) == 0
+    assert cli.main(["score", str(out), "--data", str(hands)]) == 0
     assert "seeds: 2" in capsys.readouterr().out
 
 

@@ -9,7 +9,7 @@ def add_reproduce(commands):
     """Adds `reproduce`."""
     keys = papers.names()
     verb = verbs.add(
-        commands, "reproduce", reproduce, "reproduce a paper and write a report",
+        commands, "reproduce", reproduce, "reproduce a paper, on its data or on your own X-rays, and write a report",
         "keras-fracture reproduce ibrahim_gan --data kaggle_fracture --profile quick",
     )  # fmt: skip
     verb.add_argument(
@@ -31,7 +31,9 @@ def add_reproduce(commands):
     verbs.splits(verb)
     verb.add_argument("--seed", type=int, help="first seed (default 0)")
     verb.add_argument("--seeds", type=int, help="how many trainings of each classifier")
-    verb.add_argument("--epochs", type=int, help="of each classifier (default: the profile's)")
+    verb.add_argument(
+        "--epochs", type=int, help="of each classifier, of bai_dcgan's GAN (default: the profile's)"
+    )
     configs = {key: papers.get(key).config.Config for key in keys}
     variants = [f"{key}: {', '.join(config.VARIANTS)}" for key, config in configs.items() if config.VARIANTS]
     verb.add_argument("--variant", help="; ".join(variants))
@@ -129,6 +131,7 @@ def _shortcuts(options):
 
 def tables(options):
     """`tables`."""
+    verbs.import_tensorflow()
     from keras_fracture.papers import tables as generated
 
     for path in options.files or generated.having():

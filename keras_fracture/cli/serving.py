@@ -9,7 +9,7 @@ from keras_fracture.cli import verbs
 def add_serve(commands):
     """Adds `serve`."""
     verb = verbs.add(
-        commands, "serve", serve, "answer over HTTP and gRPC, with the models of a folder (needs kserve)",
+        commands, "serve", serve, "answer over HTTP and gRPC, with the models of a folder (the extra `serving`)",
         "keras-fracture serve saved_models",
     )  # fmt: skip
     verb.add_argument(

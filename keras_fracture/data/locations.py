@@ -40,6 +40,6 @@ def find(layout, given=None):
     if not root.is_dir():
         raise DataError(
             f"{layout.FOLDER} is not in {parent}. {layout.HOW_TO_GET} Put it at {root}, "
-            f"or name its parent with --data-dir or KERAS_FRACTURE_DATA"
+            "or name its parent with --data-dir or KERAS_FRACTURE_DATA; phantom needs no download"
         )
     return root

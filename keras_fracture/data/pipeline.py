@@ -43,6 +43,10 @@ class Records:
     def raw(self, fields=None):
         """A `tf.data.Dataset` of records whose `image` is still encoded, in a fixed order.
 
+        Each is a dict: `image` (bytes of a PNG or JPEG file), `label` (1 is a finding), `source` (X-ray or patient),
+        `body_part`, `view`, `finding`, `boxes` (ymin, xmin, ymax, xmax as fractions), `filename`, and whatever else
+        the data set records.
+
         Args:
             fields: Names of the fields to read; default all.
         """

@@ -139,6 +139,8 @@ def train_seeds(config, run, method, name, sets, folder):
 
 def train_model(config, run, method, name, number, sets, folder):
     """Trains one model, or goes on where a killed run stopped; returns a dict of model, history, probabilities."""
+    several = len(_body_parts(sets)) > 1  # a single one, as of own X-rays that name none, teaches nothing
+    config = dataclasses.replace(config, body_parts=config.body_parts and several)
     seed = config.seed + number
     keras.utils.set_random_seed(seed)
     steps = config.epochs * (len(sets["train"].labels) // min(config.batch_size, len(sets["train"].labels)))

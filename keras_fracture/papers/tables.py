@@ -13,6 +13,10 @@ from keras_fracture.report import baselines, benchmarks, board, explanations, re
 from keras_fracture.report.markdown import dated, markdown, over_seeds, plain
 
 _WHERE = ("*.md", "docs/*.md", "docs/*/*.md", "serving/*.md")
+_TOLD = {  # of a run, and in which words
+    "data": "{}", "split_policy": "{} split", "model": "{}", "variant": "variant {}", "profile": "profile {}",
+    "image_size": "{} pixels", "epochs": "epochs: {}", "seeds": "seeds: {}",
+}  # fmt: skip
 _MARK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -88,6 +92,27 @@ def _how_measured(run, where):
     )
 
 
+def _commands(runs):
+    """Which command made which rows, a line a command."""
+    made = {}
+    for run in runs:
+        made.setdefault(run["command"], []).append(run)
+    return "".join(f"- {_made(rows)}: `{command}`\n" for command, rows in made.items())
+
+
+def _made(runs):
+    """What tells the rows of one command from those of others."""
+    parts = []
+    for name, words in _TOLD.items():
+        values = dict.fromkeys(run[name] for run in runs if name in run)
+        arms = name == "variant" and (
+            len(values) > 1 or "paper" in values
+        )  # arms of a study, or not worth naming
+        if values and not arms:
+            parts.append(words.format(" and ".join(map(str, values))))
+    return ", ".join([*parts, dated(runs[0])])
+
+
 def generate(folder, key):
     """A table of README, BENCHMARKS, RELIABILITY or docs.
 
@@ -119,8 +144,7 @@ def generate(folder, key):
         return baselines.recorded(Path(folder) / "baselines.json")
     if key in papers.names():
         runs = _runs(Path(folder) / f"{key}.json")
-        commands = dict.fromkeys(run["command"] for run in runs)
-        return papers.get(key).report.table(runs) + "\n" + "".join(f"`{command}`\n" for command in commands)
+        return papers.get(key).report.table(runs) + "\n" + _commands(runs)
     for paper in map(papers.get, papers.names()):
         if table := getattr(paper.report, "TABLES", {}).get(key):
             return table(_runs(Path(folder) / f"{paper.key}.json"))

@@ -271,7 +271,7 @@ def roc(points, auc, path, suptitle):
     """
     figure, axis = subplots(figsize=(5, 4.6))
     rates = points["false_positive_rate"]
-    axis.plot([0, 1], [0, 1], "--", color="grey", label="a coin")
+    axis.plot([0, 1], [0, 1], "--", color="grey", label="chance")
     axis.plot(rates, points["value"], color=COLOURS[0], label=f"area {auc}")
     axis.fill_between(
         rates, points["low"], points["high"], color=COLOURS[0], alpha=0.2, linewidth=0, label="95 % interval"

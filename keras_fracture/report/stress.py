@@ -120,7 +120,7 @@ def figure(rows, path, title):
     scores = [row["auc"] for row in rows]
     values = np.array([score["value"] for score in scores])
     ends = np.array([[score[end] for score in scores] for end in ("low", "high")])
-    axis.axvline(0.5, ls=":", color="grey", label="a coin")
+    axis.axvline(0.5, ls=":", color="grey", label="chance")
     axis.axvline(values[0], ls="--", lw=1.2, color=COLOURS[0], label="untouched")
     boxes = np.array(["fill_auc" in row for row in rows])
     for chosen, colour, marker, words in (

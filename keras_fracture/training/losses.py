@@ -11,7 +11,9 @@ from keras_fracture.training import replicas
 
 
 class AdversarialLoss(abc.ABC):
-    """A pair of losses on logits `(batch, 1)`, each a float32 scalar.
+    """A pair of losses on logits `(batch, 1)`, each a float32 scalar; subclass it for one of your own.
+
+        gan.compile(g_optimizer=..., d_optimizer=..., loss=Mine())
 
     Attributes:
         gradient_penalty: Weight of `gradient_penalty()` in the discriminator's loss; 0 for none.

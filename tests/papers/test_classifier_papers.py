@@ -287,5 +287,19 @@ def test_body_parts_are_learnt_beside_findings(few_phantoms, tmp_path):
     assert {"accuracy", "val_accuracy", "loss", "val_loss"} <= set(trained["history"])
     losses = trained["history"]["body_part_loss"]
     assert losses.iloc[2] < losses.iloc[0]
+    unknown = {
+        name: Split(split.images, split.labels, split.table.assign(body_part="unknown"))
+        for name, split in sets.items()
+    }
+    alone = classifier.train_model(
+        dataclasses.replace(tuned, epochs=1),
+        Run(tmp_path),
+        lisbon_resnet.METHOD,
+        "resnet18",
+        0,
+        unknown,
+        tmp_path / "one",
+    )
+    assert "loss" in alone["history"] and "body_part_loss" not in alone["history"], "one part teaches nothing"
     with pytest.raises(FractureError, match="does not go with body_parts"):
         LisbonResNet(balanced=True, body_parts=True)

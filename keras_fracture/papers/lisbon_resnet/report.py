@@ -7,7 +7,10 @@ from keras_fracture.papers.lisbon_resnet.experiment import preprocess
 __all__ = ["FRONT", "HEADLINES", "compare", "table", "write"]
 
 # What the table of all papers shows: what is measured, its metric, and which runs measured it.
-HEADLINES = (("ResNet-34: AUC", "auc", {"model": "resnet34"}),)
+HEADLINES = (
+    ("ResNet-34: AUC", "auc", {"model": "resnet34"}),
+    ("EfficientNet-Lite0 from ImageNet: AUC", "auc", {"model": "efficientnet_lite0"}),
+)
 FRONT = (  # of README
     ("ResNet-34, AUC", "auc", {"model": "resnet34", "variant": "paper", "data": "fracatlas"}),
     ("EfficientNet-Lite0 from ImageNet, AUC", "auc", {"model": "efficientnet_lite0", "data": "fracatlas"}),
