@@ -23,15 +23,13 @@ def lines(result):
     found = [
         f"{counted(result['images'], 'image')} with a box round the finding, {result['side']} pixels a side"
     ]
-    found += [
-        f"{'heat map':<22}{'hottest point on a box, %':<28}{'by chance':<12}{'overlap, %':<22}by chance"
-    ]
+    heads = f"{'heat map':<22}{'hottest point on a box, %':<28}{'random':<9}{'other map':<12}{'overlap, %':<20}random"
+    found.append(heads)
     for row in result["rows"]:
         point, overlap = row["pointing"], row["overlap"]
         found.append(
             f"{row['method']:<22}{percent(point):<28}{100 * point['chance']:<9.1f}"
-            f"{100 * point['chance_of_others']:<12.1f}{percent(overlap):<22}"
-            f"{100 * overlap['chance']:.1f}"
+            f"{100 * point['chance_of_others']:<12.1f}{percent(overlap):<20}{100 * overlap['chance']:.1f}"
         )
     return found
 
