@@ -2,6 +2,7 @@
 
     python notebooks/execute.py                         # all, smoke, two at a time: do they run?
     python notebooks/execute.py 05 --profile quick
+    python notebooks/execute.py 05 --solutions          # the solutions of its exercises as well
     python notebooks/execute.py --profile quick --write # what is committed: outputs in place, tidied
 
 What runs write goes to a temporary folder that is removed afterwards.
@@ -11,6 +12,7 @@ import argparse
 import importlib.util
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -22,13 +24,38 @@ NEEDS = {"07_pytorch_side_by_side": "torch"}  # which is not in requirements.txt
 LONGEST = 3600  # seconds a cell may take
 
 
-def execute(path, profile, folder):
+def with_solutions(notebook):
+    """A notebook with the code of its folded solutions as cells: at the end, or before what it started is stopped.
+
+    Args:
+        notebook: A notebook as a dict, format 4.
+
+    Returns:
+        The notebook, and how many cells were added.
+    """
+    cells, texts = notebook["cells"], []
+    for cell in cells:
+        if cell["cell_type"] == "markdown":
+            folded = re.findall(r"<summary>Solution</summary>(.*?)</details>", "".join(cell["source"]), re.S)
+            texts += [code for text in folded for code in re.findall(r"```python\n(.*?)```", text, re.S)]
+    made = [
+        {"cell_type": "code", "id": f"solution-{number}", "metadata": {}, "execution_count": None, "outputs": [],
+         "source": text}
+        for number, text in enumerate(texts, 1)
+    ]  # fmt: skip
+    stops = [place for place, cell in enumerate(cells) if "".join(cell["source"]).startswith("stop.close()")]
+    place = stops[0] if stops else len(cells)
+    return notebook | {"cells": [*cells[:place], *made, *cells[place:]]}, len(made)
+
+
+def execute(path, profile, folder, solutions=False):
     """Executes one notebook from top to bottom.
 
     Args:
         path: The .ipynb file.
         profile: "smoke" or "quick".
         folder: Where the executed copy goes.
+        solutions: Whether the solutions of its exercises are executed, too.
 
     Returns:
         The executed notebook as a dict.
@@ -39,6 +66,10 @@ def execute(path, profile, folder):
     import papermill
 
     out = folder / path.name
+    if solutions:
+        changed, _ = with_solutions(json.loads(path.read_text(encoding="utf-8")))
+        path = folder / f"with-{path.name}"
+        path.write_text(json.dumps(changed), encoding="utf-8")
     # `quick` is what the notebooks say themselves: without a parameter, no cell is added.
     parameters = {} if profile == "quick" else {"PROFILE": profile}
     papermill.execute_notebook(
@@ -48,13 +79,13 @@ def execute(path, profile, folder):
     return json.loads(out.read_text(encoding="utf-8"))
 
 
-def attempt(path, profile, folder):
+def attempt(path, profile, folder, solutions=False):
     """Executes one notebook and says how it went; returns what `execute` does, or None if a cell failed."""
     from papermill import PapermillExecutionError
 
     start = time.perf_counter()
     try:
-        made = execute(path, profile, folder)
+        made = execute(path, profile, folder, solutions)
     except PapermillExecutionError as error:
         print("\n".join(error.traceback), file=sys.stderr)
         print(f"{path.stem:<28} FAILED: {error.ename}: {error.evalue}", flush=True)
@@ -104,7 +135,12 @@ def main(arguments=None):
     parser.add_argument("names", nargs="*", help="beginnings of names, such as 05; default all")
     parser.add_argument("--profile", choices=("smoke", "quick"), default="smoke")
     parser.add_argument("--write", action="store_true", help="write outputs into the notebooks; quick only")
+    parser.add_argument(
+        "--solutions", action="store_true", help="execute the solutions of the exercises, too"
+    )
     given = parser.parse_args(arguments)
+    if given.write and given.solutions:
+        parser.error("solutions stay folded away: leave --write or --solutions out")
     if given.write and given.profile != "quick":
         parser.error("--write is for --profile quick, which the notebooks' own parameters say")
     paths = [
@@ -122,7 +158,7 @@ def main(arguments=None):
     with tempfile.TemporaryDirectory(prefix="keras_fracture-notebooks-") as folder:
         os.environ["TMPDIR"] = folder
         with ThreadPoolExecutor(jobs) as pool:
-            made = pool.map(lambda path: attempt(path, given.profile, Path(folder)), paths)
+            made = pool.map(lambda path: attempt(path, given.profile, Path(folder), given.solutions), paths)
             for path, notebook in zip(paths, made, strict=True):
                 failed += notebook is None
                 if given.write and notebook:

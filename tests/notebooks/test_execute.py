@@ -99,3 +99,30 @@ def test_a_notebook_whose_library_is_missing_is_left_out(folder, monkeypatch, ca
     monkeypatch.setitem(execute.NEEDS, "0_needs", "no_such_library")
     assert execute.main([]) == 0
     assert "no_such_library is not installed" in capsys.readouterr().out
+
+
+def test_solutions_become_cells_before_what_was_started_is_stopped():
+    folded = "**1.** Why?\n\n<details><summary>Solution</summary>\n\n```python\nfirst = 1\n```\n\nSo.\n\n</details>\n"
+    folded += "<details><summary>Solution</summary>\n```bash\nls\n```\n```python\nsecond = 2\n```\n</details>"
+    text = {
+        "cell_type": "markdown",
+        "id": "a",
+        "metadata": {},
+        "source": ["```python\nshown = 0\n```\n", folded],
+    }
+    for last, place in (("stop.close()\n", 1), ("print(1)", 2)):
+        made, count = execute.with_solutions(notebook(text, code(last)))
+        sources = ["".join(cell["source"]) for cell in made["cells"]]
+        assert count == 2 and sources[place : place + 2] == ["first = 1\n", "second = 2\n"]
+        assert len(sources) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(_PATH.parent.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_solution_runs(path, monkeypatch):
+    for name in ("TMPDIR", "TQDM_DISABLE"):
+        monkeypatch.setenv(name, "")
+    if not execute.runnable(path):
+        pytest.skip(f"{execute.NEEDS[path.stem]} is not installed")
+    assert execute.with_solutions(json.loads(path.read_text(encoding="utf-8")))[1] >= 2
+    assert execute.main([path.stem, "--solutions"]) == 0
