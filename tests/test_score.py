@@ -92,8 +92,13 @@ def test_scores_are_scikit_learns(said, test_table, tmp_path, capsys):
         assert score["low"] < score["value"] < score["high"], name
     assert content["seeds"] == 3 and content["images"] == len(labels)
     report = (tmp_path / "scored" / "report.md").read_text()
-    assert f"{content['metrics']['auc']['value']:.3f}" in report
-    assert {path.name for path in (tmp_path / "scored").iterdir()} >= {"report.html", "roc.png", "groups.csv"}
+    assert f"{content['metrics']['auc']['value']:.3f}" in report and "at the threshold 0.4" in report.lower()
+    assert {path.name for path in (tmp_path / "scored").iterdir()} >= {
+        "report.html",
+        "roc.png",
+        "precision-recall.png",
+        "groups.csv",
+    }
 
 
 def test_the_threshold_is_one_half_and_says_so(said, capsys):

@@ -7,6 +7,7 @@ from keras_fracture.evaluation.classification import (
     calibration,
     confusion,
     gains,
+    precision_recall,
     roc,
     scores,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "near_copies",
     "pointing_game",
     "prdc",
+    "precision_recall",
     "roc",
     "scores",
     "within",

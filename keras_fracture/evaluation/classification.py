@@ -142,6 +142,12 @@ class Ranked:
         allowed = hits[alarms <= (1 - specificity) * alarms[-1] + 1e-9]
         return allowed[-1] / hits[-1] if len(allowed) else 0.0
 
+    def precision(self, recall, weights):
+        """The precision at the highest score from which on at least this share of the findings, above 0, is found."""
+        hits, alarms = map(np.cumsum, self._counts(weights))
+        place = np.argmax(hits >= recall * hits[-1] - 1e-9)
+        return hits[place] / (hits[place] + alarms[place])
+
 
 def _binned(probabilities):
     """The bin, from 0 to `_BINS` - 1, of each probability."""
@@ -207,17 +213,53 @@ def roc(predictions, points=41, resamples=500, seed=0):
     Returns:
         A `pandas.DataFrame`, a row a point: `false_positive_rate`, and of the sensitivity `value`, `low`, `high`.
     """
+    rates = np.linspace(0, 1, points)
+    sensitivities = _along(
+        predictions,
+        [lambda one, weights, rate=rate: one.sensitivity(1 - rate, weights) for rate in rates],
+        resamples,
+        seed,
+    )
+    return sensitivities.assign(false_positive_rate=rates)
+
+
+def precision_recall(predictions, points=40, resamples=500, seed=0):
+    """Precision against recall, averaged over runs, with a 95 % interval at each point.
+
+    The area below is the metric `average_precision`, but for the steps between the points.
+
+    Args:
+        predictions: `Predictions`.
+        points: How many recalls above 0, the last is 1.
+        resamples: Bootstrap resamples of each point.
+        seed: Of the resampling.
+
+    Returns:
+        A `pandas.DataFrame`, a row a point: `recall`, and of the precision `value`, `low`, `high`.
+    """
+    recalls = np.linspace(0, 1, points + 1)[1:]
+    precisions = _along(
+        predictions,
+        [lambda one, weights, recall=recall: one.precision(recall, weights) for recall in recalls],
+        resamples,
+        seed,
+    )
+    return precisions.assign(recall=recalls)
+
+
+def _along(predictions, points, resamples, seed):
+    """Points of a curve, each a function of a `Ranked` and weights, as `value`, `low` and `high` over all runs."""
     clusters = Clusters(predictions.sources, predictions.labels)
     ranked = [Ranked(predictions.labels, row) for row in predictions.probabilities]
-
-    def sensitivity(specificity):
-        return lambda weights, runs: np.mean([ranked[run].sensitivity(specificity, weights) for run in runs])
-
-    rates = np.linspace(0, 1, points)
-    sensitivities = [
-        clusters.interval(sensitivity(1 - rate), len(ranked), resamples, seed=seed) for rate in rates
-    ]
-    return pd.DataFrame(sensitivities).assign(false_positive_rate=rates)
+    return pd.DataFrame(
+        clusters.interval(
+            lambda weights, runs, point=point: np.mean([point(ranked[run], weights) for run in runs]),
+            len(ranked),
+            resamples,
+            seed=seed,
+        )
+        for point in points
+    )
 
 
 def best_threshold(labels, probabilities):

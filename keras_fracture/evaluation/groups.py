@@ -24,9 +24,10 @@ def by_group(predictions, table, columns=COLUMNS, resamples=500):
         resamples: Bootstrap resamples.
 
     Returns:
-        A `pandas.DataFrame`, a row a group: `column`, `value`, `images`, `sources`, `findings`, then
-        `accuracy` and `auc`, each with `_low` and `_high`. Within a column the group of the lowest AUC is first;
-        behind them come those without one, the least accurate first, and last those of a single source.
+        A `pandas.DataFrame`, a row a group: `column`, `value`, `images`, `sources`, `finding_sources` (those with a
+        finding), `findings`, then `accuracy` and `auc`, each with `_low` and `_high`. Within a column the group of the
+        lowest AUC is first; behind them come those without one, the least accurate first, and last those of a single
+        source.
 
     Raises:
         EvaluationError: The table's rows are not the images predicted.
@@ -49,7 +50,9 @@ def by_group(predictions, table, columns=COLUMNS, resamples=500):
         ]
         rows += sorted(groups, key=_badness)
     ends = [metric + end for metric in HEADLINE for end in ("", "_low", "_high")]
-    return pd.DataFrame(rows, columns=["column", "value", "images", "sources", "findings", *ends])
+    return pd.DataFrame(
+        rows, columns=["column", "value", "images", "sources", "finding_sources", "findings", *ends]
+    )
 
 
 def _badness(group):
@@ -96,7 +99,12 @@ def _group(predictions, inside, resamples):
     """One row of `by_group`: the images where `inside` is true."""
     labels, sources = predictions.labels[inside], np.asarray(predictions.sources)[inside]
     probabilities = predictions.probabilities[:, inside]
-    row = {"images": len(labels), "sources": len(set(sources)), "findings": int(labels.sum())}
+    row = {
+        "images": len(labels),
+        "sources": len(set(sources)),
+        "finding_sources": len(set(sources[labels == 1])),
+        "findings": int(labels.sum()),
+    }
     try:
         group = Predictions(labels, sources, probabilities, predictions.threshold)
         group_scores = scores(group, HEADLINE, resamples)

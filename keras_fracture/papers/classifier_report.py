@@ -14,7 +14,7 @@ from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told, load_records
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.progress import Bar
-from keras_fracture.report import baselines, figures
+from keras_fracture.report import baselines, captions, figures, groups, scored
 from keras_fracture.report.markdown import (
     Figures,
     counted,
@@ -27,18 +27,8 @@ from keras_fracture.report.markdown import (
 )
 
 _CLASSES = ("healthy", "finding")
-_CAPTIONS = {
-    "roc": "{}: receiver operating characteristic on test images, with the 95 % interval of the sensitivity.",
-    "confusion": "{}: true against predicted classes of the test images.",
-    "reliability": "{}: predicted probabilities against the share of findings among test images, and how many images "
-    "have such a probability.",
-    "failures": "{}: the test images it is most confidently wrong about, with their probability of a finding; left the "
-    "image, right its Grad-CAM heat.",
-    "heat": "{}: where it looks in test images with annotated findings, which the boxes mark; left the image, right "
-    "its Grad-CAM heat.",
-}
 _WITHIN = "auc_within_body_part"
-_SHOWN = ("accuracy", "f1", "precision", "recall", "auc")  # of the paper's table
+_PLOTS = ("roc", "precision-recall")  # that are recorded beside the numbers
 
 
 def write(config, results, run, preprocess):
@@ -58,27 +48,25 @@ def write(config, results, run, preprocess):
     rows, explained = [], {}
     for policy, name in Bar(jobs, "scores and figures", unit=" models"):
         folder, result = run.folder / policy / name, results[policy]
-        explained[policy, name] = _explain(result, name, folder)
         said = scorer.text(result.predictions(name), result.sets["test"].table["filename"])
         files.write_text(folder / "predictions.csv", said)
         scores = _scores(result, name)
-        figures.roc(
-            evaluation.roc(result.predictions(name)), decimal(scores["auc"]), folder / "roc.png",
-            f"{name} on {config.data_title}: test images, {policy} split",
-        )  # fmt: skip
+        heading = f"{name} on {config.data_title}\n{policy} split, test images"
+        told = scored.plots(folder, heading, result.predictions(name), scores, _chosen(config))
+        explained[policy, name] = _explain(result, name, folder, told)
         compared = compare_with(result.predictions(name), result.baselines)
         rows.append(
             _row(config, recorded, policy, name, result.trained[name], scores) | {"baselines": compared}
         )
     splits = {policy: counts(result.sets) for policy, result in results.items()}
     files.write_text(run.folder / "history.csv", _history(results).to_csv(index=False))
-    _curves(config, results, run.folder)
+    curves = _curves(config, results, run.folder)
     _preprocessing(config, preprocess, next(iter(results)), run)
-    files.write_text(run.folder / "report.md", _text(config, recorded, rows, splits, explained, run.folder))
+    files.write_text(run.folder / "report.md", _text(config, recorded, rows, splits, explained, curves))
     pointing = {f"{policy}/{name}": one["pointing"] for (policy, name), one in explained.items()}
     return write_metrics(
         run.folder, config, rows, splits=splits, pointing_game=pointing,
-        figures=[f"{policy}/{name}/roc.png" for policy, name in jobs],
+        figures=[f"{policy}/{name}/{plot}.png" for policy, name in jobs for plot in _PLOTS],
     )  # fmt: skip
 
 
@@ -154,31 +142,34 @@ def _scores(result, name):
     return scores | {"train_accuracy": {"value": float(np.mean(last)), "low": min(last), "high": max(last)}}
 
 
-def _explain(result, name, folder):
-    """Writes the figures of one trained model; returns its groups, worst first, and its pointing game."""
+def _chosen(config):
+    """How the threshold came about."""
+    return (
+        "fixed beforehand"
+        if config.threshold is not None
+        else "chosen on validation for the highest balanced accuracy"
+    )
+
+
+def _explain(result, name, folder, told):
+    """Writes groups and where one model looks; returns both, and captions by file name after those `told`."""
     test, trained = result.sets["test"], result.trained[name]
     predictions = result.predictions(name)
-    figures.reliability(
-        evaluation.calibration(predictions),
-        folder / "reliability.png",
-        f"{name}: is 80 % right 8 times in 10?",
-    )
-    figures.confusion(
-        evaluation.confusion(predictions), folder / "confusion.png", _CLASSES,
-        f"{name}: test images, threshold " + ", ".join(f"{one:.2f}" for one in trained.thresholds),
-    )  # fmt: skip
-    groups = evaluation.by_group(predictions, test.table)
-    files.write_text(folder / "groups.csv", tables.csv_text(groups))
-
+    by_group = evaluation.by_group(predictions, test.table)
+    files.write_text(folder / "groups.csv", tables.csv_text(by_group))
     wrong = evaluation.most_confident_errors(predictions, 15)
     mean = predictions.probabilities.mean(axis=0)
     if len(wrong):
-        captions = [
+        words = [
             f"{_CLASSES[test.labels[row]]}, {test.table['body_part'].iloc[row]}: {mean[row]:.2f}"
             for row in wrong
         ]
-        _overlay(trained.model, test, wrong, captions, folder / "failures.png")
-    return {"groups": groups, "pointing": _pointing_game(trained.model, test, mean, folder)}
+        _overlay(trained.model, test, wrong, words, folder / "failures.png")
+        told = told | {"failures.png": captions.failures(test.labels[wrong])}
+    pointing = _pointing_game(trained.model, test, mean, folder)
+    if pointing:
+        told = told | {"heat.png": captions.heat(pointing)}
+    return {"groups": by_group, "pointing": pointing, "captions": told}
 
 
 def _pointing_game(model, test, probabilities, folder):
@@ -228,22 +219,28 @@ def _history(results):
 
 
 def _curves(config, results, folder):
+    """Draws accuracy and loss over epochs; returns their captions by file name."""
+    histories = {
+        (policy, name): {
+            column: np.mean([history[column] for history in trained.histories], axis=0)
+            for column in ("accuracy", "val_accuracy", "loss", "val_loss")
+        }
+        for policy, result in results.items()
+        for name, trained in result.trained.items()
+    }
     for column, label in (("accuracy", "accuracy"), ("loss", "loss (nats)")):
         panels = {}
-        for policy, result in results.items():
-            panels[f"{policy} split"] = {
-                f"{name}, {side}": np.mean(
-                    [history[prefix + column] for history in trained.histories], axis=0
-                )
-                for name, trained in result.trained.items()
-                for side, prefix in (("training", ""), ("validation", "val_"))
-            }
-        figures.curves(
-            panels,
-            folder / f"{column}.png",
-            label,
-            f"{config.key} on {config.data_title}: {label} while training",
-        )
+        for (policy, name), means in histories.items():
+            sides = {f"{name}, training": means[column], f"{name}, validation": means[f"val_{column}"]}
+            panels.setdefault(f"{policy} split", {}).update(sides)
+        title = f"{config.key} on {config.data_title}: {label} while training"
+        figures.curves(panels, folder / f"{column}.png", label, title)
+    named = {f"{name}, {policy} split": means for (policy, name), means in histories.items()}
+    ends = {name: (means["accuracy"][-1], means["val_accuracy"][-1]) for name, means in named.items()}
+    lowest = {
+        name: (int(np.argmin(means["val_loss"])) + 1, len(means["val_loss"])) for name, means in named.items()
+    }
+    return {"accuracy.png": captions.accuracy(ends), "loss.png": captions.loss(lowest)}
 
 
 def _preprocessing(config, preprocess, policy, run):
@@ -262,7 +259,7 @@ def _preprocessing(config, preprocess, policy, run):
     )
 
 
-def _text(config, recorded, rows, splits, explained, folder):
+def _text(config, recorded, rows, splits, explained, curves):
     numbered = Figures()
     lines = [
         f"# {config.title}\n",
@@ -289,11 +286,11 @@ def _text(config, recorded, rows, splits, explained, folder):
             baselines.table(own[0]["baselines"]["scores"]),
         ]
         for row in own:
-            lines += _one_model(policy, row["model"], explained[policy, row["model"]], folder, numbered)
-    return "\n".join([*lines, *_how_it_was_made(config, recorded, numbered)]) + "\n"
+            lines += _one_model(policy, row["model"], explained[policy, row["model"]], numbered)
+    return "\n".join([*lines, *_how_it_was_made(config, recorded, curves, numbered)]) + "\n"
 
 
-def _how_it_was_made(config, recorded, numbered):
+def _how_it_was_made(config, recorded, curves, numbered):
     settings = ", ".join(
         f"{name} {value}"
         for name, value in dataclasses.asdict(config).items()
@@ -302,18 +299,20 @@ def _how_it_was_made(config, recorded, numbered):
     seeds = counted(config.seeds, "seed")
     return [
         "## Training\n",
-        numbered.add("accuracy.png", f"Accuracy over epochs, mean of {seeds}."),
-        numbered.add("loss.png", f"Loss (nats) over epochs, mean of {seeds}."),
-        numbered.add("preprocessing.png", "Training images on their way into the network, step by step."),
+        *(
+            numbered.add(f"{column}.png", f"{words}, mean of {seeds}. {curves[f'{column}.png']}")
+            for column, words in (("accuracy", "Accuracy over epochs"), ("loss", "Loss (nats) over epochs"))
+        ),
+        numbered.add(
+            "preprocessing.png",
+            "Training images on their way into the network, step by step. What cannot be seen in the last column, the "
+            "network cannot see either.",
+        ),
         "## How this was made\n",
         f"- Command: `{recorded['command']}`, {recorded['date']}.",
         f"- Settings: {settings}.",
-        f"- The weights of the {'last epoch' if config.patience is None else 'epoch best on validation'} are tested"
-        + (
-            "; the threshold of each seed gives its highest balanced accuracy on validation."
-            if config.threshold is None
-            else f"; the threshold is {config.threshold}."
-        ),
+        f"- The weights of the {'last epoch' if config.patience is None else 'epoch best on validation'} are tested; "
+        f"the threshold of each seed is {_chosen(config)}.",
         "- SavedModels: `POLICY/MODEL/run-0/saved_model`; predictions of test images, for `keras-fracture score`: "
         "`POLICY/MODEL/predictions.csv`.",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in recorded['versions'].items())}.\n",
@@ -329,28 +328,14 @@ def _all_metrics(runs):
     return markdown(["test", *(run["model"] for run in runs)], rows)
 
 
-def _one_model(policy, name, explained, out, numbered):
-    """The figures and the weakest groups of one model."""
-    worst = explained["groups"].head(8)
-    rows = [
-        [row.column, row.value, row.images, row.findings, f"{100 * row.accuracy:.1f}",
-         "" if np.isnan(row.auc) else f"{row.auc:.3f}"]
-        for row in worst.itertuples()
-    ]  # fmt: skip
-    folder = f"{policy}/{name}"
-    lines = [f"### {name}, {policy} split\n"]
-    if explained["pointing"]:
-        pointing = explained["pointing"]
-        lines.append(
-            f"Pointing game: the heat's maximum lies on an annotated box in {100 * pointing['value']:.0f} % of "
-            f"{pointing['images']} test images with boxes; a random pixel would in "
-            f"{100 * pointing['chance']:.0f} %.\n"
-        )
-    lines += [
-        "Weakest groups:\n",
-        markdown(["field", "value", "images", "findings", "accuracy %", "AUC"], rows),
+def _one_model(policy, name, explained, numbered):
+    """The figures and the groups of one model."""
+    folder, title = f"{policy}/{name}", f"{name}, {policy} split"
+    return [
+        f"### {title}\n",
+        *(
+            numbered.add(f"{folder}/{figure}", f"{title}: {words}")
+            for figure, words in explained["captions"].items()
+        ),
+        groups.table(explained["groups"]),
     ]
-    for figure, caption in _CAPTIONS.items():
-        if (out / folder / f"{figure}.png").exists():
-            lines.append(numbered.add(f"{folder}/{figure}.png", caption.format(f"{name}, {policy} split")))
-    return lines

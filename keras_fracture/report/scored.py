@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_fracture import evaluation, files
 from keras_fracture.data import tables
-from keras_fracture.report import figures
+from keras_fracture.report import captions, diagnostics, groups
 from keras_fracture.report.html import write_html
 from keras_fracture.report.markdown import Figures, counted, decimal, markdown
 
@@ -93,15 +93,7 @@ def write(folder, heading, facts, predictions, scored, differences, beside=()):
         beside: As in `lines`.
     """
     folder, numbered = files.folder(Path(folder)), Figures()
-    auc = decimal(scored["metrics"]["auc"])
-    figures.roc(evaluation.roc(predictions), auc, folder / "roc.png", f"{heading}: test images")
-    figures.reliability(evaluation.calibration(predictions), folder / "reliability.png", heading)
-    figures.confusion(
-        evaluation.confusion(predictions),
-        folder / "confusion.png",
-        ("healthy", "finding"),
-        f"{heading}: test images",
-    )
+    shown = plots(folder, f"{heading}: test images", predictions, scored["metrics"])
     files.write_text(folder / "groups.csv", tables.csv_text(scored["groups"]))
     content = facts | {"metrics": scored["metrics"], "differences": differences}
     files.write_text(folder / "scores.json", json.dumps(content, indent=1) + "\n")
@@ -120,14 +112,46 @@ def write(folder, heading, facts, predictions, scored, differences, beside=()):
             )
             for name, metrics in differences.items()
         ),
-        *(f"- {line}" for line in (*of_groups(scored["groups"]), *beside)),
+        *(f"- {line}" for line in beside),
         "",
-        numbered.add(
-            "roc.png", "Receiver operating characteristic, with the 95 % interval of the sensitivity."
-        ),
-        numbered.add("reliability.png", "Predicted probabilities against the share of findings."),
-        numbered.add("confusion.png", "True against predicted classes, at the threshold."),
+        groups.table(scored["groups"]),
+        *(numbered.add(name, words[:1].upper() + words[1:]) for name, words in shown.items()),
     ]
     files.write_text(folder / "report.md", "\n".join(text))
     write_html(folder)
     return folder
+
+
+def plots(folder, heading, predictions, scores, chosen=None):
+    """Draws what predictions are worth: `roc.png`, `precision-recall.png`, `reliability.png`, `confusion.png`.
+
+    Args:
+        folder: Where to.
+        heading: Above each.
+        predictions: `evaluation.Predictions`.
+        scores: Dict of metric to `value`, `low`, `high`, of `evaluation.scores`.
+        chosen: How the threshold was chosen, in words, or None.
+
+    Returns:
+        Their captions by file name, in that order.
+    """
+    recall, precision = scores["recall"]["value"], scores["precision"]["value"]
+    diagnostics.roc(
+        evaluation.roc(predictions), decimal(scores["auc"]), folder / "roc.png", heading,
+        (1 - scores["specificity"]["value"], recall),
+    )  # fmt: skip
+    diagnostics.precision_recall(
+        evaluation.precision_recall(predictions), decimal(scores["average_precision"]),
+        float(predictions.labels.mean()), folder / "precision-recall.png", heading, (recall, precision),
+    )  # fmt: skip
+    diagnostics.reliability(evaluation.calibration(predictions), folder / "reliability.png", heading)
+    matrix = evaluation.confusion(predictions)
+    title = f"{heading}\n{captions.at_threshold(predictions)}"
+    diagnostics.confusion(matrix, folder / "confusion.png", ("healthy", "finding"), title)
+    threshold = captions.at_threshold(predictions, chosen)
+    return {
+        "roc.png": captions.roc(predictions, scores, threshold),
+        "precision-recall.png": captions.precision_recall(predictions, scores, threshold),
+        "reliability.png": captions.reliability(predictions, scores),
+        "confusion.png": captions.confusion(matrix, predictions, threshold),
+    }

@@ -12,6 +12,7 @@ from keras_fracture.evaluation import (
     calibration,
     confusion,
     gains,
+    precision_recall,
     roc,
     scores,
 )
@@ -100,6 +101,49 @@ def test_the_best_threshold_has_the_highest_balanced_accuracy(predictions):
 def test_a_threshold_is_chosen_on_both_classes_alone(labels, probabilities, message):
     with pytest.raises(EvaluationError, match=message):
         best_threshold(labels, probabilities)
+
+
+def test_precision_at_each_recall_is_scikit_learns_averaged_over_runs(predictions):
+    points = precision_recall(predictions, points=40, resamples=100)
+    expected = []
+    for row in predictions.probabilities:
+        precision, recall, _ = metrics.precision_recall_curve(predictions.labels, row)
+        # The highest threshold that finds enough has the least recall that is enough, and the last of its ties.
+        places = [np.flatnonzero(recall >= level - 1e-9).max() for level in points["recall"]]
+        expected.append(precision[places])
+    np.testing.assert_allclose(points["value"], np.mean(expected, axis=0), atol=1e-12)
+    assert points["recall"].iloc[[0, -1]].tolist() == [0.025, 1.0]
+    assert (points["low"] <= points["value"]).all() and (points["value"] <= points["high"]).all()
+    assert (points["low"] < points["high"]).mean() > 0.9
+
+
+def test_the_area_below_precision_and_recall_is_the_average_precision(predictions):
+    findings = int(predictions.labels.sum())
+    points = precision_recall(
+        predictions, points=findings, resamples=2
+    )  # a point a finding: no step is left out
+    expected = np.mean(
+        [metrics.average_precision_score(predictions.labels, row) for row in predictions.probabilities]
+    )
+    assert points["value"].mean() == pytest.approx(expected, abs=1e-12)
+    assert points["value"].iloc[-1] >= 0.5, (
+        "all findings are found: no worse than calling all images findings"
+    )
+
+
+def test_the_band_of_precision_and_recall_resamples_sources_and_seeds(predictions):
+    """Copies of an image make no band narrower, and seeds that differ make it wider."""
+    one = Predictions(predictions.labels[::8], predictions.sources[::8], predictions.probabilities[:1, ::8])
+    copies = Predictions(
+        *(np.repeat(each, 8) for each in (one.labels, one.sources)), one.probabilities.repeat(8, 1)
+    )
+    alone, copied = (precision_recall(each, 10, 200) for each in (one, copies))
+    np.testing.assert_allclose(copied, alone, atol=1e-12)
+    right, wrong = one.labels.astype(float), 1.0 - one.labels
+    apart = precision_recall(Predictions(one.labels, one.sources, np.stack([right, wrong])), 10, 200)
+    assert (apart["low"] <= 0.5).all() and (apart["high"] == 1).any(), (
+        "from two wrong seeds to two right ones"
+    )
 
 
 def test_each_run_may_have_a_threshold_of_its_own(predictions):

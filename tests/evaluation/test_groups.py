@@ -36,12 +36,12 @@ def groups(predictions, table):
 
 def test_every_value_of_every_column_there_is_has_a_row(groups):
     assert groups["column"].unique().tolist() == ["body_part", "hardware"]
-    counted = groups.set_index("value")[["images", "sources", "findings"]]
-    assert counted.loc["hand"].tolist() == [56, 14, 28]
-    assert counted.loc["leg"].tolist() == [52, 13, 24]
-    assert counted.loc["hip"].tolist() == [4, 1, 4]
-    assert counted.loc["shoulder"].tolist() == [8, 2, 4]
-    assert counted.loc["True"].tolist() == [12, 3, 12]
+    counted = groups.set_index("value")[["images", "sources", "finding_sources", "findings"]]
+    assert counted.loc["hand"].tolist() == [56, 14, 7, 28]
+    assert counted.loc["leg"].tolist() == [52, 13, 6, 24]
+    assert counted.loc["hip"].tolist() == [4, 1, 1, 4]
+    assert counted.loc["shoulder"].tolist() == [8, 2, 1, 4]
+    assert counted.loc["True"].tolist() == [12, 3, 3, 12]
     assert groups.groupby("column")["images"].sum().tolist() == [120, 120]
 
 

@@ -41,6 +41,7 @@ def test_the_report_shows_the_papers_numbers_beside_ours(lisbon):
         "loss",
         "preprocessing",
         "grouped/resnet18/confusion",
+        "grouped/resnet18/precision-recall",
         "grouped/resnet18/heat",
     ):
         assert f"({figure}.png)" in text
@@ -165,6 +166,19 @@ def test_groups_add_up_to_the_test_set_worst_first(lisbon):
     for _, rows in groups.groupby("column"):
         assert rows["images"].sum() == counts["images"]
         assert rows["auc"].dropna().is_monotonic_increasing and not rows["auc"].isna().iloc[0]
+
+
+def test_captions_are_those_of_the_runs_numbers(lisbon):
+    row = json.loads((lisbon[0] / "metrics.json").read_text())["runs"][0]
+    text, scores = (lisbon[0] / "report.md").read_text(), row["metrics"]
+    found, alarms = scores["recall"]["value"], 1 - scores["specificity"]["value"]
+    assert f"{100 * found:.1f} % of the findings are found and {100 * alarms:.1f} % of the healthy" in text
+    assert (
+        f"threshold {row['threshold']:.3g} (chosen on validation for the highest balanced accuracy)" in text
+    )
+    assert f"this average precision, {decimal(scores['average_precision'])}, " in text
+    recorded = {path.name for path in (lisbon[1] / "lisbon_resnet").rglob("*.png")}
+    assert recorded == {"roc.png", "precision-recall.png"}, "plots alone, no X-rays"
 
 
 def test_results_make_a_table_for_the_readme(lisbon):

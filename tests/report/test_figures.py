@@ -2,65 +2,11 @@ import cv2
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 
 from keras_fracture.data import phantom
-from keras_fracture.evaluation import Predictions, calibration
 from keras_fracture.report import figures
 from tests.drawings import assert_drawn
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """Figures as they are saved."""
-    saved = []
-
-    def save(figure, path):
-        saved.append(figure)
-        figure.savefig(path)
-        return path
-
-    monkeypatch.setattr(figures, "save", save)
-    return saved
-
-
-def words(axis):
-    return [text.get_text() for text in axis.texts]
-
-
-def test_confusion_shows_counts_and_shares_of_the_true_class(drawn, tmp_path):
-    path = figures.confusion([[90, 10], [30, 20]], tmp_path / "c.png", ("healthy", "finding"), "Title")
-    axis = drawn[0].axes[0]
-    assert words(axis) == ["90\n90.0 %", "10\n10.0 %", "30\n60.0 %", "20\n40.0 %"]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["healthy", "finding"]
-    assert cv2.imread(str(path)).std() > 20
-
-
-def test_confusion_of_a_class_without_images(drawn, tmp_path):
-    figures.confusion([[5, 0], [0, 0]], tmp_path / "c.png", ("healthy", "finding"), "Title")
-    assert words(drawn[0].axes[0])[3] == "0\n0.0 %"
-
-
-def test_reliability_draws_the_bins_that_hold_images(drawn, tmp_path):
-    labels, probabilities = np.array([0, 1, 1, 1]), np.array([[0.05, 0.31, 0.37, 1.0]])
-    bins = calibration(Predictions(labels, np.array(list("abcd")), probabilities))
-    path = figures.reliability(bins, tmp_path / "r.png", "Title")
-    above, below = drawn[0].axes
-    np.testing.assert_allclose(above.lines[-1].get_xydata(), [[0.05, 0], [0.34, 1], [1, 1]])
-    assert [bar.get_height() for bar in below.patches] == bins["images"].tolist()
-    assert cv2.imread(str(path)).std() > 20
-
-
-def test_a_roc_curve_lies_in_its_band(drawn, tmp_path):
-    points = pd.DataFrame(
-        {"false_positive_rate": [0, 0.5, 1], "value": [0, 0.8, 1], "low": [0, 0.7, 1], "high": [0.1, 0.9, 1]}
-    )
-    figures.roc(points, "0.800 (0.700 to 0.900)", tmp_path / "roc.png", "Title")
-    axis = drawn[0].axes[0]
-    assert axis.lines[1].get_xydata().tolist() == [[0, 0], [0.5, 0.8], [1, 1]]
-    assert axis.collections[0].get_paths()[0].get_extents().ymax == 1
-    assert [text.get_text() for text in axis.get_legend().get_texts()][1] == "area 0.800 (0.700 to 0.900)"
 
 
 def test_a_learning_curve_draws_each_arm_at_its_amounts(drawn, tmp_path):
@@ -150,10 +96,3 @@ def test_drawing_leaves_matplotlib_as_it_was(tmp_path):
 def test_overlays_of_one_image_need_no_boxes(tmp_path):
     path = figures.overlays(np.zeros((1, 32, 32, 3), np.uint8), np.ones((1, 32, 32)), tmp_path / "o.png")
     assert_drawn(path, share=0.001)
-
-
-def test_bins_without_images_make_an_empty_figure(tmp_path):
-    bins = pd.DataFrame(
-        {"low": [0.0], "high": [1.0], "probability": [np.nan], "observed": [np.nan], "images": [0]}
-    )
-    assert figures.reliability(bins, tmp_path / "r.png", "Title").exists()

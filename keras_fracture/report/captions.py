@@ -1,0 +1,143 @@
+"""What to see in a classifier's figures: captions whose claims are computed from the numbers that they show."""
+
+import numpy as np
+
+from keras_fracture.report.markdown import counted, decimal
+
+
+def at_threshold(predictions, chosen=None):
+    """`at the threshold 0.42 (chosen on validation)`; of several runs that differ, all of them.
+
+    Args:
+        predictions: `evaluation.Predictions`.
+        chosen: How it was chosen, or None.
+    """
+    numbers = list(dict.fromkeys(f"{one:.3g}" for one in predictions.thresholds))
+    words = (
+        f"the threshold {numbers[0]}" if len(numbers) == 1 else f"the seeds' thresholds {', '.join(numbers)}"
+    )
+    return f"at {words} ({chosen})" if chosen else f"at {words}"
+
+
+def roc(predictions, scores, threshold):
+    """Of the receiver operating characteristic.
+
+    Args:
+        predictions: `evaluation.Predictions`.
+        scores: Dict of metric to `value`, `low`, `high`, of `evaluation.scores`.
+        threshold: Of `at_threshold`.
+    """
+    return (
+        "how many findings are found (sensitivity) at each share of healthy images called findings (false-positive "
+        f"rate). {_band(predictions)} {_sentence(threshold)}, marked, {_percent(scores['recall']['value'])} of the "
+        f"findings are found and {_percent(1 - scores['specificity']['value'])} of the healthy images are false "
+        f"alarms. Guessing reaches an area of 0.5; this one, {decimal(scores['auc'])}, {_beside(scores['auc'], 0.5)}."
+    )
+
+
+def precision_recall(predictions, scores, threshold):
+    """Of precision against recall; arguments as of `roc`."""
+    prevalence, average = float(predictions.labels.mean()), scores["average_precision"]
+    return (
+        "of the images called findings, the share that show one (precision), against the share of the findings that "
+        f"is found (recall). {_band(predictions)} {_sentence(threshold)}, marked, "
+        f"{_percent(scores['precision']['value'])} of the alarms are right. Guessing reaches the share of findings "
+        f"among these images, {prevalence:.3f}; this average precision, {decimal(average)}, "
+        f"{_beside(average, prevalence)}. Where findings are rarer, the same rates make for less precision."
+    )
+
+
+def reliability(predictions, scores):
+    """Of predicted probabilities against observed shares; arguments as of `roc`."""
+    said, seen = predictions.probabilities.mean(), predictions.labels.mean()
+    points = round(100 * abs(said - seen))
+    too = "too high" if said > seen else "too low"
+    verdict = (
+        f"on the whole {too} by {counted(points, 'point')}" if points else "the two agree to half a point"
+    )
+    each = " (an image counts once a seed)" if len(predictions.probabilities) > 1 else ""
+    return (
+        "dots above the diagonal mean that findings are more common than the model says, dots below that they are "
+        f"rarer; the lower panel shows how many images stand behind each dot{each}. The mean probability is "
+        f"{_percent(said)}, and {_percent(seen)} of these images show a finding: {verdict}. Expected calibration "
+        f"error: {decimal(scores['ece'])}."
+    )
+
+
+def confusion(matrix, predictions, threshold):
+    """Of true against predicted classes.
+
+    Args:
+        matrix: Of `evaluation.confusion`.
+        predictions: `evaluation.Predictions`.
+        threshold: Of `at_threshold`.
+    """
+    (right, alarms), (missed, found) = np.asarray(matrix).tolist()
+    healthy, findings = right + alarms, missed + found
+    runs = len(predictions.probabilities)
+    means = f" Counts are means of {runs} seeds, rounded." if runs > 1 else ""
+    return (
+        f"{threshold}, {found:,} of {counted(findings, 'finding')} are found and {missed:,} missed (lower row); "
+        f"{alarms:,} of {counted(healthy, 'healthy image')} are false alarms (upper right).{means}"
+    )
+
+
+def failures(labels):
+    """Of the most confident errors; `labels` are those of the images shown."""
+    missed = int(np.sum(labels))
+    return (
+        f"the {counted(len(labels), 'test image')} it is most confidently wrong about, the most confident first: "
+        f"{counted(missed, 'missed finding')}, {counted(len(labels) - missed, 'false alarm')}. Above each the truth "
+        "and the probability of a finding. Look whether the heat (Grad-CAM) lies on bone, or on what should not "
+        "matter: borders, plates, letters."
+    )
+
+
+def heat(pointing):
+    """Of heat maps beside boxes; `pointing` is a dict of `value`, `chance` and `images`."""
+    return (
+        "where it looks (Grad-CAM) in test images with a finding, one of each X-ray. Look whether the heat meets the "
+        f"box. Pointing game: its maximum lies in a box in {_percent(pointing['value'])} of all "
+        f"{counted(pointing['images'], 'test image')} with boxes; a random pixel would in "
+        f"{_percent(pointing['chance'])}."
+    )
+
+
+def accuracy(ends):
+    """Of accuracies over epochs; `ends` is a dict of a model's name to its last (training, validation)."""
+    told = "; ".join(
+        f"{name}: {_percent(training)} and {_percent(validation)}"
+        for name, (training, validation) in ends.items()
+    )
+    return (
+        "Training that climbs where validation does not follow is a sign of images learnt by heart. Training and "
+        f"validation in the last epoch: {told}."
+    )
+
+
+def loss(lowest):
+    """Of losses over epochs; `lowest` is a dict of a model's name to (epoch of the lowest validation loss, epochs)."""
+    told = "; ".join(f"{name}: epoch {epoch} of {epochs}" for name, (epoch, epochs) in lowest.items())
+    return f"A validation loss that rises again means overfitting. Lowest validation loss: {told}."
+
+
+def _band(predictions):
+    what = "whole X-rays and seeds" if len(predictions.probabilities) > 1 else "whole X-rays"
+    return f"The band holds 95 % of resamples of {what}, at each point."
+
+
+def _beside(score, level):
+    """Where a score's interval lies."""
+    if score["low"] > level:
+        return "lies above that with all of its interval"
+    if score["high"] < level:
+        return "lies below that with all of its interval"
+    return "has that in its interval"
+
+
+def _percent(share):
+    return f"{100 * share:.1f} %"
+
+
+def _sentence(words):
+    return words[:1].upper() + words[1:]

@@ -1,0 +1,44 @@
+"""The table of a classifier's groups: the worst first, those too small to be ranked last."""
+
+from keras_fracture.report.markdown import decimal, markdown, percent
+
+ENOUGH = 5  # X-rays with a finding, and without, from which on a group is ranked
+
+
+def table(groups):
+    """Groups as Markdown, the lowest AUC first; behind them, named as such, those too small to be ranked.
+
+    Fields of one value alone, whose group is the whole test set, are passed over.
+
+    Args:
+        groups: `pandas.DataFrame` from `evaluation.by_group`.
+
+    Returns:
+        A title and the table; a sentence where no field has several values.
+    """
+    groups = groups[groups.groupby("column")["value"].transform("size") > 1]
+    if groups.empty:
+        return "The test images fall into no groups.\n"
+    small = (groups["finding_sources"] < ENOUGH) | (groups["sources"] - groups["finding_sources"] < ENOUGH)
+    ranked = groups[~small].sort_values("auc", kind="stable")
+    header = ["field", "value", "images", "X-rays", "findings", "AUC", "accuracy %"]
+    rows = [
+        [*_counts(row), decimal(_score(row, "auc")), percent(_score(row, "accuracy"))]
+        for row in ranked.itertuples()
+    ]
+    rows += [
+        [*_counts(row), "too few X-rays", f"{100 * row.accuracy:.1f}"] for row in groups[small].itertuples()
+    ]
+    return (
+        f"Groups, the lowest AUC first; last those with fewer than {ENOUGH} X-rays of either class, too few to be "
+        f"ranked:\n\n{markdown(header, rows)}"
+    )
+
+
+def _counts(row):
+    return row.column.replace("_", " "), row.value, row.images, row.sources, row.findings
+
+
+def _score(row, metric):
+    ends = {"value": "", "low": "_low", "high": "_high"}
+    return {name: getattr(row, metric + end) for name, end in ends.items()}
