@@ -43,7 +43,8 @@ def precision_recall(predictions, scores, threshold):
         f"is found (recall). {_band(predictions)} {_sentence(threshold)}, marked, "
         f"{_percent(scores['precision']['value'])} of the alarms are right. Guessing reaches the share of findings "
         f"among these images, {prevalence:.3f}; this average precision, {decimal(average)}, "
-        f"{_beside(average, prevalence)}. Where findings are rarer, the same rates make for less precision."
+        f"{_beside(average, prevalence)}. Where findings are rarer, the same sensitivity "
+        "and false-positive rate give less precision."
     )
 
 
@@ -132,7 +133,7 @@ def _beside(score, level):
         return "lies above that with all of its interval"
     if score["high"] < level:
         return "lies below that with all of its interval"
-    return "has that in its interval"
+    return "has that inside its interval: no difference that can be shown"
 
 
 def _percent(share):

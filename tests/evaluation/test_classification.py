@@ -141,7 +141,9 @@ def test_the_band_of_precision_and_recall_resamples_sources_and_seeds(prediction
     np.testing.assert_allclose(copied, alone, atol=1e-12)
     right, wrong = one.labels.astype(float), 1.0 - one.labels
     apart = precision_recall(Predictions(one.labels, one.sources, np.stack([right, wrong])), 10, 200)
-    assert (apart["low"] <= 0.5).all() and (apart["high"] == 1).any(), "from two wrong seeds to two right ones"
+    assert (apart["low"] <= 0.5).all() and (apart["high"] == 1).any(), (
+        "from two wrong seeds to two right ones"
+    )
 
 
 def test_each_run_may_have_a_threshold_of_its_own(predictions):
