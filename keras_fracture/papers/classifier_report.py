@@ -51,8 +51,8 @@ def write(config, results, run, preprocess):
         said = scorer.text(result.predictions(name), result.sets["test"].table["filename"])
         files.write_text(folder / "predictions.csv", said)
         scores = _scores(result, name)
-        heading = f"{name} on {config.data_title}\n{policy} split, test images"
-        told = scored.plots(folder, heading, result.predictions(name), scores, _chosen(config))
+        images = f"{config.data_title}, {policy} split, test images"
+        told = scored.plots(folder, name, images, result.predictions(name), scores, _chosen(config))
         explained[policy, name] = _explain(result, name, folder, told)
         compared = compare_with(result.predictions(name), result.baselines)
         rows.append(

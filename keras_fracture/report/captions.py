@@ -29,9 +29,10 @@ def roc(predictions, scores, threshold):
     """
     return (
         "how many findings are found (sensitivity) at each share of healthy images called findings (false-positive "
-        f"rate). {_band(predictions)} {_sentence(threshold)}, marked, {_percent(scores['recall']['value'])} of the "
-        f"findings are found and {_percent(1 - scores['specificity']['value'])} of the healthy images are false "
-        f"alarms. Guessing reaches an area of 0.5; this one, {decimal(scores['auc'])}, {_beside(scores['auc'], 0.5)}."
+        f"rate). {_band(predictions)} {_sentence(threshold)}, marked, {_mean(predictions)}"
+        f"{_percent(scores['recall']['value'])} of the findings are found and "
+        f"{_percent(1 - scores['specificity']['value'])} of the healthy images are false alarms. Guessing reaches "
+        f"an area of 0.5; this one, {decimal(scores['auc'])}, {_beside(scores['auc'], 0.5)}."
     )
 
 
@@ -41,9 +42,10 @@ def precision_recall(predictions, scores, threshold):
     return (
         "of the images called findings, the share that show one (precision), against the share of the findings that "
         f"is found (recall). {_band(predictions)} {_sentence(threshold)}, marked, "
-        f"{_percent(scores['precision']['value'])} of the alarms are right. Guessing reaches the share of findings "
-        f"among these images, {prevalence:.3f}; this average precision, {decimal(average)}, "
-        f"{_beside(average, prevalence)}. Where findings are rarer, the same rates make for less precision."
+        f"{_mean(predictions)}{_percent(scores['precision']['value'])} of the alarms are right. Guessing reaches "
+        f"the share of findings among these images, {prevalence:.3f}; this average precision, {decimal(average)}, "
+        f"{_beside(average, prevalence)}. Where findings are rarer, the same sensitivity "
+        "and false-positive rate give less precision."
     )
 
 
@@ -89,15 +91,15 @@ def failures(labels):
         f"the {counted(len(labels), 'test image')} it is most confidently wrong about, the most confident first: "
         f"{counted(missed, 'missed finding')}, {counted(len(labels) - missed, 'false alarm')}. Above each the truth "
         "and the probability of a finding. Look whether the heat (Grad-CAM) lies on bone, or on what should not "
-        "matter: borders, plates, letters."
+        "matter: borders, metal, letters."
     )
 
 
 def heat(pointing):
     """Of heat maps beside boxes; `pointing` is a dict of `value`, `chance` and `images`."""
     return (
-        "where it looks (Grad-CAM) in test images with a finding, one of each X-ray. Look whether the heat meets the "
-        f"box. Pointing game: its maximum lies in a box in {_percent(pointing['value'])} of all "
+        "where it looks (Grad-CAM) in some test images with a finding, one of each X-ray. Look whether the heat meets "
+        f"the box. Pointing game: its maximum lies in a box in {_percent(pointing['value'])} of all "
         f"{counted(pointing['images'], 'test image')} with boxes; a random pixel would in "
         f"{_percent(pointing['chance'])}."
     )
@@ -121,6 +123,10 @@ def loss(lowest):
     return f"A validation loss that rises again means overfitting. Lowest validation loss: {told}."
 
 
+def _mean(predictions):
+    return "on average " if len(predictions.probabilities) > 1 else ""
+
+
 def _band(predictions):
     what = "whole X-rays and seeds" if len(predictions.probabilities) > 1 else "whole X-rays"
     return f"The band holds 95 % of resamples of {what}, at each point."
@@ -132,7 +138,7 @@ def _beside(score, level):
         return "lies above that with all of its interval"
     if score["high"] < level:
         return "lies below that with all of its interval"
-    return "has that in its interval"
+    return "has that inside its interval: no difference that can be shown"
 
 
 def _percent(share):

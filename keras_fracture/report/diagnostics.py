@@ -120,7 +120,7 @@ def confusion(matrix, path, class_names, suptitle):
         share = shares[row, column]
         words = f"{count:,}\n{100 * share:.1f} %"
         axis.text(
-            column, row, words, ha="center", va="center", color="white" if share > 0.55 else "black", size=14
+            column, row, words, ha="center", va="center", color="white" if share > 0.7 else "black", size=14
         )
     places = range(len(class_names))
     axis.set(xticks=places, yticks=places, xticklabels=class_names, xlabel="predicted", ylabel="true")

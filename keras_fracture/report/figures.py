@@ -269,7 +269,7 @@ def overlays(images, heats, path, boxes=None, captions=None, columns=3):
     captions = [""] * count if captions is None else captions
     columns = min(columns, count)
     rows = -(-count // columns)
-    size = 4.2 * columns + 0.9, (2.1 * height / width + 0.35) * rows + 0.4
+    size = 4.2 * columns + 0.9, (2.1 * height / width + 0.45) * rows + 0.5
     figure, axes = subplots(rows, columns, figsize=size, squeeze=False)
     plain = np.broadcast_to(images, (count, height, width, 3))
     between = np.full((count, height, 4, 3), 255, np.uint8)
@@ -278,7 +278,7 @@ def overlays(images, heats, path, boxes=None, captions=None, columns=3):
         axis.axis("off")
     for axis, pair, of_one, caption in zip(axes.flat[:count], pairs, boxes, captions, strict=True):
         axis.imshow(pair)
-        axis.set_title(caption, fontsize=9)
+        axis.set_title(caption, fontsize=13)
         for top, left, bottom, right in of_one:
             for start in (0, width + 4):
                 corner = start + left * width - 0.5, top * height - 0.5
@@ -287,6 +287,8 @@ def overlays(images, heats, path, boxes=None, captions=None, columns=3):
                 # A dark rim, so that the outline shows on bright bone too.
                 outline.set_path_effects([patheffects.withStroke(linewidth=3, foreground="black")])
                 axis.add_patch(outline)
-    figure.colorbar(ScalarMappable(cmap=HEAT), ax=axes, label="heat over its maximum", aspect=12 * rows)
-    figure.suptitle("Left the image, right its Grad-CAM heat; boxes mark findings", fontsize=10)
+    bar = figure.colorbar(ScalarMappable(cmap=HEAT), ax=axes, aspect=12 * rows)
+    bar.ax.tick_params(labelsize=12)
+    bar.set_label("heat over its maximum", fontsize=13)
+    figure.suptitle("Left the image, right its Grad-CAM heat; boxes mark findings", fontsize=14)
     return save(figure, path)

@@ -1,6 +1,7 @@
 """How good anybody's predictions are, as lines for a terminal, and as a folder with a report and its figures."""
 
 import json
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ METRICS = {
     "average precision": "average_precision", "sensitivity at specificity 0.90": "sensitivity_at_90",
     "sensitivity at specificity 0.95": "sensitivity_at_95", "Brier score": "brier", "calibration error": "ece",
 }  # fmt: skip
+_WIDE = 44  # characters of a title that fit above a figure
 SWAPPED = "AUC is below 0.5 with all of its interval: are healthy and finding swapped?"
 
 
@@ -93,7 +95,7 @@ def write(folder, heading, facts, predictions, scored, differences, beside=()):
         beside: As in `lines`.
     """
     folder, numbered = files.folder(Path(folder)), Figures()
-    shown = plots(folder, f"{heading}: test images", predictions, scored["metrics"])
+    shown = plots(folder, heading, f"{facts['data']}, test images", predictions, scored["metrics"])
     files.write_text(folder / "groups.csv", tables.csv_text(scored["groups"]))
     content = facts | {"metrics": scored["metrics"], "differences": differences}
     files.write_text(folder / "scores.json", json.dumps(content, indent=1) + "\n")
@@ -122,12 +124,13 @@ def write(folder, heading, facts, predictions, scored, differences, beside=()):
     return folder
 
 
-def plots(folder, heading, predictions, scores, chosen=None):
+def plots(folder, model, images, predictions, scores, chosen=None):
     """Draws what predictions are worth: `roc.png`, `precision-recall.png`, `reliability.png`, `confusion.png`.
 
     Args:
         folder: Where to.
-        heading: Above each.
+        model: Its name, for the titles.
+        images: What it was tested on, for the titles.
         predictions: `evaluation.Predictions`.
         scores: Dict of metric to `value`, `low`, `high`, of `evaluation.scores`.
         chosen: How the threshold was chosen, in words, or None.
@@ -135,19 +138,28 @@ def plots(folder, heading, predictions, scores, chosen=None):
     Returns:
         Their captions by file name, in that order.
     """
+
+    def title(kind):
+        return "\n".join(textwrap.fill(line, _WIDE) for line in (f"{kind}: {model}", images))
+
     recall, precision = scores["recall"]["value"], scores["precision"]["value"]
     diagnostics.roc(
-        evaluation.roc(predictions), decimal(scores["auc"]), folder / "roc.png", heading,
+        evaluation.roc(predictions), decimal(scores["auc"]), folder / "roc.png", title("ROC curve"),
         (1 - scores["specificity"]["value"], recall),
     )  # fmt: skip
     diagnostics.precision_recall(
         evaluation.precision_recall(predictions), decimal(scores["average_precision"]),
-        float(predictions.labels.mean()), folder / "precision-recall.png", heading, (recall, precision),
+        float(predictions.labels.mean()), folder / "precision-recall.png",
+        title("Precision and recall"), (recall, precision),
     )  # fmt: skip
-    diagnostics.reliability(evaluation.calibration(predictions), folder / "reliability.png", heading)
+    diagnostics.reliability(
+        evaluation.calibration(predictions), folder / "reliability.png", title("Calibration")
+    )
     matrix = evaluation.confusion(predictions)
-    title = f"{heading}\n{captions.at_threshold(predictions)}"
-    diagnostics.confusion(matrix, folder / "confusion.png", ("healthy", "finding"), title)
+    diagnostics.confusion(
+        matrix, folder / "confusion.png", ("healthy", "finding"),
+        f"{title('Confusion')}\n{textwrap.fill(captions.at_threshold(predictions), _WIDE)}",
+    )  # fmt: skip
     threshold = captions.at_threshold(predictions, chosen)
     return {
         "roc.png": captions.roc(predictions, scores, threshold),

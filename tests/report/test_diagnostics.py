@@ -5,7 +5,7 @@ import pytest
 
 from keras_fracture import evaluation
 from keras_fracture.evaluation import Predictions, calibration
-from keras_fracture.report import captions, diagnostics, groups
+from keras_fracture.report import captions, diagnostics, groups, scored
 from tests.drawings import assert_drawn
 
 
@@ -63,19 +63,6 @@ def test_precision_lies_in_its_band_over_what_guessing_reaches(drawn, tmp_path):
     assert_drawn(path)
 
 
-@pytest.mark.parametrize("drawing", [diagnostics.roc, diagnostics.precision_recall])
-def test_titles_of_two_lines_fit_on_their_figures(drawn, tmp_path, drawing):
-    points = pd.DataFrame({"value": [0, 1], "low": [0, 1], "high": [0, 1]})
-    points = points.assign(false_positive_rate=[0, 1], recall=[0, 1])
-    numbers = ("0.500 (0.450 to 0.550)",) if drawing is diagnostics.roc else ("0.500 (0.450 to 0.550)", 0.5)
-    title = "efficientnet_lite0 on kaggle_fracture\ngrouped split, test images"
-    drawing(points, *numbers, tmp_path / "a.png", title, (0.5, 0.5))
-    figure = drawn[0]
-    for part in (figure._suptitle, figure.legends[0]):
-        box, frame = part.get_window_extent(), figure.bbox
-        assert box.x0 >= frame.x0 and box.x1 <= frame.x1 and box.y0 >= frame.y0 and box.y1 <= frame.y1
-
-
 def test_bins_without_images_make_an_empty_figure(tmp_path):
     bins = pd.DataFrame(
         {"low": [0.0], "high": [1.0], "probability": [np.nan], "observed": [np.nan], "images": [0]}
@@ -113,7 +100,11 @@ def test_captions_say_what_the_numbers_say(predictions):
 
 @pytest.mark.parametrize(
     ("low", "high", "words"),
-    [(0.51, 0.9, "lies above that"), (0.3, 0.49, "lies below that"), (0.4, 0.6, "has that in its interval")],
+    [
+        (0.51, 0.9, "lies above that"),
+        (0.3, 0.49, "lies below that"),
+        (0.4, 0.6, "no difference that can be shown"),
+    ],
 )
 def test_a_caption_claims_no_more_than_its_interval(predictions, low, high, words):
     scores = evaluation.scores(predictions, evaluation.METRICS, 5) | {
@@ -157,3 +148,15 @@ def test_the_worst_group_is_first_and_the_small_ones_are_last_and_named():
     assert (
         groups.table(measured[measured["column"] == "hardware"]) == "The test images fall into no groups.\n"
     )
+
+
+def test_long_titles_and_legends_fit_on_their_figures(drawn, predictions, tmp_path):
+    scores = evaluation.scores(predictions, evaluation.METRICS, 5)
+    images = "a data set of a rather long name, grouped split, test images"
+    told = scored.plots(tmp_path, "efficientnet_lite0_" * 4, images, predictions, scores)
+    assert len(told) == len(drawn) == 4 and all((tmp_path / name).is_file() for name in told)
+    for figure in drawn:
+        for part in (figure._suptitle, *figure.legends):
+            box, frame = part.get_window_extent(), figure.bbox
+            assert frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+    assert "at the threshold 0.5" in drawn[3].get_suptitle()

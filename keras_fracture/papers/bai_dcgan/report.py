@@ -192,7 +192,9 @@ def _text(config, recorded, row, counts_, folder):
         _losses_table(config, row),
         numbered.add(
             "losses.png",
-            f"Losses over epochs, {counted(config.seeds, 'seed')}, and what the paper reports of them.",
+            f"Losses over epochs, {counted(config.seeds, 'seed')}, and what the paper reports of them. Look whether "
+            "ours run through the paper's; a discriminator's loss near 0 means that it tells generated images from "
+            "real ones.",
         ),
         "## How near to real images\n",
         f"Features: `{config.extractor}`. *Real against real* is the same measure between two halves of the real "
@@ -228,12 +230,15 @@ def _shown(config, folder, numbered):
     """The figures of what the GANs draw."""
     captions = {
         "metrics-over-epochs.png": "KID to the training images and share of near copies while training. Dashed: the "
-        "same of real images against real ones.",
+        "same of real images against real ones. Look whether KID still falls at the end, and whether copies rise above "
+        "their line: images learnt by heart.",
         "over-time.png": "What the generator makes of the same noise, over its training.",
-        "samples.gif": "The same as an animation that stays for two seconds at the last epoch.",
-        "real-and-generated.png": f"Training images with a finding ({config.data_title}) beside generated ones.",
+        "samples.gif": "The same as an animation that stays for two seconds at the last epoch. Look when bones "
+        "take shape, and whether they still change at the end.",
+        "real-and-generated.png": f"Training images with a finding ({config.data_title}) beside generated ones. Look "
+        "for bones that end nowhere, and for the same image twice.",
         "closest-pixels.png": "The generated images whose grey levels come nearest to a training image, closest first, "
-        "each above that training image.",
+        "each above that training image. Look whether a pair shows one and the same X-ray.",
         "closest-features.png": f"The same by features ({config.extractor}) in place of grey levels.",
     }
     return [numbered.add(name, words) for name, words in captions.items() if (folder / name).exists()]

@@ -237,7 +237,8 @@ def _text(config, recorded, rows, split_counts, checks, parts):
         *(
             numbered.add(
                 f"auc-{part}.png",
-                f"{name}: test AUC of each way to train, {seeds}, 95 % intervals; crosses: what the paper reports.",
+                f"{name}: test AUC of each way to train, {seeds}, 95 % intervals; crosses: what the paper reports. "
+                "For differences look at the table's gains: they are paired.",
             )
             for name, part in parts.items()
         ),
@@ -270,11 +271,16 @@ def _patches(rows, checks, parts, numbered):
             numbered.add(
                 f"stages-{part}.png",
                 f"{name}: lesions painted into healthy X-rays, the four with the highest filter score. From the left: "
-                "the original, the translated patch put into its window, the blended image, and the three close up.",
+                "the original, the translated patch put into its window, the blended image, and the three close up. "
+                "Look for the window's edges: a classifier may learn them in place of lesions.",
             )
             for name, part in parts.items()
         ),
-        numbered.add("unit-losses.png", "Losses of the translators while training, mean of each epoch."),
+        numbered.add(
+            "unit-losses.png",
+            "Losses of the translators while training, mean of each epoch. Reconstruction and "
+            "cycle should fall; the adversarial one (gan) need not.",
+        ),
     ]
 
 

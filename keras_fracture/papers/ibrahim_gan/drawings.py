@@ -15,6 +15,34 @@ LABELS = {
 }
 _SHOWN = 18  # images of each class
 
+# Captions.
+SAMPLES = (
+    "Real training images, and synthetic ones of each generator; upper half healthy, lower half with a finding. Look "
+    "for what tells the halves apart: a classifier can learn nothing else from synthetic images."
+)
+NEIGHBOURS = (
+    "Images of the {} GAN, and under each the training image nearest to it in features. Look whether a pair shows one "
+    "and the same X-ray."
+)
+ANIMATION = {
+    "poster": "The same noise over the training of one of the poster's GANs, that of the findings. Look when bones "
+    "take shape.",
+    "modern": "The same noise over the training of the modern GAN. Look when bones take shape.",
+}
+CURVE = (
+    "AUC on {:,} test images over the number of {}: mean of {}, bands are 95 % intervals. Where bands overlap, look at "
+    "the table's gains: they are paired."
+)
+OPTIONS = "More or fewer synthetic images, and those alone to which a classifier of the real images gives their class."
+ACCURACY = (
+    "Validation accuracy while training, lowest to highest seed shaded. Look whether the lines are flat at the end: "
+    "else more epochs would change the table."
+)
+LOSSES = (
+    "Losses of the poster's GANs, mean of each epoch. A discriminator's loss near 0 means that it tells generated "
+    "images from real ones."
+)
+
 
 def draw(config, results, scores, measured, folder):
     """Writes all figures.

@@ -26,17 +26,6 @@ FRONT = (  # of README
 )
 
 
-# Captions.
-_SAMPLES = "Real training images, and synthetic ones of each generator; upper half healthy, lower half with a finding."
-_NEIGHBOURS = "Images of the {} GAN, and under each the training image nearest to it in features."
-_ANIMATION = {
-    "poster": "The same noise over the training of one of the poster's GANs, that of the findings.",
-    "modern": "The same noise over the training of the modern GAN.",
-}
-_CURVE = "AUC on {:,} test images over the number of {}: mean of {}, bands are 95 % intervals."
-_OPTIONS = "More or fewer synthetic images, and those alone to which a classifier of the real images gives their class."
-
-
 def write(config, results, run):
     """Writes figures, `metrics.json` and `report.md`.
 
@@ -251,11 +240,11 @@ def _images(config, results, figures, folder):
         f"{GOOD_COVERAGE:g} of the real images'. Features: `{config.extractor}`.\n"
     ]
     if names:
-        lines.append(figures.add("samples.png", _SAMPLES))
+        lines.append(figures.add("samples.png", drawings.SAMPLES))
     for name in names:
-        lines.append(figures.add(f"neighbours-{name}.png", _NEIGHBOURS.format(name)))
+        lines.append(figures.add(f"neighbours-{name}.png", drawings.NEIGHBOURS.format(name)))
         if (folder / f"samples-{name}.gif").exists():  # not of a training too short for two grids
-            lines.append(figures.add(f"samples-{name}.gif", _ANIMATION[name]))
+            lines.append(figures.add(f"samples-{name}.gif", drawings.ANIMATION[name]))
     if results.curve:
         told = ", ".join(f"{value:.3f} ({size:,} real images)" for size, value in results.curve.seen.items())
         real = results.curve.scores(results.curve.sizes[-1], "classic")["auc"]
@@ -287,7 +276,9 @@ def _study(config, name, curve, numbers, figures):
             "one of these two, whichever the validation split prefers, says how likely each generated image shows a "
             "finding; a new classifier learns from these images beside the real ones. None of the papers asks this.\n",
         ]
-    words = _CURVE.format(len(curve.sets["test"].labels), STUDIES[name], counted(config.seeds, "seed"))
+    words = drawings.CURVE.format(
+        len(curve.sets["test"].labels), STUDIES[name], counted(config.seeds, "seed")
+    )
     lines.append(figures.add(f"{name}.png", words))
     header = [
         STUDIES[name],
@@ -307,7 +298,7 @@ def _study(config, name, curve, numbers, figures):
     ]  # fmt: skip
     lines.append(markdown(header, rows))
     if name == "learning_curve" and (len(config.ratios) > 1 or config.filters):
-        lines.append(figures.add("options.png", _OPTIONS))
+        lines.append(figures.add("options.png", drawings.OPTIONS))
     return lines
 
 
@@ -342,10 +333,8 @@ def _poster(config, scores, rows, splits, figures):
             "arms-accuracy.png", f"Test accuracy of the poster's arms beside the poster's own: {arms}."
         ),
         figures.add("arms-auc.png", f"Area under the ROC curve of the same: {arms}."),
-        figures.add(
-            "classifier-accuracy.png", "Validation accuracy while training, lowest to highest seed shaded."
-        ),
-        figures.add("gan-losses.png", "Losses of the poster's GANs, mean of each epoch."),
+        figures.add("classifier-accuracy.png", drawings.ACCURACY),
+        figures.add("gan-losses.png", drawings.LOSSES),
     ]
 
 
