@@ -5,8 +5,9 @@ The rooms (`data`, `models`, `training`, ...) are imported on first use, so that
 
 The import sets two environment variables, where they are not set yet, since TensorFlow reads them while it is loaded:
 `TF_ENABLE_ONEDNN_OPTS=1` (threefold speed on processors without AVX-512; results differ by rounding) and
-`TF_CPP_MIN_LOG_LEVEL=3` (no lines about GPUs that are not there). To keep your own, set them before, or load TensorFlow
-first. Nothing else of the application that imports the package changes.
+`TF_CPP_MIN_LOG_LEVEL=3` (errors alone in TensorFlow's log). To keep your own, set them before, or load TensorFlow
+first. Nothing else of the application that imports the package changes. A few lines about oneDNN and missing GPUs that
+TensorFlow prints before its log can be set remain in scripts; they are harmless, and commands and notebooks hide them.
 """
 
 import importlib

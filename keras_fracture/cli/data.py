@@ -130,7 +130,7 @@ def data_check(options):
             "No split of these images by sources has both classes on every side: see above. "
             f"Received: {options.path}"
         )
-    words = ["keras-fracture", "reproduce", "ibrahim_gan", "--data", options.path, *_told(reading)]
+    words = ["keras-fracture", "reproduce", "lisbon_resnet", "--data", options.path, *_told(reading)]
     progress.say(f"go on with: {shlex.join([*words, '--set', f'policies={policy}'])}")
 
 
@@ -143,7 +143,7 @@ def data_add(options):
     layout = _own(str(path), reading)
     own.remembered.add(options.name, path, catalogue.NAMES, **reading)
     print("\n".join([*layout.notes, layout.told]))
-    progress.say(f"go on with: keras-fracture reproduce ibrahim_gan --data {options.name}")
+    progress.say(f"go on with: keras-fracture reproduce lisbon_resnet --data {options.name}")
 
 
 def _own(name, reading):

@@ -2,6 +2,7 @@
 
 from keras_fracture import progress
 from keras_fracture.cli import verbs
+from keras_fracture.errors import ModelError
 
 _WEIGHTS = ".pth, .pt, .pth.tar, .ckpt, .bin, .safetensors or .weights.h5 file"
 
@@ -23,16 +24,22 @@ def add_generate(commands):
     """Adds `generate`."""
     verb = verbs.add(
         commands, "generate", generate, "write synthetic images from a trained generator",
-        "keras-fracture generate runs/bai_dcgan/TIME --count 500 --seed 1 --out synthetic",
+        "keras-fracture generate --model dcgan_phantom --count 500 --seed 1 --out synthetic",
     )  # fmt: skip
     verb.add_argument(
-        "generator", help=f"run folder, SavedModel folder, name of `models list`, .keras file, or {_WEIGHTS}"
+        "generator",
+        nargs="?",
+        help=f"run folder, SavedModel folder, name of `models list`, .keras file, or {_WEIGHTS}",
     )
     verb.add_argument("--out", required=True, metavar="DIR", help="folder to write PNGs and images.csv to")
     verb.add_argument("--count", type=int, default=100, help="images (default 100)")
     verb.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
     verb.add_argument("--class", dest="label", metavar="NAME", help="one class (default: all in turn)")
-    verb.add_argument("--model", help="architecture of a weights file, such as dcgan_generator")
+    verb.add_argument(
+        "--model",
+        help="without GENERATOR: the same, such as dcgan_phantom; with a weights file: its architecture, "
+        "such as dcgan_generator",
+    )
     _settings(verb)
     verb.add_argument("--shard", metavar="I/N", help="draw only the I-th of N parts of the images")
 
@@ -132,11 +139,16 @@ def generate(options):
     from keras_fracture.inference import sharding
 
     shard = sharding.parse(options.shard)
+    generator, architecture = options.generator, options.model
+    if generator is None:  # as `predict --model` names one
+        if architecture is None:
+            raise ModelError("Name a generator, such as dcgan_phantom or a run folder. Received: none")
+        generator, architecture = architecture, None
     verbs.import_tensorflow()
     from keras_fracture import inference
 
-    given = options.count, options.seed, options.label, options.model, shard, options.settings
-    table = inference.generate(options.generator, options.out, *given)
+    given = options.count, options.seed, options.label, architecture, shard, options.settings
+    table = inference.generate(generator, options.out, *given)
     progress.say(f"wrote {len(table):,} images and images.csv to {options.out}")
 
 

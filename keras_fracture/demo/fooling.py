@@ -135,8 +135,8 @@ class Table:
         data = self._shelf.data(model)
         taught = self._lessons[1] - self._lessons[0]
         note = (
-            f"Five right is what a coin gets. The discriminator learnt from {taught} other phantoms and as many other "
-            "generated images: gradients (HOG) and logistic regression, a second or two."
+            f"Five right is what guessing gets. The discriminator learnt from {taught} other phantoms and as many "
+            "other generated images: gradients (HOG) and logistic regression, a second or two."
         )
         if data != "phantom":
             note += (

@@ -153,7 +153,7 @@ def diagram(visited):
         spread = np.abs(np.array([low, high]) - values)
         style = {"marker": "os"[number], "color": COLOURS[number], "capsize": 3, "ls": ("-", "--")[number]}
         axis.errorbar(100 * np.array(shares), values, spread, label=label, **style)
-    axis.axhline(0.5, color="grey", lw=1, ls=":", label="a coin")
+    axis.axhline(0.5, color="grey", lw=1, ls=":", label="chance")
     axis.set(
         xlim=(-4, 104), ylim=(0.3, 1.03), xlabel="tested limbs with copies in training, %", ylabel="accuracy"
     )
@@ -187,7 +187,7 @@ def page(model, share, visited, made=None):
     )
     parts.append(
         showing.note(
-            f"{said} The orange mark is what a coin gets. Brackets hold 95 % intervals; by file they take copies "
+            f"{said} The orange mark is what guessing gets. Brackets hold 95 % intervals; by file they take copies "
             "for cases."
         )
     )

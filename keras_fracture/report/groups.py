@@ -21,17 +21,17 @@ def table(groups):
         return "The test images fall into no groups.\n"
     small = (groups["finding_sources"] < ENOUGH) | (groups["sources"] - groups["finding_sources"] < ENOUGH)
     ranked = groups[~small].sort_values("auc", kind="stable")
-    header = ["field", "value", "images", "X-rays", "findings", "AUC", "accuracy %"]
+    header = ["field", "value", "images", "sources", "findings", "AUC", "accuracy %"]
     rows = [
         [*_counts(row), decimal(_score(row, "auc")), percent(_score(row, "accuracy"))]
         for row in ranked.itertuples()
     ]
     rows += [
-        [*_counts(row), "too few X-rays", f"{100 * row.accuracy:.1f}"] for row in groups[small].itertuples()
+        [*_counts(row), "too few sources", f"{100 * row.accuracy:.1f}"] for row in groups[small].itertuples()
     ]
     return (
-        f"Groups, the lowest AUC first; last those with fewer than {ENOUGH} X-rays of either class, too few to be "
-        f"ranked:\n\n{markdown(header, rows)}"
+        f"Groups, the lowest AUC first; last those with fewer than {ENOUGH} sources (X-rays or patients) of either "
+        f"class, too few to be ranked:\n\n{markdown(header, rows)}"
     )
 
 

@@ -79,10 +79,11 @@ def dated(run):
 def overlap(counts):
     """The size of the splits and how far they overlap, in words; `counts` as `experiment.splits.counts` gives them."""
     parts = [
-        f"{name} {count['images']:,} images of {count['sources']:,} X-rays" for name, count in counts.items()
+        f"{name} {count['images']:,} images of {count['sources']:,} X-rays or patients"
+        for name, count in counts.items()
     ]
     test = counts["test"]
     return (
         f"Splits: {'; '.join(parts)}. **{test['images_of_training_sources']} of {test['images']} test "
-        "images show an X-ray that is also trained on.**\n"
+        "images show an X-ray or patient that is also trained on.**\n"
     )

@@ -163,10 +163,10 @@ def model_of_run(run, which):
     facts = {
         "trained_on": f"{row['data']}, split policy `{row['split_policy']}`: "
         + "; ".join(
-            f"{split} {count['images']:,} images of {count['sources']:,} X-rays"
+            f"{split} {count['images']:,} images of {count['sources']:,} X-rays or patients"
             for split, count in counts.items()
         )
-        + f". {counts['test']['images_of_training_sources']} test images show an X-ray that was trained on. "
+        + f". {counts['test']['images_of_training_sources']} test images show an X-ray or patient that was trained on. "
         f"Profile `{row['profile']}`, seed {metrics['settings']['seed']}.",
         **({"licence": catalogue.layout(row["data"]).LICENCE} if row["data"] in catalogue.NAMES else {}),
         "metrics": {

@@ -197,7 +197,7 @@ def test_check_says_what_is_there_and_how_to_go_on(tmp_path, capsys):
     assert f"told by the column 'pid': {patients}." in out
     last = out.splitlines()[-1]
     assert last.startswith(
-        f"go on with: keras-fracture reproduce ibrahim_gan --data {tmp_path} --finding=bad --columns="
+        f"go on with: keras-fracture reproduce lisbon_resnet --data {tmp_path} --finding=bad --columns="
     )
 
 

@@ -74,6 +74,20 @@ def test_the_table_and_the_files_say_what_each_image_is(exported, tmp_path):
         assert image.text == {"synthetic": "true", "seed": "5", "number": "1", "class": "finding"}
 
 
+def test_the_command_takes_the_generator_by_model_alone_as_predict_does(exported, tmp_path, capsys):
+    inference.generate(exported, tmp_path / "made", 2)
+    assert (
+        cli.main(["generate", "--model", str(exported), "--count", "2", "--out", str(tmp_path / "asked")])
+        == 0
+    )
+    asked = pixels(tmp_path / "asked")
+    assert len(asked) == 2
+    for name, image in pixels(tmp_path / "made").items():
+        np.testing.assert_array_equal(image, asked[name])
+    assert cli.main(["generate", "--out", str(tmp_path / "none")]) == 2
+    assert "Name a generator" in capsys.readouterr().err
+
+
 def test_a_class_is_asked_for_by_name_or_number(exported, tmp_path):
     for name, label in (("turns", None), ("named", "finding"), ("numbered", "1")):
         inference.generate(exported, tmp_path / name, 2, label=label)

@@ -83,8 +83,9 @@ def test_parameters_are_in_one_tagged_cell_and_default_to_the_embedded_data(name
     assert len(tagged) == 1
     scope = {}
     exec("".join(tagged[0]["source"]), scope)
-    # Two draw a set of their own: of limbs that are turned again and again, of limbs with lesions alone.
-    data = {"02_garcia_inception": "turned", "03_gupta_unit": "lesions"}.get(name, "phantom")
+    # Three draw a set of their own: limbs that are turned again and again, with lesions alone, with few findings.
+    drawn = {"02_garcia_inception": "turned", "03_gupta_unit": "lesions", "04_lisbon_resnet": "rare"}
+    data = drawn.get(name, "phantom")
     assert (scope["PROFILE"], scope["DATA"], scope["SEED"]) == ("quick", data, 0)
 
 

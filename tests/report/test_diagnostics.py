@@ -143,8 +143,8 @@ def test_the_worst_group_is_first_and_the_small_ones_are_last_and_named():
     assert [row[1] for row in rows[:1] + rows[-1:]] == ["leg", "toe"] and len(rows) == 5
     aucs = [float(row[5].split()[0]) for row in rows[:-1]]
     assert aucs == sorted(aucs)
-    assert rows[-1][:6] == ["body part", "toe", "8", "8", "4", "too few X-rays"]
-    assert "fewer than 5 X-rays of either class" in text and "hardware" not in text
+    assert rows[-1][:6] == ["body part", "toe", "8", "8", "4", "too few sources"]
+    assert "fewer than 5 sources (X-rays or patients) of either class" in text and "hardware" not in text
     assert (
         groups.table(measured[measured["column"] == "hardware"]) == "The test images fall into no groups.\n"
     )

@@ -232,5 +232,6 @@ def test_a_run_of_an_earlier_version_is_released(classifier, tmp_path):
     assert cli.main(["export", str(run), "--to", str(tmp_path / "model")]) == 0
     metadata = json.loads((tmp_path / "model" / "1" / "metadata.json").read_text())
     assert (
-        "train 7 images of 5 X-rays" in metadata["trained_on"] and "2 test images" in metadata["trained_on"]
+        "train 7 images of 5 X-rays or patients" in metadata["trained_on"]
+        and "2 test images" in metadata["trained_on"]
     )

@@ -39,7 +39,7 @@ def test_each_says_where_it_comes_from(name):
         assert words in card
     if name in CLASSIFIERS:
         assert "fracatlas, split policy `grouped`" in facts["trained_on"]
-        assert "0 test images show an X-ray that was trained on" in facts["trained_on"]
+        assert "0 test images show an X-ray " in facts["trained_on"]
         auc = facts["metrics"]["auc"]
         assert 0.5 < auc["low"] < auc["value"] < auc["high"] < 1, "worth serving: better than a coin"
 
