@@ -24,25 +24,27 @@ _COUNTED = ("best", "wait", "cooldown_counter", "stopped_epoch", "epochs_since_l
 
 
 class SampleGrid(keras.callbacks.Callback):
-    """Writes a grid of generated images every few epochs, always from the same noise.
+    """Writes a grid of generated images every few epochs, always from the same noise, or of what `draw` gives.
 
     Args:
         folder: Where `epoch-NNNN.png` go.
         every: Epochs between grids.
         count: Images a grid.
         seed: Of the noise.
+        draw: A function of the model to images in rows of `columns`, in place of `count` samples from noise.
+        columns: Images a row; None for a square.
     """
 
-    def __init__(self, folder, every=1, count=36, seed=0):
+    def __init__(self, folder, every=1, count=36, seed=0, draw=None, columns=None):
         super().__init__()
-        self.folder, self.every, self.count, self.seed = Path(folder), every, count, seed
+        self.folder, self.every, self.columns = Path(folder), every, columns
+        self.draw = draw or (lambda model: model.sample(count, seed=seed))
 
     def on_epoch_end(self, epoch, logs=None):
         from keras_fracture.data import sheets
 
         if (epoch + 1) % self.every == 0:
-            images = self.model.sample(self.count, seed=self.seed)
-            sheets.grid(images, self.folder / f"epoch-{epoch + 1:04d}.png")
+            sheets.grid(self.draw(self.model), self.folder / f"epoch-{epoch + 1:04d}.png", self.columns)
 
 
 class StopOnNaN(keras.callbacks.Callback):

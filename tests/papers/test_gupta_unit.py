@@ -1,9 +1,11 @@
 import json
 import types
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from keras_fracture import synthesis
 from keras_fracture.errors import FractureError
@@ -132,6 +134,19 @@ def test_figures_are_kept_images_too_as_phantoms_are_drawn(run):
     assert kept == {f"{kind}-{part}.png" for kind in ("auc", "stages") for part in BONES} | {
         "unit-losses.png"
     }
+
+
+def test_the_report_shows_the_same_patches_through_the_training(run):
+    folder, _ = run
+    grids = sorted((folder / "humerus" / "unit" / "samples").glob("epoch-*.png"))
+    first, last = (cv2.imread(str(grid), cv2.IMREAD_GRAYSCALE) for grid in (grids[0], grids[-1]))
+    half = len(first) // 2
+    np.testing.assert_array_equal(first[:half], last[:half])  # the healthy ones
+    assert (first[half:] != last[half:]).any()
+    with Image.open(folder / "translations-humerus.gif") as animation:
+        assert animation.n_frames == len(grids)
+    assert "translations-humerus.gif" in (folder / "report.md").read_text()
+    assert not (folder / "translations-tibia.gif").exists(), "it has no translator of its own"
 
 
 def test_images_of_real_data_are_not_kept():

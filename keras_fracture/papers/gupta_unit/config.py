@@ -69,7 +69,7 @@ class Config(config.Config):
     PROFILES: ClassVar = {
         "smoke": {
             "data": "phantom", "seeds": 1, "network": "compact_cnn", "image_size": 32, "epochs": 1, "patch_size": 32,
-            "width": 4, "unit_epochs": 1, "unit_steps": 2, "patches": 40, "thresholds": (0.0,),
+            "width": 4, "unit_epochs": 2, "unit_steps": 1, "patches": 40, "thresholds": (0.0,),
             "passing_shares": (0.5,), "translators": 1, "exponents": (1.0,),
         },
         "quick": {

@@ -21,6 +21,7 @@ from keras_fracture.papers.gupta_unit.study import Arm, Study, Translator
 from keras_fracture.training.distribution import ONE_DEVICE
 from keras_fracture.training.unit import adam as unit_adam
 
+_WATCHED = 8  # healthy patches whose translations are kept while training
 PURPOSES = ("training", "painting", "pasting", "choosing", "checking")  # each draws numbers of its own
 
 
@@ -80,8 +81,17 @@ def train_translator(config, run, part, folder):
             pixel_range=unit.translator.pixel_range,
         )
 
+    watched = healthy.images[:_WATCHED]
+    grids = training.SampleGrid(
+        folder / "unit" / "samples",
+        every=max(1, config.unit_epochs // 30),
+        draw=lambda unit: np.concatenate([watched, unit.translate(watched)]),
+        columns=len(watched),
+    )
     bar = training.Progress(f"UNIT, {part.name}", config.unit_epochs)
-    history = training.fit(unit, stream, config.unit_epochs, folder / "unit", callbacks=[bar], verbose=0)
+    history = training.fit(
+        unit, stream, config.unit_epochs, folder / "unit", callbacks=[grids, bar], verbose=0
+    )
     save_if_missing(unit.sampler, folder / "unit" / "translator.keras")
     # Of the numbers, not of the file: a zip archive holds the time it was written at.
     digest = hashlib.sha256(b"".join(np.asarray(weight).tobytes() for weight in unit.sampler.weights))

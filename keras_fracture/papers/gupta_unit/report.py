@@ -59,7 +59,9 @@ def write(config, results, run):
     histories = [study.own.history.assign(part=study.part.name) for study in results if study.own]
     files.write_text(run.folder / "history.csv", pd.concat(histories).to_csv(index=False))
     parts = {study.part.name: study.part.folder for study in results}
-    files.write_text(run.folder / "report.md", _text(config, recorded, rows, split_counts, checks, parts))
+    files.write_text(
+        run.folder / "report.md", _text(config, recorded, rows, split_counts, checks, parts, run.folder)
+    )
     return write_metrics(run.folder, config, rows, splits=split_counts, checks=checks, figures=names)
 
 
@@ -177,6 +179,9 @@ def _figures(config, studies, runs, folder):
     )
     for study in studies:
         _stages(config, study, studies[0], folder)
+        if study.own:
+            part = study.part.folder
+            galleries.animation(folder / part / "unit" / "samples", folder / f"translations-{part}.gif")
     return public_figures(config.data_title, [study.part.folder for study in studies])
 
 
@@ -204,7 +209,7 @@ def _stages(config, study, first, folder):
     )  # fmt: skip
 
 
-def _text(config, recorded, rows, split_counts, checks, parts):
+def _text(config, recorded, rows, split_counts, checks, parts, folder):
     seeds, numbered = counted(config.seeds, "seed"), Figures()
     lines = [
         f"# {config.title}\n",
@@ -244,7 +249,8 @@ def _text(config, recorded, rows, split_counts, checks, parts):
         ),
         f"Validation AUC by which thresholds were chosen (first seed): {_tried(rows)}.\n",
     ]
-    lines += _patches(rows, checks, parts, numbered) + _how_it_was_made(config, recorded)
+    lines += _patches(rows, checks, parts, numbered) + _animations(parts, folder, numbered)
+    lines += _how_it_was_made(config, recorded)
     return "\n".join(lines) + "\n"
 
 
@@ -281,6 +287,20 @@ def _patches(rows, checks, parts, numbered):
             "Losses of the translators while training, mean of each epoch. Reconstruction and "
             "cycle should fall; the adversarial one (gan) need not.",
         ),
+    ]
+
+
+def _animations(parts, folder, numbered):
+    """The trainings of the translators, but of those too short for two grids."""
+    return [
+        numbered.add(
+            f"translations-{part}.gif",
+            f"{name}: the same healthy patches (top) and their translations (below) while the translator "
+            "learns, as an animation that stays for two seconds at the last epoch. Look whether lesions appear, "
+            "and whether the bone around them stays.",
+        )
+        for name, part in parts.items()
+        if (folder / f"translations-{part}.gif").exists()
     ]
 
 
