@@ -25,4 +25,4 @@ keras-fracture generate --model dcgan_phantom --count 8 --seed 1 --out drawn
 test "$(find drawn -name '*.png' | wc -l)" -ge 8
 keras-fracture predict --model efficientnet_lite0_fracatlas drawn
 keras-fracture reproduce ibrahim_gan --profile smoke --out run
-test -s run/results.json
+test -s run/metrics.json && test -s run/report.html
