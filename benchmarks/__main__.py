@@ -6,7 +6,10 @@ from keras_fracture import cli
 from keras_fracture.cli import verbs
 
 PROGRAM = "python -m benchmarks"
-NAMES = ("models", "profile", "data", "audit", "phantom", "own", "serving", "server", "startup", "schedules")
+NAMES = (
+    "models", "profile", "jobs", "data", "audit", "growth", "phantom", "own", "serving", "inference", "server",
+    "startup", "schedules",
+)  # fmt: skip
 
 
 def main(arguments=None):
@@ -87,6 +90,13 @@ def _add_training(benchmarks):
     benchmark.add_argument("--steps", type=int, default=3, help="traced steps (default 3)")
 
     benchmark = _add(
+        benchmarks, "jobs", run_jobs, "time whole epochs of trainings, as recipes run them, beside plain PyTorch",
+        "--repeats 1 --count 512",
+    )  # fmt: skip
+    benchmark.add_argument("--count", type=int, help="training images (default: all)")
+    benchmark.add_argument("--repeats", type=int, default=2, help="turns, medians count (default 2)")
+
+    benchmark = _add(
         benchmarks, "gpu", run_gpu, "time training steps on one GPU, in each precision, with and without XLA",
         "--json gpu.json",
     )  # fmt: skip
@@ -105,6 +115,23 @@ def _add_images_and_serving(benchmarks):
     benchmark.add_argument("--count", type=int, default=3000, help="images (default 3000)")
     _add(benchmarks, "audit", run_audit, "time the search for near duplicates among many images")
     benchmark = _add(
+        benchmarks, "growth", run_growth, "how time and memory of training and audit grow with the number of images"
+    )  # fmt: skip
+    benchmark.add_argument(
+        "--counts",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="images that are trained on (default 1000 10000 100000)",
+    )
+    benchmark.add_argument(
+        "--audited",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="images that are audited (default 1000 3000 10000)",
+    )
+    benchmark = _add(
         benchmarks, "phantom", run_phantom, "how hard the embedded data set is, and how long it takes to draw"
     )  # fmt: skip
     benchmark.add_argument("--epochs", type=int, default=40, help="of the ResNet-18 (default 40)")
@@ -119,6 +146,14 @@ def _add_images_and_serving(benchmarks):
     benchmark.add_argument("--count", type=int, default=500, help="files (default 500)")
     benchmark.add_argument(
         "--model", metavar="DIR", help="SavedModel folder (default: a small untrained ResNet-18)"
+    )
+    benchmark = _add(
+        benchmarks, "inference", run_inference, "time an exported classifier on JPEG files beside PyTorch",
+        "--data fracatlas",
+    )  # fmt: skip
+    _add_data(benchmark)
+    benchmark.add_argument(
+        "--rounds", type=int, default=8, help="of four timed calls, medians count (default 8)"
     )
     benchmark = _add(
         benchmarks, "server", run_server, "put requests to `serve`: lost ones, times, memory, overhead",
@@ -185,6 +220,33 @@ def run_profile(options):
     from benchmarks import models, operations
 
     _report(options, "profile", operations.measure_profile(options.models or models.DEFAULT, options.steps))
+
+
+def run_jobs(options):
+    """`jobs`."""
+    verbs.import_tensorflow()
+    from benchmarks import jobs
+
+    numbers = jobs.measure_jobs(count=options.count, repeats=options.repeats)
+    _report(options, "jobs", numbers, rows="training, images/s")
+
+
+def run_growth(options):
+    """`growth`."""
+    verbs.import_tensorflow()
+    from benchmarks import growth
+
+    counts = options.counts or growth.COUNTS, options.audited or growth.AUDITED
+    _report(options, "growth", growth.measure_growth(*counts), rows="measured")
+
+
+def run_inference(options):
+    """`inference`."""
+    verbs.import_tensorflow()
+    from benchmarks.inference import measure_inference
+
+    numbers = measure_inference(options.data, options.rounds, data_dir=options.data_dir)
+    _report(options, "inference", numbers, rows="measured")
 
 
 def run_data(options):
@@ -273,8 +335,8 @@ def run_baselines(options):
     print("go on with: keras-fracture tables")
 
 
-def _report(options, section, numbers, goals=None):
-    """Prints a line a number, and its goal where it has one; records them all if asked for."""
+def _report(options, section, numbers, goals=None, **content):
+    """Prints a line a number, and its goal where it has one; records them all, and `content`, if asked for."""
     goals = goals or {}
     for name, number in numbers.items():
         text = "none" if number is None else f"{number:.4g}"
@@ -284,7 +346,7 @@ def _report(options, section, numbers, goals=None):
         from benchmarks.conditions import conditions
         from keras_fracture.report.benchmarks import record
 
-        record(options.json, section, {**conditions(), "numbers": numbers, "goals": goals})
+        record(options.json, section, {**conditions(), "numbers": numbers, "goals": goals, **content})
 
 
 if __name__ == "__main__":

@@ -83,9 +83,9 @@ def measure(names=DEFAULT, batch_size=None, image_size=None, steps=20, precision
         keras.backend.clear_session()
         gc.collect()
         size = sizes[name]
-        before = _cpu_times()
+        before = cpu_times()
         runs, shared, plan = _measure_one(name, *size.values(), steps, precisions)
-        others = _share_of_others(before, _cpu_times(), os.cpu_count())
+        others = share_of_others(before, cpu_times(), os.cpu_count())
         fair = others is None or others <= BUSY
         memory = {side: twins.peak_memory(side, name, *size.values(), plan) for side in ("ours", "pytorch")}
         for run in runs:
@@ -139,19 +139,22 @@ def cpu():
     }
 
 
-def _cpu_times():
-    """Seconds since some start: of the clock, of all CPUs at work, of this process. None without /proc/stat."""
+def cpu_times():
+    """Seconds since some start: of the clock, of all CPUs at work, of this process and those it waited for.
+
+    None without /proc/stat.
+    """
     try:
         fields = Path("/proc/stat").read_text(encoding="utf-8").split("\n")[0].split()[1:9]
     except OSError:
         return None
     user, nice, system, _, _, irq, soft_irq, steal = (int(field) for field in fields)  # without idle, waiting
     busy = (user + nice + system + irq + soft_irq + steal) / os.sysconf("SC_CLK_TCK")
-    return time.perf_counter(), busy, time.process_time()
+    return time.perf_counter(), busy, sum(os.times()[:4])
 
 
-def _share_of_others(before, after, cores):
-    """The share of the CPU that went to other programs between two `_cpu_times()`, 0 to 1, or None."""
+def share_of_others(before, after, cores):
+    """The share of the CPU that went to other programs between two `cpu_times()`, 0 to 1, or None."""
     if before is None or after is None:
         return None
     clock, busy, own = np.subtract(after, before)

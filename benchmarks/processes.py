@@ -10,12 +10,13 @@ from benchmarks.errors import BenchmarkError
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
-def numbers_of(module, *arguments):
+def numbers_of(module, *arguments, variables=None):
     """Runs a module as a program, without GPUs, and returns the numbers it prints.
 
     Args:
         module: Its full name.
         *arguments: Of the program, turned into text.
+        variables: Of its environment, beside this process's; a dict, or None.
 
     Returns:
         A tuple of floats.
@@ -24,7 +25,7 @@ def numbers_of(module, *arguments):
         BenchmarkError: The process failed.
     """
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "CUDA_VISIBLE_DEVICES": "-1"}
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "CUDA_VISIBLE_DEVICES": "-1"} | (variables or {})
     process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if process.returncode:
         last = (process.stderr.strip().splitlines() or ["no message"])[-1]

@@ -51,7 +51,10 @@ def table(path, section):
     """
 
     def write(content):
-        forms = {"models": _models, "profile": _profile, "runtimes": _runtimes, "schedules": _schedules}
+        forms = {
+            "models": _models, "profile": _profile, "runtimes": _runtimes, "schedules": _schedules,
+            **dict.fromkeys(("jobs", "inference", "growth"), _crossed_rows),
+        }  # fmt: skip
         write_table = forms.get(section, _numbers)
         header, rows, conditions = write_table(content)
         return f"{markdown(header, rows)}\n{conditions}`{content['command']}`, {content['date']}\n"
@@ -183,14 +186,28 @@ def _profile(content):
 
 
 def _runtimes(content):
-    models, runtimes = {}, {}
-    for name, difference in content["numbers"].items():
-        model, _, runtime = name.partition(": ")
-        models.setdefault(model, {})[runtime] = runtimes[runtime] = f"{difference:.1e}"
-    rows = [
-        [model, *(measured.get(runtime, "") for runtime in runtimes)] for model, measured in models.items()
-    ]
-    return ["model", *runtimes], rows, ""
+    header, rows = _crossed(content["numbers"], "{:.1e}".format)
+    return ["model", *header], rows, ""
+
+
+def _crossed_rows(content):
+    header, rows = _crossed(content["numbers"], _short)
+    return [content["rows"], *header], rows, ""
+
+
+def _short(number):
+    if number is None:
+        return "unknown"
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
+
+
+def _crossed(numbers, short):
+    """Numbers named "ROW: COLUMN" as a table; the header is without the rows' names."""
+    rows, columns = {}, {}
+    for name, number in numbers.items():
+        row, _, column = name.partition(": ")
+        rows.setdefault(row, {})[column] = columns[column] = short(number)
+    return columns, [[row, *(cells.get(column, "") for column in columns)] for row, cells in rows.items()]
 
 
 def _numbers(content):

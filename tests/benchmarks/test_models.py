@@ -189,9 +189,9 @@ def test_without_pytorch_it_says_what_to_install(monkeypatch):
 
 
 def test_what_other_programs_took_is_told_from_ones_own():
-    assert benchmark._share_of_others((0, 0, 0), (10, 15, 15), cores=2) == 0
-    assert benchmark._share_of_others((5, 100, 3), (15, 115, 13), cores=2) == pytest.approx(0.25)
-    assert benchmark._share_of_others(None, None, cores=2) is None
+    assert benchmark.share_of_others((0, 0, 0), (10, 15, 15), cores=2) == 0
+    assert benchmark.share_of_others((5, 100, 3), (15, 115, 13), cores=2) == pytest.approx(0.25)
+    assert benchmark.share_of_others(None, None, cores=2) is None
 
 
 def test_the_cpu_has_a_name_and_cores():
