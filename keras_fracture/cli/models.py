@@ -34,7 +34,12 @@ def add_generate(commands):
     verb.add_argument("--class", dest="label", metavar="NAME", help="one class (default: all in turn)")
     verb.add_argument("--model", help="architecture of a weights file, such as dcgan_generator")
     _settings(verb)
-    verb.add_argument("--shard", metavar="I/N", help="draw only the I-th of N parts of the images")
+    verbs.parallel(verb)
+    verb.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the images that the same command left in DIR.unfinished",
+    )
 
 
 def add_export(commands):
@@ -129,14 +134,12 @@ def list_models(options):
 
 def generate(options):
     """`generate`."""
-    from keras_fracture.inference import sharding
-
-    shard = sharding.parse(options.shard)
     verbs.import_tensorflow()
     from keras_fracture import inference
 
-    given = options.count, options.seed, options.label, options.model, shard, options.settings
-    table = inference.generate(options.generator, options.out, *given)
+    given = options.count, options.seed, options.label, options.model, options.settings
+    with verbs.workers(options) as workers:
+        table = inference.generate(options.generator, options.out, *given, workers, options.resume)
     progress.say(f"wrote {len(table):,} images and images.csv to {options.out}")
 
 
