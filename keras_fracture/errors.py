@@ -35,6 +35,10 @@ class DistributionError(FractureError):
     """Several devices or machines cannot train together, or one of them was lost."""
 
 
+class ClusterError(FractureError):
+    """Several processes, or a cluster, cannot work together, or were lost."""
+
+
 class OutputError(FractureError):
     """A result cannot be written."""
 

@@ -101,6 +101,24 @@ def reading(options):
     return {"finding": options.finding, "columns": options.columns, "patient": options.patient}
 
 
+def parallel(verb):
+    """Adds --jobs and --cluster; see `workers`."""
+    verb.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="processes of this machine (default 1)"
+    )
+    verb.add_argument(
+        "--cluster", metavar="ADDRESS|FILE", help="instead: a Dask cluster by the address of its scheduler, as "
+        "tcp://10.0.0.1:8786, or its scheduler file; its workers see the same files"
+    )  # fmt: skip
+
+
+def workers(options):
+    """A context that gives the `parallel.Workers` that the options of `parallel` name."""
+    from keras_fracture import parallel
+
+    return parallel.workers(options.jobs, options.cluster)
+
+
 def import_tensorflow():
     """Imports TensorFlow without the lines its native code prints on stderr before logging can be set.
 
