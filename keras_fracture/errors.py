@@ -59,10 +59,6 @@ class RequestError(FractureError, ValueError):
     """A request to a served model is not one it can answer."""
 
 
-class ShardError(FractureError, ValueError):
-    """A part of a task is not one there is."""
-
-
 def meant(name, known):
     """Words for an error that refuses a name: "Did you mean ...? ", or "" where no known name is like it.
 

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import logging
 import os
+from pathlib import Path
 
 from keras_fracture.errors import meant, printable
 
@@ -117,6 +118,16 @@ def workers(options):
     from keras_fracture import parallel
 
     return parallel.workers(options.jobs, options.cluster)
+
+
+def parts(out, resume):
+    """Where answers that are to be written to `out` are kept until then, see `parallel`; None without `out`."""
+    if not out:
+        return None
+    path = Path(f"{out}.parts")
+    if not resume:
+        path.unlink(missing_ok=True)
+    return path
 
 
 def import_tensorflow():
