@@ -174,7 +174,6 @@ def test_bad_commands_are_one_line(classifier, tmp_path, capsys):
     for arguments, words in (
         ([str(classifier), "--against", "fracatlas"], "Received: 'fracatlas' without one"),
         ([str(classifier), "--resume"], "--out FILE"),
-        ([str(classifier), "--jobs", "0", "--out", str(tmp_path / "a.csv")], "at least 1 job"),
     ):
         assert cli.main(["evaluate", *arguments]) == 2
         error = capsys.readouterr().err
