@@ -8,7 +8,7 @@ Tasks are cut where batches are cut, whoever computes them. All engines are `con
 does again what died with its worker, and leaves out what kills workers (see `Workers.map`).
 """
 
-from keras_fracture.parallel.mapping import HERE, Workers, workers
+from keras_fracture.parallel.mapping import DEATHS, HERE, Workers, workers
 from keras_fracture.parallel.versions import key
 
-__all__ = ["HERE", "Workers", "key", "workers"]
+__all__ = ["DEATHS", "HERE", "Workers", "key", "workers"]

@@ -64,6 +64,15 @@ class Here:
     def __init__(self):
         self._pool = None
 
+    @contextlib.contextmanager
+    def mapping(self):
+        """Gives what one map is done with: threads of its own, since one map may be within another."""
+        engine = Here()
+        try:
+            yield engine
+        finally:
+            engine.close()
+
     def room(self, threaded):
         """How many tasks to hand out at once."""
         return AHEAD * CORES if threaded else 1
@@ -83,8 +92,7 @@ class Here:
     def close(self, now=False):
         """Ends what was begun; `now` without waiting for tasks whose answers nobody wants."""
         if self._pool:
-            self._pool.shutdown(cancel_futures=now)
-            self._pool = None
+            self._pool.shutdown()
 
 
 class Pool:
@@ -108,6 +116,9 @@ class Pool:
                 "No process can be started. In a script of your own, put what calls this below "
                 f"`if __name__ == '__main__':`. Received: {self._jobs} jobs"
             ) from None
+
+    def mapping(self):
+        return contextlib.nullcontext(self)
 
     def room(self, threaded):
         return AHEAD * self._jobs
@@ -199,6 +210,9 @@ class Dask:
             "The scheduler is gone, or has dropped this work: the same command goes on from the parts that were "
             f"written, where it keeps some. Received: {self._cluster}"
         )
+
+    def mapping(self):
+        return contextlib.nullcontext(self)
 
     def room(self, threaded):
         if time.monotonic() - self._looked > 5:  # workers come and go

@@ -11,7 +11,7 @@ from keras_fracture.parallel.parts import Parts, digest
 from keras_fracture.progress import Bar
 
 _LOG = logging.getLogger(__name__)
-_DEATHS = 3  # of workers, after which what they computed is to blame
+DEATHS = 3  # of workers, after which what they computed is to blame
 _WINDOW = 8  # how many times what is handed out may be done before the first of it
 
 
@@ -82,19 +82,16 @@ class Workers:
             OutputError: `parts` holds other work, or cannot be written.
         """
         kept = Parts(parts, digest(function, rows, batch, shared)) if parts else None
-        count = -(-len(rows) // batch)
-        work = _Work(self._engine, function, rows, batch, shared, threaded, name, kept)
-        before = sum(len(work.rows(task)) for task in range(count) if kept and task in kept)
-        bar = Bar(None, title, len(rows), unit=unit, initial=before, delay=1, shown=progress)
-        try:
-            with bar:
-                for answers, skipped in work.in_order(range(count), bar.update):
-                    self.skipped += skipped
-                    yield from answers
-        finally:
-            work.cancel()
-            if kept:
-                kept.close()
+        with self._engine.mapping() as engine, contextlib.closing(kept) if kept else contextlib.nullcontext():
+            work = _Work(engine, function, rows, batch, shared, threaded, name, kept)
+            bar = Bar(None, title, len(rows), unit=unit, initial=work.done_before(), delay=1, shown=progress)
+            try:
+                with bar:
+                    for answers, skipped in work.in_order(bar.update):
+                        self.skipped += skipped
+                        yield from answers
+            finally:
+                work.cancel()
 
 
 class _Work:
@@ -103,20 +100,26 @@ class _Work:
     def __init__(self, engine, function, rows, batch, shared, threaded, name, kept):
         self._engine, self._function, self._rows, self._batch = engine, function, rows, batch
         self._shared, self._threaded, self._name, self._kept = shared, threaded, name, kept
+        self._tasks = range(-(-len(rows) // batch))
         self._flying = {}  # future to task
         self._deaths, self._suspects = collections.Counter(), []
 
     def rows(self, task):
         return self._rows[task * self._batch : (task + 1) * self._batch]
 
-    def in_order(self, tasks, update):
+    def _was_done(self, task):
+        return self._kept is not None and task in self._kept
+
+    def done_before(self):
+        """How many rows need not be computed."""
+        return sum(len(self.rows(task)) for task in self._tasks if self._was_done(task))
+
+    def in_order(self, update):
         """Yields answers and names of skipped rows, task by task; `update` is told how many rows were done."""
-        waiting, done = collections.deque(), {}
-        for task in tasks:
-            if self._kept is None or task not in self._kept:
-                waiting.append(task)
-        for task in tasks:
-            if self._kept is not None and task in self._kept:
+        waiting = collections.deque(task for task in self._tasks if not self._was_done(task))
+        done = {}
+        for task in self._tasks:
+            if self._was_done(task) and task not in done:
                 yield self._kept.read(task)
                 continue
             while task not in done:
@@ -174,7 +177,7 @@ class _Work:
         for task in reversed(tasks):
             self._deaths[task] += 1
             # A cluster has tried a task several times before it says so.
-            if self._deaths[task] >= _DEATHS or not self._engine.innocent:
+            if self._deaths[task] >= DEATHS or not self._engine.innocent:
                 self._suspects.append(task)
             else:
                 waiting.appendleft(task)
@@ -183,7 +186,7 @@ class _Work:
         """Answers of a suspect's rows, each alone, and the names of those that kill their worker."""
         answers, skipped = [], []
         for row in rows:
-            for _ in range(_DEATHS if self._engine.innocent else 1):
+            for _ in range(DEATHS if self._engine.innocent else 1):
                 future = self._submit([row])
                 cf.wait([future])
                 error = _error(future)
