@@ -23,7 +23,7 @@ def add_generate(commands):
     """Adds `generate`."""
     verb = verbs.add(
         commands, "generate", generate, "write synthetic images from a trained generator",
-        "keras-fracture generate runs/bai_dcgan/TIME --count 500 --seed 1 --out synthetic",
+        "keras-fracture generate runs/bai_dcgan/TIME --count 500 --seed 1 --out synthetic --jobs 4",
     )  # fmt: skip
     verb.add_argument(
         "generator", help=f"run folder, SavedModel folder, name of `models list`, .keras file, or {_WEIGHTS}"

@@ -10,7 +10,8 @@ def add_reproduce(commands):
     keys = papers.names()
     verb = verbs.add(
         commands, "reproduce", reproduce, "reproduce a paper, on its data or on your own X-rays, and write a report",
-        "keras-fracture reproduce ibrahim_gan --data kaggle_fracture --profile quick",
+        "keras-fracture reproduce ibrahim_gan --data kaggle_fracture --profile quick\n"
+        "         keras-fracture reproduce lisbon_resnet --seeds 3 --cluster tcp://10.0.0.1:8786",
     )  # fmt: skip
     verb.add_argument(
         "paper",
