@@ -1,12 +1,10 @@
 """What all commands are made of."""
 
 import argparse
-import importlib
-import logging
-import os
 from pathlib import Path
 
 from keras_fracture.errors import meant, printable
+from keras_fracture.lazy import import_tensorflow  # noqa: F401 - of every command that computes
 
 FORM = argparse.RawDescriptionHelpFormatter
 
@@ -128,20 +126,3 @@ def parts(out, resume):
     if not resume:
         path.unlink(missing_ok=True)
     return path
-
-
-def import_tensorflow():
-    """Imports TensorFlow without the lines its native code prints on stderr before logging can be set.
-
-    A failing import still raises.
-    """
-    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        importlib.import_module("tensorflow")
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(null)
-    # One run builds many small models; that each is traced anew is no news.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)

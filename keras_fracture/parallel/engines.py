@@ -6,6 +6,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from keras_fracture import progress
 from keras_fracture.errors import ClusterError
+from keras_fracture.lazy import import_tensorflow
 from keras_fracture.parallel.versions import differences, versions
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -108,7 +110,9 @@ class Pool:
         """New processes, in place of those of which one died."""
         self.close(now=True)
         context = multiprocessing.get_context("spawn")
-        self._pool = cf.ProcessPoolExecutor(self._jobs, context, initializer=_start)
+        self._pool = cf.ProcessPoolExecutor(
+            self._jobs, context, initializer=_start, initargs=("tensorflow" in sys.modules,)
+        )
         try:
             self._pool.submit(os.getpid).result()
         except BrokenProcessPool:
@@ -140,11 +144,13 @@ class Pool:
             self._pool = None
 
 
-def _start():
-    """Begins a process of a `Pool`."""
+def _start(tensorflow):
+    """Begins a process of a `Pool`; with `tensorflow` imports it, which its tasks would do with more words."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; who asked ends us
     parent = multiprocessing.parent_process().sentinel
     threading.Thread(target=lambda: (wait([parent]), os._exit(1)), daemon=True).start()
+    if tensorflow:
+        import_tensorflow()
 
 
 class Dask:
