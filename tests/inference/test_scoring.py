@@ -17,7 +17,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from keras_fracture import cli, data, inference, models, serving
+from keras_fracture import cli, data, inference, models, parallel, serving
 from keras_fracture.data import Preprocess, decoding, sources
 from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.experiment.splits import seen_by_training
@@ -101,6 +101,24 @@ def test_the_command_prints_scores_and_goes_on_where_it_was(
     assert [line[:33].strip() for line in whole[3:]] == list(scoring.METRICS)
     assert [line[33:].split()[0] for line in whole[3:]] == [f"{value:.3f}" for value in values]
     assert all(re.fullmatch(r"\d\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)", line[33:]) for line in whole[3:])
+
+
+class Skipping:
+    """Workers that die of the image in row 3."""
+
+    def map(self, function, rows, *, name, **options):
+        assert name(3).endswith("(row 3)")
+        answers = parallel.HERE.map(function, rows, **options)
+        return (None if row == 3 else answer for row, answer in zip(rows, answers, strict=True))
+
+
+def test_an_image_that_kills_workers_is_left_out_and_others_keep_their_positions(classifier, train):
+    table, whole = (
+        inference.evaluate(classifier, train, workers=Skipping()),
+        inference.evaluate(classifier, train),
+    )
+    pd.testing.assert_frame_equal(table, whole.drop(3))
+    assert len(table) == 11
 
 
 class Sharp:

@@ -1,11 +1,15 @@
 """`evaluate`, `predict` and `generate` in this process, in two, and on a cluster: the same to the last byte."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 
 from keras_fracture import data, inference, models, parallel, serving
 from keras_fracture.data import Preprocess
 from keras_fracture.inference import generating, predicting, scoring
+from tests.parallel import tasks
 
 ENGINES = ("jobs", "cluster")
 
@@ -71,3 +75,36 @@ def test_images_that_are_drawn(workers, generator, tmp_path, monkeypatch):
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in folders
     )
     assert len(alone) == 15 and alone == others
+
+
+class Killing:
+    """Workers one of which is killed after some answers."""
+
+    def __init__(self, workers):
+        self._workers, self.killed = workers, 0
+
+    def map(self, *given, **options):
+        victim = next(iter(self._workers.map(tasks.pid, [0], batch=1, shared=0, title="", unit="")))
+        for number, answer in enumerate(self._workers.map(*given, **options)):
+            if number == 3:
+                os.kill(victim, signal.SIGKILL)
+                self.killed += 1
+            yield answer
+
+
+@pytest.mark.slow
+def test_outputs_are_the_same_where_a_worker_is_killed(
+    workers, classifier, generator, dummy_root, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(scoring, "_BATCH", 2)
+    monkeypatch.setattr(generating, "_BATCH", 4)
+    train, killing = data.load("kaggle_fracture", "train", data_dir=dummy_root), Killing(workers)
+    told = scoring.text(inference.evaluate(classifier, train, workers=killing))
+    assert told == scoring.text(inference.evaluate(classifier, train))
+    folders = {"alone": parallel.HERE, "others": killing}
+    for name, those in folders.items():
+        inference.generate(generator, tmp_path / name, 30, seed=3, workers=those)
+    alone, others = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in folders
+    )
+    assert len(alone) == 31 and alone == others and killing.killed == 2

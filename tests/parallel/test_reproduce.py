@@ -13,6 +13,7 @@ from keras_fracture.papers.ibrahim_gan.config import Config
 from tests.data import phantoms
 from tests.papers.test_ibrahim_gan import TINY
 from tests.parallel.conftest import cluster_of
+from tests.parallel.test_inference import Killing
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +82,9 @@ def _assert_same(folder, other):
 
 
 @pytest.mark.slow
-def test_ibrahim_gan_is_the_same_alone_in_two_processes_and_on_a_cluster(few, tmp_path, monkeypatch):
+def test_ibrahim_gan_is_the_same_alone_in_two_processes_and_on_a_cluster(few, tmp_path):
     settings = [f"{name}={','.join(map(str, np.atleast_1d(value)))}" for name, value in TINY.items()]
     command = ["reproduce", "ibrahim_gan", "--profile", "smoke", *(f"--set={one}" for one in settings)]
-    trained = []
     with cluster_of(2, tmp_path) as (_, file):  # with the cache of these few images
         for name, options in {
             "alone": [],
@@ -92,9 +92,12 @@ def test_ibrahim_gan_is_the_same_alone_in_two_processes_and_on_a_cluster(few, tm
             "cluster": ["--cluster", str(file)],
         }.items():
             assert cli.main([*command, "--out", str(tmp_path / name), *options]) == 0
-            trained.append(name)
             _assert_same(tmp_path / "alone", tmp_path / name)
-    assert len(trained) == 3
+        with parallel.workers(cluster=file) as workers:
+            killing = Killing(workers)
+            papers.reproduce("ibrahim_gan", "smoke", out=tmp_path / "killed", workers=killing, **TINY)
+        _assert_same(tmp_path / "alone", tmp_path / "killed")
+        assert killing.killed == 2
 
 
 @pytest.mark.slow
