@@ -3,6 +3,7 @@
     python benchmarks/campaign.py list                     # what waits, runs, was cut, is done; hours on this machine
     python benchmarks/campaign.py run                      # the next ones, at low priority, until all are done
     python benchmarks/campaign.py run --only garcia_paper_split
+    python benchmarks/campaign.py run --cluster tcp://10.0.0.1:8786   # several at once, where this folder is seen
     python benchmarks/campaign.py record                   # numbers of finished runs into results/
 
 Each run is trained by a frozen copy of the commit it was started with, and goes on with that copy after a kill; the
@@ -10,6 +11,7 @@ checkout may change meanwhile. `run` may be stopped at any time, also by the mac
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -22,7 +24,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from keras_fracture import files
+from keras_fracture import files, parallel
 from keras_fracture.errors import FractureError
 from keras_fracture.machine import BFLOAT16, cpu_fields
 
@@ -201,8 +203,8 @@ class Campaign:
         self.note(run, seconds=notes["seconds"] + time.monotonic() - began, exit_code=child.returncode)
         return child.returncode
 
-    def work(self, commit, only=None, show=print):
-        """Trains what is not done, one run after the other; what fails is named and passed over.
+    def work(self, commit, only=None, show=print, workers=None):
+        """Trains what is not done, one by one or by `parallel.Workers`; what fails is named and passed over.
 
         Raises:
             FractureError: No run of that name, or another process works on this campaign.
@@ -213,13 +215,28 @@ class Campaign:
         with files.locked(files.folder(self.folder) / ".lock") as free:
             if not free:
                 raise FractureError(f"{self.folder} is worked on by another process: wait for it, or stop it")
-            for run in self.runs:
-                if self.state(run) == "done" or only not in (None, run.name):
-                    continue
-                show(f"{time.strftime('%H:%M')} {run.name}: keras-fracture reproduce {run.arguments}")
-                status = self.train(run, commit)
+            runs = [run for run in self.runs if self.state(run) != "done" and only in (None, run.name)]
+            for run, status in self._trained(runs, commit, show, workers):
                 last = (self.folder / f"{run.name}.log").read_text(encoding="utf-8").strip().splitlines()[-1:]
                 show(f"{time.strftime('%H:%M')} {run.name}: {self.state(run)}", *(last if status else ()))
+
+    def _trained(self, runs, commit, show, workers):
+        """Yields each run with its exit code."""
+        if workers is None:
+            for run in runs:
+                show(f"{time.strftime('%H:%M')} {run.name}: keras-fracture reproduce {run.arguments}")
+                yield run, self.train(run, commit)
+            return
+        for run in runs:  # before several need the copy at once
+            self.code(self.notes(run).get("commit", commit))
+        yield from zip(
+            runs,
+            workers.map(
+                _train, runs, batch=1, shared=(self, commit), title="campaign", unit=" runs",
+                name=lambda run: run.name,
+            ),
+            strict=True,
+        )  # fmt: skip
 
     def record(self, results):
         """Adds the numbers of all runs that are done to a folder of results; returns their names."""
@@ -235,6 +252,12 @@ class Campaign:
         return [run.name for run in done]
 
 
+def _train(runs, shared):
+    """A task of a cluster: exit codes."""
+    campaign, commit = shared
+    return [campaign.train(run, commit) for run in runs]
+
+
 def _stopped(*_):
     raise SystemExit(143)
 
@@ -248,6 +271,11 @@ def main(arguments=None):
     parser.add_argument("--folder", default=FOLDER, help="of all runs (default: runs/campaign)")
     parser.add_argument("--commit", default="HEAD", help="whose code new runs are trained by (default: HEAD)")
     parser.add_argument("--only", metavar="RUN", help="this run alone")
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS|FILE",
+        help="train on the workers of a Dask cluster, which finish the runs that they have begun if this is stopped",
+    )
     parser.add_argument(
         "--results", default=CHECKOUT / "results", help="where `record` adds (default: results)"
     )
@@ -270,7 +298,11 @@ def main(arguments=None):
                 raise FractureError(
                     f"--commit must name a commit of this checkout. Received: {options.commit!r}"
                 )
-            campaign.work(asked.stdout.strip(), options.only)
+            workers = (
+                parallel.workers(cluster=options.cluster) if options.cluster else contextlib.nullcontext()
+            )
+            with workers as own:
+                campaign.work(asked.stdout.strip(), options.only, workers=own)
     except FractureError as error:
         print(f"campaign: {error}", file=sys.stderr)
         return 2

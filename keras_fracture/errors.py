@@ -35,6 +35,10 @@ class DistributionError(FractureError):
     """Several devices or machines cannot train together, or one of them was lost."""
 
 
+class ClusterError(FractureError):
+    """Several processes, or a cluster, cannot work together, or were lost."""
+
+
 class OutputError(FractureError):
     """A result cannot be written."""
 
@@ -53,10 +57,6 @@ class ServerError(FractureError):
 
 class RequestError(FractureError, ValueError):
     """A request to a served model is not one it can answer."""
-
-
-class ShardError(FractureError, ValueError):
-    """A part of a task is not one there is."""
 
 
 def meant(name, known):

@@ -102,6 +102,18 @@ def write_text(path, text):
     return Path(path)
 
 
+def write_bytes(path, data):
+    """Writes a file whole or not at all, without waiting for the disk: one of many."""
+    beside = _beside(Path(path))
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
+
+
 def folder(path):
     """Makes a folder and proves that it can be written to; returns it."""
     path = Path(path)
@@ -128,6 +140,43 @@ def new_folder(path):
     folder(path.parent)
     with _renamed(path) as beside:
         yield folder(beside)
+
+
+@contextlib.contextmanager
+def unfinished_folder(path, resume=False):
+    """As `new_folder`, but what is done stays when the body is cut off: in `PATH.unfinished`, to be gone on with.
+
+    Args:
+        path: The folder.
+        resume: Go on with what is there; else it is removed.
+
+    Yields:
+        The folder to fill, and the path of the file of finished parts in it (see `parallel`), removed at the end.
+
+    Raises:
+        OutputError: `path` exists, another process writes it, the folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    if path.exists():
+        raise OutputError(f"{path} exists already: name another folder")
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    parts = unfinished / "parts.jsonl"
+    if unfinished.exists() and not resume:
+        with locked(f"{parts}.lock") as mine:
+            if not mine:
+                raise OutputError(
+                    f"{path} is written by another process: wait for it, or name another folder"
+                )
+        shutil.rmtree(unfinished)
+    yield folder(unfinished), parts
+    sweep(unfinished)
+    try:
+        parts.unlink(missing_ok=True)
+        _to_disk(unfinished)
+        unfinished.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
 
 
 def sweep(path):

@@ -1,6 +1,8 @@
 """Attributes of a package that are imported on first use: importing TensorFlow takes seconds."""
 
 import importlib
+import logging
+import os
 
 
 def on_first_use(package, public, homes=()):
@@ -20,3 +22,20 @@ def on_first_use(package, public, homes=()):
         return getattr(module, name) if home else module
 
     return getattr_, lambda: sorted(public)
+
+
+def import_tensorflow():
+    """Imports TensorFlow without the lines its native code prints on stderr before logging can be set.
+
+    A failing import still raises.
+    """
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        importlib.import_module("tensorflow")
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
+    # One run builds many small models; that each is traced anew is no news.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)

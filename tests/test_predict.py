@@ -11,6 +11,7 @@ from keras_fracture import cli, models, serving
 from keras_fracture.data import Preprocess, decoding, phantom
 from keras_fracture.errors import ModelError
 from keras_fracture.evaluation import gradcam
+from keras_fracture.inference import predicting
 from keras_fracture.inference.heat import gradcam_effect
 from keras_fracture.inference.predicting import Classifier
 from keras_fracture.serving import client as clients
@@ -200,3 +201,24 @@ def test_a_threshold_comes_with_how_it_was_chosen():
         "fixed beforehand",
     )
     assert threshold_of({}, "net") == (0.5, None)
+
+
+def test_images_that_were_asked_about_are_not_asked_about_again(capsys, tmp_path, folder, model, monkeypatch):
+    monkeypatch.setattr(predicting, "_AT_A_TIME", 2)
+    assert predict(capsys, folder, "--model", model, "--csv", tmp_path / "whole.csv")[0] == 0
+    answer, asked = Classifier.predict, []
+
+    def failing(classifier, images, names):
+        asked.append(len(images))
+        if len(asked) == 2:
+            raise ModelError("cut off")
+        return answer(classifier, images, names)
+
+    monkeypatch.setattr(Classifier, "predict", failing)
+    command = [folder, "--model", model, "--csv", tmp_path / "cut.csv"]
+    assert predict(capsys, *command)[0] == 2 and not (tmp_path / "cut.csv").exists()
+    assert predict(capsys, *command, "--resume")[0] == 0 and asked == [2, 2, 2]
+    assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"whole.csv", "cut.csv"}
+    code, _, error = predict(capsys, folder, "--model", model, "--resume")
+    assert code == 2 and "--csv FILE" in error

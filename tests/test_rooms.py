@@ -17,7 +17,7 @@ ROWS = (
     {"serving", "report"},
     {"training", "evaluation", "synthesis", "interop"},
     {"models", "data"},
-    {"files", "errors", "lazy", "settings", "machine", "progress"},
+    {"files", "errors", "lazy", "settings", "machine", "parallel", "progress"},
 )
 # `models.load` reads a SavedModel, and datasets are found by TFDS: imported when they are used.
 LAZY = {("models", "serving")}

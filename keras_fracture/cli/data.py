@@ -50,6 +50,7 @@ def add_data(commands):
     verb.add_argument("--keep-conflicts", action="store_true", help="keep images with contradictory labels")
     verb.add_argument("--download", action="store_true", help="fetch FracAtlas (about 320 MB) first")
     verbs.data_dir(verb)
+    verbs.parallel(verb)
     _add_split(kinds)
     verb = verbs.add(
         kinds, "baselines", data_baselines, "say what can be told of a data set's test images without a network",
@@ -61,6 +62,7 @@ def add_data(commands):
     verb.add_argument("--seeds", type=int, default=3, help="how many times each is fitted (default 3)")
     verb.add_argument("--out", metavar="FILE", help="csv file for the numbers")
     verbs.data_dir(verb)
+    verbs.parallel(verb)
     verb = verbs.add(
         kinds, "audit", data_audit, "find what is wrong with a data set",
         "keras-fracture data audit kaggle_fracture --out audit/kaggle",
@@ -75,6 +77,7 @@ def add_data(commands):
         "--out", metavar="DIR", help="folder for audit.json and audit.png (default: audit/NAME)"
     )
     verbs.data_dir(verb)
+    verbs.parallel(verb)
 
 
 def _add_split(kinds):
@@ -172,16 +175,18 @@ def data_prepare(options):
         from keras_fracture.data.download import download_fracatlas
 
         download_fracatlas(locations.data_dir(options.data_dir))
-    builder = data.prepare(
-        options.name,
-        options.policy,
-        shares=options.shares,
-        seed=options.seed,
-        splits=options.splits,
-        data_dir=options.data_dir,
-        keep_conflicts=options.keep_conflicts,
-        **verbs.reading(options),
-    )
+    with verbs.workers(options) as workers:
+        builder = data.prepare(
+            options.name,
+            options.policy,
+            shares=options.shares,
+            seed=options.seed,
+            splits=options.splits,
+            data_dir=options.data_dir,
+            keep_conflicts=options.keep_conflicts,
+            workers=workers,
+            **verbs.reading(options),
+        )
     for name, split in builder.info.splits.items():
         print(f"{name:<12}{split.num_examples:>7,} images")
     print(f"in {builder.data_dir}")
@@ -217,7 +222,10 @@ def data_audit(options):
         return
     name = catalogue.title(options.name)
     out = files.folder(options.out or f"audit/{name}")
-    contents = catalogue.catalogue(options.name, options.data_dir, **verbs.reading(options))
+    with verbs.workers(options) as workers:
+        contents = catalogue.catalogue(
+            options.name, options.data_dir, workers=workers, **verbs.reading(options)
+        )
     report = audit.examine(name, contents)
     print(audit.as_text(report))
     for path in audit.write(report, out, contents.root):
@@ -229,8 +237,9 @@ def _audit_against(options):
     from keras_fracture.data import across, catalogue
 
     names = [catalogue.title(name) for name in (options.name, options.against)]
-    ours = catalogue.catalogue(options.name, options.data_dir, **verbs.reading(options))
-    theirs = catalogue.catalogue(options.against, options.data_dir)
+    with verbs.workers(options) as workers:
+        ours = catalogue.catalogue(options.name, options.data_dir, workers=workers, **verbs.reading(options))
+        theirs = catalogue.catalogue(options.against, options.data_dir, workers=workers)
     report = across.compare(names[0], ours, names[1], theirs)
     print(across.as_text(report))
     if options.out:
@@ -248,9 +257,10 @@ def data_baselines(options):
     from keras_fracture.report import baselines
 
     policies = (options.policy,) if options.policy else None
-    table = measured.measure(
-        options.name, policies, options.seeds, options.data_dir, **verbs.reading(options)
-    )
+    with verbs.workers(options) as workers:
+        table = measured.measure(
+            options.name, policies, options.seeds, options.data_dir, workers, **verbs.reading(options)
+        )
     for line in baselines.lines(table):
         print(line)
     if options.out:

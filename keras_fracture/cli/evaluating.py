@@ -1,4 +1,4 @@
-"""How good a trained classifier is on a data set, in parts if that takes long."""
+"""How good a trained classifier is on a data set."""
 
 from keras_fracture import progress
 from keras_fracture.cli import verbs
@@ -8,9 +8,9 @@ def add_evaluate(commands):
     """Adds `evaluate`."""
     verb = verbs.add(
         commands, "evaluate", evaluate, "ask a classifier about a data set's images, and score its answers",
-        "keras-fracture evaluate saved_models/resnet18_fracatlas --data fracatlas --out predictions.csv",
+        "keras-fracture evaluate saved_models/resnet18_fracatlas --data fracatlas --out predictions.csv --jobs 4",
     )  # fmt: skip
-    verb.add_argument("model", nargs="?", help="SavedModel or run folder; with --from it is not asked again")
+    verb.add_argument("model", help="SavedModel or run folder")
     verb.add_argument(
         "--data",
         metavar="NAME",
@@ -35,16 +35,16 @@ def add_evaluate(commands):
     )  # fmt: skip
     verb.add_argument("--out", metavar="FILE", help="csv file for the answers, a row an image; with --stress or "
                       "--explanations a folder for what they find")  # fmt: skip
-    verb.add_argument("--shard", metavar="I/N", help="only the I-th of N parts of the images; scores nothing")
+    verbs.parallel(verb)
     verb.add_argument(
-        "--from", dest="parts", nargs="+", metavar="FILE", help="score these answers instead, all parts in order"
-    )  # fmt: skip
+        "--resume", action="store_true", help="go on with the answers that the same command left beside --out"
+    )
     verbs.data_dir(verb)
 
 
 def evaluate(options):
     """`evaluate`."""
-    shard = _check(options)
+    _check(options)
     verbs.import_tensorflow()
     from keras_fracture import data, files
     from keras_fracture.data import catalogue
@@ -53,21 +53,18 @@ def evaluate(options):
     again = options.stress or options.explanations
     if again and options.out:
         files.folder(options.out)  # before minutes of work
-    records = None
-    if options.parts:
-        table = scoring.read(options.parts)
-    else:
-        options.data = options.data or catalogue.EMBEDDED
-        records = data.load(
-            options.data, options.split, options.policy, splits=options.splits, data_dir=options.data_dir,
-            **verbs.reading(options),
-        )  # fmt: skip
-        table = scoring.evaluate(options.model, records, shard, options.which)
+    options.data = options.data or catalogue.EMBEDDED
+    records = data.load(
+        options.data, options.split, options.policy, splits=options.splits, data_dir=options.data_dir,
+        **verbs.reading(options),
+    )  # fmt: skip
+    parts = None if again else verbs.parts(options.out, options.resume)
+    with verbs.workers(options) as workers:
+        table = scoring.evaluate(options.model, records, options.which, workers=workers, parts=parts)
     if options.out and not again:
         progress.say(f"wrote {len(table):,} rows to {files.write_text(options.out, scoring.text(table))}")
-    if shard:
-        return
-    threshold = scoring.threshold(options.model, options.which) if options.model else 0.5
+        parts.unlink(missing_ok=True)
+    threshold = scoring.threshold(options.model, options.which)
     seen = _seen(options, table)
     _print_scores(table, threshold, "images")
     if seen is not None and seen.all():
@@ -76,9 +73,8 @@ def evaluate(options):
     if seen is not None and seen.any():
         table = table[~seen]
         _print_scores(table, threshold, "images that it has not seen")
-    if options.model and options.data:
-        _print_elsewhere(options, table, records)
-    if records is not None and options.split == "test":
+    _print_elsewhere(options, table, records)
+    if options.split == "test":
         _print_baselines(options, table, threshold)
     if options.stress:
         _stress(options, table, records)
@@ -87,44 +83,26 @@ def evaluate(options):
 
 
 def _check(options):
-    """What is wrong before anything is read; returns the shard."""
-    from keras_fracture.errors import ModelError, ShardError
-    from keras_fracture.inference import sharding
+    """What is wrong before anything is read."""
+    from keras_fracture.errors import ModelError
 
-    shard = sharding.parse(options.shard)
-    if not (options.model or options.parts):
-        raise ModelError("Name a SavedModel or run folder, or csv files by --from. Received: neither")
-    if options.against and not (options.model and options.data):
+    if options.against and not options.data:
         raise ModelError(
             f"--against says what a model has seen of --data: name both. Received: {options.against!r} without one"
         )
-    if (options.stress or options.explanations) and (options.parts or shard):
-        raise ModelError(
-            f"{'--stress' if options.stress else '--explanations'} asks a model about all images again: leave --from "
-            "and --shard out. "
-            f"Received: {'--from' if options.parts else options.shard}"
-        )
-    if shard and (options.parts or not options.out):
-        raise ShardError(
-            f"A shard's answers are written to --out and scored by --from with the others. Received: {options.shard}"
-        )
-    return shard
+    if options.resume and (not options.out or options.stress or options.explanations):
+        raise ModelError("--resume goes on with the answers beside --out FILE. Received: --resume without it")
 
 
 def _seen(options, table):
     """Which images the model has seen, None where that is not known; and says so."""
     from keras_fracture.inference import elsewhere, scoring
 
-    known = options.model and options.data
-    seen = scoring.seen(options.model, options.data, table, options.which) if known else None
+    seen = scoring.seen(options.model, options.data, table, options.which)
     if seen is None:
         print(
-            "whether the model has seen these images cannot be told: "
-            + (
-                "it does not say what it was trained on, or patients of DICOM files were hashed with another salt"
-                if known
-                else "name it, and by --data the data set"
-            )
+            "whether the model has seen these images cannot be told: it does not say what it was trained on, or "
+            "patients of DICOM files were hashed with another salt"
         )
         return None
     if options.against:

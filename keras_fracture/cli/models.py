@@ -24,7 +24,7 @@ def add_generate(commands):
     """Adds `generate`."""
     verb = verbs.add(
         commands, "generate", generate, "write synthetic images from a trained generator",
-        "keras-fracture generate --model dcgan_phantom --count 500 --seed 1 --out synthetic",
+        "keras-fracture generate --model dcgan_phantom --count 500 --seed 1 --out synthetic --jobs 4",
     )  # fmt: skip
     verb.add_argument(
         "generator",
@@ -41,7 +41,12 @@ def add_generate(commands):
         "such as dcgan_generator",
     )
     _settings(verb)
-    verb.add_argument("--shard", metavar="I/N", help="draw only the I-th of N parts of the images")
+    verbs.parallel(verb)
+    verb.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the images that the same command left in DIR.unfinished",
+    )
 
 
 def add_export(commands):
@@ -136,9 +141,6 @@ def list_models(options):
 
 def generate(options):
     """`generate`."""
-    from keras_fracture.inference import sharding
-
-    shard = sharding.parse(options.shard)
     generator, architecture = options.generator, options.model
     if generator is None:  # as `predict --model` names one
         if architecture is None:
@@ -147,8 +149,9 @@ def generate(options):
     verbs.import_tensorflow()
     from keras_fracture import inference
 
-    given = options.count, options.seed, options.label, architecture, shard, options.settings
-    table = inference.generate(generator, options.out, *given)
+    given = options.count, options.seed, options.label, architecture, options.settings
+    with verbs.workers(options) as workers:
+        table = inference.generate(generator, options.out, *given, workers, options.resume)
     progress.say(f"wrote {len(table):,} images and images.csv to {options.out}")
 
 

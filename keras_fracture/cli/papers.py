@@ -10,7 +10,8 @@ def add_reproduce(commands):
     keys = papers.names()
     verb = verbs.add(
         commands, "reproduce", reproduce, "reproduce a paper, on its data or on your own X-rays, and write a report",
-        "keras-fracture reproduce ibrahim_gan --data kaggle_fracture --profile quick",
+        "keras-fracture reproduce ibrahim_gan --data kaggle_fracture --profile quick\n"
+        "         keras-fracture reproduce lisbon_resnet --seeds 3 --cluster tcp://10.0.0.1:8786",
     )  # fmt: skip
     verb.add_argument(
         "paper",
@@ -58,6 +59,7 @@ def add_reproduce(commands):
         help="train on one device (none, default), on all of this machine (mirrored), or on all machines that "
         "TF_CONFIG names (multiworker; start the same command on each)",
     )  # fmt: skip
+    verbs.parallel(verb)
     verb.add_argument("--results", metavar="DIR", help="also record the numbers in DIR/PAPER.json")
     verbs.data_dir(verb)
 
@@ -84,6 +86,20 @@ def reproduce(options):
     """`reproduce`."""
     verbs.import_tensorflow()
     where = {name: getattr(options, name) for name in ("out", "resume", "data_dir", "results", "strategy")}
+    if options.jobs == 1 and not options.cluster:
+        out = _reproduce(options, where)
+    else:
+        with verbs.workers(options) as workers:
+            out = _reproduce(options, where | {"workers": workers})
+    if out is None:
+        progress.say("done; the first worker wrote the report")
+        return
+    print((out / "report.md").read_text(encoding="utf-8"))
+    progress.say(f"wrote {out}/report.html, report.md, metrics.json, figures and SavedModels")
+
+
+def _reproduce(options, where):
+    """The run folder; `where` are arguments of `papers.reproduce` and `papers.repeat`."""
     settings = {
         name: getattr(options, name)
         for name in ("data", "splits", "seed", "seeds", "epochs", "variant", "pretrained")
@@ -97,21 +113,15 @@ def reproduce(options):
             raise FractureError(
                 "--from repeats a run as it was: leave out the paper, its profile and its settings"
             )
-        out = papers.repeat(options.config, **where)
-    elif options.paper:
-        settings |= _shortcuts(options)
-        out = papers.reproduce(
-            options.paper, options.profile or "quick", overrides=options.settings, **where, **settings
-        )
-    else:
+        return papers.repeat(options.config, **where)
+    if not options.paper:
         raise FractureError(
             f"Name a paper, one of {', '.join(papers.names())}, or a run's config.json (--from)"
         )
-    if out is None:
-        progress.say("done; the first worker wrote the report")
-        return
-    print((out / "report.md").read_text(encoding="utf-8"))
-    progress.say(f"wrote {out}/report.html, report.md, metrics.json, figures and SavedModels")
+    settings |= _shortcuts(options)
+    return papers.reproduce(
+        options.paper, options.profile or "quick", overrides=options.settings, **where, **settings
+    )
 
 
 def _shortcuts(options):

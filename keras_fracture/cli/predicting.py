@@ -56,6 +56,10 @@ def add_predict(commands):
         metavar="N",
         help="with --server: which probability, counted from 0, is the finding's; a SavedModel says it itself",
     )
+    verbs.parallel(verb)
+    verb.add_argument(
+        "--resume", action="store_true", help="go on with the answers that the same command left beside --csv"
+    )
 
 
 def predict(options):
@@ -63,7 +67,7 @@ def predict(options):
     _check(options)
     paths = _images(options.images)
     classifier = _classifier(options)
-    answers = _answers(classifier, paths)
+    paths, answers = _answers(options, classifier, paths)
     finding, threshold, words = _understood(options, classifier, answers.shape[1])
     table = _table(paths, answers, classifier.classes, finding, threshold)
     print(table.to_string(index=False, float_format="{:.4f}".format))
@@ -73,6 +77,7 @@ def predict(options):
         from keras_fracture.data import tables
 
         progress.say(f"wrote {files.write_text(options.csv, tables.csv_text(table))}")
+        verbs.parts(options.csv, resume=False)
     if options.overlays:
         from keras_fracture.report import answers as report
 
@@ -87,6 +92,12 @@ def _check(options):
     """What is wrong before anything is read."""
     if not (options.server or options.model):
         raise ModelError("Name a SavedModel folder by --model, or a server by --server. Received: neither")
+    if options.server and (options.jobs > 1 or options.cluster or options.resume):
+        raise ModelError(
+            "--jobs, --cluster and --resume go with --model. Received: one of them with --server"
+        )
+    if options.resume and not options.csv:
+        raise ModelError("--resume goes on with the answers beside --csv FILE. Received: --resume without it")
     if options.threshold is not None and not 0 <= options.threshold <= 1:
         raise ModelError(f"--threshold must be from 0 to 1. Received: {options.threshold}")
     if options.explain and not options.overlays:
@@ -102,9 +113,9 @@ def _classifier(options):
     """What is asked: a server's client, or a SavedModel."""
     if not options.server:
         verbs.import_tensorflow()
-        from keras_fracture.inference.predicting import Classifier
+        from keras_fracture.inference import predicting
 
-        return Classifier(options.model)
+        return predicting.opened(options.model)
     if options.server.startswith("grpc:"):
         verbs.import_tensorflow()  # its stubs do
     from keras_fracture.serving.client import connect
@@ -136,15 +147,20 @@ def _images(paths):
     return found
 
 
-def _answers(classifier, paths):
-    """Probabilities of all images, some files in memory at a time."""
+def _answers(options, classifier, paths):
+    """The paths, without those that workers skipped, and their probabilities."""
     import numpy as np
 
-    from keras_fracture.progress import Bar
     from keras_fracture.serving import limits
 
+    if not options.server:
+        from keras_fracture.inference import predicting
+
+        parts = verbs.parts(options.csv, options.resume)
+        with verbs.workers(options) as workers:
+            return predicting.answers(options.model, paths, workers, parts)
     answers, inverted = [], 0
-    for start in Bar(
+    for start in progress.Bar(
         range(0, len(paths), _AT_A_TIME), "predict", unit=" batches", shown=len(paths) > _AT_A_TIME
     ):
         some = paths[start : start + _AT_A_TIME]
@@ -152,7 +168,7 @@ def _answers(classifier, paths):
         answers.append(classifier.predict(contents, some))
         inverted += limits.inverted(contents, classifier.inverts)
     limits.warn_of_inverted(inverted, len(paths))
-    return np.concatenate(answers)
+    return paths, np.concatenate(answers)
 
 
 def _understood(options, classifier, count):

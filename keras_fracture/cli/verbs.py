@@ -1,11 +1,10 @@
 """What all commands are made of."""
 
 import argparse
-import importlib
-import logging
-import os
+from pathlib import Path
 
 from keras_fracture.errors import meant, printable
+from keras_fracture.lazy import import_tensorflow  # noqa: F401 - of every command that computes
 
 FORM = argparse.RawDescriptionHelpFormatter
 
@@ -101,18 +100,29 @@ def reading(options):
     return {"finding": options.finding, "columns": options.columns, "patient": options.patient}
 
 
-def import_tensorflow():
-    """Imports TensorFlow without the lines its native code prints on stderr before logging can be set.
+def parallel(verb):
+    """Adds --jobs and --cluster; see `workers`."""
+    verb.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="processes of this machine (default 1)"
+    )
+    verb.add_argument(
+        "--cluster", metavar="ADDRESS|FILE", help="instead: a Dask cluster by the address of its scheduler, as "
+        "tcp://10.0.0.1:8786, or its scheduler file; its workers see the same files"
+    )  # fmt: skip
 
-    A failing import still raises.
-    """
-    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        importlib.import_module("tensorflow")
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(null)
-    # One run builds many small models; that each is traced anew is no news.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+def workers(options):
+    """A context that gives the `parallel.Workers` that the options of `parallel` name."""
+    from keras_fracture import parallel
+
+    return parallel.workers(options.jobs, options.cluster)
+
+
+def parts(out, resume):
+    """Where answers that are to be written to `out` are kept until then, see `parallel`; None without `out`."""
+    if not out:
+        return None
+    path = Path(f"{out}.parts")
+    if not resume:
+        path.unlink(missing_ok=True)
+    return path

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from keras_fracture import parallel
 from keras_fracture.data import unread
 from keras_fracture.data.catalogue import BOTH_LABELS, catalogue, title
 from keras_fracture.data.scan import SCALARS
@@ -13,13 +14,14 @@ from keras_fracture.data.scan import SCALARS
 _SHORTCUT = 0.60  # balanced accuracy from which one number alone is called a shortcut
 
 
-def audit(name, data_dir=None, progress=True, **reading):
+def audit(name, data_dir=None, progress=True, workers=parallel.HERE, **reading):
     """Finds faults.
 
     Args:
         name: A data set, or the path of own X-rays.
         data_dir: Where to look, see `locations.data_dir`.
         progress: Whether to show a progress bar.
+        workers: `parallel.Workers` that read the files.
         **reading: How own X-rays are read, see `catalogue.find`.
 
     Returns:
@@ -27,7 +29,7 @@ def audit(name, data_dir=None, progress=True, **reading):
         number alone reaches), `unread` (see `unread.unread`) and `findings`, a list of dicts `kind`,
         `count` (images), `detail` (one line), `files` (the offenders, sorted).
     """
-    return examine(title(name), catalogue(name, data_dir, progress=progress, **reading))
+    return examine(title(name), catalogue(name, data_dir, progress=progress, workers=workers, **reading))
 
 
 def examine(name, data_set):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
+from keras_fracture import parallel
 from keras_fracture.data import decoding, split_files, splits, unread
 from keras_fracture.data.catalogue import measured, usable
 from keras_fracture.progress import Bar
@@ -87,8 +88,10 @@ class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Base of the builders of data sets on disk.
 
     Subclasses set `LAYOUT` (a layout module), `EXTRA` (features beyond `COMMON`, named as the layout's columns)
-    and `BUILDER_CONFIGS`. The data set's folder is looked for in TFDS's manual folder.
+    and `BUILDER_CONFIGS`. The data set's folder is looked for in TFDS's manual folder; `workers` read its files.
     """
+
+    workers = parallel.HERE
 
     LAYOUT = None
     EXTRA = {}
@@ -101,7 +104,7 @@ class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _table(self, dl_manager):
         root = Path(dl_manager.manual_dir)
         root = root if root.name == self.LAYOUT.FOLDER else root / self.LAYOUT.FOLDER
-        table, _, _, left = measured(self.name, self.LAYOUT, root)
+        table, _, _, left = measured(self.name, self.LAYOUT, root, workers=self.workers)
         if left:
             _LOG.warning("%s", "\n".join(unread.as_lines(left)))
         for error in table["error"][table["error"] != ""]:

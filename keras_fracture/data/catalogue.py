@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from keras_fracture import parallel
 from keras_fracture.data import datasets, locations, own, sources
 from keras_fracture.data.scan import scan, scan_bytes
 from keras_fracture.data.unread import unread
@@ -91,7 +92,7 @@ def title(name):
     return path.parent.name if path.is_file() else path.name
 
 
-def catalogue(name, data_dir=None, root=None, progress=True, **reading):
+def catalogue(name, data_dir=None, root=None, progress=True, workers=parallel.HERE, **reading):
     """Reads, scans and groups a data set.
 
     Args:
@@ -99,27 +100,28 @@ def catalogue(name, data_dir=None, root=None, progress=True, **reading):
         data_dir: As in `find`.
         root: The data set's own folder, instead of looking for it.
         progress: Whether to show a progress bar.
+        workers: `parallel.Workers` that read and compare files; the embedded set is drawn and read in this process.
         **reading: As in `find`.
 
     Returns:
         A `Catalogue`.
     """
     module, root = (layout(name), root) if root else find(name, data_dir, **reading)
-    return measured(name if name in NAMES else "own", module, root, progress)
+    return measured(name if name in NAMES else "own", module, root, progress, workers)
 
 
-def measured(name, module, root, progress=True):
+def measured(name, module, root, progress=True, workers=parallel.HERE):
     """`catalogue` of a layout and its folder, None for the embedded set."""
     if root:
         table = module.read(root)
-        scanned = scan(name, [root / filename for filename in table["filename"]], progress)
+        scanned = scan(name, [root / filename for filename in table["filename"]], progress, workers)
     else:
         table = module.read()
         scanned = scan_bytes(name, table["image"].tolist(), progress)
     left = unread(root, module, table["filename"]) if root else []
     table = pd.concat([table, scanned], axis=1)
     # Drawn limbs of one kind look alike; who is who is known there.
-    pairs = _near_pairs(table) if root else np.zeros((0, 3), int)
+    pairs = _near_pairs(table, progress, workers) if root else np.zeros((0, 3), int)
     equal = table["digest"].to_numpy()
     table["named_source"] = table["source"]
     # Where patients are told, two of them may look alike; that equal images are two patients is no news to believe.
@@ -135,10 +137,10 @@ def measured(name, module, root, progress=True):
     return Catalogue(table, pairs, root, left)
 
 
-def _near_pairs(table):
+def _near_pairs(table, progress, workers):
     """`sources.near_pairs` of a scanned table; flat images, which all hash alike, are near where they are equal."""
     flat = table["deviation"] < 2
-    pairs = sources.near_pairs(table["hash"].mask(flat, "").tolist())
+    pairs = sources.near_pairs(table["hash"].mask(flat, "").tolist(), workers=workers, progress=progress)
     rows = pd.Series(np.arange(len(table)))[flat.to_numpy()]
     first = rows.groupby(table["digest"].to_numpy()[rows]).transform("min")
     equal = np.column_stack([first, rows, np.zeros_like(rows)])

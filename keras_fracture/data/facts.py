@@ -1,8 +1,8 @@
 """What can be known of each image without a network: its data set's table, its file, its gradients."""
 
+import base64
 import hashlib
-import os
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,21 +10,21 @@ import pandas as pd
 import skimage
 from skimage.feature import hog
 
-from keras_fracture import files
+from keras_fracture import files, parallel
 from keras_fracture.data import catalogue, decoding, locations, scan
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import ImageError
-from keras_fracture.progress import Bar
 
 _VERSION = 1  # of what is kept; raise it when `describe` changes
 GREYS = 16
 HOG_SIZE = 128
 FILE = ("height", "width", "bytes_per_pixel", *(f"grey_{level:02}" for level in range(GREYS)), "sharpness")
 HOG = 1764  # 7 x 7 blocks of 2 x 2 cells, 9 orientations each
+_MAPPING = {"batch": 16, "title": "facts", "unit": " images", "threaded": True}
 _VALUES = 50  # of a column of words; rarer ones count as one
 
 
-def read(name, data_dir=None, **reading):
+def read(name, data_dir=None, workers=parallel.HERE, **reading):
     """The facts of a data set's images, each kind a table of numbers.
 
     What a label follows from is in none of them: of the data set's own table there are the columns that its layout
@@ -34,6 +34,7 @@ def read(name, data_dir=None, **reading):
     Args:
         name: Of the data set, see `catalogue.find`.
         data_dir: Where published data lie.
+        workers: `parallel.Workers` that read the files; the embedded set's are read in this process.
         **reading: How own X-rays are read.
 
     Returns:
@@ -52,12 +53,13 @@ def read(name, data_dir=None, **reading):
     names = table["filename"].tolist()
     if root:
         paths = [root / filename for filename in names]
-        key, contents = scan.fingerprint(paths, root), paths
-        described = _kept(key, names, lambda path: describe(path.read_bytes(), str(path)), contents)
+        described = _kept(
+            scan.fingerprint(paths, root), workers, _describe_files, [str(path) for path in paths]
+        )
     else:
         contents = table["image"].tolist()
         key = hashlib.sha1(b"".join(hashlib.sha1(content).digest() for content in contents)).hexdigest()[:16]
-        described = _kept(key, names, describe, contents)
+        described = _kept(key, parallel.HERE, _describe_bytes, contents)
     index = pd.Index(names, name="filename")
     return {
         "table": _numbers(table[list(module.KNOWN)]).set_index(index),
@@ -92,14 +94,33 @@ def describe(data, name="image"):
     return np.array(facts, np.float32)
 
 
-def _kept(key, names, read_one, items):
-    """`describe` of all files, from the cache or written there."""
+@one_opencv_thread
+def _describe_files(paths, _):
+    return [_packed(describe(Path(path).read_bytes(), path)) for path in paths]
+
+
+@one_opencv_thread
+def _describe_bytes(contents, _):
+    return [_packed(describe(data)) for data in contents]
+
+
+def _packed(numbers):
+    """A float32 array as what JSON takes."""
+    return base64.b64encode(numbers.tobytes()).decode()
+
+
+def _kept(key, workers, function, rows):
+    """`describe` of all files, from the cache or written there; NaN for those that kill whoever reads them."""
     key = hashlib.sha1(f"{_VERSION} {cv2.__version__} {skimage.__version__} {key}".encode()).hexdigest()[:16]
     path = locations.cache_dir() / "facts" / f"{key}.npy"
     if not path.is_file():
-        with one_opencv_thread, ThreadPoolExecutor(os.cpu_count()) as pool:
-            bar = Bar(pool.map(read_one, items), "facts", len(names), unit=" images", delay=1)
-            described = np.stack(list(bar))
+        described = np.full((len(rows), len(FILE) + HOG), np.nan, np.float32)
+        done, skipped = workers.map(function, rows, **_MAPPING), len(workers.skipped)
+        for row, packed in enumerate(done):
+            if packed is not None:
+                described[row] = np.frombuffer(base64.b64decode(packed), np.float32)
+        if len(workers.skipped) > skipped:
+            return described
         with files.writing(path) as beside, open(beside, "wb") as stream:
             np.save(stream, described)
     return np.load(path)

@@ -5,7 +5,7 @@ import importlib
 import io
 import shutil
 
-from keras_fracture import files
+from keras_fracture import files, parallel
 from keras_fracture.data import catalogue, locations, split_files
 from keras_fracture.data.library_settings import tfds_errors_only
 from keras_fracture.data.own.layout import Layout
@@ -17,7 +17,7 @@ from keras_fracture.errors import DataError, OutputError, meant
 @tfds_errors_only()
 def prepare(
     name, policy="grouped", *, shares=None, seed=0, splits=None, data_dir=None, keep_conflicts=False, finding=None,
-    columns=None, patient=None,
+    columns=None, patient=None, workers=parallel.HERE,
 ):  # fmt: skip
     """Prepares a data set's records for one split policy, unless that was done before.
 
@@ -33,6 +33,7 @@ def prepare(
         columns: Of own X-rays: which column of their table is what, as "image=path,label=dx,patient=pid", where names
             do not tell; see `own.sheet.ROLES`.
         patient: Of own X-rays: a regular expression that tells the patient by an image's path below the folder.
+        workers: `parallel.Workers` that read the files.
 
     Returns:
         A prepared TFDS builder.
@@ -69,6 +70,7 @@ def prepare(
         for left in (folder / builder.name).rglob("incomplete.*"):  # as TFDS names them
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         builder = _builder(name, layout, config=setting, data_dir=folder)
+        builder.workers = workers
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own words; there is a progress bar
                 builder.download_and_prepare(download_config=download)

@@ -4,14 +4,11 @@ The story behind it: two departments take X-rays, and one of them, where broken 
 beside the limb. Nothing of the limb depends on the ring, and nothing of the ring on the limb but where it has room.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import cv2
 import numpy as np
 import pandas as pd
 
-from keras_fracture import files, progress
+from keras_fracture import files, parallel
 from keras_fracture.data import decoding, phantom, tables
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import DataError
@@ -73,8 +70,11 @@ def write(folder, agreement=0.95, test_agreement=None, sources=240, test_sources
 
     with files.new_folder(folder) as beside:
         files.folder(beside / "images")
-        with one_opencv_thread, ThreadPoolExecutor(os.cpu_count()) as pool:
-            rows = progress.Bar(pool.map(draw, images), "draw phantoms", len(images), unit=" images", delay=1)
+        with one_opencv_thread:
+            rows = parallel.HERE.map(
+                lambda some, _: [draw(one) for one in some], images, batch=4, title="draw phantoms", unit=" images",
+                threaded=True,
+            )  # fmt: skip
             table = pd.DataFrame(list(rows))
         files.write_text(beside / "labels.csv", tables.csv_text(table))
     return table

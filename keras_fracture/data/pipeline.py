@@ -36,6 +36,12 @@ class Records:
     def __init__(self, builder, split):
         self.builder, self.split = builder, split
 
+    def __repr__(self):
+        return f"Records({self.facts()})"
+
+    def __reduce__(self):  # for workers, which see the same files
+        return _reopened, (str(Path(self.builder.data_dir).resolve()), self.split, self.facts()["files"])
+
     def __len__(self):
         return self.builder.info.splits[self.split].num_examples
 
@@ -210,6 +216,24 @@ class Records:
             lambda seed: prepared.read(paths, preprocess.size, seed),
             lambda records: prepared.parse(records, preprocess.size),
         )
+
+
+@functools.lru_cache(maxsize=4)
+def _reopened(folder, split, files):
+    """The `Records` of a folder that another process has prepared, anew if its `files` have changed.
+
+    Raises:
+        DataError: This process does not see it.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        return Records(tfds.builder_from_directory(folder), split)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            "Workers read prepared records where they lie: put KERAS_FRACTURE_CACHE on storage that all machines see. "
+            f"Received: {folder} ({error})"
+        ) from None
 
 
 def batches(

@@ -2,25 +2,24 @@
 
 import hashlib
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 
-from keras_fracture import files
+from keras_fracture import files, parallel
 from keras_fracture.data import decoding, levels
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.data.locations import cache_dir
 from keras_fracture.errors import ImageError
-from keras_fracture.progress import Bar
 
 HASH_SIZE = 16  # the difference hash has HASH_SIZE x HASH_SIZE bits
 SCALARS = (
     "width", "height", "file_size", "bytes_per_pixel", "mean", "deviation", "darkest", "brightest",
     "sharpness", "fine_detail", "border", "corner", "black_share", "white_share",
 )  # fmt: skip
+_BATCH = 16  # files a task
 _VERSION = 5  # of the cached result; raise it when `measure` changes
 
 
@@ -45,9 +44,7 @@ def measure(data, name="image"):
         `difference_hash`), `truncated`, `bits` (the depth of its values, 0 if it cannot be read), `inverted` (see
         `levels.looks_inverted`), `error` ('' if it can be read) and every one of `SCALARS`.
     """
-    row = {"digest": "", "hash": "", "truncated": False, "bits": 0, "inverted": False, "error": ""}
-    row |= dict.fromkeys(SCALARS, np.nan)
-    row |= {"file_digest": hashlib.sha1(data).hexdigest(), "file_size": len(data)}
+    row = _unread(data)
     try:
         image, row["truncated"], row["bits"] = decoding.decode(data, name)
     except ImageError as error:
@@ -82,16 +79,25 @@ def measure(data, name="image"):
     }
 
 
-def scan(name, paths, progress=True):
-    """Measures all files of a data set on all cores; remembers the table until a file changes.
+def _unread(data, error=""):
+    """`measure` of a file of which nothing but its bytes is known."""
+    row = {"digest": "", "hash": "", "truncated": False, "bits": 0, "inverted": False, "error": error}
+    row |= dict.fromkeys(SCALARS, np.nan)
+    return row | {"file_digest": hashlib.sha1(data).hexdigest(), "file_size": len(data)}
+
+
+def scan(name, paths, progress=True, workers=parallel.HERE):
+    """Measures all files of a data set; remembers the table until a file changes, and files until all are measured.
 
     Args:
         name: The data set's name, for the progress bar and the cache.
         paths: The files, in the order of the table's rows.
         progress: Whether to show a progress bar.
+        workers: `parallel.Workers` that read the files; in this process on all cores.
 
     Returns:
-        A `pandas.DataFrame` with the columns of `measure`, one row a path.
+        A `pandas.DataFrame` with the columns of `measure`, one row a path. A file that kills whoever reads it has an
+        `error` as one that cannot be read; it is tried again the next time.
     """
     cached = cache_dir() / "scans" / f"{name}-{fingerprint(paths)}.csv"
     text = {"file_digest": str, "digest": str, "hash": str, "error": str}
@@ -102,22 +108,41 @@ def scan(name, paths, progress=True):
             cached, dtype=text, keep_default_na=False, na_values=missing, float_precision="round_trip"
         )
 
-    result = _measure_all(name, lambda path: measure(path.read_bytes(), str(path)), paths, progress)
-    files.write_text(cached, result.to_csv(index=False))
+    rows, skipped = [str(path) for path in paths], len(workers.skipped)
+    parts = files.folder(cached.parent) / f"{cached.stem}-{parallel.key()}.parts"
+    measured = list(
+        workers.map(
+            _measure_files, rows, batch=_BATCH, title=f"scan {name}", unit=" files", parts=parts, threaded=True,
+            progress=progress,
+        )
+    )  # fmt: skip
+    killed = f"whoever reads it dies, {parallel.DEATHS} times"
+    result = pd.DataFrame(
+        [
+            row or _unread(path.read_bytes(), f"{path}: {killed}")
+            for row, path in zip(measured, paths, strict=True)
+        ]
+    )
+    if len(workers.skipped) == skipped:
+        files.write_text(cached, result.to_csv(index=False))
+    parts.unlink()
     return result
+
+
+@one_opencv_thread
+def _measure_files(paths, _):
+    return [measure(Path(path).read_bytes(), path) for path in paths]
 
 
 def scan_bytes(name, contents, progress=True):
     """`scan` of files that are in memory; nothing is remembered."""
-    return _measure_all(name, measure, contents, progress)
+    options = {"title": f"scan {name}", "unit": " files", "threaded": True, "progress": progress}
+    return pd.DataFrame(list(parallel.HERE.map(_measure_bytes, contents, batch=_BATCH, **options)))
 
 
 @one_opencv_thread
-def _measure_all(name, read, items, progress):
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = pool.map(read, items)
-        bar = Bar(done, f"scan {name}", len(items), unit=" files", delay=1, shown=progress)
-        return pd.DataFrame(list(bar))
+def _measure_bytes(contents, _):
+    return [measure(data) for data in contents]
 
 
 def fingerprint(paths, root=None):

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from keras_fracture import parallel
 from keras_fracture.data import near
 
 _LOG = logging.getLogger(__name__)
@@ -15,7 +16,7 @@ NEAR = 10  # differing bits of the 256-bit difference hash up to which two image
 MOST = 2_000_000  # pairs that are kept; more fill memory
 
 
-def near_pairs(hashes, limit=NEAR, most=MOST):
+def near_pairs(hashes, limit=NEAR, most=MOST, workers=parallel.HERE, progress=True):
     """Finds pairs of images whose difference hashes differ in at most `limit` bits.
 
     Args:
@@ -23,13 +24,15 @@ def near_pairs(hashes, limit=NEAR, most=MOST):
         limit: Differing bits.
         most: Pairs from which on, with a warning, only as many are kept as join the same images: thousands of
             copies of an image make millions of pairs.
+        workers: `parallel.Workers` that compare.
+        progress: Whether to show a progress bar.
 
     Returns:
         Array (pairs, 3) of first index, second index (greater), distance.
     """
     known, words = _words(hashes)
     distinct, first, of_image = np.unique(words, axis=0, return_index=True, return_inverse=True)
-    pairs, whole = near.search(distinct, limit, most)
+    pairs, whole = near.search(distinct, limit, most, workers, progress)
     counts = np.bincount(of_image, minlength=len(distinct))
     itself = np.flatnonzero(counts > 1)
     pairs = np.concatenate([pairs, np.column_stack([itself, itself, np.zeros_like(itself)])])

@@ -6,20 +6,17 @@ The digest of a split is the SHA-256 of that csv, as `text` writes it: `sha256su
 import gzip
 import hashlib
 import logging
-import os
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from keras_fracture import files
+from keras_fracture import files, parallel
 from keras_fracture.data import catalogue, decoding, locations, scan, splits, tables
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import DataError, one_line
-from keras_fracture.progress import Bar
 
 _LOG = logging.getLogger(__name__)
 COLUMNS = {
@@ -66,7 +63,7 @@ def table(name, records, data_dir=None, **reading):
         hashed = (
             hashes(name, root, part["filename"])
             if root
-            else _hashed(record["image"] for record in one.raw(["image"]).as_numpy_iterator())
+            else _hashed([record["image"] for record in one.raw(["image"]).as_numpy_iterator()])
         )
         parts.append(pd.concat([part, hashed], axis=1).assign(split=split))
     rows = pd.concat(parts, ignore_index=True).assign(patient="")
@@ -112,17 +109,20 @@ def hashes(name, root, filenames):
     cached = locations.cache_dir() / "scans" / f"hashes-{scan.fingerprint(paths, Path(root))}.csv"
     if cached.is_file():
         return pd.read_csv(cached, dtype=str)
-    hashed = _hashed(
-        Bar((path.read_bytes() for path in paths), f"hash {name}", len(paths), unit=" files", delay=1)
-    )
+    hashed = _hashed(paths, f"hash {name}")
     files.write_text(cached, hashed.to_csv(index=False))
     return hashed
 
 
+def _hashed(contents, title="hash"):
+    """Hashes of files by their paths, or of their bytes."""
+    done = parallel.HERE.map(_hashes_of_all, contents, batch=16, title=title, unit=" files", threaded=True)
+    return pd.DataFrame(list(done), columns=list(_HASHES))
+
+
 @one_opencv_thread
-def _hashed(contents):
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return pd.DataFrame(list(pool.map(_hashes_of, contents)), columns=list(_HASHES))
+def _hashes_of_all(contents, _):
+    return [_hashes_of(one if isinstance(one, bytes) else one.read_bytes()) for one in contents]
 
 
 def _hashes_of(data):
@@ -232,7 +232,7 @@ def _check_hashes(path, name, ours, said, root):
     if not told:
         _LOG.warning("%s holds no hashes: whether it was made for these images is not checked", path.name)
         return
-    found = hashes(name, root, ours["filename"]) if root else _hashed(ours["image"])
+    found = hashes(name, root, ours["filename"]) if root else _hashed(ours["image"].tolist())
     column = told[-1]  # pixels, where they are told: a file that was only packed anew holds the same image
     other = (found[column] != said[column].str.lower().str[:_DIGITS]).to_numpy()
     if other.any():

@@ -4,18 +4,15 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import sklearn
 
-from keras_fracture import files
+from keras_fracture import files, parallel
 from keras_fracture.data import catalogue, facts, loading, locations, splits
 from keras_fracture.errors import EvaluationError
 from keras_fracture.evaluation.classification import HEADLINE, Predictions, best_threshold, gains, scores
-from keras_fracture.progress import Bar
 
 NAMES = ("majority", "table", "file", "hog", "all")
 BLIND = ("majority", "table", "file")  # they have not seen the bone
@@ -153,10 +150,12 @@ def _fitted(sets, features, seeds, seed):
         labels = sets["train"]["label"].to_numpy()
         # The longest first, so that no core is left alone with one.
         jobs = [(name, number) for name in reversed(features) for number in range(seed, seed + seeds)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            done = pool.map(lambda job: _probabilities(features[job[0]], labels, job[1]), jobs)
-            told = dict(zip(jobs, Bar(done, "baselines", len(jobs), unit=" fits", delay=1), strict=True))
-        for (name, _), both in told.items():
+        # Here, since the facts of all images are too much to send to a worker for each fit.
+        done = parallel.HERE.map(
+            lambda some, _: [_probabilities(features[name], labels, number) for name, number in some],
+            jobs, batch=1, title="baselines", unit=" fits", threaded=True,
+        )  # fmt: skip
+        for (name, _), both in zip(jobs, done, strict=True):
             for split, row in both.items():
                 arrays.setdefault(f"{split}/{name}", []).append(row)
         with files.writing(path) as beside, open(beside, "wb") as stream:
@@ -225,7 +224,9 @@ def compare_scores(metrics, baselines):
     return result
 
 
-def of_data(name, policy, seeds=3, data_dir=None, threshold=None, split_file=None, **reading):
+def of_data(
+    name, policy, seeds=3, data_dir=None, threshold=None, split_file=None, workers=parallel.HERE, **reading
+):
     """`fit` on the splits of a data set by its name.
 
     Args:
@@ -235,15 +236,16 @@ def of_data(name, policy, seeds=3, data_dir=None, threshold=None, split_file=Non
         data_dir: Where published data lie.
         threshold: As in `fit`.
         split_file: Path of a split file in place of the policy, or None.
+        workers: `parallel.Workers` that read the files.
         **reading: How own X-rays are read.
     """
-    options = {"data_dir": data_dir, **reading}
+    options = {"data_dir": data_dir, "workers": workers, **reading}
     records = loading.load_all(name, policy, splits=split_file, **options)
     sets = {split: one.table for split, one in records.items()}
     return fit(sets, facts.read(name, **options), seeds, threshold=threshold)
 
 
-def measure(name, policies=None, seeds=3, data_dir=None, **reading):
+def measure(name, policies=None, seeds=3, data_dir=None, workers=parallel.HERE, **reading):
     """The baselines of a data set, with accuracy at a threshold of 0.5.
 
     Args:
@@ -251,6 +253,7 @@ def measure(name, policies=None, seeds=3, data_dir=None, **reading):
         policies: Split policies; None is all that the set has.
         seeds: As in `fit`.
         data_dir: Where published data lie.
+        workers: `parallel.Workers` that read the files.
         **reading: How own X-rays are read.
 
     Returns:
@@ -260,7 +263,7 @@ def measure(name, policies=None, seeds=3, data_dir=None, **reading):
     layout, _ = catalogue.find(name, data_dir, **reading)
     rows = []
     for policy in policies or layout.POLICIES:
-        fitted = of_data(name, policy, seeds, data_dir, threshold=0.5, **reading)
+        fitted = of_data(name, policy, seeds, data_dir, threshold=0.5, workers=workers, **reading)
         for baseline, values in fitted.scores.items():
             row = {"policy": policy, "baseline": baseline, "validation_auc": values["validation_auc"]}
             for metric in ("auc", "accuracy"):

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_fracture import files, serving
-from keras_fracture.errors import FractureError, OutputError, one_line
+from keras_fracture import files, parallel, serving
+from keras_fracture.errors import DistributionError, FractureError, OutputError, one_line
 from keras_fracture.experiment import config as configs
 from keras_fracture.experiment import splits
 from keras_fracture.training import distribution, precision
@@ -30,15 +30,20 @@ class Run:
         folder: The run folder, a `Path`; on workers other than the first a copy that is thrown away.
         data_dir: Where real data lie, or None.
         strategy: A `training.distribution.Distribution`, under whose scope models are made.
+        computed_in: The precision, one of `training.precision.CHOICES` but "auto".
+        workers: `parallel.Workers` that carry trainings out, see `ahead`; None for this process.
     """
 
     folder: Path
     data_dir: str | None = None
     strategy: distribution.Distribution = distribution.ONE_DEVICE
+    computed_in: str = "float32"
+    workers: parallel.Workers | None = None
 
 
 def execute(
-    config, profile, experiment, report, *, out=None, resume=False, data_dir=None, results=None, strategy=None
+    config, profile, experiment, report, *, out=None, resume=False, data_dir=None, results=None, strategy=None,
+    workers=None,
 ):  # fmt: skip
     """Carries an experiment out in a run folder: trains, evaluates, writes the report, records the numbers.
 
@@ -52,13 +57,22 @@ def execute(
         data_dir: Where real data lie.
         results: Folder whose `KEY.json` also gets the numbers, or None.
         strategy: What trainings are spread over, see `training.distribution.using`.
+        workers: `parallel.Workers` that train side by side, see `ahead`; None for this process.
 
     Returns:
         The run folder; None on workers other than the first, which write nothing that stays.
+
+    Raises:
+        DistributionError: There are both a strategy and workers.
     """
     from keras_fracture.report.html import write_html
     from keras_fracture.report.results import record
 
+    if workers is not None and strategy not in (None, "none"):
+        raise DistributionError(
+            "A strategy spreads each training, jobs and clusters train several at once: choose one of them. "
+            f"Received: strategy {strategy} with workers"
+        )
     with distribution.using(strategy) as own, precision.using(config.precision) as computed_in:
         folder = run_folder(config.key, out, resume) if own.chief or resume else out
         with run_lock(folder) if own.chief else contextlib.nullcontext():
@@ -67,7 +81,7 @@ def execute(
                 record_fingerprints(config, recorded, worker_dir, data_dir)
                 # "auto" may be another precision here than on the machine that the run was started on.
                 with precision.using(recorded["computed_in"]):
-                    run = Run(worker_dir, data_dir, own)
+                    run = Run(worker_dir, data_dir, own, recorded["computed_in"], workers)
                     metrics = report(config, experiment(config, run), run)
             if own.chief:
                 write_html(folder)
@@ -188,7 +202,8 @@ def read_config(path):
 def provenance(strategy=distribution.ONE_DEVICE):
     """Command, date, versions, machine and strategy of this run."""
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    paths = ("--out", "--data-dir")  # where a run lies, and whether it was cut off, changes no number
+    # Where a run lies, who trains, and whether it was cut off, changes no number.
+    paths = ("--out", "--data-dir", "--jobs", "--cluster")
     arguments = [
         argument
         for before, argument in itertools.pairwise(sys.argv)

@@ -1,6 +1,8 @@
 """Synthetic images as files: each can be told from a real one, and made again from its seed."""
 
 import dataclasses
+import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,12 +10,11 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from keras_fracture import models, synthesis
+from keras_fracture import files, models, parallel, synthesis
+from keras_fracture.data import scan, tables
 from keras_fracture.errors import ModelError
-from keras_fracture.inference import sharding
 from keras_fracture.interop import convert
 from keras_fracture.models.preprocessing import unscale
-from keras_fracture.progress import Bar
 from keras_fracture.serving.metadata import facts_of
 from keras_fracture.serving.releasing import arguments_of, of_keras
 from keras_fracture.serving.versions import loaded, version_of
@@ -57,10 +58,12 @@ class Source:
         raise ModelError(f"The generator has no such class: {known}. Received: {given!r}")
 
 
-def generate(source, out, count=100, seed=0, label=None, model=None, shard=None, settings=()):
+def generate(
+    source, out, count=100, seed=0, label=None, model=None, settings=(), workers=parallel.HERE, resume=False
+):  # fmt: skip
     """Writes generated images as PNG, and `images.csv` that says what each one is.
 
-    The k-th image of a seed (and class) is the same, bit for bit, whatever the count. Every PNG carries
+    The k-th image of a seed (and class) is the same, bit for bit, whatever the count and the workers. Every PNG carries
     `synthetic=true`, seed, number and class in its text fields.
 
     Args:
@@ -70,36 +73,63 @@ def generate(source, out, count=100, seed=0, label=None, model=None, shard=None,
         seed: Of the noise.
         label: Class by name or number; None takes all classes in turn.
         model: Architecture of a weights file.
-        shard: A pair (I, N) draws the I-th of N parts of the images alone, with the names, numbers and rows that
-            they have in the whole; None draws all.
         settings: Constructor arguments of `model` as `NAME=VALUE`, see `settings.parse`.
+        workers: `parallel.Workers`, which see the source and write into the folder.
+        resume: Go on with images that the same call has left when it was cut off.
 
     Returns:
         The `pandas.DataFrame` of `images.csv`: file, seed, number, class, synthetic, source.
 
     Raises:
         ModelError: `source` is no generator, or knows no such class.
-        ShardError: There is no such shard.
-        OutputError: `out` exists, or cannot be written.
+        OutputError: `out` exists, or cannot be written; or what is to be gone on with is of other settings.
+        ClusterError: As in `parallel.Workers.map`.
     """
     if count < 1:
         raise ModelError(f"count must be 1 or more. Received: {count}")
-    start, stop = sharding.rows(shard, count, _BATCH)
-    generator = load(source, model, settings)
-    class_number = generator.label(label)
-    numbers, names, labels = np.arange(count), "", None
-    if generator.num_classes:
-        labels = numbers % generator.num_classes if class_number is None else np.full(count, class_number)
-        names = [str((generator.classes or range(generator.num_classes))[number]) for number in labels]
-    table = pd.DataFrame(
-        {"seed": seed, "number": numbers, "class": names, "synthetic": True, "source": str(source)}
-    )
-    images = draw(generator, count, seed, labels, start, stop)
-    marks = "seed", "number", "class"
-    return synthesis.write(images, table[start:stop], out, marks, first=start)
+    path = os.path.abspath(source) if Path(source).exists() else str(source)
+    origin = {"source": path, "changed": _changed(path), "model": model, "settings": list(settings)}
+    generator = _opened(path, origin["changed"], model, tuple(settings))
+    shared = {"origin": origin, "seed": seed, "label": generator.label(label), "batch": _BATCH}
+    with files.unfinished_folder(out, resume) as (folder, parts):
+        shared["folder"] = str(folder.resolve())
+        rows = workers.map(
+            _images,
+            range(count),
+            batch=_BATCH,
+            shared=shared,
+            title="draw images",
+            unit=" images",
+            parts=parts,
+        )
+        rows = [row for row in rows if row is not None]
+        table = pd.DataFrame(rows, columns=["file", "seed", "number", "class"])
+        table = table.assign(synthetic=True, source=str(source))
+        files.write_text(folder / synthesis.TABLE, tables.csv_text(table))
+    return table
 
 
-def draw(source, count, seed, labels=None, start=0, stop=None):
+def _images(numbers, shared):
+    """A task of `generate`: writes images; returns their rows."""
+    origin, label = shared["origin"], shared["label"]
+    source = _opened(origin["source"], origin["changed"], origin["model"], tuple(origin["settings"]))
+    labels, names = None, [""] * len(numbers)
+    if source.num_classes:
+        labels = np.array([number % source.num_classes if label is None else label for number in numbers])
+        names = [str((source.classes or range(source.num_classes))[one]) for one in labels]
+    noise = _noise(shared["seed"], source.latent_dim).rows(numbers[0], len(numbers))
+    rows = []
+    for image, number, name in zip(
+        _drawn(source, noise, labels, shared["batch"]), numbers, names, strict=True
+    ):
+        row = {"file": synthesis.file_name(number), "seed": shared["seed"], "number": number, "class": name}
+        data = synthesis.encode(image, row, ("seed", "number", "class"))
+        files.write_bytes(Path(shared["folder"]) / row["file"], data)
+        rows.append(list(row.values()))
+    return rows
+
+
+def draw(source, count, seed, labels=None):
     """Yields uint8 images `(height, width, channels)`.
 
     Args:
@@ -107,16 +137,63 @@ def draw(source, count, seed, labels=None, start=0, stop=None):
         count: As in `generate`.
         seed: As in `generate`.
         labels: int `(count,)`, or None.
-        start: Number of the first image drawn, a multiple of the batch.
-        stop: Number after the last one; default is `count`.
     """
-    stop = count if stop is None else stop
-    noise = np.random.default_rng(seed).standard_normal((count, source.latent_dim), "float32")
-    for first in Bar(range(start, stop, _BATCH), "draw images", unit=" batches", delay=5):
-        rows = np.resize(np.arange(first, min(first + _BATCH, stop)), _BATCH)
-        given = (noise[rows],) if labels is None else (noise[rows], labels[rows].astype("int32"))
-        made = unscale(np.asarray(source.draw(*given)), source.pixel_range)
-        yield from made[: stop - first]
+    noise = _Noise(seed, source.latent_dim)
+    for first in range(0, count, _BATCH):
+        some = slice(first, min(first + _BATCH, count))
+        given = None if labels is None else labels[some]
+        yield from _drawn(source, noise.rows(first, some.stop - first), given, _BATCH)
+
+
+def _drawn(source, noise, labels, batch):
+    """Images of noise and labels, drawn `batch` at once: it is filled up by the first ones."""
+    rows = np.resize(np.arange(len(noise)), batch)
+    given = (noise[rows],) if labels is None else (noise[rows], labels[rows].astype("int32"))
+    return unscale(np.asarray(source.draw(*given)), source.pixel_range)[: len(noise)]
+
+
+class _Noise:
+    """The noise of a seed, drawn once as long as rows are asked for in rising order: each follows those before it."""
+
+    def __init__(self, seed, latent_dim):
+        self._seed, self._latent_dim, self._row = seed, latent_dim, None
+
+    def rows(self, first, count):
+        """Noise float32 `(count, latent_dim)` of the images from number `first` on."""
+        if self._row is None or first < self._row:
+            self._generator, self._row = np.random.default_rng(self._seed), 0
+        while self._row < first:
+            self._take(min(first - self._row, 4096))
+        return self._take(count)
+
+    def _take(self, count):
+        self._row += count
+        return self._generator.standard_normal((count, self._latent_dim), "float32")
+
+
+_noise = functools.lru_cache(maxsize=1)(_Noise)
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(source, changed, model, settings):
+    """What `load` gives: once a process, and anew if the source has `changed`."""
+    return load(source, model, settings)
+
+
+def _changed(source):
+    """Of a generator's files: equal as long as nothing was touched."""
+    path = Path(source)
+    if path.is_file():
+        return scan.fingerprint([path])
+    if path.name.endswith((*convert.READ, ".keras")):
+        return ""  # missing, which `load` says
+    return scan.folder_fingerprint(version_of(_saved_model_of(path)))
+
+
+def _saved_model_of(path):
+    """The SavedModel of a run folder; other paths as they are."""
+    own = path / "run-0" / "saved_model"
+    return own if own.is_dir() else path
 
 
 def load(source, model=None, settings=()):
@@ -134,8 +211,7 @@ def load(source, model=None, settings=()):
         return _of_network(convert.load(path, model, **arguments_of(model, settings)))
     if model or settings:
         raise ModelError(f"Only a weights file needs --model and --set. Received: {path} with these")
-    if (path / "run-0" / "saved_model").is_dir():
-        path = path / "run-0" / "saved_model"
+    path = _saved_model_of(path)
     if path.suffix == ".keras":
         return _of_network(of_keras(path))
     folder = version_of(path)

@@ -1,13 +1,20 @@
 """Images to probabilities, through a SavedModel."""
 
+import functools
+import os
+from pathlib import Path
+
 import numpy as np
 import tensorflow as tf
 
-from keras_fracture.data import decoding
+from keras_fracture import parallel
+from keras_fracture.data import decoding, scan
 from keras_fracture.data.images import prepare
 from keras_fracture.serving import limits
 from keras_fracture.serving.metadata import facts_of, preparation, threshold_of
 from keras_fracture.serving.versions import loaded, version_of
+
+_AT_A_TIME = 32  # image files in memory
 
 
 def predict(model, images):
@@ -27,12 +34,60 @@ def predict(model, images):
         DataError: A DICOM file, and pydicom is not installed.
         ImageError: A file is missing or no image; nothing is predicted then.
     """
-    names = [str(path) for path in images]
-    classifier = Classifier(model)
-    contents = [limits.read(path) for path in images]
-    probabilities = classifier.predict(contents, names)
-    limits.warn_of_inverted(limits.inverted(contents, classifier.inverts), len(contents))
+    names, probabilities = answers(model, [str(path) for path in images])
     return list(zip(names, probabilities.tolist(), strict=True))
+
+
+def answers(model, paths, workers=parallel.HERE, parts=None):
+    """What `predict` says, as an array, some files in memory at a time.
+
+    Args:
+        model: As in `predict`.
+        paths: Of image files.
+        workers: `parallel.Workers`, which see model and images.
+        parts: As in `parallel.Workers.map`.
+
+    Returns:
+        The paths, of which those are missing that `workers` skipped, and float32 `(n, classes)`.
+
+    Raises:
+        ModelError: As in `predict`, and so are all below.
+        DataError: A DICOM file, and pydicom is not installed.
+        ImageError: A file is missing or no image.
+        ClusterError: As in `parallel.Workers.map`.
+    """
+    version = version_of(model)
+    shared = {"model": os.path.abspath(version), "changed": scan.folder_fingerprint(version)}
+    if parts:
+        shared["images"] = scan.fingerprint([Path(path) for path in paths])
+    told = workers.map(
+        _answers, [(path, os.path.abspath(path)) for path in paths], batch=_AT_A_TIME, shared=shared, title="predict",
+        unit=" images", parts=parts, name=lambda row: row[0], progress=len(paths) > _AT_A_TIME,
+    )  # fmt: skip
+    told = [(path, *answer) for path, answer in zip(paths, told, strict=True) if answer is not None]
+    limits.warn_of_inverted(sum(inverted for *_, inverted in told), len(told))
+    return [path for path, *_ in told], np.array([probabilities for _, probabilities, _ in told], "float32")
+
+
+def _answers(rows, shared):
+    """A task of `answers`: of each path, as it was given and absolute, probabilities and whether it looks inverted."""
+    classifier = _opened(shared["model"], shared["changed"])
+    contents = [limits.read(path) for _, path in rows]
+    probabilities = classifier.predict(contents, [name for name, _ in rows])
+    inverted = [bool(limits.inverted([data], classifier.inverts)) for data in contents]
+    return list(zip(probabilities.tolist(), inverted, strict=True))
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(version, changed):
+    """A `Classifier`: once a process, and anew if its files have `changed`."""
+    return Classifier(version)
+
+
+def opened(model):
+    """The `Classifier` that `answers` asks in this process; arguments and errors as there."""
+    version = version_of(model)
+    return _opened(os.path.abspath(version), scan.folder_fingerprint(version))
 
 
 class Classifier:

@@ -1,6 +1,6 @@
 """What a trained classifier says about a data set, image by image, and how good that is."""
 
-import itertools
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,14 +8,12 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from keras_fracture import evaluation
-from keras_fracture.data import catalogue, decoding, dicom, sources, tables
+from keras_fracture import evaluation, parallel
+from keras_fracture.data import catalogue, decoding, dicom, scan, sources, tables
 from keras_fracture.data.cache import WORKERS
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import EvaluationError, ModelError
-from keras_fracture.inference import sharding
 from keras_fracture.models.preprocessing import scale
-from keras_fracture.progress import Bar
 from keras_fracture.report.scored import METRICS
 from keras_fracture.serving.metadata import facts_of, finding_of, preparation, threshold_of
 from keras_fracture.serving.releasing import model_of_run
@@ -25,53 +23,91 @@ COLUMNS = ("filename", "source", "body_part", "label", "probability")
 _BATCH = 32  # always so many at once, the last ones filled up
 
 
-def evaluate(model, records, shard=None, which=None, change=None, title="answers"):
+def evaluate(model, records, which=None, change=None, title="answers", workers=parallel.HERE, parts=None):
     """Asks an exported classifier about every image of a split.
 
     Args:
         model: SavedModel folder, without a version the highest; or a run folder of `reproduce`.
         records: `data.pipeline.Records`.
-        shard: A pair (I, N) asks about the I-th of N parts of the images alone; None about all. The rows are
-            those that the whole has there, whatever N is.
         which: Of a run with several models, see `releasing.release`.
         change: Function of a decoded image, uint8 `(height, width)`, and its position in `records` to the image that is
-            asked about instead; called by several threads. None changes nothing.
+            asked about instead; called by several threads, in this process alone. None changes nothing.
         title: Of the progress bar.
+        workers: `parallel.Workers`, whose number changes no digit; they see the model and the records' files.
+        parts: As in `parallel.Workers.map`.
 
     Returns:
-        A `pandas.DataFrame` of `COLUMNS`, a row an image in the order of `records`. `probability` is that of a
-        finding, as precise as the model gives it: a sharp model's images are told apart by the last digits.
+        A `pandas.DataFrame` of `COLUMNS`, a row an image in the order of `records`, by their positions there; those are
+        missing that `workers` skipped. `probability` is that of a finding, as precise as the model gives it: a sharp
+        model's images are told apart by the last digits.
 
     Raises:
         ModelError: It is no classifier exported by this package, or does not say which class is the finding.
         EvaluationError: It has more than two classes.
-        ShardError: There is no such shard.
+        ClusterError: As in `parallel.Workers.map`.
     """
     version, facts = find(model, which)
-    preprocess, pixel_range = preparation(version)
-    finding = finding_of(facts, version)
-    start, stop = sharding.rows(shard, len(records), _BATCH)
-    saved = loaded(version)
-    serve = saved.signatures["serving_default"]
-    chunks = records.raw(["image", *COLUMNS[:-1]]).skip(start).take(stop - start).batch(_BATCH)
-    bar = Bar(chunks.as_numpy_iterator(), title, -(-(stop - start) // _BATCH), unit=" batches", delay=5)
-    answers, positions = [], itertools.count(start)
+    version = Path(version).resolve()
+    shared = {
+        "model": str(version), "changed": scan.folder_fingerprint(version), "finding": finding_of(facts, version),
+        "records": records, "batch": _BATCH, "change": change,
+    }  # fmt: skip
+    rows = range(len(records))
+    answers = workers.map(
+        _answers, rows, batch=_BATCH, shared=shared, title=title, unit=" images", parts=parts,
+        name=lambda row: f"{records.table['filename'][row]} (row {row})",
+    )  # fmt: skip
+    told = {row: answer for row, answer in zip(rows, answers, strict=True) if answer is not None}
+    return pd.DataFrame.from_dict(told, orient="index", columns=list(COLUMNS))
+
+
+def _answers(rows, shared):
+    """A task of `evaluate`: of each row what `COLUMNS` say."""
+    saved, (preprocess, pixel_range) = _opened(shared["model"], shared["changed"])
+    serve, change = saved.signatures["serving_default"], shared["change"]
+    chunk = _reading(shared["records"], shared["batch"]).batch(rows[0])
 
     def prepared(data, position):
         image = decoding.decode(data).image
         return preprocess(image if change is None else change(image, position))
 
     with one_opencv_thread, ThreadPoolExecutor(WORKERS) as pool:
-        for chunk in bar:
-            images = pool.map(prepared, chunk.pop("image"), positions)
-            images = scale(np.stack(list(images)), pixel_range)
-            filled = np.resize(np.arange(len(images)), _BATCH)
-            probabilities = serve(images=tf.constant(images[filled]))["probabilities"].numpy()[: len(images)]
-            answers.append(pd.DataFrame(chunk | {"probability": _of_finding(probabilities, finding)}))
-    table = pd.concat(answers, ignore_index=True)[list(COLUMNS)]
-    for column in ("filename", "source", "body_part"):
-        table[column] = table[column].str.decode("utf-8")
-    return table
+        images = np.stack(list(pool.map(prepared, chunk["image"], rows)))
+    filled = np.resize(np.arange(len(images)), shared["batch"])
+    images = tf.constant(scale(images, pixel_range)[filled])
+    probabilities = serve(images=images)["probabilities"].numpy()[: len(rows)]
+    told = [[one.decode() for one in chunk[column]] for column in COLUMNS[:3]]
+    told += [chunk["label"].tolist(), _of_finding(probabilities, shared["finding"]).tolist()]
+    return [list(answer) for answer in zip(*told, strict=True)]
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(version, changed):
+    """A SavedModel, and how its images are prepared: once a process, and anew if its files have `changed`."""
+    return loaded(version), preparation(Path(version))
+
+
+@functools.lru_cache(maxsize=1)
+def _reading(records, batch):
+    return _Reading(records, batch)
+
+
+class _Reading:
+    """Batches of records, which are read once as long as these are asked for in rising order: files know no other."""
+
+    def __init__(self, records, batch):
+        self._records, self._batch, self._row, self._batches = records, batch, None, None
+
+    def batch(self, row):
+        """The batch that begins with a row, a dict of arrays."""
+        if self._row is None or row < self._row:
+            fields = self._records.raw(["image", *COLUMNS[:-1]])
+            self._row, self._batches = row, iter(fields.skip(row).batch(self._batch))
+        while self._row < row:
+            self._row += self._batch
+            next(self._batches)
+        self._row += self._batch
+        return {name: values.numpy() for name, values in next(self._batches).items()}
 
 
 def _of_finding(probabilities, column):
@@ -94,36 +130,8 @@ def _of_finding(probabilities, column):
 
 
 def text(table):
-    """A table of `evaluate` as csv: those of all shards, but for their first lines, are that of the whole.
-
-    Probabilities have as many digits as it takes to read the same numbers again.
-    """
+    """A table of `evaluate` as csv; probabilities have as many digits as it takes to read the same numbers again."""
     return tables.csv_text(table)
-
-
-def read(paths):
-    """Tables of `evaluate` from csv files, joined in the order given.
-
-    Raises:
-        EvaluationError: A file is missing or no such table, or an image is in it twice.
-    """
-    kinds = dict.fromkeys(COLUMNS[:3], str) | {"label": int, "probability": float}
-    parts = []
-    for path in paths:
-        try:
-            part = tables.read_csv(path, dtype=kinds, keep_default_na=False, float_precision="round_trip")
-        except (OSError, ValueError) as error:
-            raise EvaluationError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-        if tuple(part) != COLUMNS:
-            raise EvaluationError(
-                f"{path} must have the columns {', '.join(COLUMNS)}. Received: {list(part)}"
-            )
-        parts.append(part)
-    table = pd.concat(map(tables.from_csv, parts), ignore_index=True)
-    twice = table["filename"][table["filename"].duplicated()]
-    if len(twice):
-        raise EvaluationError(f"Each image must be in the parts once. Received: twice {twice.iloc[0]}")
-    return table
 
 
 def threshold(model, which=None):

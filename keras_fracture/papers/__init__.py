@@ -62,8 +62,8 @@ def get(key):
 
 
 def reproduce(
-    key, profile="quick", *, out=None, resume=False, data_dir=None, results=None, strategy=None, overrides=(),
-    **settings,
+    key, profile="quick", *, out=None, resume=False, data_dir=None, results=None, strategy=None, workers=None,
+    overrides=(), **settings,
 ):  # fmt: skip
     """Reproduces a paper.
 
@@ -76,6 +76,8 @@ def reproduce(
         results: Folder whose `KEY.json` also gets the numbers, or None.
         strategy: What trainings are spread over, see `training.distribution.using`; changes no number but by
             rounding, dropout and augmentation.
+        workers: `parallel.Workers` that train side by side what does not need each other; they change no number.
+            None trains in this process.
         overrides: Further settings as `NAME=VALUE`, see `experiment.config.parse_overrides`.
         **settings: Numbers that win over the profile's.
 
@@ -89,10 +91,10 @@ def reproduce(
     config = configure(config_class, profile, **settings | named)
     # What is not given is None too, and left out: a None that was asked for comes last.
     config = dataclasses.replace(config, **{name: None for name, value in named.items() if value is None})
-    return _execute(config, profile, out, resume, data_dir, results, strategy)
+    return _execute(config, profile, out, resume, data_dir, results, strategy, workers)
 
 
-def repeat(config, *, out=None, resume=False, data_dir=None, results=None, strategy=None):
+def repeat(config, *, out=None, resume=False, data_dir=None, results=None, strategy=None, workers=None):
     """Carries a run out again, with all settings that its `config.json` records.
 
     On one machine, in float32 on a CPU and with the same versions, its numbers are the same to the last digit.
@@ -104,6 +106,7 @@ def repeat(config, *, out=None, resume=False, data_dir=None, results=None, strat
         data_dir: Where real data lie.
         results: Folder.
         strategy: Name.
+        workers: `parallel.Workers`, or None.
 
     Returns:
         As `reproduce`.
@@ -120,14 +123,14 @@ def repeat(config, *, out=None, resume=False, data_dir=None, results=None, strat
     if "fingerprints" in recorded:
         received = splits.fingerprints(chosen, data_dir)
         splits.check_fingerprints(recorded["fingerprints"], received, f"{config} records a run with")
-    return _execute(chosen, recorded["profile"], out, resume, data_dir, results, strategy)
+    return _execute(chosen, recorded["profile"], out, resume, data_dir, results, strategy, workers)
 
 
-def _execute(config, profile, out, resume, data_dir, results, strategy):
+def _execute(config, profile, out, resume, data_dir, results, strategy, workers):
     from keras_fracture.experiment.runs import execute
 
     paper = get(config.key)
     return execute(
         config, profile, paper.experiment.run, paper.report.write,
-        out=out, resume=resume, data_dir=data_dir, results=results, strategy=strategy,
+        out=out, resume=resume, data_dir=data_dir, results=results, strategy=strategy, workers=workers,
     )  # fmt: skip

@@ -1,6 +1,8 @@
 """How every classifier paper is carried out, top to bottom: train, choose a threshold, test, export."""
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Callable
 
 import keras
@@ -11,6 +13,7 @@ from keras_fracture.data import Augmentation, batches
 from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.baselines import Baselines
 from keras_fracture.evaluation.predicting import probabilities
+from keras_fracture.experiment import ahead
 from keras_fracture.experiment.baselines import fit_baselines
 from keras_fracture.experiment.runs import export_if_missing, load_or_compute
 from keras_fracture.experiment.splits import load_splits, seen_by_training
@@ -108,6 +111,12 @@ def run(config, run, method):
     Returns:
         A dict of split policy to `PolicyResult`.
     """
+    ahead.train(
+        config,
+        run,
+        functools.partial(_train_job, method),
+        list(itertools.product(config.policies, config.models, range(config.seeds))),
+    )
     results = {}
     for policy in config.policies:
         sets = load_splits(config, method.preprocess(config), policy, run.data_dir)
@@ -119,6 +128,19 @@ def run(config, run, method):
         }
         results[policy] = PolicyResult(sets, trained, baselines)
     return results
+
+
+def _train_job(method, config, run, job):
+    """One training, by a worker."""
+    policy, name, number = job
+    sets = _sets(method, config, run, policy)
+    train_model(config, run, method, name, number, sets, run.folder / policy / name / f"run-{number}")
+
+
+@functools.lru_cache(maxsize=1)
+def _sets(method, config, run, policy):
+    sets = load_splits(config, method.preprocess(config), policy, run.data_dir)
+    return method.prepare_splits(config, sets, policy)
 
 
 def train_seeds(config, run, method, name, sets, folder):

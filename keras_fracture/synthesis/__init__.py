@@ -4,11 +4,12 @@ from keras_fracture.synthesis.blending import blend, blend_graph, mix, weights
 from keras_fracture.synthesis.filtering import above_threshold
 from keras_fracture.synthesis.painting import copy_paste, paint
 from keras_fracture.synthesis.patches import Patches, healthy_patches, lesion_patches, lesion_windows
-from keras_fracture.synthesis.records import describe, read, write
+from keras_fracture.synthesis.records import TABLE, describe, encode, file_name, read, write
 from keras_fracture.synthesis.resampling import cut
 from keras_fracture.synthesis.shortcut import border
 
 __all__ = [
+    "TABLE",
     "Patches",
     "above_threshold",
     "blend",
@@ -17,6 +18,8 @@ __all__ = [
     "copy_paste",
     "cut",
     "describe",
+    "encode",
+    "file_name",
     "healthy_patches",
     "lesion_patches",
     "lesion_windows",

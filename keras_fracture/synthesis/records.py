@@ -48,7 +48,7 @@ def describe(table, rows, windows, shape, *, n, seed, scores, model, weights):
     )
 
 
-def write(images, table, out, marks=("seed", "filename", "source"), first=0):
+def write(images, table, out, marks=("seed", "filename", "source")):
     """Writes images as PNG, and `images.csv` that says what each one is; the whole folder or nothing.
 
     Args:
@@ -56,7 +56,6 @@ def write(images, table, out, marks=("seed", "filename", "source"), first=0):
         table: `pandas.DataFrame` with a row for each; `file` is put before its columns, `synthetic` added.
         out: Folder to write, which must not exist yet.
         marks: Columns that every PNG carries in its text fields, beside `synthetic=true`.
-        first: Number that the first file is named by, where these are a part of a larger set.
 
     Returns:
         The `pandas.DataFrame` of `images.csv`.
@@ -70,15 +69,24 @@ def write(images, table, out, marks=("seed", "filename", "source"), first=0):
             f"There must be a row for every image. Received: {len(images)} images, {len(table)} rows"
         )
     table = table.reset_index(drop=True)
-    table.insert(0, "file", [f"{first + number:06d}.png" for number in range(len(table))])
+    table.insert(0, "file", [file_name(number) for number in range(len(table))])
     table["synthetic"] = True
     with files.new_folder(out) as folder:
         for image, row in zip(images, table.to_dict("records"), strict=True):
-            text = {name: str(row[name]) for name in marks} | {"synthetic": "true"}
-            image = image[..., 0] if image.shape[-1] == 1 else image
-            (folder / row["file"]).write_bytes(decoding.encode_png(image, text))
+            (folder / row["file"]).write_bytes(encode(image, row, marks))
         (folder / TABLE).write_text(csv_text(table), encoding="utf-8")
     return table
+
+
+def file_name(number):
+    """Of the image of a number, from 0."""
+    return f"{number:06d}.png"
+
+
+def encode(image, row, marks):
+    """The bytes of a PNG of an image uint8 `(height, width, 1 or 3)`, with `marks` of its `row` in its text fields."""
+    text = {name: str(row[name]) for name in marks} | {"synthetic": "true"}
+    return decoding.encode_png(image[..., 0] if image.shape[-1] == 1 else image, text)
 
 
 def read(folder):

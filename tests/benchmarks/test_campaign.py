@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import campaign
 from benchmarks.campaign import Campaign, Run
-from keras_fracture import cli, files, papers
+from keras_fracture import cli, files, papers, parallel
 from keras_fracture.errors import FractureError
 
 RUNS = (Run("first", "one --set a=1", 1.0), Run("second", "broken", 2.0), Run("third", "one", 0.5))
@@ -69,6 +69,19 @@ def test_one_run_can_be_chosen_and_others_are_refused(queue):
     assert list(queue.table()["state"]) == ["waiting", "waiting", "cut"]
     with pytest.raises(FractureError, match=r"^No such run\. Choose one of first, .* Received: 'fourth'$"):
         queue.work("aaa", "fourth")
+
+
+@pytest.mark.slow
+def test_workers_take_runs_from_the_queue(queue):
+    lines = []
+    with parallel.workers(2) as workers:
+        queue.work("aaa", show=lambda *words: lines.append(" ".join(words)), workers=workers)
+    assert list(queue.table()["state"]) == ["cut", "failed", "cut"]
+    assert [line.split(" ", 1)[1] for line in lines] == [
+        "first: cut",
+        "second: failed out of order",
+        "third: cut",
+    ]
 
 
 def test_two_queues_do_not_share_a_folder(queue):

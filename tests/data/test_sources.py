@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
+from keras_fracture import parallel
 from keras_fracture.data import near, sources
 
 
@@ -30,10 +31,11 @@ def _groups(count, pairs):
     return sources.join(names, np.reshape(pairs, (-1, 3)).astype(int)).tolist()
 
 
-@pytest.mark.parametrize("block", [4, 256])
+@pytest.mark.parametrize(("block", "chunk"), [(4, 2**16), (4, 10), (256, 5)])
 @pytest.mark.parametrize("limit", [0, 10, 40])
-def test_near_pairs_equal_brute_force(monkeypatch, block, limit):
+def test_near_pairs_equal_brute_force(monkeypatch, block, chunk, limit):
     monkeypatch.setattr(near, "_BLOCK", block)
+    monkeypatch.setattr(near, "_CHUNK", chunk)
     bits = _drawn(60)
     bits[7] = 1 - bits[8]  # differ in all of 256, which is 0 in a byte
     hashes = _hexes(bits)
@@ -43,8 +45,9 @@ def test_near_pairs_equal_brute_force(monkeypatch, block, limit):
     assert sources.near_pairs(hashes, limit).tolist() == expected
 
 
-@pytest.mark.parametrize("share", [0.005, 0.02, 0.06])
-def test_near_pairs_equal_brute_force_where_many_hashes_share_a_part(share):
+@pytest.mark.parametrize(("share", "chunk"), [(0.005, 2**16), (0.02, 100), (0.06, 2**16)])
+def test_near_pairs_equal_brute_force_where_many_hashes_share_a_part(share, chunk, monkeypatch):
+    monkeypatch.setattr(near, "_CHUNK", chunk)
     hashes = _hexes(np.random.default_rng(2).random((700, 256)) < share)
     expected = _brute_force(hashes, 10)
     assert expected and sources.near_pairs(hashes).tolist() == expected
@@ -72,6 +75,26 @@ def test_beyond_the_most_pairs_the_same_images_are_joined(shares, most, caplog):
     assert {tuple(pair) for pair in pairs.tolist()} <= {tuple(pair) for pair in expected}
     assert _groups(300, pairs) == _groups(300, expected)
     assert [f"more than {most} pairs" in line for line in caplog.messages] == [True]
+
+
+@pytest.mark.parametrize("limit", [0, 10])
+def test_no_chunk_is_larger_than_a_worker_is_told(monkeypatch, limit):
+    monkeypatch.setattr(near, "_CHUNK", 50)
+    words = np.unique(np.packbits(_drawn(1000), axis=1).view(np.uint64), axis=0)
+    chunks = near._Chunks(words, limit)
+    sizes = [len(index) for _, index, _, _ in chunks[:]]
+    assert len(sizes) > 3 or limit == 0
+    assert max(sizes, default=0) <= 50
+
+
+def test_other_processes_find_the_same_pairs(monkeypatch):
+    monkeypatch.setattr(near, "_CHUNK", 50)
+    hashes = _hexes(_drawn(300))
+    with parallel.workers(jobs=2) as workers:
+        for most in (500, 10**6):
+            found = sources.near_pairs(hashes, 10, most, workers)
+            np.testing.assert_array_equal(found, sources.near_pairs(hashes, 10, most))
+            assert len(found) > 200
 
 
 def test_a_hundred_thousand_copies_take_no_room():

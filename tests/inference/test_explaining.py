@@ -116,5 +116,3 @@ def test_the_command_prints_a_line_a_method_and_writes_what_it_found(exported, d
     assert report.recorded(tmp_path).count("explained") == 0 and "fracatlas, 64 px" in report.recorded(
         tmp_path
     )
-    assert cli.main([*command, "--shard", "1/2"]) == 2
-    assert "--explanations asks a model about all images again" in capsys.readouterr().err

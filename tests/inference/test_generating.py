@@ -1,12 +1,10 @@
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from keras_fracture import cli, inference, models, serving
-from keras_fracture.errors import ModelError, OutputError, ShardError
+from keras_fracture.errors import ModelError, OutputError
 from keras_fracture.inference import generating
 
 SMALL = {"image_size": 32, "width": 2, "channels": 1}
@@ -37,32 +35,32 @@ def test_images_are_the_same_bit_for_bit_whatever_the_count(exported, tmp_path):
     assert len({image.tobytes() for image in many.values()}) == 70
 
 
-def test_parts_together_are_the_whole_byte_for_byte(exported, tmp_path, monkeypatch):
+def test_images_that_were_drawn_are_not_drawn_again(exported, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(generating, "_BATCH", 4)
     inference.generate(exported, tmp_path / "whole", 14, seed=7)
-    for number in (1, 2, 3):
-        command = ["generate", str(exported), "--count", "14", "--seed", "7", "--shard", f"{number}/3"]
-        assert cli.main([*command, "--out", str(tmp_path / str(number))]) == 0
-    parts = [tmp_path / str(number) for number in (1, 2, 3)]
-    files = {path.name: path.read_bytes() for part in parts for path in part.glob("*.png")}
-    assert files == {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("*.png")}
-    assert len(files) == sum(len(list(part.glob("*.png"))) for part in parts) == 14
-    head, *rows = (tmp_path / "whole" / "images.csv").read_text().splitlines(keepends=True)
-    tables = [(part / "images.csv").read_text().splitlines(keepends=True) for part in parts]
-    assert all(table[0] == head for table in tables)
-    assert [row for table in tables for row in table[1:]] == rows
+    command = ["generate", str(exported), "--count", "14", "--seed", "7", "--out", str(tmp_path / "made")]
+    draw, asked = generating._drawn, []
 
-
-def test_a_part_draws_its_own_images_alone(exported, monkeypatch):
-    monkeypatch.setattr(generating, "_BATCH", 4)
-    source, asked = generating.load(exported), []
-
-    def counted(noise, labels):
+    def failing(source, noise, labels, batch):
         asked.append(len(noise))
-        return source.draw(noise, labels)
+        if len(asked) == 3:
+            raise OutputError("cut off")
+        return draw(source, noise, labels, batch)
 
-    drawn = generating.draw(dataclasses.replace(source, draw=counted), 14, 7, np.zeros(14), 8, 14)
-    assert len(list(drawn)) == 6 and asked == [4, 4]
+    monkeypatch.setattr(generating, "_drawn", failing)
+    assert cli.main(command) == 2 and not (tmp_path / "made").exists()
+    assert len(list((tmp_path / "made.unfinished").glob("*.png"))) == 8
+    assert cli.main([*command[:-1], str(tmp_path / "whole"), "--resume"]) == 2
+    assert "whole exists already" in capsys.readouterr().err
+    assert cli.main([*command, "--resume", "--class", "healthy"]) == 2
+    assert "other work" in capsys.readouterr().err
+    assert cli.main([*command, "--resume"]) == 0
+    assert asked == [4, 4, 4, 4, 2]
+    contents = [
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("made", "whole")
+    ]
+    assert contents[0] == contents[1] and len(contents[0]) == 15
+    assert not (tmp_path / "made.unfinished").exists()
 
 
 def test_the_table_and_the_files_say_what_each_image_is(exported, tmp_path):
@@ -117,7 +115,6 @@ def test_saved_model_keras_file_and_weights_draw_alike(exported, tmp_path):
     [
         ({"label": "elbow"}, ModelError, r"knows healthy, finding. Received: 'elbow'"),
         ({"label": "2"}, ModelError, r"Received: '2'"),
-        ({"shard": (2, 3)}, ShardError, r"at most 1 shards. Received: 2/3"),
         ({"count": 0}, ModelError, r"count must be 1 or more. Received: 0"),
         ({"out": "there"}, OutputError, r"there exists already"),
     ],

@@ -1,7 +1,5 @@
-"""`evaluate`: answers image by image, in parts, and their scores."""
+"""`evaluate`: answers image by image, and their scores."""
 
-import io
-import itertools
 import json
 import re
 import types
@@ -19,11 +17,11 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from keras_fracture import cli, data, inference, models, serving
+from keras_fracture import cli, data, inference, models, parallel, serving
 from keras_fracture.data import Preprocess, decoding, sources
-from keras_fracture.errors import EvaluationError, ModelError, ShardError
+from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.experiment.splits import seen_by_training
-from keras_fracture.inference import scoring, sharding
+from keras_fracture.inference import scoring
 from keras_fracture.inference.predicting import Classifier
 
 
@@ -56,30 +54,31 @@ def test_answers_are_those_of_predict_in_the_order_of_the_records(classifier, tr
     assert table["probability"].std() > 1e-4
 
 
-@pytest.mark.parametrize("shards", [2, 3])
-def test_parts_one_after_the_other_are_the_whole_byte_for_byte(classifier, train, shards):
-    whole = scoring.text(inference.evaluate(classifier, train))
-    parts = [scoring.text(inference.evaluate(classifier, train, (i + 1, shards))) for i in range(shards)]
-    joined = [part.split("\n", 1) for part in parts]
-    assert whole == parts[0].split("\n")[0] + "\n" + "".join(rows for _, rows in joined)
-    assert all(rows for _, rows in joined)
+def test_the_command_prints_scores_and_goes_on_where_it_was(
+    classifier, train, dummy_root, tmp_path, capsys, monkeypatch
+):
+    command = ["evaluate", classifier, "--data-dir", dummy_root, "--data", "kaggle_fracture", "--split"]
 
-
-def test_the_command_scores_the_parts_as_the_whole(classifier, train, dummy_root, tmp_path, capsys):
-    command = ["evaluate", str(classifier), "--data", "kaggle_fracture", "--split", "train"]
-    command += ["--data-dir", str(dummy_root), "--out"]
-
-    def said(*arguments):
-        assert cli.main([str(argument) for argument in arguments]) == 0
+    def said(*arguments, code=0):
+        assert cli.main([str(argument) for argument in arguments]) == code
         return capsys.readouterr().out.splitlines()
 
-    whole = said(*command, tmp_path / "whole.csv")
-    parts = [tmp_path / f"part-{number}.csv" for number in (1, 2, 3)]
-    for number, part in enumerate(parts, 1):
-        assert len(said(*command, part, "--shard", f"{number}/3")) == 1, "a part is not scored"
-    merged = said("evaluate", classifier, "--from", *parts, "--out", tmp_path / "merged.csv")
-    assert merged[2:] == whole[2:] and "name it" in merged[1]
-    assert (tmp_path / "merged.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    whole = said(*command, "train", "--out", tmp_path / "whole.csv")
+    told, of_finding, asked = tmp_path / "told.csv", scoring._of_finding, []
+
+    def failing(probabilities, column):
+        asked.append(len(probabilities))
+        if len(asked) == 2:
+            raise EvaluationError("cut off")
+        return of_finding(probabilities, column)
+
+    monkeypatch.setattr(scoring, "_of_finding", failing)
+    said(*command, "train", "--out", told, code=2)
+    said(*command, "test", "--out", told, "--resume", code=2)  # of other images
+    assert not told.exists()
+    assert said(*command, "train", "--out", told, "--resume")[1:] == whole[1:]
+    assert asked == [5, 5, 5, 2] and told.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"whole.csv", "told.csv"}
     table = pd.read_csv(tmp_path / "whole.csv")
     assert whole[2] == "12 images, of 4 X-rays, threshold 0.432"
     auc = roc_auc_score(table["label"], table["probability"])
@@ -102,6 +101,24 @@ def test_the_command_scores_the_parts_as_the_whole(classifier, train, dummy_root
     assert [line[:33].strip() for line in whole[3:]] == list(scoring.METRICS)
     assert [line[33:].split()[0] for line in whole[3:]] == [f"{value:.3f}" for value in values]
     assert all(re.fullmatch(r"\d\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)", line[33:]) for line in whole[3:])
+
+
+class Skipping:
+    """Workers that die of the image in row 3."""
+
+    def map(self, function, rows, *, name, **options):
+        assert name(3).endswith("(row 3)")
+        answers = parallel.HERE.map(function, rows, **options)
+        return (None if row == 3 else answer for row, answer in zip(rows, answers, strict=True))
+
+
+def test_an_image_that_kills_workers_is_left_out_and_others_keep_their_positions(classifier, train):
+    table, whole = (
+        inference.evaluate(classifier, train, workers=Skipping()),
+        inference.evaluate(classifier, train),
+    )
+    pd.testing.assert_frame_equal(table, whole.drop(3))
+    assert len(table) == 11
 
 
 class Sharp:
@@ -135,11 +152,13 @@ def test_a_sharp_models_answers_keep_their_order(classifier, tmp_path, monkeypat
         return {"probabilities": tf.nn.softmax(said) if classes == 2 else tf.sigmoid(said)}
 
     saved = types.SimpleNamespace(signatures={"serving_default": serve})
-    monkeypatch.setattr(scoring, "loaded", lambda _: saved)
+    preprocess = scoring.preparation(scoring.find(classifier, None)[0])
+    monkeypatch.setattr(scoring, "_opened", lambda *_: (saved, preprocess))
     monkeypatch.setattr(scoring, "finding_of", lambda *_: classes - 1)
     table = inference.evaluate(classifier, records)
     (tmp_path / "said.csv").write_text(scoring.text(table))
-    assert scoring.read([tmp_path / "said.csv"]).equals(table)
+    read = pd.read_csv(tmp_path / "said.csv", float_precision="round_trip")
+    assert read["probability"].equals(table["probability"])
     auc = roc_auc_score(table["label"], logits[:, -1])
     assert roc_auc_score(table["label"], table["probability"]) == pytest.approx(auc, abs=1e-3)
     assert 0.8 < auc < 0.99
@@ -169,49 +188,10 @@ def test_a_run_folder_is_a_model_with_the_runs_threshold(classifier, train, tmp_
     )
 
 
-def test_parts_that_do_not_fit_are_said(tmp_path, classifier, train):
-    table = inference.evaluate(classifier, train)
-    (tmp_path / "one.csv").write_text(scoring.text(table))
-    assert scoring.read([tmp_path / "one.csv"]).equals(table)
-    with pytest.raises(EvaluationError, match=f"twice {table['filename'][0]}"):
-        scoring.read([tmp_path / "one.csv"] * 2)
-    (tmp_path / "other.csv").write_text("filename,label\na,1\n")
-    for name in ("other.csv", "none.csv"):
-        with pytest.raises(EvaluationError, match=name):
-            scoring.read([tmp_path / name])
-    names = io.StringIO("filename,source,body_part,label,probability\nNA,1,,0,0.25\n")
-    (tmp_path / "names.csv").write_text(names.getvalue())
-    assert scoring.text(scoring.read([tmp_path / "names.csv"])) == names.getvalue()
-
-
-def test_shards_are_cut_between_batches_and_cover_all_rows_once():
-    for count, batch, shards in ((1000, 32, 7), (64, 32, 2), (65, 32, 3), (1, 32, 1)):
-        cuts = [sharding.rows((number, shards), count, batch) for number in range(1, shards + 1)]
-        assert cuts[0][0] == 0 and cuts[-1][1] == count
-        assert all(start < stop and start % batch == 0 for start, stop in cuts)
-        assert all(one[1] == other[0] for one, other in itertools.pairwise(cuts))
-    assert sharding.rows(None, 65, 32) == (0, 65)
-    assert sharding.parse("3/12") == (3, 12) and sharding.parse(None) is None
-
-
-@pytest.mark.parametrize("shard", [(0, 2), (3, 2), (1, 0), (1, 4)])
-def test_shards_that_are_not_there_are_said(shard):
-    with pytest.raises(ShardError, match=f"Received: {shard[0]}/{shard[1]}"):
-        sharding.rows(shard, 65, 32)
-
-
-@pytest.mark.parametrize("words", ["2", "a/b", "1/2/3", "-1/2", "", "0/2", "3/2"])
-def test_a_shard_is_two_numbers(words):
-    with pytest.raises(ShardError, match=f"Received: .?{words}"):
-        sharding.parse(words)
-
-
 def test_bad_commands_are_one_line(classifier, tmp_path, capsys):
     for arguments, words in (
-        ([], "Received: neither"),
-        ([str(classifier), "--shard", "1/2"], "--out"),
-        ([str(classifier), "--shard", "2/1", "--out", str(tmp_path / "a.csv")], "Received: 2/1"),
-        (["--from", str(tmp_path / "none.csv")], "none.csv"),
+        ([str(classifier), "--against", "fracatlas"], "Received: 'fracatlas' without one"),
+        ([str(classifier), "--resume"], "--out FILE"),
     ):
         assert cli.main(["evaluate", *arguments]) == 2
         error = capsys.readouterr().err

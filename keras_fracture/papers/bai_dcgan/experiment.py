@@ -11,6 +11,7 @@ from keras_fracture import evaluation, models, training
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import FractureError
 from keras_fracture.evaluation.utility import utility
+from keras_fracture.experiment import ahead
 from keras_fracture.experiment.runs import export_if_missing, load_or_compute, save_if_missing
 from keras_fracture.experiment.splits import as_grey, concatenate, load_splits
 from keras_fracture.training.distribution import ONE_DEVICE
@@ -63,6 +64,7 @@ def run(config, run):
     sets = prepare_splits(config, load_splits(config, preprocess(config), config.policy, run.data_dir))
     evaluation.check_sources(np.concatenate(_sources(sets)))  # now, and not after hours of training
     extractor = evaluation.extractor(config.extractor)
+    ahead.train(config, run, _train_job, [(number,) for number in range(config.seeds)])
     gans = [train_gan(config, run, number, sets, extractor) for number in range(config.seeds)]
     evaluated = [
         evaluate(config, sets, gan.generated["finding"], extractor, config.seed + number)
@@ -72,6 +74,12 @@ def run(config, run):
     return Results(
         sets, gans, scores, evaluated[0][1], evaluate_utility(config, run, sets, gans[0].generated)
     )
+
+
+def _train_job(config, run, job):
+    """One GAN, by a worker."""
+    sets = prepare_splits(config, load_splits(config, preprocess(config), config.policy, run.data_dir))
+    train_gan(config, run, *job, sets, evaluation.extractor(config.extractor))
 
 
 def preprocess(config):

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from keras_fracture import files, models, synthesis, training
 from keras_fracture.data import Augmentation, Preprocess
 from keras_fracture.evaluation.predicting import predictor, probabilities
+from keras_fracture.experiment import ahead
 from keras_fracture.experiment.runs import load_or_compute, save_if_missing
 from keras_fracture.experiment.splits import Split, concatenate, load_splits
 from keras_fracture.papers.gupta_unit.checks import judge_patches, judge_seams
@@ -22,6 +23,8 @@ from keras_fracture.training.distribution import ONE_DEVICE
 from keras_fracture.training.unit import adam as unit_adam
 
 _WATCHED = 8  # healthy patches whose translations are kept while training
+UNPAINTED = ("unvaried", "baseline", "oversampled", "weighted", "pool")  # arms without painted images
+_BASELINE = "baseline.keras"
 PURPOSES = ("training", "painting", "pasting", "choosing", "checking")  # each draws numbers of its own
 
 
@@ -47,15 +50,44 @@ def run(config, run):
     Returns:
         A list of `Study`, one a part.
     """
-    sets = load_splits(config, preprocess(config), "grouped", run.data_dir)
-    images = concatenate(sets["train"], sets["validation"], sets["test"])
+    parts = load_parts(config, run)
+    jobs = [(place, "translator", 0) for place in range(min(len(parts), config.translators))]
+    jobs += [
+        (place, arm, number)
+        for place in range(len(parts))
+        for arm in UNPAINTED
+        for number in range(config.seeds)
+    ]
+    ahead.train(config, run, _train_job, jobs)
     studies, classifier = [], build_classifier(config, run.strategy)
-    for part in parts_of(images, config.data, config.shares, config.min_lesions, config.seed):
+    for part in parts:
         folder = run.folder / part.folder
         own = train_translator(config, run, part, folder) if len(studies) < config.translators else None
         lender = studies[0] if studies else None
         studies.append(study_part(config, run, classifier, part, own, lender, folder))
     return studies
+
+
+def load_parts(config, run):
+    """The three parts of the data set, a list of `parts.Part`."""
+    sets = load_splits(config, preprocess(config), "grouped", run.data_dir)
+    images = concatenate(sets["train"], sets["validation"], sets["test"])
+    return parts_of(images, config.data, config.shares, config.min_lesions, config.seed)
+
+
+_parts = functools.lru_cache(maxsize=1)(load_parts)
+
+
+def _train_job(config, run, job):
+    """A translator, or a classifier of an arm without painted images, by a worker."""
+    place, arm, number = job
+    part = _parts(config, run)[place]
+    folder = run.folder / part.folder
+    if arm == "translator":
+        train_translator(config, run, part, folder)
+    else:
+        classifier = _classifier(config)
+        train_arm(config, classifier, part, folder, arm, **unpainted(part, arm, folder), numbers=(number,))
 
 
 def preprocess(config):
@@ -139,20 +171,9 @@ def healthy_patches(config, split, lesions, count, purpose):
 
 def study_part(config, run, classifier, part, own, lender, folder):
     """All arms of one part; `lender` is the `Study` whose translator and filter are lent, or None."""
-    train = part.train
-    healthy, lesions = (np.flatnonzero(train.labels == label) for label in (0, 1))
-    oversampled = train.take(np.concatenate([healthy, np.resize(lesions, len(healthy))]))
-    unseen = ~part.pool.table["filename"].isin(train.table["filename"]).to_numpy()
-    baseline_path = folder / "baseline.keras"
     train_arm_ = functools.partial(train_arm, config, classifier, part, folder)
-    arms = {
-        "unvaried": train_arm_("unvaried", train, augment=False),
-        "baseline": train_arm_("baseline", train, save_to=baseline_path),
-        "oversampled": train_arm_("oversampled", oversampled),
-        "weighted": train_arm_("weighted", train, class_weight=training.class_weights(train.labels)),
-        "pool": train_arm_("pool", concatenate(train, part.pool.take(unseen))),
-    }
-    scorer = keras.saving.load_model(baseline_path, compile=False)
+    arms = {arm: train_arm_(arm, **unpainted(part, arm, folder)) for arm in UNPAINTED}
+    scorer = keras.saving.load_model(folder / _BASELINE, compile=False)
     painters = {"augmented": own and (own, scorer), "transfer": lender and (lender.own, lender.scorer)}
     painted = {}
     for arm, painter in painters.items():
@@ -160,9 +181,31 @@ def study_part(config, run, classifier, part, own, lender, folder):
             painted[arm] = paint(config, part, *painter, folder / arm)
             arms[arm] = choose_threshold(config, classifier, part, folder, arm, painted[arm])
     pasted = paste(config, part, next(iter(painted.values())), max(arms[arm].added for arm in painted))
-    arms["copy_paste"] = train_arm_("copy_paste", with_lesions(train, pasted))
+    arms["copy_paste"] = train_arm_("copy_paste", with_lesions(part.train, pasted))
     checks = check(config, run, part, own, painted["augmented"]) if own else {}
     return Study(part, own, scorer, arms, painted, checks)
+
+
+def unpainted(part, arm, folder):
+    """Arguments of `train_arm` for one of `UNPAINTED`."""
+    train = part.train
+    if arm == "oversampled":
+        healthy, lesions = (np.flatnonzero(train.labels == label) for label in (0, 1))
+        return {"train": train.take(np.concatenate([healthy, np.resize(lesions, len(healthy))]))}
+    if arm == "pool":
+        unseen = ~part.pool.table["filename"].isin(train.table["filename"]).to_numpy()
+        return {"train": concatenate(train, part.pool.take(unseen))}
+    further = {
+        "unvaried": {"augment": False},
+        "baseline": {"save_to": folder / _BASELINE},
+        "weighted": {"class_weight": training.class_weights(train.labels)},
+    }
+    return {"train": train, **further[arm]}
+
+
+@functools.lru_cache(maxsize=1)
+def _classifier(config):
+    return build_classifier(config)
 
 
 def build_classifier(config, strategy=ONE_DEVICE):
@@ -178,7 +221,7 @@ def build_classifier(config, strategy=ONE_DEVICE):
 
 
 def train_arm(
-    config, classifier, part, folder, arm, train, augment=True, class_weight=None, seeds=None, save_to=None
+    config, classifier, part, folder, arm, train, augment=True, class_weight=None, numbers=None, save_to=None
 ):
     """Trains an arm's classifiers on a split, saves the first to `save_to`, if given; returns an `Arm`."""
     runs = [
@@ -189,7 +232,7 @@ def train_arm(
                 None if number else save_to,
             ),
         )
-        for number in range(seeds or config.seeds)
+        for number in numbers or range(config.seeds)
     ]  # fmt: skip
     by_split = {split: np.stack([run[split] for run in runs]) for split in ("validation", "test")}
     return Arm(by_split, int(train.labels.sum()))
@@ -260,7 +303,7 @@ def choose_threshold(config, classifier, part, folder, arm, painted):
     sets, validation_auc = {}, {}
     for limit in thresholds:
         sets[limit] = with_lesions(part.train, painted["images"][synthesis.above_threshold(scores, limit)])
-        first = train_arm(config, classifier, part, folder, f"{arm}-{limit:g}", sets[limit], seeds=1)
+        first = train_arm(config, classifier, part, folder, f"{arm}-{limit:g}", sets[limit], numbers=(0,))
         validation_auc[limit] = float(
             roc_auc_score(part.validation.labels, first.probabilities["validation"][0])
         )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import keras
 import numpy as np
@@ -11,12 +12,14 @@ from keras_fracture import evaluation, models, training
 from keras_fracture.data import Augmentation, Preprocess
 from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.baselines import Baselines
+from keras_fracture.experiment import ahead
 from keras_fracture.experiment.baselines import fit_baselines
 from keras_fracture.experiment.runs import export_if_missing, load_or_compute
 from keras_fracture.experiment.splits import load_splits, seen_by_training
 from keras_fracture.models.preprocessing import UNIT, scale
 from keras_fracture.papers.ibrahim_gan import few_labels, learning_curve
-from keras_fracture.papers.ibrahim_gan.gans import quality, train_poster
+from keras_fracture.papers.ibrahim_gan.gans import quality, train_dense, train_poster
+from keras_fracture.papers.ibrahim_gan.learning_curve import sizes_of
 from keras_fracture.progress import Bar
 from keras_fracture.training.distribution import ONE_DEVICE
 
@@ -62,6 +65,7 @@ def run(config, run):
     first = next(iter(sets.values()))
     if "modern" in config.studies:  # what cannot be drawn is said now, and not after the first GAN
         learning_curve.check(config, first["train"])
+    train_ahead(config, run, first["train"])
     poster = {}
     if "poster" in config.studies:
         poster = {policy: compare(config, run, policy, own) for policy, own in sets.items()}
@@ -81,12 +85,75 @@ def compare(config, run, policy, sets):
     outcomes = {arm: [] for arm in ARMS}
     jobs = [(arm, seed) for seed in range(config.seeds) for arm in ARMS]
     for arm, seed in Bar(jobs, f"poster's classifiers, {policy}", unit=" runs"):
-        synthetic = gans[seed % config.gans_per_class].images
-        train = functools.partial(
-            train_classifier, config, classifier, arm, seed, sets, synthetic, folder / "classifiers"
-        )
-        outcomes[arm].append(load_or_compute(folder / "classifiers" / f"{arm}-{seed}.npz", train))
+        gan = gans[seed % config.gans_per_class]
+        outcomes[arm].append(train_arm(config, classifier, arm, seed, sets, gan, folder / "classifiers"))
     return Comparison(sets, gans, quality(config, sets, gans[0]), outcomes, baselines)
+
+
+def train_ahead(config, run, train):
+    """Has workers train all GANs, then all classifiers; `train` is the training split of the modern study."""
+    numbers, seeds, sizes = range(config.gans_per_class), range(config.seeds), sizes_of(config, train)
+    gans = {
+        "poster": itertools.product(config.policies, (0, 1), numbers),
+        "modern": itertools.product(sizes, numbers),
+        "few_labels": itertools.product(numbers),
+    }
+    arms = {
+        "poster": itertools.product(config.policies, ARMS, seeds),
+        "modern": itertools.product(sizes, range(len(learning_curve.arms_of(config))), seeds),
+        "few_labels": itertools.product(config.few_labels, few_labels.ARMS, seeds),
+    }
+    for function, jobs in ((_train_gan, gans), (_train_arm, arms)):
+        ahead.train(config, run, function, [(study, *job) for study in config.studies for job in jobs[study]])
+
+
+def _train_gan(config, run, job):
+    """One GAN, by a worker."""
+    match job:
+        case "poster", policy, label, number:
+            train_dense(config, run, _sets(config, run, policy)["train"], label, number, run.folder / policy)
+        case "modern", size, number:
+            learning_curve.train_gan(
+                config, run, _sets(config, run, config.policies[0])["train"], size, number
+            )
+        case "few_labels", number:
+            few_labels.train_gan(config, run, _sets(config, run, config.policies[0])["train"], number)
+
+
+def _train_arm(config, run, job):
+    """One classifier, by a worker."""
+    study, what, arm, seed = job
+    number = seed % config.gans_per_class
+    if study == "poster":
+        sets, folder = _sets(config, run, what), run.folder / what
+        gan = train_poster(config, run, sets["train"], number, folder)
+        train_arm(config, _network(config, study), arm, seed, sets, gan, folder / "classifiers")
+        return
+    sets, network = _sets(config, run, config.policies[0]), _network(config, study)
+    if study == "modern":
+        gan = learning_curve.train_gan(config, run, sets["train"], what, number)
+        arm = learning_curve.arms_of(config)[arm]
+        learning_curve.train_arm(config, run, network, arm, seed, what, gan, sets)
+    else:
+        gan = few_labels.train_gan(config, run, sets["train"], number)
+        few_labels.train_arm(config, run, network, arm, what, seed, gan, sets, {})
+
+
+@functools.lru_cache(maxsize=1)
+def _sets(config, run, policy):
+    return load_splits(config, preprocess(config), policy, run.data_dir)
+
+
+@functools.lru_cache(maxsize=3)
+def _network(config, study):
+    """The compiled classifier of a study."""
+    return build_classifier(config) if study == "poster" else learning_curve.build_network(config)
+
+
+def train_arm(config, classifier, arm, number, sets, gan, folder):
+    """`train_classifier` on the images of a `gans.TrainedGAN`, unless a run that was cut off has done that."""
+    train = functools.partial(train_classifier, config, classifier, arm, number, sets, gan.images, folder)
+    return load_or_compute(folder / f"{arm}-{number}.npz", train)
 
 
 def preprocess(config):

@@ -33,25 +33,42 @@ _UNLABELLED = 4000  # generated images that the classifier of few labels labels
 
 def study(config, run, sets):
     """Trains the unlabelled GAN, then all arms at every number of labels; returns a `learning_curve.Curve`."""
-    train, folder = sets["train"], run.folder / "few_labels"
     network = build_network(config, run.strategy)
-    gans = [
-        train_dcgan(
-            config, run, train.images, None, _UNLABELLED, config.seed + number, folder / f"gan-{number}"
-        )
-        for number in range(config.gans_per_class)
-    ]
+    gans = [train_gan(config, run, sets["train"], number) for number in range(config.gans_per_class)]
     outcomes = {(size, arm): [] for size in config.few_labels for arm in ARMS}
     known = {}
     jobs = [(size, number) for size in config.few_labels for number in range(config.seeds)]
     for size, number in Bar(jobs, "classifiers of few labels", unit=" runs"):
-        which = number % config.gans_per_class
+        gan = gans[number % config.gans_per_class]
         for arm in ARMS:
-            fit = functools.partial(_train_arm, config, network, arm, size, number, *gans[which], sets, known)
-            path = folder / f"{size}" / f"{arm.replace(' ', '')}-{number}.npz"
-            outcomes[size, arm].append(load_or_compute(path, fit)["probabilities"])
+            outcomes[size, arm].append(train_arm(config, run, network, arm, size, number, gan, sets, known))
     outcomes = {key: np.stack(each) for key, each in outcomes.items()}
     return Curve(sets, config.few_labels, ARMS, outcomes, {None: gans[0][0]})
+
+
+def train_gan(config, run, train, number):
+    """The GAN that sees no labels, and its discriminator's weights, see `gans.train_dcgan`."""
+    folder = run.folder / "few_labels" / f"gan-{number}"
+    return train_dcgan(config, run, train.images, None, _UNLABELLED, config.seed + number, folder)
+
+
+def train_arm(config, run, network, arm, size, number, gan, sets, known):
+    """Trains one arm on `size` labels, unless a run that was cut off has; returns its probabilities on the test split.
+
+    Args:
+        config: The `Config`.
+        run: An `experiment.runs.Run`.
+        network: `learning_curve.build_network`'s.
+        arm: One of `ARMS`.
+        size: Number of labels.
+        number: Of the seed, from 0.
+        gan: What `train_gan` gives for this seed.
+        sets: Split name to `Split`.
+        known: A dict that keeps features from one call to the next.
+    """
+    fit = functools.partial(_train_arm, config, network, arm, size, number, *gan, sets, known)
+    path = run.folder / "few_labels" / f"{size}" / f"{arm.replace(' ', '')}-{number}.npz"
+    return load_or_compute(path, fit)["probabilities"]
 
 
 def _train_arm(config, network, arm, size, number, gan, weights, sets, known):

@@ -37,12 +37,13 @@ class TrainedGAN:
 
 def train_poster(config, run, train, number, folder):
     """The poster's GANs, one a class, of the training split; returns a `TrainedGAN`."""
-    parts = [_train_dense(config, run, train, label, number, folder) for label in (0, 1)]
+    parts = [train_dense(config, run, train, label, number, folder) for label in (0, 1)]
     history = pd.concat([history.assign(label=label) for label, (_, history) in enumerate(parts)])
     return TrainedGAN(tuple(images for images, _ in parts), history, folder / "gan")
 
 
-def _train_dense(config, run, train, label, number, folder):
+def train_dense(config, run, train, label, number, folder):
+    """The poster's GAN of one class; returns its images and the history of its training."""
     folder = folder / "gan" / f"{CLASSES[label]}-{number}"
     seed = config.seed + 1000 * number + label
 

@@ -132,29 +132,24 @@ def check(config, train):
         )
 
 
+def sizes_of(config, train):
+    """Numbers of real images, the last of which is all of the training split."""
+    return (*config.sizes, len(train.labels))
+
+
 def study(config, run, sets):
     """Trains a GAN and all arms at every size; returns a `Curve`."""
-    train, folder, arms = sets["train"], run.folder / "modern", arms_of(config)
-    sizes = (*config.sizes, len(train.labels))
+    train, arms = sets["train"], arms_of(config)
+    sizes = sizes_of(config, train)
     network = build_network(config, run.strategy)
     outcomes, gans, seen = {(size, arm.name): [] for size in sizes for arm in arms}, {}, {}
     for size in sizes:
-        made = [_gan(config, run, train, size, number, folder) for number in range(config.gans_per_class)]
+        made = [train_gan(config, run, train, size, number) for number in range(config.gans_per_class)]
         gans[size] = made[0]
         jobs = [(arm, number) for number in range(config.seeds) for arm in arms]
         for arm, number in Bar(jobs, f"classifiers, {size} real images", unit=" runs"):
-            which = number % config.gans_per_class
-            fit = functools.partial(
-                _train_arm,
-                config,
-                network,
-                arm,
-                number,
-                _taken(train, size, config.seed + which),
-                made[which],
-                sets,
-            )
-            stored = load_or_compute(folder / f"{size}" / f"{arm.name.replace(' ', '')}-{number}.npz", fit)
+            gan = made[number % config.gans_per_class]
+            stored = train_arm(config, run, network, arm, number, size, gan, sets)
             outcomes[size, arm.name].append(stored["probabilities"])
             if (arm.name, number) == ("classic", 0):
                 seen[size] = evaluation.scores(_of_generated(stored["generated"]), ("auc",))["auc"]["value"]
@@ -167,12 +162,12 @@ def _taken(train, size, seed):
     return train if size == len(train.labels) else train.take(draw(train, size, seed))
 
 
-def _gan(config, run, train, size, number, folder):
-    """The class-conditional DCGAN of `size` real images."""
+def train_gan(config, run, train, size, number):
+    """The class-conditional DCGAN of `size` real images, a `gans.TrainedGAN`."""
     seen = _taken(train, size, config.seed + number)
     most = max((seen.labels == label).sum() for label in (0, 1))
     count = max(500, round(most * max(config.ratios))) * (_SPARE if config.filters else 1)
-    folder = folder / f"{size}" / f"gan-{number}"
+    folder = run.folder / "modern" / f"{size}" / f"gan-{number}"
     return train_dcgan(config, run, seen.images, seen.labels, count, config.seed + number, folder)[0]
 
 
@@ -180,6 +175,25 @@ def _of_generated(rows):
     """`Predictions` of generated images, half of them healthy, from the probabilities of a classifier."""
     labels = np.repeat((0, 1), len(rows) // 2)
     return Predictions(labels, np.arange(len(rows)).astype(str), rows[None])
+
+
+def train_arm(config, run, network, arm, number, size, gan, sets):
+    """Trains one classifier, unless a run that was cut off has; returns a dict of arrays.
+
+    Args:
+        config: The `Config`.
+        run: An `experiment.runs.Run`.
+        network: `build_network`'s.
+        arm: An `Arm`.
+        number: Of the seed, from 0.
+        size: Number of real images.
+        gan: The `gans.TrainedGAN` of this size and seed.
+        sets: Split name to `Split`.
+    """
+    real = _taken(sets["train"], size, config.seed + number % config.gans_per_class)
+    fit = functools.partial(_train_arm, config, network, arm, number, real, gan, sets)
+    name = f"{arm.name.replace(' ', '')}-{number}.npz"
+    return load_or_compute(run.folder / "modern" / f"{size}" / name, fit)
 
 
 def _train_arm(config, network, arm, number, real, gan, sets):

@@ -3,19 +3,16 @@
 import functools
 import hashlib
 import json
-import os
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 
-from keras_fracture import files
+from keras_fracture import files, parallel
 from keras_fracture.data import decoding, locations, phantom, phantom_anatomy, phantom_findings, tables
 from keras_fracture.data.library_settings import one_opencv_thread
-from keras_fracture.progress import Bar
 
 LICENCE = "Apache-2.0, as this project's"
 POLICIES = ("grouped", "paper")
@@ -23,6 +20,7 @@ SHARES = (0.7, 0.1, 0.2)
 KNOWN = ("body_part", "view")
 SOURCES = phantom.SOURCES, phantom.TEST_SOURCES
 _TABLE = "table.json"
+_DRAWING = {"batch": 4, "title": "draw phantom", "unit": " images", "threaded": True}
 
 
 def read(sources=None, test_sources=None, seed=0):
@@ -67,16 +65,17 @@ def _key(*numbers):
 
 
 def _write(path, records):
-    def drawn(index):
-        record = records[index]
+    def drawn(indices, _):
+        return [packed(records[index]) for index in indices]
+
+    def packed(record):
         png = decoding.encode_png(record.pop("image")[..., 0])
         return png, record | {"boxes": record["boxes"].tolist()}
 
     with files.writing(path) as beside, zipfile.ZipFile(beside, "w") as archive:
         rows = []
-        with one_opencv_thread, ThreadPoolExecutor(os.cpu_count()) as pool:
-            done = pool.map(drawn, range(len(records)))
-            for png, row in Bar(done, "draw phantom", len(records), unit=" images", delay=1):
+        with one_opencv_thread:
+            for png, row in parallel.HERE.map(drawn, range(len(records)), **_DRAWING):
                 archive.writestr(row["filename"], png)
                 rows.append(row)
         archive.writestr(_TABLE, json.dumps(rows))

@@ -1,0 +1,82 @@
+"""Trainings of a run that need nothing of each other, done by workers before the run comes to them."""
+
+import dataclasses
+import functools
+import logging
+import os
+from pathlib import Path
+
+from keras_fracture.data import catalogue, locations
+from keras_fracture.errors import TrainingError
+from keras_fracture.experiment import runs, splits
+from keras_fracture.training import precision
+
+_PATHS = ("data", "splits", "pretrained")
+
+
+def train(config, run, function, jobs):
+    """Has workers carry trainings out, if the run has any; it then finds each in its folder, as after a kill.
+
+    So all numbers are those of a run without workers: they have as many threads, and trainings follow from their seeds.
+
+    Args:
+        config: The run's configuration.
+        run: A `runs.Run`.
+        function: Of a configuration, a `runs.Run` and one of `jobs`; leaves what it trains in the run folder. Of a
+            module that workers can import.
+        jobs: Tuples of names and numbers, one a training.
+
+    Raises:
+        TrainingError: Workers die of a training.
+        ClusterError: As in `parallel.Workers.map`.
+    """
+    if run.workers is None or len(jobs) < 2:
+        return
+    shared = {
+        "function": function, "config": _absolute(config), "folder": str(run.folder.resolve()),
+        "data_dir": os.path.abspath(locations.data_dir(run.data_dir)), "computed_in": run.computed_in,
+    }  # fmt: skip
+    done = run.workers.map(
+        _train, jobs, batch=1, shared=shared, title="trainings", unit=" trainings", name=_words
+    )
+    for job, answer in zip(jobs, done, strict=True):
+        if answer is None:
+            raise TrainingError(
+                f"Workers die of one of the trainings: is there enough memory? Received: {_words(job)}"
+            )
+
+
+def _absolute(config):
+    """The configuration with paths that do not depend on where a process was started."""
+    paths = {name: getattr(config, name, None) for name in _PATHS}
+    paths = {
+        name: os.path.abspath(path)
+        for name, path in paths.items()
+        if path and path not in catalogue.NAMES and Path(path).exists()
+    }
+    return dataclasses.replace(config, **paths)
+
+
+def _words(job):
+    return " ".join(map(str, job))
+
+
+def _train(jobs, shared):
+    """A task of `train`."""
+    logging.getLogger("tensorflow").setLevel(
+        logging.ERROR
+    )  # that many small models are traced anew is no news
+    config, folder, data_dir = shared["config"], Path(shared["folder"]), shared["data_dir"]
+    _check_images(config, folder, data_dir)
+    with precision.using(shared["computed_in"]):
+        for job in jobs:
+            shared["function"](config, runs.Run(folder, data_dir), job)
+    return [True] * len(jobs)
+
+
+@functools.lru_cache(maxsize=1)
+def _check_images(config, folder, data_dir):
+    """Once a process and run: raises `DataError` where a worker sees other images than the run was started with."""
+    recorded = runs.read_config(folder)
+    received = splits.fingerprints(config, data_dir)
+    splits.check_fingerprints(recorded["fingerprints"], received, f"{folder} was started with")

@@ -1,0 +1,117 @@
+"""`reproduce` by workers: the numbers of one process."""
+
+import json
+
+import numpy as np
+import pytest
+
+from keras_fracture import cli, papers, parallel
+from keras_fracture.errors import DataError, DistributionError, TrainingError
+from keras_fracture.experiment import ahead, runs
+from keras_fracture.experiment.config import configure
+from keras_fracture.papers.ibrahim_gan.config import Config
+from tests.data import phantoms
+from tests.papers.test_ibrahim_gan import TINY
+from tests.parallel.conftest import cluster_of
+from tests.parallel.test_inference import Killing
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    with phantoms.few(60, 48, tmp_path_factory.mktemp("cache")):
+        yield
+
+
+class Dying:
+    """Workers that die of every second training."""
+
+    def map(self, function, rows, **options):
+        return [None if number % 2 else True for number, _ in enumerate(rows)]
+
+
+def _train(config, run, job):
+    """What a run under test trains: it writes what it was given."""
+    (run.folder / f"{'-'.join(map(str, job))}.txt").write_text(f"{config.seed} {run.data_dir}")
+
+
+def test_each_training_is_left_in_the_run_folder(few, tmp_path):
+    config, jobs = configure(Config, "smoke", seed=7), [("grouped", 0), ("grouped", 1)]
+    recorded = runs.start(config, "smoke", tmp_path, resume=False)
+    runs.record_fingerprints(config, recorded, tmp_path)
+    ahead.train(config, runs.Run(tmp_path, "data", workers=parallel.HERE), _train, jobs)
+    for number in (0, 1):
+        seed, data_dir = (tmp_path / f"grouped-{number}.txt").read_text().split()
+        assert seed == "7" and data_dir.endswith("/data")
+
+
+def test_a_worker_that_sees_other_images_trains_nothing(few, tmp_path):
+    config = configure(Config, "smoke", seed=8)
+    recorded = runs.start(config, "smoke", tmp_path, resume=False)
+    runs.record_fingerprints(config, recorded, tmp_path)
+    recorded["fingerprints"]["grouped"]["train"] = "0" * 64
+    (tmp_path / "config.json").write_text(json.dumps(recorded))
+    with pytest.raises(DataError, match="other images"):
+        ahead.train(config, runs.Run(tmp_path, workers=parallel.HERE), _train, [("a", 0), ("a", 1)])
+    assert not list(tmp_path.glob("*.txt"))
+
+
+def test_a_training_that_kills_workers_is_named(tmp_path):
+    run = runs.Run(tmp_path, workers=Dying())
+    with pytest.raises(TrainingError, match="Received: grouped 1"):
+        ahead.train(configure(Config, "smoke"), run, _train, [("grouped", 0), ("grouped", 1)])
+
+
+def test_a_strategy_and_workers_are_refused(tmp_path):
+    with pytest.raises(DistributionError, match="strategy mirrored with workers"):
+        papers.reproduce("ibrahim_gan", "smoke", out=tmp_path, strategy="mirrored", workers=parallel.HERE)
+
+
+def _numbers(folder):
+    """All arrays of a run folder, and its metrics."""
+    arrays = {path.relative_to(folder): dict(np.load(path)) for path in folder.rglob("*.npz")}
+    return arrays, (folder / "metrics.json").read_bytes()
+
+
+def _assert_same(folder, other):
+    (arrays, metrics), (theirs, their_metrics) = _numbers(folder), _numbers(other)
+    assert arrays.keys() == theirs.keys() and len(arrays) > 1
+    for path, contents in arrays.items():
+        for name, array in contents.items():
+            np.testing.assert_array_equal(array, theirs[path][name], err_msg=f"{path} {name}")
+    assert metrics == their_metrics
+
+
+@pytest.mark.slow
+def test_ibrahim_gan_is_the_same_alone_in_two_processes_and_on_a_cluster(few, tmp_path):
+    settings = [f"{name}={','.join(map(str, np.atleast_1d(value)))}" for name, value in TINY.items()]
+    command = ["reproduce", "ibrahim_gan", "--profile", "smoke", *(f"--set={one}" for one in settings)]
+    with cluster_of(2, tmp_path) as (_, file):  # with the cache of these few images
+        for name, options in {
+            "alone": [],
+            "jobs": ["--jobs", "2"],
+            "cluster": ["--cluster", str(file)],
+        }.items():
+            assert cli.main([*command, "--out", str(tmp_path / name), *options]) == 0
+            _assert_same(tmp_path / "alone", tmp_path / name)
+        with parallel.workers(cluster=file) as workers:
+            killing = Killing(workers)
+            papers.reproduce("ibrahim_gan", "smoke", out=tmp_path / "killed", workers=killing, **TINY)
+        _assert_same(tmp_path / "alone", tmp_path / "killed")
+        assert killing.killed == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("key", "settings"),
+    [
+        ("bai_dcgan", {"seeds": 2}),
+        ("garcia_inception", {"seeds": 2}),
+        ("lisbon_resnet", {}),
+        ("gupta_unit", {"seeds": 2}),
+    ],
+)
+def test_other_papers_are_the_same_in_two_processes(few, tmp_path, key, settings):
+    papers.reproduce(key, "smoke", out=tmp_path / "alone", **settings)
+    with parallel.workers(2) as workers:
+        papers.reproduce(key, "smoke", out=tmp_path / "jobs", workers=workers, **settings)
+    _assert_same(tmp_path / "alone", tmp_path / "jobs")
