@@ -27,6 +27,7 @@ def build_parser():
     benchmarks = verbs.commands(parser, title="benchmarks", metavar="NAME")
     _add_training(benchmarks)
     _add_images_and_serving(benchmarks)
+    _add_cluster(benchmarks)
     _add(
         benchmarks, "schedules", run_schedules, "how long the papers' own schedules take, from what `models` measured",
         "--json results/benchmark.json",
@@ -172,6 +173,17 @@ def _add_images_and_serving(benchmarks):
     benchmark.add_argument("--repeats", type=int, default=7, help="rounds, medians count (default 7)")
 
 
+def _add_cluster(benchmarks):
+    benchmark = _add(
+        benchmarks, "cluster", run_cluster,
+        "what Dask workers on this machine bring and cost, and how an audit grows (needs the extra `cluster`)",
+        "--files 100000 --json results/benchmark.json",
+    )  # fmt: skip
+    benchmark.add_argument("--images", type=int, default=600, help="decoded and hashed (default 600)")
+    benchmark.add_argument("--tasks", type=int, default=300, help="that sleep (default 300)")
+    benchmark.add_argument("--files", type=int, default=10_000, help="of the largest audit (default 10000)")
+
+
 def _add(benchmarks, name, command, help_, example=""):
     benchmark = verbs.add(benchmarks, name, command, help_, f"{PROGRAM} {name} {example}".rstrip())
     benchmark.add_argument(
@@ -262,6 +274,14 @@ def run_audit(options):
     from benchmarks import audit
 
     _report(options, "audit", audit.measure_audit(), audit.GOALS)
+
+
+def run_cluster(options):
+    """`cluster`."""
+    from benchmarks import cluster
+
+    numbers = cluster.measure_cluster(options.images, options.tasks, options.files)
+    _report(options, "cluster", numbers, cluster.GOALS)
 
 
 def run_phantom(options):

@@ -54,7 +54,7 @@ def read(name, data_dir=None, workers=parallel.HERE, **reading):
     if root:
         paths = [root / filename for filename in names]
         described = _kept(
-            scan.fingerprint(paths, root), workers, _describe_files, [str(path) for path in paths]
+            scan.fingerprint(paths, root), workers, _describe_files, [str(path.absolute()) for path in paths]
         )
     else:
         contents = table["image"].tolist()

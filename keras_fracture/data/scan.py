@@ -108,7 +108,7 @@ def scan(name, paths, progress=True, workers=parallel.HERE):
             cached, dtype=text, keep_default_na=False, na_values=missing, float_precision="round_trip"
         )
 
-    rows, skipped = [str(path) for path in paths], len(workers.skipped)
+    rows, skipped = [str(path.absolute()) for path in paths], len(workers.skipped)
     parts = files.folder(cached.parent) / f"{cached.stem}-{parallel.key()}.parts"
     measured = list(
         workers.map(

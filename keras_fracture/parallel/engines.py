@@ -187,8 +187,9 @@ class Dask:
 
     def _meet(self):
         """Waits for the first worker and asks all for their versions."""
-        progress.say(f"Dask's dashboard: {self._client.dashboard_link}")
         with self._lost():
+            if "dashboard" in self._client.scheduler_info()["services"]:
+                progress.say(f"Dask's dashboard: {self._client.dashboard_link}")
             if not self._client.nthreads():
                 progress.say(f"waiting for the first worker of {self._cluster}")
                 self._client.wait_for_workers(1)

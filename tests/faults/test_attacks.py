@@ -253,6 +253,7 @@ def test_predict_writes_and_prints_names_as_words(tmp_path, monkeypatch, capsys,
             pass
 
     monkeypatch.setattr(predicting, "Classifier", Fixed)
+    monkeypatch.setattr(predicting, "version_of", lambda _: tmp_path / "x")
     monkeypatch.chdir(tmp_path)
     names = ["=cmd|x.png", "\x1b[2J\x1b[31mred.png"]
     for name in names:

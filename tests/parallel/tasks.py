@@ -5,8 +5,6 @@ import signal
 import time
 from pathlib import Path
 
-from keras_fracture.data import scan
-
 
 def square(rows, shared):
     return [row * row + (shared or 0) for row in rows]
@@ -58,4 +56,6 @@ def measure_or_die(paths, shared):
     """`scan`'s, but that a file named so kills its worker."""
     if any("poison" in path for path in paths):
         os.kill(os.getpid(), signal.SIGKILL)
+    from keras_fracture.data import scan  # here, so that other tests' workers start at once
+
     return scan._measure_files(paths, shared)

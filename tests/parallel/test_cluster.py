@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.clusters import cluster_of
 from keras_fracture import parallel
 from keras_fracture.errors import ClusterError
 from keras_fracture.parallel import engines, versions
 from tests.parallel import tasks
-from tests.parallel.conftest import ROOT, cluster_of
 
 distributed = pytest.importorskip("distributed")
+ROOT = Path(__file__).parents[2]
 OPTIONS = {"title": "squares", "unit": " numbers"}
 
 
@@ -114,6 +115,7 @@ def test_without_dask_the_error_says_what_to_install(monkeypatch):
 
 PROGRAM = """
 import sys
+from benchmarks.clusters import cluster_of
 from keras_fracture import parallel
 from tests.parallel import tasks
 with parallel.workers(cluster=sys.argv[1]) as workers:

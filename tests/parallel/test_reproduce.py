@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks.clusters import cluster_of
 from keras_fracture import cli, papers, parallel
 from keras_fracture.errors import DataError, DistributionError, TrainingError
 from keras_fracture.experiment import ahead, runs
@@ -12,7 +13,6 @@ from keras_fracture.experiment.config import configure
 from keras_fracture.papers.ibrahim_gan.config import Config
 from tests.data import phantoms
 from tests.papers.test_ibrahim_gan import TINY
-from tests.parallel.conftest import cluster_of
 from tests.parallel.test_inference import Killing
 
 
@@ -83,6 +83,7 @@ def _assert_same(folder, other):
 
 @pytest.mark.slow
 def test_ibrahim_gan_is_the_same_alone_in_two_processes_and_on_a_cluster(few, tmp_path):
+    pytest.importorskip("distributed")
     settings = [f"{name}={','.join(map(str, np.atleast_1d(value)))}" for name, value in TINY.items()]
     command = ["reproduce", "ibrahim_gan", "--profile", "smoke", *(f"--set={one}" for one in settings)]
     with cluster_of(2, tmp_path) as (_, file):  # with the cache of these few images
