@@ -20,7 +20,7 @@ GREYS = 16
 HOG_SIZE = 128
 FILE = ("height", "width", "bytes_per_pixel", *(f"grey_{level:02}" for level in range(GREYS)), "sharpness")
 HOG = 1764  # 7 x 7 blocks of 2 x 2 cells, 9 orientations each
-_MAPPING = {"batch": 16, "title": "facts", "unit": " images", "threaded": True}
+_MAPPING = {"title": "facts", "unit": " images", "threaded": True}
 _VALUES = 50  # of a column of words; rarer ones count as one
 
 
@@ -115,7 +115,10 @@ def _kept(key, workers, function, rows):
     path = locations.cache_dir() / "facts" / f"{key}.npy"
     if not path.is_file():
         described = np.full((len(rows), len(FILE) + HOG), np.nan, np.float32)
-        done, skipped = workers.map(function, rows, **_MAPPING), len(workers.skipped)
+        done, skipped = (
+            workers.map(function, rows, batch=scan.files_a_task(len(rows)), **_MAPPING),
+            len(workers.skipped),
+        )
         for row, packed in enumerate(done):
             if packed is not None:
                 described[row] = np.frombuffer(base64.b64decode(packed), np.float32)
