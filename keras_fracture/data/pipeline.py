@@ -279,6 +279,11 @@ def _passes(
     """A dataset each pass over which is the next epoch: seeds of order and augmentation follow from its number."""
     check_augment(augment)
 
+    def batched(number, seed):
+        # Batches first: what is done for every image, numbering among it, takes as long as reading one.
+        positions = tf.data.Dataset.range(number * count, (number + 1) * count)
+        return tf.data.Dataset.zip(positions.batch(batch_size), ordered(seed).batch(batch_size))
+
     def epoch(number):
         seed = shuffle
         if shuffle is not None:  # one number for both: seed 1 in epoch 0 is not seed 0 in epoch 1
@@ -286,22 +291,17 @@ def _passes(
             seed = tf.random.stateless_uniform((), keys, minval=None, maxval=None, dtype=tf.int64)
             # Of this function's graph alone: else the order would follow the process's seed, and fail where it is 0.
             tf.compat.v1.set_random_seed(1)
-        # Not `enumerate` and an addition: a call of a function for every image takes longer than to read it.
-        positions = tf.data.Dataset.range(number * count, (number + 1) * count)
-        return tf.data.Dataset.zip(positions, ordered(seed))
+        return batched(number, seed)
 
     counted = shuffle is not None or augment
     if counted:
         number = tf.Variable(first_epoch, dtype=tf.int64, trainable=False)
         dataset = tf.data.Dataset.range(1).map(lambda _: tf.identity(number)).flat_map(epoch)
-        # `flat_map` forgets how many there are, and Keras would warn at an end that it does not expect.
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
     else:
-        dataset = ordered(None).enumerate().apply(tf.data.experimental.assert_cardinality(count))
-    dataset = finished(
-        dataset.batch(batch_size),
-        augment=augment, pixel_range=pixel_range, channels=channels, parse=parse,
-    )  # fmt: skip
+        dataset = batched(0, None)
+    # `flat_map` forgets how many there are, and Keras would warn at an end that it does not expect.
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size)))
+    dataset = finished(dataset, augment=augment, pixel_range=pixel_range, channels=channels, parse=parse)
     if not counted:
         return dataset
     last = dataset.cardinality() - 1
