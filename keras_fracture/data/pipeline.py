@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -164,7 +165,8 @@ class Records:
     ):
         """Batches for `fit`, `evaluate` and `predict`.
 
-        Images stream from the disk: memory does not depend on how many there are.
+        Images stream from the disk, and memory is bounded however many there are: to be shuffled, up to `cache.HELD`
+        bytes of grey images are kept in memory, all of them; of more than that `cache.SHUFFLED` bytes at a time.
 
         Args:
             batch_size: Images a batch.
@@ -188,7 +190,8 @@ class Records:
             DataError: `augment` draws from a state of its own.
         """
         preprocess = preprocess or Preprocess(size=size)
-        ordered, parse = self._grey(preprocess, cache)
+        held = cache and shuffle is not None and len(self) * preprocess.size**2 <= prepared.HELD
+        ordered, parse = (self._held if held else self._grey)(preprocess, cache)
         return _passes(
             ordered,
             len(self),
@@ -199,6 +202,19 @@ class Records:
             pixel_range=pixel_range,
             channels=preprocess.channels,
             parse=parse,
+        )
+
+    def _held(self, preprocess, cache):
+        """What `_grey` returns, in the same orders, of images that lie in memory."""
+        ordered, parse = self._grey(preprocess, cache)
+        # In a thread of its own, where no strategy's scope holds: that would keep the images once a replica.
+        with ThreadPoolExecutor(1) as pool:
+            images, labels = pool.submit(
+                _in_memory, ordered(None).batch(prepared.IMAGES).map(parse), len(self)
+            ).result()
+        return (
+            lambda seed: prepared.rows(len(self), preprocess.size, seed),
+            lambda rows: (tf.gather(images, rows), tf.gather(labels, rows)),
         )
 
     def _grey(self, preprocess, cache):
@@ -260,6 +276,21 @@ def batches(
         _shuffler(dataset, count), count, batch_size, augment=augment, shuffle=shuffle, first_epoch=first_epoch,
         pixel_range=pixel_range, channels=channels,
     )  # fmt: skip
+
+
+def _in_memory(batches_, count):
+    """All images of a dataset of uint8 images and labels: a `tf.Variable`; and all labels, a tensor."""
+    # Filled in place: TensorFlow would keep an array of NumPy's twice, and a tensor that a dataset reads from, too.
+    with tf.device("CPU:0"):
+        shape = (count, *batches_.element_spec[0].shape[1:])
+        images = tf.Variable(tf.raw_ops.Empty(shape=shape, dtype=tf.uint8), trainable=False)
+        labels, done = [], 0
+        for some, their_labels in batches_:
+            rows = tf.range(done, done + len(some))
+            tf.raw_ops.ResourceScatterUpdate(resource=images.handle, indices=rows, updates=some)
+            labels.append(their_labels)
+            done += len(some)
+        return images, tf.concat(labels, 0)
 
 
 def _shuffler(dataset, count):

@@ -12,6 +12,7 @@ import numpy as np
 import PIL
 import prepare_images
 import pytest
+import tensorflow as tf
 
 from keras_fracture import data
 from keras_fracture.data import cache, decoding
@@ -159,7 +160,30 @@ def test_a_disk_that_is_full_is_said_and_leaves_nothing(train, tmp_path):
         train.batched(cache=tmp_path / "file")
 
 
-def test_more_images_than_are_shuffled_at_once_come_in_other_orders(train, tmp_path, monkeypatch):
+@pytest.mark.parametrize("shuffled", [4, 7, 1000])
+def test_images_held_in_memory_come_as_those_that_are_read(train, tmp_path, monkeypatch, shuffled):
+    monkeypatch.setattr(cache, "IMAGES", 5)
+    monkeypatch.setattr(cache, "SHUFFLED", shuffled * SIZE * SIZE)
+    setting = {"preprocess": Preprocess(SIZE, channels=3), "cache": tmp_path, "shuffle": 2, "first_epoch": 1}
+    held = train.batched(5, **setting)
+    read, opened = cache.read, []
+    monkeypatch.setattr(cache, "read", lambda *given: opened.append(1) or read(*given))
+    epoch(held)
+    assert not opened
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():  # whose variables none but its own may fill
+        held = train.batched(5, **setting)  # that starts again at the first epoch
+    opened.clear()
+    monkeypatch.setattr(cache, "HELD", 0)
+    streamed = train.batched(5, **setting)
+    for _ in range(2):
+        for one, other in zip(epoch(held), epoch(streamed), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert opened
+
+
+@pytest.mark.parametrize("held", [0, cache.HELD])
+def test_more_images_than_are_shuffled_at_once_come_in_other_orders(train, tmp_path, monkeypatch, held):
+    monkeypatch.setattr(cache, "HELD", held)
     monkeypatch.setattr(cache, "IMAGES", 3)
     monkeypatch.setattr(cache, "SHUFFLED", 4 * SIZE * SIZE)
     setting = {"preprocess": Preprocess(SIZE), "cache": tmp_path}
