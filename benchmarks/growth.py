@@ -16,6 +16,7 @@ from benchmarks.processes import numbers_of, print_peak
 COUNTS = (1000, 10_000, 100_000)
 AUDITED = (1000, 3000, 10_000)
 _BATCH = 32
+_STEPS = 200  # that are timed at least, in whole epochs behind the first
 _MEASURED = {
     "training": ("preparing, ms an image", "training from the cache, ms a step", "training, peak MiB"),
     "audit": ("audit, seconds", "audit, peak MiB"),
@@ -25,8 +26,8 @@ _MEASURED = {
 def measure_growth(counts=COUNTS, audited=AUDITED, size=64, show=print):
     """Prepares and trains on few and many images from the cache, and audits few and many; each in a process of its own.
 
-    Drawn images, over and over; the audit's differ by noise. A step is the mean of a compact CNN's second epoch, so
-    that shuffling and reading the cache are in it. Memory holds the shuffled images: up to 128 MiB of them.
+    Drawn images, over and over; the audit's differ by noise. A step is the mean of a compact CNN's epochs behind the
+    first, so that shuffling and reading the cache are in it. Memory holds images to be shuffled, see `cache.HELD`.
 
     Args:
         counts: Images that are trained on, at least two numbers.
@@ -70,7 +71,7 @@ def exponent(counts, values):
 
 
 def train(count, size, folder):
-    """Prepares `count` images and trains two epochs on them; returns ms an image of the former, ms a step."""
+    """Prepares `count` images and trains some epochs on them; returns ms an image of the former, ms a step."""
     import keras
 
     from benchmarks.image_memory import Repeated
@@ -82,10 +83,14 @@ def train(count, size, folder):
     preparing = time.perf_counter() - start
     model = models.create("compact_cnn", image_size=size)
     model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
-    model.fit(batches, verbose=0)
-    start = time.perf_counter()
-    model.fit(batches, verbose=0)
-    return 1000 * preparing / count, 1000 * (time.perf_counter() - start) / -(-count // _BATCH)
+    steps, times = -(-count // _BATCH), []
+    epochs = 1 + -(-_STEPS // steps)
+    clock = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda *_: times.append(time.perf_counter()),
+        on_train_end=lambda *_: times.append(time.perf_counter()),
+    )
+    model.fit(batches, epochs=epochs, callbacks=[clock], verbose=0)
+    return 1000 * preparing / count, 1000 * (times[-1] - times[1]) / (steps * (epochs - 1))
 
 
 def audit(count, folder):
