@@ -1,9 +1,12 @@
 """Trainings of a run that need nothing of each other, done by workers before the run comes to them."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
 import os
+import random
+import threading
 from pathlib import Path
 
 from keras_fracture.data import catalogue, locations
@@ -68,10 +71,33 @@ def _train(jobs, shared):
     )  # that many small models are traced anew is no news
     config, folder, data_dir = shared["config"], Path(shared["folder"]), shared["data_dir"]
     _check_images(config, folder, data_dir)
-    with precision.using(shared["computed_in"]):
+    with precision.using(shared["computed_in"]), _undisturbed():
         for job in jobs:
             shared["function"](config, runs.Run(folder, data_dir), job)
     return [True] * len(jobs)
+
+
+@contextlib.contextmanager
+def _undisturbed():
+    """Python's random numbers for this thread alone: Keras takes seeds from them, and Dask's threads take delays."""
+    mine, thread = random.Random(), threading.get_ident()
+    functions = {
+        name: function
+        for name, function in vars(random).items()
+        if isinstance(getattr(function, "__self__", None), random.Random)
+    }
+
+    def of_thread(name, function):
+        own = getattr(mine, name)
+        return lambda *given, **named: (own if threading.get_ident() == thread else function)(*given, **named)
+
+    for name, function in functions.items():
+        setattr(random, name, of_thread(name, function))
+    try:
+        yield
+    finally:
+        for name, function in functions.items():
+            setattr(random, name, function)
 
 
 @functools.lru_cache(maxsize=1)

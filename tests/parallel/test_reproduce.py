@@ -1,6 +1,9 @@
 """`reproduce` by workers: the numbers of one process."""
 
 import json
+import random
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -20,6 +23,13 @@ from tests.parallel.test_inference import Killing
 def few(tmp_path_factory):
     with phantoms.few(60, 48, tmp_path_factory.mktemp("cache")):
         yield
+
+
+def _draw(config, run, job):
+    """What Keras draws seeds from, slowly."""
+    random.seed(job[0])
+    drawn = [(random.randint(1, 10**9), time.sleep(0.002))[0] for _ in range(20)]
+    (run.folder / f"{job[0]}.txt").write_text(str(drawn))
 
 
 class Dying:
@@ -42,6 +52,23 @@ def test_each_training_is_left_in_the_run_folder(few, tmp_path):
     for number in (0, 1):
         seed, data_dir = (tmp_path / f"grouped-{number}.txt").read_text().split()
         assert seed == "7" and data_dir.endswith("/data")
+
+
+def test_other_threads_of_a_worker_take_no_random_numbers_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(ahead, "_check_images", lambda *_: None)
+    generators = [random.Random(seed) for seed in (0, 1)]
+    expected = [str([one.randint(1, 10**9) for _ in range(20)]) for one in generators]
+    over, drawn = threading.Event(), []
+    thread = threading.Thread(target=lambda: [drawn.append(random.random()) for _ in iter(over.is_set, True)])
+    thread.start()
+    try:
+        run = runs.Run(tmp_path, workers=parallel.HERE)
+        ahead.train(configure(Config, "smoke"), run, _draw, [(0,), (1,)])
+    finally:
+        over.set()
+        thread.join()
+    assert [(tmp_path / f"{number}.txt").read_text() for number in (0, 1)] == expected
+    assert len(drawn) > 20 and random.random.__self__ is random.randint.__self__
 
 
 def test_a_worker_that_sees_other_images_trains_nothing(few, tmp_path):
