@@ -30,6 +30,7 @@ include_patterns = [
     "notebooks/*.ipynb",
     "*/README.md",
     "saved_models/*/*/model_card.md",
+    "examples/cluster/README.md",
     "examples/distributed/README.md",
     "BENCHMARKS.md",
     "CHANGELOG.md",

@@ -20,7 +20,6 @@ GREYS = 16
 HOG_SIZE = 128
 FILE = ("height", "width", "bytes_per_pixel", *(f"grey_{level:02}" for level in range(GREYS)), "sharpness")
 HOG = 1764  # 7 x 7 blocks of 2 x 2 cells, 9 orientations each
-_MAPPING = {"batch": 16, "title": "facts", "unit": " images", "threaded": True}
 _VALUES = 50  # of a column of words; rarer ones count as one
 
 
@@ -53,13 +52,12 @@ def read(name, data_dir=None, workers=parallel.HERE, **reading):
     names = table["filename"].tolist()
     if root:
         paths = [root / filename for filename in names]
-        described = _kept(
-            scan.fingerprint(paths, root), workers, _describe_files, [str(path.absolute()) for path in paths]
-        )
+        key, rows = scan.fingerprint(paths, root), [str(path.absolute()) for path in paths]
+        described = _kept(key, workers, _describe_files, rows, kept=True)
     else:
         contents = table["image"].tolist()
         key = hashlib.sha1(b"".join(hashlib.sha1(content).digest() for content in contents)).hexdigest()[:16]
-        described = _kept(key, parallel.HERE, _describe_bytes, contents)
+        described = _kept(key, parallel.HERE, _describe_bytes, contents, kept=False)
     index = pd.Index(names, name="filename")
     return {
         "table": _numbers(table[list(module.KNOWN)]).set_index(index),
@@ -109,20 +107,34 @@ def _packed(numbers):
     return base64.b64encode(numbers.tobytes()).decode()
 
 
-def _kept(key, workers, function, rows):
-    """`describe` of all files, from the cache or written there; NaN for those that kill whoever reads them."""
+def _kept(key, workers, function, rows, kept):
+    """`describe` of all files, from the cache or written there; NaN for those that kill whoever reads them.
+
+    Args:
+        key: Of the files.
+        workers: `parallel.Workers`.
+        function: Of rows.
+        rows: Paths, or bytes.
+        kept: Whether to keep finished tasks until all are.
+    """
     key = hashlib.sha1(f"{_VERSION} {cv2.__version__} {skimage.__version__} {key}".encode()).hexdigest()[:16]
     path = locations.cache_dir() / "facts" / f"{key}.npy"
     if not path.is_file():
-        described = np.full((len(rows), len(FILE) + HOG), np.nan, np.float32)
-        done, skipped = workers.map(function, rows, **_MAPPING), len(workers.skipped)
+        described, skipped = np.full((len(rows), len(FILE) + HOG), np.nan, np.float32), len(workers.skipped)
+        parts = files.folder(path.parent) / f"{key}-{parallel.key()}.parts" if kept else None
+        batch = scan.files_a_task(len(rows))
+        done = workers.map(
+            function, rows, batch=batch, parts=parts, title="facts", unit=" images", threaded=True
+        )
         for row, packed in enumerate(done):
             if packed is not None:
                 described[row] = np.frombuffer(base64.b64decode(packed), np.float32)
-        if len(workers.skipped) > skipped:
-            return described
-        with files.writing(path) as beside, open(beside, "wb") as stream:
-            np.save(stream, described)
+        if len(workers.skipped) == skipped:
+            with files.writing(path) as beside, open(beside, "wb") as stream:
+                np.save(stream, described)
+        if parts:
+            parts.unlink()
+        return described
     return np.load(path)
 
 

@@ -253,10 +253,10 @@ def _compare(words, masks, first, second, limit, found):
     near = distance <= limit
     if near.any():
         first, second = (rows[near] for rows in np.broadcast_arrays(first, second))
-        differing = words[:, first] ^ words[:, second]
+        pairs = found.new(np.column_stack([first, second, distance[near]])[first < second].astype(int))
+        differing = words[:, pairs[:, 0]] ^ words[:, pairs[:, 1]]
         equal = np.array([~(differing & mask[:, None]).any(axis=0) for mask in masks])
-        new = (first < second) & equal[-1] & ~equal[:-1].any(axis=0)
-        found.add(np.column_stack([first, second, distance[near]])[new].astype(int))
+        found.add(pairs[equal[-1] & ~equal[:-1].any(axis=0)])
 
 
 class _Found:
@@ -270,9 +270,12 @@ class _Found:
         """Whether any of these pairs might join what is not joined."""
         return self.whole or (self._group[first] != self._group[second]).any()
 
+    def new(self, pairs):
+        """Those of some pairs that might join what is not joined."""
+        return pairs if self.whole else pairs[self._group[pairs[:, 0]] != self._group[pairs[:, 1]]]
+
     def add(self, pairs):
-        if not self.whole:
-            pairs = pairs[self._group[pairs[:, 0]] != self._group[pairs[:, 1]]]
+        pairs = self.new(pairs)
         self.pairs.append(pairs)
         self._number += len(pairs)
         if self._number > self._limit:

@@ -1,6 +1,7 @@
 """Looks at every file of a data set once: can it be read, what does it hash to, what does one number say."""
 
 import hashlib
+import itertools
 import json
 from pathlib import Path
 
@@ -19,7 +20,7 @@ SCALARS = (
     "width", "height", "file_size", "bytes_per_pixel", "mean", "deviation", "darkest", "brightest",
     "sharpness", "fine_detail", "border", "corner", "black_share", "white_share",
 )  # fmt: skip
-_BATCH = 16  # files a task
+_FRAME = 10_000  # rows that are Python objects at a time: they take ten times the room of those of a table
 _VERSION = 5  # of the cached result; raise it when `measure` changes
 
 
@@ -110,18 +111,11 @@ def scan(name, paths, progress=True, workers=parallel.HERE):
 
     rows, skipped = [str(path.absolute()) for path in paths], len(workers.skipped)
     parts = files.folder(cached.parent) / f"{cached.stem}-{parallel.key()}.parts"
-    measured = list(
-        workers.map(
-            _measure_files, rows, batch=_BATCH, title=f"scan {name}", unit=" files", parts=parts, threaded=True,
-            progress=progress,
-        )
-    )  # fmt: skip
+    measured = workers.map(_measure_files, rows, parts=parts, **_mapping(name, rows, progress))
     killed = f"whoever reads it dies, {parallel.DEATHS} times"
-    result = pd.DataFrame(
-        [
-            row or _unread(path.read_bytes(), f"{path}: {killed}")
-            for row, path in zip(measured, paths, strict=True)
-        ]
+    result = _table(
+        row or _unread(path.read_bytes(), f"{path}: {killed}")
+        for row, path in zip(measured, paths, strict=True)
     )
     if len(workers.skipped) == skipped:
         files.write_text(cached, result.to_csv(index=False))
@@ -129,20 +123,36 @@ def scan(name, paths, progress=True, workers=parallel.HERE):
     return result
 
 
+def scan_bytes(name, contents, progress=True):
+    """`scan` of files that are in memory, in this process; nothing is remembered."""
+    return _table(parallel.HERE.map(_measure_bytes, contents, **_mapping(name, contents, progress)))
+
+
+def _mapping(name, rows, progress):
+    options = {"title": f"scan {name}", "unit": " files", "threaded": True, "progress": progress}
+    return options | {"batch": files_a_task(len(rows))}
+
+
+def files_a_task(count):
+    """How many of so many files are one task: few, or a slow one holds all up; but not so few that tasks cost time."""
+    return min(256, max(16, count // 4000))
+
+
 @one_opencv_thread
 def _measure_files(paths, _):
     return [measure(Path(path).read_bytes(), path) for path in paths]
 
 
-def scan_bytes(name, contents, progress=True):
-    """`scan` of files that are in memory; nothing is remembered."""
-    options = {"title": f"scan {name}", "unit": " files", "threaded": True, "progress": progress}
-    return pd.DataFrame(list(parallel.HERE.map(_measure_bytes, contents, batch=_BATCH, **options)))
-
-
 @one_opencv_thread
 def _measure_bytes(contents, _):
     return [measure(data) for data in contents]
+
+
+def _table(rows):
+    frames = []
+    while some := list(itertools.islice(rows, _FRAME)):
+        frames.append(pd.DataFrame(some))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def fingerprint(paths, root=None):

@@ -3,6 +3,7 @@
 import concurrent.futures as cf
 import contextlib
 import importlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -24,6 +25,7 @@ _CONNECT = 10  # seconds for which a scheduler is looked for
 _ALONE = threading.Lock()
 _THREADS = "TF_NUM_INTRAOP_THREADS"  # gradients differ by rounding with another number
 _given = {}
+_DASK_LOG = logging.getLogger("distributed.client")
 
 
 def _asked():
@@ -170,10 +172,15 @@ class Dask:
                 f"A cluster needs Dask: pip install 'keras-fracture[cluster]'. Received: {cluster}"
             ) from None
         self.died, self._cluster, self._looked = (distributed.KilledWorker,), str(cluster), -float("inf")
+        self._level = _DASK_LOG.level
+        _DASK_LOG.setLevel(
+            logging.CRITICAL
+        )  # what it has to say of a lost scheduler, `lost` says in one line
         where = {"scheduler_file" if Path(cluster).is_file() else "address": str(cluster)}
         try:
             self._client = distributed.Client(**where, set_as_default=False, timeout=_CONNECT)
         except (OSError, ValueError, ImportError) as error:
+            _DASK_LOG.setLevel(self._level)
             raise ClusterError(
                 "No scheduler answers there: start one with `dask scheduler`, or name its address or scheduler file. "
                 f"Received: {cluster}"
@@ -237,4 +244,7 @@ class Dask:
 
     def close(self, now=False):
         """Cancels our tasks and leaves; the cluster goes on."""
-        self._client.close(timeout=5)
+        try:
+            self._client.close(timeout=5)
+        finally:
+            _DASK_LOG.setLevel(self._level)

@@ -3,6 +3,7 @@ import os
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from keras_fracture.data import decoding, phantom, scan
@@ -80,6 +81,7 @@ def _paths(folder):
 
 
 def test_remembered_scan_equals_the_first_one(folder, monkeypatch):
+    monkeypatch.setattr(scan, "_FRAME", 2)
     first = scan.scan("set", _paths(folder), progress=False)
     monkeypatch.setattr(scan, "measure", None)
     again = scan.scan("set", _paths(folder), progress=False)
@@ -89,6 +91,19 @@ def test_remembered_scan_equals_the_first_one(folder, monkeypatch):
             np.testing.assert_array_equal(again[column].astype(float), first[column].astype(float))
         else:
             assert again[column].tolist() == first[column].tolist(), column
+
+
+@pytest.mark.parametrize(("count", "batch"), [(0, 16), (64_000, 16), (400_000, 100), (10**9, 256)])
+def test_a_task_has_few_files_of_few_and_many_of_many(count, batch):
+    assert scan.files_a_task(count) == batch
+
+
+def test_a_table_of_frames_is_that_of_all_rows(folder, monkeypatch):
+    paths = _paths(folder) * 3
+    whole = scan.scan("set", paths, progress=False)
+    monkeypatch.setattr(scan, "_FRAME", 2)
+    monkeypatch.setenv("KERAS_FRACTURE_CACHE", str(folder / "another"))
+    pd.testing.assert_frame_equal(scan.scan("set", paths, progress=False), whole)
 
 
 def test_a_changed_file_is_scanned_again(folder, grey):

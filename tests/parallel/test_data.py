@@ -96,7 +96,7 @@ def test_a_lost_scheduler_is_one_line_and_the_same_command_goes_on(run, alone, t
     out = ["--out", str(tmp_path / "audit")]
     with cluster_of(1, tmp_path) as (scheduler, file):
         at_30_percent(monkeypatch, scheduler.kill)
-        assert run("audit", *out, "--cluster", str(file)) == 2
+        assert run("audit", *out, "--cluster", str(file), "--quiet") == 2
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1 and "The scheduler is gone" in lines[0] and "goes on" in lines[0]
     (parts,) = (tmp_path / "cache" / "scans").glob("*.parts")
