@@ -102,7 +102,7 @@ def _numbers(folder):
 
 def _without_times(content):
     if isinstance(content, dict):
-        return {name: _without_times(one) for name, one in content.items() if "seconds" not in name}
+        return {name: _without_times(one) for name, one in content.items() if "minutes" not in name}
     return [_without_times(one) for one in content] if isinstance(content, list) else content
 
 
