@@ -113,11 +113,12 @@ def test_without_dask_the_error_says_what_to_install(monkeypatch):
         pass
 
 
+# What a shell starts in the background, as continuous integration may be, ignores Ctrl-C unless it asks for it.
 PROGRAM = """
-import sys
-from benchmarks.clusters import cluster_of
+import signal, sys
 from keras_fracture import parallel
 from tests.parallel import tasks
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with parallel.workers(cluster=sys.argv[1]) as workers:
     for pid in workers.map(tasks.pid, range(1000), batch=1, shared=0.1, title="t", unit=" n"):
         print("answer", flush=True)

@@ -50,7 +50,9 @@ def test_a_function_must_answer_every_row(anyhow):
 
 
 def test_work_is_done_by_other_processes(two):
-    pids = set(two.map(tasks.pid, range(8), batch=1, shared=0.4, **OPTIONS))
+    pids, deadline = set(), time.monotonic() + 60
+    while len(pids) < 2 and time.monotonic() < deadline:  # the second process may begin long after the first
+        pids.update(two.map(tasks.pid, range(8), batch=1, shared=0.1, **OPTIONS))
     assert len(pids) == 2 and os.getpid() not in pids
 
 
@@ -128,10 +130,12 @@ def test_who_works_is_said_once(jobs, cluster):
         pass
 
 
+# What a shell starts in the background, as continuous integration may be, ignores Ctrl-C unless it asks for it.
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from keras_fracture import parallel
 from tests.parallel import tasks
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if __name__ == "__main__":
     with parallel.workers(jobs=2) as workers:
         for pid in workers.map(tasks.pid, range(100), batch=1, shared=float(sys.argv[1]), title="t", unit=" n"):
