@@ -159,15 +159,11 @@ class _Work:
             futures = cf.wait(self._flying).done  # they end together
         dead = []
         for future in futures:
-            task, error = self._flying.pop(future), _error(future)
-            if isinstance(error, self._engine.died):
+            task, answers = self._flying.pop(future), self._result(future)
+            if answers is None:
                 dead.append(task)
-            elif isinstance(error, cf.CancelledError):
-                raise self._engine.lost()
-            elif error:
-                raise error
             else:
-                yield task, future.result(), []
+                yield task, answers, []
         if dead:
             self._again(sorted(dead), waiting)
 
@@ -182,6 +178,17 @@ class _Work:
             else:
                 waiting.appendleft(task)
 
+    def _result(self, future):
+        """Answers of a task that ended, None where its worker died; other errors are raised."""
+        error = _error(future)
+        if isinstance(error, self._engine.died):
+            return None
+        if isinstance(error, cf.CancelledError):
+            raise self._engine.lost()
+        if error:
+            raise error
+        return future.result()
+
     def _one_by_one(self, rows):
         """Answers of a suspect's rows, each alone, and the names of those that kill their worker."""
         answers, skipped = [], []
@@ -189,20 +196,15 @@ class _Work:
             for _ in range(DEATHS if self._engine.innocent else 1):
                 future = self._submit([row])
                 cf.wait([future])
-                error = _error(future)
-                if not isinstance(error, self._engine.died):
+                told = self._result(future)
+                if told is not None:
                     break
                 self._engine.renew()
-            if isinstance(error, self._engine.died):
+            if told is None:
                 skipped.append(self._name(row))
                 _LOG.warning("skipped, since whoever works on it dies: %s", skipped[-1])
-                answers.append(None)
-            elif isinstance(error, cf.CancelledError):
-                raise self._engine.lost()
-            elif error:
-                raise error
-            else:
-                answers += future.result()
+                told = [None]
+            answers += told
         return answers, skipped
 
 
