@@ -1,5 +1,6 @@
 """`predict`: probability, threshold and verdict, printed and as csv, and what is written to be looked at."""
 
+import os
 from pathlib import Path
 
 import keras
@@ -217,6 +218,12 @@ def test_images_that_were_asked_about_are_not_asked_about_again(capsys, tmp_path
     monkeypatch.setattr(Classifier, "predict", failing)
     command = [folder, "--model", model, "--csv", tmp_path / "cut.csv"]
     assert predict(capsys, *command)[0] == 2 and not (tmp_path / "cut.csv").exists()
+    first = min(path for path in Path(folder).rglob("*") if path.is_file())
+    changed = first.stat().st_mtime_ns
+    os.utime(first, ns=(changed, changed + 1))  # as an image that was exchanged meanwhile
+    code, _, error = predict(capsys, *command, "--resume")
+    assert code == 2 and "other images" in error
+    os.utime(first, ns=(changed, changed))
     assert predict(capsys, *command, "--resume")[0] == 0 and asked == [2, 2, 2]
     assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"whole.csv", "cut.csv"}
