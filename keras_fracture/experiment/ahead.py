@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import json
 import logging
 import os
 import random
@@ -70,10 +71,11 @@ def _train(jobs, shared):
         logging.ERROR
     )  # that many small models are traced anew is no news
     config, folder, data_dir = shared["config"], Path(shared["folder"]), shared["data_dir"]
-    _check_images(config, folder, data_dir)
+    images = json.dumps(runs.read_config(folder)["fingerprints"], sort_keys=True)
+    _check_images(config, folder, data_dir, images)
     with precision.using(shared["computed_in"]), _undisturbed():
         for job in jobs:
-            shared["function"](config, runs.Run(folder, data_dir), job)
+            shared["function"](config, runs.Run(folder, data_dir, images=images), job)
     return [True] * len(jobs)
 
 
@@ -101,8 +103,7 @@ def _undisturbed():
 
 
 @functools.lru_cache(maxsize=1)
-def _check_images(config, folder, data_dir):
+def _check_images(config, folder, data_dir, images):
     """Once a process and run: raises `DataError` where a worker sees other images than the run was started with."""
-    recorded = runs.read_config(folder)
     received = splits.fingerprints(config, data_dir)
-    splits.check_fingerprints(recorded["fingerprints"], received, f"{folder} was started with")
+    splits.check_fingerprints(json.loads(images), received, f"{folder} was started with")

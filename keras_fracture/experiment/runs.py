@@ -32,6 +32,8 @@ class Run:
         strategy: A `training.distribution.Distribution`, under whose scope models are made.
         computed_in: The precision, one of `training.precision.CHOICES` but "auto".
         workers: `parallel.Workers` that carry trainings out, see `ahead`; None for this process.
+        images: What tells the images that it was started with from others, in a worker that may keep them from run to
+            run; "" elsewhere.
     """
 
     folder: Path
@@ -39,6 +41,7 @@ class Run:
     strategy: distribution.Distribution = distribution.ONE_DEVICE
     computed_in: str = "float32"
     workers: parallel.Workers | None = None
+    images: str = ""
 
 
 def execute(
