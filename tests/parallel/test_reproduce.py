@@ -1,7 +1,9 @@
 """`reproduce` by workers: the numbers of one process."""
 
+import functools
 import json
 import random
+import shutil
 import threading
 import time
 
@@ -44,6 +46,22 @@ def _train(config, run, job):
     (run.folder / f"{'-'.join(map(str, job))}.txt").write_text(f"{config.seed} {run.data_dir}")
 
 
+def _start(config, folder, images):
+    """Begins a run, of images whose hash is made up."""
+    recorded = runs.start(config, "smoke", folder, resume=False)
+    recorded["fingerprints"] = {"grouped": {"train": images}}
+    (folder / "config.json").write_text(json.dumps(recorded))
+
+
+@functools.lru_cache
+def _loaded(run):
+    return (run.folder / "xrays.txt").read_text()
+
+
+def _train_on_loaded(config, run, job):
+    (run.folder / f"{job[0]}.txt").write_text(_loaded(run))
+
+
 def test_each_training_is_left_in_the_run_folder(few, tmp_path):
     config, jobs = configure(Config, "smoke", seed=7), [("grouped", 0), ("grouped", 1)]
     recorded = runs.start(config, "smoke", tmp_path, resume=False)
@@ -63,12 +81,25 @@ def test_other_threads_of_a_worker_take_no_random_numbers_away(tmp_path, monkeyp
     thread.start()
     try:
         run = runs.Run(tmp_path, workers=parallel.HERE)
+        _start(configure(Config, "smoke"), tmp_path, "0")
         ahead.train(configure(Config, "smoke"), run, _draw, [(0,), (1,)])
     finally:
         over.set()
         thread.join()
     assert [(tmp_path / f"{number}.txt").read_text() for number in (0, 1)] == expected
     assert len(drawn) > 20 and random.random.__self__ is random.randint.__self__
+
+
+def test_what_a_worker_keeps_of_a_run_is_not_taken_for_another_one_of_the_same_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(ahead, "_check_images", lambda *_: None)
+    config, folder = configure(Config, "smoke"), tmp_path / "run"
+    for images in ("old", "new"):  # the same command again, after the X-rays were exchanged
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        _start(config, folder, images)
+        (folder / "xrays.txt").write_text(images)
+        ahead.train(config, runs.Run(folder, workers=parallel.HERE), _train_on_loaded, [("a",), ("b",)])
+        assert [(folder / f"{name}.txt").read_text() for name in "ab"] == [images, images]
 
 
 def test_a_worker_that_sees_other_images_trains_nothing(few, tmp_path):
