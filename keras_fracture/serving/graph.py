@@ -9,7 +9,6 @@ import math
 import tensorflow as tf
 
 from keras_fracture.data.levels import DEPTHS
-from keras_fracture.models.preprocessing import scale
 
 _LEVELS = 256
 # Behind a truncated file it lets libjpeg keep what there is, elsewhere it is not read.
@@ -238,6 +237,10 @@ def preprocess(data, settings, pixel_range):
     Returns:
         float32 `(size, size, channels)`.
     """
+    from keras_fracture.models.preprocessing import (
+        scale,
+    )  # and every network: servers, which decode, do without
+
     image = decode(data)
     image = 255 - image if settings.invert else image
     if settings.clahe:

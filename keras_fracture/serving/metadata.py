@@ -90,9 +90,7 @@ def preparation(folder):
     Raises:
         ModelError: Not a classifier, or exported without its preprocessing.
     """
-    from keras_fracture.data import (
-        Preprocess,  # which servers, that prepare images in the SavedModel, do without
-    )
+    from keras_fracture.data import Preprocess  # OpenCV, which reading of metadata alone does without
 
     facts = facts_of(folder)
     if "preprocess" not in facts:

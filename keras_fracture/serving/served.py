@@ -9,7 +9,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from keras_fracture.errors import ModelError, RequestError
-from keras_fracture.serving import limits
+from keras_fracture.serving import limits, preparing
 from keras_fracture.serving.batching import Batcher
 from keras_fracture.serving.metadata import facts_of
 from keras_fracture.serving.versions import loaded, version_of
@@ -43,7 +43,10 @@ class Served:
             raise ModelError(
                 f"{path} lacks what its metadata.json names: export it again. Received: no {', '.join(missing)}"
             )
-        self._batchers = {name: Batcher(self._loaded.signatures[name]) for name in self.endpoints}
+        functions = {name: self._loaded.signatures[name] for name in self.endpoints}
+        if "serve_bytes" in functions and "preprocess" in facts:
+            functions["serve_bytes"] = preparing.serve_bytes(path, functions["serving_default"])
+        self._batchers = {name: Batcher(function) for name, function in functions.items()}
         (graph,) = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
         self.signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=graph.signature_def)
 

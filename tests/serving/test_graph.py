@@ -17,9 +17,10 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_fracture import models, serving
 from keras_fracture.data import Preprocess, decoding, phantom
-from keras_fracture.errors import ImageError
+from keras_fracture.errors import ImageError, RequestError
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.serving import graph, limits
+from keras_fracture.serving.served import Served
 
 ANY = tf.TensorSpec((None, None), tf.uint8)
 # A model that answers for bytes with weights drawn at random, and the preprocessing of two papers.
@@ -229,6 +230,26 @@ def test_bytes_are_answered_as_the_python_pipeline_answers(served, radiographs):
     )
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
     assert np.ptp(probabilities[:, 0]) > 1e-4  # the images, not the bias, decide
+
+
+def test_our_server_answers_bytes_as_the_saved_model_does(served, radiographs):
+    version = served[2]
+    own = tf.saved_model.load(str(version)).signatures["serve_bytes"]
+    ours = Served(version.parent)
+    data = [each for name, each in files(radiographs[0]).items() if "truncated" not in name]
+    expected = own(bytes=tf.constant(data))["probabilities"].numpy()
+    answers = ours.run("serve_bytes", {"bytes": np.array(data, object)})["probabilities"]
+    np.testing.assert_allclose(answers, expected, rtol=0, atol=1e-6)
+    assert np.ptp(expected[:, 0]) > 1e-4
+
+
+def test_our_server_refuses_what_the_saved_model_cannot_decode(served, radiographs):
+    whole = decoding.encode_png(radiographs[0])
+    middle = len(whole) // 2
+    damaged = whole[:middle] + bytes(64) + whole[middle + 64 :]
+    assert limits.check(damaged) and decoding.decode(damaged).image.any()  # OpenCV would make something of it
+    with pytest.raises(RequestError, match="cannot read what it was given"):
+        Served(served[2].parent).run("serve_bytes", {"bytes": np.array([damaged], object)})
 
 
 def test_every_operation_is_tensorflows_own(served):
