@@ -30,7 +30,7 @@ def anyhow(request, two):
     """A map in this process, in its threads, and in two others."""
     workers = two if request.param == "two" else parallel.HERE
     return lambda *args, **options: list(
-        workers.map(*args, **OPTIONS, threaded=request.param == "threads", **options)
+        workers.map(*args, **OPTIONS, threaded=request.param != "alone", **options)
     )
 
 
@@ -52,7 +52,7 @@ def test_a_function_must_answer_every_row(anyhow):
 def test_work_is_done_by_other_processes(two):
     pids, deadline = set(), time.monotonic() + 60
     while len(pids) < 2 and time.monotonic() < deadline:  # the second process may begin long after the first
-        pids.update(two.map(tasks.pid, range(8), batch=1, shared=0.1, **OPTIONS))
+        pids.update(two.map(tasks.pid, range(8), batch=1, shared=0.1, threaded=True, **OPTIONS))
     assert len(pids) == 2 and os.getpid() not in pids
 
 
@@ -88,7 +88,9 @@ def test_parts_of_other_work_are_refused(tmp_path):
 
 def test_a_task_is_done_again_after_its_worker_died(tmp_path):
     with parallel.workers(jobs=2) as workers:
-        answers = workers.map(tasks.dies_once, range(20), batch=2, shared=str(tmp_path), **OPTIONS)
+        answers = workers.map(
+            tasks.dies_once, range(20), batch=2, shared=str(tmp_path), threaded=True, **OPTIONS
+        )
         assert list(answers) == [n * n for n in range(20)]
         assert not workers.skipped and (tmp_path / "died").exists()
 
@@ -97,6 +99,7 @@ def test_a_poison_row_is_named_and_skipped(tmp_path, caplog):
     expected = [n * n for n in range(12)]
     expected[4] = None
     options = {"batch": 3, "shared": 4, "parts": tmp_path / "parts", "name": "image{}.png".format, **OPTIONS}
+    options["threaded"] = True  # its many new processes do without TensorFlow then
     with parallel.workers(jobs=2) as workers:
         assert list(workers.map(tasks.poisoned, range(12), **options)) == expected
         assert workers.skipped == ["image4.png"]
