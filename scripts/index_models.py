@@ -14,9 +14,11 @@ import numpy as np
 from keras_fracture.data import catalogue, sheets
 from keras_fracture.files import write_text
 from keras_fracture.inference import generating
-from keras_fracture.serving import card, zoo
+from keras_fracture.models.preprocessing import scale, unscale
+from keras_fracture.serving import card, loading, zoo
 from keras_fracture.serving.metadata import facts_of
 from keras_fracture.serving.versions import models_in, version_of
+from scripts import train_translator
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 BUNDLED = (
@@ -42,7 +44,7 @@ def main():
 
 
 def write_card(folder):
-    """A model's page: what is known of it, the licence of its images, and of a generator some that it draws."""
+    """A model's page: what is known of it, the licence of its images, and some images of what draws or paints."""
     version = version_of(folder)
     facts = facts_of(version)
     text = card.text(folder.name, facts | {"licence": catalogue.layout(_data(facts)).LICENCE})
@@ -53,7 +55,25 @@ def write_card(folder):
             labels = np.arange(32) % source.num_classes if source.num_classes else None
             sheets.grid(np.stack(list(generating.draw(source, 32, 0, labels))), samples)
         text += "\n![What it draws, healthy and with a finding in turn](samples.png)\n"
+    if facts["architecture"] == "UNIT":
+        samples = version / "samples.png"
+        if not samples.exists():
+            healthy = train_translator.held_out(1000)[0][:8]  # of those that were measured
+            sheets.grid(np.concatenate([healthy, translated(version, healthy)]), samples, 8)
+        text += "\n![Healthy patches of held-out phantoms, and below each its translation](samples.png)\n"
     write_text(version / "model_card.md", text)
+
+
+def translated(version, images):
+    """Images as a translator paints them, uint8."""
+    network = loading.load(version)
+    return unscale(network(scale(images, network.pixel_range), training=False), network.pixel_range)
+
+
+def _task(facts):
+    if facts["architecture"] == "UNIT":
+        return "paints lesions"
+    return "draws X-rays" if "latent_dim" in facts["config"] else "finds findings"
 
 
 def _data(facts):
@@ -66,7 +86,7 @@ def entry(folder, packed):
     facts = facts_of(version)
     data = _data(facts)
     return {
-        "task": "draws X-rays" if "latent_dim" in facts["config"] else "finds findings",
+        "task": _task(facts),
         "data": data,
         "licence": catalogue.layout(data).LICENCE,
         "parameters": facts["parameters"],

@@ -112,9 +112,14 @@ def patches(plan, count):
     ).images, lesions.images
 
 
+def held_out(count):
+    """Patches of phantoms that were not trained on, as `patches`."""
+    return patches(phantom.plan(0, 1, TEST_SOURCES)[1:], count)
+
+
 def measure(unit, count=1000):
     """How far translated patches of held-out phantoms lie from such with a lesion: KID of three pairs of sets."""
-    healthy, lesions = patches(phantom.plan(0, 1, TEST_SOURCES)[1:], count)
+    healthy, lesions = held_out(count)
     features = [evaluation.extract(images, "xray") for images in (lesions, healthy, unit.translate(healthy))]
     half = np.random.default_rng(0).permutation(count) < count // 2
     pairs = {

@@ -16,9 +16,9 @@ COPY_PASTE = "copy and paste (no network)"
 _PATCH = 64  # pixels of the patches that are pasted
 _RANKS = 20  # lesions to choose from
 _MISSING = (
-    "No trained UNIT is here, so lesions are copied from other phantoms, the paper's baseline. To have one: "
-    "<code>keras-fracture reproduce gupta_unit --data phantom</code>, then <code>keras-fracture export "
-    "RUN/humerus/unit/translator.keras --to saved_models/unit_phantom</code>."
+    "No trained UNIT is here, so lesions are copied from other phantoms, the paper's baseline. To have one, name it "
+    "among the page's models: <code>keras-fracture demo --models unit_phantom dcgan_phantom resnet18_fracatlas</code> "
+    "fetches what is missing."
 )
 _FLOOR = 4  # grey levels; smaller differences are not coloured
 _BRIGHTEST = 64

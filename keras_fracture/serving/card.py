@@ -67,13 +67,14 @@ def text(name, facts):
 
 
 def _usage(name, facts):
-    draws = "latent_dim" in facts.get("config", ())
-    if not draws and "preprocess" not in facts:
+    if "latent_dim" in facts.get("config", ()):
+        command = f"keras-fracture generate {name} --count 100 --out synthetic"
+    elif "translate" in facts["endpoints"]:
+        command = f"keras-fracture demo --models {name}"
+    elif "preprocess" in facts:
+        command = f"keras-fracture predict --model {name} hand.jpg"
+    else:
         return []
-    command = (
-        f"keras-fracture generate {name} --count 100 --out synthetic" if draws else
-        f"keras-fracture predict --model {name} hand.jpg"
-    )  # fmt: skip
     return [
         f"```bash\n{command}\n```\n",
         f'```python\nimport keras_fracture as kf\n\nmodel = kf.models.load("{name}")\n```\n',
