@@ -149,6 +149,11 @@ def _add_images_and_serving(benchmarks):
         "--model", metavar="DIR", help="SavedModel folder (default: a small untrained ResNet-18)"
     )
     benchmark = _add(
+        benchmarks, "reduced", run_reduced, "what decoding JPEG files with fewer pixels brings, and costs in AUC",
+        "--json results/benchmark.json",
+    )  # fmt: skip
+    verbs.data_dir(benchmark)
+    benchmark = _add(
         benchmarks, "inference", run_inference, "time an exported classifier on JPEG files beside PyTorch",
         "--data fracatlas",
     )  # fmt: skip
@@ -306,6 +311,14 @@ def run_serving(options):
     from benchmarks.serving import measure_serving
 
     _report(options, "serving", measure_serving(options.data, options.count, options.model, options.data_dir))
+
+
+def run_reduced(options):
+    """`reduced`."""
+    verbs.import_tensorflow()
+    from benchmarks.reduced import measure_reduced
+
+    _report(options, "reduced", measure_reduced(data_dir=options.data_dir))
 
 
 def run_server(options):

@@ -47,7 +47,7 @@ def measure_serving(name="phantom", count=500, model=None, data_dir=None):
         pairs, unusual, refused = [], 0, 0
         for data in Bar(image_files(name, count, data_dir), "files", count, unit=" files", delay=5):
             try:
-                image = preprocess(decoding.decode(data).image)[None]
+                image = preprocess(preprocess.decode(data))[None]
             except ImageError:
                 continue
             unusual += not decoding.is_plain(data)

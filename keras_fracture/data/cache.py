@@ -14,7 +14,7 @@ import PIL
 import tensorflow as tf
 
 from keras_fracture import files
-from keras_fracture.data import decoding, locations
+from keras_fracture.data import locations
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import OutputError
 from keras_fracture.progress import Bar
@@ -67,6 +67,8 @@ def key(records, preprocess):
         del settings["invert"]  # as it was before there was such a setting
     if settings["resize"] == "lanczos":  # as all was before there was another
         del settings["resize"]
+    if settings["jpeg"] == "full":
+        del settings["jpeg"]
     facts = [_VERSION, cv2.__version__, PIL.__version__, settings, records.facts()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -149,7 +151,7 @@ def _write_missing(records, preprocess, paths, waiting):
         for path, chunk in zip(bar, chunks, strict=True):
             with _claimed(path, waiting) as mine:
                 if mine:
-                    prepared = pool.map(lambda data: grey(decoding.decode(data).image), chunk["image"])
+                    prepared = pool.map(lambda data: grey(grey.decode(data)), chunk["image"])
                     write(path, prepared, chunk["label"])
 
 

@@ -20,6 +20,13 @@ _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 _PHOTOMETRIC = 262  # TIFF's tag; 0 is WhiteIsZero
+_REDUCIBLE = ("JPEG", "MPO")  # Pillow's names of what JPEG decoders read
+_REDUCED = {
+    1: cv2.IMREAD_GRAYSCALE,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 _PNG_BITS = 24  # index in the file of the byte that says how many a value has
 RESIZING = {"lanczos": Image.Resampling.LANCZOS, "bilinear": Image.Resampling.BILINEAR}  # both antialiased
 
@@ -36,6 +43,7 @@ class _Header(NamedTuple):
     """What a file says of its pixels that OpenCV does not heed."""
 
     kind: str = ""  # Pillow's name of the format
+    shape: tuple = (0, 0)  # height and width, before it is turned upright
     transparent: bool = False
     dark_is_high: bool = False  # TIFF's WhiteIsZero
 
@@ -48,7 +56,7 @@ def is_truncated(data):
 
 
 @recover_truncated
-def decode(data, name="image"):
+def decode(data, name="image", reduction=None):
     """Decodes JPEG, PNG, DICOM or any format Pillow reads, to 8-bit grey.
 
     Values of other depths are brought to 8 bits by `levels.to_levels`, colour is turned to luma (ITU-R 601), what is
@@ -57,6 +65,8 @@ def decode(data, name="image"):
     Args:
         data: The file's bytes.
         name: What errors call it.
+        reduction: Function of a JPEG's height and width by how many times fewer pixels a side it is decoded: 1, 2, 4
+            or 8; libjpeg leaves frequencies out then. A truncated file is decoded in full. None decodes all in full.
 
     Returns:
         `Decoded(image, truncated, bits)`.
@@ -77,7 +87,8 @@ def decode(data, name="image"):
     truncated = is_truncated(data)
     # OpenCV does not stretch values to the range that a PGM names, and has its own ways with alpha but in PNG.
     plain = header.kind != "PPM" and (header.kind == "PNG" or not header.transparent)
-    values = _decode_opencv(data) if plain and not truncated else None
+    times = reduction(*header.shape) if reduction and header.kind in _REDUCIBLE else 1
+    values = _decode_opencv(data, _REDUCED[times]) if plain and not truncated else None
     if values is None:
         # Pillow keeps what there is, without words on stderr; libjpeg does once there is an end marker.
         values = _decode_pillow(data, name, _JPEG_END if truncated and data.startswith(_JPEG_START) else b"")
@@ -100,7 +111,7 @@ def _header(data, name):
             # The further images of an MPO, a JPEG file of some cameras, are previews of the first.
             count = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
             white_is_zero = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0
-            header = _Header(image.format, image.has_transparency_data, white_is_zero)
+            header = _Header(image.format, image.size[::-1], image.has_transparency_data, white_is_zero)
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} is too large to decode: {error}") from None
     except Exception:  # what Pillow does not know OpenCV may, and else `decode` says so

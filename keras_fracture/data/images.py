@@ -22,6 +22,9 @@ class Preprocess:
         channels: 1, or 3 for grey repeated.
         invert: Turn black and white, first of all: for images whose bones are dark (DICOM's MONOCHROME1).
         resize: "lanczos", or "bilinear" as torchvision's `Resize`; both with antialiasing.
+        jpeg: "full", or "reduced": JPEG files are decoded at 1/2, 1/4 or 1/8 of their size, as little as leaves twice
+            the pixels a side that `size` needs. Sooner, but pixels are others; for what that does to the AUC see
+            BENCHMARKS.md.
     """
 
     size: int = 224
@@ -30,6 +33,7 @@ class Preprocess:
     channels: int = 1
     invert: bool = False
     resize: str = "lanczos"
+    jpeg: str = "full"
 
     def __post_init__(self):
         if self.size < 1 or self.channels not in (1, 3):
@@ -40,8 +44,19 @@ class Preprocess:
             raise DataError(
                 f"resize must be one of {', '.join(decoding.RESIZING)}. Received: {self.resize!r}"
             )
+        if self.jpeg not in ("full", "reduced"):
+            raise DataError(f"jpeg must be full or reduced. Received: {self.jpeg!r}")
         if self.clahe and not _is_clahe(*self.clahe):
             raise DataError(f"clahe must be a clip limit and a number of tiles. Received: {self.clahe}")
+
+    def decode(self, data, name="image"):
+        """Returns the grey image `(height, width)`, uint8, of a file's bytes, see `decoding.decode`."""
+        return decoding.decode(data, name, self.reduction if self.jpeg == "reduced" else None).image
+
+    def reduction(self, height, width):
+        """By how many times fewer pixels a side a JPEG file of that size is decoded: 8, 4, 2 or 1."""
+        side = min(height, width) if self.crop else max(height, width)
+        return next((times for times in (8, 4, 2) if side >= 2 * times * self.size), 1)
 
     def __call__(self, image):
         """Returns uint8 `(size, size, channels)` for a grey image `(height, width)`.
@@ -78,7 +93,7 @@ def prepare(contents, preprocess, pixel_range, names=None):
     """
     names = names or ["image"] * len(contents)
     images = [
-        levels.scaled(preprocess(decoding.decode(data, name).image), pixel_range)
+        levels.scaled(preprocess(preprocess.decode(data, name)), pixel_range)
         for data, name in zip(contents, names, strict=True)
     ]
     return np.array(images)

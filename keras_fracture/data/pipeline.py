@@ -103,7 +103,7 @@ class Records:
 
         @one_opencv_thread
         def read(chunk):
-            return np.stack([preprocess(decoding.decode(data).image) for data in chunk])
+            return np.stack([preprocess(preprocess.decode(data)) for data in chunk])
 
         def convert(chunk, labels):
             images = tf.numpy_function(read, [chunk], tf.uint8, stateful=False)

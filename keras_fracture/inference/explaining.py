@@ -114,12 +114,12 @@ def with_boxes(known):
     return known[(known["label"] == 1) & (known["boxes"].map(len) > 0)]
 
 
-def decoded(records, positions):
-    """(position, uint8 image) of some records."""
+def decoded(records, positions, decode=lambda data: decoding.decode(data).image):
+    """(position, uint8 image) of some records; `decode` is a function of a file's bytes."""
     positions = set(positions)
     for position, record in enumerate(records.raw(["image"]).as_numpy_iterator()):
         if position in positions:
-            yield position, decoding.decode(record["image"]).image
+            yield position, decode(record["image"])
 
 
 def _shown(model, records, table, which):
@@ -132,7 +132,7 @@ def _shown(model, records, table, which):
         )
     known = with_boxes(records.table.loc[table.index])
     clusters = Clusters(known["source"].to_numpy(str))
-    images = np.stack([preprocess(image) for _, image in decoded(records, known.index)])
+    images = np.stack([preprocess(image) for _, image in decoded(records, known.index, preprocess.decode)])
     boxes = [decoding.fit_boxes(row.boxes, row.height, row.width) for row in known.itertuples()]
     return loading.load(version), images, boxes, clusters
 

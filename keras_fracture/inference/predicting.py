@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_fracture import parallel
-from keras_fracture.data import decoding, scan
+from keras_fracture.data import scan
 from keras_fracture.data.images import prepare
 from keras_fracture.serving import limits
 from keras_fracture.serving.metadata import facts_of, preparation, threshold_of
@@ -127,7 +127,7 @@ class Classifier:
 
     def prepare(self, data, name="image"):
         """What the network is shown of an image file's bytes, uint8 `(size, size, channels)`, before it is scaled."""
-        return self._preprocess(decoding.decode(data, name).image)
+        return self._preprocess(self._preprocess.decode(data, name))
 
     def close(self):
         """Does nothing; a client has a connection to close."""

@@ -9,7 +9,7 @@ import pandas as pd
 import tensorflow as tf
 
 from keras_fracture import evaluation, parallel
-from keras_fracture.data import catalogue, decoding, dicom, scan, sources, tables
+from keras_fracture.data import catalogue, dicom, scan, sources, tables
 from keras_fracture.data.cache import WORKERS
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import EvaluationError, ModelError
@@ -68,7 +68,7 @@ def _answers(rows, shared):
     chunk = _reading(shared["records"], shared["batch"]).batch(rows[0])
 
     def prepared(data, position):
-        image = decoding.decode(data).image
+        image = preprocess.decode(data)
         return preprocess(image if change is None else change(image, position))
 
     with one_opencv_thread, ThreadPoolExecutor(WORKERS) as pool:

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from keras_fracture import models
-from keras_fracture.data import Preprocess, decoding
+from keras_fracture.data import Preprocess
 from keras_fracture.errors import ImageError, ModelError, WeightsError
 from keras_fracture.interop import reading
 from keras_fracture.interop.layout import parameters_of
@@ -123,7 +123,7 @@ def logits(network, paths, **settings):
             data = file.read_bytes()
         except OSError as error:
             raise ImageError(f"{file} cannot be read: {error.strerror}") from None
-        image = scale(preprocess(decoding.decode(data, str(file)).image)[None], network.pixel_range)
+        image = scale(preprocess(preprocess.decode(data, str(file)))[None], network.pixel_range)
         results.append((str(file), np.asarray(network(image, training=False))[0]))
     return results
 

@@ -18,6 +18,7 @@ class ClassifierConfig(config.Config):
         epochs: Of each training.
         batch_size: Images a step.
         image_size: Side of the images in pixels.
+        jpeg: How JPEG files are decoded, "full" or "reduced", see `data.Preprocess`.
         learning_rate: Highest learning rate.
         augment: Whether training images are changed a little (flip, rotation, zoom, shift, contrast).
         balanced: Whether both classes weigh alike in the loss.
@@ -42,6 +43,7 @@ class ClassifierConfig(config.Config):
     epochs: int = 10
     batch_size: int = 32
     image_size: int = 224
+    jpeg: str = "full"
     learning_rate: float = 1e-3
     augment: bool = False
     balanced: bool = False

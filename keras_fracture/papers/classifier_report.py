@@ -251,7 +251,7 @@ def _preprocessing(config, preprocess, policy, run):
         image = decoding.decode(record["image"]).image
         before.append(image)
         equalised.append(decoding.clahe(image, *preprocess.clahe) if preprocess.clahe else None)
-        after.append(preprocess(image)[..., 0])
+        after.append(preprocess(preprocess.decode(record["image"]))[..., 0])
     columns = {"as published": before, "CLAHE": equalised, f"fitted and padded to {config.image_size}": after}
     columns = {name: images for name, images in columns.items() if images[0] is not None}
     figures.columns_of(

@@ -4,6 +4,7 @@ What `data.decoding` does with OpenCV and Pillow, for images whose sizes are kno
 function and no operation that is not TensorFlow's own, so that any server of SavedModels can carry it out.
 """
 
+import functools
 import math
 
 import tensorflow as tf
@@ -19,7 +20,7 @@ _FIXED = 2**22  # Pillow's weights are whole numbers of this fraction
 _LUMA = (9797, 19234, 3737)  # ITU-R 601 in 1/32768, cut off as libpng does
 
 
-def decode(data):
+def decode(data, settings=None):
     """Decodes JPEG or PNG to 8-bit grey, equal to `data.decoding.decode`.
 
     16-bit PNGs are scaled by the bits that they really use, colour is turned to luma (ITU-R 601), what is transparent
@@ -29,6 +30,7 @@ def decode(data):
 
     Args:
         data: Scalar string tensor, the file's bytes.
+        settings: A `data.Preprocess`, which may say that JPEG files are decoded with fewer pixels.
 
     Returns:
         uint8 `(height, width)`.
@@ -39,8 +41,22 @@ def decode(data):
     return tf.cond(
         tf.strings.substr(data, 0, 4) == b"\x89PNG",
         lambda: _decode_png(data),
-        lambda: tf.io.decode_jpeg(data + _JPEG_END, channels=1, dct_method="INTEGER_ACCURATE")[..., 0],
+        lambda: _decode_jpeg(data, settings),
     )
+
+
+def _decode_jpeg(data, settings):
+    def decoded(ratio=1):
+        jpeg = data + _JPEG_END
+        return tf.io.decode_jpeg(jpeg, channels=1, ratio=ratio, dct_method="INTEGER_ACCURATE")[..., 0]
+
+    if settings is None or settings.jpeg == "full":
+        return decoded()
+    shape = tf.io.extract_jpeg_shape(data)[:2]
+    side = tf.reduce_min(shape) if settings.crop else tf.reduce_max(shape)
+    # `data.Preprocess.reduction`.
+    halvings = sum(tf.cast(side >= 2 * times * settings.size, tf.int32) for times in (2, 4, 8))
+    return tf.switch_case(halvings, [functools.partial(decoded, 2**power) for power in range(4)])
 
 
 def _decode_png(data):
@@ -241,7 +257,7 @@ def preprocess(data, settings, pixel_range):
         scale,
     )  # and every network: servers, which decode, do without
 
-    image = decode(data)
+    image = decode(data, settings)
     image = 255 - image if settings.invert else image
     if settings.clahe:
         image = clahe(image, *settings.clahe)

@@ -1,5 +1,6 @@
 """`serve_bytes` as this package's own server carries it out: images prepared by OpenCV and Pillow, not in the graph."""
 
+import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,8 +14,6 @@ from keras_fracture.serving.metadata import preparation
 
 _THREADS = min(4, os.cpu_count() or 1)  # of all models; an image on its way takes about 30 bytes a pixel
 _POOL = ThreadPoolExecutor(_THREADS, thread_name_prefix="preparing")
-# The SavedModel's own decoding: what it refuses, such as a file damaged in the middle, OpenCV might fill up.
-_decode = tf.function(graph.decode, input_signature=[tf.TensorSpec((), tf.string)])
 
 
 def serve_bytes(version, classify):
@@ -35,8 +34,13 @@ def serve_bytes(version, classify):
     """
     preprocess, pixel_range = preparation(version)
 
+    # The SavedModel's own: what it refuses, such as a file damaged in the middle, OpenCV might fill up.
+    @functools.partial(tf.function, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+    def decode(data):
+        return graph.decode(data, preprocess)
+
     def prepared(data):
-        return scaled(preprocess(_decode(data).numpy()), pixel_range)
+        return scaled(preprocess(decode(data).numpy()), pixel_range)
 
     @one_opencv_thread
     def answer(bytes):  # the endpoint's name of its input

@@ -93,6 +93,7 @@ def test_the_key_follows_from_settings_libraries_and_sources(dummy_root, tmp_pat
         key(SIZE, None, True),
         key(SIZE, None, False, 1, True),
         key(SIZE, None, False, 1, False, "bilinear"),
+        key(SIZE, None, False, 1, False, "lanczos", "reduced"),
         key(SIZE, split="test"),
         key(SIZE, seed=3),
     ]

@@ -4,13 +4,14 @@ import json
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_fracture.data import Preprocess, decoding
 from keras_fracture.data.images import prepare
-from keras_fracture.errors import ImageError
+from keras_fracture.errors import DataError, ImageError
 from keras_fracture.models.preprocessing import scale
 
 
@@ -22,6 +23,18 @@ def test_files_are_prepared_as_for_training(radiographs):
     levels = tf.constant(np.stack([preprocess(image) for image in radiographs]))
     np.testing.assert_allclose(prepared, scale(levels, (-1, 1)), atol=1e-6)
     assert prepared.min() == -1 and prepared.max() > 0.5
+
+
+def test_a_reduced_jpeg_is_the_same_image_with_other_pixels(radiographs):
+    image = cv2.resize(radiographs[0], (400, 400), interpolation=cv2.INTER_CUBIC)
+    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    full, reduced = (Preprocess(size=24, jpeg=jpeg) for jpeg in ("full", "reduced"))
+    assert full.decode(data).shape == (400, 400) and reduced.decode(data).shape == (50, 50)
+    (one,), (other,) = (prepare([data], each, (0, 255)) for each in (full, reduced))
+    apart = np.abs(one - other)
+    assert apart.max() > 0 and apart.mean() < 2  # grey levels
+    with pytest.raises(DataError, match=r"full or reduced\. Received: 'fast'"):
+        Preprocess(jpeg="fast")
 
 
 def test_errors_name_the_file():

@@ -209,6 +209,19 @@ def test_preprocess_is_trainings(radiographs, crop, invert, pixel_range, resize)
     np.testing.assert_allclose(made, scale(settings(radiographs[0][:200]), pixel_range), atol=1e-6)
 
 
+@pytest.mark.parametrize("crop", [False, True])
+@pytest.mark.parametrize("side", [20, 40, 79, 80, 81, 160, 320, 500])
+def test_reduced_jpeg_files_are_read_alike(radiographs, crop, side):
+    settings = Preprocess(size=10, crop=crop, jpeg="reduced")
+    image = Image.fromarray(radiographs[0]).resize((side, 3 * side // 2))
+    for data in (saved(image, "JPEG"), saved(image.convert("RGB"), "JPEG"), saved(image, "PNG")):
+        ours = settings.decode(data)
+        np.testing.assert_array_equal(graph.decode(tf.constant(data), settings), ours)
+        longest = side if crop else 3 * side // 2
+        times = 1 if data[1:4] == b"PNG" else max(k for k in (1, 2, 4, 8) if k == 1 or longest >= 20 * k)
+        assert ours.shape == (-(-(3 * side // 2) // times), -(-side // times))
+
+
 @pytest.fixture(scope="module", params=SERVED)
 def served(request, tmp_path_factory):
     config, preprocess = SERVED[request.param]

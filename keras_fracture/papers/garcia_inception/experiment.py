@@ -19,7 +19,7 @@ def run(config, run):
 
 def preprocess(config):
     """The whole image, fitted into a grey square; the copies are 224 x 224 already."""
-    return Preprocess(size=config.image_size)
+    return Preprocess(size=config.image_size, jpeg=config.jpeg)
 
 
 def prepare_splits(config, sets, policy):

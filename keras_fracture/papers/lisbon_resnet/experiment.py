@@ -14,7 +14,7 @@ def run(config, run):
 
 def preprocess(config):
     """Grey, CLAHE 2.0 on 8 x 8 tiles, Lanczos to fit, black padding (Methodologies 3)."""
-    return Preprocess(size=config.image_size, clahe=(2.0, 8))
+    return Preprocess(size=config.image_size, clahe=(2.0, 8), jpeg=config.jpeg)
 
 
 def build_model(config, name, train):
