@@ -51,8 +51,9 @@ def evaluate(options):
     from keras_fracture.inference import scoring
 
     again = options.stress or options.explanations
+    scoring.find(options.model, options.which)  # before minutes of work, as the next
     if again and options.out:
-        files.folder(options.out)  # before minutes of work
+        files.folder(options.out)
     options.data = options.data or catalogue.EMBEDDED
     records = data.load(
         options.data, options.split, options.policy, splits=options.splits, data_dir=options.data_dir,
