@@ -1,4 +1,4 @@
-"""Writes the cards of the models of `saved_models/`, lists and packs them: `python scripts/index_models.py`.
+"""Writes the cards of the models of `saved_models/`, lists and packs them: `python -m scripts.index_models`.
 
 Archives go to `dist/models/NAME.tar`; put them beside the wheel of the release. The wheel brings those that are
 `bundled`.

@@ -12,6 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from keras_fracture import models
+from keras_fracture.data import decoding
 from keras_fracture.inference.predicting import Classifier
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.serving.metadata import preparation
@@ -21,19 +22,23 @@ from tests.serving.asking import saved
 FOLDER = Path(__file__).parents[2] / "saved_models"
 CLASSIFIERS = ("compact_cnn", "efficientnet_lite0_fracatlas", "inception_net", "resnet18_fracatlas")
 GENERATORS = ("dcgan_generator", "dcgan_phantom")
-NAMES = sorted((*CLASSIFIERS, *GENERATORS))
+TRANSLATORS = ("unit_phantom",)
+NAMES = sorted((*CLASSIFIERS, *GENERATORS, *TRANSLATORS))
 
 
 def test_they_are_small():
     assert sorted(path.parent.name for path in FOLDER.glob("*/1")) == NAMES
-    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 40e6
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 45e6
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_says_where_it_comes_from(name):
     text = (FOLDER / name / "1" / "metadata.json").read_text(encoding="utf-8")
     facts, card = json.loads(text), (FOLDER / name / "1" / "model_card.md").read_text(encoding="utf-8")
-    assert facts["command"].startswith("keras-fracture reproduce ") and "/" not in facts["command"]
+    made_by = (
+        "python scripts/train_translator.py RUN " if name in TRANSLATORS else "keras-fracture reproduce "
+    )
+    assert facts["command"].startswith(made_by) and "/" not in facts["command"].removeprefix(made_by)
     assert facts["not_for_clinical_use"] and facts["date"] and facts["trained_on"] and facts["metrics"]
     for words in (facts["command"], facts["trained_on"], "**Not for clinical use**"):
         assert words in card
@@ -74,6 +79,18 @@ def test_the_loaded_generator_draws_what_its_saved_model_does(name):
     signature = tf.saved_model.load(str(FOLDER / name / "1")).signatures["serving_default"]
     drawn = signature(noise=tf.constant(noise), labels=tf.constant(labels, tf.int32))["images"]
     np.testing.assert_allclose(model(noise, labels, training=False), drawn, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
+def test_a_translator_paints_something_into_the_bone_and_leaves_the_rest(name, radiographs):
+    model = models.load(name)
+    patches = np.stack([decoding.fit_and_pad(image, model.image_size) for image in radiographs])[..., None]
+    given = scale(patches, model.pixel_range)
+    signature = tf.saved_model.load(str(FOLDER / name / "1")).signatures["serving_default"]
+    made = model(given, training=False)
+    np.testing.assert_allclose(signature(images=tf.constant(given))["images"], made, atol=1e-4)
+    apart = np.abs(np.asarray(made) - given)
+    assert 0.05 < apart.mean() < 0.3, "another image altogether, or the same"
 
 
 @pytest.mark.parametrize("name", NAMES)

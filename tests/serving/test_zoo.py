@@ -61,7 +61,7 @@ def test_the_index_is_that_of_the_models(tmp_path):
     folders = models_in(CHECKOUT / "saved_models")
     packed = {folder: zoo.archive(folder, tmp_path / "model.tar").read_bytes() for folder in folders}
     made = {folder.name: index_models.entry(folder, content) for folder, content in packed.items()}
-    assert zoo.index() == made, "run python scripts/index_models.py"
+    assert zoo.index() == made, "run python -m scripts.index_models"
     assert all((CHECKOUT / "saved_models" / entry["card"]).is_file() for entry in made.values())
     features = (CHECKOUT / "keras_fracture" / "evaluation" / "xray.keras").read_bytes()
     bundled = [content for folder, content in packed.items() if made[folder.name]["bundled"]]
