@@ -201,12 +201,19 @@ def _short(number):
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
+def _amount(column):
+    """The number that a column's name begins with; names without one lie behind."""
+    number = column.split(" ")[0].replace(",", "")
+    return int(number) if number.isdecimal() else float("inf")
+
+
 def _crossed(numbers, short):
     """Numbers named "ROW: COLUMN" as a table; the header is without the rows' names."""
     rows, columns = {}, {}
     for name, number in numbers.items():
         row, _, column = name.partition(": ")
         rows.setdefault(row, {})[column] = columns[column] = short(number)
+    columns = sorted(columns, key=_amount)
     return columns, [[row, *(cells.get(column, "") for column in columns)] for row, cells in rows.items()]
 
 
