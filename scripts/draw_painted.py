@@ -8,7 +8,7 @@ from keras_fracture.demo.shelf import Shelf
 from keras_fracture.report import figures
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-MODEL, SHOWN = "unit_phantom", ("humerus", "tibia")
+MODEL, SHOWN = "unit_phantom", ("femur", "tibia")
 FIRST_HELD_OUT = 1  # of a plan of one phantom and held-out ones
 
 
