@@ -56,5 +56,7 @@ class ClassifierConfig(config.Config):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.jpeg not in ("full", "reduced"):  # before data are prepared
+            raise FractureError(f"jpeg of {self.key} must be full or reduced. Received: {self.jpeg!r}")
         if self.balanced and self.body_parts:
             raise FractureError("balanced weighs the classes of one target: it does not go with body_parts")

@@ -90,6 +90,12 @@ def test_settings_of_an_earlier_version_are_completed_by_what_it_did():
             0.0,
             "learning_rate of lisbon_resnet must be above 0. Received: 0.0",
         ),
+        (
+            "garcia_inception",
+            "jpeg",
+            "fast",
+            "jpeg of garcia_inception must be full or reduced. Received: 'fast'",
+        ),
         ("lisbon_resnet", "smoothing", 1.5, "0 or more and at most 1. Received: 1.5"),
         ("bai_dcgan", "ema", 0.0, "above 0 and at most 1. Received: 0.0"),
         ("bai_dcgan", "steps", 0, "steps of bai_dcgan must be 1 or more. Received: 0"),
