@@ -253,9 +253,8 @@ def preprocess(data, settings, pixel_range):
     Returns:
         float32 `(size, size, channels)`.
     """
-    from keras_fracture.models.preprocessing import (
-        scale,
-    )  # and every network: servers, which decode, do without
+    # It comes with every network, which a server, that decodes alone, does without.
+    from keras_fracture.models.preprocessing import scale
 
     image = decode(data, settings)
     image = 255 - image if settings.invert else image
