@@ -1,7 +1,7 @@
 """Trains the translator that the demo paints lesions with: `python scripts/train_translator.py RUN`.
 
 UNIT of the preset "munit" at a quarter of its width, on patches of phantoms: healthy ones and such with a lytic or a
-sclerotic lesion. With the paper's preset at this width the discriminators stay at chance, and translations are grids.
+sclerotic lesion. The quick recipe of `gupta_unit`, which has the paper's preset, paints grids on phantoms.
 A run that was stopped goes on. At its end the model lies in `saved_models/unit_phantom`.
 """
 
