@@ -13,7 +13,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.models import DEFAULT, check_names
 
 # An operation's trace is "NODE:KIND"; oneDNN's kinds have prefixes.
-_OPERATION = re.compile(r"[\w./]+:(?:_Mkl(?:Native)?)?(\w+)")
+_OPERATION = re.compile(r"[\w./-]+:(?:_Mkl(?:Native)?)?(\w+)")
 
 
 def measure_profile(names=DEFAULT, steps=3, most=5):

@@ -4,6 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_fracture.errors import ModelError
+from keras_fracture.models.convolution import Conv2D, Conv2DTranspose
 from keras_fracture.models.layers import SpectralConv2D, batch_norm
 from keras_fracture.models.preprocessing import SYMMETRIC
 from keras_fracture.models.registry import register
@@ -88,7 +89,7 @@ class DCGANGenerator(keras.Model):
         for number, maps in enumerate([*filters, channels], 1):
             stride, padding = (1, "valid") if number == 1 else (2, "same")
             self.main.add(
-                layers.Conv2DTranspose(
+                Conv2DTranspose(
                     maps,
                     4,
                     stride,
@@ -160,7 +161,7 @@ class DCGANDiscriminator(keras.Model):
         self.image_size, self.channels, self.width = image_size, channels, width
         _check_classes(num_classes)
         self.activation, self.num_classes, self.spectral_norm = activation, num_classes, spectral_norm
-        conv = SpectralConv2D if spectral_norm else layers.Conv2D
+        conv = SpectralConv2D if spectral_norm else Conv2D
         self.main = keras.Sequential([keras.Input((image_size, image_size, channels))], name="main")
         for number, maps in enumerate(filters, 1):
             self.main.add(

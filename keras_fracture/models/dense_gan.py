@@ -4,10 +4,10 @@ import keras
 from keras import layers
 
 from keras_fracture.errors import ModelError
+from keras_fracture.models.convolution import Conv2D, Conv2DTranspose
 from keras_fracture.models.layers import NarrowConv2D
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT
 from keras_fracture.models.registry import register
-from keras_fracture.models.transposed import Conv2DTranspose
 
 SLOPE = 0.2  # of LeakyReLU
 
@@ -113,7 +113,7 @@ class DenseDiscriminator(keras.Model):
         self.body = keras.Sequential([keras.Input((image_size, image_size, channels))], name="body")
         for number, filters in enumerate((64, 128, 128), 1):
             name = f"conv{number}"
-            self.body.add(layers.Conv2D(int(filters * width), 4, strides=2, padding="same", name=name))
+            self.body.add(Conv2D(int(filters * width), 4, strides=2, padding="same", name=name))
             self.body.add(layers.LeakyReLU(SLOPE, name=f"leaky_relu{number}"))
         self.body.add(layers.Flatten(name="flatten"))
         self.body.add(layers.Dropout(dropout, name="dropout"))

@@ -6,6 +6,8 @@ import math
 import keras
 from keras import layers, ops
 
+from keras_fracture.models.convolution import Conv2D
+
 # He et al. 2015, fan-out as in the ResNet and DRN papers' released code.
 HE_FAN_OUT = {
     "class_name": "VarianceScaling",
@@ -122,7 +124,7 @@ def _strided(size, window, stride, padding):
 
 
 @keras.saving.register_keras_serializable("keras_fracture")
-class PaddedConv2D(layers.Conv2D):
+class PaddedConv2D(Conv2D):
     """Conv2D with `dilation * (kernel_size - 1) // 2` zeros on every side, whatever the stride.
 
     Keras's "same" pads a strided convolution on the right and bottom first (k3s2 on an even size: 0 before,
@@ -144,8 +146,10 @@ class PaddedConv2D(layers.Conv2D):
         )
         self.margin = self.dilation_rate[0] * (self.kernel_size[0] - 1) // 2
 
-    def call(self, inputs):
-        return super().call(_pad(inputs, self.margin, self.margin) if self.margin else inputs)
+    def call(self, inputs, training=False):
+        return super().call(
+            _pad(inputs, self.margin, self.margin) if self.margin else inputs, training=training
+        )
 
     def compute_output_shape(self, input_shape):
         window = self.dilation_rate[0] * (self.kernel_size[0] - 1) + 1
@@ -154,7 +158,7 @@ class PaddedConv2D(layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable("keras_fracture")
-class DilatedConv2D(layers.Conv2D):
+class DilatedConv2D(Conv2D):
     """Keras's Conv2D of stride 1 and "same" padding, dilated by the convolution kernel itself.
 
     Keras, through `tf.nn.convolution`, cuts the maps into `dilation_rate ** 2` smaller ones with wider margins
@@ -221,9 +225,10 @@ class ReflectConv2D(PaddedConv2D):
     It adds `(kernel_size - 1) // 2` pixels on every side, so maps must be larger than that.
     """
 
-    def call(self, inputs):
+    def call(self, inputs, training=False):
         sides = (self.margin, self.margin)
-        return layers.Conv2D.call(self, ops.pad(inputs, ((0, 0), sides, sides, (0, 0)), mode="reflect"))
+        maps = ops.pad(inputs, ((0, 0), sides, sides, (0, 0)), mode="reflect")
+        return Conv2D.call(self, maps, training=training)
 
 
 @keras.saving.register_keras_serializable("keras_fracture")
@@ -295,7 +300,7 @@ def conv(filters, kernel_size, strides=1, dilation=1, use_bias=False, initialize
     """
     kwargs |= {"use_bias": use_bias, "kernel_initializer": keras.initializers.get(initializer)}
     if strides == 1:
-        kind = layers.Conv2D if dilation == 1 else DilatedConv2D
+        kind = Conv2D if dilation == 1 else DilatedConv2D
         return kind(filters, kernel_size, padding="same", dilation_rate=dilation, **kwargs)
     return PaddedConv2D(filters, kernel_size, strides=strides, dilation_rate=dilation, **kwargs)
 
