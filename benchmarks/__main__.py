@@ -77,18 +77,14 @@ def _add_training(benchmarks):
     benchmark.add_argument(
         "--steps", type=int, default=20, help="timed steps, their median counts (default 20)"
     )
-    benchmark.add_argument(
-        "--precision",
-        nargs="+",
-        metavar="P",
-        help="float32, bfloat16 (default: float32, and bfloat16 on CPUs with AVX512_BF16 or AMX)",
-    )
+    _add_precision(benchmark)
     benchmark = _add(
         benchmarks, "profile", run_profile, "which operations our training steps spend their time in",
         "--models compact_cnn dcgan",
     )  # fmt: skip
     benchmark.add_argument("--models", nargs="+", metavar="NAME", help="architectures (default: as `models`)")
     benchmark.add_argument("--steps", type=int, default=3, help="traced steps (default 3)")
+    _add_precision(benchmark)
 
     benchmark = _add(
         benchmarks, "jobs", run_jobs, "time whole epochs of trainings, as recipes run them, beside plain PyTorch",
@@ -107,6 +103,15 @@ def _add_training(benchmarks):
     )
     benchmark.add_argument(
         "--device", choices=("GPU", "CPU"), default="GPU", help="CPU only shows that all runs (default GPU)"
+    )
+
+
+def _add_precision(benchmark):
+    benchmark.add_argument(
+        "--precision",
+        nargs="+",
+        metavar="P",
+        help="float32, bfloat16 (default: float32, and bfloat16 on CPUs with AVX512_BF16 or AMX)",
     )
 
 
@@ -236,7 +241,8 @@ def run_profile(options):
     verbs.import_tensorflow()
     from benchmarks import models, operations
 
-    _report(options, "profile", operations.measure_profile(options.models or models.DEFAULT, options.steps))
+    names, precisions = options.models or models.DEFAULT, options.precision
+    _report(options, "profile", operations.measure_profile(names, options.steps, precisions=precisions))
 
 
 def run_jobs(options):

@@ -66,7 +66,7 @@ def measure(names=DEFAULT, batch_size=None, image_size=None, steps=20, precision
     """
     processor = cpu()
     if precisions is None:
-        precisions = PRECISIONS if BFLOAT16 & set(processor["flags"]) else ("float32",)
+        precisions = supported()
     sizes = {name: twins.sizes(name, batch_size, image_size) for name in names}
     _check(sizes, steps, precisions)
     if out:
@@ -137,6 +137,11 @@ def cpu():
         "cores": cores,
         "flags": [flag for flag in _FLAGS if flag in flags],
     }
+
+
+def supported():
+    """Those of `PRECISIONS` that this CPU computes in."""
+    return PRECISIONS if BFLOAT16 & set(cpu()["flags"]) else ("float32",)
 
 
 def cpu_times():

@@ -70,7 +70,9 @@ def test_transposed_convolutions_equal_keras(monkeypatch, size, stride, way):
     monkeypatch.setattr(convolution, "_own_kernels", lambda dtype: True)
     monkeypatch.setattr(convolution, "_by_products", lambda *_: way == "products")
     layer_of = {"filters": 3, "kernel_size": size, "strides": stride, "padding": "same", "activation": "tanh"}
-    agree(convolution.Conv2DTranspose(**layer_of), layers.Conv2DTranspose(**layer_of), random_maps(2, 5, 7, 4))
+    agree(
+        convolution.Conv2DTranspose(**layer_of), layers.Conv2DTranspose(**layer_of), random_maps(2, 5, 7, 4)
+    )
 
 
 def test_padded_convolutions_take_products_too(by_products, monkeypatch):
