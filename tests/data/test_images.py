@@ -42,6 +42,22 @@ def test_errors_name_the_file():
         prepare([b"no image"], Preprocess(size=24), (0, 1), ["hand.jpg"])
 
 
+def test_of_several_files_each_is_as_it_is_alone(radiographs, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    files = [decoding.encode_png(image) for image in radiographs] * 20
+    preprocess = Preprocess(size=24, clahe=(2.0, 8))
+    threads = cv2.getNumThreads()
+    together = prepare(files, preprocess, (0, 1))
+    np.testing.assert_array_equal(
+        together, np.concatenate([prepare([data], preprocess, (0, 1)) for data in files])
+    )
+    with pytest.raises(ImageError, match=r"^name7 is not an image"):
+        damaged = [b"no image" if number in (7, 9) else data for number, data in enumerate(files)]
+        prepare(damaged, preprocess, (0, 1), [f"name{number}" for number in range(len(files))])
+    assert cv2.getNumThreads() == threads
+    assert prepare([], preprocess, (0, 1)).shape == (0,)
+
+
 def test_neither_images_nor_metadata_import_tensorflow(radiographs, tmp_path):
     (tmp_path / "hand.png").write_bytes(decoding.encode_png(radiographs[0]))
     preprocess = {
