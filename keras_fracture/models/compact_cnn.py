@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from keras_fracture.models.biases import Dense
+from keras_fracture.models.convolution import Conv2D
 from keras_fracture.models.layers import FusedBatchNormalization, run_through
 from keras_fracture.models.preprocessing import UNIT, checked_normalisation, normalise
 from keras_fracture.models.registry import register
@@ -53,14 +55,14 @@ class CompactCNN(keras.Model):
         self.body = keras.Sequential(
             [
                 keras.Input((image_size, image_size, channels)),
-                layers.Conv2D(32, 3, strides=3, activation="relu", name="conv1"),
+                Conv2D(32, 3, strides=3, activation="relu", name="conv1"),
                 FusedBatchNormalization(name="bn1"),
-                layers.Conv2D(16, 3, strides=3, activation="relu", name="conv2"),
+                Conv2D(16, 3, strides=3, activation="relu", name="conv2"),
                 layers.MaxPooling2D(3, name="maxpool"),
                 FusedBatchNormalization(name="bn2"),
                 layers.Dropout(self.dropout[0], name="dropout1"),
                 layers.Flatten(name="flatten"),
-                layers.Dense(128, activation="relu", name="fc1"),
+                Dense(128, activation="relu", name="fc1"),
                 layers.Dropout(self.dropout[1], name="dropout2"),
                 layers.Dense(num_classes, dtype="float32", name="fc2"),
             ],

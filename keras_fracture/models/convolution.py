@@ -6,16 +6,15 @@ import keras
 from keras import layers, ops
 
 from keras_fracture.machine import BFLOAT16, cpu_fields
+from keras_fracture.models.biases import add_bias, summed_in_half, without_gpu
 
-_MOST, _LEAST = (
-    8,
-    (128, 256),
-)  # side of the smaller maps up to which, and channels from which products are faster
+_MOST = 8  # side of the smaller maps up to which products are faster,
+_LEAST = (128, 256)  # and channels and filters, in either order, from which they are
 
 
 @keras.saving.register_keras_serializable("keras_fracture")
 class Conv2D(layers.Conv2D):
-    """Keras's Conv2D: same weights, configuration and outputs, a faster gradient in bfloat16 on CPUs.
+    """Keras's Conv2D: same weights, configuration and outputs, a faster gradient in bfloat16 on CPUs; see `add_bias`.
 
     oneDNN's kernel for the gradient of many small maps with regard to a convolution's kernel needs threads that wait
     for each other, which TensorFlow's do not: 3x3 of 512 channels on 7x7 maps, 32 images, takes 52 ms, as a product of
@@ -24,18 +23,21 @@ class Conv2D(layers.Conv2D):
 
     def call(self, inputs, training=False):
         if (
-            not training
-            or not _by_products(inputs, self.kernel, self.strides[0])
-            or self.data_format != "channels_last"
+            training
+            and self.data_format == "channels_last"
+            and _by_products(inputs, self.kernel, self.strides[0])
         ):
+            outputs = convolution(inputs, self.kernel, self.strides[0], self.padding, self.dilation_rate[0])
+        elif self.use_bias and summed_in_half(inputs.dtype):
+            outputs = self.convolution_op(inputs, self.kernel)
+        else:
             return super().call(inputs)
-        outputs = convolution(inputs, self.kernel, self.strides[0], self.padding, self.dilation_rate[0])
-        return self.activation(outputs + self.bias if self.use_bias else outputs)
+        return self.activation(add_bias(outputs, self.bias) if self.use_bias else outputs)
 
 
 @keras.saving.register_keras_serializable("keras_fracture")
 class Conv2DTranspose(layers.Conv2DTranspose):
-    """Keras's Conv2DTranspose: same weights, configuration and outputs, a faster gradient on CPUs.
+    """Keras's Conv2DTranspose: same weights, configuration and outputs, a faster gradient on CPUs; see `add_bias`.
 
     Without AVX-512, oneDNN takes twice as long as TensorFlow's own kernel for a wide kernel's gradient (2.9 against
     1.7 s at 512 and 256 channels, 64x64, batch 32), but half as long for all else. TensorFlow gives its own the
@@ -45,10 +47,21 @@ class Conv2DTranspose(layers.Conv2DTranspose):
 
     def call(self, inputs, training=False):
         by_products = _by_products(inputs, self.kernel)
-        if not training or self.padding != "same" or not (by_products or _own_kernels(inputs.dtype)):
+        if training and self.padding == "same" and (by_products or _own_kernels(inputs.dtype)):
+            outputs = transposed_convolution(inputs, self.kernel, self.strides[0], by_products)
+        elif self.use_bias and summed_in_half(inputs.dtype):
+            outputs = ops.conv_transpose(
+                inputs,
+                self.kernel,
+                self.strides,
+                self.padding,
+                self.output_padding,
+                self.data_format,
+                self.dilation_rate,
+            )
+        else:
             return super().call(inputs)
-        outputs = transposed_convolution(inputs, self.kernel, self.strides[0], by_products)
-        return self.activation(outputs + self.bias if self.use_bias else outputs)
+        return self.activation(add_bias(outputs, self.bias) if self.use_bias else outputs)
 
 
 def convolution(maps, kernel, stride=1, padding="same", dilation=1):
@@ -185,18 +198,11 @@ def _in_bfloat16(dtype):
     """Whether convolutions of this dtype are computed in bfloat16, by a CPU that has such arithmetic."""
     if keras.backend.backend() != "tensorflow" or dtype not in ("float32", "bfloat16"):
         return False
-    # Keras lists neither devices nor the options of TensorFlow's graph optimiser.
+    # Keras does not tell the options of TensorFlow's graph optimiser.
     import tensorflow as tf
 
     rewritten = tf.config.optimizer.get_experimental_options().get("auto_mixed_precision_onednn_bfloat16")
-    return bool(dtype == "bfloat16" or rewritten) and _has_bfloat16()
-
-
-@functools.cache
-def _has_bfloat16():
-    import tensorflow as tf
-
-    return not tf.config.list_physical_devices("GPU") and bool(BFLOAT16 & _flags())
+    return bool(dtype == "bfloat16" or rewritten) and without_gpu() and bool(BFLOAT16 & _flags())
 
 
 @functools.cache
@@ -204,10 +210,9 @@ def _own_kernels(dtype):
     """Whether TensorFlow's own kernel for a convolution's gradient is the faster one: float32, AVX2 at most."""
     if keras.backend.backend() != "tensorflow" or keras.backend.standardize_dtype(dtype) != "float32":
         return False
-    import tensorflow as tf
-
-    return not tf.config.list_physical_devices("GPU") and "avx512f" not in _flags()
+    return without_gpu() and "avx512f" not in _flags()
 
 
+@functools.cache
 def _flags():
     return set(cpu_fields().get("flags", "").split())

@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from keras_fracture.errors import ModelError
+from keras_fracture.models.biases import Dense
 from keras_fracture.models.convolution import Conv2D, Conv2DTranspose
 from keras_fracture.models.layers import NarrowConv2D
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT
@@ -52,7 +53,7 @@ class DenseGenerator(keras.Model):
         self.body = keras.Sequential(
             [
                 keras.Input((latent_dim,)),
-                layers.Dense(side * side * first, name="dense"),
+                Dense(side * side * first, name="dense"),
                 layers.Reshape((side, side, first), name="reshape"),
             ],
             name="body",

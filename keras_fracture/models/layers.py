@@ -6,7 +6,8 @@ import math
 import keras
 from keras import layers, ops
 
-from keras_fracture.models.convolution import Conv2D
+from keras_fracture.models.biases import add_bias
+from keras_fracture.models.convolution import Conv2D, Conv2DTranspose
 
 # He et al. 2015, fan-out as in the ResNet and DRN papers' released code.
 HE_FAN_OUT = {
@@ -232,7 +233,7 @@ class ReflectConv2D(PaddedConv2D):
 
 
 @keras.saving.register_keras_serializable("keras_fracture")
-class CroppedConv2DTranspose(layers.Conv2DTranspose):
+class CroppedConv2DTranspose(Conv2DTranspose):
     """Conv2DTranspose 3x3, stride 2, that doubles a map as PyTorch's with padding 1 and output_padding 1 does.
 
     Keras's "same" cuts off the last row and column of what "valid" gives, PyTorch the first.
@@ -242,8 +243,8 @@ class CroppedConv2DTranspose(layers.Conv2DTranspose):
         kwargs.pop("padding", None)
         super().__init__(filters, kernel_size, strides=strides, padding="valid", **kwargs)
 
-    def call(self, inputs):
-        maps = super().call(inputs)
+    def call(self, inputs, training=False):
+        maps = super().call(inputs, training=training)
         # A slice, whose gradient is padding; that of [:, 1:, 1:] takes ten times as long.
         return ops.slice(
             maps, (0, 1, 1, 0), (ops.shape(maps)[0], *self.compute_output_shape(inputs.shape)[1:])
@@ -324,9 +325,7 @@ class NarrowConv2D(layers.Conv2D):
         outputs = sum(
             parts[:, row : row + height, :, row * filters : (row + 1) * filters] for row in range(rows)
         )
-        if self.use_bias:
-            outputs = outputs + self.bias
-        return self.activation(outputs)
+        return self.activation(add_bias(outputs, self.bias) if self.use_bias else outputs)
 
 
 @keras.saving.register_keras_serializable("keras_fracture")
@@ -352,7 +351,7 @@ class SpectralConv2D(layers.Conv2D):
             right = ops.stop_gradient(ops.normalize(ops.matmul(left, flat)))
             self.singular.assign(right)
         outputs = self.convolution_op(inputs, kernel / ops.sum(left * ops.matmul(flat, ops.normalize(right))))
-        return self.activation(outputs + self.bias if self.use_bias else outputs)
+        return self.activation(add_bias(outputs, self.bias) if self.use_bias else outputs)
 
     def save_own_variables(self, store):  # Conv2D saves its kernel and bias and nothing else
         super().save_own_variables(store)

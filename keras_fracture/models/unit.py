@@ -4,6 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_fracture.errors import ModelError
+from keras_fracture.models.convolution import Conv2DTranspose
 from keras_fracture.models.layers import (
     CroppedConv2DTranspose,
     InstanceNormalization,
@@ -117,7 +118,7 @@ def _decoder(preset, size, channels, width, name):
             steps.append(SampleNormalization(name=f"norm{number}"))
             steps.append(layers.ReLU(name=f"relu{number}"))
     if preset == "nips2017":
-        steps.append(layers.Conv2DTranspose(channels, 1, kernel_initializer=_NORMAL, name="conv_transpose3"))
+        steps.append(Conv2DTranspose(channels, 1, kernel_initializer=_NORMAL, name="conv_transpose3"))
     else:
         steps.append(_convolution(preset, channels, 7, name="conv3"))
     steps.append(layers.Activation("tanh", dtype="float32", name="tanh"))

@@ -127,7 +127,7 @@ def test_second_derivatives_are_tensorflows(kind):
     [("fma avx2", "float32", True), ("avx2 avx512f", "float32", False), ("avx2", "bfloat16", False)],
 )
 def test_onednn_computes_the_gradient_where_it_is_faster(monkeypatch, flags, dtype, own):
-    monkeypatch.setattr(convolution, "cpu_fields", lambda: {"flags": flags})
+    monkeypatch.setattr(convolution, "_flags", lambda: set(flags.split()))
     assert convolution._own_kernels.__wrapped__(dtype) == own
 
 
@@ -160,9 +160,8 @@ def test_products_are_taken_where_they_are_faster(monkeypatch, maps, kernel, str
     ],
 )
 def test_bfloat16_is_what_graphs_are_rewritten_to(monkeypatch, dtype, chosen, flags, expected):
-    monkeypatch.setattr(convolution, "cpu_fields", lambda: {"flags": flags})
-    monkeypatch.setattr(convolution, "_has_bfloat16", convolution._has_bfloat16.__wrapped__)
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
+    monkeypatch.setattr(convolution, "_flags", lambda: set(flags.split()))
+    monkeypatch.setattr(convolution, "without_gpu", lambda: True)
     with precision.using(chosen):
         assert convolution._in_bfloat16(dtype) == expected
 
