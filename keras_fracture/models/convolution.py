@@ -22,11 +22,7 @@ class Conv2D(layers.Conv2D):
     """
 
     def call(self, inputs, training=False):
-        if (
-            training
-            and self.data_format == "channels_last"
-            and _by_products(inputs, self.kernel, self.strides[0])
-        ):
+        if training and _is_plain(self) and _by_products(inputs, self.kernel, self.strides[0]):
             outputs = convolution(inputs, self.kernel, self.strides[0], self.padding, self.dilation_rate[0])
         elif self.use_bias and summed_in_half(inputs.dtype):
             outputs = self.convolution_op(inputs, self.kernel)
@@ -47,7 +43,8 @@ class Conv2DTranspose(layers.Conv2DTranspose):
 
     def call(self, inputs, training=False):
         by_products = _by_products(inputs, self.kernel)
-        if training and self.padding == "same" and (by_products or _own_kernels(inputs.dtype)):
+        plain = _is_plain(self) and self.padding == "same" and self.dilation_rate == (1, 1)
+        if training and plain and (by_products or _own_kernels(inputs.dtype)):
             outputs = transposed_convolution(inputs, self.kernel, self.strides[0], by_products)
         elif self.use_bias and summed_in_half(inputs.dtype):
             outputs = ops.conv_transpose(
@@ -182,6 +179,13 @@ def kernel_gradient(maps, upstream, window, stride, before, dilation=1):
 def _before(side, after, window, stride):
     """Zeros that padding "SAME" puts before the pixels."""
     return max((after - 1) * stride + window - side, 0) // 2
+
+
+def _is_plain(layer):
+    """Whether both axes have one stride and one dilation, and channels come last, in a single group."""
+    alike = len(set(layer.strides)) == len(set(layer.dilation_rate)) == 1
+    whole = getattr(layer, "groups", 1) == 1 and getattr(layer, "output_padding", None) is None
+    return alike and whole and layer.data_format == "channels_last"
 
 
 def _by_products(maps, kernel, stride=1):

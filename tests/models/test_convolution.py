@@ -75,6 +75,24 @@ def test_transposed_convolutions_equal_keras(monkeypatch, size, stride, way):
     )
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"strides": (1, 2)}, {"groups": 2}, {"dilation_rate": (1, 2)}, {"strides": (3, 2), "padding": "same"}],
+)
+def test_other_convolutions_are_keras_own(by_products, settings):
+    kinds = {"filters": 4, "kernel_size": 3, **settings}
+    agree(convolution.Conv2D(**kinds), layers.Conv2D(**kinds), random_maps(2, 7, 8, 4))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"strides": (1, 2)}, {"dilation_rate": 2}, {"strides": 2, "output_padding": 1}]
+)
+def test_other_transposed_convolutions_are_keras_own(monkeypatch, by_products, settings):
+    monkeypatch.setattr(convolution, "_own_kernels", lambda dtype: True)
+    kinds = {"filters": 4, "kernel_size": 3, "padding": "same", **settings}
+    agree(convolution.Conv2DTranspose(**kinds), layers.Conv2DTranspose(**kinds), random_maps(2, 5, 6, 4))
+
+
 def test_padded_convolutions_take_products_too(by_products, monkeypatch):
     asked = []
     own = convolution.kernel_gradient
