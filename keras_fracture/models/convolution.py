@@ -37,8 +37,8 @@ class Conv2DTranspose(layers.Conv2DTranspose):
 
     Without AVX-512, oneDNN takes twice as long as TensorFlow's own kernel for a wide kernel's gradient (2.9 against
     1.7 s at 512 and 256 channels, 64x64, batch 32), but half as long for all else. TensorFlow gives its own the
-    convolutions whose padding is in numbers, so this one gradient is asked for in that way. In bfloat16 it is a sum of
-    products, as `Conv2D`'s. Padding other than "same" is left to Keras.
+    convolutions whose padding is in numbers, so this one gradient is asked for in that way. In bfloat16 it is taken
+    by products, as `Conv2D`'s. Padding other than "same" is left to Keras.
     """
 
     def call(self, inputs, training=False):
@@ -100,13 +100,13 @@ def convolution(maps, kernel, stride=1, padding="same", dilation=1):
 
 
 def transposed_convolution(maps, kernel, stride, by_products=False):
-    """`tf.nn.conv2d_transpose` of padding "SAME", the kernel's gradient by TensorFlow's own kernel.
+    """`tf.nn.conv2d_transpose` of padding "SAME", whose kernel's gradient is not oneDNN's.
 
     Args:
         maps: Floats `(batch, height, width, channels)`, sides known.
         kernel: Floats `(rows, columns, filters, channels)` of the same dtype.
         stride: Factor on height and width.
-        by_products: Whether the kernel's gradient is `kernel_gradient`.
+        by_products: Whether that gradient is `kernel_gradient`; else TensorFlow's own kernel computes it.
 
     Returns:
         Floats `(batch, stride * height, stride * width, filters)`.
