@@ -16,8 +16,8 @@ RENAMED = {
 }
 RENAMED_FIGURES = {"judged.png": "metrics-over-epochs.png"}
 _SAME = (
-    "variant", "model", "data", "split_policy", "profile", "part", "image_size", "epochs", "unit_steps", "study",
-    "real_images",
+    "variant", "model", "data", "split_policy", "profile", "part", "image_size", "epochs", "unit_steps", "preset",
+    "study", "real_images",
 )  # fmt: skip
 
 

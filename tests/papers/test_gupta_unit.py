@@ -7,13 +7,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from keras_fracture import synthesis
+from keras_fracture import models, synthesis
 from keras_fracture.errors import FractureError
 from keras_fracture.experiment.config import configure
+from keras_fracture.experiment.runs import Run
 from keras_fracture.experiment.splits import Split, concatenate, load_splits
-from keras_fracture.papers.gupta_unit import experiment, report
+from keras_fracture.papers.gupta_unit import checks, experiment, report
 from keras_fracture.papers.gupta_unit.config import Config
 from keras_fracture.papers.gupta_unit.parts import BONES, RATIOS, ROLES, parts_of
+from keras_fracture.report.results import record
 from tests.drawings import assert_figures
 
 SHARES = (0.45, 0.15, 0.4)
@@ -168,3 +170,76 @@ def test_what_is_painted_is_not_drawn_with_the_numbers_of_the_training(monkeypat
             draw(config, *((split, 9) if kind == "lesion_patches" else (split, None, 9)), purpose)
         numbers = [np.random.default_rng(seed).random(500) for seed in seeds]
         assert np.abs(np.corrcoef(numbers) - np.eye(len(seeds))).max() < 0.2
+
+
+def test_the_translator_of_the_epoch_with_the_lowest_kid_paints(few_phantoms, tmp_path):
+    config = configure(Config, "smoke", unit_epochs=3, unit_eval_every=2, unit_learning_rate=0.1)
+    run = Run(tmp_path)
+    part = experiment.load_parts(config, run)[0]
+    translator = experiment.train_translator(config, run, part, tmp_path)
+    kids = translator.history["kid"]
+    assert kids.notna().tolist() == [False, True, True], "every second epoch, and the last"
+    best = int(kids.idxmin()) + 1
+    assert translator.chosen == {"epoch": best, "kid": kids.min(), "last_kid": kids.iloc[-1]}
+    seen = [
+        getattr(experiment, f"{kind}_patches")(config, part.validation, *more, 40, "validation").images
+        for kind, *more in (("healthy", translator.lesions), ("lesion",))
+    ]
+    again = checks.LowestKID(tmp_path / "again", *seen, every=1, epochs=1)
+    again.set_model(translator.unit)
+    logs = {}
+    again.on_epoch_end(0, logs)
+    assert logs["kid"] == pytest.approx(kids.min(), rel=1e-3), "what paints is what was measured"
+
+
+def test_the_best_epoch_is_found_also_by_a_training_that_was_cut_off(tmp_path, monkeypatch):
+    network = models.create("compact_cnn", image_size=32, channels=1)
+    unit = types.SimpleNamespace(sampler=network, translate=lambda images: images)
+    monkeypatch.setattr(checks.evaluation, "extract", lambda images, which: images)
+
+    def train(callback, *epochs):
+        callback.set_model(unit)
+        for epoch, kid in epochs:
+            monkeypatch.setattr(checks.evaluation, "kid", lambda *sets, kid=kid: (kid, 0))
+            network.set_weights([np.full_like(weight, 10 * epoch + kid) for weight in network.get_weights()])
+            callback.on_epoch_end(epoch - 1, {})
+        callback.restore(unit, pd.DataFrame({"kid": [kid]}))
+        return network.get_weights()[0].flat[0]
+
+    def callback(folder):
+        return checks.LowestKID(tmp_path / folder, "healthy", "lesions", every=1, epochs=4)
+
+    assert train(callback("a"), (1, 0.5), (2, 0.3), (3, 0.4)) == np.float32(20.3)
+    # Epoch 3 is not in the backup of a training that goes on behind epoch 2, and comes out worse this time.
+    assert train(callback("b"), (1, 0.5), (2, 0.3), (3, 0.1)) == np.float32(30.1)
+    assert train(callback("b"), (3, 0.2), (4, 0.15)) == np.float32(40.15)
+
+
+@pytest.mark.parametrize(("limit", "chosen"), [(0.5, 1.0), (0.55, 1.0), (0.6, 2.0), (0.9, 4.0), (0.3, 0.5)])
+def test_the_exponent_is_the_largest_whose_seam_is_hidden(limit, chosen):
+    seams = {n: {"value": auc} for n, auc in {0.5: 0.52, 1.0: 0.5, 2.0: 0.58, 4.0: 0.71}.items()}
+    assert checks.choose_exponent(seams, limit) == chosen
+    assert checks.choose_exponent({}, limit) is None
+
+
+def test_own_settings_reach_the_translator():
+    unit = experiment.build_translator(
+        configure(Config, "smoke", unit_noise=0.0, unit_learning_rate=1e-3, unit_d_learning_rate=2e-3)
+    )
+    assert unit.noise == 0
+    assert float(unit.g_optimizer.learning_rate) == pytest.approx(1e-3)
+    assert float(unit.d_optimizer.learning_rate) == pytest.approx(2e-3)
+    unit = experiment.build_translator(configure(Config, "smoke"))
+    assert unit.noise == 1
+    assert float(unit.d_optimizer.learning_rate) == float(unit.g_optimizer.learning_rate)
+
+
+def test_rows_of_another_preset_stand_beside_the_papers(run, tmp_path):
+    folder, _ = run
+    recorded, metrics = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "metrics"))
+    for preset in ("nips2017", "munit", "munit"):
+        rows = [one | {"preset": None if preset == "nips2017" else preset} for one in metrics["runs"]]
+        record(tmp_path, recorded, metrics | {"runs": rows, "figures": []}, folder)
+    kept = json.loads((tmp_path / "gupta_unit.json").read_text())["runs"]
+    assert len(kept) == 2 * len(metrics["runs"])
+    assert "| 2, munit |" in report.table(kept) and "| 2 |" in report.checks_table(kept)

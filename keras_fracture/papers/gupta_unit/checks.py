@@ -1,14 +1,79 @@
-"""Is what UNIT paints a lesion, does it turn back, and does it show where it was pasted in?"""
+"""Is what UNIT paints a lesion, does it turn back, and does it show where it was pasted in?
 
+By the answers the translator of an epoch, and an exponent of the blending, are chosen.
+"""
+
+import json
+from pathlib import Path
+
+import keras
 import numpy as np
 
-from keras_fracture import evaluation, synthesis
+from keras_fracture import evaluation, files, synthesis
 from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.bootstrap import Clusters
 from keras_fracture.evaluation.predicting import probabilities
 from keras_fracture.evaluation.utility import small_classifier
+from keras_fracture.training.weights import save_weights
 
 _EPOCHS = 10
+
+
+class LowestKID(keras.callbacks.Callback):
+    """Measures a translator after some epochs and keeps the one whose patches come closest to real lesions.
+
+    Adds `kid`, the kernel distance between the features `xray` of translated healthy patches and of lesion patches,
+    to these epochs' logs.
+
+    Args:
+        folder: Gets the weights, `best.weights.h5`, and what they scored, `best.json`.
+        healthy: uint8 patches of X-rays that the translator does not learn from.
+        lesions: The same, with a lesion.
+        every: Epochs between two measurements.
+        epochs: The last is measured in any case.
+    """
+
+    def __init__(self, folder, healthy, lesions, every, epochs):
+        super().__init__()
+        self.weights_file, self.score_file = Path(folder, "best.weights.h5"), Path(folder, "best.json")
+        self.healthy, self.every, self.epochs = healthy, every, epochs
+        self.lesions = evaluation.extract(lesions, "xray")
+
+    def on_epoch_end(self, epoch, logs=None):
+        epoch += 1
+        if epoch % self.every and epoch != self.epochs:
+            return
+        translated = evaluation.extract(self.model.translate(self.healthy), "xray")
+        kid = logs["kid"] = evaluation.kid(self.lesions, translated)[0]
+        best = json.loads(self.score_file.read_text()) if self.score_file.exists() else None
+        # What a later epoch scored is of a training that was cut off and is repeated from here.
+        if best is None or best["epoch"] >= epoch or kid < best["kid"]:
+            # The weights first: a score without them would keep worse ones for good.
+            save_weights(self.model.sampler, self.weights_file)
+            files.write_text(self.score_file, json.dumps({"epoch": epoch, "kid": kid}) + "\n")
+
+    def restore(self, unit, history):
+        """Gives a trained `UNITModel` the weights of the best epoch.
+
+        Returns:
+            A dict of that `epoch`, its `kid`, and that of the last epoch, `last_kid`.
+        """
+        unit.sampler.load_weights(self.weights_file)
+        return json.loads(self.score_file.read_text()) | {"last_kid": float(history["kid"].iloc[-1])}
+
+
+def choose_exponent(seams, limit):
+    """The largest exponent whose seam is found with an AUC of at most `limit`; the smallest where none is.
+
+    Args:
+        seams: Exponent to the AUC, a dict with `value`; may be empty.
+        limit: See above.
+
+    Returns:
+        A float; None without seams.
+    """
+    hidden = [n for n, auc in seams.items() if auc["value"] <= limit]
+    return max(hidden) if hidden else min(seams, default=None)
 
 
 def judge_patches(translator, healthy, lesions, seed, strategy):

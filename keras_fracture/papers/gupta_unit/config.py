@@ -43,11 +43,19 @@ class Config(config.Config):
         unit_steps: Steps an epoch.
         unit_batch: Patches of each kind a step.
         unit_learning_rate: Of its Adam.
+        unit_d_learning_rate: Of its discriminators' Adam; None is `unit_learning_rate`, as in the paper.
+        unit_noise: Standard deviation of the noise on its latents; 1 is the paper's.
+        unit_eval_every: Epochs between two measurements of the kernel distance (KID, features `xray`) of translated to
+            real lesion patches of the validation images. The translator of the lowest paints; None is that of the last
+            epoch.
         unit_ema: Decay of the weight average that paints, or None.
         patches: Of each kind it learns from.
         translators: So many parts have a translator of their own; the paper could train none on the femur.
-        exponent: Of the blending; larger leaves more of the patch.
+        exponent: Of the blending; larger leaves more of the patch. None chooses, for each translator, the largest of
+            `exponents` whose seam a classifier finds on training images with an AUC of at most `seam_limit`, or the
+            smallest where it finds all.
         exponents: Others whose seams are looked at too.
+        seam_limit: See `exponent`.
         thresholds: Of the filter, one of which is chosen on validation images. Those that no image passes
             are left out; 0 lets all pass.
         passing_shares: Further thresholds, as the shares of painted images that pass them. The paper's own, 0.9 and
@@ -79,8 +87,12 @@ class Config(config.Config):
         },
         "paper": {},
     }  # fmt: skip
-    MAY_BE_ZERO: ClassVar = (*config.Config.MAY_BE_ZERO, "weight_decay", "thresholds")
-    SHARES: ClassVar = ("passing_shares", "shares", "thresholds", "unit_ema")
+    # Settings that came later, with what was done before.
+    ADDED: ClassVar = config.Config.ADDED | {
+        "unit_d_learning_rate": None, "unit_noise": 1.0, "unit_eval_every": None, "seam_limit": 0.6,
+    }  # fmt: skip
+    MAY_BE_ZERO: ClassVar = (*config.Config.MAY_BE_ZERO, "weight_decay", "thresholds", "unit_noise")
+    SHARES: ClassVar = ("passing_shares", "shares", "seam_limit", "thresholds", "unit_ema")
 
     data: str = "btxrd"
     shares: tuple = (0.45, 0.15, 0.4)
@@ -100,10 +112,14 @@ class Config(config.Config):
     unit_steps: int = 1000
     unit_batch: int = 1
     unit_learning_rate: float = 1e-4
+    unit_d_learning_rate: float | None = None
+    unit_noise: float = 1.0
+    unit_eval_every: int | None = None
     unit_ema: float | None = 0.99
     patches: int = 5000
     translators: int = 2
-    exponent: float = 2.0
+    exponent: float | None = 2.0
     exponents: tuple = (0.5, 1.0, 2.0, 4.0)
+    seam_limit: float = 0.6
     thresholds: tuple = (0.0, 0.9, 0.95)
     passing_shares: tuple = (0.3, 0.1, 0.03)

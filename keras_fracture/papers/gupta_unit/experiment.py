@@ -16,7 +16,7 @@ from keras_fracture.evaluation.predicting import predictor, probabilities
 from keras_fracture.experiment import ahead
 from keras_fracture.experiment.runs import load_or_compute, save_if_missing
 from keras_fracture.experiment.splits import Split, concatenate, load_splits
-from keras_fracture.papers.gupta_unit.checks import judge_patches, judge_seams
+from keras_fracture.papers.gupta_unit.checks import LowestKID, choose_exponent, judge_patches, judge_seams
 from keras_fracture.papers.gupta_unit.parts import parts_of
 from keras_fracture.papers.gupta_unit.study import Arm, Study, Translator
 from keras_fracture.training.distribution import ONE_DEVICE
@@ -25,7 +25,9 @@ from keras_fracture.training.unit import adam as unit_adam
 _WATCHED = 8  # healthy patches whose translations are kept while training
 UNPAINTED = ("unvaried", "baseline", "oversampled", "weighted", "pool")  # arms without painted images
 _BASELINE = "baseline.keras"
-PURPOSES = ("training", "painting", "pasting", "choosing", "checking")  # each draws numbers of its own
+# Each draws numbers of its own.
+PURPOSES = ("training", "painting", "pasting", "choosing", "checking", "validation")
+_VALIDATION_PATCHES = 1000  # of each kind at most, by which a translator is chosen
 
 
 class Classifier(NamedTuple):
@@ -120,14 +122,29 @@ def train_translator(config, run, part, folder):
         draw=lambda unit: np.concatenate([watched, unit.translate(watched)]),
         columns=len(watched),
     )
+    best = validation_kid(config, part, lesions, folder / "unit")
     bar = training.Progress(f"UNIT, {part.name}", config.unit_epochs)
-    history = training.fit(
-        unit, stream, config.unit_epochs, folder / "unit", callbacks=[grids, bar], verbose=0
-    )
+    callbacks = [grids, *([best] if best else []), bar]
+    history = training.fit(unit, stream, config.unit_epochs, folder / "unit", callbacks=callbacks, verbose=0)
+    chosen = best and best.restore(unit, history)
     save_if_missing(unit.sampler, folder / "unit" / "translator.keras")
     # Of the numbers, not of the file: a zip archive holds the time it was written at.
     digest = hashlib.sha256(b"".join(np.asarray(weight).tobytes() for weight in unit.sampler.weights))
-    return Translator(unit, history, healthy, lesions, digest.hexdigest()[:12])
+    return Translator(unit, history, healthy, lesions, digest.hexdigest()[:12], chosen)
+
+
+def validation_kid(config, part, lesions, folder):
+    """The `checks.LowestKID` that a translator is chosen by, or None where its last epoch is taken."""
+    if config.unit_eval_every is None:
+        return None
+    count = min(_VALIDATION_PATCHES, config.patches)
+    return LowestKID(
+        folder,
+        healthy_patches(config, part.validation, lesions, count, "validation").images,
+        lesion_patches(config, part.validation, count, "validation").images,
+        every=config.unit_eval_every,
+        epochs=config.unit_epochs,
+    )
 
 
 def build_translator(config, strategy=ONE_DEVICE):
@@ -139,12 +156,13 @@ def build_translator(config, strategy=ONE_DEVICE):
         unit = training.UNITModel(
             models.create("unit", **shape),
             *(models.create("unit_discriminator", **shape) for _ in range(2)),
+            noise=config.unit_noise,
             ema=config.unit_ema,
             seed=config.seed,
         )
         unit.compile(
             g_optimizer=unit_adam(config.preset, config.unit_learning_rate),
-            d_optimizer=unit_adam(config.preset, config.unit_learning_rate),
+            d_optimizer=unit_adam(config.preset, config.unit_d_learning_rate or config.unit_learning_rate),
         )
     return unit
 
@@ -174,16 +192,23 @@ def study_part(config, run, classifier, part, own, lender, folder):
     train_arm_ = functools.partial(train_arm, config, classifier, part, folder)
     arms = {arm: train_arm_(arm, **unpainted(part, arm, folder)) for arm in UNPAINTED}
     scorer = keras.saving.load_model(folder / _BASELINE, compile=False)
-    painters = {"augmented": own and (own, scorer), "transfer": lender and (lender.own, lender.scorer)}
+    places = places_to_paint(config, part)
+    seams = judge_exponents(config, run, part, own, places) if own else {}
+    exponent = choose_exponent(seams, config.seam_limit) if config.exponent is None else config.exponent
+    painters = {
+        "augmented": own and (own, scorer, exponent),
+        "transfer": lender and (lender.own, lender.scorer, lender.exponent),
+    }
+    painters = {arm: painter for arm, painter in painters.items() if painter}
     painted = {}
     for arm, painter in painters.items():
-        if painter:
-            painted[arm] = paint(config, part, *painter, folder / arm)
-            arms[arm] = choose_threshold(config, classifier, part, folder, arm, painted[arm])
-    pasted = paste(config, part, next(iter(painted.values())), max(arms[arm].added for arm in painted))
+        painted[arm] = paint(config, part, places, *painter, folder / arm)
+        arms[arm] = choose_threshold(config, classifier, part, folder, arm, painted[arm])
+    *_, pasted_at = next(iter(painters.values()))
+    pasted = paste(config, part, places, max(arms[arm].added for arm in painted), pasted_at)
     arms["copy_paste"] = train_arm_("copy_paste", with_lesions(part.train, pasted))
-    checks = check(config, run, part, own, painted["augmented"]) if own else {}
-    return Study(part, own, scorer, arms, painted, checks)
+    checks = check(config, run, part, own, seams, exponent) if own else {}
+    return Study(part, own, scorer, arms, painted, checks, exponent if own else lender.exponent)
 
 
 def unpainted(part, arm, folder):
@@ -260,32 +285,36 @@ def train_classifier(config, classifier, part, train, seed, augment, class_weigh
     return {name: classifier.predict_fn(split.images) for name, split in held_out.items()}
 
 
-def paint(config, part, translator, scorer, folder):
-    """A lesion in each healthy training image, and the filter's score: arrays of what `synthesis.paint` does.
+def places_to_paint(config, part):
+    """`synthesis.Patches` of the healthy training images: where a lesion is painted into each.
 
     They lie where the part's own training lesions do, also where the translator is lent.
     """
+    lesions = lesion_patches(config, part.train.take(part.train.labels == 1), config.patches, "painting")
+    return healthy_patches(config, part.train, lesions, int((part.train.labels == 0).sum()), "painting")
+
+
+def paint(config, part, places, translator, scorer, exponent, folder):
+    """A lesion in each healthy training image, and the filter's score: arrays of what `synthesis.paint` does."""
     healthy = part.train.take(part.train.labels == 0)
 
     def paint_all():
-        lesions = lesion_patches(config, part.train.take(part.train.labels == 1), config.patches, "painting")
-        patches = healthy_patches(config, part.train, lesions, len(healthy.labels), "painting")
         images, _ = synthesis.paint(
-            healthy.images[patches.rows],
-            patches.windows,
+            healthy.images[places.rows],
+            places.windows,
             translator.unit.translate,
-            config.exponent,
+            exponent,
             config.patch_size,
         )
         return {
-            "images": images, "rows": patches.rows, "windows": patches.windows,
+            "images": images, "rows": places.rows, "windows": places.windows,
             "scores": probabilities(scorer, images),
         }  # fmt: skip
 
     painted = load_or_compute(folder.with_suffix(".npz"), paint_all)
     if not folder.exists():
         table = synthesis.describe(
-            healthy.table, painted["rows"], painted["windows"], painted["images"].shape[1:3], n=config.exponent,
+            healthy.table, painted["rows"], painted["windows"], painted["images"].shape[1:3], n=exponent,
             seed=config.seed, scores=painted["scores"], model=f"unit, {config.preset}", weights=translator.digest,
         )  # fmt: skip
         synthesis.write(painted["images"], table, folder)
@@ -313,30 +342,37 @@ def choose_threshold(config, classifier, part, folder, arm, painted):
     return dataclasses.replace(chosen, added=added, threshold=best, tried=validation_auc)
 
 
-def paste(config, part, painted, count):
+def paste(config, part, places, count, exponent):
     """Healthy training images with patches of real lesions in `count` of the painted windows."""
     rng = np.random.default_rng(seed_of(config, "pasting"))
-    chosen = rng.permutation(len(painted["rows"]))[:count]
+    chosen = rng.permutation(len(places.rows))[:count]
     patches = lesion_patches(config, part.pool, count, "pasting")
-    images = part.train.of(0)[painted["rows"][chosen]]
+    images = part.train.of(0)[places.rows[chosen]]
     return synthesis.copy_paste(
-        images, painted["windows"][chosen], patches.images, config.exponent, seed_of(config, "choosing")
+        images, places.windows[chosen], patches.images, exponent, seed_of(config, "choosing")
     )[0]
 
 
-def check(config, run, part, own, painted):
-    """Whether patches look like lesions, turn back, and leave no seam; on images that taught nobody."""
+def judge_exponents(config, run, part, own, places):
+    """The AUC with which the seam is found on training images: exponent of the blending to value, low and high."""
+    before = part.train.take(part.train.labels == 0).take(places.rows)
+    seams = {}
+    for n in sorted({*config.exponents, config.exponent} - {None}):
+        images, _ = synthesis.paint(before.images, places.windows, own.unit.translate, n, config.patch_size)
+        seams[n] = judge_seams(before, images, places.windows, config.patch_size, config.seed, run.strategy)
+    return seams
+
+
+def check(config, run, part, own, seams, exponent):
+    """Whether patches look like lesions and turn back, on test images; and what `judge_exponents` found."""
     healthy = healthy_patches(config, part.test, own.lesions, config.patches, "checking")
     lesions = lesion_patches(config, part.test, config.patches, "checking")
-    before = part.train.take(part.train.labels == 0).take(painted["rows"])
-    windows, seams = painted["windows"], {}
-    for n in sorted({config.exponent, *config.exponents}):
-        images, _ = synthesis.paint(before.images, windows, own.unit.translate, n, config.patch_size)
-        seams[n] = judge_seams(before, images, windows, config.patch_size, config.seed, run.strategy)
     return {
         **judge_patches(own, healthy, lesions, config.seed, run.strategy),
-        "seam_auc": seams[config.exponent],
+        "exponent": exponent,
+        "seam_auc": seams[exponent],
         "seams": {f"{n:g}": auc for n, auc in seams.items()},
+        **({"chosen": own.chosen} if own.chosen else {}),
     }
 
 

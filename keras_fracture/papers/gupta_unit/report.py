@@ -34,6 +34,7 @@ FRONT = (  # of README
     ),
 )
 _LOSSES = ("gan", "reconstruction", "cycle")
+_EXPONENT = 2.0  # of all rows that do not say theirs
 
 
 def write(config, results, run):
@@ -70,7 +71,7 @@ def table(runs):
     header = ["data", "part", "trained on", "lesions", "threshold", "painted", "ours: test AUC", "gain in AUC",
               "paper: AUC", "steps of UNIT", "profile, seeds", "date"]  # fmt: skip
     rows = [
-        [run["data"], *row, f"{run['unit_steps']:,}", f"{run['profile']}, {run['seeds']}", dated(run)]
+        [run["data"], *row, _steps(run), f"{run['profile']}, {run['seeds']}", dated(run)]
         for run, row in zip(runs, _arm_rows(runs), strict=True)
     ]
     return markdown(header, rows)
@@ -80,15 +81,14 @@ def checks_table(runs):
     """What is said of the painted patches themselves: one row a part that has a translator."""
     header = ["data", "part", "steps of UNIT", "detector's AUC on real patches",
               "score raised by translating, % of patches", "mean score: healthy, translated, real lesion",
-              "cycle error, share of range", "seam AUC (0.5: no trace)"]  # fmt: skip
-    checked = {
-        (run["data"], run["part"], f"{run['unit_steps']:,}"): run["checks"] for run in runs if run["checks"]
-    }
+              "cycle error, share of range", "seam AUC (0.5: no trace)", "exponent"]  # fmt: skip
+    checked = {(run["data"], run["part"], _steps(run)): run["checks"] for run in runs if run["checks"]}
     rows = [
         [
             *names, decimal(checks["detector_auc"]), f"{100 * checks['raised']:.0f}",
             f"{checks['score_before']:.2f}, {checks['score_after']:.2f}, {checks['score_lesions']:.2f}",
             f"{checks['cycle_error']:.3f}", decimal(checks["seam_auc"]),
+            f"{checks.get('exponent', _EXPONENT):g}",
         ]
         for names, checks in checked.items()
     ]  # fmt: skip
@@ -120,6 +120,11 @@ def _arm_rows(runs):
     return rows
 
 
+def _steps(run):
+    """Steps of the translator, and its preset where that is not the paper's."""
+    return ", ".join([f"{run['unit_steps']:,}", *filter(None, [run.get("preset")])])
+
+
 def _reported_auc(reported):
     return f"{reported['auc']:.3f} ({reported['low']:.3f} to {reported['high']:.3f})" if reported else ""
 
@@ -138,6 +143,8 @@ def _row(config, recorded, study, arm, scores):
         "epochs": config.epochs,
         "image_size": config.image_size,
         "unit_steps": config.unit_epochs * config.unit_steps,
+        # None as in rows that were recorded before it could be another.
+        "preset": None if config.preset == "nips2017" else config.preset,
         "lesions": result.lesions,
         "added": result.added,
         "threshold": result.threshold,
@@ -200,7 +207,7 @@ def _stages(config, study, first, folder):
     before = study.part.train.of(0)[painted["rows"][rows]]
     windows = painted["windows"][rows]
     blended, patches = synthesis.paint(
-        before, windows, translator.translate, config.exponent, config.patch_size
+        before, windows, translator.translate, study.exponent, config.patch_size
     )
     galleries.stages(
         before, windows, patches, blended, folder / f"stages-{study.part.folder}.png",
@@ -271,8 +278,10 @@ def _patches(rows, checks, parts, numbered):
             ["part", *(f"seam AUC, n = {n}" for n in next(iter(checks.values()))["seams"])],
             [[name, *map(decimal, one["seams"].values())] for name, one in checks.items()],
         ),
-        "On test X-rays. The detector is a compact CNN that learnt from the translator's real patches. The seam AUC "
-        "is that of a compact CNN that sees only the border of painted windows and of the same windows before.\n",
+        "On test X-rays, but for the seam. The detector is a compact CNN that learnt from the translator's real "
+        "patches. The seam AUC is that of a compact CNN that sees only the border of painted windows and of the same "
+        "windows before, in training images.\n",
+        *(f"{_chosen(name, one['chosen'])}\n" for name, one in checks.items() if "chosen" in one),
         *(
             numbered.add(
                 f"stages-{part}.png",
@@ -288,6 +297,13 @@ def _patches(rows, checks, parts, numbered):
             "cycle should fall; the adversarial one (gan) need not.",
         ),
     ]
+
+
+def _chosen(name, chosen):
+    return (
+        f"{name}: the translator of epoch {chosen['epoch']} paints, whose patches come closest to real lesions of the "
+        f"validation images: KID {chosen['kid']:.4f}, after the last epoch {chosen['last_kid']:.4f}."
+    )
 
 
 def _animations(parts, folder, numbered):
@@ -308,7 +324,7 @@ def _how_it_was_made(config, recorded):
     return [
         "## How this was made\n",
         f"- Command: `{recorded['command']}`, {recorded['date']}, first seed {config.seed}.",
-        f"- Blending exponent {config.exponent:g}. Thresholds offered: "
+        f"- Blending exponent {_exponent(config)}. Thresholds offered: "
         f"{', '.join(f'{limit:g}' for limit in config.thresholds)} (0 lets all pass), and those that "
         f"{', '.join(f'{share:.0%}' for share in config.passing_shares)} of the images pass.",
         "- All painted images with box, source, seed and score: `PART/ARM/images.csv`; each PNG says "
@@ -316,6 +332,15 @@ def _how_it_was_made(config, recorded):
         f"- Versions: {', '.join(f'{name} {version}' for name, version in recorded['versions'].items())}.\n",
         "Not for clinical use.",
     ]
+
+
+def _exponent(config):
+    if config.exponent is not None:
+        return f"{config.exponent:g}"
+    return (
+        f"of each translator: the largest of {', '.join(f'{n:g}' for n in config.exponents)} whose seam AUC on "
+        f"training images is at most {config.seam_limit:g}, else the smallest"
+    )
 
 
 def _ratio(count):

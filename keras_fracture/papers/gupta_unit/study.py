@@ -20,6 +20,7 @@ class Translator:
         healthy: `synthesis.Patches` it learnt from.
         lesions: The others.
         digest: First letters of the SHA-256 of its weights.
+        chosen: Where an epoch was chosen by validation images, what `checks.LowestKID.restore` returned; else None.
     """
 
     unit: training.UNITModel
@@ -27,6 +28,7 @@ class Translator:
     healthy: synthesis.Patches
     lesions: synthesis.Patches
     digest: str
+    chosen: dict | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Study:
         arms: Name to `Arm`.
         painted: Arm to what `experiment.paint` gives.
         checks: What `experiment.check` measures; empty without a translator.
+        exponent: Of the blending by its own translator, or by the one that it is lent.
     """
 
     part: Part
@@ -67,6 +70,7 @@ class Study:
     arms: dict
     painted: dict
     checks: dict
+    exponent: float
 
     def predictions(self, arm):
         """`evaluation.Predictions` of an arm on the test split."""
