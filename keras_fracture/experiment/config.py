@@ -60,6 +60,11 @@ class Config:
         "channels": 3, "gan_channels": 3,
     }  # fmt: skip
     WORDS: ClassVar = ("data", "finding", "columns", "patient", "splits", "pretrained", "extractor")
+    # What a row of results says by itself, or what chooses which rows there are, see `other_settings`.
+    TOLD: ClassVar = (
+        "data", "finding", "columns", "patient", "splits", "seed", "seeds", "precision", "policies", "policy", "models",
+        "variant", "image_size", "epochs",
+    )  # fmt: skip
     # Further options of `keras-fracture reproduce`: name to (setting, function of one word, help).
     OPTIONS: ClassVar = {}
 
@@ -134,7 +139,22 @@ def configure(config_class, profile, **settings):
         raise FractureError(
             f"No such variant. Choose one of {', '.join(variants)}. {meant(variant, variants)}Received: {variant!r}"
         )
-    return config_class(**config_class.PROFILES[profile] | variants.get(variant, {}) | chosen)
+    return config_class(**config_class.PROFILES.get(profile, {}) | variants.get(variant, {}) | chosen)
+
+
+def other_settings(config, profile):
+    """What tells a run's numbers from those of another with the same profile and variant.
+
+    Args:
+        config: A `Config`.
+        profile: Name of the profile that it came from.
+
+    Returns:
+        A dict of the settings that are neither the profile's nor the variant's, without those in `TOLD`.
+    """
+    usual = configure(type(config), profile, variant=getattr(config, "variant", None))
+    names = [field.name for field in dataclasses.fields(config) if field.name not in config.TOLD]
+    return {name: getattr(config, name) for name in names if getattr(config, name) != getattr(usual, name)}
 
 
 def parse_overrides(config_class, overrides):

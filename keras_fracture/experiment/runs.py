@@ -145,6 +145,7 @@ def start(config, profile, folder, resume, computed_in="float32", strategy=distr
     """
     settings = json.loads(json.dumps(dataclasses.asdict(config)))
     content = {"paper": config.key, "profile": profile, "settings": settings, "computed_in": computed_in}
+    content["other_settings"] = json.loads(json.dumps(configs.other_settings(config, profile)))
     content |= provenance(strategy)
     if not content["command"].startswith("keras-fracture "):  # Python's own arguments say nothing of the run
         content["command"] = "keras-fracture reproduce --from config.json"

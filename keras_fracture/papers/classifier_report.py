@@ -25,6 +25,7 @@ from keras_fracture.report.markdown import (
     overlap,
     percent,
 )
+from keras_fracture.report.results import profile
 
 _CLASSES = ("healthy", "finding")
 _WITHIN = "auc_within_body_part"
@@ -85,7 +86,7 @@ def table(runs):
                       + [f"{reported[name]:.2f}" for name in ("auc",) if name in reported]),
             percent(scores["validation_accuracy"]), decimal(scores["validation_auc"]), percent(scores["accuracy"]),
             decimal(scores["auc"]), decimal(scores[_WITHIN]) if _WITHIN in scores else "",
-            baselines.cell(run.get("baselines")), percent(scores["sensitivity_at_90"]), run["profile"],
+            baselines.cell(run.get("baselines")), percent(scores["sensitivity_at_90"]), profile(run),
             f"{run['image_size']}, {run['epochs']}, {run['seeds']}", dated(run),
         ])  # fmt: skip
     return markdown(header, rows)

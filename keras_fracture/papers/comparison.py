@@ -59,4 +59,6 @@ def _conditions(run, numbers):
         parts.append(f"{run['image_size']} pixels")
     if "epochs" in run:
         parts.append(counted(run["epochs"], "epoch"))
-    return ", ".join(parts)
+    if "unit_steps" in run:
+        parts.append(f"{run['unit_steps']:,} steps of UNIT")
+    return ", ".join([*parts, *results.others(run)])

@@ -88,7 +88,7 @@ def _how_measured(run, where):
     pixels = f", {run['image_size']} pixels" if "image_size" in run else ""
     return (
         f"{run['data']}{part}, {run['split_policy']} split{variant}, profile {run['profile']}{pixels}, "
-        f"seeds: {run['seeds']}, {dated(run)}"
+        f"seeds: {run['seeds']}{''.join(f', {one}' for one in results.others(run))}, {dated(run)}"
     )
 
 

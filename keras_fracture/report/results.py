@@ -1,5 +1,6 @@
 """`results/KEY.json`: the numbers worth quoting, written by one function."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -16,19 +17,23 @@ RENAMED = {
 }
 RENAMED_FIGURES = {"judged.png": "metrics-over-epochs.png"}
 _SAME = (
-    "variant", "model", "data", "split_policy", "profile", "part", "image_size", "epochs", "unit_steps", "preset",
-    "study", "real_images",
+    "variant", "model", "data", "split_policy", "profile", "part", "image_size", "epochs", "unit_steps", "study",
+    "real_images",
 )  # fmt: skip
 
 
 def record(folder, config, metrics, out):
     """Adds a run's numbers to `folder/KEY.json`, replacing those of an equal earlier run, and keeps its figures.
 
+    Runs are equal if they differ in nothing but seeds and precision; earlier versions did not record the
+    `other_settings` of a run, so that theirs may be any.
+
     Args:
         folder: Where the files are kept.
         config: What `experiment.runs.start` returned.
         metrics: What the experiment's report returned; its `runs` are kept, and of its `figures`, which show no real
-            image, a copy in `folder/KEY/DATA/VARIANT`, without the last if the run compares several.
+            image, a copy in `folder/KEY/DATA/VARIANT`, without the last if the run compares several, and in
+            `settings-DIGEST` there if it has `other_settings`.
         out: The run folder, where the figures are.
 
     Returns:
@@ -36,7 +41,8 @@ def record(folder, config, metrics, out):
     """
     path = Path(folder) / f"{config['paper']}.json"
     known = read(path)["runs"] if path.exists() else []
-    common = {name: config[name] for name in ("command", "date", "versions", "computed_in") if name in config}
+    common = ("command", "date", "versions", "computed_in", "other_settings")
+    common = {name: config[name] for name in common if name in config}
     digests = config.get("split_digests", {})  # none in runs of earlier versions
     fresh = [
         renamed(run)
@@ -44,20 +50,38 @@ def record(folder, config, metrics, out):
         | ({"split_digest": digests[run["split_policy"]]} if run.get("split_policy") in digests else {})
         for run in metrics["runs"]
     ]
-    replaced = {_same(run) for run in fresh}
-    runs = [run for run in known if _same(run) not in replaced] + fresh
+    runs = [run for run in known if not any(_same(run, one) for one in fresh)] + fresh
     content = {"paper": config["paper"], "runs": runs}
     variants = {run["variant"] for run in fresh}
     data = Path(fresh[0]["data"]).resolve().name  # of own X-rays a path
     figures = Path(folder, config["paper"], data, *(variants if len(variants) == 1 else ()))
+    if settings := config.get("other_settings"):
+        figures /= f"settings-{hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]}"
     for name in metrics.get("figures", ()):
         with files.writing(figures / RENAMED_FIGURES.get(name, name)) as beside:
             shutil.copyfile(Path(out) / name, beside)
     return files.write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def _same(run):
-    return tuple(run.get(name) for name in _SAME)
+def _same(run, other):
+    """Whether one run would take the place of the other."""
+    both = [one["other_settings"] for one in (run, other) if "other_settings" in one]
+    alike = len(both) < 2 or both[0] == both[1]
+    return alike and all(run.get(name) == other.get(name) for name in _SAME)
+
+
+def others(run):
+    """A recorded run's settings that are neither its profile's nor its variant's, as a list of texts."""
+    return [f"{name} {_said(value)}" for name, value in run.get("other_settings", {}).items()]
+
+
+def profile(run):
+    """A recorded run's profile with `others`, as text."""
+    return ", ".join([run["profile"], *others(run)])
+
+
+def _said(value):
+    return " and ".join(map(str, value)) if isinstance(value, list) else f"{value}"
 
 
 def renamed(content):

@@ -124,3 +124,11 @@ def test_they_are_refused_on_the_command_line_before_a_folder_is_made(tmp_path, 
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and wanted in said
     assert not (tmp_path / "run").exists()
+
+
+def test_settings_that_neither_profile_nor_variant_has_are_told():
+    usual = configs.configure(LisbonResNet, "quick", variant="tuned", seeds=3, epochs=40, data="phantom")
+    assert configs.other_settings(usual, "quick") == {}
+    odd = configs.configure(LisbonResNet, "quick", variant="tuned", width=16, learning_rate=0.05)
+    assert configs.other_settings(odd, "quick") == {"width": 16}, "0.05 is the variant's"
+    assert configs.other_settings(odd, "paper") == {"width": 16}

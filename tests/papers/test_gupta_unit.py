@@ -12,6 +12,7 @@ from keras_fracture.errors import FractureError
 from keras_fracture.experiment.config import configure
 from keras_fracture.experiment.runs import Run
 from keras_fracture.experiment.splits import Split, concatenate, load_splits
+from keras_fracture.papers import comparison
 from keras_fracture.papers.gupta_unit import checks, experiment, report
 from keras_fracture.papers.gupta_unit.config import Config
 from keras_fracture.papers.gupta_unit.parts import BONES, RATIOS, ROLES, parts_of
@@ -234,12 +235,18 @@ def test_own_settings_reach_the_translator():
     assert float(unit.d_optimizer.learning_rate) == float(unit.g_optimizer.learning_rate)
 
 
-def test_rows_of_another_preset_stand_beside_the_papers(run, tmp_path):
+def test_rows_of_other_settings_stand_beside_the_usual_ones(run, tmp_path):
     folder, _ = run
     recorded, metrics = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "metrics"))
-    for preset in ("nips2017", "munit", "munit"):
-        rows = [one | {"preset": None if preset == "nips2017" else preset} for one in metrics["runs"]]
-        record(tmp_path, recorded, metrics | {"runs": rows, "figures": []}, folder)
+    assert recorded["other_settings"] == {}
+    munit = {"preset": "munit", "unit_noise": 0.3}
+    for settings in ({}, munit, munit):
+        record(tmp_path, recorded | {"other_settings": settings}, metrics, folder)
     kept = json.loads((tmp_path / "gupta_unit.json").read_text())["runs"]
     assert len(kept) == 2 * len(metrics["runs"])
-    assert "| 2, munit |" in report.table(kept) and "| 2 |" in report.checks_table(kept)
+    assert "| smoke, preset munit, unit_noise 0.3, 1 |" in report.table(kept)
+    assert "| 2, preset munit, unit_noise 0.3 |" in report.checks_table(kept)
+    folders = {path.parent.name for path in tmp_path.rglob("auc-humerus.png")}
+    assert len(folders) == 2 and "phantom" in folders, "figures do not overwrite each other"
+    beside = comparison.beside("gupta_unit", folder=tmp_path)
+    assert "2 steps of UNIT |" in beside and "2 steps of UNIT, preset munit, unit_noise 0.3 |" in beside

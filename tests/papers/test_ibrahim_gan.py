@@ -155,7 +155,8 @@ def test_a_folder_in_use_and_other_settings_are_refused(finished, tmp_path):
 
 def test_figures_that_show_x_rays_are_kept_of_drawn_ones_alone(finished):
     report = papers.get("ibrahim_gan").report
-    kept = {path.name for path in (finished[1] / "ibrahim_gan" / "phantom").iterdir()}
+    (folder,) = (finished[1] / "ibrahim_gan" / "phantom").iterdir()  # of the settings of this run
+    kept = {path.name for path in folder.iterdir()}
     assert kept == {"learning_curve.png", "few_labels.png", "samples.png"}
     assert report.kept_figures("btxrd", ["learning_curve"]) == ["learning_curve.png"]
 

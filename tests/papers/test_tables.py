@@ -32,6 +32,25 @@ def test_a_repeated_run_replaces_its_numbers_and_no_others(tmp_path):
     assert kept["synthetic"]["date"] == "2026-02-03"
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [
+        ({"width": 8}, {"width": 8}, [0.6]),
+        ({"width": 8}, {"width": 16}, [0.5, 0.6]),
+        ({}, {"width": 16}, [0.5, 0.6]),
+        (None, {"width": 16}, [0.6]),  # of an earlier version: nobody knows
+        ({"width": 16}, None, [0.6]),
+    ],
+)
+def test_a_run_with_other_settings_replaces_nothing(tmp_path, before, after, kept):
+    for settings, accuracy in ((before, 0.5), (after, 0.6)):
+        config = CONFIG if settings is None else CONFIG | {"other_settings": settings}
+        results.record(tmp_path, config, {"runs": [run("original", accuracy)]}, tmp_path)
+    runs = results.read(tmp_path / "ibrahim_gan.json")["runs"]
+    assert [one["metrics"]["accuracy"]["value"] for one in runs] == kept
+    assert ("quick, width 16, 3" in tables.generate(tmp_path, "ibrahim_gan")) == (after == {"width": 16})
+
+
 def test_numbers_of_an_earlier_version_are_read_by_their_new_names(tmp_path):
     (tmp_path / "judged.png").write_bytes(b"a figure")
     old = run("original", 0.5) | {"kid": {"floor": 0.1, "pictures": 3}}
@@ -207,7 +226,7 @@ def test_checks_of_patches_are_shown_once_a_part(tmp_path):
     results.record(tmp_path, CONFIG | {"paper": "gupta_unit"}, {"runs": arms}, tmp_path)
     rows = tables.generate(tmp_path, "gupta_checks").splitlines()
     assert rows[2:] == [
-        "| phantom | tibia | 600 | 0.900 (0.800 to 0.950) | 93 | 0.10, 0.80, 0.90 | 0.040 | 0.900 (0.800 to 0.950) |"
+        "| phantom | tibia | 600 | 0.900 (0.800 to 0.950) | 93 | 0.10, 0.80, 0.90 | 0.040 | 0.900 (0.800 to 0.950) | 2 |"
     ]
 
 

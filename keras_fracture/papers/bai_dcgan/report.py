@@ -19,6 +19,7 @@ from keras_fracture.report.markdown import (
     overlap,
     percent,
 )
+from keras_fracture.report.results import profile
 
 # What the table of all papers shows: what is measured, its metric, and which runs measured it.
 HEADLINES = (("DCGAN: kernel distance to real images", "kid", {}),)
@@ -105,7 +106,7 @@ def table(runs):
             over_seeds(scores["kid"]),
             f"{scores['kid']['real_vs_real']:.3f}", f"{100 * copies['value']:.1f}",
             f"{100 * copies['real_vs_real']:.1f}",
-            f"{run['epochs']}, {run['minutes']['value']:.0f}, {run['seeds']}", run["profile"], dated(run),
+            f"{run['epochs']}, {run['minutes']['value']:.0f}, {run['seeds']}", profile(run), dated(run),
         ])  # fmt: skip
     return markdown(header, rows)
 

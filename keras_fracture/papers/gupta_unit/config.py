@@ -91,6 +91,7 @@ class Config(config.Config):
     ADDED: ClassVar = config.Config.ADDED | {
         "unit_d_learning_rate": None, "unit_noise": 1.0, "unit_eval_every": None, "seam_limit": 0.6,
     }  # fmt: skip
+    TOLD: ClassVar = (*config.Config.TOLD, "unit_epochs", "unit_steps")
     MAY_BE_ZERO: ClassVar = (*config.Config.MAY_BE_ZERO, "weight_decay", "thresholds", "unit_noise")
     SHARES: ClassVar = ("passing_shares", "shares", "seam_limit", "thresholds", "unit_ema")
 

@@ -10,6 +10,7 @@ from keras_fracture.experiment.splits import counts, how_told
 from keras_fracture.progress import Bar
 from keras_fracture.report import figures, galleries
 from keras_fracture.report.markdown import Figures, counted, dated, decimal, markdown
+from keras_fracture.report.results import others, profile
 
 ARMS = {
     "unvaried": "no variation of images",
@@ -71,7 +72,7 @@ def table(runs):
     header = ["data", "part", "trained on", "lesions", "threshold", "painted", "ours: test AUC", "gain in AUC",
               "paper: AUC", "steps of UNIT", "profile, seeds", "date"]  # fmt: skip
     rows = [
-        [run["data"], *row, _steps(run), f"{run['profile']}, {run['seeds']}", dated(run)]
+        [run["data"], *row, f"{run['unit_steps']:,}", f"{profile(run)}, {run['seeds']}", dated(run)]
         for run, row in zip(runs, _arm_rows(runs), strict=True)
     ]
     return markdown(header, rows)
@@ -121,8 +122,8 @@ def _arm_rows(runs):
 
 
 def _steps(run):
-    """Steps of the translator, and its preset where that is not the paper's."""
-    return ", ".join([f"{run['unit_steps']:,}", *filter(None, [run.get("preset")])])
+    """Steps of the translator, and the settings that are not the profile's."""
+    return ", ".join([f"{run['unit_steps']:,}", *others(run)])
 
 
 def _reported_auc(reported):
@@ -143,8 +144,6 @@ def _row(config, recorded, study, arm, scores):
         "epochs": config.epochs,
         "image_size": config.image_size,
         "unit_steps": config.unit_epochs * config.unit_steps,
-        # None as in rows that were recorded before it could be another.
-        "preset": None if config.preset == "nips2017" else config.preset,
         "lesions": result.lesions,
         "added": result.added,
         "threshold": result.threshold,

@@ -80,6 +80,7 @@ class Config(config.Config):
         "paper": {"seeds": 5, "gans_per_class": 5},
     }  # fmt: skip
     VARIANTS: ClassVar = {name: {} for name in STUDIES}
+    TOLD: ClassVar = (*config.Config.TOLD, "sizes", "few_labels")
     MAY_BE_ZERO: ClassVar = (*config.Config.MAY_BE_ZERO, "auxiliary")
     SHARES: ClassVar = ("gan_ema", "modern_ema", "filters")
     # Earlier versions had the poster's study alone; as `config.json` holds them.

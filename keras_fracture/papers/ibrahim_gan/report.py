@@ -14,6 +14,7 @@ from keras_fracture.papers.ibrahim_gan.learning_curve import BASELINE
 from keras_fracture.progress import Bar
 from keras_fracture.report import baselines
 from keras_fracture.report.markdown import Figures, counted, dated, decimal, markdown, overlap, percent
+from keras_fracture.report.results import profile
 
 # What the table of all papers shows: what is measured, its metric, and which runs measured it.
 _POSTER = {"model": "compact_cnn", "split_policy": "grouped"}
@@ -140,7 +141,7 @@ def table(runs):
             run["data"], run["split_policy"], run["variant"], f"{100 * run['reported']['accuracy']:.0f}",
             percent(scores["accuracy"]), decimal(scores["auc"]), percent(gain, signed=True) if gain else "",
             percent(scores["validation_accuracy"]), baselines.cell(run.get("baselines")),
-            f"{run['profile']}, {run['seeds']}", dated(run),
+            f"{profile(run)}, {run['seeds']}", dated(run),
         ])  # fmt: skip
     return markdown(header, rows)
 
@@ -155,7 +156,7 @@ def _study_table(study):
                 row = (
                     run["data"],
                     f"{run['real_images']:,}",
-                    f"{run['profile']}, {run['seeds']}",
+                    f"{profile(run)}, {run['seeds']}",
                     dated(run),
                 )
                 rows.setdefault(row, {})[run["variant"]] = run["metrics"]
@@ -164,8 +165,8 @@ def _study_table(study):
                 )
         header = ["data", STUDIES[study], *arms.values(), "profile, seeds", "date"]
         return markdown(header, [
-            [data, size, *(_cell(numbers.get(arm), arm) for arm in arms), profile, date]
-            for (data, size, profile, date), numbers in rows.items()
+            [data, size, *(_cell(numbers.get(arm), arm) for arm in arms), how, date]
+            for (data, size, how, date), numbers in rows.items()
         ])  # fmt: skip
 
     return table_of
