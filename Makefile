@@ -28,7 +28,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-tables: $(READY)  ## the tables of README and docs from results/*.json
+tables: $(READY)  ## the tables of README, docs and notebooks from results/*.json
 	$(BIN)/keras-fracture tables
 
 docs: $(READY)  ## the documentation as a site, docs/_build/html

@@ -1,4 +1,4 @@
-"""Papers: reproduce one, write the tables of README."""
+"""Papers: reproduce one, write the tables of README, docs and notebooks."""
 
 from keras_fracture import papers, progress
 from keras_fracture.cli import verbs
@@ -70,13 +70,13 @@ def add_tables(commands):
         commands,
         "tables",
         tables,
-        "rewrite the tables of README, BENCHMARKS, RELIABILITY and docs from results/",
+        "rewrite the tables of README, BENCHMARKS, RELIABILITY, docs and notebooks from results/",
         "keras-fracture tables --check",
     )
     verb.add_argument(
         "files",
         nargs="*",
-        help="Markdown files (default: those here and in docs/ that have tables)",
+        help="Markdown files and notebooks (default: those of this checkout that have tables)",
     )
     verb.add_argument("--results", default="results", metavar="DIR")
     verb.add_argument("--check", action="store_true", help="write nothing, fail if a table is out of date")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from keras_fracture import papers
 from keras_fracture.report import results
-from keras_fracture.report.markdown import counted, markdown, plain
+from keras_fracture.report.markdown import MENDED, counted, markdown, plain
 
 
 def beside(key, run=None, folder="results"):
@@ -22,23 +22,60 @@ def beside(key, run=None, folder="results"):
     Raises:
         OutputError: `KEY.json` is not of its form, or the run is not finished.
     """
+    here = [] if run is None else plain(results.read_run(run)["runs"])
+    return _beside(key, _columns(key, "here: ", here), folder)
+
+
+def refreshed(key, text, folder="results"):
+    """What `beside` would say now: its text of an earlier day with the columns of the runs that are recorded today.
+
+    Args:
+        key: The paper's.
+        text: Of `beside`, whose columns `here` stay.
+        folder: Where `KEY.json` is kept, if a run is recorded.
+
+    Raises:
+        OutputError: `KEY.json` is not of its form.
+    """
+    return _beside(key, _columns_here(text), folder)
+
+
+def _beside(key, here, folder):
+    """The tables of columns as `_columns` gives them, with those of the recorded runs."""
     path = Path(folder) / f"{key}.json"
     recorded = plain(results.read(path)["runs"]) if path.is_file() else []
-    here = [] if run is None else plain(results.read_run(run)["runs"])
-    report, tables = papers.get(key).report, {}
-    for prefix, runs in (("here: ", here), ("recorded: ", recorded)):
-        for one in runs:
-            subject, numbers = report.compare(one)
-            rows, columns = tables.setdefault(subject, ({}, {}))
-            column = columns.setdefault(prefix + _conditions(one, numbers), {})
-            for name, (reported, ours) in numbers.items():
-                rows[name] = rows.get(name) or reported
-                column[name] = ours
+    tables = {}
+    for subject, head, numbers in [*here, *_columns(key, "recorded: ", recorded)]:
+        rows, columns = tables.setdefault(subject, ({}, {}))
+        column = columns.setdefault(head, {})
+        for name, (reported, ours) in numbers.items():
+            rows[name] = rows.get(name) or reported
+            column[name] = ours
     text = "".join(_table(subject, *parts) + "\n" for subject, parts in tables.items())
     if not recorded:
         return f"{text}No run of `{key}` is recorded yet.\n"
     commands = dict.fromkeys(one["command"] for one in recorded)
     return text + "Recorded: " + "; ".join(f"`{command}`" for command in commands) + "\n"
+
+
+def _columns(key, prefix, runs):
+    """What a table is about, the head of a column, and its numbers: name to (the paper's, ours); of each run."""
+    compare = papers.get(key).report.compare
+    compared = [(run, *compare(run)) for run in runs]
+    return [(subject, prefix + _conditions(run, numbers), numbers) for run, subject, numbers in compared]
+
+
+def _columns_here(text):
+    """The columns `here` of a text that `beside` made, as `_columns` gives them."""
+    columns = []
+    for table in text.split("\n\n"):
+        lines = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")]
+        (subject, _, *heads), *rows = ([cell.strip() for cell in line] for line in lines or [["", ""]])
+        for place, head in enumerate(heads, 2):
+            if head.startswith("here: "):
+                numbers = {row[0]: (row[1], row[place]) for row in rows[1:] if row[place]}
+                columns.append((subject, head, numbers))
+    return columns
 
 
 def _table(subject, rows, columns):
@@ -61,4 +98,5 @@ def _conditions(run, numbers):
         parts.append(counted(run["epochs"], "epoch"))
     if "unit_steps" in run:
         parts.append(f"{run['unit_steps']:,} steps of UNIT")
-    return ", ".join([*parts, *results.others(run)])
+    parts += results.others(run)
+    return ", ".join([*parts, *(["*before the mend*"] if run.get("date", MENDED) < MENDED else [])])

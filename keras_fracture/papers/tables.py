@@ -1,14 +1,16 @@
-"""Tables for README, BENCHMARKS, RELIABILITY and docs, generated from `results/`.
+"""Tables for README, BENCHMARKS, RELIABILITY, docs and notebooks, generated from `results/`.
 
 keras-fracture tables            # rewrite the files between their markers
 keras-fracture tables --check    # only say whether they are up to date
 """
 
+import json
 import re
 from pathlib import Path
 
 from keras_fracture import files, papers
 from keras_fracture.errors import OutputError
+from keras_fracture.papers import comparison
 from keras_fracture.report import baselines, benchmarks, board, explanations, reliability, results, stress
 from keras_fracture.report.markdown import dated, markdown, over_seeds, plain
 
@@ -17,6 +19,9 @@ _TOLD = {  # of a run, and in which words
     "data": "{}", "split_policy": "{} split", "model": "{}", "variant": "variant {}", "profile": "profile {}",
     "image_size": "{} pixels", "epochs": "epochs: {}", "seeds": "seeds: {}",
 }  # fmt: skip
+# In a notebook's code: which paper's runs stand beside its numbers.
+_BESIDE = re.compile(r'comparison\.beside\((?:KEY|"(\w+)")')
+_KEY = re.compile(r'^KEY = "(\w+)"', re.M)
 _MARK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -155,7 +160,7 @@ def generate(folder, key):
 
 
 def having(folder="."):
-    """Paths of the Markdown files of a checkout that have tables: of its own, `docs/` and `serving/`.
+    """Paths of a checkout's files that have tables: its own Markdown, that of `docs/` and `serving/`, and notebooks.
 
     Raises:
         OutputError: None has.
@@ -167,11 +172,15 @@ def having(folder="."):
         raise OutputError(
             f"No Markdown file with tables: name some, or start it in a checkout. Received: {folder}/"
         )
-    return found
+    notebooks = sorted(folder.glob("notebooks/*.ipynb"))
+    return found + [path for path in notebooks if "comparison.beside(" in path.read_text(encoding="utf-8")]
 
 
 def update(path="README.md", folder="results", check=False):
-    """Rewrites all tables of a Markdown file between `<!-- table KEY -->` and `<!-- end -->`.
+    """Rewrites all tables of a file.
+
+    In Markdown they stand between `<!-- table KEY -->` and `<!-- end -->`; in a notebook they are the outputs of
+    `comparison.beside`, whose columns of recorded runs are made anew.
 
     Args:
         path: The file.
@@ -185,9 +194,26 @@ def update(path="README.md", folder="results", check=False):
         OutputError: `check`, and it is not.
     """
     before = Path(path).read_text(encoding="utf-8")
-    after = _MARK.sub(lambda match: match[1] + generate(folder, match[2]) + match[3], before)
+    after = _notebook(before, folder) if Path(path).suffix == ".ipynb" else _markdown(before, folder)
     if before != after:
         if check:
             raise OutputError(f"The tables of {path} are not those of {folder}/: run make tables")
         files.write_text(path, after)
     return before == after
+
+
+def _markdown(text, folder):
+    return _MARK.sub(lambda match: match[1] + generate(folder, match[2]) + match[3], text)
+
+
+def _notebook(text, folder):
+    notebook = json.loads(text)
+    own = _KEY.search("\n".join("".join(cell["source"]) for cell in notebook["cells"]))
+    for cell in notebook["cells"]:
+        called = _BESIDE.search("".join(cell["source"]))
+        for output in cell.get("outputs", ()) if called else ():
+            told = "".join(output.get("data", {}).get("text/markdown", ()))
+            if told:
+                fresh = comparison.refreshed(called[1] or own[1], told, folder)
+                output["data"]["text/markdown"] = fresh.splitlines(keepends=True)
+    return json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n"

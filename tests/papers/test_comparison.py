@@ -133,3 +133,27 @@ def test_arms_of_one_run_share_a_column(tmp_path):
 def test_a_run_that_was_cut_off_has_no_numbers_yet(tmp_path):
     with pytest.raises(OutputError, match="no finished run"):
         comparison.beside("gupta_unit", tmp_path, tmp_path)
+
+
+def test_an_earlier_text_gets_the_runs_that_are_recorded_now(tmp_path):
+    networks = ("resnet18", "resnet34")
+    mine = [classifier("phantom", accuracy=0.7, model=name) for name in networks]
+    (tmp_path / "metrics.json").write_text(json.dumps({"runs": mine}))
+    record(tmp_path, "lisbon_resnet", [classifier("fracatlas", model="resnet34")])
+    before = comparison.beside("lisbon_resnet", tmp_path, tmp_path)
+    assert comparison.refreshed("lisbon_resnet", before, tmp_path) == before
+    later = [classifier("btxrd", accuracy=0.6, model=name) for name in ("resnet34", "resnet50")]
+    record(tmp_path, "lisbon_resnet", later)
+    after = comparison.beside("lisbon_resnet", tmp_path, tmp_path)
+    assert "btxrd" in after and "fracatlas" not in after
+    assert comparison.refreshed("lisbon_resnet", before, tmp_path) == after
+    alone = comparison.beside("lisbon_resnet", folder=tmp_path)
+    assert comparison.refreshed("lisbon_resnet", "nothing was recorded then\n", tmp_path) == alone
+
+
+def test_runs_from_before_the_mend_are_marked(tmp_path):
+    runs = [classifier("fracatlas") | {"date": "2026-11-24"}, classifier("btxrd") | {"date": "2026-11-25"}]
+    record(tmp_path, "garcia_inception", runs)
+    head = comparison.beside("garcia_inception", folder=tmp_path).splitlines()[0]
+    assert "fracatlas, grouped split, quick, *before the mend* |" in head
+    assert "btxrd, grouped split, quick |" in head

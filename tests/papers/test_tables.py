@@ -126,6 +126,39 @@ def test_tables_are_found_where_they_stand(tmp_path, monkeypatch, capsys):
     assert cli.main(["tables", "--check"]) == 0
 
 
+def test_notebooks_show_the_runs_that_are_recorded_now(tmp_path):
+    def cell(source, *outputs):
+        outputs = [{"data": {"text/markdown": text.splitlines(True)}} for text in outputs]
+        return {"cell_type": "code", "source": [source], "outputs": outputs}
+
+    results.record(tmp_path / "results", CONFIG, {"runs": [run("original", 0.5)]}, tmp_path)
+    old = "| compact_cnn | paper | here: turned | recorded: gone |\n| --- | --- | --- | --- |\n"
+    old += "| original: AUC |  | 0.900 | 0.100 |\n\nRecorded: `x`\n"
+    cells = [
+        cell('KEY = "ibrahim_gan"'),
+        cell("Markdown(comparison.beside(KEY, run, RESULTS))", old),
+        cell('Markdown(comparison.beside("ibrahim_gan", folder=RESULTS))', old.replace("here", "recorded")),
+        cell("Markdown(old)", old),
+    ]
+    path = tmp_path / "notebooks" / "a.ipynb"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"cells": cells}))
+    (tmp_path / "README.md").write_text("<!-- table ibrahim_gan -->\n<!-- end -->\n")
+    assert tables.having(tmp_path) == [tmp_path / "README.md", path]
+    with pytest.raises(OutputError, match="make tables"):
+        tables.update(path, tmp_path / "results", check=True)
+    assert tables.update(path, tmp_path / "results") is False
+    assert tables.update(path, tmp_path / "results", check=True) is True
+    shown = [
+        "".join(output["data"]["text/markdown"])
+        for one in json.loads(path.read_text())["cells"]
+        for output in one["outputs"]
+    ]
+    assert "| original: AUC |  | 0.900 | 0.500 (0.490 to 0.510) |" in shown[0] and "gone" not in shown[0]
+    assert "| original: AUC |  | 0.500 (0.490 to 0.510) |" in shown[1] and "0.900" not in shown[1]
+    assert shown[2] == old, "another cell's output stays"
+
+
 def test_the_front_table_has_the_newest_run_of_what_a_paper_is_known_by(tmp_path):
     runs = (
         ("fracatlas", 3, "2026-11-20", 0.5),
