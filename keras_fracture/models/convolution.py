@@ -1,4 +1,4 @@
-"""Convolutions whose kernels' gradients take the fastest of TensorFlow's ways on CPUs."""
+"""Convolutions whose kernels' gradients take the fastest of TensorFlow's ways on CPUs, and none that is broken."""
 
 import functools
 
@@ -10,6 +10,7 @@ from keras_fracture.models.biases import add_bias, summed_in_half, without_gpu
 
 _MOST = 8  # side of the smaller maps up to which products are faster,
 _LEAST = (128, 256)  # and channels and filters, in either order, from which they are
+_NARROW = 16  # channels below which oneDNN's gradient of a strided 1x1 kernel writes where it must not
 
 
 @keras.saving.register_keras_serializable("keras_fracture")
@@ -19,7 +20,18 @@ class Conv2D(layers.Conv2D):
     oneDNN's kernel for the gradient of many small maps with regard to a convolution's kernel needs threads that wait
     for each other, which TensorFlow's do not: 3x3 of 512 channels on 7x7 maps, 32 images, takes 52 ms, as a product of
     matrices for each of the kernel's taps 23. In float32 the two are alike.
+
+    A strided 1x1 convolution of fewer than 16 channels takes every n-th pixel first and has no stride. On CPUs with
+    AVX-512 oneDNN's float32 gradient with regard to its kernel otherwise overwrites other memory (TensorFlow 2.21; 8
+    channels, 48x48, stride 2): the process ends, hangs, or goes on with whatever it then holds.
     """
+
+    def convolution_op(self, inputs, kernel):
+        strided = tuple(self.kernel_size) == (1, 1) and max(self.strides) > 1
+        if not (strided and kernel.shape[2] < _NARROW and self.data_format == "channels_last"):
+            return super().convolution_op(inputs, kernel)
+        rows, columns = self.strides
+        return ops.conv(inputs[:, ::rows, ::columns], kernel, 1, self.padding)
 
     def call(self, inputs, training=False):
         if training and _is_plain(self) and _by_products(inputs, self.kernel, self.strides[0]):

@@ -83,8 +83,8 @@ def test_outputs_keep_their_dtype():
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_all_biases_in_half_precision_are_summed_up_right(name):
-    """No architecture has a layer of Keras's own with a bias that is not kept in float32."""
+def test_no_architecture_has_layers_of_keras_that_tensorflow_gets_wrong(name):
+    """None with a bias that is not kept in float32, and no strided convolution of single pixels."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -98,3 +98,10 @@ def test_all_biases_in_half_precision_are_summed_up_right(name):
         if type(each).__module__.startswith("keras.") and each.compute_dtype != "float32"
     ]
     assert not wrong
+    strided = [
+        each
+        for each in network._flatten_layers()
+        if getattr(each, "kernel_size", None) == (1, 1) and max(each.strides) > 1
+    ]
+    assert all(isinstance(each, Conv2D) for each in strided)
+    assert strided or not name.startswith(("resnet", "drn")), "they are found"

@@ -64,6 +64,35 @@ def test_convolutions_by_products_equal_keras(by_products, size, stride, padding
     agree(convolution.Conv2D(**kinds), layers.Conv2D(**kinds), random_maps(2, *sides, 4))
 
 
+@pytest.mark.parametrize("settings", [{}, {"padding": "same"}, {"strides": (1, 3)}, {"use_bias": False}])
+@pytest.mark.parametrize("channels", [3, 15, 16])
+def test_strided_convolutions_of_single_pixels_equal_keras(channels, settings):
+    kinds = {"filters": 4, "kernel_size": 1, "strides": 2, **settings}
+    agree(convolution.Conv2D(**kinds), layers.Conv2D(**kinds), random_maps(2, 7, 10, channels))
+
+
+@pytest.mark.parametrize("kind", [convolution.Conv2D, PaddedConv2D])
+def test_gradients_of_narrow_strided_kernels_are_not_onednns(kind):
+    """Its kernel overwrites other memory: 8 channels, 48x48, would end the process, so that only graphs are read."""
+
+    def strides(channels):
+        layer = kind(8, 1, strides=2)
+        layer.build((None, 48, 48, channels))
+
+        @tf.function
+        def gradient(maps):
+            with tf.GradientTape() as tape:
+                loss = keras.ops.sum(layer(maps, training=True) ** 2)
+            return tape.gradient(loss, layer.trainable_variables)
+
+        graph = gradient.get_concrete_function(tf.TensorSpec((4, 48, 48, channels))).graph
+        found = [one for one in graph.get_operations() if one.type == "Conv2DBackpropFilter"]
+        return [list(one.get_attr("strides")) for one in found]
+
+    assert strides(8) == strides(15) == [[1, 1, 1, 1]]
+    assert strides(16) == [[1, 2, 2, 1]], "wider ones are right, and stay as they are"
+
+
 @pytest.mark.parametrize("way", ["products", "own kernels"])
 @pytest.mark.parametrize(("size", "stride"), [(4, 2), (3, 2), (5, 2), (3, 1), (2, 3)])
 def test_transposed_convolutions_equal_keras(monkeypatch, size, stride, way):

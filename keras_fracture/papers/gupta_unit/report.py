@@ -351,4 +351,5 @@ def _verdict(run):
     verdict = (
         "helped" if gain["low"] > 0 else "did harm" if gain["high"] < 0 else "no difference that can be shown"
     )
-    return f"{run['part']}, {run['variant']}: {verdict}, {decimal(gain, signed=True)};"
+    painted = counted(run["added"], "painted image")  # one or two can hardly be what made a difference
+    return f"{run['part']}, {run['variant']}: {verdict}, {decimal(gain, signed=True)}, by {painted};"
