@@ -51,6 +51,7 @@ class Run:
 _LISBON = "lisbon_resnet --set precision=auto"
 _TUNED = f"{_LISBON} --variant tuned --set policies=grouped"
 _SCHEDULE = f"{_LISBON} --profile paper"
+_QUICK_GARCIA = "garcia_inception --set precision=auto"
 _GARCIA = "garcia_inception --profile paper --set precision=auto"
 _BAI = "bai_dcgan --profile paper --set precision=auto"
 _GUPTA = "gupta_unit --profile paper --set precision=auto --set width=32 --set patch_size=128 --seeds 5"
@@ -81,6 +82,11 @@ RUNS = (
     Run("garcia_quick", "garcia_inception --set precision=auto --set policies=grouped,paper", 0.2),
     Run("gupta_quick", "gupta_unit --set precision=auto", 0.6),
     Run("gupta_quick_fracatlas", "gupta_unit --data fracatlas --set precision=auto", 0.6),
+    Run("garcia_quick_96", f"{_QUICK_GARCIA} --set policies=paper --set image_size=96 --epochs 5", 0.1),
+    Run("lisbon_quick_18", f"{_LISBON} --depth 18", 0.1),
+    Run("lisbon_quick_tuned_34", f"{_TUNED} --depth 34 --epochs 40 --set width=16 --set image_size=64", 0.1),
+    Run("lisbon_quick_deeper", f"{_LISBON} --depth 50 101 152 --epochs 1", 0.2),
+    Run("lisbon_one_seed", f"{_SCHEDULE} --depth 18 34 --set policies=grouped", 0.5),
     # The papers' own schedules.
     Run(
         "lisbon_imagenet_seeds",
