@@ -21,9 +21,9 @@ class Conv2D(layers.Conv2D):
     for each other, which TensorFlow's do not: 3x3 of 512 channels on 7x7 maps, 32 images, takes 52 ms, as a product of
     matrices for each of the kernel's taps 23. In float32 the two are alike.
 
-    A strided 1x1 convolution of fewer than 16 channels takes every n-th pixel first and has no stride. On CPUs with
-    AVX-512 oneDNN's float32 gradient with regard to its kernel otherwise overwrites other memory (TensorFlow 2.21; 8
-    channels, 48x48, stride 2): the process ends, hangs, or goes on with whatever it then holds.
+    A strided 1x1 convolution of fewer than 16 channels takes every n-th pixel first and has no stride. oneDNN's float32
+    gradient with regard to its kernel otherwise overwrites other memory (github.com/uxlfoundation/oneDNN/issues/6035;
+    here TensorFlow 2.21, AVX-512, 8 channels, 48x48): the process ends, hangs, or goes on with wrong numbers.
     """
 
     def convolution_op(self, inputs, kernel):
