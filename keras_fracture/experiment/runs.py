@@ -158,7 +158,8 @@ def start(config, profile, folder, resume, computed_in="float32", strategy=distr
             raise OutputError(
                 f"{folder} was started with other settings of {', '.join(names)}: name another folder"
             )
-        return {"computed_in": computed_in} | before
+        # What runs of earlier versions do not say.
+        return {name: content[name] for name in ("computed_in", "other_settings")} | before
     files.write_text(path, json.dumps(content, indent=1) + "\n")
     return content
 

@@ -92,6 +92,17 @@ def test_a_run_of_an_earlier_version_goes_on_and_is_repeated_under_the_new_names
     assert seen[1] == seen[2] == seen[0]
 
 
+def test_a_resumed_run_of_an_earlier_version_says_its_other_settings_too(run):
+    """Else its row would replace one of any settings."""
+    folder, (config,) = run
+    path = folder / "config.json"
+    said = json.loads(path.read_text())
+    assert set(said.pop("other_settings")) == {"unit_ema", "thresholds", "unit_batch"}
+    path.write_text(json.dumps(said))
+    resumed = runs.start(config, "smoke", folder, resume=True)
+    assert resumed["other_settings"] == {"unit_ema": None, "thresholds": [0.0, 0.5], "unit_batch": 3}
+
+
 @pytest.mark.parametrize("name", ["", "config.json"])
 def test_a_run_is_repeated_with_all_its_settings(run, tmp_path, name):
     folder, seen = run
