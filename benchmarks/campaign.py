@@ -79,7 +79,7 @@ RUNS = (
         0.4,
     ),
     Run("gupta_quick_phantom", "gupta_unit --data phantom --set precision=auto", 0.5),
-    Run("garcia_quick", "garcia_inception --set precision=auto --set policies=grouped,paper", 0.2),
+    Run("garcia_quick", f"{_QUICK_GARCIA} --set policies=grouped,paper", 0.2),
     Run("gupta_quick", "gupta_unit --set precision=auto", 0.6),
     Run("gupta_quick_fracatlas", "gupta_unit --data fracatlas --set precision=auto", 0.6),
     Run("garcia_quick_96", f"{_QUICK_GARCIA} --set policies=paper --set image_size=96 --epochs 5", 0.1),

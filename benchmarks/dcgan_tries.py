@@ -9,17 +9,15 @@ stopped goes on. The table goes to `results/dcgan_tries.json`.
 import argparse
 import datetime
 import json
-import platform
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from keras_fracture import training
+from keras_fracture import machine, training
 from keras_fracture.experiment.config import configure
 from keras_fracture.experiment.splits import load_splits
 from keras_fracture.files import write_text
-from keras_fracture.machine import cpu_fields
 from keras_fracture.papers.bai_dcgan import experiment
 from keras_fracture.papers.bai_dcgan.config import Config
 from keras_fracture.training import losses, precision
@@ -64,7 +62,7 @@ def main(arguments=None):
         "data": options.data,
         "settings": {"epochs": config.epochs, "batch_size": config.batch_size, "seed": config.seed}
         | {"precision": computed_in},
-        "machine": f"{platform.machine()}, {cpu_fields().get('model name', 'unknown CPU')}",
+        "machine": machine.described(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "rows": rows,
     }

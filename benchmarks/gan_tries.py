@@ -10,7 +10,6 @@ import dataclasses
 import datetime
 import functools
 import json
-import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_fracture import evaluation, training
+from keras_fracture import evaluation, machine, training
 from keras_fracture.data import Augmentation
 from keras_fracture.errors import FractureError
 from keras_fracture.evaluation import Predictions
@@ -28,7 +27,6 @@ from keras_fracture.evaluation.predicting import probabilities
 from keras_fracture.experiment.config import configure
 from keras_fracture.experiment.splits import load_splits
 from keras_fracture.files import write_text
-from keras_fracture.machine import cpu_fields
 from keras_fracture.papers.ibrahim_gan import experiment, gans, learning_curve
 from keras_fracture.papers.ibrahim_gan.config import Config
 from keras_fracture.papers.ibrahim_gan.learning_curve import Arm
@@ -70,7 +68,7 @@ def main(arguments=None):
     }
     recorded[options.data] = {
         "settings": settings | {"size": options.size, "labels": options.labels, "precision": computed_in},
-        "machine": f"{platform.machine()}, {cpu_fields().get('model name', 'unknown CPU')}",
+        "machine": machine.described(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "rows": rows,
         "refused": refused,

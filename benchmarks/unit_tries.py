@@ -9,17 +9,15 @@ goes on. The table goes to `results/unit_tries.json`.
 import argparse
 import datetime
 import json
-import platform
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from keras_fracture import evaluation
+from keras_fracture import evaluation, machine
 from keras_fracture.experiment.config import configure
 from keras_fracture.experiment.runs import Run
 from keras_fracture.files import write_text
-from keras_fracture.machine import cpu_fields
 from keras_fracture.papers.gupta_unit import experiment
 from keras_fracture.papers.gupta_unit.config import Config
 from keras_fracture.training import precision
@@ -65,7 +63,7 @@ def main(arguments=None):
         "part": part,
         "settings": {name: getattr(first, name) for name in ("patch_size", "width", "unit_batch", "seed")}
         | {"steps": first.unit_epochs * STEPS, "precision": computed_in},
-        "machine": f"{platform.machine()}, {cpu_fields().get('model name', 'unknown CPU')}",
+        "machine": machine.described(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "references": references,
         "rows": rows,

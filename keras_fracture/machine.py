@@ -1,6 +1,7 @@
 """What Linux says of the processor."""
 
 import contextlib
+import platform
 from pathlib import Path
 
 BFLOAT16 = {"avx512_bf16", "amx_bf16"}  # flags of processors that compute in bfloat16
@@ -14,3 +15,8 @@ def cpu_fields(path="/proc/cpuinfo"):
             key, _, value = line.partition(":")
             fields.setdefault(key.strip(), value.strip())
     return fields
+
+
+def described():
+    """The processor in words, as results name it."""
+    return f"{platform.machine()}, {cpu_fields().get('model name', 'unknown CPU')}"
