@@ -102,7 +102,7 @@ def measure(names=DEFAULT, batch_size=None, image_size=None, steps=20, precision
 
 def _line(name, precision, *cells):
     widths = (len(head) + 3 for head in _HEAD[2:])
-    return f"{name:<16}{precision:<11}" + "".join(
+    return f"{name:<20}{precision:<11}" + "".join(
         f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)
     )
 

@@ -8,6 +8,7 @@ memory; it then imports one of the two libraries only.
 
 import importlib
 import json
+import math
 import sys
 import time
 
@@ -331,6 +332,7 @@ def work(step):
         addition being two; `bytes` that all kernels together read and write if each goes to memory; `kernels`, how
         many there are.
     """
+    import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
     from torch.utils.flop_counter import FlopCounterMode
@@ -347,10 +349,21 @@ def work(step):
                 self.kernels += 1
             return outputs
 
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(
+        display=False, custom_mapping={torch.ops.aten.convolution_backward: _operations_of_gradients}
+    )
     with Traffic() as traffic, counter:
         step()
     return {"operations": counter.get_total_flops(), "bytes": traffic.bytes, "kernels": traffic.kernels}
+
+
+def _operations_of_gradients(
+    upstream, maps, kernel, _bias, _stride, _padding, _dilation, transposed, *rest, **_kwargs
+):
+    """Each gradient of a convolution takes as many as itself; PyTorch's own formula counts grouped ones as full."""
+    _output_padding, _groups, wanted = rest
+    places = math.prod((maps if transposed else upstream)[2:])
+    return 2 * maps[0] * places * math.prod(kernel) * sum(wanted[:2])
 
 
 def peak_memory(side, name, batch_size, image_size, plan):

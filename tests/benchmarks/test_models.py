@@ -71,6 +71,18 @@ def test_a_step_is_as_much_work_as_its_layers_say():
     assert work["bytes"] > 4 * (4 * 192 + 2 * weights) and work["kernels"] > 8
 
 
+@pytest.mark.parametrize(("groups", "transposed"), [(1, False), (1, True), (8, False), (8, True)])
+def test_gradients_of_a_convolution_are_as_much_work_as_itself(groups, transposed):
+    """Of a grouped one too, for which PyTorch's formula counts every channel with every other."""
+    torch = pytest.importorskip("torch")
+    kind = torch.nn.ConvTranspose2d if transposed else torch.nn.Conv2d
+    layer = kind(8, 16, 3, stride=2, groups=groups, bias=False)
+    maps = torch.rand(2, 8, 9, 9, requires_grad=True)
+    places = (9 if transposed else 4) ** 2
+    work = twins.work(lambda: layer(maps).sum().backward())
+    assert work["operations"] == 3 * 2 * 2 * places * 9 * 8 * 16 // groups
+
+
 def test_schedules_scale_measured_steps_by_their_operations(measured, tmp_path, monkeypatch, capsys):
     out = tmp_path / "benchmark.json"
     content = recorded(measured[0])["models"]
