@@ -73,6 +73,28 @@ class Conv2DTranspose(layers.Conv2DTranspose):
         return self.activation(add_bias(outputs, self.bias) if self.use_bias else outputs)
 
 
+def overwriting_layers(model):
+    """Paths of the layers of Keras in a model whose training on this CPU overwrites memory, see `Conv2D`.
+
+    Args:
+        model: A built `keras.Model`.
+    """
+    plain = (layers.Conv2D, layers.Conv2DTranspose)
+    return [
+        layer.path
+        for layer in model._flatten_layers()
+        if isinstance(layer, plain)
+        and not isinstance(layer, Conv2D)
+        and layer.trainable_weights
+        and tuple(layer.kernel_size) == (1, 1)
+        and max(layer.strides) > 1
+        and layer.kernel.shape[2] < _NARROW
+        and layer.compute_dtype == "float32"
+        and not _in_bfloat16("float32")
+        and _overwrites()
+    ]
+
+
 def convolution(maps, kernel, stride=1, padding="same", dilation=1):
     """`tf.nn.conv2d`, the kernel's gradient by `kernel_gradient`.
 
@@ -227,6 +249,11 @@ def _own_kernels(dtype):
     if keras.backend.backend() != "tensorflow" or keras.backend.standardize_dtype(dtype) != "float32":
         return False
     return without_gpu() and "avx512f" not in _flags()
+
+
+def _overwrites():
+    """Whether oneDNN's kernels for AVX-512 train float32 here."""
+    return keras.backend.backend() == "tensorflow" and without_gpu() and "avx512f" in _flags()
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """`fit`, resumable: the one way everything trains."""
 
+import logging
 import time
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from keras_fracture import files
 from keras_fracture.data.pipeline import finished
 from keras_fracture.data.ranges import check_training
 from keras_fracture.errors import TrainingError
+from keras_fracture.models.convolution import overwriting_layers
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, scale
 from keras_fracture.training import distribution
 from keras_fracture.training.callbacks import AverageStatistics, EpochBackup, StopOnNaN, optimizers_of
 from keras_fracture.training.weights import save_weights
+
+_LOG = logging.getLogger(__name__)
 
 
 def make_train_dataset(
@@ -241,6 +245,12 @@ def _batched(images, labels):
 def _train(model, dataset, callbacks, validation_data=None, **options):
     """Keras's `fit`, or that of several workers, with the callbacks that every training has."""
     own = distribution.of(model.distribute_strategy)
+    if overwriting := overwriting_layers(model):
+        _LOG.warning(
+            "strided 1x1 convolutions of few channels overwrite memory when they train in float32 on this CPU, so that "
+            "results may be wrong: use keras_fracture.models.convolution.Conv2D, or bfloat16. Received: %s",
+            ", ".join(overwriting),
+        )
     if validation_data is not None:
         options["validation_data"] = own.whole_shares(validation_data)
     callbacks = [Reseed(), StopOnNaN(), AverageStatistics(), *callbacks]

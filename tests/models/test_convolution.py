@@ -226,3 +226,26 @@ def test_a_step_of_a_network_is_the_same_by_products(monkeypatch):
         gradients.append(tape.gradient(loss, network.trainable_variables))
     for one, other in zip(*gradients, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layer", "channels", "named"),
+    [
+        (layers.Conv2D(4, 1, 2), 8, True),
+        (layers.Conv2DTranspose(4, 1, 2), 8, True),
+        (convolution.Conv2D(4, 1, 2), 8, False),
+        (layers.Conv2D(4, 1, 2), 16, False),
+        (layers.Conv2D(4, 1), 8, False),
+        (layers.Conv2D(4, 3, 2), 8, False),
+        (layers.Conv2D(4, 1, 2, dtype="mixed_bfloat16"), 8, False),
+        (layers.Conv2D(4, 1, 2, trainable=False), 8, False),
+    ],
+)
+def test_layers_of_keras_that_overwrite_memory_are_named(layer, channels, named, monkeypatch):
+    monkeypatch.setattr(convolution, "_overwrites", lambda: True)  # whatever the machine
+    monkeypatch.setattr(convolution, "_in_bfloat16", lambda dtype: False)
+    block = keras.Sequential([keras.Input((8, 8, channels)), layer])
+    model = keras.Sequential([keras.Input((8, 8, channels)), block, layers.Flatten(), layers.Dense(1)])
+    assert convolution.overwriting_layers(model) == ([layer.path] if named else [])
+    monkeypatch.setattr(convolution, "_in_bfloat16", lambda dtype: True)
+    assert not convolution.overwriting_layers(model), "in bfloat16 none does"

@@ -355,3 +355,15 @@ def _restart_beside_a_new_model():
     states = [[*model.variables, *model.optimizer.variables] for model in (new, used)]
     for one, other in zip(*states, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_network_whose_training_overwrites_memory_is_named_before_it_trains(monkeypatch, caplog):
+    model = keras_fracture.models.create("compact_cnn", image_size=32)
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    images, labels = np.zeros((4, 32, 32, 1), np.uint8), np.arange(4) % 2
+    running.fit_briefly(model, images, labels, 1)
+    assert not caplog.records
+    monkeypatch.setattr(running, "overwriting_layers", lambda model: [model.layers[0].path])
+    running.fit_briefly(model, images, labels, 1)
+    (said,) = caplog.messages
+    assert "overwrite memory" in said and said.endswith(f"Received: {model.layers[0].path}")
