@@ -188,6 +188,8 @@ def learning_curve(curves, path, xlabel, ylabel, title, reference=None):
     axis.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
     axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axis.set_xticks([], minor=True)
+    if len(ticks) == 1:  # the arms next to its tick, not spread over the axis as if they had other amounts
+        axis.set_xlim(ticks[0] / 2, ticks[0] * 2)
     gaps = np.diff(np.log(ticks))
     if gaps.min(initial=np.inf) < 0.07 * gaps.sum():  # labels would run into each other
         axis.tick_params(axis="x", labelrotation=60)

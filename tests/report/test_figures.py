@@ -44,6 +44,8 @@ def test_arms_at_one_amount_stand_side_by_side_with_their_intervals(drawn, tmp_p
     axis = drawn[0].axes[0]
     places = [line.get_xdata().item() for line in axis.lines]
     assert places[0] < places[1] < places[2] and places[1] == pytest.approx(100)
+    low, high = np.log(axis.get_xlim())
+    assert np.ptp(np.log(places)) < 0.3 * (high - low), "not as if their amounts differed"
     assert [label.get_text() for label in axis.get_xticklabels()] == ["100"] and axis.get_xticks() == [100]
     spans = [band.get_segments()[0].tolist() for band in axis.collections]
     expected = [[[x, y - 0.1], [x, y + 0.2]] for x, y in zip(places, (0.6, 0.6, 0.7), strict=True)]
