@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import twins
+from benchmarks import counting, twins
 from benchmarks.conditions import conditions
 from benchmarks.errors import BenchmarkError
 from keras_fracture.interop.torch import load_torch_weights
@@ -54,7 +54,7 @@ def measure(names=DEFAULT, batch_size=None, image_size=None, steps=20, precision
     Returns:
         A dict: conditions (`cpu`, `versions`, `date`, `command`, ...), `peak`, see `matrix_peak`, and `runs`, a
         dict for every model and precision with `batch_size`, `image_size`, `ours` and `pytorch` in images a
-        second, `ratio`, ours over PyTorch's, `work`, see `twins.work`, `memory` (see `twins.peak_memory`) of
+        second, `ratio`, ours over PyTorch's, `work`, see `counting.work`, `memory` (see `twins.peak_memory`) of
         "ours" and "pytorch", `others`, the share of the CPU that other programs used meanwhile, and `fair`,
         whether that is at most `BUSY`. If not, the ratio says nothing: PyTorch's OpenMP threads spin while they
         wait for each other, and with every core taken two of them were 2 to 40 times slower than one.
@@ -215,7 +215,7 @@ def _measure_one(name, batch_size, image_size, steps, precisions):
         for net, twin in zip(nets, copies, strict=True):
             load_torch_weights(net, twin.state_dict())
         theirs = twins.theirs(name, copies, plan["weights"], batch_size, image_size, precision)
-        work = work or twins.work(theirs)
+        work = work or counting.work(theirs)
         train_steps["ours", precision] = _in_precision(ours, precision)
         train_steps["pytorch", precision] = theirs
     seconds = {setting: [] for setting in train_steps}

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from benchmarks import twins
+from benchmarks import counting, twins
 from benchmarks.conditions import conditions
 from benchmarks.errors import BenchmarkError
 from keras_fracture.progress import Bar
@@ -35,7 +35,7 @@ class Device:
         start; summing gradients over devices sends each weight there and back nearly twice (ring all-reduce).
 
         Args:
-            work: As `twins.work` has it, and `weights`, how many there are.
+            work: As `counting.work` has it, and `weights`, how many there are.
             devices: How many there are.
 
         Returns:
@@ -151,7 +151,7 @@ def measure_schedules(path, device=None, devices=8, show=print):
 
 
 def work_of(training):
-    """`twins.work` of a step at the training's own batch size, and `weights`.
+    """`counting.work` of a step at the training's own batch size, and `weights`.
 
     Counted at two small batches: all but the traffic of the weights grows with the batch.
     """
@@ -162,7 +162,7 @@ def work_of(training):
     for batch_size in small:
         copies = twins.build(plan)
         step = twins.theirs(training.name, copies, plan["weights"], batch_size, training.image_size)
-        counted.append(twins.work(step))
+        counted.append(counting.work(step))
     first, second = counted
     more = (training.batch_size - small[0]) / max(small[1] - small[0], 1)
     work = {

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks import counting, processes, schedules, twins
 from benchmarks import models as benchmark
-from benchmarks import processes, schedules, twins
 from benchmarks.__main__ import main
 from benchmarks.errors import BenchmarkError
 from keras_fracture import models
@@ -63,7 +63,7 @@ def test_a_step_is_as_much_work_as_its_layers_say():
     net = torch.nn.Sequential(
         torch.nn.Conv2d(3, 8, 3, bias=False), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 2)
     )
-    work = twins.work(twins.theirs("compact_cnn", [net], None, 4, 8))
+    work = counting.work(twins.theirs("compact_cnn", [net], None, 4, 8))
     convolution, dense = 4 * 36 * 8 * 27, 4 * 288 * 2
     # Forward, weights' gradient, and below the first layer the inputs' gradient; two operations each.
     assert work["operations"] == 2 * (2 * convolution + 3 * dense)
@@ -79,7 +79,7 @@ def test_gradients_of_a_convolution_are_as_much_work_as_itself(groups, transpose
     layer = kind(8, 16, 3, stride=2, groups=groups, bias=False)
     maps = torch.rand(2, 8, 9, 9, requires_grad=True)
     places = (9 if transposed else 4) ** 2
-    work = twins.work(lambda: layer(maps).sum().backward())
+    work = counting.work(lambda: layer(maps).sum().backward())
     assert work["operations"] == 3 * 2 * 2 * places * 9 * 8 * 16 // groups
 
 
@@ -116,7 +116,7 @@ def test_work_at_a_papers_batch_is_counted_at_two_small_ones():
     estimated = schedules.work_of(training)
     nets = twins.networks("compact_cnn", 64)
     plan = twins.plan_twins("compact_cnn", nets, 64)
-    direct = twins.work(twins.theirs("compact_cnn", twins.build(plan), None, 6, 64))
+    direct = counting.work(twins.theirs("compact_cnn", twins.build(plan), None, 6, 64))
     assert estimated["operations"] == direct["operations"] and estimated["kernels"] == direct["kernels"]
     assert estimated["bytes"] == pytest.approx(direct["bytes"], rel=0.01)
     assert estimated["weights"] == sum(weight.numel() for weight in twins.build(plan)[0].parameters())
