@@ -87,7 +87,18 @@ RUNS = (
     Run("lisbon_quick_tuned_34", f"{_TUNED} --depth 34 --epochs 40 --set width=16 --set image_size=64", 0.1),
     Run("lisbon_quick_deeper", f"{_LISBON} --depth 50 101 152 --epochs 1", 0.2),
     Run("lisbon_one_seed", f"{_SCHEDULE} --depth 18 34 --set policies=grouped", 0.5),
-    # The papers' own schedules.
+    # The papers' own schedules, and what goes beyond them.
+    Run(
+        "lisbon_tuned_34_half",
+        f"{_TUNED} --depth 34 --set width=32 --set image_size=128 --set flips=true",
+        0.4,
+    ),
+    Run(
+        "lisbon_imagenet_320",
+        f"{_LISBON} --variant imagenet --set policies=grouped --set image_size=320",
+        0.4,
+    ),
+    Run("garcia_112", f"{_GARCIA} --seeds 1 --set image_size=112 --set policies=paper", 0.9),
     Run(
         "lisbon_imagenet_seeds",
         f"{_LISBON} --variant imagenet --set policies=grouped --epochs 16 --seeds 3",
