@@ -68,6 +68,12 @@ class Predictions:
         """The threshold of each run, float `(runs,)`."""
         return np.broadcast_to(np.asarray(self.threshold, float), len(self.probabilities))
 
+    def of_run(self, number):
+        """Those of one trained model, as `Predictions` of a single run."""
+        return dataclasses.replace(
+            self, probabilities=self.probabilities[[number]], threshold=float(self.thresholds[number])
+        )
+
     @property
     def predicted_findings(self):
         """What each run takes for a finding, bool `(runs, n)`."""

@@ -70,12 +70,17 @@ class TrainedModel:
         histories: A `pandas.DataFrame` a seed.
         probabilities: Split name to probabilities `(seeds, n)`.
         thresholds: Of each seed, from which probability on an image counts as a finding.
+        exported: Split name to probabilities `(n,)` of the SavedModel by itself: of the first seed, and of images as
+            they come even where `flips` averages over them and their mirror images.
+        exported_threshold: The SavedModel's.
     """
 
     model: keras.Model
     histories: list
     probabilities: dict
     thresholds: tuple
+    exported: dict
+    exported_threshold: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +102,13 @@ class PolicyResult:
         trained, images = self.trained[name], self.sets[split]
         return Predictions(
             images.labels, images.sources, trained.probabilities[split], np.array(trained.thresholds)
+        )
+
+    def exported(self, name):
+        """`evaluation.Predictions` of one architecture's SavedModel by itself on the test split."""
+        trained, images = self.trained[name], self.sets["test"]
+        return Predictions(
+            images.labels, images.sources, trained.exported["test"][None], trained.exported_threshold
         )
 
 
@@ -150,13 +162,23 @@ def train_seeds(config, run, method, name, sets, folder):
         for number in range(config.seeds)
     ]
     by_split = {split: np.stack([one["probabilities"][split] for one in seeds]) for split in _EVALUATED}
-    thresholds = tuple(
-        evaluation.best_threshold(sets["validation"].labels, row)
-        if config.threshold is None
-        else config.threshold
-        for row in by_split["validation"]
+    thresholds = tuple(_threshold(config, sets, row) for row in by_split["validation"])
+    exported = seeds[0]["exported"]
+    return TrainedModel(
+        seeds[0]["model"],
+        [one["history"] for one in seeds],
+        by_split,
+        thresholds,
+        exported,
+        _threshold(config, sets, exported["validation"]),
     )
-    return TrainedModel(seeds[0]["model"], [one["history"] for one in seeds], by_split, thresholds)
+
+
+def _threshold(config, sets, probabilities):
+    """The configuration's, or the best one for a model's probabilities of validation images."""
+    if config.threshold is not None:
+        return config.threshold
+    return evaluation.best_threshold(sets["validation"].labels, probabilities)
 
 
 def train_model(config, run, method, name, number, sets, folder):
@@ -170,16 +192,21 @@ def train_model(config, run, method, name, number, sets, folder):
         model = start_model(config, method, name, sets["train"])
         trained = compile_model(config, method, model, sets, steps)
     history = fit(config, trained, model, sets, seed, folder)
-    by_split = load_or_compute(
+    by_split = exported = load_or_compute(
         folder / "probabilities.npz",
         lambda: {split: probabilities(model, sets[split].images, flips=config.flips) for split in _EVALUATED},
     )
     if number == 0:
+        if config.flips:  # the SavedModel sees each image once
+            exported = load_or_compute(
+                folder / "probabilities-exported.npz",
+                lambda: {split: probabilities(model, sets[split].images) for split in _EVALUATED},
+            )
         preprocess = dataclasses.replace(method.preprocess(config), channels=model.channels)
         metadata = {"classes": ["healthy", "finding"], "finding": "finding"}
         metadata |= seen_by_training(config.data, sets)
         export_if_missing(model, folder / "saved_model", preprocess=preprocess, metadata=metadata)
-    return {"model": model, "history": history, "probabilities": by_split}
+    return {"model": model, "history": history, "probabilities": by_split, "exported": exported}
 
 
 def start_model(config, method, name, train):

@@ -56,9 +56,10 @@ def write(config, results, run, preprocess):
         told = scored.plots(folder, name, images, result.predictions(name), scores, _chosen(config))
         explained[policy, name] = _explain(result, name, folder, told)
         compared = compare_with(result.predictions(name), result.baselines)
-        rows.append(
-            _row(config, recorded, policy, name, result.trained[name], scores) | {"baselines": compared}
-        )
+        row = _row(config, recorded, policy, name, result.trained[name], scores) | {"baselines": compared}
+        if config.seeds > 1 or config.flips:
+            row["saved_model_metrics"] = evaluation.scores(result.exported(name), evaluation.METRICS)
+        rows.append(row)
     splits = {policy: counts(result.sets) for policy, result in results.items()}
     files.write_text(run.folder / "history.csv", _history(results).to_csv(index=False))
     curves = _curves(config, results, run.folder)
@@ -124,7 +125,7 @@ def _row(config, recorded, policy, name, trained, scores):
         "seeds": config.seeds,
         "epochs": config.epochs,
         "image_size": config.image_size,
-        "threshold": trained.thresholds[0],  # of the model that is exported
+        "threshold": trained.exported_threshold,
         "thresholds": list(trained.thresholds),
         "saved_model": f"{policy}/{name}/run-0/saved_model",
         "metrics": scores,

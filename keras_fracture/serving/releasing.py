@@ -18,6 +18,11 @@ from keras_fracture.training.weights import load_keras
 _NOT_SHIPPED = ("architecture", "config", "parameters", "pixel_range", "preprocess", "endpoints",
                 "not_for_clinical_use", "warm_up_requests")  # fmt: skip
 
+_OF_THE_MODEL = "this model's"
+_OF_THE_RUN = (
+    "the run's, over all its seeds and, if `flips` was set, mirror images; the model is that of the first"
+)
+
 
 def release(
     source, to, version=1, model=None, which=None, settings=(), preprocess=(), classes=None, finding=None
@@ -160,6 +165,10 @@ def model_of_run(run, which):
         raise ModelError(f"Say which of the run's models to export: {known}. Received: {which!r}")
     row = rows[matches[0]]
     counts = metrics["splits"][row["split_policy"]]
+    measured = row.get("saved_model_metrics", row.get("metrics", row))
+    averaged = row.get("seeds", 1) > 1 or metrics["settings"].get("flips")
+    alone = "saved_model_metrics" in row or "metrics" not in row or not averaged  # a GAN's are its own
+    of = f"Metrics are {_OF_THE_MODEL if alone else _OF_THE_RUN}."
     facts = {
         "trained_on": f"{row['data']}, split policy `{row['split_policy']}`: "
         + "; ".join(
@@ -169,14 +178,12 @@ def model_of_run(run, which):
         + f". {counts['test']['images_of_training_sources']} test images show an X-ray or patient that was trained on. "
         f"Profile `{row['profile']}`, seed {metrics['settings']['seed']}.",
         **({"licence": catalogue.layout(row["data"]).LICENCE} if row["data"] in catalogue.NAMES else {}),
-        "metrics": {
-            name: _plain(score) for name, score in row.get("metrics", row).items() if _is_score(score)
-        },
+        "metrics": {name: _plain(score) for name, score in measured.items() if _is_score(score)},
         "command": config["command"],
         "date": config["date"],
         "versions": config["versions"],
-        "limits": "Metrics are the run's, over all its seeds; the model is that of the first. Intervals resample "
-        "whole X-rays of one data set: another hospital's images are another matter.",
+        "limits": f"{of} Intervals resample whole X-rays of one data set: another hospital's images are another "
+        "matter.",
     }
     if "threshold" in row:
         fixed = metrics["settings"].get("threshold") is not None

@@ -96,6 +96,8 @@ def test_the_report_has_each_seed_beside_real_against_real(modern):
     assert run["losses"]["g_loss"]["first"] == pytest.approx(history.query("epoch == 1")["g_loss"].mean())
     kept = json.loads((results / "bai_dcgan.json").read_text())["runs"][0]
     assert kept["metrics"] == run["metrics"] and kept["seeds"] == 2
+    first, mean = (run[name]["kid"] for name in ("saved_model_metrics", "metrics"))
+    assert first["value"] in (mean["low"], mean["high"]), "of two seeds one is the lower, one the higher"
 
 
 def test_each_gan_is_evaluated_by_its_own_seed(modern):

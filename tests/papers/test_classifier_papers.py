@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from keras_fracture import cli, evaluation, models, papers
 from keras_fracture.errors import FractureError, ModelError, WeightsError
+from keras_fracture.evaluation.predicting import probabilities
 from keras_fracture.experiment.config import configure
 from keras_fracture.experiment.runs import Run
 from keras_fracture.experiment.splits import Split, load_splits
@@ -111,7 +112,8 @@ def test_each_seed_has_the_threshold_that_its_own_validation_chose(monkeypatch):
 
     def train(config, run, method, name, number, sets, folder):
         row = (sharp, flat)[number] + rng.random(40) * 0.01
-        return {"model": None, "history": None, "probabilities": {"validation": row, "test": row}}
+        both = {"validation": row, "test": row}
+        return {"model": None, "history": None, "probabilities": both, "exported": both}
 
     monkeypatch.setattr(classifier, "train_model", train)
     config = LisbonResNet(seeds=2)
@@ -158,6 +160,26 @@ def test_a_run_is_released_with_all_it_knows(lisbon, tmp_path, capsys):
     assert cli.main(["export", str(folder), "--which", "paper", "--to", str(tmp_path / "other")]) == 2
     assert "grouped/resnet18/paper" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_a_model_card_tells_of_the_model_alone(smoke_run, tmp_path):
+    """The run's numbers are means over two seeds, and of predictions that average over mirror images."""
+    folder, _ = smoke_run("lisbon_resnet", seeds=2, flips=True, learning_rate=1e-4)
+    (row,) = json.loads((folder / "metrics.json").read_text())["runs"]
+    assert cli.main(["export", str(folder), "--to", str(tmp_path / "net")]) == 0
+    facts = json.loads((tmp_path / "net" / "1" / "metadata.json").read_text())
+    settings = LisbonResNet(data="phantom", image_size=32)
+    sets = load_splits(settings, lisbon_resnet.preprocess(settings), "grouped")
+    model, labels = models.load(tmp_path / "net"), sets["test"].labels
+    ours = probabilities(model, sets["test"].images)
+    right = roc_auc_score(labels, ours)
+    assert facts["metrics"]["auc"]["value"] == pytest.approx(right, abs=1e-6)
+    assert row["metrics"]["auc"]["value"] != pytest.approx(right, abs=1e-4)
+    threshold = evaluation.best_threshold(
+        sets["validation"].labels, probabilities(model, sets["validation"].images)
+    )
+    assert facts["threshold"]["value"] == pytest.approx(threshold, abs=1e-6)
+    assert facts["limits"].startswith("Metrics are this model's.")
 
 
 def test_groups_add_up_to_the_test_set_worst_first(lisbon):

@@ -4,14 +4,15 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from keras_fracture import papers
 from keras_fracture.data.datasets.phantom import layout as phantom_layout
 from keras_fracture.errors import FractureError, OutputError
 from keras_fracture.experiment.config import configure, from_recorded
 from keras_fracture.experiment.runs import run_folder
-from keras_fracture.experiment.splits import Split, as_grey
-from keras_fracture.papers.ibrahim_gan import answer, learning_curve
+from keras_fracture.experiment.splits import Split, as_grey, load_splits
+from keras_fracture.papers.ibrahim_gan import answer, experiment, learning_curve
 from keras_fracture.papers.ibrahim_gan.config import Config
 from keras_fracture.papers.ibrahim_gan.experiment import ARMS
 from keras_fracture.papers.ibrahim_gan.gans import TrainedGAN, draw, good_enough
@@ -86,6 +87,19 @@ def test_the_posters_arms_have_intervals_and_gains_against_the_original_arm(fini
     recorded = json.loads((finished[1] / "ibrahim_gan.json").read_text())
     assert [run["metrics"] for run in recorded["runs"]] == [run["metrics"] for run in metrics["runs"]]
     assert {"command", "date", "versions", "reported"} <= set(recorded["runs"][0])
+
+
+def test_a_classifiers_model_card_tells_of_the_first_seed_alone(finished, tmp_path):
+    version = releasing.release(finished[0], tmp_path / "cnn", which="grouped/compact_cnn/original")
+    card = json.loads((version / "metadata.json").read_text())
+    config = configure(Config, "smoke", **TINY)
+    labels = load_splits(config, experiment.preprocess(config), "grouped")["test"].labels
+    first, second = (
+        np.load(finished[0] / "grouped" / "classifiers" / f"original-{number}.npz")["probabilities"]
+        for number in range(2)
+    )
+    assert card["metrics"]["auc"]["value"] == pytest.approx(roc_auc_score(labels, first))
+    assert roc_auc_score(labels, first) != pytest.approx(roc_auc_score(labels, second))
 
 
 def test_each_size_has_every_arm_with_its_gains(metrics):

@@ -80,6 +80,8 @@ def write(config, results, run):
         "utility": results.utility,
         "reported": config.REPORTED,
     }
+    if config.seeds > 1:
+        row["saved_model_metrics"] = results.scores[0]
     names = _figures(config, results, run.folder)
     columns = [history.assign(run=number) for number, history in enumerate(histories)]
     files.write_text(run.folder / "history.csv", pd.concat(columns).to_csv(index=False))
