@@ -98,6 +98,7 @@ RUNS = (
         f"{_LISBON} --variant imagenet --set policies=grouped --set image_size=320",
         0.4,
     ),
+    Run("garcia_published", f"{_GARCIA} --variant published_code --seeds 1 --set policies=paper", 0.2),
     Run("garcia_112", f"{_GARCIA} --seeds 1 --set image_size=112 --set policies=paper", 0.9),
     Run(
         "lisbon_imagenet_seeds",

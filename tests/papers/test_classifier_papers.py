@@ -235,6 +235,23 @@ def test_garcia_doubles_and_draws_validation_after_that(few_phantoms, tmp_path):
     assert config["config"]["std"] == pytest.approx(trained.std(), abs=1e-6)
 
 
+def test_garcias_published_code_has_two_blocks_and_mirrors_nothing(few_phantoms):
+    published = configure(GarciaInception, "smoke", variant="published_code", image_size=32)
+    assert (published.epochs, published.threshold) == (10, 0.5)
+    assert configure(GarciaInception, "paper", variant="published_code").image_size == 112
+    plain = load_splits(published, garcia.preprocess(published), "paper")
+    sets = garcia.prepare_splits(published, plain, "paper")
+    images = len(plain["train"].labels) + len(plain["validation"].labels)
+    assert len(sets["train"].labels) + len(sets["validation"].labels) == images
+    assert garcia.prepare_splits(published, plain, "grouped")["train"] is plain["train"]
+    model = garcia.build_model(published, "inception_net_published", sets["train"])
+    assert sum(np.size(one) for one in model.trainable_weights) == 472_258, (
+        "what PyTorch counts in the author's class"
+    )
+    with pytest.raises(FractureError, match="models of garcia_inception are inception_net,"):
+        configure(GarciaInception, "smoke", models=("inception",))
+
+
 def test_doubling_mirrors_left_and_right():
     images = np.arange(6, dtype=np.uint8).reshape(1, 2, 3, 1)
     split = Split(images, np.array([1]), pd.DataFrame({"source": ["a"]}))

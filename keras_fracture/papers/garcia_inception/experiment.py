@@ -1,4 +1,4 @@
-"""The images doubled by flipping, then a small Inception net trained by Adam."""
+"""The images doubled by flipping, then a small Inception net trained by Adam; or what the author's code does."""
 
 import dataclasses
 
@@ -10,6 +10,7 @@ from keras_fracture.data import Preprocess
 from keras_fracture.experiment.splits import concatenate
 from keras_fracture.models.preprocessing import UNIT, scale
 from keras_fracture.papers import classifier
+from keras_fracture.papers.garcia_inception.config import NETWORKS
 
 
 def run(config, run):
@@ -24,12 +25,13 @@ def preprocess(config):
 
 def prepare_splits(config, sets, policy):
     """Doubles what is trained on by flipping; under `paper` the validation tenth is drawn after that."""
+    enlarged = doubled if config.doubled else lambda split: split
     if policy != "paper":
-        return sets | {"train": doubled(sets["train"])}
-    both = doubled(concatenate(sets["train"], sets["validation"]))
-    order = np.random.default_rng(config.seed).permutation(len(both.labels))
+        return sets | {"train": enlarged(sets["train"])}
+    images = enlarged(concatenate(sets["train"], sets["validation"]))
+    order = np.random.default_rng(config.seed).permutation(len(images.labels))
     cut = round(0.9 * len(order))
-    return sets | {"train": both.take(order[:cut]), "validation": both.take(order[cut:])}
+    return sets | {"train": images.take(order[:cut]), "validation": images.take(order[cut:])}
 
 
 def doubled(split):
@@ -45,7 +47,8 @@ def build_model(config, name, train):
     values = scale(np.arange(256, dtype=np.uint8), UNIT).astype(float)
     mean = float(levels @ values)
     std = float(np.sqrt(levels @ (values - mean) ** 2))
-    return models.create(name, num_classes=2, image_size=config.image_size, mean=mean, std=std)
+    shape = {"num_classes": 2, "image_size": config.image_size}
+    return models.create("inception_net", **shape, **NETWORKS[name], mean=mean, std=std)
 
 
 def optimizer(config, steps):
