@@ -99,6 +99,9 @@ RUNS = (
         0.4,
     ),
     Run("garcia_published", f"{_GARCIA} --variant published_code --seeds 1 --set policies=paper", 0.2),
+    Run(
+        "bai_quick_modern_seeds", "bai_dcgan --set precision=auto --epochs 18 --variant modern --seeds 3", 0.4
+    ),
     Run("garcia_112", f"{_GARCIA} --seeds 1 --set image_size=112 --set policies=paper", 0.9),
     Run(
         "lisbon_imagenet_seeds",
