@@ -317,6 +317,8 @@ def test_a_paper_starts_from_pretrained_weights(few_phantoms, tmp_path):
 def test_variants_and_depths_by_name(capsys):
     tuned = configure(LisbonResNet, "paper", variant="tuned", epochs=3)
     assert (tuned.augment, tuned.body_parts, tuned.epochs) == (True, True, 3)
+    scratch, imagenet = (configure(LisbonResNet, "quick", variant=one) for one in ("scratch", "imagenet"))
+    assert (scratch.pretrained, imagenet.pretrained) == (None, "imagenet")
     with pytest.raises(FractureError, match="No such variant"):
         configure(LisbonResNet, "paper", variant="best")
     assert cli.main(["reproduce", "lisbon_resnet", "--depth", "19"]) == 2

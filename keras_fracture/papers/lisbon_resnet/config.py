@@ -8,6 +8,20 @@ from keras_fracture.papers.classifier_config import ClassifierConfig
 
 DEPTHS = (18, 34, 50, 101, 152)
 OPTIMIZERS = ("sgd", "adamw")
+# What a user would start from today: no ResNet and no focal loss, but weights that know ImageNet.
+_IMAGENET = {
+    "models": ("efficientnet_lite0",),
+    "pretrained": "imagenet",
+    "optimizer": "adamw",
+    "epochs": 8,
+    "image_size": 224,
+    "augment": True,
+    "smoothing": 0.1,
+    "alpha": 1.0,
+    "gamma": 0.0,
+    "learning_rate": 1e-3,
+    "warmup": 0.1,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +31,7 @@ class Config(ClassifierConfig):
         keras-fracture reproduce lisbon_resnet --depth 18                    # quick: 112 x 112 pixels
         keras-fracture reproduce lisbon_resnet --depth 34 --profile paper    # the paper's own schedule
         keras-fracture reproduce lisbon_resnet --variant imagenet            # EfficientNet-Lite0, pretrained
+        keras-fracture reproduce lisbon_resnet --variant scratch             # the same net, not pretrained
 
     Source: Lisbon, "Detecting Bone Fractures Utilizing Res-Net Variants". Reported in Table 1, seemingly on
     validation images, ResNet-34: accuracy 77 %, AUC 0.85; ours: results/lisbon_resnet.json. The learning rate
@@ -70,20 +85,8 @@ class Config(ClassifierConfig):
             "learning_rate": 0.05,
             "warmup": 0.05,
         },
-        # What a user would start from today: no ResNet and no focal loss, but weights that know ImageNet.
-        "imagenet": {
-            "models": ("efficientnet_lite0",),
-            "pretrained": "imagenet",
-            "optimizer": "adamw",
-            "epochs": 8,
-            "image_size": 224,
-            "augment": True,
-            "smoothing": 0.1,
-            "alpha": 1.0,
-            "gamma": 0.0,
-            "learning_rate": 1e-3,
-            "warmup": 0.1,
-        },
+        "imagenet": _IMAGENET,
+        "scratch": _IMAGENET | {"pretrained": None},  # what these weights are worth
     }
     ADDED: ClassVar = ClassifierConfig.ADDED | {"optimizer": "sgd"}
     MAY_BE_ZERO: ClassVar = (*ClassifierConfig.MAY_BE_ZERO, "warmup", "gamma", "smoothing")
