@@ -30,6 +30,7 @@ from keras_fracture.report.results import profile
 _CLASSES = ("healthy", "finding")
 _WITHIN = "auc_within_body_part"
 _PLOTS = ("roc", "precision-recall")  # that are recorded beside the numbers
+_SETTLED = 0.1  # below the best epoch's validation accuracy, the last epoch's is said to be a matter of luck
 
 
 def write(config, results, run, preprocess):
@@ -64,7 +65,14 @@ def write(config, results, run, preprocess):
     files.write_text(run.folder / "history.csv", _history(results).to_csv(index=False))
     curves = _curves(config, results, run.folder)
     _preprocessing(config, preprocess, next(iter(results)), run)
-    files.write_text(run.folder / "report.md", _text(config, recorded, rows, splits, explained, curves))
+    warnings = [
+        sentence
+        for policy, name in jobs
+        for sentence in unsettled(f"{policy} split, {name}", results[policy].trained[name].histories)
+        if config.patience is None  # else the weights of the best epoch are tested
+    ]
+    text = _text(config, recorded, rows, splits, explained, curves, warnings)
+    files.write_text(run.folder / "report.md", text)
     pointing = {f"{policy}/{name}": one["pointing"] for (policy, name), one in explained.items()}
     return write_metrics(
         run.folder, config, rows, splits=splits, pointing_game=pointing,
@@ -91,6 +99,25 @@ def table(runs):
             f"{run['image_size']}, {run['epochs']}, {run['seeds']}", dated(run),
         ])  # fmt: skip
     return markdown(header, rows)
+
+
+def unsettled(title, histories):
+    """Sentences on the seeds whose last epoch is far worse on validation than another one.
+
+    Args:
+        title: What the model is called.
+        histories: A `pandas.DataFrame` a seed with the column `val_accuracy`, an epoch a row.
+    """
+    for number, history in enumerate(histories):
+        accuracies = history["val_accuracy"].to_numpy()
+        best = int(np.argmax(accuracies))
+        if accuracies[best] - accuracies[-1] > _SETTLED:
+            seed = f", seed {number + 1} of {len(histories)}" if len(histories) > 1 else ""
+            yield (
+                f"**Training has not settled: {title}{seed}.** Validation accuracy is {100 * accuracies[best]:.1f} % "
+                f"after epoch {best + 1} and {100 * accuracies[-1]:.1f} % after the last, whose weights are tested: "
+                "another number of epochs gives another result."
+            )
 
 
 def compare(run):
@@ -261,7 +288,7 @@ def _preprocessing(config, preprocess, policy, run):
     )
 
 
-def _text(config, recorded, rows, splits, explained, curves):
+def _text(config, recorded, rows, splits, explained, curves, warnings):
     numbered = Figures()
     lines = [
         f"# {config.title}\n",
@@ -272,6 +299,7 @@ def _text(config, recorded, rows, splits, explained, curves):
             f"**{row['split_policy']} split, {row['model']}: {baselines.verdict(row['baselines'])}**\n"
             for row in rows
         ),
+        *(f"{sentence}\n" for sentence in warnings),
         "95 % intervals in brackets: bootstrap that resamples whole X-rays (sources, not files)"
         + (
             " and seeds.\n" if config.seeds > 1 else "; one seed, so that they do not cover training again.\n"

@@ -16,7 +16,7 @@ from keras_fracture.experiment.config import configure
 from keras_fracture.experiment.runs import Run
 from keras_fracture.experiment.splits import Split, load_splits
 from keras_fracture.interop.convert import load_keras_weights
-from keras_fracture.papers import classifier, tables
+from keras_fracture.papers import classifier, classifier_report, tables
 from keras_fracture.papers.classifier import PolicyResult
 from keras_fracture.papers.garcia_inception import experiment as garcia
 from keras_fracture.papers.garcia_inception.config import Config as GarciaInception
@@ -201,6 +201,14 @@ def test_captions_are_those_of_the_runs_numbers(lisbon):
     assert f"this average precision, {decimal(scores['average_precision'])}, " in text
     recorded = {path.name for path in (lisbon[1] / "lisbon_resnet").rglob("*.png")}
     assert recorded == {"roc.png", "precision-recall.png"}, "plots alone, no X-rays"
+
+
+def test_a_report_says_where_the_last_weights_are_a_matter_of_luck():
+    calm, unlucky = (pd.DataFrame({"val_accuracy": one}) for one in ([0.5, 0.9, 0.85], [0.6, 0.977, 0.582]))
+    (sentence,) = classifier_report.unsettled("paper split, net", [calm, unlucky])
+    assert "paper split, net, seed 2 of 2.**" in sentence
+    assert "97.7 % after epoch 2 and 58.2 % after the last" in sentence
+    assert not list(classifier_report.unsettled("net", [calm]))
 
 
 def test_results_make_a_table_for_the_readme(lisbon):
