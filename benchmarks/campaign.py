@@ -99,6 +99,7 @@ RUNS = (
         0.4,
     ),
     Run("garcia_published", f"{_GARCIA} --variant published_code --seeds 1 --set policies=paper", 0.2),
+    Run("garcia_published_seeds", f"{_GARCIA} --variant published_code --seeds 8 --set policies=paper", 0.9),
     Run("lisbon_scratch", f"{_LISBON} --variant scratch --set policies=grouped", 0.2),
     Run(
         "bai_quick_modern_seeds", "bai_dcgan --set precision=auto --epochs 18 --variant modern --seeds 3", 0.4
