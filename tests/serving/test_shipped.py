@@ -47,6 +47,10 @@ def test_each_says_where_it_comes_from(name):
         assert "0 test images show an X-ray " in facts["trained_on"]
         auc = facts["metrics"]["auc"]
         assert 0.5 < auc["low"] < auc["value"] < auc["high"] < 1, "worth serving: better than a coin"
+        entry = json.loads((FOLDER.parent / "results" / "board" / f"{name}.json").read_text(encoding="utf-8"))
+        assert auc["value"] == pytest.approx(entry["metrics"]["auc"]["value"], abs=1e-6), (
+            "of the model itself"
+        )
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
