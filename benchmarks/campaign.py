@@ -90,7 +90,7 @@ RUNS = (
     # The papers' own schedules, and what goes beyond them.
     Run(
         "lisbon_tuned_34_half",
-        f"{_TUNED} --depth 34 --set width=32 --set image_size=128 --set flips=true",
+        f"{_TUNED} --depth 34 --set width=32 --set image_size=128 --set flips=True",
         0.4,
     ),
     Run(
