@@ -38,7 +38,7 @@ include_patterns = [
     "RELIABILITY.md",
     "SECURITY.md",
 ]
-exclude_patterns = ["docs/_build", "build", "runs", ".venv", "tests/README.md"]
+exclude_patterns = ["docs/_build", "build", "dist", "runs", ".venv", ".pytest_cache", "tests/README.md"]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "keras_fracture"
