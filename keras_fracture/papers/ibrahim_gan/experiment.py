@@ -240,6 +240,10 @@ class Comparison:
         probabilities = np.stack([outcome["probabilities"] for outcome in self.outcomes[arm]])
         return Predictions(test.labels, test.sources, probabilities)
 
+    def saved_model_scores(self, arm):
+        """Metrics of one arm's SavedModel, which is the first seed's, each with an interval."""
+        return evaluation.scores(self.predictions(arm).of_run(0))
+
     def scores(self, arm):
         """Metrics of one arm and its gains over the original arm, each with an interval.
 

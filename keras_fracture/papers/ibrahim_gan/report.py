@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from keras_fracture import evaluation, files
+from keras_fracture import files
 from keras_fracture.evaluation.baselines import compare as compare_with
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told
@@ -52,7 +52,6 @@ def write(config, results, run):
             **common,
             "saved_model": f"{policy}/classifiers/{arm}/saved_model",
             "metrics": scores[policy][arm],
-            **_of_saved_model(config, results.poster[policy], arm),
             "reported": {"accuracy": config.REPORTED[arm]},
             "baselines": compare_with(
                 results.poster[policy].predictions(arm), results.poster[policy].baselines
@@ -61,6 +60,11 @@ def write(config, results, run):
         for policy in results.poster
         for arm in drawings.LABELS
     ]
+    if config.seeds > 1:
+        for row in rows:
+            row["saved_model_metrics"] = results.poster[row["split_policy"]].saved_model_scores(
+                row["variant"]
+            )
     curves = {name: getattr(results, field) for name, field in
               (("learning_curve", "curve"), ("few_labels", "few_labels")) if getattr(results, field)}  # fmt: skip
     measured = {name: measure(curve) for name, curve in curves.items()}
@@ -101,13 +105,6 @@ def write(config, results, run):
         }
     kept = kept_figures(config.data_title, curves)
     return write_metrics(run.folder, config, rows, splits=splits, gans=gans, figures=kept)
-
-
-def _of_saved_model(config, comparison, arm):
-    """The first seed's metrics, where those of the arm are means over several."""
-    if config.seeds == 1:
-        return {}
-    return {"saved_model_metrics": evaluation.scores(comparison.predictions(arm).of_run(0))}
 
 
 def kept_figures(data, studies):
