@@ -104,6 +104,11 @@ RUNS = (
     Run(
         "bai_quick_modern_seeds", "bai_dcgan --set precision=auto --epochs 18 --variant modern --seeds 3", 0.4
     ),
+    Run(
+        "garcia_published_cosine",
+        f"{_GARCIA} --variant published_code_cosine --seeds 3 --set policies=paper",
+        0.35,
+    ),
     Run("garcia_112", f"{_GARCIA} --seeds 1 --set image_size=112 --set policies=paper", 0.9),
     Run(
         "lisbon_imagenet_seeds",

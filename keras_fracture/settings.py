@@ -6,6 +6,7 @@ import typing
 from keras_fracture.errors import FractureError, meant
 
 _CHECKED = (bool, int, float, str, tuple)
+_WORDS = {"true": True, "false": False, "none": None}  # as JSON and most command lines spell them
 
 
 def parse(whose, known, overrides):
@@ -37,7 +38,8 @@ def parse(whose, known, overrides):
 
 def _value(what, annotation, default, text):
     kinds = set(typing.get_args(annotation)) or {type(default)}
-    whole = _literal(text)
+    words = {word: meaning for word, meaning in _WORDS.items() if type(meaning) in kinds}
+    whole = words[text.lower()] if text.lower() in words else _literal(text)
     if whole is None and type(None) in kinds:
         return None
     kinds -= {type(None)}

@@ -34,6 +34,17 @@ def adamw(learning_rate, steps, weight_decay=0.01, warmup=0):
     return optimizer
 
 
+def adam(learning_rate, steps, warmup=0):
+    """Adam whose learning rate follows half a cosine down to 0.
+
+    Args:
+        learning_rate: The highest one.
+        steps: Steps of the whole training.
+        warmup: As in `sgd`.
+    """
+    return keras.optimizers.Adam(_half_cosine(learning_rate, steps, warmup))
+
+
 def _half_cosine(learning_rate, steps, warmup):
     if not 0 <= warmup < steps:
         raise TrainingError(f"warmup must be at least 0 and below steps. Received: {warmup}, {steps}")

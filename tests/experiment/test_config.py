@@ -25,13 +25,16 @@ def test_settings_take_the_type_of_their_default():
         "data": "phantom",
     }
     assert isinstance(found["learning_rate"], float)
+    assert configs.parse_overrides(
+        LisbonResNet, ["augment=true", "flips=FALSE", "pretrained=none", "data=true", "threshold=None"]
+    ) == {"augment": True, "flips": False, "pretrained": None, "data": "true", "threshold": None}
     assert configs.parse_overrides(GuptaUNIT, ["thresholds=0.5"]) == {"thresholds": (0.5,)}
     assert configs.parse_overrides(GuptaUNIT, ["thresholds=0,0.9"]) == {"thresholds": (0.0, 0.9)}
 
 
 @pytest.mark.parametrize(
     "text",
-    ["size=112", "image_size", "image_size=large", "augment=1", "learning_rate=True", "learning_rate=None"],
+    ["size=112", "image_size", "image_size=large", "augment=1", "augment=none", "learning_rate=true"],
 )
 def test_a_setting_that_is_none_is_refused(text):
     with pytest.raises(FractureError, match="Received"):

@@ -260,6 +260,16 @@ def test_garcias_published_code_has_two_blocks_and_mirrors_nothing(few_phantoms)
         configure(GarciaInception, "smoke", models=("inception",))
 
 
+def test_garcias_learning_rate_falls_in_one_variant_alone():
+    rates = {}
+    for variant in ("paper", "published_code", "published_code_cosine"):
+        optimizer = garcia.optimizer(configure(GarciaInception, "paper", variant=variant), 100)
+        optimizer.build([])
+        optimizer.iterations.assign(50)
+        rates[variant] = float(optimizer.learning_rate)
+    assert rates == pytest.approx({"paper": 1e-3, "published_code": 1e-3, "published_code_cosine": 5e-4})
+
+
 def test_doubling_mirrors_left_and_right():
     images = np.arange(6, dtype=np.uint8).reshape(1, 2, 3, 1)
     split = Split(images, np.array([1]), pd.DataFrame({"source": ["a"]}))

@@ -6,9 +6,10 @@ from keras_fracture import models, training
 from keras_fracture.errors import TrainingError
 
 
-def test_cosine_falls_from_the_rate_to_zero():
-    rate = training.sgd(0.1, steps=100).learning_rate
-    schedule = training.sgd(0.1, steps=100)._learning_rate
+@pytest.mark.parametrize("optimizer", [training.sgd, training.adam, training.adamw])
+def test_cosine_falls_from_the_rate_to_zero(optimizer):
+    rate = optimizer(0.1, steps=100).learning_rate
+    schedule = optimizer(0.1, steps=100)._learning_rate
     assert float(rate) == pytest.approx(0.1)
     assert float(schedule(50)) == pytest.approx(0.05)
     assert float(schedule(100)) == pytest.approx(0.0, abs=1e-8)

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_fracture import models
+from keras_fracture import models, training
 from keras_fracture.data import Preprocess
 from keras_fracture.experiment.splits import concatenate
 from keras_fracture.models.preprocessing import UNIT, scale
@@ -52,7 +52,9 @@ def build_model(config, name, train):
 
 
 def optimizer(config, steps):
-    """Adam."""
+    """Adam; with `cosine_decay` its learning rate falls."""
+    if config.cosine_decay:
+        return training.adam(config.learning_rate, steps)
     return keras.optimizers.Adam(config.learning_rate)
 
 
