@@ -101,6 +101,33 @@ def test_scores_are_scikit_learns(said, test_table, tmp_path, capsys):
     }
 
 
+def test_an_ensemble_is_the_mean_of_the_seeds(said, test_table, tmp_path, capsys):
+    path = said()
+    code, out, _ = run(capsys, path, "--average", "--against", path, "--out", tmp_path / "scored")
+    mean = pd.read_csv(path).groupby("filename")["probability"].mean()[test_table["filename"]]
+    auc = metrics.roc_auc_score(test_table["label"], mean)
+    of_seeds = np.mean(
+        [
+            metrics.roc_auc_score(test_table["label"], one["probability"])
+            for _, one in pd.read_csv(path).groupby("seed")
+        ]
+    )
+    assert code == 0 and "seeds: 1, an ensemble of 3\n" in out
+    assert f"beside said: AUC {auc - of_seeds:+.3f} (" in out
+    content = json.loads((tmp_path / "scored" / "scores.json").read_text())
+    assert content["metrics"]["auc"]["value"] == pytest.approx(auc, abs=1e-12)
+    assert (content["seeds"], content["ensemble_of"]) == (1, 3)
+    assert "- ensemble_of: 3" in (tmp_path / "scored" / "report.md").read_text()
+
+
+def test_one_seed_is_no_ensemble(said, capsys):
+    path = said()
+    rows = pd.read_csv(path)
+    rows[rows["seed"] == 0].to_csv(path, index=False)
+    code, _, err = run(capsys, path, "--average")
+    assert code == 2 and "Received: predictions of one seed" in err
+
+
 def test_the_threshold_is_one_half_and_says_so(said, capsys):
     code, out, _ = run(capsys, said())
     assert code == 0 and "threshold 0.5, fixed" in out and "swapped" not in out

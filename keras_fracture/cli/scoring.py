@@ -30,6 +30,11 @@ def add_score(commands):
         help="probability from which on an image counts as a finding (default: 0.5)",
     )
     verb.add_argument(
+        "--average",
+        action="store_true",
+        help="score the mean of the seeds' probabilities, one ensemble, in place of each seed",
+    )
+    verb.add_argument(
         "--against", metavar="FILE", help="other predictions of the same images, for the difference"
     )
     verb.add_argument("--out", metavar="DIR", help="folder for a report with figures")
@@ -61,6 +66,9 @@ def score(options):
     threshold = scorer.THRESHOLD if options.threshold is None else options.threshold
     paths = [options.predictions, *([options.against] if options.against else [])]
     ours, *others = (scorer.predictions(path, name, test, further, threshold) for path in paths)
+    members = len(ours.probabilities)
+    if options.average:
+        ours = scorer.averaged(ours)
     result = scored.score(ours, test)
     differences = {Path(options.against).stem: scorer.difference(ours, one) for one in others}
     facts = {
@@ -72,10 +80,11 @@ def score(options):
         "sources": int(test["source"].nunique()),
         "seeds": len(ours.probabilities),
         "threshold": threshold,
-    }
+    } | ({"ensemble_of": members} if options.average else {})
+    averaged = f", an ensemble of {members}" if options.average else ""
     print(
         f"{len(test):,} test images of {name}, {policy} split, of {facts['sources']:,} X-rays, "
-        f"seeds: {facts['seeds']}\nsplit {digest}\n"
+        f"seeds: {facts['seeds']}{averaged}\nsplit {digest}\n"
         f"threshold {threshold:g}, {'as given' if options.threshold is not None else 'fixed, unless --threshold says'}"
     )
     beside = _baselines(options, sets, ours, threshold)

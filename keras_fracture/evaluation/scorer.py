@@ -155,6 +155,23 @@ def predictions(path, name, test, further, threshold=THRESHOLD):
     return Predictions(labels, sources, np.stack(runs), threshold)
 
 
+def averaged(one):
+    """Several trained models as one ensemble: the mean of their probabilities of each image.
+
+    Args:
+        one: `Predictions` of several runs with the same threshold.
+
+    Returns:
+        `Predictions` of a single run. Its intervals are of one ensemble: they do not cover training another.
+
+    Raises:
+        EvaluationError: There is one run alone.
+    """
+    if len(one.probabilities) < 2:
+        raise EvaluationError("An ensemble is the mean of several seeds. Received: predictions of one seed")
+    return dataclasses.replace(one, probabilities=one.probabilities.mean(axis=0, keepdims=True))
+
+
 def text(one, filenames):
     """Predictions as csv that `read` reads, a row an image and seed.
 
