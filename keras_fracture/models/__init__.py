@@ -5,6 +5,7 @@ from keras_fracture.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from keras_fracture.models.dense_gan import DenseDiscriminator, DenseGenerator
 from keras_fracture.models.drn import DRN
 from keras_fracture.models.efficientnet_lite import EfficientNetLite
+from keras_fracture.models.ensemble import Ensemble
 from keras_fracture.models.inception import InceptionNet
 from keras_fracture.models.registry import arguments, create, names
 from keras_fracture.models.resnet import ResNet
@@ -19,6 +20,7 @@ __all__ = [
     "DenseDiscriminator",
     "DenseGenerator",
     "EfficientNetLite",
+    "Ensemble",
     "InceptionNet",
     "ResNet",
     "UNITDiscriminator",

@@ -66,12 +66,12 @@ class TrainedModel:
     """One architecture after training.
 
     Attributes:
-        model: Of the first seed.
+        model: Of the first seed; with `ensemble` that of all.
         histories: A `pandas.DataFrame` a seed.
         probabilities: Split name to probabilities `(seeds, n)`.
         thresholds: Of each seed, from which probability on an image counts as a finding.
-        exported: Split name to probabilities `(n,)` of the SavedModel by itself: of the first seed, and of images as
-            they come even where `flips` averages over them and their mirror images.
+        exported: Split name to probabilities `(n,)` of the SavedModel by itself: without `ensemble` of the first seed,
+            and of images as they come even where `flips` averages over them and their mirror images.
         exported_threshold: The SavedModel's.
     """
 
@@ -163,9 +163,13 @@ def train_seeds(config, run, method, name, sets, folder):
     ]
     by_split = {split: np.stack([one["probabilities"][split] for one in seeds]) for split in _EVALUATED}
     thresholds = tuple(_threshold(config, sets, row) for row in by_split["validation"])
-    exported = seeds[0]["exported"]
+    model, exported = seeds[0]["model"], seeds[0]["exported"]
+    if config.ensemble:
+        model = models.Ensemble([one["model"] for one in seeds], flips=config.flips)
+        exported = {split: rows.mean(axis=0) for split, rows in by_split.items()}
+        export_model(config, method, model, sets, folder / "ensemble")
     return TrainedModel(
-        seeds[0]["model"],
+        model,
         [one["history"] for one in seeds],
         by_split,
         thresholds,
@@ -196,17 +200,22 @@ def train_model(config, run, method, name, number, sets, folder):
         folder / "probabilities.npz",
         lambda: {split: probabilities(model, sets[split].images, flips=config.flips) for split in _EVALUATED},
     )
-    if number == 0:
+    if number == 0 and not config.ensemble:
         if config.flips:  # the SavedModel sees each image once
             exported = load_or_compute(
                 folder / "probabilities-exported.npz",
                 lambda: {split: probabilities(model, sets[split].images) for split in _EVALUATED},
             )
-        preprocess = dataclasses.replace(method.preprocess(config), channels=model.channels)
-        metadata = {"classes": ["healthy", "finding"], "finding": "finding"}
-        metadata |= seen_by_training(config.data, sets)
-        export_if_missing(model, folder / "saved_model", preprocess=preprocess, metadata=metadata)
+        export_model(config, method, model, sets, folder)
     return {"model": model, "history": history, "probabilities": by_split, "exported": exported}
+
+
+def export_model(config, method, model, sets, folder):
+    """Writes `folder/saved_model`, unless it is there."""
+    preprocess = dataclasses.replace(method.preprocess(config), channels=model.channels)
+    metadata = {"classes": ["healthy", "finding"], "finding": "finding"}
+    metadata |= seen_by_training(config.data, sets)
+    export_if_missing(model, folder / "saved_model", preprocess=preprocess, metadata=metadata)
 
 
 def start_model(config, method, name, train):

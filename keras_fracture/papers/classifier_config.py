@@ -28,6 +28,8 @@ class ClassifierConfig(config.Config):
         threshold: Probability from which on an image counts as a finding; None chooses that of each seed on
             validation.
         flips: Whether a prediction averages over the image and its mirror image.
+        ensemble: Whether the exported model is that of all seeds at once, and with `flips` of mirror images, too: see
+            `models.Ensemble`. Otherwise it is the first seed's, which sees each image once.
         pretrained: Weights to start from, a `.weights.h5` file or one of PyTorch's, see `interop.torch`, whose head may
             differ; or "imagenet", see `interop.imagenet`.
     """
@@ -35,6 +37,7 @@ class ClassifierConfig(config.Config):
     VARIANTS: ClassVar = {"paper": {}}
     MAY_BE_ZERO: ClassVar = (*config.Config.MAY_BE_ZERO, "weight_decay", "threshold")
     SHARES: ClassVar = ("threshold",)
+    ADDED: ClassVar = config.Config.ADDED | {"ensemble": False}
 
     policies: tuple = ("grouped", "paper")
     models: tuple = ()
@@ -52,11 +55,17 @@ class ClassifierConfig(config.Config):
     patience: int | None = None
     threshold: float | None = None
     flips: bool = False
+    ensemble: bool = False
     pretrained: str | None = None
 
     def __post_init__(self):
         super().__post_init__()
         if self.jpeg not in ("full", "reduced"):  # before data are prepared
             raise FractureError(f"jpeg of {self.key} must be full or reduced. Received: {self.jpeg!r}")
+        if self.ensemble and self.seeds == 1 and not self.flips:
+            raise FractureError(
+                f"ensemble of {self.key} averages over several seeds, or with flips over mirror images. "
+                "Received: one seed, without flips"
+            )
         if self.balanced and self.body_parts:
             raise FractureError("balanced weighs the classes of one target: it does not go with body_parts")

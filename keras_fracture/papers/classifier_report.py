@@ -154,10 +154,28 @@ def _row(config, recorded, policy, name, trained, scores):
         "image_size": config.image_size,
         "threshold": trained.exported_threshold,
         "thresholds": list(trained.thresholds),
-        "saved_model": f"{policy}/{name}/run-0/saved_model",
+        "saved_model": f"{policy}/{name}/{_exported(config)}/saved_model",
         "metrics": scores,
         "reported": config.REPORTED[name],
     }
+
+
+def _exported(config):
+    """The folder with the SavedModel, below the architecture's."""
+    return "ensemble" if config.ensemble else "run-0"
+
+
+def _of_saved_model(config, row):
+    """A line on the SavedModel, where its numbers are not those of the table."""
+    if "saved_model_metrics" not in row:
+        return []
+    scores = {name: decimal(row["saved_model_metrics"][name]) for name in ("auc", "accuracy")}
+    whose = f"all {config.seeds} seeds in one" if config.ensemble and config.seeds > 1 else "the first seed's"
+    views = ", each image and its mirror image averaged" if config.ensemble and config.flips else ""
+    return [
+        f"{row['split_policy']} split, {row['model']}: the SavedModel by itself ({whose}{views}) has a test AUC of "
+        f"{scores['auc']} and an accuracy of {scores['accuracy']}.\n"
+    ]
 
 
 def _scores(result, name):
@@ -299,6 +317,7 @@ def _text(config, recorded, rows, splits, explained, curves, warnings):
             f"**{row['split_policy']} split, {row['model']}: {baselines.verdict(row['baselines'])}**\n"
             for row in rows
         ),
+        *(line for row in rows for line in _of_saved_model(config, row)),
         *(f"{sentence}\n" for sentence in warnings),
         "95 % intervals in brackets: bootstrap that resamples whole X-rays (sources, not files)"
         + (
@@ -343,8 +362,8 @@ def _how_it_was_made(config, recorded, curves, numbered):
         f"- Settings: {settings}.",
         f"- The weights of the {'last epoch' if config.patience is None else 'epoch best on validation'} are tested; "
         f"the threshold of each seed is {_chosen(config)}.",
-        "- SavedModels: `POLICY/MODEL/run-0/saved_model`; predictions of test images, for `keras-fracture score`: "
-        "`POLICY/MODEL/predictions.csv`.",
+        f"- SavedModels: `POLICY/MODEL/{_exported(config)}/saved_model`; predictions of test images, for "
+        "`keras-fracture score`: `POLICY/MODEL/predictions.csv`.",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in recorded['versions'].items())}.\n",
         "Not for clinical use.",
     ]

@@ -182,6 +182,33 @@ def test_a_model_card_tells_of_the_model_alone(smoke_run, tmp_path):
     assert facts["limits"].startswith("Metrics are this model's.")
 
 
+def test_an_ensemble_is_exported_with_its_own_numbers(smoke_run, tmp_path):
+    folder, _ = smoke_run("lisbon_resnet", seeds=2, flips=True, ensemble=True, learning_rate=1e-4)
+    (row,) = json.loads((folder / "metrics.json").read_text())["runs"]
+    assert row["saved_model"] == "grouped/resnet18/ensemble/saved_model"
+    assert not (folder / "grouped/resnet18/run-0/saved_model").exists()
+    assert cli.main(["export", str(folder), "--to", str(tmp_path / "net")]) == 0
+    model = models.load(tmp_path / "net")
+    assert model.flips and len(model.members) == 2
+    settings = LisbonResNet(data="phantom", image_size=32)
+    test = load_splits(settings, lisbon_resnet.preprocess(settings), "grouped")["test"]
+    said = pd.read_csv(folder / "grouped" / "resnet18" / "predictions.csv")
+    mean = said.groupby("filename")["probability"].mean()[test.table["filename"]].to_numpy()
+    np.testing.assert_allclose(probabilities(model, test.images), mean, atol=1e-5)
+    right = roc_auc_score(test.labels, mean)
+    facts = json.loads((tmp_path / "net" / "1" / "metadata.json").read_text())
+    assert facts["metrics"]["auc"]["value"] == pytest.approx(right, abs=1e-6)
+    assert row["metrics"]["auc"]["value"] != pytest.approx(right, abs=1e-4), "the mean of two AUCs"
+    text = (folder / "report.md").read_text()
+    assert "(all 2 seeds in one, each image and its mirror image averaged) has a test AUC of " in text
+    assert decimal(row["saved_model_metrics"]["auc"]) in text
+
+
+def test_an_ensemble_of_one_prediction_is_refused():
+    with pytest.raises(FractureError, match="averages over several seeds"):
+        LisbonResNet(ensemble=True)
+
+
 def test_groups_add_up_to_the_test_set_worst_first(lisbon):
     groups = pd.read_csv(lisbon[0] / "grouped" / "resnet18" / "groups.csv")
     counts = json.loads((lisbon[0] / "metrics.json").read_text())["splits"]["grouped"]["test"]

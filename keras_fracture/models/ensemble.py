@@ -1,0 +1,113 @@
+"""Several trained classifiers as one model."""
+
+import keras
+from keras import ops
+
+from keras_fracture.errors import ModelError
+
+_MAY_DIFFER = ("name", "trainable", "dtype", "mean", "std")  # what the members may have each their own of
+
+
+@keras.saving.register_keras_serializable("keras_fracture")
+class Ensemble(keras.Model):
+    """The mean of what several classifiers of one architecture say, of images and, if wanted, their mirror images.
+
+    Averaged are probabilities; the output is their logarithm, so that its softmax is the mean. With a single class it
+    is the logit of the mean. Predicting takes as long as with all members, once for each view, together.
+
+    Input: float32 `(batch, image_size, image_size, channels)` in the members' `pixel_range`.
+    Output: float32 logits `(batch, num_classes)`.
+
+    Args:
+        members: Classifiers with their top, alike but for their weights, names and `mean` and `std`.
+        flips: Whether to average over each image and its mirror image, too.
+
+    Raises:
+        ModelError: No members, or members that are no classifiers or differ.
+    """
+
+    def __init__(self, members, flips=False, **kwargs):
+        super().__init__(**kwargs)
+        members = list(members)
+        if not members:
+            raise ModelError("An ensemble has at least one member. Received: none")
+        for one in members:
+            if not hasattr(one, "classify") or not getattr(one, "include_top", True):
+                raise ModelError(
+                    "Members of an ensemble must be classifiers with features and classify. "
+                    f"Received: {type(one).__name__}"
+                )
+            if _shape_of(one) != _shape_of(members[0]):
+                raise ModelError(
+                    "Members of an ensemble must be alike but for their weights. "
+                    f"Received: {_difference(members[0], one)}"
+                )
+        self.members, self.flips = members, bool(flips)
+        first = members[0]
+        self.num_classes, self.channels, self.image_size = first.num_classes, first.channels, first.image_size
+        self.pixel_range, self.include_top = first.pixel_range, True
+        self.build((None, self.image_size, self.image_size, self.channels))
+
+    def build(self, input_shape):
+        self.built = True  # the members are
+
+    def features(self, images, training=False):
+        """Returns the members' last maps side by side `(batch, height, width, views * members * channels)`.
+
+        Those of mirror images are mirrored back, so that all lie on the image as it came.
+        """
+        maps = [one.features(images, training=training) for one in self.members]
+        if self.flips:
+            mirrored = ops.flip(images, axis=2)
+            maps += [ops.flip(one.features(mirrored, training=training), axis=2) for one in self.members]
+        return ops.concatenate(maps, axis=-1)
+
+    def classify(self, maps, training=False):
+        """Returns the logits of what `features` gave."""
+        count = len(self.members)
+        parts = ops.split(maps, count * (2 if self.flips else 1), axis=-1)
+        logits = [
+            self.members[number % count].classify(
+                part if number < count else ops.flip(part, axis=2), training=training
+            )
+            for number, part in enumerate(parts)
+        ]
+        return _log_of_mean(ops.cast(ops.stack(logits), "float32"))
+
+    def call(self, images, training=False):
+        return self.classify(self.features(images, training), training)
+
+    def get_config(self):
+        members = [{"architecture": type(one).__name__, "config": one.get_config()} for one in self.members]
+        return super().get_config() | {"members": members, "flips": self.flips}
+
+    @classmethod
+    def from_config(cls, config):
+        """The ensemble with fresh weights; a `dtype` at the top is that of all members."""
+        dtype = {"dtype": config["dtype"]} if isinstance(config.get("dtype"), str) else {}
+        members = [
+            keras.saving.get_registered_object(f"keras_fracture>{one['architecture']}").from_config(
+                one["config"] | dtype
+            )
+            for one in config["members"]
+        ]
+        return cls(**config | {"members": members})
+
+
+def _log_of_mean(logits):
+    """The logits of the mean probabilities: `(k, batch, classes)` to `(batch, classes)`."""
+    if logits.shape[-1] == 1:  # probabilities of the finding, and of its absence
+        finding = ops.logsumexp(ops.log_sigmoid(logits), axis=0)
+        return finding - ops.logsumexp(ops.log_sigmoid(-logits), axis=0)
+    return ops.logsumexp(ops.log_softmax(logits, axis=-1), axis=0) - ops.log(float(logits.shape[0]))
+
+
+def _shape_of(model):
+    kept = {name: value for name, value in model.get_config().items() if name not in _MAY_DIFFER}
+    return {"architecture": type(model).__name__} | kept
+
+
+def _difference(first, other):
+    theirs = _shape_of(other)
+    names = [name for name, value in _shape_of(first).items() if theirs.get(name) != value]
+    return ", ".join(f"{name} {theirs.get(name)!r} beside {_shape_of(first)[name]!r}" for name in names)
