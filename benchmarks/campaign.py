@@ -115,6 +115,11 @@ RUNS = (
         f"{_LISBON} --variant imagenet --set policies=grouped --epochs 16 --seeds 3",
         1.0,
     ),
+    Run(
+        "lisbon_imagenet_ensemble",
+        f"{_LISBON} --variant imagenet --set policies=grouped --epochs 16 --seeds 3 --set flips=True --set ensemble=True",
+        1.0,
+    ),
     Run("lisbon_tuned_18", f"{_TUNED} --depth 18 --epochs 40 --set width=32 --set image_size=128", 0.4),
     Run("lisbon_tuned_34", f"{_TUNED} --depth 34 --set width=64 --set image_size=128", 1.8),
     Run("lisbon_grouped_18", f"{_SCHEDULE} --depth 18 --seeds 3 --set policies=grouped", 0.5),
