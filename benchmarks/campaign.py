@@ -117,7 +117,8 @@ RUNS = (
     ),
     Run(
         "lisbon_imagenet_ensemble",
-        f"{_LISBON} --variant imagenet --set policies=grouped --epochs 16 --seeds 3 --set flips=True --set ensemble=True",
+        f"{_LISBON} --variant imagenet --set policies=grouped --epochs 16 --seeds 3 "
+        "--set flips=True --set ensemble=True",
         1.0,
     ),
     Run("lisbon_tuned_18", f"{_TUNED} --depth 18 --epochs 40 --set width=32 --set image_size=128", 0.4),
