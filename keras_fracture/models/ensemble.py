@@ -85,12 +85,12 @@ class Ensemble(keras.Model):
     def from_config(cls, config):
         """The ensemble with fresh weights; a `dtype` at the top is that of all members."""
         dtype = {"dtype": config["dtype"]} if isinstance(config.get("dtype"), str) else {}
-        members = [
-            keras.saving.get_registered_object(f"keras_fracture>{one['architecture']}").from_config(
-                one["config"] | dtype
-            )
-            for one in config["members"]
-        ]
+        members = []
+        for one in config["members"]:
+            kind = keras.saving.get_registered_object(f"keras_fracture>{one['architecture']}")
+            if kind is None:
+                raise ModelError(f"This package has no such architecture. Received: {one['architecture']!r}")
+            members.append(kind.from_config(one["config"] | dtype))
         return cls(**config | {"members": members})
 
 

@@ -59,7 +59,7 @@ def write(config, results, run, preprocess):
         compared = compare_with(result.predictions(name), result.baselines)
         row = _row(config, recorded, policy, name, result.trained[name], scores) | {"baselines": compared}
         if config.seeds > 1 or config.flips:
-            row["saved_model_metrics"] = evaluation.scores(result.exported(name), evaluation.METRICS)
+            row["saved_model_metrics"] = _scores_of_saved_model(result, name)
         rows.append(row)
     splits = {policy: counts(result.sets) for policy, result in results.items()}
     files.write_text(run.folder / "history.csv", _history(results).to_csv(index=False))
@@ -165,16 +165,23 @@ def _exported(config):
     return "ensemble" if config.ensemble else "run-0"
 
 
+def _scores_of_saved_model(result, name):
+    """Test metrics of the SavedModel by itself, and the AUC of validation by which settings are chosen."""
+    scores = evaluation.scores(result.exported(name), evaluation.METRICS)
+    checked = evaluation.scores(result.exported(name, "validation"), ("auc",))
+    return scores | {"validation_auc": checked["auc"]}
+
+
 def _of_saved_model(config, row):
     """A line on the SavedModel, where its numbers are not those of the table."""
     if "saved_model_metrics" not in row:
         return []
-    scores = {name: decimal(row["saved_model_metrics"][name]) for name in ("auc", "accuracy")}
+    scores = {name: decimal(score) for name, score in row["saved_model_metrics"].items()}
     whose = f"all {config.seeds} seeds in one" if config.ensemble and config.seeds > 1 else "the first seed's"
     views = ", each image and its mirror image averaged" if config.ensemble and config.flips else ""
     return [
-        f"{row['split_policy']} split, {row['model']}: the SavedModel by itself ({whose}{views}) has a test AUC of "
-        f"{scores['auc']} and an accuracy of {scores['accuracy']}.\n"
+        f"{row['split_policy']} split, {row['model']}: the SavedModel by itself ({whose}{views}) has a validation AUC "
+        f"of {scores['validation_auc']}, a test AUC of {scores['auc']} and a test accuracy of {scores['accuracy']}.\n"
     ]
 
 

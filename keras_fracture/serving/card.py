@@ -25,7 +25,7 @@ def text(name, facts):
     facts = plain(facts)
     lines = [
         f"# {name}\n",
-        f"{facts['architecture']}, {facts['parameters']:,} parameters. {INTENDED_USE}\n",
+        f"{_architecture(facts)}, {facts['parameters']:,} parameters. {INTENDED_USE}\n",
         "## What it takes and gives\n",
         *(
             f"- `{endpoint}`: {_tensors(described['inputs'])} -> {_tensors(described['outputs'])}"
@@ -64,6 +64,15 @@ def text(name, facts):
     if "command" in facts:
         lines.append(f"Made by `{facts['command']}`.")
     return "\n".join(lines) + "\n"
+
+
+def _architecture(facts):
+    members = facts.get("config", {}).get("members")
+    if not members:
+        return facts["architecture"]
+    views = ", of images and their mirror images" if facts["config"]["flips"] else ""
+    kind = members[0]["architecture"]
+    return f"{facts['architecture']} of {len(members)} {kind}, the mean of their probabilities{views}"
 
 
 def _usage(name, facts):

@@ -176,7 +176,7 @@ def model_of_run(run, which):
             for split, count in counts.items()
         )
         + f". {counts['test']['images_of_training_sources']} test images show an X-ray or patient that was trained on. "
-        f"Profile `{row['profile']}`, seed {metrics['settings']['seed']}.",
+        f"Profile `{row['profile']}`, {_seeds(metrics['settings'])}.",
         **({"licence": catalogue.layout(row["data"]).LICENCE} if row["data"] in catalogue.NAMES else {}),
         "metrics": {name: _plain(score) for name, score in measured.items() if _is_score(score)},
         "command": config["command"],
@@ -190,6 +190,14 @@ def model_of_run(run, which):
         chosen = "fixed beforehand" if fixed else "chosen on validation for the highest balanced accuracy"
         facts["threshold"] = {"value": row["threshold"], "chosen": chosen}
     return run / row["saved_model"], facts
+
+
+def _seeds(settings):
+    """The seeds of an exported model: all of an ensemble's, else the first."""
+    first = settings["seed"]
+    if not settings.get("ensemble") or settings["seeds"] == 1:
+        return f"seed {first}"
+    return f"seeds {first} to {first + settings['seeds'] - 1}"
 
 
 def _is_score(value):

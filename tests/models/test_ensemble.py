@@ -115,6 +115,13 @@ def test_members_that_are_not_alike_are_refused(others, said):
         models.Ensemble(several)
 
 
+def test_a_configuration_of_other_members_is_refused():
+    config = models.Ensemble(members("compact_cnn", 1, num_classes=2)).get_config()
+    config["members"][0]["architecture"] = "Nothing"
+    with pytest.raises(ModelError, match=r"no such architecture. Received: 'Nothing'"):
+        models.Ensemble.from_config(config)
+
+
 def test_a_network_that_draws_is_no_member():
     with pytest.raises(ModelError, match="Received: DCGANGenerator"):
         models.Ensemble([models.create("dcgan_generator", width=4)])

@@ -199,9 +199,17 @@ def test_an_ensemble_is_exported_with_its_own_numbers(smoke_run, tmp_path):
     facts = json.loads((tmp_path / "net" / "1" / "metadata.json").read_text())
     assert facts["metrics"]["auc"]["value"] == pytest.approx(right, abs=1e-6)
     assert row["metrics"]["auc"]["value"] != pytest.approx(right, abs=1e-4), "the mean of two AUCs"
+    card = (tmp_path / "net" / "1" / "model_card.md").read_text()
+    assert "Profile `smoke`, seeds 0 to 1." in card
+    assert (
+        "Ensemble of 2 ResNet, the mean of their probabilities, of images and their mirror images, " in card
+    )
     text = (folder / "report.md").read_text()
-    assert "(all 2 seeds in one, each image and its mirror image averaged) has a test AUC of " in text
-    assert decimal(row["saved_model_metrics"]["auc"]) in text
+    assert "(all 2 seeds in one, each image and its mirror image averaged) has a validation AUC of " in text
+    assert f", a test AUC of {decimal(row['saved_model_metrics']['auc'])} and a test accuracy of " in text
+    validation = load_splits(settings, lisbon_resnet.preprocess(settings), "grouped")["validation"]
+    chosen_by = roc_auc_score(validation.labels, probabilities(model, validation.images))
+    assert row["saved_model_metrics"]["validation_auc"]["value"] == pytest.approx(chosen_by, abs=1e-6)
 
 
 def test_an_ensemble_of_one_prediction_is_refused():
