@@ -17,6 +17,7 @@ BOARD = CHECKOUT / "results" / "board"
 DATA = "fracatlas"
 # What their first weights were trained on; the first is what the others are compared with.
 MODELS = {
+    "efficientnet_lite0_ensemble": "ImageNet",
     "efficientnet_lite0_fracatlas": "ImageNet",
     "resnet18_fracatlas": "nothing",
     "inception_net": "nothing",

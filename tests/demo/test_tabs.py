@@ -29,7 +29,7 @@ def test_a_shelf_knows_what_models_are_for_and_loads_nothing(folder, monkeypatch
 
 def test_the_best_shipped_classifier_comes_first():
     shelf = Shelf()
-    assert shelf.classifiers[0] == "efficientnet_lite0_fracatlas" and "dcgan_generator" in shelf.generators
+    assert shelf.classifiers[0] == "efficientnet_lite0_ensemble" and "dcgan_generator" in shelf.generators
 
 
 # Read an X-ray
