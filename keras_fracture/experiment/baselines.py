@@ -4,7 +4,7 @@ from keras_fracture.data import facts
 from keras_fracture.evaluation import baselines
 
 
-def fit_baselines(config, sets, data_dir=None, threshold=None):
+def fit_baselines(config, sets, data_dir=None, threshold=None, seeds=None):
     """Fits them on an experiment's splits, with as many seeds as its classifiers have.
 
     Args:
@@ -12,6 +12,7 @@ def fit_baselines(config, sets, data_dir=None, threshold=None):
         sets: Split name to `splits.Split`, as `splits.load_splits` gives them.
         data_dir: Where real data lie.
         threshold: That of the classifiers, None where each seed's is chosen on validation.
+        seeds: How many; None takes the configuration's.
 
     Returns:
         `evaluation.baselines.Baselines`.
@@ -21,4 +22,4 @@ def fit_baselines(config, sets, data_dir=None, threshold=None):
     """
     known = facts.read(config.data, data_dir, **config.reading)
     tables = {name: split.table for name, split in sets.items()}
-    return baselines.fit(tables, known, config.seeds, config.seed, threshold)
+    return baselines.fit(tables, known, seeds or config.seeds, config.seed, threshold)

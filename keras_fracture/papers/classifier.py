@@ -68,8 +68,8 @@ class TrainedModel:
     Attributes:
         model: Of the first seed; with `ensemble` that of all.
         histories: A `pandas.DataFrame` a seed.
-        probabilities: Split name to probabilities `(seeds, n)`.
-        thresholds: Of each seed, from which probability on an image counts as a finding.
+        probabilities: Split name to probabilities `(seeds, n)`; with `ensemble` `(1, n)`.
+        thresholds: Of each seed, or of the ensemble, from which probability on an image counts as a finding.
         exported: Split name to probabilities `(n,)` of the SavedModel by itself: without `ensemble` of the first seed,
             and of images as they come even where `flips` averages over them and their mirror images.
         exported_threshold: The SavedModel's.
@@ -104,11 +104,11 @@ class PolicyResult:
             images.labels, images.sources, trained.probabilities[split], np.array(trained.thresholds)
         )
 
-    def exported(self, name, split="test"):
-        """`evaluation.Predictions` of one architecture's SavedModel by itself on one split."""
-        trained, images = self.trained[name], self.sets[split]
+    def exported(self, name):
+        """`evaluation.Predictions` of one architecture's SavedModel by itself on the test split."""
+        trained, images = self.trained[name], self.sets["test"]
         return Predictions(
-            images.labels, images.sources, trained.exported[split][None], trained.exported_threshold
+            images.labels, images.sources, trained.exported["test"][None], trained.exported_threshold
         )
 
 
@@ -132,7 +132,8 @@ def run(config, run, method):
     results = {}
     for policy in config.policies:
         sets = load_splits(config, method.preprocess(config), policy, run.data_dir)
-        baselines = fit_baselines(config, sets, run.data_dir, config.threshold)
+        together = 1 if config.ensemble else config.seeds
+        baselines = fit_baselines(config, sets, run.data_dir, config.threshold, together)
         sets = method.prepare_splits(config, sets, policy)
         trained = {
             name: train_seeds(config, run, method, name, sets, run.folder / policy / name)
@@ -161,13 +162,14 @@ def train_seeds(config, run, method, name, sets, folder):
         train_model(config, run, method, name, number, sets, folder / f"run-{number}")
         for number in range(config.seeds)
     ]
-    by_split = {split: np.stack([one["probabilities"][split] for one in seeds]) for split in _EVALUATED}
-    thresholds = tuple(_threshold(config, sets, row) for row in by_split["validation"])
     model, exported = seeds[0]["model"], seeds[0]["exported"]
+    by_split = {split: np.stack([one["probabilities"][split] for one in seeds]) for split in _EVALUATED}
     if config.ensemble:
         model = models.Ensemble([one["model"] for one in seeds], flips=config.flips)
-        exported = {split: rows.mean(axis=0) for split, rows in by_split.items()}
+        by_split = {split: rows.mean(axis=0, keepdims=True) for split, rows in by_split.items()}
+        exported = {split: rows[0] for split, rows in by_split.items()}
         export_model(config, method, model, sets, folder / "ensemble")
+    thresholds = tuple(_threshold(config, sets, row) for row in by_split["validation"])
     return TrainedModel(
         model,
         [one["history"] for one in seeds],

@@ -28,8 +28,9 @@ class ClassifierConfig(config.Config):
         threshold: Probability from which on an image counts as a finding; None chooses that of each seed on
             validation.
         flips: Whether a prediction averages over the image and its mirror image.
-        ensemble: Whether the exported model is that of all seeds at once, and with `flips` of mirror images, too: see
-            `models.Ensemble`. Otherwise it is the first seed's, which sees each image once.
+        ensemble: Whether all seeds, with `flips` of mirror images, too, are tested and exported as one model, see
+            `models.Ensemble`. Otherwise each seed is tested, and the first one's model exported, which sees each image
+            once.
         pretrained: Weights to start from, a `.weights.h5` file or one of PyTorch's, see `interop.torch`, whose head may
             differ; or "imagenet", see `interop.imagenet`.
     """

@@ -30,6 +30,7 @@ from keras_fracture.report.results import profile
 _CLASSES = ("healthy", "finding")
 _WITHIN = "auc_within_body_part"
 _PLOTS = ("roc", "precision-recall")  # that are recorded beside the numbers
+_ONCE = "; one {}, so that they do not cover training again.\n"
 _SETTLED = 0.1  # below the best epoch's validation accuracy, the last epoch's is said to be a matter of luck
 
 
@@ -58,8 +59,8 @@ def write(config, results, run, preprocess):
         explained[policy, name] = _explain(result, name, folder, told)
         compared = compare_with(result.predictions(name), result.baselines)
         row = _row(config, recorded, policy, name, result.trained[name], scores) | {"baselines": compared}
-        if config.seeds > 1 or config.flips:
-            row["saved_model_metrics"] = _scores_of_saved_model(result, name)
+        if (config.seeds > 1 or config.flips) and not config.ensemble:
+            row["saved_model_metrics"] = evaluation.scores(result.exported(name), evaluation.METRICS)
         rows.append(row)
     splits = {policy: counts(result.sets) for policy, result in results.items()}
     files.write_text(run.folder / "history.csv", _history(results).to_csv(index=False))
@@ -165,24 +166,15 @@ def _exported(config):
     return "ensemble" if config.ensemble else "run-0"
 
 
-def _scores_of_saved_model(result, name):
-    """Test metrics of the SavedModel by itself, and the AUC of validation by which settings are chosen."""
-    scores = evaluation.scores(result.exported(name), evaluation.METRICS)
-    checked = evaluation.scores(result.exported(name, "validation"), ("auc",))
-    return scores | {"validation_auc": checked["auc"]}
-
-
-def _of_saved_model(config, row):
-    """A line on the SavedModel, where its numbers are not those of the table."""
-    if "saved_model_metrics" not in row:
-        return []
-    scores = {name: decimal(score) for name, score in row["saved_model_metrics"].items()}
-    whose = f"all {config.seeds} seeds in one" if config.ensemble and config.seeds > 1 else "the first seed's"
-    views = ", each image and its mirror image averaged" if config.ensemble and config.flips else ""
-    return [
-        f"{row['split_policy']} split, {row['model']}: the SavedModel by itself ({whose}{views}) has a validation AUC "
-        f"of {scores['validation_auc']}, a test AUC of {scores['auc']} and a test accuracy of {scores['accuracy']}.\n"
-    ]
+def _tested(config):
+    """What the numbers are of, and what their intervals cover, in words."""
+    if not config.ensemble:
+        return " and seeds.\n" if config.seeds > 1 else _ONCE.format("seed")
+    views = ", for each image and its mirror image" if config.flips else ""
+    return (
+        _ONCE.format("ensemble")
+        + f"The ensemble averages the probabilities of {counted(config.seeds, 'seed')}{views}.\n"
+    )
 
 
 def _scores(result, name):
@@ -324,12 +316,9 @@ def _text(config, recorded, rows, splits, explained, curves, warnings):
             f"**{row['split_policy']} split, {row['model']}: {baselines.verdict(row['baselines'])}**\n"
             for row in rows
         ),
-        *(line for row in rows for line in _of_saved_model(config, row)),
         *(f"{sentence}\n" for sentence in warnings),
         "95 % intervals in brackets: bootstrap that resamples whole X-rays (sources, not files)"
-        + (
-            " and seeds.\n" if config.seeds > 1 else "; one seed, so that they do not cover training again.\n"
-        ),
+        + _tested(config),
     ]
     for policy, split_counts in splits.items():
         own = [row for row in rows if row["split_policy"] == policy]
@@ -368,7 +357,7 @@ def _how_it_was_made(config, recorded, curves, numbered):
         f"- Command: `{recorded['command']}`, {recorded['date']}.",
         f"- Settings: {settings}.",
         f"- The weights of the {'last epoch' if config.patience is None else 'epoch best on validation'} are tested; "
-        f"the threshold of each seed is {_chosen(config)}.",
+        f"the threshold{'' if config.ensemble else ' of each seed'} is {_chosen(config)}.",
         f"- SavedModels: `POLICY/MODEL/{_exported(config)}/saved_model`; predictions of test images, for "
         "`keras-fracture score`: `POLICY/MODEL/predictions.csv`.",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in recorded['versions'].items())}.\n",

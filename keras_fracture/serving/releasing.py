@@ -166,7 +166,8 @@ def model_of_run(run, which):
     row = rows[matches[0]]
     counts = metrics["splits"][row["split_policy"]]
     measured = row.get("saved_model_metrics", row.get("metrics", row))
-    averaged = row.get("seeds", 1) > 1 or metrics["settings"].get("flips")
+    several = row.get("seeds", 1) > 1 or metrics["settings"].get("flips")
+    averaged = several and not metrics["settings"].get("ensemble")
     alone = "saved_model_metrics" in row or "metrics" not in row or not averaged  # a GAN's are its own
     of = f"Metrics are {_OF_THE_MODEL if alone else _OF_THE_RUN}."
     facts = {

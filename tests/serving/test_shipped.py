@@ -34,7 +34,9 @@ NAMES = sorted((*CLASSIFIERS, *GENERATORS, *TRANSLATORS))
 
 def test_they_are_small():
     assert sorted(path.parent.name for path in FOLDER.glob("*/1")) == NAMES
-    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 90e6, "half of it the ensemble"
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 90e6, (
+        "half of it the ensemble"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
