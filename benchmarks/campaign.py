@@ -89,9 +89,9 @@ RUNS = (
     Run("lisbon_one_seed", f"{_SCHEDULE} --depth 18 34 --set policies=grouped", 0.5),
     # The papers' own schedules, and what goes beyond them.
     Run(
-        "lisbon_tuned_34_half",
-        f"{_TUNED} --depth 34 --set width=32 --set image_size=128 --set flips=True",
-        0.4,
+        "lisbon_tuned_34_ensemble",
+        f"{_TUNED} --depth 34 --set width=32 --set image_size=128 --set flips=True --seeds 3 --set ensemble=True",
+        1.2,
     ),
     Run(
         "lisbon_imagenet_320",
