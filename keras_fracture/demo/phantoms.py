@@ -38,10 +38,13 @@ def drawn(source, size=256):
 
 
 def healthy(parts=("humerus", "femur", "tibia", "forearm"), count=3):
-    """Healthy phantoms to paint into: words to a `phantom.Source`, some of each body part."""
-    picked = {}
+    """Healthy phantoms to paint into: words to a `phantom.Source`, some of each body part.
+
+    They are held out: a translator that learnt from phantoms has not seen these limbs.
+    """
+    picked, held_out = {}, phantom.plan(SEED, 1, 112)[1:]
     for part in parts:
-        fitting = [one for one in phantom.plan(SEED, 112) if (one.finding, one.body_part) == ("none", part)]
+        fitting = [one for one in held_out if (one.finding, one.body_part) == ("none", part)]
         picked |= {f"{part} {number}": one for number, one in enumerate(fitting[:count], 1)}
     return picked
 

@@ -216,6 +216,15 @@ def answer(shelf, model, picked, uploaded, name="the file"):
 
 def tab(gr, shelf):
     """Puts the tab onto the page."""
+    if not shelf.classifiers:
+        gr.HTML(
+            showing.note(
+                "No classifier is here: <code>keras-fracture reproduce lisbon_resnet</code> trains one, and "
+                "<code>--models</code> names those of <code>keras-fracture models list</code>."
+            ),
+            elem_classes="kf-out",
+        )
+        return
     gr.Markdown("Upload an X-ray, or pick a phantom (drawn by code). Nothing leaves this machine.")
     with gr.Row():
         with gr.Column(scale=1, min_width=310):

@@ -1,11 +1,12 @@
 """What the tabs compute and show, without a browser."""
 
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from keras_fracture.data import decoding, phantom_anatomy, phantom_findings
+from keras_fracture.data import decoding, phantom, phantom_anatomy, phantom_findings
 from keras_fracture.demo import drawing, fooling, leaking, painting, phantoms, reading, showing
 from keras_fracture.demo.shelf import Shelf
 from keras_fracture.errors import ImageError, ModelError
@@ -25,6 +26,23 @@ def test_a_shelf_knows_what_models_are_for_and_loads_nothing(folder, monkeypatch
     )
     with pytest.raises(ModelError, match=r"Choose one of cnn\. Received: 'gan'"):
         shelf.reader("gan")
+
+
+def test_limbs_to_paint_into_are_held_out():
+    trained_on = {
+        one.index for one in phantom.plan(0, 6000)
+    }  # by `unit_phantom`, see scripts/train_translator.py
+    healthy = phantoms.healthy()
+    assert len(healthy) == 12 and {one.finding for one in healthy.values()} == {"none"}
+    assert trained_on.isdisjoint(one.index for one in healthy.values())
+
+
+def test_without_a_classifier_the_page_says_how_to_get_one(shelf, monkeypatch):
+    shown = []
+    monkeypatch.setattr(shelf, "classifiers", [])
+    reading.tab(SimpleNamespace(HTML=lambda text, **_: shown.append(text)), shelf)
+    (text,) = shown
+    assert "No classifier is here" in text and "reproduce lisbon_resnet" in text
 
 
 def test_the_best_shipped_classifier_comes_first():
