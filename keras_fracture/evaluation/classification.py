@@ -314,6 +314,26 @@ def scores(predictions, metrics=HEADLINE, resamples=2000, seed=0):
     }
 
 
+def by_seed(predictions, metrics=HEADLINE):
+    """Metrics of each run by itself, whose mean is that of `scores`.
+
+    Args:
+        predictions: `Predictions`.
+        metrics: Names of metrics.
+
+    Returns:
+        A dict of metric to a list of floats, one a run, in their order.
+    """
+    every = np.ones(len(predictions.labels))
+    return {
+        metric: [
+            predictions.statistic(metric)(every, np.array([run]))
+            for run in range(len(predictions.probabilities))
+        ]
+        for metric in metrics
+    }
+
+
 def gains(predictions, baseline, metrics=HEADLINE, resamples=2000, seed=0):
     """Paired differences to a baseline on the same images, with 95 % intervals.
 

@@ -39,6 +39,8 @@ class ClassifierConfig(config.Config):
     MAY_BE_ZERO: ClassVar = (*config.Config.MAY_BE_ZERO, "weight_decay", "threshold")
     SHARES: ClassVar = ("threshold",)
     ADDED: ClassVar = config.Config.ADDED | {"ensemble": False}
+    # Beside the paper's own REPORTED what others print for the same test images: of a model and a metric, by whom.
+    PRINTED: ClassVar = {}
 
     policies: tuple = ("grouped", "paper")
     models: tuple = ()

@@ -31,7 +31,6 @@ _CLASSES = ("healthy", "finding")
 _WITHIN = "auc_within_body_part"
 _PLOTS = ("roc", "precision-recall")  # that are recorded beside the numbers
 _ONCE = "; one {}, so that they do not cover training again.\n"
-_SETTLED = 0.1  # below the best epoch's validation accuracy, the last epoch's is said to be a matter of luck
 
 
 def write(config, results, run, preprocess):
@@ -55,12 +54,15 @@ def write(config, results, run, preprocess):
         files.write_text(folder / "predictions.csv", said)
         scores = _scores(result, name)
         images = f"{config.data_title}, {policy} split, test images"
-        told = scored.plots(folder, name, images, result.predictions(name), scores, _chosen(config))
-        explained[policy, name] = _explain(result, name, folder, told)
         compared = compare_with(result.predictions(name), result.baselines)
+        levels = _levels(config, name, compared)
+        told = scored.plots(folder, name, images, result.predictions(name), scores, _chosen(config), levels)
+        explained[policy, name] = _explain(result, name, folder, told)
         row = _row(config, recorded, policy, name, result.trained[name], scores) | {"baselines": compared}
         if (config.seeds > 1 or config.flips) and not config.ensemble:
             row["saved_model_metrics"] = evaluation.scores(result.exported(name), evaluation.METRICS)
+        if len(result.predictions(name).probabilities) > 1:
+            row["by_seed"] = evaluation.by_seed(result.predictions(name), scored.EACH.values())
         rows.append(row)
     splits = {policy: counts(result.sets) for policy, result in results.items()}
     files.write_text(run.folder / "history.csv", _history(results).to_csv(index=False))
@@ -69,7 +71,7 @@ def write(config, results, run, preprocess):
     warnings = [
         sentence
         for policy, name in jobs
-        for sentence in unsettled(f"{policy} split, {name}", results[policy].trained[name].histories)
+        for sentence in captions.unsettled(f"{policy} split, {name}", results[policy].trained[name].histories)
         if config.patience is None  # else the weights of the best epoch are tested
     ]
     text = _text(config, recorded, rows, splits, explained, curves, warnings)
@@ -77,7 +79,11 @@ def write(config, results, run, preprocess):
     pointing = {f"{policy}/{name}": one["pointing"] for (policy, name), one in explained.items()}
     return write_metrics(
         run.folder, config, rows, splits=splits, pointing_game=pointing,
-        figures=[f"{policy}/{name}/{plot}.png" for policy, name in jobs for plot in _PLOTS],
+        figures=[
+            f"{row['split_policy']}/{row['model']}/{plot}.png"
+            for row in rows
+            for plot in (*_PLOTS, *(["seeds"] if "by_seed" in row else []))
+        ],
     )  # fmt: skip
 
 
@@ -100,25 +106,6 @@ def table(runs):
             f"{run['image_size']}, {run['epochs']}, {run['seeds']}", dated(run),
         ])  # fmt: skip
     return markdown(header, rows)
-
-
-def unsettled(title, histories):
-    """Sentences on the seeds whose last epoch is far worse on validation than another one.
-
-    Args:
-        title: What the model is called.
-        histories: A `pandas.DataFrame` a seed with the column `val_accuracy`, an epoch a row.
-    """
-    for number, history in enumerate(histories):
-        accuracies = history["val_accuracy"].to_numpy()
-        best = int(np.argmax(accuracies))
-        if accuracies[best] - accuracies[-1] > _SETTLED:
-            seed = f", seed {number + 1} of {len(histories)}" if len(histories) > 1 else ""
-            yield (
-                f"**Training has not settled: {title}{seed}.** Validation accuracy is {100 * accuracies[best]:.1f} % "
-                f"after epoch {best + 1} and {100 * accuracies[-1]:.1f} % after the last, whose weights are tested: "
-                "another number of epochs gives another result."
-            )
 
 
 def compare(run):
@@ -159,6 +146,19 @@ def _row(config, recorded, policy, name, trained, scores):
         "metrics": scores,
         "reported": config.REPORTED[name],
     }
+
+
+def _levels(config, name, compared):
+    """What each seed is held against, by metric: the strongest baseline and, on the paper's data, what is reported."""
+    trees = compared["strongest"]["name"]
+    levels = {}
+    for metric in scored.EACH.values():
+        levels[metric] = {f"boosted trees ({trees})": compared["scores"][trees][metric]["value"]}
+        if config.data == type(config).data:
+            reported = config.REPORTED[name].get(metric)
+            levels[metric] |= {} if reported is None else {"the paper": reported}
+            levels[metric] |= config.PRINTED.get(name, {}).get(metric, {})
+    return levels
 
 
 def _exported(config):

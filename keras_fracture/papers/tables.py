@@ -102,7 +102,20 @@ def _commands(runs):
     made = {}
     for run in runs:
         made.setdefault(run["command"], []).append(run)
-    return "".join(f"- {_made(rows)}: `{command}`\n" for command, rows in made.items())
+    return "".join(
+        f"- {_made(rows)}: `{command}`{''.join(_by_seed(row, len(rows) > 1) for row in rows)}\n"
+        for command, rows in made.items()
+    )
+
+
+def _by_seed(run, several):
+    """What each seed of a run reaches, where that was recorded; `several` rows need its name."""
+    if "by_seed" not in run:
+        return ""
+    which = f" of {run['model']}, {run['split_policy']} split" if several else ""
+    accuracies = ", ".join(f"{100 * one:.1f}" for one in run["by_seed"]["accuracy"])
+    aucs = ", ".join(f"{one:.3f}" for one in run["by_seed"]["auc"])
+    return f"; seed by seed{which}: test accuracy {accuracies} %, AUC {aucs}"
 
 
 def _made(runs):

@@ -4,6 +4,8 @@ import numpy as np
 
 from keras_fracture.report.markdown import counted, decimal
 
+_SETTLED = 0.1  # below the best epoch's validation accuracy, the last epoch's is said to be a matter of luck
+
 
 def at_threshold(predictions, chosen=None):
     """`at the threshold 0.42 (chosen on validation)`; of several runs that differ, all of them.
@@ -84,6 +86,19 @@ def confusion(matrix, predictions, threshold):
     )
 
 
+def seeds(values):
+    """Of what each seed reaches; `values` is a dict of a metric in words to one number a seed."""
+    told = "; ".join(
+        f"{metric} {', '.join(f'{one:.3f}' for one in numbers)} (standard deviation {np.std(numbers, ddof=1):.3f})"
+        for metric, numbers in values.items()
+    )
+    return (
+        "the same training from other random numbers, each tested on the same images. What a single training would "
+        f"have shown is one of these dots. In the order of the seeds: {told}. The interval of the mean covers other "
+        "X-rays, too, and so is wider than the dots."
+    )
+
+
 def failures(labels):
     """Of the most confident errors; `labels` are those of the images shown."""
     missed = int(np.sum(labels))
@@ -115,6 +130,25 @@ def accuracy(ends):
         "Training that climbs where validation does not follow is a sign of images learnt by heart. Training and "
         f"validation in the last epoch: {told}."
     )
+
+
+def unsettled(title, histories):
+    """Sentences on the seeds whose last epoch is far worse on validation than another one.
+
+    Args:
+        title: What the model is called.
+        histories: A `pandas.DataFrame` a seed with the column `val_accuracy`, an epoch a row.
+    """
+    for number, history in enumerate(histories):
+        accuracies = history["val_accuracy"].to_numpy()
+        best = int(np.argmax(accuracies))
+        if accuracies[best] - accuracies[-1] > _SETTLED:
+            seed = f", seed {number + 1} of {len(histories)}" if len(histories) > 1 else ""
+            yield (
+                f"**Training has not settled: {title}{seed}.** Validation accuracy is {100 * accuracies[best]:.1f} % "
+                f"after epoch {best + 1} and {100 * accuracies[-1]:.1f} % after the last, whose weights are tested: "
+                "another number of epochs gives another result."
+            )
 
 
 def loss(lowest):

@@ -6,6 +6,8 @@ from matplotlib.ticker import MaxNLocator
 from keras_fracture.report import figures
 from keras_fracture.report.style import COLOURS, MARKERS, styled, subplots
 
+_LINES = ("--", ":", "-.")
+
 
 @styled
 def roc(points, auc, path, suptitle, at=None):
@@ -131,3 +133,49 @@ def confusion(matrix, path, class_names, suptitle):
     figure.colorbar(image, label="share of the true class", shrink=0.85)
     figure.suptitle(suptitle)
     return figures.save(figure, path)
+
+
+@styled
+def seeds(values, scores, levels, path, suptitle):
+    """Each seed's own result, their mean, and what to hold them against: a panel a metric.
+
+    Args:
+        values: Dict of the metric in words to one number a seed, each a share from 0 to 1.
+        scores: Dict of the same words to the mean's `value`, `low` and `high`.
+        levels: Dict of the same words to a dict of what else is known, in words, to its number.
+        path: PNG to write.
+        suptitle: Of the figure.
+    """
+    known = list(
+        dict.fromkeys(words for numbers in levels.values() for words in numbers)
+    )  # alike in all panels
+    figure, axes = subplots(1, len(values), figsize=(4.6 * len(values), 5.2), squeeze=False)
+    for axis, (metric, numbers) in zip(axes[0], values.items(), strict=True):
+        # Side by side in their order, so that equal ones do not hide each other.
+        places = np.linspace(-0.3, 0.3, len(numbers))
+        axis.plot(places, numbers, "o", color=COLOURS[0], ms=9, mec="white", label="a seed", zorder=3)
+        score = scores[metric]
+        axis.errorbar(
+            0.65, score["value"], [[score["value"] - score["low"]], [score["high"] - score["value"]]],
+            fmt=MARKERS[3], color=COLOURS[1], capsize=4, ms=8, label="mean, 95 % interval", zorder=3,
+        )  # fmt: skip
+        for words, level in levels.get(metric, {}).items():
+            place = known.index(words)
+            axis.axhline(
+                level,
+                color=COLOURS[2 + place % 5],
+                ls=_LINES[place % len(_LINES)],
+                label=f"{words}: {level:.3f}",
+            )
+        axis.set(
+            xlim=(-0.5, 0.9), xticks=[], ylabel=metric, ylim=_around(numbers, score, levels.get(metric, {}))
+        )
+        axis.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.03))
+    figure.suptitle(suptitle)
+    return figures.save(figure, path)
+
+
+def _around(numbers, score, levels):
+    """Limits that leave all of them visible, and their differences legible."""
+    shown = [*numbers, score["low"], score["high"], *levels.values()]
+    return max(0.0, min(shown) - 0.05), min(1.0, max(shown) + 0.05)

@@ -18,6 +18,7 @@ METRICS = {
     "average precision": "average_precision", "sensitivity at specificity 0.90": "sensitivity_at_90",
     "sensitivity at specificity 0.95": "sensitivity_at_95", "Brier score": "brier", "calibration error": "ece",
 }  # fmt: skip
+EACH = {"accuracy": "accuracy", "AUC": "auc"}  # that are shown of each seed
 _WIDE = 44  # characters of a title that fit above a figure
 SWAPPED = "AUC is below 0.5 with all of its interval: are healthy and finding swapped?"
 
@@ -124,8 +125,10 @@ def write(folder, heading, facts, predictions, scored, differences, beside=()):
     return folder
 
 
-def plots(folder, model, images, predictions, scores, chosen=None):
+def plots(folder, model, images, predictions, scores, chosen=None, levels=None):
     """Draws what predictions are worth: `roc.png`, `precision-recall.png`, `reliability.png`, `confusion.png`.
+
+    Of several seeds also `seeds.png`, what each reaches by itself.
 
     Args:
         folder: Where to.
@@ -134,6 +137,7 @@ def plots(folder, model, images, predictions, scores, chosen=None):
         predictions: `evaluation.Predictions`.
         scores: Dict of metric to `value`, `low`, `high`, of `evaluation.scores`.
         chosen: How the threshold was chosen, in words, or None.
+        levels: What each seed is held against: a dict of metric to a dict of words to a number, or None.
 
     Returns:
         Their captions by file name, in that order.
@@ -161,9 +165,24 @@ def plots(folder, model, images, predictions, scores, chosen=None):
         f"{title('Confusion')}\n{textwrap.fill(captions.at_threshold(predictions), _WIDE)}",
     )  # fmt: skip
     threshold = captions.at_threshold(predictions, chosen)
-    return {
+    return _each_seed(folder, title("Each seed"), predictions, scores, levels or {}) | {
         "roc.png": captions.roc(predictions, scores, threshold),
         "precision-recall.png": captions.precision_recall(predictions, scores, threshold),
         "reliability.png": captions.reliability(predictions, scores),
         "confusion.png": captions.confusion(matrix, predictions, threshold),
     }
+
+
+def _each_seed(folder, suptitle, predictions, scores, levels):
+    """Draws what each of several seeds reaches, by file name its caption; nothing where there is one."""
+    if len(predictions.probabilities) == 1:
+        return {}
+    each = evaluation.by_seed(predictions, EACH.values())
+    diagnostics.seeds(
+        {words: each[metric] for words, metric in EACH.items()},
+        {words: scores[metric] for words, metric in EACH.items()},
+        {words: levels.get(metric, {}) for words, metric in EACH.items()},
+        folder / "seeds.png",
+        suptitle,
+    )
+    return {"seeds.png": captions.seeds({words: each[metric] for words, metric in EACH.items()})}

@@ -9,6 +9,7 @@ from keras_fracture.evaluation import (
     METRICS,
     Predictions,
     best_threshold,
+    by_seed,
     calibration,
     confusion,
     gains,
@@ -272,3 +273,15 @@ def test_what_is_not_defined_is_said(predictions):
         Clusters(["a", "a"])
     with pytest.raises(EvaluationError, match="metric must be one of"):
         predictions.statistic("luck")
+
+
+def test_each_seed_has_the_value_that_it_would_have_alone():
+    rng = np.random.default_rng(0)
+    labels, sources = np.arange(40) % 2, np.arange(40).astype(str)
+    rows = np.clip(labels + rng.normal(0, [[0.3], [0.6], [3.0]], (3, 40)), 0, 1)
+    several = Predictions(labels, sources, rows, np.array([0.5, 0.3, 0.7]))
+    each = by_seed(several, ("accuracy", "auc"))
+    for metric, numbers in each.items():
+        alone = [scores(several.of_run(run), (metric,), 2)[metric]["value"] for run in range(3)]
+        assert numbers == pytest.approx(alone) and len(set(numbers)) == 3
+        assert np.mean(numbers) == pytest.approx(scores(several, (metric,), 2)[metric]["value"])

@@ -16,13 +16,13 @@ from keras_fracture.experiment.config import configure
 from keras_fracture.experiment.runs import Run
 from keras_fracture.experiment.splits import Split, load_splits
 from keras_fracture.interop.convert import load_keras_weights
-from keras_fracture.papers import classifier, classifier_report, tables
+from keras_fracture.papers import classifier, tables
 from keras_fracture.papers.classifier import PolicyResult
 from keras_fracture.papers.garcia_inception import experiment as garcia
 from keras_fracture.papers.garcia_inception.config import Config as GarciaInception
 from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
 from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
-from keras_fracture.report import baselines
+from keras_fracture.report import baselines, captions
 from keras_fracture.report.markdown import decimal
 from tests.drawings import assert_drawn, assert_figures
 
@@ -175,6 +175,8 @@ def test_a_model_card_tells_of_the_model_alone(smoke_run, tmp_path):
     right = roc_auc_score(labels, ours)
     assert facts["metrics"]["auc"]["value"] == pytest.approx(right, abs=1e-6)
     assert row["metrics"]["auc"]["value"] != pytest.approx(right, abs=1e-4)
+    assert np.mean(row["by_seed"]["auc"]) == pytest.approx(row["metrics"]["auc"]["value"])
+    assert (folder / "grouped" / "resnet18" / "seeds.png").is_file()
     threshold = evaluation.best_threshold(
         sets["validation"].labels, probabilities(model, sets["validation"].images)
     )
@@ -205,10 +207,10 @@ def test_captions_are_those_of_the_runs_numbers(lisbon):
 
 def test_a_report_says_where_the_last_weights_are_a_matter_of_luck():
     calm, unlucky = (pd.DataFrame({"val_accuracy": one}) for one in ([0.5, 0.9, 0.85], [0.6, 0.977, 0.582]))
-    (sentence,) = classifier_report.unsettled("paper split, net", [calm, unlucky])
+    (sentence,) = captions.unsettled("paper split, net", [calm, unlucky])
     assert "paper split, net, seed 2 of 2.**" in sentence
     assert "97.7 % after epoch 2 and 58.2 % after the last" in sentence
-    assert not list(classifier_report.unsettled("net", [calm]))
+    assert not list(captions.unsettled("net", [calm]))
 
 
 def test_results_make_a_table_for_the_readme(lisbon):

@@ -94,14 +94,15 @@ def test_readme_tables_follow_the_results(tmp_path):
 def test_below_a_papers_table_each_command_says_which_rows_it_made(tmp_path):
     one = [run(variant, 0.5) for variant in ("original", "synthetic")]
     results.record(tmp_path, CONFIG, {"runs": one}, tmp_path)
-    other = [run("original", 0.6) | {"data": "btxrd", "image_size": 64}]
+    each = {"accuracy": [0.5, 0.704], "auc": [0.6, 0.71]}
+    other = [run("original", 0.6) | {"data": "btxrd", "image_size": 64, "by_seed": each}]
     results.record(tmp_path, CONFIG | {"command": "keras-fracture x"}, {"runs": other}, tmp_path)
     made = [line for line in tables.generate(tmp_path, "ibrahim_gan").splitlines() if line.startswith("- ")]
     assert made == [
         "- phantom, grouped split, compact_cnn, profile quick, seeds: 3, 2026-12-02: "
         "`keras-fracture reproduce ibrahim_gan`",
         "- btxrd, grouped split, compact_cnn, variant original, profile quick, 64 pixels, seeds: 3, 2026-12-02: "
-        "`keras-fracture x`",
+        "`keras-fracture x`; seed by seed: test accuracy 50.0, 70.4 %, AUC 0.600, 0.710",
     ]
 
 

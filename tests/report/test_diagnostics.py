@@ -160,3 +160,23 @@ def test_long_titles_and_legends_fit_on_their_figures(drawn, predictions, tmp_pa
             box, frame = part.get_window_extent(), figure.bbox
             assert frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
     assert "at the threshold 0.5" in drawn[3].get_suptitle()
+
+
+def test_each_of_several_seeds_is_a_dot_beside_what_else_is_known(drawn, predictions, tmp_path):
+    rows = np.stack([predictions.probabilities[0], 1 - predictions.probabilities[0]])
+    several = Predictions(predictions.labels, predictions.sources, rows)
+    scores = evaluation.scores(several, evaluation.METRICS, 5)
+    levels = {"accuracy": {"the paper": 0.81, "trees": 0.65}, "auc": {"trees": 0.6}}
+    told = scored.plots(tmp_path, "net", "images", several, scores, levels=levels)
+    each = evaluation.by_seed(several)
+    axes = drawn[-1].axes
+    assert next(iter(told)) == "seeds.png" and len(drawn) == 5
+    for axis, metric in zip(axes, ("accuracy", "auc"), strict=True):
+        assert axis.lines[0].get_ydata().tolist() == each[metric]
+        assert {line.get_ydata()[0] for line in axis.lines} >= set(levels[metric].values())
+        low, high = axis.get_ylim()
+        assert low < min(each[metric]) and max(each[metric]) <= high
+    trees = [next(line for line in axis.lines if line.get_label().startswith("trees")) for axis in axes]
+    assert len({(line.get_color(), line.get_linestyle()) for line in trees}) == 1, "alike in both panels"
+    assert f"AUC {each['auc'][0]:.3f}, {each['auc'][1]:.3f} (standard deviation" in told["seeds.png"]
+    assert_drawn(tmp_path / "seeds.png")

@@ -43,7 +43,12 @@ class Config(ClassifierConfig):
     title = "Convolutional neural network for fracture detection in x-ray images (García Aguirre)"
     REPORTED: ClassVar = {
         "inception_net": {"validation_accuracy": 0.85, "accuracy": 0.81},
-        "inception_net_published": {},  # 0.8917 is what the author's notebook prints, not what the paper reports
+        "inception_net_published": {},
+    }
+    PRINTED: ClassVar = {
+        "inception_net_published": {
+            "accuracy": {"the paper, another net": 0.81, "the author's notebook": 0.892}
+        }
     }
     PROFILES: ClassVar = {
         "smoke": {"data": "phantom", "image_size": 32, "epochs": 1},
