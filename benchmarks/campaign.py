@@ -94,6 +94,17 @@ RUNS = (
         1.2,
     ),
     Run(
+        "lisbon_distilled_34",
+        f"{_LISBON} --variant distilled --set policies=grouped --set width=32 --set flips=True",
+        0.35,
+    ),
+    Run(
+        "lisbon_distilled_34_ensemble",
+        f"{_LISBON} --variant distilled --set policies=grouped --set width=32 --set flips=True --seeds 3 "
+        "--set ensemble=True",
+        1.0,
+    ),
+    Run(
         "lisbon_imagenet_320",
         f"{_LISBON} --variant imagenet --set policies=grouped --set image_size=320",
         0.4,

@@ -15,7 +15,7 @@ from keras_fracture.errors import TrainingError
 from keras_fracture.experiment import runs, splits
 from keras_fracture.training import precision
 
-_PATHS = ("data", "splits", "pretrained")
+_PATHS = ("data", "splits", "pretrained", "teacher")
 
 
 def train(config, run, function, jobs):

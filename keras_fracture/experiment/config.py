@@ -59,7 +59,16 @@ class Config:
         "widths": 4096, "gan_width": 64, "discriminator_width": 64, "modern_width": 4096, "unit_batch": 8192,
         "channels": 3, "gan_channels": 3,
     }  # fmt: skip
-    WORDS: ClassVar = ("data", "finding", "columns", "patient", "splits", "pretrained", "extractor")
+    WORDS: ClassVar = (
+        "data",
+        "finding",
+        "columns",
+        "patient",
+        "splits",
+        "pretrained",
+        "extractor",
+        "teacher",
+    )
     # What a row of results says by itself, or what chooses which rows there are, see `other_settings`.
     TOLD: ClassVar = (
         "data", "finding", "columns", "patient", "splits", "seed", "seeds", "precision", "policies", "policy", "models",

@@ -20,6 +20,7 @@ from keras_fracture.experiment.splits import load_splits, seen_by_training
 from keras_fracture.interop.convert import classes_in, load_weights
 from keras_fracture.interop.imagenet import weights_file
 from keras_fracture.models.preprocessing import IMAGENET
+from keras_fracture.papers.teaching import load_teacher
 
 _IMAGENET_CLASSES = 1000
 _EVALUATED = ("validation", "test")
@@ -196,7 +197,8 @@ def train_model(config, run, method, name, number, sets, folder):
     steps = config.epochs * (len(sets["train"].labels) // min(config.batch_size, len(sets["train"].labels)))
     with run.strategy.scope():
         model = start_model(config, method, name, sets["train"])
-        trained = compile_model(config, method, model, sets, steps)
+        teacher = load_teacher(config, method.preprocess(config), sets, number) if config.teacher else None
+        trained = compile_model(config, method, model, sets, steps, teacher)
     history = fit(config, trained, model, sets, seed, folder)
     by_split = exported = load_or_compute(
         folder / "probabilities.npz",
@@ -233,12 +235,13 @@ def _weights_file(config, name):
     return weights_file(name) if config.pretrained == "imagenet" else config.pretrained
 
 
-def compile_model(config, method, model, sets, steps):
-    """What `fit` trains, compiled: the model, or the model with a head for body parts."""
+def compile_model(config, method, model, sets, steps, teacher=None):
+    """What `fit` trains, compiled: the model, or the model with a teacher or a head for body parts."""
     accuracy = keras.metrics.CategoricalAccuracy("accuracy")
     if not config.body_parts:
-        model.compile(method.optimizer(config, steps), method.loss(config), metrics=[accuracy])
-        return model
+        trained = training.WithTeacher(model, teacher, config.teacher_weight) if teacher else model
+        trained.compile(method.optimizer(config, steps), method.loss(config), metrics=[accuracy])
+        return trained
     with_parts = training.WithBodyPart(model, len(_body_parts(sets)))
     with_parts.compile(
         method.optimizer(config, steps),

@@ -31,6 +31,9 @@ class ClassifierConfig(config.Config):
         ensemble: Whether all seeds, with `flips` of mirror images, too, are tested and exported as one model, see
             `models.Ensemble`. Otherwise each seed is tested, and the first one's model exported, which sees each image
             once.
+        teacher: A trained model that networks learn from beside the labels, see `training.WithTeacher`: a name or the
+            path of a SavedModel; of an ensemble each seed has another member. It must have learnt from the same split.
+        teacher_weight: Factor of what is lost by explaining the teacher's maps badly.
         pretrained: Weights to start from, a `.weights.h5` file or one of PyTorch's, see `interop.torch`, whose head may
             differ; or "imagenet", see `interop.imagenet`.
     """
@@ -38,7 +41,7 @@ class ClassifierConfig(config.Config):
     VARIANTS: ClassVar = {"paper": {}}
     MAY_BE_ZERO: ClassVar = (*config.Config.MAY_BE_ZERO, "weight_decay", "threshold")
     SHARES: ClassVar = ("threshold",)
-    ADDED: ClassVar = config.Config.ADDED | {"ensemble": False}
+    ADDED: ClassVar = config.Config.ADDED | {"ensemble": False, "teacher": None, "teacher_weight": 2.0}
     # Beside the paper's own REPORTED what others print for the same test images: of a model and a metric, by whom.
     PRINTED: ClassVar = {}
 
@@ -60,6 +63,8 @@ class ClassifierConfig(config.Config):
     flips: bool = False
     ensemble: bool = False
     pretrained: str | None = None
+    teacher: str | None = None
+    teacher_weight: float = 2.0
 
     def __post_init__(self):
         super().__post_init__()
@@ -72,3 +77,5 @@ class ClassifierConfig(config.Config):
             )
         if self.balanced and self.body_parts:
             raise FractureError("balanced weighs the classes of one target: it does not go with body_parts")
+        if self.teacher and self.body_parts:
+            raise FractureError("teacher and body_parts both add to the loss: leave one out")

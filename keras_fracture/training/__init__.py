@@ -4,7 +4,15 @@ from keras_fracture.training import distribution, losses, precision
 from keras_fracture.training.adversarial import AdversarialModel, sample
 from keras_fracture.training.augmentation import AdaptiveAugment, DiffAugment
 from keras_fracture.training.callbacks import Progress, SampleGrid, StopOnNaN
-from keras_fracture.training.classifier import WithBodyPart, adam, adamw, add_l2, class_weights, sgd
+from keras_fracture.training.classifier import (
+    WithBodyPart,
+    WithTeacher,
+    adam,
+    adamw,
+    add_l2,
+    class_weights,
+    sgd,
+)
 from keras_fracture.training.optimizers import Adam
 from keras_fracture.training.running import (
     Reseed,
@@ -27,6 +35,7 @@ __all__ = [
     "StopOnNaN",
     "UNITModel",
     "WithBodyPart",
+    "WithTeacher",
     "adam",
     "adamw",
     "add_l2",

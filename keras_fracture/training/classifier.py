@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
-from keras_fracture.errors import TrainingError
+from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.registry import by_own_policy, in_own_range
 
 
@@ -113,6 +113,83 @@ class WithBodyPart(keras.Model):
     @classmethod
     def from_config(cls, config):
         return cls(**config | {"classifier": keras.saving.deserialize_keras_object(config["classifier"])})
+
+
+@in_own_range
+@by_own_policy
+@keras.saving.register_keras_serializable("keras_fracture")
+class WithTeacher(keras.Model):
+    """A classifier that also learns to give the last maps of a trained network, its teacher, for the same images.
+
+    Only for training, where a few hundred findings teach little: each position of the teacher's maps is a target of
+    its own. A 1x1 convolution turns the classifier's maps into as many channels as the teacher's have; what is added
+    to the loss is the share of the maps' variance within the batch that it leaves unexplained, times `weight`, and
+    the history has it as `teacher_loss`. Train this, then use `classifier`. Takes what the classifier takes, and gives
+    its logits. The teacher stays as it is.
+
+    Source: Romero et al. 2015, "FitNets: Hints for Thin Deep Nets", section 2.2, here with the last layer as the hint
+    and in one stage.
+
+    Args:
+        classifier: A built model with `features` and `classify`.
+        teacher: A built model with `features`, of images of the same size, channels and pixel range.
+        weight: Factor of the added loss.
+
+    Raises:
+        ModelError: The teacher takes other images, or its maps have another height or width.
+    """
+
+    def __init__(self, classifier, teacher, weight=1.0, **kwargs):
+        super().__init__(**kwargs)
+        taken = [(one.image_size, one.channels, one.pixel_range) for one in (classifier, teacher)]
+        if taken[0] != taken[1]:
+            raise ModelError(
+                "A teacher must take what the classifier takes: image size, channels and pixel range "
+                f"{taken[0]}. Received: {taken[1]}"
+            )
+        self.classifier, self.teacher, self.weight = classifier, teacher, float(weight)
+        teacher.trainable = False
+        image = keras.ops.zeros((1, classifier.image_size, classifier.image_size, classifier.channels))
+        ours, theirs = classifier.features(image), teacher.features(image)
+        if ours.shape[1:3] != theirs.shape[1:3]:
+            raise ModelError(
+                f"A teacher's last maps must be of the classifier's size, {ours.shape[1:3]}. "
+                f"Received: {theirs.shape[1:3]}"
+            )
+        self.projection = keras.layers.Conv2D(theirs.shape[-1], 1, name="projection")
+        self.projection.build(ours.shape)
+        self.unexplained = keras.metrics.Mean("teacher_loss")
+        self.built = True
+
+    def call(self, images, training=False):
+        maps = self.classifier.features(images, training=training)
+        theirs = keras.ops.stop_gradient(self.teacher.features(images, training=False))
+        ours, theirs = (keras.ops.cast(one, "float32") for one in (self.projection(maps), theirs))
+        variance = keras.ops.mean(keras.ops.var(theirs, axis=(0, 1, 2)))
+        share = keras.ops.mean((ours - theirs) ** 2) / keras.ops.maximum(variance, 1e-6)
+        self.add_loss(self.weight * share)
+        self.unexplained.update_state(share)
+        return self.classifier.classify(maps, training=training)
+
+    @property
+    def pixel_range(self):
+        """`(low, high)` of the images it is trained on."""
+        return self.classifier.pixel_range
+
+    def get_config(self):
+        both = {name: getattr(self, name) for name in ("classifier", "teacher")}
+        return (
+            super().get_config()
+            | {"weight": self.weight}
+            | {name: keras.saving.serialize_keras_object(one) for name, one in both.items()}
+        )
+
+    @classmethod
+    def from_config(cls, config):
+        both = {
+            name: keras.saving.deserialize_keras_object(config[name]) for name in ("classifier", "teacher")
+        }
+        return cls(**config | both)
 
 
 def class_weights(labels):
