@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_fracture import models, training
-from keras_fracture.errors import TrainingError
+from keras_fracture.errors import ModelError, TrainingError
 
 
 @pytest.mark.parametrize("optimizer", [training.sgd, training.adam, training.adamw])
@@ -71,3 +71,60 @@ def test_a_head_for_body_parts_shares_the_features_and_leaves_the_logits():
     both.compile(keras.optimizers.SGD(0.1), {"finding": None, "body_part": loss})
     both.train_on_batch(images, {"finding": np.zeros((4, 2)), "body_part": np.eye(3)[[0, 1, 2, 0]]})
     assert np.abs(np.asarray(classifier.trainable_variables[0]) - before).max() > 1e-4
+
+
+def taught(weight=3.0):
+    """A small ResNet with another one, of other width, as its teacher; and images."""
+    one, teacher = (
+        models.create("resnet18", num_classes=2, width=width, image_size=64, channels=1) for width in (4, 6)
+    )
+    images = np.random.default_rng(0).random((4, 64, 64, 1), "float32")
+    return training.WithTeacher(one, teacher, weight), images
+
+
+def test_a_teacher_adds_what_its_maps_leave_unexplained_and_changes_no_logit():
+    both, images = taught()
+    np.testing.assert_allclose(both(images), both.classifier(images), atol=1e-6)
+    ours, theirs = (np.asarray(one.features(images)) for one in (both.classifier, both.teacher))
+    kernel, bias = map(np.asarray, both.projection.get_weights())
+    errors = ours @ kernel[0, 0] + bias - theirs
+    share = (errors**2).mean() / theirs.var(axis=(0, 1, 2)).mean()
+    assert theirs.shape == (4, 2, 2, 48) and float(sum(both.losses)) == pytest.approx(3 * share, rel=1e-4)
+    again = training.WithTeacher.from_config(both.get_config())
+    again.set_weights(both.get_weights())
+    again(images)
+    assert float(sum(again.losses)) == pytest.approx(3 * share, rel=1e-4)
+
+
+def test_a_network_comes_to_explain_its_teacher_which_stays_as_it_is():
+    both, images = taught()
+    before = [np.array(one) for one in both.teacher.get_weights()]
+    both.compile(keras.optimizers.SGD(0.02), lambda labels, logits: 0.0 * keras.ops.sum(logits))
+    told = [
+        both.train_on_batch(images, np.zeros((4, 2), "float32"), return_dict=True)["teacher_loss"]
+        for _ in range(12)
+    ]
+    # Keras shows the mean of all steps so far.
+    assert 12 * told[-1] - 11 * told[-2] < 0.5 * told[0]
+    for now, then in zip(both.teacher.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"image_size": 32}, r"Received: \(32, 1, "),
+        ({"channels": 3}, r"Received: \(64, 3, "),
+    ],
+)
+def test_a_teacher_of_other_images_is_refused(other, message):
+    sizes = {"num_classes": 2, "width": 4, "image_size": 64, "channels": 1}
+    one, teacher = models.create("resnet18", **sizes), models.create("resnet18", **sizes | other)
+    with pytest.raises(ModelError, match=message):
+        training.WithTeacher(one, teacher)
+
+
+def test_a_teacher_whose_maps_are_of_another_size_is_refused():
+    one = models.create("resnet18", num_classes=2, width=4, image_size=64, channels=1)
+    with pytest.raises(ModelError, match=r"size, \(2, 2\). Received: \(8, 8\)"):
+        training.WithTeacher(one, models.create("drn_d_22", num_classes=2, image_size=64, channels=1))

@@ -1,0 +1,104 @@
+"""Runs whose networks learn from a trained model beside the labels."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from keras_fracture import cli, models, serving
+from keras_fracture.errors import FractureError, ModelError
+from keras_fracture.experiment.splits import load_splits, seen_by_training
+from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
+from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
+from keras_fracture.papers.teaching import check_teacher, load_teacher
+
+CLASSES = {"classes": ["healthy", "finding"], "finding": "finding"}
+
+
+def settings(**others):
+    return LisbonResNet(data="phantom", image_size=32, **others)
+
+
+@pytest.fixture(scope="module")
+def sets(few_phantoms):
+    return load_splits(settings(), lisbon_resnet.preprocess(settings()), "grouped")
+
+
+@pytest.fixture(scope="module")
+def teacher(sets, tmp_path_factory):
+    """An ensemble of two that says it has seen the training and validation split."""
+    members = [models.create("resnet18", num_classes=2, width=8, image_size=32) for _ in range(2)]
+    folder = tmp_path_factory.mktemp("models") / "teacher"
+    serving.export(
+        models.Ensemble(members), folder, preprocess=dataclasses.replace(lisbon_resnet.preprocess(settings()), channels=3),
+        metadata=CLASSES | seen_by_training("phantom", sets),
+    )  # fmt: skip
+    return folder
+
+
+def test_a_run_learns_from_its_teacher_and_exports_what_it_taught(smoke_run, teacher):
+    folder, results = smoke_run(
+        "lisbon_resnet", variant="distilled", models=("resnet18",), image_size=32, epochs=1, width=8,
+        learning_rate=1e-3, teacher=str(teacher),
+    )  # fmt: skip
+    history = pd.read_csv(folder / "history.csv")
+    assert (history[["teacher_loss", "val_teacher_loss"]] > 0).all(axis=None)
+    saved = models.load(folder / "grouped" / "resnet18" / "run-0" / "saved_model")
+    assert type(saved).__name__ == "ResNet", "without its teacher"
+    (row,) = json.loads((results / "lisbon_resnet.json").read_text())["runs"]
+    assert row["variant"] == "distilled" and row["other_settings"]["teacher"] == str(teacher)
+    assert f"teacher {teacher}" in (folder / "report.md").read_text()
+
+
+def test_each_seed_learns_from_another_member(sets, teacher):
+    config = settings(teacher=str(teacher))
+    own = [one.get_weights()[0] for one in models.load(teacher).members]
+    for number, member in enumerate((0, 1, 0)):
+        loaded = load_teacher(config, lisbon_resnet.preprocess(config), sets, number)
+        np.testing.assert_array_equal(loaded.get_weights()[0], own[member])
+    assert np.abs(own[0] - own[1]).max() > 0
+
+
+def test_a_teacher_that_may_know_the_test_is_refused(sets, teacher, tmp_path):
+    config = settings(teacher=str(teacher))
+    preprocess = lisbon_resnet.preprocess(config)
+    check_teacher(config, preprocess, sets)
+    with pytest.raises(
+        ModelError, match="from this run's training and validation split, not from others of phantom"
+    ):
+        check_teacher(config, preprocess, sets | {"validation": sets["test"]})
+    facts = json.loads((teacher / "1" / "metadata.json").read_text())
+    silent = tmp_path / "silent" / "1"
+    silent.mkdir(parents=True)
+    (silent / "saved_model.pb").write_bytes(b"")
+    del facts["seen_sources"]
+    (silent / "metadata.json").write_text(json.dumps(facts))
+    with pytest.raises(ModelError, match="does not say which X-rays it has learnt from"):
+        check_teacher(settings(teacher=str(silent.parent)), preprocess, sets)
+
+
+def test_a_teacher_of_images_prepared_otherwise_is_refused(sets, teacher):
+    config = settings(teacher=str(teacher))
+    other = dataclasses.replace(lisbon_resnet.preprocess(config), clahe=None)
+    with pytest.raises(ModelError, match=r"with clahe None. Received: clahe \(2.0, 8\)"):
+        check_teacher(config, other, sets)
+
+
+def test_what_cannot_be_taught_is_refused(few_phantoms, tmp_path, capsys):
+    with pytest.raises(FractureError, match="teacher and body_parts"):
+        settings(teacher="efficientnet_lite0_ensemble", body_parts=True)
+    out = tmp_path / "run"
+    given = [
+        "reproduce",
+        "lisbon_resnet",
+        "--profile",
+        "smoke",
+        "--set",
+        "teacher=no_such_model",
+        "--out",
+        str(out),
+    ]
+    assert cli.main(given) == 2
+    assert "There is no such model" in capsys.readouterr().err and not list(out.rglob("*.h5"))
