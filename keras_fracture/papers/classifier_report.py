@@ -274,7 +274,7 @@ def _curves(config, results, folder):
         for policy, result in results.items()
         for name, trained in result.trained.items()
     }
-    for column, label in (("accuracy", "accuracy"), ("loss", "loss (nats)")):
+    for column, label in (("accuracy", "accuracy"), ("loss", _loss(config))):
         panels = {}
         for (policy, name), means in histories.items():
             sides = {f"{name}, training": means[column], f"{name}, validation": means[f"val_{column}"]}
@@ -287,6 +287,12 @@ def _curves(config, results, folder):
         name: (int(np.argmin(means["val_loss"])) + 1, len(means["val_loss"])) for name, means in named.items()
     }
     return {"accuracy.png": captions.accuracy(ends), "loss.png": captions.loss(lowest)}
+
+
+def _loss(config):
+    """What the loss is measured in, in words."""
+    taught = f", with {config.teacher_weight:g} times the share of the teacher's maps left unexplained"
+    return f"loss (nats{taught if config.teacher else ''})"
 
 
 def _preprocessing(config, preprocess, policy, run):
@@ -346,7 +352,10 @@ def _how_it_was_made(config, recorded, curves, numbered):
         "## Training\n",
         *(
             numbered.add(f"{column}.png", f"{words}, mean of {seeds}. {curves[f'{column}.png']}")
-            for column, words in (("accuracy", "Accuracy over epochs"), ("loss", "Loss (nats) over epochs"))
+            for column, words in (
+                ("accuracy", "Accuracy over epochs"),
+                ("loss", f"{_loss(config).capitalize()} over epochs"),
+            )
         ),
         numbered.add(
             "preprocessing.png",

@@ -103,7 +103,7 @@ def of_keras(path):
     model = load_keras(path)
     if isinstance(model, training.AdversarialModel | training.UNITModel):
         return model.sampler
-    return model.classifier if isinstance(model, training.WithBodyPart) else model
+    return model.classifier if isinstance(model, training.WithBodyPart | training.WithTeacher) else model
 
 
 def _described(network, preprocess, classes, finding):
