@@ -291,8 +291,7 @@ def _curves(config, results, folder):
 
 def _loss(config):
     """What the loss is measured in, in words."""
-    taught = f", with {config.teacher_weight:g} times the share of the teacher's maps left unexplained"
-    return f"loss (nats{taught if config.teacher else ''})"
+    return f"loss (nats{', with what the teacher adds' if config.teacher else ''})"
 
 
 def _preprocessing(config, preprocess, policy, run):
@@ -351,11 +350,8 @@ def _how_it_was_made(config, recorded, curves, numbered):
     return [
         "## Training\n",
         *(
-            numbered.add(f"{column}.png", f"{words}, mean of {seeds}. {curves[f'{column}.png']}")
-            for column, words in (
-                ("accuracy", "Accuracy over epochs"),
-                ("loss", f"{_loss(config).capitalize()} over epochs"),
-            )
+            numbered.add(f"{column}.png", f"{words} over epochs, mean of {seeds}. {curves[f'{column}.png']}")
+            for column, words in (("accuracy", "Accuracy"), ("loss", _loss(config).capitalize()))
         ),
         numbered.add(
             "preprocessing.png",

@@ -32,7 +32,8 @@ def teacher(sets, tmp_path_factory):
     members = [models.create("resnet18", num_classes=2, width=8, image_size=32) for _ in range(2)]
     folder = tmp_path_factory.mktemp("models") / "teacher"
     serving.export(
-        models.Ensemble(members), folder, preprocess=dataclasses.replace(lisbon_resnet.preprocess(settings()), channels=3),
+        models.Ensemble(members), folder,
+        preprocess=dataclasses.replace(lisbon_resnet.preprocess(settings()), channels=3),
         metadata=CLASSES | seen_by_training("phantom", sets),
     )  # fmt: skip
     return folder
