@@ -64,7 +64,8 @@ def read(folder):
 
     Returns:
         A list of dicts: `name`, `data`, `split_policy`, `split_digest`, `images`, `findings`, `seeds`, `threshold`,
-        `date`, `metrics` and `differences` (see `report.scored`), and `card`, a dict of `CARD`.
+        `date`, `metrics` and `differences` (see `report.scored`), and `card`, a dict of `CARD`; of an ensemble that
+        `score --average` made also `ensemble_of`, how many seeds it is the mean of.
 
     Raises:
         OutputError: A file is not of its form.
@@ -112,10 +113,16 @@ def _row(entry):
     return [
         escaped(entry["name"]), card["who"], decimal(metrics["auc"]), decimal(metrics["sensitivity_at_90"]),
         decimal(metrics["average_precision"]), f"{decimal(metrics['accuracy'])} at {entry['threshold']:.3g}",
-        "; ".join(differences), int(entry["seeds"]), card["training_data"], card["pretrained"],
+        "; ".join(differences), _seeds(entry), card["training_data"], card["pretrained"],
         f"<{entry['card']['code']}>" if _ADDRESS.fullmatch(entry["card"]["code"]) else card["code"],
         escaped(entry["date"]),
     ]  # fmt: skip
+
+
+def _seeds(entry):
+    """How many trainings were scored, each by itself or as one ensemble."""
+    members = f", the mean of {int(entry['ensemble_of'])}" if "ensemble_of" in entry else ""
+    return f"{int(entry['seeds'])}{members}"
 
 
 def escaped(words):

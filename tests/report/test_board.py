@@ -48,6 +48,8 @@ def test_one_table_a_split_best_first(tmp_path):
     row = next(line for line in text.splitlines() if line.startswith("| best"))
     assert "| 0.900 (0.800 to 1.000) |" in row and "| ours: +0.010 (-0.020 to +0.040) | 3 |" in row
     assert "<https://example.org/a_b>" in row
+    board.submit(tmp_path, "averaged", entry(0.7, seeds=1, ensemble_of=3), "")
+    assert "| 1, the mean of 3 | its train split |" in board.table(tmp_path)
     assert (tmp_path / "best.csv").read_text() == "filename,probability\n"
 
 
@@ -122,6 +124,7 @@ def test_a_name_that_is_no_file_is_refused(tmp_path, name):
         lambda content: content.update(split_digest="`x`"),
         lambda content: content["metrics"].pop("auc"),
         lambda content: content.update(seeds="<b>"),
+        lambda content: content.update(ensemble_of="<b>"),
         lambda content: content["card"].update(who="\x1b[2J"),
         lambda content: content.update(threshold="low"),
     ],
