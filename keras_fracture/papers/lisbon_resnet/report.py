@@ -15,6 +15,11 @@ HEADLINES = (
 FRONT = (  # of README
     ("ResNet-34, AUC", "auc", {"model": "resnet34", "variant": "paper", "data": "fracatlas"}),
     (
+        "ResNet-34 taught by EfficientNet-Lite0, AUC",
+        "auc",
+        {"model": "resnet34", "variant": "distilled", "data": "fracatlas"},
+    ),
+    (
         "EfficientNet-Lite0 from ImageNet, AUC",
         "auc",
         {"model": "efficientnet_lite0", "variant": "imagenet", "data": "fracatlas"},
