@@ -125,7 +125,8 @@ class WithTeacher(keras.Model):
     its own. A 1x1 convolution turns the classifier's maps into as many channels as the teacher's have; what is added
     to the loss is the share of the maps' variance within the batch that it leaves unexplained, times `weight`, and
     the history has it as `teacher_loss`. Train this, then use `classifier`. Takes what the classifier takes, and gives
-    its logits. The teacher stays as it is.
+    its logits. The teacher stays as it is. With several replicas each takes the variance of its own part of the batch,
+    so that weights differ a little from those of one device.
 
     Source: Romero et al. 2015, "FitNets: Hints for Thin Deep Nets", section 2.2, here with the last layer as the hint
     and in one stage.
