@@ -1,6 +1,7 @@
 """Trained models that classifiers of a run learn from, and proof that they do not know its test images."""
 
 import dataclasses
+import logging
 
 from keras_fracture import models
 from keras_fracture.errors import ModelError
@@ -8,6 +9,8 @@ from keras_fracture.experiment.splits import seen_by_training
 from keras_fracture.inference.scoring import trained_on
 from keras_fracture.serving.metadata import preparation
 from keras_fracture.serving.versions import version_of
+
+_LOG = logging.getLogger(__name__)
 
 
 def load_teacher(config, preprocess, sets, number):
@@ -54,6 +57,12 @@ def check_teacher(config, preprocess, sets):
             "run's test: export it again, from its run"
         )
     name, digests, salts = seen
+    if name != ours["data"]:
+        _LOG.warning(
+            "teacher %s has learnt from %s: make sure that none of its X-rays are among those that this run tests on",
+            config.teacher,
+            name,
+        )
     # Which of them it was trained and which tuned on it does not say, so that only the same two splits will do.
     if name == ours["data"] and (digests != ours["digests"] or salts != set(ours.get("salts", ()))):
         raise ModelError(

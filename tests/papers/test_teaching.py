@@ -80,6 +80,15 @@ def test_a_teacher_that_may_know_the_test_is_refused(sets, teacher, tmp_path):
         check_teacher(settings(teacher=str(silent.parent)), preprocess, sets)
 
 
+def test_whoever_takes_a_teacher_from_elsewhere_is_told_to_look(sets, teacher, caplog):
+    config = settings(teacher=str(teacher))
+    check_teacher(config, lisbon_resnet.preprocess(config), sets)
+    assert not caplog.messages
+    elsewhere = dataclasses.replace(config, data="fracatlas")
+    check_teacher(elsewhere, lisbon_resnet.preprocess(config), sets)
+    assert [one for one in caplog.messages if "has learnt from phantom: make sure" in one]
+
+
 def test_a_teacher_of_images_prepared_otherwise_is_refused(sets, teacher):
     config = settings(teacher=str(teacher))
     other = dataclasses.replace(lisbon_resnet.preprocess(config), clahe=None)
