@@ -60,15 +60,8 @@ class Config:
         "channels": 3, "gan_channels": 3,
     }  # fmt: skip
     WORDS: ClassVar = (
-        "data",
-        "finding",
-        "columns",
-        "patient",
-        "splits",
-        "pretrained",
-        "extractor",
-        "teacher",
-    )
+        "data", "finding", "columns", "patient", "splits", "pretrained", "extractor", "teacher",
+    )  # fmt: skip
     # What a row of results says by itself, or what chooses which rows there are, see `other_settings`.
     TOLD: ClassVar = (
         "data", "finding", "columns", "patient", "splits", "seed", "seeds", "precision", "policies", "policy", "models",

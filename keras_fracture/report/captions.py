@@ -95,7 +95,7 @@ def seeds(values):
     return (
         "the same training from other random numbers, each tested on the same images. What a single training would "
         f"have shown is one of these dots. In the order of the seeds: {told}. The interval of the mean covers other "
-        "X-rays, too, and so is wider than the dots."
+        "X-rays, too."
     )
 
 

@@ -146,9 +146,8 @@ def seeds(values, scores, levels, path, suptitle):
         path: PNG to write.
         suptitle: Of the figure.
     """
-    known = list(
-        dict.fromkeys(words for numbers in levels.values() for words in numbers)
-    )  # alike in all panels
+    # A line looks alike in all panels.
+    known = list(dict.fromkeys(words for numbers in levels.values() for words in numbers))
     figure, axes = subplots(1, len(values), figsize=(4.6 * len(values), 5.2), squeeze=False)
     for axis, (metric, numbers) in zip(axes[0], values.items(), strict=True):
         # Side by side in their order, so that equal ones do not hide each other.
