@@ -109,6 +109,12 @@ RUNS = (
         f"{_LISBON} --variant imagenet --set policies=grouped --set image_size=320",
         0.4,
     ),
+    Run(
+        "lisbon_imagenet_320_ensemble",
+        f"{_LISBON} --variant imagenet --set policies=grouped --set image_size=320 --seeds 3 "
+        "--set flips=True --set ensemble=True",
+        1.2,
+    ),
     Run("garcia_published", f"{_GARCIA} --variant published_code --seeds 1 --set policies=paper", 0.2),
     Run("garcia_published_seeds", f"{_GARCIA} --variant published_code --seeds 8 --set policies=paper", 0.9),
     Run("lisbon_scratch", f"{_LISBON} --variant scratch --set policies=grouped", 0.2),
