@@ -114,6 +114,10 @@ class Config:
         """The split policies whose images the experiment reads."""
         return getattr(self, "policies", None) or (getattr(self, "policy", "grouped"),)
 
+    def weights(self):
+        """Of each setting that names weights to start or learn from: the paths of its files."""
+        return {}
+
 
 def configure(config_class, profile, **settings):
     """A configuration with a profile's numbers.

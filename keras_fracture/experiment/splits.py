@@ -1,6 +1,7 @@
 """The splits of a data set as arrays, and proof of which images they were."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pandas as pd
@@ -73,11 +74,24 @@ def load_splits(config, preprocess, policy, data_dir=None):
 
 
 def fingerprints(config, data_dir=None):
-    """What is trained and tested on: a dict of split policy to a dict of split name to a hash of its records."""
-    return {
+    """What is trained and tested on: a dict of split policy to a dict of split name to a hash of its records.
+
+    Where settings name weights that training starts or learns from, `weights` has a hash of each setting's.
+    """
+    weights = {name: _hash_of_files(paths) for name, paths in config.weights().items()}  # may fail: so first
+    found = {
         policy: {name: records.digest() for name, records in load_records(config, policy, data_dir).items()}
         for policy in config.split_policies
     }
+    return found | ({"weights": weights} if weights else {})
+
+
+def _hash_of_files(paths):
+    whole = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as stream:
+            whole.update(hashlib.file_digest(stream, "sha256").digest())
+    return whole.hexdigest()
 
 
 def digests_of_splits(config, data_dir=None):
@@ -97,13 +111,20 @@ def digests_of_splits(config, data_dir=None):
 
 
 def check_fingerprints(expected, received, whose):
-    """Raises `DataError` if two `fingerprints` differ; `whose` begins the sentence."""
-    pairs = [(f"{policy}/{name}", expected.get(policy, {}).get(name), digest)
-             for policy, digests in received.items() for name, digest in digests.items()]  # fmt: skip
+    """Raises `DataError` if two `fingerprints` differ; `whose` begins the sentence.
+
+    Of weights only those that `expected` has: earlier versions did not record them.
+    """
+    pairs = [(f"{group}/{name}", expected.get(group, {}).get(name), digest)
+             for group, digests in received.items() for name, digest in digests.items()
+             if group != "weights" or group in expected]  # fmt: skip
     odd = [pair for pair in pairs if pair[1] != pair[2]]
     if odd:
+        what = "images, or with images in other splits,"
+        if all(name.startswith("weights/") for name, *_ in odd):
+            what = "weights"
         raise DataError(
-            f"{whose} other images, or with images in other splits, than are there now: bring those back, or "
+            f"{whose} other {what} than are there now: bring those back, or "
             f"start a new run. Differing: {', '.join(name for name, *_ in odd)}. "
             f"Expected: {odd[0][1]} of {odd[0][0]}. Received: {odd[0][2]}"
         )

@@ -1,9 +1,10 @@
 """The numbers that every classifier paper has."""
 
 import dataclasses
+from pathlib import Path
 from typing import ClassVar
 
-from keras_fracture.errors import FractureError
+from keras_fracture.errors import FractureError, WeightsError
 from keras_fracture.experiment import config
 
 
@@ -79,3 +80,21 @@ class ClassifierConfig(config.Config):
             raise FractureError("balanced weighs the classes of one target: it does not go with body_parts")
         if self.teacher and self.body_parts:
             raise FractureError("teacher and body_parts both add to the loss: leave one out")
+
+    def weights(self):
+        """The files of `pretrained`, unless that is "imagenet", whose file has its known hash, and of `teacher`.
+
+        Raises:
+            WeightsError: There is no such file.
+            ModelError: There is no such model.
+        """
+        from keras_fracture.serving.versions import version_of
+
+        found = {}
+        if self.pretrained not in (None, "imagenet"):
+            if not Path(self.pretrained).is_file():
+                raise WeightsError(f"pretrained must name a file of weights. Received: {self.pretrained}")
+            found["pretrained"] = [Path(self.pretrained)]
+        if self.teacher:
+            found["teacher"] = sorted((version_of(self.teacher) / "variables").glob("*"))
+        return found

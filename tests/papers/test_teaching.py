@@ -2,13 +2,15 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from keras_fracture import cli, models, serving
-from keras_fracture.errors import FractureError, ModelError
+from keras_fracture import cli, files, models, serving
+from keras_fracture.errors import DataError, FractureError, ModelError, WeightsError
+from keras_fracture.experiment import runs
 from keras_fracture.experiment.splits import load_splits, seen_by_training
 from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
 from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
@@ -112,3 +114,35 @@ def test_what_cannot_be_taught_is_refused(few_phantoms, tmp_path, capsys):
     ]
     assert cli.main(given) == 2
     assert "There is no such model" in capsys.readouterr().err and not list(out.rglob("*.h5"))
+
+
+@pytest.mark.parametrize("setting", ["teacher", "pretrained"])
+def test_a_run_is_not_resumed_or_repeated_with_other_weights_at_the_same_place(
+    setting, teacher, few_phantoms, tmp_path, capsys
+):
+    place, other = tmp_path / "place", models.create("resnet18", num_classes=2, width=8, image_size=32)
+    if setting == "teacher":
+        shutil.copytree(teacher, place)
+        changed = place / "1" / "variables" / "variables.data-00000-of-00001"
+    else:
+        place = changed = tmp_path / "start.weights.h5"
+        other.save_weights(place)
+    config = settings(**{setting: str(place)})
+    folder = files.folder(tmp_path / "run")
+    runs.record_fingerprints(config, runs.start(config, "paper", folder, False), folder)
+    runs.record_fingerprints(config, runs.start(config, "paper", folder, True), folder)
+    before = changed.read_bytes()
+    changed.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    with pytest.raises(
+        DataError, match=f"was started with other weights than .*Differing: weights/{setting}"
+    ):
+        runs.record_fingerprints(config, runs.start(config, "paper", folder, True), folder)
+    assert cli.main(["reproduce", "--from", str(folder), "--out", str(tmp_path / "again")]) == 2
+    assert "records a run with other weights than are there now" in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
+    recorded = json.loads((folder / "config.json").read_text())
+    del recorded["fingerprints"]["weights"]  # as earlier versions wrote it
+    runs.record_fingerprints(config, recorded, folder)
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    with pytest.raises((ModelError, WeightsError), match=str(place)):
+        runs.record_fingerprints(config, recorded, folder)
