@@ -233,6 +233,19 @@ class ReflectConv2D(PaddedConv2D):
 
 
 @keras.saving.register_keras_serializable("keras_fracture")
+class NearestUpSampling2D(layers.Layer):
+    """What `UpSampling2D` does, each value four times, with a height and a width that TFLite knows, too."""
+
+    def call(self, maps):
+        _, height, width, channels = maps.shape
+        rows = ops.reshape(ops.concatenate([maps, maps], axis=3), (-1, height, 2 * width * channels))
+        return ops.reshape(ops.concatenate([rows, rows], axis=2), (-1, 2 * height, 2 * width, channels))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *(2 * side for side in input_shape[1:3]), input_shape[3])
+
+
+@keras.saving.register_keras_serializable("keras_fracture")
 class CroppedConv2DTranspose(Conv2DTranspose):
     """Conv2DTranspose 3x3, stride 2, that doubles a map as PyTorch's with padding 1 and output_padding 1 does.
 

@@ -8,6 +8,7 @@ from keras_fracture.models.convolution import Conv2DTranspose
 from keras_fracture.models.layers import (
     CroppedConv2DTranspose,
     InstanceNormalization,
+    NearestUpSampling2D,
     ReflectConv2D,
     SampleNormalization,
     conv,
@@ -113,10 +114,9 @@ def _decoder(preset, size, channels, width, name):
             )
             steps.append(layers.LeakyReLU(0.01, name=f"leaky_relu{number}"))
         else:
-            steps.append(layers.UpSampling2D(name=f"upsampling{number}"))
+            steps.append(NearestUpSampling2D(name=f"upsampling{number}"))
             steps.append(_convolution(preset, filters, 5, name=f"conv{number}"))
-            steps.append(SampleNormalization(name=f"norm{number}"))
-            steps.append(layers.ReLU(name=f"relu{number}"))
+            steps += [SampleNormalization(name=f"norm{number}"), layers.ReLU(name=f"relu{number}")]
     if preset == "nips2017":
         steps.append(Conv2DTranspose(channels, 1, kernel_initializer=_NORMAL, name="conv_transpose3"))
     else:

@@ -31,10 +31,13 @@ def test_all_runtimes_are_compared_and_shown(dummy_root, tmp_path):
     serving.export(network, folder / "cnn", preprocess=Preprocess(size=32))
     generator = models.create("dcgan_generator", image_size=32, width=2, channels=1)
     serving.export(generator, folder / "gan")
+    serving.export(models.create("unit", image_size=16, width=2, channels=1), folder / "unit")
     given = ["--models", str(folder), "--data", "fracatlas", "--data-dir", str(dummy_root), "--count", "4"]
     assert main(["runtimes", *given, "--json", str(record)]) == 0
     numbers = json.loads(record.read_text())["runtimes"]["numbers"]
-    assert list(numbers) == [f"{model}: {runtime}" for model in ("cnn", "gan") for runtime in RUNTIMES]
+    assert list(numbers) == [
+        f"{model}: {runtime}" for model in ("cnn", "gan", "unit") for runtime in RUNTIMES
+    ]
     for name, difference in numbers.items():
         assert 0 <= difference < (0.1 if name.endswith("as it comes") else 1e-5)
     header, _, first, second = benchmarks.table(record, "runtimes").splitlines()[:4]

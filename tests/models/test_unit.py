@@ -6,7 +6,12 @@ import pytest
 
 from keras_fracture import models
 from keras_fracture.errors import ModelError
-from keras_fracture.models.layers import CroppedConv2DTranspose, ReflectConv2D, SampleNormalization
+from keras_fracture.models.layers import (
+    CroppedConv2DTranspose,
+    NearestUpSampling2D,
+    ReflectConv2D,
+    SampleNormalization,
+)
 from keras_fracture.models.unit import _halved
 from keras_fracture.serving import export
 
@@ -134,7 +139,14 @@ def test_sample_normalisation_is_its_closed_form_and_survives_a_blank_image():
     assert np.isfinite(tape.gradient(total, blank)).all()
 
 
-@pytest.mark.parametrize("layer", [ReflectConv2D(2, 4, 2), CroppedConv2DTranspose(2), SampleNormalization()])
+def test_nearest_upsampling_repeats_each_value():
+    maps = _images(5)
+    np.testing.assert_array_equal(NearestUpSampling2D()(maps), np.repeat(np.repeat(maps, 2, 1), 2, 2))
+
+
+@pytest.mark.parametrize(
+    "layer", [ReflectConv2D(2, 4, 2), CroppedConv2DTranspose(2), SampleNormalization(), NearestUpSampling2D()]
+)
 def test_layers_say_their_shape_and_round_trip(layer):
     maps = _images(6)
     out = layer(maps)

@@ -34,6 +34,7 @@ def exported(tmp_path_factory):
         "classifier": models.create("compact_cnn", image_size=32),
         "generator": models.create("dcgan_generator", image_size=32, width=2, channels=1, num_classes=3),
         "translator": models.create("unit", image_size=16, width=2, channels=1),
+        "munit": models.create("unit", preset="munit", image_size=16, width=2, channels=1),
     }
     for name, network in networks.items():
         for variable in network.trainable_variables:
@@ -58,10 +59,11 @@ def inputs(name):
             "labels": np.array([0, 1, 2, 1, 0], np.int32),
         },
         "translator": {"images": rng.random((5, 16, 16, 1), np.float32) * 2 - 1},
+        "munit": {"images": rng.random((5, 16, 16, 1), np.float32) * 2 - 1},
     }[name]
 
 
-@pytest.mark.parametrize("name", ["classifier", "generator", "translator"])
+@pytest.mark.parametrize("name", ["classifier", "generator", "translator", "munit"])
 def test_the_numbers_and_the_metadata_are_the_saved_models(exported, tmp_path, name, form):
     saved = exported / name / "1"
     version, difference = converting.convert(form, saved, tmp_path / name)
@@ -70,8 +72,9 @@ def test_the_numbers_and_the_metadata_are_the_saved_models(exported, tmp_path, n
     wanted = wanted.numpy()
     (got,) = converting.runner(version / f"model.{form}")(**given).values()
     assert np.ptp(wanted, axis=0).max() > 1e-3, "else anything would be equal"
-    np.testing.assert_allclose(got, wanted, atol=1e-5)
-    assert 0 <= difference < 1e-5
+    tolerance = 1e-4 if name == "munit" else 1e-5  # its normalisations enlarge what rounding leaves
+    np.testing.assert_allclose(got, wanted, atol=tolerance)
+    assert 0 <= difference < tolerance
 
     before, after = (json.loads((folder / "metadata.json").read_text()) for folder in (saved, version))
     told, data = after.pop("converted"), (version / f"model.{form}").read_bytes()
@@ -90,7 +93,7 @@ def test_the_numbers_and_the_metadata_are_the_saved_models(exported, tmp_path, n
     assert list(left) == ["serving_default"]
     assert left["serving_default"]["inputs"] == endpoints["serving_default"]["inputs"]
     # In ONNX no two values have one name.
-    output = f"{key}_out" if (name, form) == ("translator", "onnx") else key
+    output = f"{key}_out" if form == "onnx" and name in ("translator", "munit") else key
     assert left["serving_default"]["outputs"] == {output: endpoints["serving_default"]["outputs"][key]}
     card = (version / "model_card.md").read_text()
     assert told["sha256"] in card and "serve_bytes" not in card
