@@ -99,6 +99,11 @@ RUNS = (
         0.35,
     ),
     Run(
+        "lisbon_imagenet_320_longer",
+        f"{_LISBON} --variant imagenet --set policies=grouped --epochs 16 --set image_size=320 --set flips=True",
+        0.7,
+    ),
+    Run(
         "lisbon_distilled_34_320",
         f"{_LISBON} --variant distilled --set policies=grouped --set width=32 --set flips=True "
         "--set image_size=320 --set teacher=efficientnet_lite0_fracatlas",
