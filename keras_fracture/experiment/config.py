@@ -114,7 +114,7 @@ class Config:
         """The split policies whose images the experiment reads."""
         return getattr(self, "policies", None) or (getattr(self, "policy", "grouped"),)
 
-    def weights(self):
+    def weight_files(self):
         """Of each setting that names weights to start or learn from: the paths of its files."""
         return {}
 

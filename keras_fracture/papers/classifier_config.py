@@ -81,7 +81,7 @@ class ClassifierConfig(config.Config):
         if self.teacher and self.body_parts:
             raise FractureError("teacher and body_parts both add to the loss: leave one out")
 
-    def weights(self):
+    def weight_files(self):
         """The files of `pretrained`, unless that is "imagenet", whose file has its known hash, and of `teacher`.
 
         Raises:
