@@ -78,7 +78,9 @@ def fingerprints(config, data_dir=None):
 
     Where settings name weights that training starts or learns from, `weights` has a hash of each setting's.
     """
-    weights = {name: _hash_of_files(paths) for name, paths in config.weight_files().items()}  # may fail: so first
+    weights = {
+        name: _hash_of_files(paths) for name, paths in config.weight_files().items()
+    }  # may fail: so first
     found = {
         policy: {name: records.digest() for name, records in load_records(config, policy, data_dir).items()}
         for policy in config.split_policies
