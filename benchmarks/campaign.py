@@ -7,7 +7,8 @@
     python benchmarks/campaign.py record                   # numbers of finished runs into results/
 
 Each run is trained by a frozen copy of the commit it was started with, and goes on with that copy after a kill; the
-checkout may change meanwhile. `run` may be stopped at any time, also by the machine.
+checkout may change meanwhile. `run` may be stopped at any time, also by the machine. A run whose numbers stand in
+results/ already, from here or another machine, is trained again only if `--only` asks for it.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from keras_fracture.machine import BFLOAT16, cpu_fields
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 FOLDER = CHECKOUT / "runs" / "campaign"
+RESULTS = CHECKOUT / "results"
 HEARTBEAT = 20  # seconds between two notes of how long a run has taken
 
 
@@ -72,7 +74,6 @@ RUNS = (
     Run("bai_fracatlas", f"{_GENERATOR} --data fracatlas --epochs 60 --set width=32", 0.3),
     # Rows from before augmentation and splits were mended, which no longer run below replaces.
     Run("bai_quick", "bai_dcgan --set precision=auto --epochs 60", 0.2),
-    Run("bai_quick_modern", "bai_dcgan --set precision=auto --epochs 18 --variant modern", 0.1),
     Run(
         "poster_kaggle",
         "ibrahim_gan --variant poster --data kaggle_fracture --set policies=grouped,paper",
@@ -174,10 +175,11 @@ class Campaign:
     Args:
         folder: Holds a folder a run, and the frozen copies of the code.
         runs: `Run`s in the order of their worth.
+        results: The folder of `KEY.json` files that hold the numbers of earlier runs.
     """
 
-    def __init__(self, folder=FOLDER, runs=RUNS):
-        self.folder, self.runs = Path(folder).resolve(), runs
+    def __init__(self, folder=FOLDER, runs=RUNS, results=RESULTS):
+        self.folder, self.runs, self.results = Path(folder).resolve(), runs, Path(results)
 
     def out(self, run):
         """The run folder."""
@@ -194,16 +196,24 @@ class Campaign:
         files.write_text(self.out(run).with_suffix(".json"), content)
 
     def state(self, run):
-        """One of waiting, running, cut, failed, done."""
+        """One of waiting, running, cut, failed, done; or recorded, if its numbers were made in another folder."""
         if (self.out(run) / "metrics.json").exists():
             return "done"
         if "commit" not in self.notes(run):
-            return "waiting"
+            return "recorded" if _command(run) in self.recorded() else "waiting"
         if self.out(run).is_dir():
             with files.locked(self.out(run) / ".lock") as free:
                 if not free:
                     return "running"
         return "failed" if self.notes(run).get("exit_code", 0) > 0 else "cut"
+
+    def recorded(self):
+        """The commands whose numbers stand in the folder of results, as a set."""
+        from keras_fracture.report.results import read
+
+        papers = {shlex.split(run.arguments)[0] for run in self.runs}
+        paths = [path for paper in papers if (path := self.results / f"{paper}.json").exists()]
+        return {row.get("command") for path in paths for row in read(path)["runs"]}
 
     def slowness(self):
         """How much longer runs take here than `Run.hours` says: of those done here, or by the processor's flags."""
@@ -224,7 +234,7 @@ class Campaign:
                 "state": self.state(run),
                 "hours taken": round(self.notes(run)["seconds"] / 3600, 2),
                 "hours estimated": round(run.hours * slowness, 1),
-                "command": f"keras-fracture reproduce {run.arguments}",
+                "command": _command(run),
             }
             for run in self.runs
         )
@@ -277,7 +287,8 @@ class Campaign:
         with files.locked(files.folder(self.folder) / ".lock") as free:
             if not free:
                 raise FractureError(f"{self.folder} is worked on by another process: wait for it, or stop it")
-            runs = [run for run in self.runs if self.state(run) != "done" and only in (None, run.name)]
+            ended = {None: ("done", "recorded")}.get(only, ("done",))
+            runs = [run for run in self.runs if only in (None, run.name) and self.state(run) not in ended]
             for run, status in self._trained(runs, commit, show, workers):
                 last = (self.folder / f"{run.name}.log").read_text(encoding="utf-8").strip().splitlines()[-1:]
                 show(f"{time.strftime('%H:%M')} {run.name}: {self.state(run)}", *(last if status else ()))
@@ -286,7 +297,7 @@ class Campaign:
         """Yields each run with its exit code."""
         if workers is None:
             for run in runs:
-                show(f"{time.strftime('%H:%M')} {run.name}: keras-fracture reproduce {run.arguments}")
+                show(f"{time.strftime('%H:%M')} {run.name}: {_command(run)}")
                 yield run, self.train(run, commit)
             return
         for run in runs:  # before several need the copy at once
@@ -314,6 +325,11 @@ class Campaign:
         return [run.name for run in done]
 
 
+def _command(run):
+    """As it is recorded."""
+    return f"keras-fracture reproduce {run.arguments}"
+
+
 def _train(runs, shared):
     """A task of a cluster: exit codes."""
     campaign, commit = shared
@@ -339,17 +355,17 @@ def main(arguments=None):
         help="train on the workers of a Dask cluster, which finish the runs that they have begun if this is stopped",
     )
     parser.add_argument(
-        "--results", default=CHECKOUT / "results", help="where `record` adds (default: results)"
+        "--results", default=RESULTS, help="where `record` adds, and earlier numbers stand (default: results)"
     )
     options = parser.parse_args(arguments)
-    campaign = Campaign(options.folder)
+    campaign = Campaign(options.folder, results=options.results)
     signal.signal(signal.SIGTERM, _stopped)
     try:
         if options.verb == "list":
             table = campaign.table()
             table["command"] = table["command"].str.ljust(table["command"].str.len().max())
             print(table.to_string(index=False, justify="left"))
-            ahead = table["hours estimated"][table["state"] != "done"].sum()
+            ahead = table["hours estimated"][~table["state"].isin(("done", "recorded"))].sum()
             print(f"\n{ahead:.0f} hours are ahead on this machine, less what cut runs have behind them.")
         elif options.verb == "record":
             print("\n".join(campaign.record(options.results)) or "No run is done yet.")

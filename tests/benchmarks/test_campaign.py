@@ -120,6 +120,19 @@ def test_numbers_of_finished_runs_are_recorded(queue, tmp_path):
     assert [run["model"] for run in runs] == ["first", "third"]
 
 
+def test_what_another_machine_has_recorded_is_trained_only_if_it_is_asked_for(tmp_path, queue):
+    queue.results = tmp_path / "results"
+    rows = [{"command": "keras-fracture reproduce one --set a=1"}, {"model": "of a version without commands"}]
+    queue.results.mkdir()
+    (queue.results / "one.json").write_text(json.dumps({"paper": "one", "runs": rows}))
+    assert list(queue.table()["state"]) == ["recorded", "waiting", "waiting"]
+    for _ in range(2):
+        queue.work("aaa", show=lambda *words: None)
+    assert list(queue.table()["state"]) == ["recorded", "failed", "done"]
+    queue.work("aaa", "first", show=lambda *words: None)
+    assert list(queue.table()["state"]) == ["cut", "failed", "done"]
+
+
 def test_a_frozen_copy_holds_the_commit_and_not_the_checkout(tmp_path, monkeypatch):
     def git(*words):
         identity = ("-c", "user.name=n", "-c", "user.email=e")
