@@ -4,6 +4,7 @@ keras-fracture tables            # rewrite the files between their markers
 keras-fracture tables --check    # only say whether they are up to date
 """
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ from keras_fracture import files, papers
 from keras_fracture.errors import OutputError
 from keras_fracture.papers import comparison
 from keras_fracture.report import baselines, benchmarks, board, explanations, reliability, results, stress
-from keras_fracture.report.markdown import dated, markdown, over_seeds, plain
+from keras_fracture.report.markdown import MENDED, dated, markdown, over_seeds, plain
 
 _WHERE = ("*.md", "docs/*.md", "docs/*/*.md", "serving/*.md")
 _TOLD = {  # of a run, and in which words
@@ -47,7 +48,9 @@ def headlines(folder):
 
 
 def front(folder):
-    """README's table: of each paper the newest run of what it is known by, with a link to its page.
+    """README's table: of what each paper is known by, the run that was best on validation images, linked to its page.
+
+    Test images choose nothing. Where a run has no such number, as of a GAN, the newest is shown.
 
     Args:
         folder: As in `headlines`.
@@ -61,13 +64,19 @@ def front(folder):
             shown = [
                 run for run in _fitting(runs, where) if run["profile"] != "smoke"
             ]  # which measures nothing
-            for run in sorted(shown, key=lambda run: run["date"])[-1:]:  # of a day the last that was recorded
+            for run in sorted(shown, key=functools.partial(_on_validation, metric))[-1:]:
                 reported = (run["reported"] or {}).get(metric)
                 rows.append([
                     f"[{key}](docs/papers/{key}.md)", what, f"{reported:.2f}" if reported else "",
                     over_seeds(run["metrics"][metric]), _how_measured(run, where),
                 ])  # fmt: skip
     return markdown(["paper", "measured", "paper says", "we measured", "on"], rows)
+
+
+def _on_validation(metric, run):
+    """What `front` chooses by; of equal runs the last that was recorded is taken."""
+    value = run["metrics"].get(f"validation_{metric}", {}).get("value", 0.0)
+    return run["date"] >= MENDED, value, run["date"]
 
 
 def _papers(folder):
