@@ -105,11 +105,11 @@ class PolicyResult:
             images.labels, images.sources, trained.probabilities[split], np.array(trained.thresholds)
         )
 
-    def exported(self, name):
-        """`evaluation.Predictions` of one architecture's SavedModel by itself on the test split."""
-        trained, images = self.trained[name], self.sets["test"]
+    def exported(self, name, split="test"):
+        """`evaluation.Predictions` of one architecture's SavedModel by itself on one split."""
+        trained, images = self.trained[name], self.sets[split]
         return Predictions(
-            images.labels, images.sources, trained.exported["test"][None], trained.exported_threshold
+            images.labels, images.sources, trained.exported[split][None], trained.exported_threshold
         )
 
 

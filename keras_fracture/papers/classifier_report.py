@@ -1,6 +1,7 @@
 """The report of the classifier papers: tables beside the paper's, training curves, failures, heat maps."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,8 @@ def write(config, results, run, preprocess):
         folder, result = run.folder / policy / name, results[policy]
         said = scorer.text(result.predictions(name), result.sets["test"].table["filename"])
         files.write_text(folder / "predictions.csv", said)
-        scores = _scores(result, name)
+        scores = _scores(result, functools.partial(result.predictions, name))
+        scores["train_accuracy"] = _train_accuracy(result.trained[name].histories)
         images = f"{config.data_title}, {policy} split, test images"
         compared = compare_with(result.predictions(name), result.baselines)
         levels = _levels(config, name, compared)
@@ -60,7 +62,9 @@ def write(config, results, run, preprocess):
         explained[policy, name] = _explain(result, name, folder, told)
         row = _row(config, recorded, policy, name, result.trained[name], scores) | {"baselines": compared}
         if (config.seeds > 1 or config.flips) and not config.ensemble:
-            row["saved_model_metrics"] = evaluation.scores(result.exported(name), evaluation.METRICS)
+            alone = _scores(result, functools.partial(result.exported, name))
+            alone["train_accuracy"] = _train_accuracy(result.trained[name].histories[:1])
+            row["saved_model_metrics"] = alone
         if len(result.predictions(name).probabilities) > 1:
             row["by_seed"] = evaluation.by_seed(result.predictions(name), scored.EACH.values())
         rows.append(row)
@@ -177,15 +181,20 @@ def _tested(config):
     )
 
 
-def _scores(result, name):
-    """Test metrics with intervals, and what the paper's table takes from training and validation."""
-    scores = evaluation.scores(result.predictions(name), evaluation.METRICS)
-    checked = evaluation.scores(result.predictions(name, "validation"), ("accuracy", "f1", "auc"))
+def _scores(result, predictions):
+    """Test metrics with intervals, and what the paper's table takes from validation; by `predictions` of a split."""
+    test, checked = predictions("test"), predictions("validation")
+    scores = evaluation.scores(test, evaluation.METRICS)
+    checked = evaluation.scores(checked, ("accuracy", "f1", "auc"))
     scores |= {f"validation_{metric}": score for metric, score in checked.items()}
-    inside = evaluation.within(result.predictions(name), result.sets["test"].table["body_part"])
-    scores |= {_WITHIN: inside} if inside else {}
-    last = [float(history["accuracy"].iloc[-1]) for history in result.trained[name].histories]
-    return scores | {"train_accuracy": {"value": float(np.mean(last)), "low": min(last), "high": max(last)}}
+    inside = evaluation.within(test, result.sets["test"].table["body_part"])
+    return scores | ({_WITHIN: inside} if inside else {})
+
+
+def _train_accuracy(histories):
+    """Of the last epoch, on average, with the lowest and the highest seed."""
+    last = [float(history["accuracy"].iloc[-1]) for history in histories]
+    return {"value": float(np.mean(last)), "low": min(last), "high": max(last)}
 
 
 def _chosen(config):

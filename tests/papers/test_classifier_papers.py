@@ -177,10 +177,13 @@ def test_a_model_card_tells_of_the_model_alone(smoke_run, tmp_path):
     assert row["metrics"]["auc"]["value"] != pytest.approx(right, abs=1e-4)
     assert np.mean(row["by_seed"]["auc"]) == pytest.approx(row["metrics"]["auc"]["value"])
     assert (folder / "grouped" / "resnet18" / "seeds.png").is_file()
-    threshold = evaluation.best_threshold(
-        sets["validation"].labels, probabilities(model, sets["validation"].images)
+    checked = sets["validation"].labels, probabilities(model, sets["validation"].images)
+    assert facts["threshold"]["value"] == pytest.approx(evaluation.best_threshold(*checked), abs=1e-6)
+    assert facts["metrics"]["validation_auc"]["value"] == pytest.approx(roc_auc_score(*checked), abs=1e-6)
+    inside = evaluation.within(
+        evaluation.Predictions(labels, sets["test"].sources, ours[None], 0.5), sets["test"].table["body_part"]
     )
-    assert facts["threshold"]["value"] == pytest.approx(threshold, abs=1e-6)
+    assert facts["metrics"]["auc_within_body_part"]["value"] == pytest.approx(inside["value"], abs=1e-6)
     assert facts["limits"].startswith("Metrics are this model's.")
 
 
