@@ -43,8 +43,8 @@ def add_reproduce(commands):
             verb.add_argument(f"--{name}", nargs="+", help=f"{key}: {help_}")
     verb.add_argument(
         "--pretrained",
-        metavar="FILE",
-        help="weights that classifiers start from: .weights.h5, or PyTorch's .pth",
+        metavar="MODEL",
+        help="what classifiers start from: a trained model by name or path, or weights, .weights.h5 or PyTorch's .pth",
     )
     verb.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",

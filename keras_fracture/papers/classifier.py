@@ -17,12 +17,8 @@ from keras_fracture.experiment import ahead
 from keras_fracture.experiment.baselines import fit_baselines
 from keras_fracture.experiment.runs import export_if_missing, load_or_compute
 from keras_fracture.experiment.splits import load_splits, seen_by_training
-from keras_fracture.interop.convert import classes_in, load_weights
-from keras_fracture.interop.imagenet import weights_file
-from keras_fracture.models.preprocessing import IMAGENET
-from keras_fracture.papers.teaching import load_teacher
+from keras_fracture.papers.teaching import check_pretrained, load_pretrained, load_teacher, normalisation_of
 
-_IMAGENET_CLASSES = 1000
 _EVALUATED = ("validation", "test")
 
 
@@ -32,9 +28,9 @@ def build_model(config, name, train):
 
 
 def normalisation(config, name):
-    """`mean` and `std` of the model: ImageNet's where `pretrained` tells its 1,000 classes apart, else none."""
-    imagenet = config.pretrained and classes_in(_weights_file(config, name)) == _IMAGENET_CLASSES
-    return dict(zip(("mean", "std"), IMAGENET if imagenet else (0.0, 1.0), strict=True))
+    """`mean` and `std` of the model: what the weights of `pretrained` were trained with, where that is known."""
+    known = normalisation_of(config, name)
+    return dict(zip(("mean", "std"), known, strict=True)) if known else {}
 
 
 def keep_splits(config, sets, policy):
@@ -195,8 +191,9 @@ def train_model(config, run, method, name, number, sets, folder):
     seed = config.seed + number
     keras.utils.set_random_seed(seed)
     steps = config.epochs * (len(sets["train"].labels) // min(config.batch_size, len(sets["train"].labels)))
+    check_pretrained(config, method.preprocess(config), sets)
     with run.strategy.scope():
-        model = start_model(config, method, name, sets["train"])
+        model = start_model(config, method, name, sets["train"], number)
         teacher = load_teacher(config, method.preprocess(config), sets, number) if config.teacher else None
         trained = compile_model(config, method, model, sets, steps, teacher)
     history = fit(config, trained, model, sets, seed, folder)
@@ -222,17 +219,13 @@ def export_model(config, method, model, sets, folder):
     export_if_missing(model, folder / "saved_model", preprocess=preprocess, metadata=metadata)
 
 
-def start_model(config, method, name, train):
+def start_model(config, method, name, train, number=0):
     """A model with the weights of `pretrained` where there are any, and the weight decay."""
     model = method.build_model(config, name, train)
     if config.pretrained:
-        load_weights(model, _weights_file(config, name), any_head=True)
+        load_pretrained(config, model, name, number)
     training.add_l2(model, config.weight_decay)
     return model
-
-
-def _weights_file(config, name):
-    return weights_file(name) if config.pretrained == "imagenet" else config.pretrained
 
 
 def compile_model(config, method, model, sets, steps, teacher=None):

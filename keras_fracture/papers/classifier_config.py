@@ -35,8 +35,9 @@ class ClassifierConfig(config.Config):
         teacher: A trained model that networks learn from beside the labels, see `training.WithTeacher`: a name or the
             path of a SavedModel; of an ensemble each seed has another member. It must have learnt from the same split.
         teacher_weight: Factor of what is lost by explaining the teacher's maps badly.
-        pretrained: Weights to start from, a `.weights.h5` file or one of PyTorch's, see `interop.torch`, whose head may
-            differ; or "imagenet", see `interop.imagenet`.
+        pretrained: What to start from: a trained model of the same architecture, by name or by the path of a
+            SavedModel, which must not know this run's test images; a `.weights.h5` file or one of PyTorch's, see
+            `interop.torch`; or "imagenet", see `interop.imagenet`. The head may be of another number of classes.
     """
 
     VARIANTS: ClassVar = {"paper": {}}
@@ -81,6 +82,16 @@ class ClassifierConfig(config.Config):
         if self.teacher and self.body_parts:
             raise FractureError("teacher and body_parts both add to the loss: leave one out")
 
+    @property
+    def starts_from_model(self):
+        """Whether `pretrained` names a trained model: neither "imagenet" nor a file of weights."""
+        given = self.pretrained
+        if given in (None, "imagenet") or Path(given).is_file():
+            return False
+        from keras_fracture.interop.convert import READ  # settings alone are read without it
+
+        return not given.endswith(READ)
+
     def weight_files(self):
         """The files of `pretrained`, unless that is "imagenet", whose file has its known hash, and of `teacher`.
 
@@ -90,11 +101,14 @@ class ClassifierConfig(config.Config):
         """
         from keras_fracture.serving.versions import version_of
 
-        found = {}
-        if self.pretrained not in (None, "imagenet"):
+        models = {"pretrained": self.pretrained if self.starts_from_model else None, "teacher": self.teacher}
+        found = {
+            name: sorted((version_of(model) / "variables").glob("*"))
+            for name, model in models.items()
+            if model
+        }
+        if self.pretrained not in (None, "imagenet") and not self.starts_from_model:
             if not Path(self.pretrained).is_file():
                 raise WeightsError(f"pretrained must name a file of weights. Received: {self.pretrained}")
             found["pretrained"] = [Path(self.pretrained)]
-        if self.teacher:
-            found["teacher"] = sorted((version_of(self.teacher) / "variables").glob("*"))
         return found

@@ -116,12 +116,14 @@ def test_what_cannot_be_taught_is_refused(few_phantoms, tmp_path, capsys):
     assert "There is no such model" in capsys.readouterr().err and not list(out.rglob("*.h5"))
 
 
-@pytest.mark.parametrize("setting", ["teacher", "pretrained"])
+@pytest.mark.parametrize(
+    ("setting", "kind"), [("teacher", "model"), ("pretrained", "model"), ("pretrained", "file")]
+)
 def test_a_run_is_not_resumed_or_repeated_with_other_weights_at_the_same_place(
-    setting, teacher, few_phantoms, tmp_path, capsys
+    setting, kind, teacher, few_phantoms, tmp_path, capsys
 ):
     place, other = tmp_path / "place", models.create("resnet18", num_classes=2, width=8, image_size=32)
-    if setting == "teacher":
+    if kind == "model":
         shutil.copytree(teacher, place)
         changed = place / "1" / "variables" / "variables.data-00000-of-00001"
     else:

@@ -21,7 +21,9 @@ def build_model(config, name, train):
     """A ResNet whose first stage has `width` channels, 64 in the paper; or the network of the variant `imagenet`."""
     shape = {"num_classes": 2, "image_size": config.image_size}
     if name.startswith("resnet"):
-        shape |= {"width": config.width} | classifier.normalisation(config, name)
+        shape["width"] = config.width
+    if name.startswith("resnet") or config.starts_from_model:  # else ImageNet weights want the network's own
+        shape |= classifier.normalisation(config, name)
     return models.create(name, **shape)
 
 

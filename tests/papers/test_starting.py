@@ -1,0 +1,122 @@
+"""Runs whose networks start from a trained model, or from a file of weights."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from keras_fracture import cli, models, serving
+from keras_fracture.errors import ModelError
+from keras_fracture.experiment.runs import Run
+from keras_fracture.experiment.splits import load_splits, seen_by_training
+from keras_fracture.papers import classifier
+from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
+from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
+from keras_fracture.papers.teaching import check_pretrained
+
+SHAPE = {"num_classes": 2, "width": 8, "image_size": 32}
+CLASSES = {"classes": ["healthy", "finding"], "finding": "finding"}
+
+
+def settings(**others):
+    given = {"data": "phantom", "image_size": 32, "width": 8, "epochs": 1, "learning_rate": 1e-30} | others
+    return LisbonResNet(**given)
+
+
+PREPROCESS = lisbon_resnet.preprocess(settings())
+
+
+@pytest.fixture(scope="module")
+def sets(few_phantoms):
+    return load_splits(settings(), PREPROCESS, "grouped")
+
+
+@pytest.fixture(scope="module")
+def trained(sets, tmp_path_factory):
+    """A function of what a model says it has seen, and of models: the path of a SavedModel."""
+
+    def export(seen, *members, **preprocess):
+        folder = tmp_path_factory.mktemp("models") / "trained"
+        serving.export(
+            models.Ensemble(members) if len(members) > 1 else members[0], folder,
+            preprocess=dataclasses.replace(PREPROCESS, channels=3, **preprocess), metadata=CLASSES | seen,
+        )  # fmt: skip
+        return str(folder)
+
+    return export
+
+
+def train(config, sets, number, folder):
+    return classifier.train_model(config, Run(folder), lisbon_resnet.METHOD, "resnet18", number, sets, folder)
+
+
+def test_a_run_starts_from_the_weights_and_normalisation_of_a_trained_model(sets, trained, tmp_path, caplog):
+    """With hardly any learning rate, what was put in comes out: of an ensemble another member a seed."""
+    members = [models.create("resnet18", mean=0.2, std=0.4, **SHAPE) for _ in range(2)]
+    path = trained(seen_by_training("fracatlas", sets), *members)
+    config = settings(pretrained=path)
+    for number, member in enumerate(members):
+        model = train(config, sets, number, tmp_path / f"run-{number}")["model"]
+        for layer in ("conv1", "layer4", "fc"):
+            ours, theirs = (getattr(one, layer).get_weights()[0] for one in (model, member))
+            np.testing.assert_array_equal(ours, theirs)
+        assert (model.mean, model.std) == (0.2, 0.4)
+    assert f"pretrained model {path} has learnt from fracatlas: make sure" in caplog.text
+
+
+def test_a_model_that_may_know_the_test_is_refused(sets, trained, caplog):
+    model = models.create("resnet18", **SHAPE)
+    same = settings(pretrained=trained(seen_by_training("phantom", sets), model))
+    check_pretrained(same, PREPROCESS, sets)
+    assert not caplog.messages
+    with pytest.raises(
+        ModelError, match=r"^The pretrained model .* must have learnt from this run's training"
+    ):
+        check_pretrained(same, PREPROCESS, sets | {"validation": sets["test"]})
+    silent = settings(pretrained=trained({}, model))
+    with pytest.raises(ModelError, match=r"^The pretrained model .* does not say which X-rays it has learnt"):
+        check_pretrained(silent, PREPROCESS, sets)
+
+
+def test_what_a_model_saw_otherwise_is_told(sets, trained, caplog):
+    model = models.create("resnet18", **SHAPE)
+    path = trained(seen_by_training("phantom", sets), model, clahe=None, size=32)
+    check_pretrained(settings(pretrained=path), PREPROCESS, sets)
+    assert caplog.messages == [
+        f"pretrained model {path} has seen images with clahe None, this run's have (2.0, 8)"
+    ]
+
+
+@pytest.mark.parametrize(("classes", "told"), [(2, True), (1000, False)])
+def test_weights_of_unknown_origin_are_told(sets, tmp_path, caplog, classes, told):
+    path = tmp_path / "start.weights.h5"
+    models.create("resnet18", **SHAPE | {"num_classes": classes}).save_weights(path)
+    check_pretrained(settings(pretrained=str(path)), PREPROCESS, sets)
+    assert ("do not say which X-rays they have learnt from" in caplog.text) == told
+
+
+def test_a_whole_run_says_what_it_started_from(smoke_run, sets, trained):
+    path = trained(seen_by_training("fracatlas", sets), models.create("resnet18", **SHAPE))
+    folder, results = smoke_run("lisbon_resnet", width=8, pretrained=path)
+    (row,) = json.loads((results / "lisbon_resnet.json").read_text())["runs"]
+    assert row["other_settings"]["pretrained"] == path
+    assert f"pretrained {path}" in (folder / "report.md").read_text()
+    assert set(json.loads((folder / "config.json").read_text())["fingerprints"]["weights"]) == {"pretrained"}
+    assert len(pd.read_csv(folder / "history.csv")) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("no_such_model", "There is no such model"),
+        ("compact_cnn", "Does not fit ResNet"),
+        ("missing.weights.h5", "pretrained must name a file of weights. Received: missing.weights.h5"),
+    ],
+)
+def test_what_cannot_be_started_from_is_refused(few_phantoms, tmp_path, capsys, given, words):
+    out = tmp_path / "run"
+    said = ["reproduce", "lisbon_resnet", "--profile", "smoke", "--pretrained", given, "--out", str(out)]
+    assert cli.main(said) == 2
+    assert words in capsys.readouterr().err and not list(out.rglob("*.h5"))
