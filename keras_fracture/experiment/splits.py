@@ -132,12 +132,14 @@ def check_fingerprints(expected, received, whose):
         )
 
 
-def seen_by_training(name, sets):
+def seen_by_training(name, sets, earlier=(), unknown=None):
     """Of `metadata.json`: hashes of the X-rays that weights, epochs or a threshold were chosen by.
 
     Args:
         name: Of the data set, or the path of own X-rays.
         sets: Split name to `Split`.
+        earlier: `inference.scoring.Seen` of the models that training started or learnt from.
+        unknown: The name of weights that training started from and that do not say what they have seen, or None.
     """
     both = np.concatenate([sets[split].sources for split in ("train", "validation")])
     name = catalogue.title(name)
@@ -145,7 +147,11 @@ def seen_by_training(name, sets):
     # With another salt, patients of DICOM files have other names, and none would seem seen.
     if salts := sorted(dicom.salts(both)):
         seen["salts"] = salts
-    return {"seen_sources": seen}
+    before = [{"data": one.data, "digests": one.digests, "salts": sorted(one.salts)} for one in earlier]
+    before = [{key: value for key, value in one.items() if value} for one in before]
+    if before := [one for number, one in enumerate(before) if one not in (seen, *before[:number])]:
+        seen["earlier"] = before
+    return {"seen_sources": seen | ({"unknown": unknown} if unknown else {})}
 
 
 def how_told(config):

@@ -22,19 +22,19 @@ def examine(model, data, table, records=None, which=None):
         which: As in `scoring.evaluate`.
 
     Returns:
-        None where the model was trained on that data set, or does not say on which. Else a dict: `trained_on` and
-        `tested_on`, names; `images`, how many; `auc`; `recorded_auc`, that of the test at training, None where the
-        model's metadata have none; `mean_probability`; `observed`, the share of findings; `ece`, the expected
-        calibration error; `thresholds`, of the model's own and of the best for these very images a dict of
-        `threshold`, `sensitivity` and `specificity`; `groups`, of `evaluation.by_group`. Scores are dicts of `value`,
-        `low` and `high`.
+        None where the model was trained on that data set, or does not say on which. Else a dict: `trained_on`, the
+        names of all data sets that it has seen, and `tested_on`; `images`, how many; `auc`; `recorded_auc`, that of the
+        test at training, None where the model's metadata have none; `mean_probability`; `observed`, the share of
+        findings; `ece`, the expected calibration error; `thresholds`, of the model's own and of the best for these very
+        images a dict of `threshold`, `sensitivity` and `specificity`; `groups`, of `evaluation.by_group`. Scores are
+        dicts of `value`, `low` and `high`.
 
     Raises:
         ModelError: As in `scoring.seen`.
         EvaluationError: As in `scoring.scores`.
     """
     said, name = scoring.trained_on(model, which), catalogue.title(data)
-    if said is None or said[0] == name:
+    if not said or said[0].data == name:
         return None
     labels, probabilities = table["label"].to_numpy(), table["probability"].to_numpy()
     own = scoring.predictions(table, scoring.threshold(model, which))
@@ -42,7 +42,7 @@ def examine(model, data, table, records=None, which=None):
     values = evaluation.scores(own, ("auc", "ece"))
     groups = table if records is None else records.table.loc[table.index]
     return {
-        "trained_on": said[0],
+        "trained_on": _names(said),
         "tested_on": name,
         "images": len(table),
         "auc": values["auc"],
@@ -53,6 +53,11 @@ def examine(model, data, table, records=None, which=None):
         "thresholds": [_at_threshold(one) for one in (own, best)],
         "groups": evaluation.by_group(own, groups, ("body_part", "view")),
     }
+
+
+def _names(said):
+    """Of the data sets that a model has seen, its own first."""
+    return " and ".join(dict.fromkeys(one.data for one in said)) or "none"
 
 
 def _at_threshold(predictions):
@@ -112,16 +117,17 @@ def copies(model, against, data, table, which=None, data_dir=None, **reading):
         EvaluationError: The model was trained on another data set, or does not say on which.
         DataError: As in `data.prepare`.
     """
-    trained_on, digests, _ = scoring.trained_on(model, which) or (None, [], ())
-    if trained_on != catalogue.title(against):
+    said, name = scoring.trained_on(model, which), catalogue.title(against)
+    digests = [digest for one in said if one.data == name for digest in one.digests]
+    if not digests:
         raise EvaluationError(
-            f"--against is the data set that the model was trained on, {trained_on}. Received: {against!r}"
+            f"--against is the data set that the model was trained on, {_names(said)}. Received: {against!r}"
         )
     ours, theirs = (
         catalogue.catalogue(data, data_dir, **reading),
         catalogue.catalogue(against, data_dir),
     )
-    seen = theirs.table[np.isin(sources.digests(trained_on, theirs.table["source"]), digests)]
+    seen = theirs.table[np.isin(sources.digests(name, theirs.table["source"]), digests)]
     drawn = ours.root is None or theirs.root is None
     found = (across.matches(ours.table, seen, drawn)["row"] >= 0).to_numpy()
     return table["filename"].isin(ours.table["filename"][found]).to_numpy()

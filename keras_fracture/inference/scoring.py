@@ -1,8 +1,10 @@
 """What a trained classifier says about a data set, image by image, and how good that is."""
 
 import functools
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from keras_fracture.serving.metadata import facts_of, finding_of, preparation, t
 from keras_fracture.serving.releasing import model_of_run
 from keras_fracture.serving.versions import loaded, version_of
 
+_LOG = logging.getLogger(__name__)
 COLUMNS = ("filename", "source", "body_part", "label", "probability")
 _BATCH = 32  # always so many at once, the last ones filled up
 
@@ -184,29 +187,60 @@ def seen(model, data, table, which=None):
     Raises:
         ModelError: Its metadata say it in a way that cannot be read.
     """
-    if (said := trained_on(model, which)) is None:
+    if not (said := trained_on(model, which)):
         return None
-    if said[0] == catalogue.title(data) and dicom.salts(table["source"]) != said[2]:
+    if weights := unknown_weights(model, which):
+        _LOG.warning(
+            "training started from weights that do not say what they have seen, so that images may be seen that do not "
+            "count as such: %s",
+            weights,
+        )
+    name = catalogue.title(data)
+    if any(one.data == name and dicom.salts(table["source"]) != one.salts for one in said):
         return None
-    return np.isin(sources.digests(catalogue.title(data), table["source"]), said[1])
+    return np.isin(sources.digests(name, table["source"]), [digest for one in said for digest in one.digests])
+
+
+class Seen(NamedTuple):
+    """The X-rays of one data set that a model has seen: the set's name, `sources.digests` in order, `dicom.salts`."""
+
+    data: str
+    digests: list
+    salts: set
 
 
 def trained_on(model, which=None):
-    """What a model says it has seen: the data set's name, a list of `sources.digests`, `dicom.salts`; None if nothing.
+    """What a model says it has seen.
+
+    Args:
+        model: As in `evaluate`.
+        which: As in `evaluate`.
+
+    Returns:
+        A list of `Seen`: what it was trained and tuned on, then what models that it started or learnt from had seen.
+        Empty where it says nothing.
 
     Raises:
         ModelError: Its metadata say it in a way that cannot be read.
     """
     version, facts = find(model, which)
     if "seen_sources" not in facts:
-        return None
+        return []
     try:
         seen = facts["seen_sources"]
-        return str(seen["data"]), sorted(map(str, seen["digests"])), set(map(str, seen.get("salts", ())))
+        return [
+            Seen(str(one["data"]), sorted(map(str, one["digests"])), set(map(str, one.get("salts", ()))))
+            for one in (seen, *seen.get("earlier", ()))
+        ]
     except (AttributeError, KeyError, TypeError) as error:
         raise ModelError(
             f"{version}/metadata.json has seen_sources that cannot be read: export it again. Received: {error}"
         ) from None
+
+
+def unknown_weights(model, which=None):
+    """The weights that a model's training started from and that do not say what they have seen, or None."""
+    return find(model, which)[1].get("seen_sources", {}).get("unknown")
 
 
 def find(model, which):

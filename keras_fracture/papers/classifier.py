@@ -17,7 +17,13 @@ from keras_fracture.experiment import ahead
 from keras_fracture.experiment.baselines import fit_baselines
 from keras_fracture.experiment.runs import export_if_missing, load_or_compute
 from keras_fracture.experiment.splits import load_splits, seen_by_training
-from keras_fracture.papers.teaching import check_pretrained, load_pretrained, load_teacher, normalisation_of
+from keras_fracture.papers.teaching import (
+    check_pretrained,
+    load_pretrained,
+    load_teacher,
+    normalisation_of,
+    seen_before,
+)
 
 _EVALUATED = ("validation", "test")
 
@@ -215,7 +221,7 @@ def export_model(config, method, model, sets, folder):
     """Writes `folder/saved_model`, unless it is there."""
     preprocess = dataclasses.replace(method.preprocess(config), channels=model.channels)
     metadata = {"classes": ["healthy", "finding"], "finding": "finding"}
-    metadata |= seen_by_training(config.data, sets)
+    metadata |= seen_by_training(config.data, sets, **seen_before(config))
     export_if_missing(model, folder / "saved_model", preprocess=preprocess, metadata=metadata)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from keras_fracture import models
 from keras_fracture.errors import ModelError
 from keras_fracture.experiment.splits import seen_by_training
-from keras_fracture.inference.scoring import trained_on
+from keras_fracture.inference.scoring import Seen, trained_on, unknown_weights
 from keras_fracture.interop.convert import classes_in, load_weights
 from keras_fracture.interop.imagenet import weights_file
 from keras_fracture.models.preprocessing import IMAGENET
@@ -17,6 +17,7 @@ from keras_fracture.serving.versions import version_of
 
 _LOG = logging.getLogger(__name__)
 _IMAGENET_CLASSES = 1000
+_UNKNOWN = "make sure that none of its X-rays are among those that this run tests on"
 
 
 def load_teacher(config, preprocess, sets, number):
@@ -66,27 +67,42 @@ def check_unseen(role, model, name, sets):
         name: Of the run's data set, or the path of own X-rays.
         sets: Split name to `Split`.
     """
-    seen, ours = trained_on(model), seen_by_training(name, sets)["seen_sources"]
-    if seen is None:
+    ours = Seen(**{"salts": ()} | seen_by_training(name, sets)["seen_sources"])
+    seen = trained_on(model)
+    if not seen:
         raise ModelError(
             f"The {role} {model} does not say which X-rays it has learnt from, which may be those of this run's "
             "test: export it again, from its run"
         )
-    data, digests, salts = seen
-    if data != ours["data"]:
-        _LOG.warning(
-            "%s %s has learnt from %s: make sure that none of its X-rays are among those that this run tests on",
-            role,
-            model,
-            data,
-        )
-    # Which of them it was trained and which tuned on it does not say, so that only the same two splits will do.
-    elif digests != ours["digests"] or salts != set(ours.get("salts", ())):
-        raise ModelError(
-            f"The {role} {model} must have learnt from this run's training and validation split, not from others of "
-            f"{data}: its tests would be none. Received: {len(digests):,} X-rays or patients, of which "
-            f"{len(set(digests) & set(ours['digests'])):,} are among this run's {len(ours['digests']):,}"
-        )
+    if weights := unknown_weights(model):
+        _LOG.warning("%s %s started from %s; %s", role, model, weights, _UNKNOWN)
+    for one in seen:
+        if one.data != ours.data:
+            _LOG.warning("%s %s has learnt from %s; %s", role, model, one.data, _UNKNOWN)
+        # Which of them it was trained and which tuned on it does not say, so that only the same two splits will do.
+        elif one.digests != ours.digests or one.salts != set(ours.salts):
+            raise ModelError(
+                f"The {role} {model} must have learnt from this run's training and validation split, not from others "
+                f"of {one.data}: its tests would be none. Received: {len(one.digests):,} X-rays or patients, of which "
+                f"{len(set(one.digests) & set(ours.digests)):,} are among this run's {len(ours.digests):,}"
+            )
+
+
+def seen_before(config):
+    """What the models that a run starts or learns from have seen: `earlier` and `unknown` of `seen_by_training`."""
+    named = [config.pretrained] if config.starts_from_model else []
+    named += [config.teacher] if config.teacher else []
+    earlier = [one for model in named for one in trained_on(model)]
+    unknown = [Path(config.pretrained).name] if _of_unknown_origin(config) else []
+    unknown += filter(None, map(unknown_weights, named))
+    return {"earlier": earlier, "unknown": ", ".join(unknown) or None}
+
+
+def _of_unknown_origin(config):
+    """Whether a run starts from weights that no one knows the X-rays of."""
+    given = config.pretrained
+    known = given in (None, "imagenet") or config.starts_from_model
+    return not known and classes_in(given) != _IMAGENET_CLASSES
 
 
 def check_pretrained(config, preprocess, sets):
@@ -109,12 +125,8 @@ def check_pretrained(config, preprocess, sets):
                     getattr(theirs, name),
                     getattr(preprocess, name),
                 )
-    elif config.pretrained not in (None, "imagenet") and classes_in(config.pretrained) != _IMAGENET_CLASSES:
-        _LOG.warning(
-            "weights in %s do not say which X-rays they have learnt from: make sure that none of them are among those "
-            "that this run tests on",
-            config.pretrained,
-        )
+    elif _of_unknown_origin(config):
+        _LOG.warning("weights in %s do not say what they have learnt from; %s", config.pretrained, _UNKNOWN)
 
 
 def normalisation_of(config, name):

@@ -11,10 +11,11 @@ from keras_fracture import cli, models, serving
 from keras_fracture.errors import ModelError
 from keras_fracture.experiment.runs import Run
 from keras_fracture.experiment.splits import load_splits, seen_by_training
+from keras_fracture.inference import scoring
 from keras_fracture.papers import classifier
 from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
 from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
-from keras_fracture.papers.teaching import check_pretrained
+from keras_fracture.papers.teaching import check_pretrained, check_unseen, seen_before
 
 SHAPE = {"num_classes": 2, "width": 8, "image_size": 32}
 CLASSES = {"classes": ["healthy", "finding"], "finding": "finding"}
@@ -63,7 +64,7 @@ def test_a_run_starts_from_the_weights_and_normalisation_of_a_trained_model(sets
             ours, theirs = (getattr(one, layer).get_weights()[0] for one in (model, member))
             np.testing.assert_array_equal(ours, theirs)
         assert (model.mean, model.std) == (0.2, 0.4)
-    assert f"pretrained model {path} has learnt from fracatlas: make sure" in caplog.text
+    assert f"pretrained model {path} has learnt from fracatlas; make sure" in caplog.text
 
 
 def test_a_model_that_may_know_the_test_is_refused(sets, trained, caplog):
@@ -94,17 +95,56 @@ def test_weights_of_unknown_origin_are_told(sets, tmp_path, caplog, classes, tol
     path = tmp_path / "start.weights.h5"
     models.create("resnet18", **SHAPE | {"num_classes": classes}).save_weights(path)
     check_pretrained(settings(pretrained=str(path)), PREPROCESS, sets)
-    assert ("do not say which X-rays they have learnt from" in caplog.text) == told
+    assert ("do not say what they have learnt from; make sure" in caplog.text) == told
 
 
-def test_a_whole_run_says_what_it_started_from(smoke_run, sets, trained):
-    path = trained(seen_by_training("fracatlas", sets), models.create("resnet18", **SHAPE))
+def test_a_whole_run_says_what_it_started_from_and_its_model_what_that_had_seen(smoke_run, sets, trained):
+    before = seen_by_training("fracatlas", sets)
+    path = trained(before, models.create("resnet18", **SHAPE))
     folder, results = smoke_run("lisbon_resnet", width=8, pretrained=path)
     (row,) = json.loads((results / "lisbon_resnet.json").read_text())["runs"]
     assert row["other_settings"]["pretrained"] == path
     assert f"pretrained {path}" in (folder / "report.md").read_text()
     assert set(json.loads((folder / "config.json").read_text())["fingerprints"]["weights"]) == {"pretrained"}
-    assert len(pd.read_csv(folder / "history.csv")) == 1
+    model = folder / row["saved_model"]
+    said = json.loads((model / "1" / "metadata.json").read_text())["seen_sources"]
+    assert said == seen_by_training("phantom", sets)["seen_sources"] | {"earlier": [before["seen_sources"]]}
+    shown = {
+        split: pd.DataFrame({"source": sets[split].sources}) for split in ("train", "validation", "test")
+    }
+    for data in ("phantom", "fracatlas"):
+        seen = {split: scoring.seen(model, data, table) for split, table in shown.items()}
+        assert seen["train"].all() and seen["validation"].all() and not seen["test"].any()
+    assert not scoring.seen(model, "btxrd", shown["train"]).any()
+    with pytest.raises(ModelError, match="not from others of fracatlas"):  # two steps back
+        check_unseen("teacher", model, "fracatlas", sets | {"validation": sets["test"]})
+
+
+def test_a_model_tells_what_was_before_it_once_and_of_what_nobody_knows(sets, trained, tmp_path, caplog):
+    own, elsewhere = (seen_by_training(name, sets)["seen_sources"] for name in ("phantom", "btxrd"))
+    model = models.create("resnet18", **SHAPE)
+    both = {"seen_sources": own | {"earlier": [elsewhere], "unknown": "start.pth"}}
+    paths = [trained(seen, model) for seen in (both, {"seen_sources": elsewhere})]
+    before = seen_before(settings(pretrained=paths[0], teacher=paths[1]))
+    assert seen_by_training("phantom", sets, **before) == both
+    scoring.seen(paths[0], "phantom", pd.DataFrame({"source": sets["test"].sources}))
+    check_unseen("teacher", paths[0], "phantom", sets)
+    assert [text.split("; ")[0].split(": ")[-1] for text in caplog.messages] == [
+        "start.pth",
+        f"teacher {paths[0]} started from start.pth",
+        f"teacher {paths[0]} has learnt from btxrd",
+    ]
+    model.save_weights(tmp_path / "own.weights.h5")
+    unknown = seen_before(settings(pretrained=str(tmp_path / "own.weights.h5")))
+    assert unknown == {"earlier": [], "unknown": "own.weights.h5"}
+    assert (
+        seen_before(settings())
+        == seen_before(settings(pretrained="imagenet"))
+        == {
+            "earlier": [],
+            "unknown": None,
+        }
+    )
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_whoever_takes_a_teacher_from_elsewhere_is_told_to_look(sets, teacher, c
     assert not caplog.messages
     elsewhere = dataclasses.replace(config, data="fracatlas")
     check_teacher(elsewhere, lisbon_resnet.preprocess(config), sets)
-    assert [one for one in caplog.messages if "has learnt from phantom: make sure" in one]
+    assert [one for one in caplog.messages if "has learnt from phantom; make sure" in one]
 
 
 def test_a_teacher_of_images_prepared_otherwise_is_refused(sets, teacher):
