@@ -27,9 +27,8 @@ STARTS = {
         "variant": "tuned",
         "models": ("resnet18",),
         "image_size": 128,
-        "epochs": 60,
+        "epochs": 40,
     },
-    "random weights": {"variant": "scratch"},
     "ImageNet": {"variant": "imagenet"},
     "the network of FracAtlas": {"variant": "imagenet", "pretrained": "efficientnet_lite0_fracatlas"},
 }
@@ -43,7 +42,7 @@ def main(arguments=None, **settings):
     )
     parser.add_argument("--data", default="btxrd", help="data set (default: btxrd)")
     parser.add_argument("--images", type=int, default=300, help="to learn from (default: 300)")
-    parser.add_argument("--epochs", type=int, default=16, help="of each training (default: 16)")
+    parser.add_argument("--epochs", type=int, default=12, help="of each EfficientNet-Lite0 (default: 12)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each start (default: 3)")
     parser.add_argument(
         "--split", type=Path, help="split file (default: the grouped one of the data set in splits/)"
