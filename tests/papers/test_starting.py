@@ -15,7 +15,7 @@ from keras_fracture.inference import scoring
 from keras_fracture.papers import classifier
 from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
 from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
-from keras_fracture.papers.teaching import check_pretrained, check_unseen, seen_before
+from keras_fracture.papers.teaching import check_pretrained, check_unseen, load_pretrained, seen_before
 
 SHAPE = {"num_classes": 2, "width": 8, "image_size": 32}
 CLASSES = {"classes": ["healthy", "finding"], "finding": "finding"}
@@ -65,6 +65,19 @@ def test_a_run_starts_from_the_weights_and_normalisation_of_a_trained_model(sets
             np.testing.assert_array_equal(ours, theirs)
         assert (model.mean, model.std) == (0.2, 0.4)
     assert f"pretrained model {path} has learnt from fracatlas; make sure" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["resnet18", "inception_net", "efficientnet_lite0"])
+def test_a_head_whose_first_class_is_the_finding_is_turned_round(trained, name):
+    shape = {"num_classes": 2, "image_size": 32}
+    shape |= {"inception_net": {"stem_width": 4, "stages": ((4, True),)}, "resnet18": {"width": 8}}.get(
+        name, {}
+    )
+    model, started = (models.create(name, **shape) for _ in range(2))
+    path = trained({"classes": ["fractured", "healthy"], "finding": "fractured"}, model)
+    load_pretrained(settings(pretrained=path), started, name)
+    images = np.random.default_rng(0).random((2, 32, 32, 3), "float32")
+    np.testing.assert_allclose(started(images), np.asarray(model(images))[:, ::-1], atol=1e-5)
 
 
 def test_a_model_that_may_know_the_test_is_refused(sets, trained, caplog):
