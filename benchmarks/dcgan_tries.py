@@ -18,6 +18,7 @@ from keras_fracture import machine, training
 from keras_fracture.experiment.config import configure
 from keras_fracture.experiment.splits import load_splits
 from keras_fracture.files import write_text
+from keras_fracture.models.preprocessing import UNIT
 from keras_fracture.papers.bai_dcgan import experiment
 from keras_fracture.papers.bai_dcgan.config import Config
 from keras_fracture.training import losses, precision
@@ -34,11 +35,14 @@ TRIES = {
     "PyTorch's initialisation": {"pytorch_initialisation": True},
     "one draw of noise a step": {"fresh_noise": False},
     "LeakyReLU": {"activation": "leaky_relu"},
+    "images normalised as ImageNet's": {"normalised": True},
     "half the width": {"width": 32},
     "labels of real images 0.9": {"loss_options": {"smoothing": 0.1}},
     "discriminator's loss a mean": {"loss_options": {"reduction": "mean"}},
 }
-_NO_SETTINGS = ("pytorch_initialisation", "loss_options")
+_NO_SETTINGS = ("pytorch_initialisation", "loss_options", "normalised")
+# Of ImageNet's red, green and blue, as torchvision's pages have them.
+MEANS, DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def main(arguments=None):
@@ -101,7 +105,8 @@ def train(config, images, settings, folder):
     """The history of one training; `settings` are the paper's, and these.
 
     `pytorch_initialisation`: as `torch.nn` draws weights where nothing is said, in place of DCGAN's. `loss_options`: of
-    `training.losses.get`.
+    `training.losses.get`. `normalised`: real images with ImageNet's means and deviations, from about -2 to 2.6; the
+    generator draws from -1 to 1 all the same.
     """
     known = {name: value for name, value in settings.items() if name not in _NO_SETTINGS}
     config = configure(Config, "paper", **{"data": config.data, "epochs": config.epochs} | known)
@@ -111,12 +116,17 @@ def train(config, images, settings, folder):
             initialise_as_pytorch(network, config.seed)
     if options := settings.get("loss_options"):
         gan.adversarial_loss = losses.get(config.loss, **options)
+    if settings.get("normalised"):
+        gan.generator.pixel_range = None  # no longer that of the real images, which `fit` would ask for
 
     def stream(first):
-        return training.make_train_dataset(
+        dataset, steps = training.make_train_dataset(
             images, batch_size=config.batch_size, seed=config.seed, first_epoch=first,
-            pixel_range=gan.generator.pixel_range, channels=config.channels,
+            pixel_range=gan.generator.pixel_range or UNIT, channels=config.channels,
         )  # fmt: skip
+        if settings.get("normalised"):
+            dataset = dataset.map(lambda batch: (batch - MEANS) / DEVIATIONS)
+        return dataset, steps
 
     bar = training.Progress(folder.name, config.epochs)
     return training.fit(gan, stream, config.epochs, folder, callbacks=[bar], verbose=0)

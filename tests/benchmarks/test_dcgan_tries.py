@@ -32,8 +32,13 @@ def test_kernels_are_drawn_as_pytorch_draws_them():
 
 @pytest.mark.slow
 def test_every_setting_is_tried_and_none_twice(monkeypatch, tmp_path):
-    small = {"image_size": 32, "channels": 1, "width": 8, "steps": 2, "policy": "grouped"}
-    names = ("as printed", "PyTorch's initialisation", "discriminator's loss a mean")
+    small = {"image_size": 32, "channels": 3, "width": 8, "steps": 2, "policy": "grouped"}
+    names = (
+        "as printed",
+        "PyTorch's initialisation",
+        "discriminator's loss a mean",
+        "images normalised as ImageNet's",
+    )
     monkeypatch.setattr(
         dcgan_tries, "TRIES", {name: dcgan_tries.TRIES[name] | {"width": 8} for name in names}
     )
