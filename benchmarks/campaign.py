@@ -99,6 +99,13 @@ RUNS = (
         f"{_LISBON} --variant distilled --set policies=grouped --set width=32 --set flips=True",
         0.35,
     ),
+    # Most X-rays of FracAtlas are 373 by 454 pixels; at first smaller ones, as these take twice as long.
+    Run(
+        "lisbon_imagenet_320_to_448",
+        f"{_LISBON} --variant imagenet --set policies=grouped --pretrained efficientnet_lite0_fracatlas --epochs 5 "
+        "--set image_size=448 --set learning_rate=0.0003 --set flips=True",
+        0.5,
+    ),
     Run(
         "lisbon_imagenet_320_longer",
         f"{_LISBON} --variant imagenet --set policies=grouped --epochs 16 --set image_size=320 --set flips=True",
