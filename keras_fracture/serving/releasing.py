@@ -177,7 +177,7 @@ def model_of_run(run, which):
             for split, count in counts.items()
         )
         + f". {counts['test']['images_of_training_sources']} test images show an X-ray or patient that was trained on. "
-        f"Profile `{row['profile']}`, {_seeds(metrics['settings'])}.",
+        f"Profile `{row['profile']}`, {_seeds(metrics['settings'])}.{_origin(metrics['settings'])}",
         **({"licence": catalogue.layout(row["data"]).LICENCE} if row["data"] in catalogue.NAMES else {}),
         "metrics": {name: _plain(score) for name, score in measured.items() if _is_score(score)},
         "command": config["command"],
@@ -191,6 +191,13 @@ def model_of_run(run, which):
         chosen = "fixed beforehand" if fixed else "chosen on validation for the highest balanced accuracy"
         facts["threshold"] = {"value": row["threshold"], "chosen": chosen}
     return run / row["saved_model"], facts
+
+
+def _origin(settings):
+    """What a classifier has its knowledge from, beside its images."""
+    start, teacher = settings.get("pretrained"), settings.get("teacher")
+    named = "weights that were trained on ImageNet" if start == "imagenet" else start and f"`{start}`"
+    return (f" Started from {named}." if named else "") + (f" Taught by `{teacher}`." if teacher else "")
 
 
 def _seeds(settings):

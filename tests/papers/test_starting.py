@@ -16,6 +16,7 @@ from keras_fracture.papers import classifier
 from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
 from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
 from keras_fracture.papers.teaching import check_pretrained, check_unseen, load_pretrained, seen_before
+from keras_fracture.serving.releasing import model_of_run
 
 SHAPE = {"num_classes": 2, "width": 8, "image_size": 32}
 CLASSES = {"classes": ["healthy", "finding"], "finding": "finding"}
@@ -118,6 +119,7 @@ def test_a_whole_run_says_what_it_started_from_and_its_model_what_that_had_seen(
     (row,) = json.loads((results / "lisbon_resnet.json").read_text())["runs"]
     assert row["other_settings"]["pretrained"] == path
     assert f"pretrained {path}" in (folder / "report.md").read_text()
+    assert model_of_run(folder, None)[1]["trained_on"].endswith(f"seed 0. Started from `{path}`.")
     assert set(json.loads((folder / "config.json").read_text())["fingerprints"]["weights"]) == {"pretrained"}
     model = folder / row["saved_model"]
     said = json.loads((model / "1" / "metadata.json").read_text())["seen_sources"]

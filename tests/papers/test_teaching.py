@@ -15,6 +15,7 @@ from keras_fracture.experiment.splits import load_splits, seen_by_training
 from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
 from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
 from keras_fracture.papers.teaching import check_teacher, load_teacher
+from keras_fracture.serving.releasing import model_of_run
 
 CLASSES = {"classes": ["healthy", "finding"], "finding": "finding"}
 
@@ -53,6 +54,7 @@ def test_a_run_learns_from_its_teacher_and_exports_what_it_taught(smoke_run, tea
     (row,) = json.loads((results / "lisbon_resnet.json").read_text())["runs"]
     assert row["variant"] == "distilled" and row["other_settings"]["teacher"] == str(teacher)
     assert f"teacher {teacher}" in (folder / "report.md").read_text()
+    assert f"Taught by `{teacher}`." in model_of_run(folder, None)[1]["trained_on"]
 
 
 def test_each_seed_learns_from_another_member(sets, teacher):
