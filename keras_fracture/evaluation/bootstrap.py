@@ -51,21 +51,38 @@ class Clusters:
         Returns:
             A dict of `value` (on the whole test set), `low` and `high`.
         """
+        return self.intervals(lambda weights, chosen: [statistic(weights, chosen)], runs, resamples, seed)[0]
+
+    def intervals(self, statistic, runs=1, resamples=2000, seed=0):
+        """The intervals of several numbers, over the same resamples, which are drawn once for all.
+
+        Args:
+            statistic: As of `interval`, but of a sequence of numbers.
+            runs: As of `interval`, like the arguments that follow.
+            resamples: Bootstrap resamples.
+            seed: Of the resampling.
+
+        Returns:
+            A list of `interval`'s dicts, one for each number.
+        """
         data = [*self.strata, np.arange(runs)] if runs > 1 else self.strata
 
-        def resampled(*drawn):
+        def of(*drawn):
             chosen = drawn[len(self.strata)] if runs > 1 else (0,)
             times = np.bincount(np.concatenate(drawn[: len(self.strata)]), minlength=self.count)
             return statistic(times[self.codes].astype(float), np.asarray(chosen))
 
         result = stats.bootstrap(
             data,
-            resampled,
+            lambda *drawn, axis: np.transpose([of(*one) for one in zip(*drawn, strict=True)]),
             n_resamples=resamples,
             confidence_level=_CONFIDENCE,
-            vectorized=False,
+            vectorized=True,
             method="percentile",
             rng=seed,
         )
-        low, high = (float(end) for end in result.confidence_interval)
-        return {"value": float(resampled(*data)), "low": low, "high": high}
+        ends = np.transpose(result.confidence_interval)
+        return [
+            {"value": float(value), "low": float(low), "high": float(high)}
+            for value, (low, high) in zip(of(*data), ends, strict=True)
+        ]

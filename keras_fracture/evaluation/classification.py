@@ -8,6 +8,7 @@ from sklearn.metrics import roc_curve
 
 from keras_fracture.errors import EvaluationError
 from keras_fracture.evaluation.bootstrap import Clusters
+from keras_fracture.evaluation.ranking import Ranked
 
 # Of weighted counts: true and false positives, true and false negatives.
 _COUNTED = {
@@ -18,7 +19,7 @@ _COUNTED = {
     "specificity": lambda tp, fp, tn, fn: tn / (tn + fp),
     "f1": lambda tp, fp, tn, fn: 2 * tp / (2 * tp + fp + fn),
 }
-_RANKED = ("auc", "average_precision", "sensitivity_at_90", "sensitivity_at_95")
+_RANKED = Ranked.METRICS
 _CALIBRATED = ("brier", "ece")
 METRICS = (*_COUNTED, *_RANKED, *_CALIBRATED)
 HEADLINE = ("accuracy", "auc")
@@ -81,78 +82,62 @@ class Predictions:
 
     def statistic(self, metric):
         """A function of image weights and run numbers, for `bootstrap.Clusters.interval`."""
-        if metric in _COUNTED:
-            positive, predicted = self.labels == 1, self.predicted_findings
-            cells = [
-                predicted & positive,
-                predicted & ~positive,
-                ~predicted & ~positive,
-                ~predicted & positive,
-            ]
-            formula = _COUNTED[metric]
-            return lambda weights, runs: float(np.mean(formula(*(cell[runs] @ weights for cell in cells))))
-        if metric in _RANKED:
-            ranked = [Ranked(self.labels, row) for row in self.probabilities]
-            return lambda weights, runs: float(np.mean([ranked[run].value(metric, weights) for run in runs]))
-        if metric == "brier":
-            errors = (self.probabilities - self.labels) ** 2
-            return lambda weights, runs: float((errors[runs] @ weights).mean() / weights.sum())
-        if metric == "ece":
-            bins = _binned(self.probabilities)
-            off = self.labels - self.probabilities
-            return lambda weights, runs: float(
-                np.mean([np.abs(np.bincount(bins[run], off[run] * weights)).sum() for run in runs])
-                / weights.sum()
-            )
-        raise EvaluationError(f"metric must be one of {', '.join(METRICS)}. Received: {metric!r}")
+        several = self.statistics([metric])
+        return lambda weights, runs: float(several(weights, runs)[0])
+
+    def statistics(self, metrics):
+        """A function of image weights and run numbers that gives all these metrics, for `Clusters.intervals`."""
+        for metric in metrics:
+            if metric not in METRICS:
+                raise EvaluationError(f"metric must be one of {', '.join(METRICS)}. Received: {metric!r}")
+        of_kinds = [
+            function(self, names)
+            for function, kind in ((_counted, _COUNTED), (_ranked, _RANKED), (_calibrated, _CALIBRATED))
+            if (names := [metric for metric in metrics if metric in kind])
+        ]
+
+        def of(weights, runs):
+            means = {}
+            for function in of_kinds:
+                means |= function(weights, runs)
+            return [means[metric] for metric in metrics]
+
+        return of
 
 
-class Ranked:
-    """Scores sorted once, highest first, so that thousands of weighted resamples cost one pass each."""
+def _counted(predictions, metrics):
+    """Metrics of `_COUNTED` as a function of image weights and run numbers: a dict of means."""
+    positive, predicted = predictions.labels == 1, predictions.predicted_findings
+    cells = [predicted & positive, predicted & ~positive, ~predicted & ~positive, ~predicted & positive]
+    cells = np.stack(cells).astype(float)
 
-    def __init__(self, labels, scores):
-        self.order = np.argsort(-scores, kind="stable")
-        ordered = scores[self.order]
-        self.starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-        self.positive = labels[self.order] == 1
+    def of(weights, runs):
+        counts = (cells @ weights)[:, runs]
+        return {metric: np.mean(_COUNTED[metric](*counts)) for metric in metrics}
 
-    def _counts(self, weights):
-        """Weights of findings and of healthy images at each score, highest first."""
-        weights = weights[self.order]
-        return (
-            np.add.reduceat(np.where(members, weights, 0), self.starts)
-            for members in (self.positive, ~self.positive)
-        )
+    return of
 
-    def value(self, metric, weights):
-        """One of `_RANKED` under image weights; ties share a threshold."""
-        if metric.startswith("sensitivity_at_"):
-            return self.sensitivity(int(metric[-2:]) / 100, weights)
-        if metric == "auc":
-            right, pairs = self.pairs(weights)
-            return right / pairs
-        positive, negative = self._counts(weights)
-        hits, alarms = np.cumsum(positive), np.cumsum(negative)
-        return (positive * hits / np.maximum(hits + alarms, 1e-12)).sum() / hits[-1]
 
-    def pairs(self, weights):
-        """How many pairs of a finding and a healthy image are in the right order, ties half, and how many there are."""
-        positive, negative = self._counts(weights)
-        alarms = np.cumsum(negative)
-        above = alarms[-1] - alarms + negative / 2
-        return (positive * above).sum(), positive.sum() * alarms[-1]
+def _ranked(predictions, metrics):
+    """As `_counted`, of `_RANKED`."""
+    ranked = [Ranked(predictions.labels, row) for row in predictions.probabilities]
 
-    def sensitivity(self, specificity, weights):
-        """The highest sensitivity at no less than this specificity."""
-        hits, alarms = map(np.cumsum, self._counts(weights))
-        allowed = hits[alarms <= (1 - specificity) * alarms[-1] + 1e-9]
-        return allowed[-1] / hits[-1] if len(allowed) else 0.0
+    def of(weights, runs):
+        values = {run: ranked[run].values(metrics, weights) for run in set(runs)}
+        return dict(zip(metrics, np.mean([values[run] for run in runs], axis=0), strict=True))
 
-    def precision(self, recall, weights):
-        """The precision at the highest score from which on at least this share of the findings, above 0, is found."""
-        hits, alarms = map(np.cumsum, self._counts(weights))
-        place = np.argmax(hits >= recall * hits[-1] - 1e-9)
-        return hits[place] / (hits[place] + alarms[place])
+    return of
+
+
+def _calibrated(predictions, metrics):
+    """As `_counted`, of `_CALIBRATED`."""
+    bins, off = _binned(predictions.probabilities), predictions.labels - predictions.probabilities
+
+    def ece(weights, runs):
+        return np.mean([np.abs(np.bincount(bins[run], off[run] * weights)).sum() for run in runs])
+
+    functions = {"brier": lambda weights, runs: (off[runs] ** 2 @ weights).mean(), "ece": ece}
+    return lambda weights, runs: {name: functions[name](weights, runs) / weights.sum() for name in metrics}
 
 
 def _binned(probabilities):
@@ -221,10 +206,7 @@ def roc(predictions, points=41, resamples=500, seed=0):
     """
     rates = np.linspace(0, 1, points)
     sensitivities = _along(
-        predictions,
-        [lambda one, weights, rate=rate: one.sensitivity(1 - rate, weights) for rate in rates],
-        resamples,
-        seed,
+        predictions, lambda one, weights: one.sensitivity(1 - rates, weights), resamples, seed
     )
     return sensitivities.assign(false_positive_rate=rates)
 
@@ -244,27 +226,21 @@ def precision_recall(predictions, points=40, resamples=500, seed=0):
         A `pandas.DataFrame`, a row a point: `recall`, and of the precision `value`, `low`, `high`.
     """
     recalls = np.linspace(0, 1, points + 1)[1:]
-    precisions = _along(
-        predictions,
-        [lambda one, weights, recall=recall: one.precision(recall, weights) for recall in recalls],
-        resamples,
-        seed,
-    )
+    precisions = _along(predictions, lambda one, weights: one.precision(recalls, weights), resamples, seed)
     return precisions.assign(recall=recalls)
 
 
-def _along(predictions, points, resamples, seed):
-    """Points of a curve, each a function of a `Ranked` and weights, as `value`, `low` and `high` over all runs."""
+def _along(predictions, curve, resamples, seed):
+    """A curve, a function of a `Ranked` and weights, as `value`, `low` and `high` of its points over all runs."""
     clusters = Clusters(predictions.sources, predictions.labels)
     ranked = [Ranked(predictions.labels, row) for row in predictions.probabilities]
     return pd.DataFrame(
-        clusters.interval(
-            lambda weights, runs, point=point: np.mean([point(ranked[run], weights) for run in runs]),
+        clusters.intervals(
+            lambda weights, runs: np.mean([curve(ranked[run], weights) for run in runs], axis=0),
             len(ranked),
             resamples,
-            seed=seed,
+            seed,
         )
-        for point in points
     )
 
 
@@ -307,11 +283,9 @@ def scores(predictions, metrics=HEADLINE, resamples=2000, seed=0):
         A dict of metric to `value`, `low`, `high`.
     """
     clusters = Clusters(predictions.sources, predictions.labels)
-    runs = len(predictions.probabilities)
-    return {
-        metric: clusters.interval(predictions.statistic(metric), runs, resamples, seed=seed)
-        for metric in metrics
-    }
+    statistic = predictions.statistics(metrics)
+    found = clusters.intervals(statistic, len(predictions.probabilities), resamples, seed)
+    return dict(zip(metrics, found, strict=True))
 
 
 def by_seed(predictions, metrics=HEADLINE):
@@ -366,14 +340,11 @@ def gains(predictions, baseline, metrics=HEADLINE, resamples=2000, seed=0):
                 f"Received: {ours[row]} and {theirs[row]} in row {row}"
             )
     clusters = Clusters(predictions.sources, predictions.labels)
-    runs = len(predictions.probabilities)
-    result = {}
-    for metric in metrics:
-        ours, theirs = predictions.statistic(metric), baseline.statistic(metric)
-        result[metric] = clusters.interval(
-            lambda weights, chosen, ours=ours, theirs=theirs: ours(weights, chosen) - theirs(weights, chosen),
-            runs,
-            resamples,
-            seed=seed,
-        )
-    return result
+    ours, theirs = (one.statistics(metrics) for one in (predictions, baseline))
+    found = clusters.intervals(
+        lambda weights, runs: np.subtract(ours(weights, runs), theirs(weights, runs)),
+        len(predictions.probabilities),
+        resamples,
+        seed,
+    )
+    return dict(zip(metrics, found, strict=True))

@@ -5,7 +5,8 @@ import pandas as pd
 
 from keras_fracture.errors import EvaluationError
 from keras_fracture.evaluation.bootstrap import Clusters
-from keras_fracture.evaluation.classification import HEADLINE, Predictions, Ranked, scores
+from keras_fracture.evaluation.classification import HEADLINE, Predictions, scores
+from keras_fracture.evaluation.ranking import Ranked
 
 COLUMNS = ("body_part", "view", "hardware", "multiscan")
 

@@ -258,6 +258,14 @@ def test_an_interval_without_labels_resamples_all_sources():
     assert values["high"] - values["low"] == pytest.approx(4 * 0.5 / np.sqrt(20), abs=0.07)
 
 
+def test_several_metrics_have_the_intervals_that_each_has_alone(predictions):
+    together = scores(predictions, METRICS, 100)
+    assert together == {metric: scores(predictions, [metric], 100)[metric] for metric in METRICS}
+    curve = roc(predictions, points=11, resamples=100)
+    found = curve.loc[1, ["value", "low", "high"]].to_dict()
+    assert found == pytest.approx(together["sensitivity_at_90"])
+
+
 def test_what_is_not_defined_is_said(predictions):
     with pytest.raises(EvaluationError, match="both classes"):
         Predictions(np.ones(4, int), np.array(list("abcd")), np.ones((1, 4)))
