@@ -12,7 +12,7 @@ from keras_fracture import evaluation, models, training
 from keras_fracture.data import Augmentation, batches
 from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.baselines import Baselines
-from keras_fracture.evaluation.predicting import probabilities
+from keras_fracture.evaluation.predicting import predictor
 from keras_fracture.experiment import ahead
 from keras_fracture.experiment.baselines import fit_baselines
 from keras_fracture.experiment.runs import export_if_missing, load_or_compute
@@ -203,15 +203,16 @@ def train_model(config, run, method, name, number, sets, folder):
         teacher = load_teacher(config, method.preprocess(config), sets, number) if config.teacher else None
         trained = compile_model(config, method, model, sets, steps, teacher)
     history = fit(config, trained, model, sets, seed, folder)
+    predict = predictor(model)
     by_split = exported = load_or_compute(
         folder / "probabilities.npz",
-        lambda: {split: probabilities(model, sets[split].images, flips=config.flips) for split in _EVALUATED},
+        lambda: {split: predict(sets[split].images, flips=config.flips) for split in _EVALUATED},
     )
     if number == 0 and not config.ensemble:
         if config.flips:  # the SavedModel sees each image once
             exported = load_or_compute(
                 folder / "probabilities-exported.npz",
-                lambda: {split: probabilities(model, sets[split].images) for split in _EVALUATED},
+                lambda: {split: predict(sets[split].images) for split in _EVALUATED},
             )
         export_model(config, method, model, sets, folder)
     return {"model": model, "history": history, "probabilities": by_split, "exported": exported}

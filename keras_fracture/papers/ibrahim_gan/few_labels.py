@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from keras_fracture.data import Augmentation
-from keras_fracture.evaluation.predicting import probabilities
+from keras_fracture.evaluation.predicting import predictor, probabilities
 from keras_fracture.experiment.runs import load_or_compute
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.papers.ibrahim_gan.gans import draw, train_dcgan
@@ -83,7 +83,8 @@ def _train_arm(config, network, arm, size, number, gan, weights, sets, known):
 
     def of_network(start=None):
         fit((few.images, few.labels), start=start)
-        return {name: probabilities(network, images[name]) for name in ("validation", "test", "generated")}
+        predict = predictor(network)
+        return {name: predict(images[name]) for name in ("validation", "test", "generated")}
 
     def of_features():
         key = number % config.gans_per_class
