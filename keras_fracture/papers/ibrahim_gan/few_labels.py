@@ -81,10 +81,10 @@ def _train_arm(config, network, arm, size, number, gan, weights, sets, known):
     images = {name: sets[name].images for name in ("train", "validation", "test")}
     images["generated"] = gan.images[0]
 
-    def of_network(start=None):
+    def of_network(start, wanted):
         fit((few.images, few.labels), start=start)
         predict = predictor(network)
-        return {name: predict(images[name]) for name in ("validation", "test", "generated")}
+        return {name: predict(images[name]) for name in wanted}
 
     def of_features():
         key = number % config.gans_per_class
@@ -95,12 +95,12 @@ def _train_arm(config, network, arm, size, number, gan, weights, sets, known):
         return {name: linear.predict_proba(own)[:, 1] for name, own in known[key].items()}
 
     if arm == BASELINE:
-        return {"probabilities": of_network()["test"]}
+        return {"probabilities": of_network(None, ["test"])["test"]}
     if arm == START:
-        return {"probabilities": of_network(weights)["test"]}
+        return {"probabilities": of_network(weights, ["test"])["test"]}
     if arm == FEATURES:
         return {"probabilities": of_features()["test"]}
-    labellers = of_network(weights), of_features()
+    labellers = of_network(weights, ["validation", "generated"]), of_features()
     best = max(labellers, key=lambda own: roc_auc_score(sets["validation"].labels, own["validation"]))
     # Every label counts as much as the generated images that were labelled by it.
     often = len(images["generated"]) // size
