@@ -164,7 +164,7 @@ def test_a_run_is_released_with_all_it_knows(lisbon, tmp_path, capsys):
 
 def test_a_model_card_tells_of_the_model_alone(smoke_run, tmp_path):
     """The run's numbers are means over two seeds, and of predictions that average over mirror images."""
-    folder, _ = smoke_run("lisbon_resnet", seeds=2, flips=True, learning_rate=1e-4)
+    folder, _ = smoke_run("lisbon_resnet", width=8, seeds=2, flips=True, learning_rate=1e-4)
     (row,) = json.loads((folder / "metrics.json").read_text())["runs"]
     assert cli.main(["export", str(folder), "--to", str(tmp_path / "net")]) == 0
     facts = json.loads((tmp_path / "net" / "1" / "metadata.json").read_text())

@@ -16,7 +16,7 @@ from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
 
 
 def test_an_ensemble_is_exported_with_its_own_numbers(smoke_run, tmp_path):
-    folder, _ = smoke_run("lisbon_resnet", seeds=2, flips=True, ensemble=True, learning_rate=1e-4)
+    folder, _ = smoke_run("lisbon_resnet", width=8, seeds=2, flips=True, ensemble=True, learning_rate=1e-4)
     (row,) = json.loads((folder / "metrics.json").read_text())["runs"]
     assert row["saved_model"] == "grouped/resnet18/ensemble/saved_model"
     assert not (folder / "grouped/resnet18/run-0/saved_model").exists()
