@@ -52,6 +52,7 @@ class Run:
 
 _LISBON = "lisbon_resnet --set precision=auto"
 _TUNED = f"{_LISBON} --variant tuned --set policies=grouped"
+_IMAGENET = f"{_LISBON} --variant imagenet --set policies=grouped"
 _SCHEDULE = f"{_LISBON} --profile paper"
 _QUICK_GARCIA = "garcia_inception --set precision=auto"
 _GARCIA = "garcia_inception --profile paper --set precision=auto"
@@ -104,15 +105,11 @@ RUNS = (
     # Most X-rays of FracAtlas are 373 by 454 pixels; at first smaller ones, as these take twice as long.
     Run(
         "lisbon_imagenet_320_to_448",
-        f"{_LISBON} --variant imagenet --set policies=grouped --pretrained efficientnet_lite0_fracatlas --epochs 5 "
-        "--set image_size=448 --set learning_rate=0.0003 --set flips=True",
+        f"{_IMAGENET} --pretrained efficientnet_lite0_fracatlas --epochs 5 --set image_size=448 "
+        "--set learning_rate=0.0003 --set flips=True",
         0.5,
     ),
-    Run(
-        "lisbon_imagenet_320_longer",
-        f"{_LISBON} --variant imagenet --set policies=grouped --epochs 16 --set image_size=320 --set flips=True",
-        0.7,
-    ),
+    Run("lisbon_imagenet_320_longer", f"{_IMAGENET} --epochs 16 --set image_size=320 --set flips=True", 0.7),
     Run(
         "lisbon_distilled_34_320",
         f"{_LISBON} --variant distilled --set policies=grouped --set width=32 --set flips=True "
@@ -125,15 +122,10 @@ RUNS = (
         "--set ensemble=True",
         1.0,
     ),
-    Run(
-        "lisbon_imagenet_320",
-        f"{_LISBON} --variant imagenet --set policies=grouped --set image_size=320",
-        0.4,
-    ),
+    Run("lisbon_imagenet_320", f"{_IMAGENET} --set image_size=320", 0.4),
     Run(
         "lisbon_imagenet_320_ensemble",
-        f"{_LISBON} --variant imagenet --set policies=grouped --set image_size=320 --seeds 3 "
-        "--set flips=True --set ensemble=True",
+        f"{_IMAGENET} --set image_size=320 --seeds 3 --set flips=True --set ensemble=True",
         1.2,
     ),
     Run("garcia_published", f"{_GARCIA} --variant published_code --seeds 1 --set policies=paper", 0.2),
@@ -148,15 +140,10 @@ RUNS = (
         0.35,
     ),
     Run("garcia_112", f"{_GARCIA} --seeds 1 --set image_size=112 --set policies=paper", 0.9),
-    Run(
-        "lisbon_imagenet_seeds",
-        f"{_LISBON} --variant imagenet --set policies=grouped --epochs 16 --seeds 3",
-        1.0,
-    ),
+    Run("lisbon_imagenet_seeds", f"{_IMAGENET} --epochs 16 --seeds 3", 1.0),
     Run(
         "lisbon_imagenet_ensemble",
-        f"{_LISBON} --variant imagenet --set policies=grouped --epochs 16 --seeds 3 "
-        "--set flips=True --set ensemble=True",
+        f"{_IMAGENET} --epochs 16 --seeds 3 --set flips=True --set ensemble=True",
         1.0,
     ),
     Run("lisbon_tuned_18", f"{_TUNED} --depth 18 --epochs 40 --set width=32 --set image_size=128", 0.4),
