@@ -129,7 +129,8 @@ def train(config, images, settings, folder):
         return dataset, steps
 
     bar = training.Progress(folder.name, config.epochs)
-    return training.fit(gan, stream, config.epochs, folder, callbacks=[bar], verbose=0)
+    history = training.fit(gan, stream, config.epochs, folder, callbacks=[bar], verbose=0)
+    return history.iloc[: config.epochs]  # an earlier call may have trained for longer
 
 
 def initialise_as_pytorch(network, seed):

@@ -96,9 +96,10 @@ def train(folder, name, split, common, settings):
     """The run folder of one start."""
     out = folder / name.replace(",", "").replace(" ", "-")
     given = {"image_size": 224, "precision": "auto"} | common | STARTS[name] | settings
-    if not (out / "metrics.json").exists():
-        resume = (out / "config.json").exists()
-        papers.reproduce("lisbon_resnet", splits=str(split), out=out, resume=resume, **given)
+    # Also where all is trained: a run of other settings is refused.
+    papers.reproduce(
+        "lisbon_resnet", splits=str(split), out=out, resume=(out / "config.json").exists(), **given
+    )
     return out
 
 

@@ -58,7 +58,15 @@ def test_every_setting_is_tried_and_none_twice(monkeypatch, tmp_path):
         assert dcgan_tries.main(arguments) == 0
         first = json.loads(results.read_text())
         assert dcgan_tries.main(arguments) == 0  # what is trained already stays
-    assert json.loads(results.read_text()) == first
+        again = json.loads(results.read_text())
+        arguments[arguments.index("2")] = "3"
+        assert dcgan_tries.main(arguments) == 0
+        arguments[arguments.index("3")] = "2"
+        assert dcgan_tries.main(arguments) == 0  # the first of three epochs
+        fewer = json.loads(results.read_text())
+    assert again == first
+    for row, before in zip(fewer["rows"], first["rows"], strict=True):
+        assert row["g_loss"] == before["g_loss"]
     assert [row["try"] for row in first["rows"]] == list(names)
     d_losses = [row["d_loss"][0] for row in first["rows"]]
     assert len(set(d_losses)) == len(names), "every setting reaches the training"

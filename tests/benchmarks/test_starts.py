@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import starts
 from keras_fracture import cli
+from keras_fracture.errors import FractureError
 from tests.data import phantoms
 
 
@@ -35,6 +36,9 @@ def test_every_start_is_measured_and_none_twice(monkeypatch, tmp_path):
         assert starts.main(arguments, **small) == 0
         first = json.loads(results.read_text())
         assert starts.main(arguments, **small) == 0  # what is trained already stays
+        arguments[arguments.index("2")] = "3"
+        with pytest.raises(FractureError, match="seeds"):  # and is not taken for another number of seeds
+            starts.main(arguments, **small)
     assert json.loads(results.read_text()) == first
     recorded = first["phantom, 40 images"]
     assert [row["start"] for row in recorded["rows"]] == list(two)
