@@ -39,6 +39,11 @@ TRIES = {
     "half the width": {"width": 32},
     "labels of real images 0.9": {"loss_options": {"smoothing": 0.1}},
     "discriminator's loss a mean": {"loss_options": {"reduction": "mean"}},
+    "dropout of 0.3 in the discriminator": {"dropout": 0.3},
+    "one draw of noise, labels of real images 0.9": {
+        "fresh_noise": False,
+        "loss_options": {"smoothing": 0.1},
+    },
 }
 _NO_SETTINGS = ("pytorch_initialisation", "loss_options", "normalised")
 # Of ImageNet's red, green and blue, as torchvision's pages have them.

@@ -146,21 +146,25 @@ class DCGANDiscriminator(keras.Model):
         activation: "silu" or "leaky_relu".
         num_classes: Classes to tell apart, 2 or more, or None for images of one kind.
         spectral_norm: Whether every convolution is a `SpectralConv2D`.
+        dropout: Share of each map's values, after its activation, that are dropped in training: 0 or more, below 1.
     """
 
     pixel_range = SYMMETRIC
 
     def __init__(
         self, image_size=64, channels=3, width=64, activation="silu", num_classes: int | None = None,
-        spectral_norm=False, **kwargs,
+        spectral_norm=False, dropout=0.0, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         filters = _levels(image_size, width)[::-1]
         if activation not in ACTIVATIONS:
             raise ModelError(f"activation must be one of {', '.join(ACTIVATIONS)}. Received: {activation!r}")
+        if not 0 <= dropout < 1:
+            raise ModelError(f"dropout must be 0 or more and below 1. Received: {dropout}")
         self.image_size, self.channels, self.width = image_size, channels, width
         _check_classes(num_classes)
         self.activation, self.num_classes, self.spectral_norm = activation, num_classes, spectral_norm
+        self.dropout = dropout
         conv = SpectralConv2D if spectral_norm else Conv2D
         self.main = keras.Sequential([keras.Input((image_size, image_size, channels))], name="main")
         for number, maps in enumerate(filters, 1):
@@ -170,6 +174,8 @@ class DCGANDiscriminator(keras.Model):
             if number > 1:
                 self.main.add(_norm(f"bn{number}"))
             self.main.add(ACTIVATIONS[activation](f"{activation}{number}"))
+            if dropout:
+                self.main.add(layers.Dropout(dropout, name=f"dropout{number}"))
         logits, last = 1 + (num_classes or 0), f"conv{len(filters) + 1}"
         self.main.add(
             conv(logits, 4, use_bias=False, kernel_initializer=_normal(), dtype="float32", name=last)
@@ -198,4 +204,5 @@ class DCGANDiscriminator(keras.Model):
             "activation": self.activation,
             "num_classes": self.num_classes,
             "spectral_norm": self.spectral_norm,
+            "dropout": self.dropout,
         }

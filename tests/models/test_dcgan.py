@@ -33,6 +33,7 @@ def both_inputs(model):
         ("dcgan_generator", {"num_classes": 2}, 3_576_704 + 2 * 4 * 4 * 512),
         ("dcgan_discriminator", {"num_classes": 2}, 2_765_568 + 2 * 4 * 4 * 512),
         ("dcgan_discriminator", {"spectral_norm": True}, 2_765_568),
+        ("dcgan_discriminator", {"dropout": 0.3}, 2_765_568),
         ("dcgan_generator", {"channels": 1, "num_classes": 3}, 3_576_704 - 2 * 4 * 4 * 64 + 3 * 4 * 4 * 512),
     ],
 )
@@ -135,6 +136,19 @@ def test_silu_is_the_papers_and_leaky_relu_can_be_had():
     np.testing.assert_allclose(silu.main.layers[1](x), x / (1 + np.exp(-x)), rtol=1e-5)
 
 
+def test_dropout_leaves_out_the_given_share_of_every_map_in_training_only():
+    plain, dropping = (models.create("dcgan_discriminator", dropout=rate, **SMALL) for rate in (0.0, 0.3))
+    dropping.set_weights(plain.get_weights())
+    np.testing.assert_array_equal(dropping(inputs(plain)), plain(inputs(plain)))
+    rates = []
+    x = inputs(plain, count=64)
+    for layer in dropping.main.layers:
+        before, x = x, layer(x, training=True)
+        if layer.name.startswith("dropout"):
+            rates.append(1 - np.count_nonzero(x) / np.count_nonzero(before))
+    assert len(rates) == 3 and rates == pytest.approx([0.3] * 3, abs=0.02)
+
+
 def test_initial_weights_are_dcgans():
     keras.utils.set_random_seed(0)
     model = models.create("dcgan_generator")
@@ -151,6 +165,7 @@ def test_initial_weights_are_dcgans():
         ("dcgan_generator", {"num_classes": 3}),
         ("dcgan_discriminator", {}),
         ("dcgan_discriminator", {"num_classes": 3, "spectral_norm": True, "activation": "leaky_relu"}),
+        ("dcgan_discriminator", {"dropout": 0.3}),
     ],
 )
 def test_config_file_and_weights_round_trips(name, options, tmp_path):
@@ -175,6 +190,8 @@ def test_config_file_and_weights_round_trips(name, options, tmp_path):
         ("dcgan_generator", {"num_classes": 1}),
         ("dcgan_discriminator", {"activation": "tanh"}),
         ("dcgan_discriminator", {"num_classes": 0}),
+        ("dcgan_discriminator", {"dropout": 1.0}),
+        ("dcgan_discriminator", {"dropout": -0.1}),
     ],
 )
 def test_what_cannot_be_built_is_said(name, wrong):

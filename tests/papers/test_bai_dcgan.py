@@ -55,6 +55,14 @@ def test_the_paper_variant_has_the_papers_numbers():
     assert gan.d_optimizer.beta_1 == gan.g_optimizer.beta_1 == 0.5
 
 
+def test_dropout_reaches_the_discriminator_and_leaves_something():
+    gan = experiment.build_gan(configure(Config, "smoke", dropout=0.25), 0, None)
+    rates = [layer.rate for layer in gan.discriminator.main.layers if layer.name.startswith("dropout")]
+    assert rates == [0.25] * 3
+    with pytest.raises(FractureError, match=r"below 1.* Received: 1"):
+        Config(dropout=1.0)
+
+
 def test_the_papers_policy_trains_on_validation_images_too(few_phantoms, settings):
     loaded = load_splits(settings, experiment.preprocess(settings), "paper")
     sets = experiment.prepare_splits(settings, loaded)

@@ -36,6 +36,7 @@ class Config(config.Config):
         channels: 3 as in the paper, or 1: the images are grey.
         width: Channels of the networks' widest maps; 64 is the paper's.
         activation: Of the discriminator, "silu" as in the paper or "leaky_relu".
+        dropout: Share of the values of the discriminator's maps that are dropped in training; none in the paper.
         loss: Name of a loss, see `training.losses`.
         g_learning_rate: Adam's learning rate for the generator.
         d_learning_rate: The same for the discriminator.
@@ -72,7 +73,9 @@ class Config(config.Config):
             "condition": "label",
         },
     }  # fmt: skip
-    SHARES: ClassVar = ("ema",)
+    SHARES: ClassVar = ("dropout", "ema")
+    MAY_BE_ZERO: ClassVar = (*config.Config.MAY_BE_ZERO, "dropout")
+    ADDED: ClassVar = config.Config.ADDED | {"dropout": 0.0}
 
     data: str = "kaggle_fracture"
     policy: str = "paper"
@@ -85,6 +88,7 @@ class Config(config.Config):
     channels: int = 3
     width: int = 64
     activation: str = "silu"
+    dropout: float = 0.0
     loss: str = "non_saturating"
     g_learning_rate: float = 2e-3
     d_learning_rate: float = 2e-3
@@ -101,3 +105,5 @@ class Config(config.Config):
         super().__post_init__()
         if self.condition not in CONDITIONS:
             raise FractureError(f"condition must be label, body_part or None. Received: {self.condition!r}")
+        if self.dropout == 1:
+            raise FractureError("dropout of bai_dcgan must be below 1, else nothing is left. Received: 1.0")

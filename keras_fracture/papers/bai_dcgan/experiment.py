@@ -155,7 +155,9 @@ def build_gan(config, seed, names, strategy=ONE_DEVICE):
     with strategy.scope():
         gan = training.AdversarialModel(
             models.create("dcgan_generator", **shape),
-            models.create("dcgan_discriminator", activation=config.activation, **shape),
+            models.create(
+                "dcgan_discriminator", activation=config.activation, dropout=config.dropout, **shape
+            ),
             ema=config.ema,
             seed=seed,
             augment=training.DiffAugment(seed=seed) if config.augment else None,
