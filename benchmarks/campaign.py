@@ -109,6 +109,11 @@ RUNS = (
         "--set learning_rate=0.0003 --set flips=True",
         0.5,
     ),
+    Run(
+        "lisbon_imagenet_lite2_320",
+        f"{_IMAGENET} --set models=efficientnet_lite2 --set image_size=320 --set flips=True",
+        0.7,
+    ),
     Run("lisbon_imagenet_320_longer", f"{_IMAGENET} --epochs 16 --set image_size=320 --set flips=True", 0.7),
     Run(
         "lisbon_distilled_34_320",

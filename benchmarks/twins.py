@@ -28,7 +28,7 @@ def names():
     """Names of what has a twin, sorted."""
     from keras_fracture import models
 
-    classifiers = ("resnet", "drn_", "inception_net", "compact_cnn", "efficientnet_lite0")
+    classifiers = ("resnet", "drn_", "inception_net", "compact_cnn", "efficientnet_lite")
     return sorted([*GANS, *(name for name in models.names() if name.startswith(classifiers))])
 
 
@@ -62,7 +62,9 @@ def networks(name, image_size):
             models.create(f"{name}_discriminator", **shape, **dropout),
         )
         return list(parts)
-    dropout = {name: {"dropout": 0.0} for name in ("inception_net", "efficientnet_lite0")}
+    dropout = {
+        each: {"dropout": 0.0} for each in names() if each.startswith(("inception_net", "efficientnet"))
+    }
     dropout["compact_cnn"] = {"dropout": (0.0, 0.0)}
     return [models.create(name, num_classes=2, **shape, **dropout.get(name, {}))]
 
@@ -165,7 +167,7 @@ def plan_twins(name, nets, image_size):
         elif name == "inception_net":
             named |= {"stem_width": model.stem_width, "stages": model.stages, "reduction": model.reduction}
             twins = [["inception", "inception_net", [], named]]
-        elif name == "efficientnet_lite0":
+        elif name.startswith("efficientnet_lite"):
             named = {"num_classes": model.num_classes, "stages": model.stages}
             twins = [["efficientnet_lite", "EfficientNetLite", [], named]]
         elif isinstance(model, ResNet):

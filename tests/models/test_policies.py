@@ -31,7 +31,8 @@ OTHER = {"float32": "mixed_bfloat16", "mixed_bfloat16": "float32"}
 
 
 def tiny(name, **arguments):
-    chosen = TINY.get(name) or (_DRN if name.startswith(("drn_c", "drn_d")) else _RESNET)
+    small = {"efficientnet_lite": TINY["efficientnet_lite0"], "drn_c": _DRN, "drn_d": _DRN, "": _RESNET}
+    chosen = TINY.get(name) or next(small[start] for start in small if name.startswith(start))
     return models.create(name, **chosen, **arguments)
 
 

@@ -1,4 +1,6 @@
-"""PyTorch twin of EfficientNet-Lite0, with TensorFlow's padding: more below and to the right."""
+"""PyTorch twin of EfficientNet-Lite, with TensorFlow's padding: more below and to the right."""
+
+import math
 
 from torch import nn
 from torch.nn import functional
@@ -8,6 +10,20 @@ PLAN = (
     (3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )  # fmt: skip
+
+
+def scaled(width, depth):
+    """EfficientNet's rule: channels to a multiple of 8, blocks rounded up; of first and last stage the blocks stay."""
+    stages = []
+    for number, (kernel, stride, expansion, channels, repeats) in enumerate(PLAN):
+        wide = max(8, int(channels * width + 4) // 8 * 8)
+        wide += 8 * (wide < 0.9 * channels * width)
+        deep = repeats if number in (0, len(PLAN) - 1) else math.ceil(repeats * depth)
+        stages.append((kernel, stride, expansion, wide, deep))
+    return tuple(stages)
+
+
+PLANS = (PLAN, scaled(1.0, 1.1), scaled(1.1, 1.2))
 
 
 class SamePadded(nn.Conv2d):

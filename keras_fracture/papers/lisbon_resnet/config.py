@@ -7,6 +7,7 @@ from keras_fracture.errors import FractureError
 from keras_fracture.papers.classifier_config import ClassifierConfig
 
 DEPTHS = (18, 34, 50, 101, 152)
+LITE = tuple(f"efficientnet_lite{size}" for size in range(3))
 OPTIMIZERS = ("sgd", "adamw")
 # What a user would start from today: no ResNet and no focal loss, but weights that know ImageNet.
 _IMAGENET = {
@@ -44,6 +45,7 @@ class Config(ClassifierConfig):
         keras-fracture reproduce lisbon_resnet --depth 18                    # quick: 112 x 112 pixels
         keras-fracture reproduce lisbon_resnet --depth 34 --profile paper    # the paper's own schedule
         keras-fracture reproduce lisbon_resnet --variant imagenet            # EfficientNet-Lite0, pretrained
+        keras-fracture reproduce lisbon_resnet --variant imagenet --set models=efficientnet_lite2
         keras-fracture reproduce lisbon_resnet --variant scratch             # the same net, not pretrained
         keras-fracture reproduce lisbon_resnet --variant distilled           # ResNet-34, EfficientNet-Lite0 its teacher
 
@@ -77,7 +79,7 @@ class Config(ClassifierConfig):
         "resnet101": {"train_accuracy": 0.72, "accuracy": 0.62, "f1": 0.67, "precision": 0.65, "recall": 0.69,
                       "auc": 0.75},
         "resnet152": {"train_accuracy": 0.73, "accuracy": 0.63, "f1": 0.64, "recall": 0.66, "auc": 0.73},
-        "efficientnet_lite0": {},
+        **{name: {} for name in LITE},
     }  # fmt: skip
     PROFILES: ClassVar = {
         "smoke": {"data": "phantom", "models": ("resnet18",), "image_size": 32, "epochs": 1},
@@ -127,7 +129,7 @@ class Config(ClassifierConfig):
         unknown = [name for name in self.models if name not in self.REPORTED]
         if unknown:
             raise FractureError(
-                f"lisbon_resnet has depths {DEPTHS}, and efficientnet_lite0. Received: {', '.join(unknown)}"
+                f"lisbon_resnet has depths {DEPTHS}, and {', '.join(LITE)}. Received: {', '.join(unknown)}"
             )
         if self.optimizer not in OPTIMIZERS:
             raise FractureError(
