@@ -6,6 +6,9 @@ from scipy import stats
 from keras_fracture.errors import EvaluationError
 
 _CONFIDENCE = 0.95  # share of resamples inside an interval
+_AT_ONCE = (
+    2**25
+)  # sources drawn before their statistics are computed: 0.5 GB, all 2,000 resamples of 16,000 sources
 
 
 class Clusters:
@@ -77,6 +80,7 @@ class Clusters:
             lambda *drawn, axis: np.transpose([of(*one) for one in zip(*drawn, strict=True)]),
             n_resamples=resamples,
             confidence_level=_CONFIDENCE,
+            batch=max(1, _AT_ONCE // self.count),
             vectorized=True,
             method="percentile",
             rng=seed,

@@ -1,4 +1,5 @@
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from keras_fracture.evaluation import (
     METRICS,
     Predictions,
     best_threshold,
+    bootstrap,
     by_seed,
     calibration,
     confusion,
@@ -256,6 +258,19 @@ def test_an_interval_without_labels_resamples_all_sources():
     )
     assert values["value"] == 0.5
     assert values["high"] - values["low"] == pytest.approx(4 * 0.5 / np.sqrt(20), abs=0.07)
+
+
+def test_many_sources_are_resampled_some_at_a_time(monkeypatch):
+    labels = np.arange(40_000) % 2
+    monkeypatch.setattr(bootstrap, "_AT_ONCE", 400_000)  # ten of the resamples
+    tracemalloc.start()
+    try:
+        ones = Clusters(np.arange(40_000), labels).interval(lambda w, _: (w @ labels) / w.sum(), resamples=95)
+        (_, peak) = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert ones == {"value": 0.5, "low": 0.5, "high": 0.5}, "as many of either class in each"
+    assert peak < 20e6, "all 95 at once take 46 MB"
 
 
 def test_several_metrics_have_the_intervals_that_each_has_alone(predictions):
