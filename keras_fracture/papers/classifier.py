@@ -138,6 +138,11 @@ def run(config, run, method):
         together = 1 if config.ensemble else config.seeds
         baselines = fit_baselines(config, sets, run.data_dir, config.threshold, together)
         sets = method.prepare_splits(config, sets, policy)
+        if (
+            config.pretrained and len(config.models) > 1
+        ):  # else the last one's weights would not fit after hours
+            for name in config.models:
+                start_model(config, method, name, sets["train"])
         trained = {
             name: train_seeds(config, run, method, name, sets, run.folder / policy / name)
             for name in config.models

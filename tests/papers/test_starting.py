@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from keras_fracture import cli, models, serving
-from keras_fracture.errors import ModelError
+from keras_fracture.errors import ModelError, WeightsError
 from keras_fracture.experiment.runs import Run
 from keras_fracture.experiment.splits import load_splits, seen_by_training
 from keras_fracture.inference import scoring
@@ -110,6 +110,17 @@ def test_weights_of_unknown_origin_are_told(sets, tmp_path, caplog, classes, tol
     models.create("resnet18", **SHAPE | {"num_classes": classes}).save_weights(path)
     check_pretrained(settings(pretrained=str(path)), PREPROCESS, sets)
     assert ("do not say what they have learnt from; make sure" in caplog.text) == told
+
+
+def test_weights_that_one_of_the_models_cannot_start_from_are_refused_before_any_training(
+    few_phantoms, tmp_path
+):
+    path = tmp_path / "start.weights.h5"
+    models.create("resnet18", **SHAPE).save_weights(path)
+    config = settings(pretrained=str(path), models=("resnet18", "resnet34"))
+    with pytest.raises(WeightsError, match="Does not fit ResNet"):
+        classifier.run(config, Run(tmp_path / "run"), lisbon_resnet.METHOD)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_whole_run_says_what_it_started_from_and_its_model_what_that_had_seen(smoke_run, sets, trained):
