@@ -114,6 +114,10 @@ class Config:
         """The split policies whose images the experiment reads."""
         return getattr(self, "policies", None) or (getattr(self, "policy", "grouped"),)
 
+    def unused(self):
+        """Settings that change nothing in this run, because of others: a dict of name to what they are settings of."""
+        return {}
+
     def weight_files(self):
         """Of each setting that names weights to start or learn from: the paths of its files."""
         return {}
@@ -146,6 +150,26 @@ def configure(config_class, profile, **settings):
             f"No such variant. Choose one of {', '.join(variants)}. {meant(variant, variants)}Received: {variant!r}"
         )
     return config_class(**config_class.PROFILES.get(profile, {}) | variants.get(variant, {}) | chosen)
+
+
+def check_used(config, profile, given):
+    """Refuses settings that would change nothing, while the results say that they were other than usual.
+
+    Args:
+        config: A `Config`.
+        profile: Name of the profile that it came from.
+        given: Names of the settings that were asked for.
+
+    Raises:
+        FractureError: One of them is `unused`, and not as the profile and the variant have it.
+    """
+    usual = configure(type(config), profile, variant=getattr(config, "variant", None))
+    for name, owner in config.unused().items():
+        if name in given and getattr(config, name) != getattr(usual, name):
+            raise FractureError(
+                f"{name} of {config.key} is a setting of {owner}, which this run does without: leave it out. "
+                f"Received: {getattr(config, name)!r:.80}"
+            )
 
 
 def other_settings(config, profile):

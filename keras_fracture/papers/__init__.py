@@ -84,13 +84,14 @@ def reproduce(
     Returns:
         The run folder; None on workers other than the first, which keep nothing.
     """
-    from keras_fracture.experiment.config import configure, parse_overrides
+    from keras_fracture.experiment.config import check_used, configure, parse_overrides
 
     config_class = get(key).config.Config
     named = parse_overrides(config_class, overrides)
     config = configure(config_class, profile, **settings | named)
     # What is not given is None too, and left out: a None that was asked for comes last.
     config = dataclasses.replace(config, **{name: None for name, value in named.items() if value is None})
+    check_used(config, profile, settings | named)
     return _execute(config, profile, out, resume, data_dir, results, strategy, workers)
 
 

@@ -82,6 +82,10 @@ class ClassifierConfig(config.Config):
         if self.teacher and self.body_parts:
             raise FractureError("teacher and body_parts both add to the loss: leave one out")
 
+    def unused(self):
+        """See `experiment.config.Config.unused`."""
+        return super().unused() | ({} if self.teacher else {"teacher_weight": "what learns from a teacher"})
+
     @property
     def starts_from_model(self):
         """Whether `pretrained` names a trained model: neither "imagenet" nor a file of weights."""

@@ -114,6 +114,48 @@ def test_settings_that_no_run_means_are_refused(key, name, value, words):
 
 
 @pytest.mark.parametrize(
+    ("key", "variant", "setting", "owner"),
+    [
+        ("lisbon_resnet", "imagenet", "width=32", "ResNets"),
+        ("lisbon_resnet", "tuned", "teacher_weight=3", "what learns from a teacher"),
+        ("garcia_inception", "tuned", "teacher_weight=3", "what learns from a teacher"),
+        ("ibrahim_gan", "poster", "modern_steps=7", "the modern study"),
+        ("ibrahim_gan", "modern", "epochs=7", "the poster's study"),
+        ("gupta_unit", None, "seam_limit=0.7", "a search for the exponent"),
+    ],
+)
+def test_settings_that_would_change_nothing_are_refused(tmp_path, key, variant, setting, owner):
+    name, _, value = setting.partition("=")
+    with pytest.raises(
+        FractureError, match=f"^{name} of {key} is a setting of {owner}, .* Received: {value}"
+    ):
+        papers.reproduce(
+            key,
+            "smoke",
+            out=tmp_path / "run",
+            overrides=[setting],
+            **({"variant": variant} if variant else {}),
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_are_used_where_what_they_belong_to_is_asked_for_or_where_they_are_as_usual():
+    def check(key, words, **settings):
+        config_class = papers.get(key).config.Config
+        named = configs.parse_overrides(config_class, words)
+        config = configs.configure(config_class, "quick", **settings | named)
+        config = dataclasses.replace(config, **{one: None for one in named if named[one] is None})
+        configs.check_used(config, "quick", settings | named)
+
+    check("gupta_unit", ["seam_limit=0.7", "exponent=None"])
+    check("lisbon_resnet", ["width=64"], variant="imagenet")
+    check("lisbon_resnet", ["width=32"], variant="tuned")
+    check("lisbon_resnet", ["teacher_weight=3", "width=32"], variant="distilled")
+    check("ibrahim_gan", ["modern_steps=7"], variant="modern")
+    check("ibrahim_gan", ["modern_steps=7", "epochs=3"], variant="both")
+
+
+@pytest.mark.parametrize(
     ("words", "wanted"),
     [
         (["--epochs", "0"], "epochs of lisbon_resnet must be 1 or more. Received: 0"),

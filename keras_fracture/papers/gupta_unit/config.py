@@ -124,3 +124,9 @@ class Config(config.Config):
     seam_limit: float = 0.6
     thresholds: tuple = (0.0, 0.9, 0.95)
     passing_shares: tuple = (0.3, 0.1, 0.03)
+
+    def unused(self):
+        """See `experiment.config.Config.unused`."""
+        return super().unused() | (
+            {} if self.exponent is None else {"seam_limit": "a search for the exponent"}
+        )

@@ -12,6 +12,16 @@ STUDIES = {
     "both": ("poster", "modern", "few_labels"),
 }
 
+# Settings of one study alone.
+_POSTER = (
+    "gan_epochs", "gan_steps", "gan_width", "discriminator_width", "gan_channels", "gan_learning_rate", "gan_ema",
+    "synthetic_per_class", "epochs",
+)  # fmt: skip
+_MODERN = (
+    "sizes", "few_labels", "modern_width", "modern_steps", "modern_passes", "modern_learning_rate", "modern_ema",
+    "auxiliary", "classifier_steps", "ratios", "filters",
+)  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(config.Config):
@@ -128,6 +138,12 @@ class Config(config.Config):
                     f"{name} of {self.key} must be even numbers in rising order: half of each class. "
                     f"Received: {sizes}"
                 )
+
+    def unused(self):
+        """See `experiment.config.Config.unused`."""
+        idle = {} if "poster" in self.studies else dict.fromkeys(_POSTER, "the poster's study")
+        idle |= {} if "modern" in self.studies else dict.fromkeys(_MODERN, "the modern study")
+        return super().unused() | idle
 
     @property
     def studies(self):

@@ -135,3 +135,8 @@ class Config(ClassifierConfig):
             raise FractureError(
                 f"optimizer must be one of {', '.join(OPTIMIZERS)}. Received: {self.optimizer!r}"
             )
+
+    def unused(self):
+        """See `experiment.config.Config.unused`."""
+        resnets = any(name.startswith("resnet") for name in self.models)
+        return super().unused() | ({} if resnets else {"width": "ResNets"})
