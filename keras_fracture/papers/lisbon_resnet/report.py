@@ -10,6 +10,7 @@ __all__ = ["FRONT", "HEADLINES", "compare", "table", "write"]
 HEADLINES = (
     ("ResNet-34: AUC", "auc", {"model": "resnet34"}),
     ("EfficientNet-Lite0 from ImageNet: AUC", "auc", {"model": "efficientnet_lite0", "variant": "imagenet"}),
+    ("EfficientNet-Lite2 from ImageNet: AUC", "auc", {"model": "efficientnet_lite2", "variant": "imagenet"}),
     ("EfficientNet-Lite0 from scratch: AUC", "auc", {"model": "efficientnet_lite0", "variant": "scratch"}),
 )
 FRONT = (  # of README
