@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -20,13 +21,15 @@ _SAME = (
     "variant", "model", "data", "split_policy", "profile", "part", "image_size", "epochs", "unit_steps", "study",
     "real_images",
 )  # fmt: skip
+# Of a command, what rows tell by themselves, or what changes no number.
+_TOLD = (*_SAME, "depth", "models", "policies", "policy", "precision", "seed", "seeds", "results")
 
 
 def record(folder, config, metrics, out):
     """Adds a run's numbers to `folder/KEY.json`, replacing those of an equal earlier run, and keeps its figures.
 
-    Runs are equal if they differ in nothing but seeds and precision; earlier versions did not record the
-    `other_settings` of a run, so that theirs may be any.
+    Runs are equal if they differ in nothing but seeds and precision. Earlier versions did not record the
+    `other_settings` of a run, whose command tells them there.
 
     Args:
         folder: Where the files are kept.
@@ -66,8 +69,22 @@ def record(folder, config, metrics, out):
 def _same(run, other):
     """Whether one run would take the place of the other."""
     both = [one["other_settings"] for one in (run, other) if "other_settings" in one]
-    alike = len(both) < 2 or both[0] == both[1]
+    if len(both) < 2:
+        both = [
+            _set_by(one.get("command", "")) or _texts(one.get("other_settings", {})) for one in (run, other)
+        ]
+    alike = both[0] == both[1]
     return alike and all(run.get(name) == other.get(name) for name in _SAME)
+
+
+def _set_by(command):
+    """The settings that a recorded command names, but for those that rows tell by themselves."""
+    words = re.findall(r"--(?:set[ =])?(\w+)[ =](\S+)", command)
+    return {name: value for name, value in words if name not in _TOLD}
+
+
+def _texts(settings):
+    return {name: f"{value}" for name, value in settings.items()}
 
 
 def others(run):

@@ -38,8 +38,9 @@ def test_a_repeated_run_replaces_its_numbers_and_no_others(tmp_path):
         ({"width": 8}, {"width": 8}, [0.6]),
         ({"width": 8}, {"width": 16}, [0.5, 0.6]),
         ({}, {"width": 16}, [0.5, 0.6]),
-        (None, {"width": 16}, [0.6]),  # of an earlier version: nobody knows
-        ({"width": 16}, None, [0.6]),
+        (None, {}, [0.6]),  # of an earlier version
+        (None, {"width": 16}, [0.5, 0.6]),
+        ({"width": 16}, None, [0.5, 0.6]),
     ],
 )
 def test_a_run_with_other_settings_replaces_nothing(tmp_path, before, after, kept):
@@ -48,7 +49,32 @@ def test_a_run_with_other_settings_replaces_nothing(tmp_path, before, after, kep
         results.record(tmp_path, config, {"runs": [run("original", accuracy)]}, tmp_path)
     runs = results.read(tmp_path / "ibrahim_gan.json")["runs"]
     assert [one["metrics"]["accuracy"]["value"] for one in runs] == kept
-    assert ("quick, width 16, 3" in tables.generate(tmp_path, "ibrahim_gan")) == (after == {"width": 16})
+    assert ("quick, width 16, 3" in tables.generate(tmp_path, "ibrahim_gan")) == (
+        {"width": 16} in (before, after)
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "settings", "kept"),
+    [
+        ("--epochs 3", "--set precision=auto --epochs 3", {}, [0.6]),
+        ("--epochs 3", "--set precision=auto --epochs 3 --set width=16", {"width": 16}, [0.5, 0.6]),
+        ("--set width=16", "--set precision=auto --set width=16", {"width": 16}, [0.6]),
+        ("--set width=16 --results results", "--set width=8", {"width": 8}, [0.5, 0.6]),
+        (
+            "--set width=16",
+            "--set width=16 --pretrained hands",
+            {"width": 16, "pretrained": "hands"},
+            [0.5, 0.6],
+        ),
+    ],
+)
+def test_of_a_run_that_recorded_no_settings_the_command_tells_them(tmp_path, before, after, settings, kept):
+    for words, others, accuracy in ((before, {}, 0.5), (after, {"other_settings": settings}, 0.6)):
+        config = CONFIG | {"command": f"keras-fracture reproduce ibrahim_gan {words}"} | others
+        results.record(tmp_path, config, {"runs": [run("original", accuracy)]}, tmp_path)
+    runs = results.read(tmp_path / "ibrahim_gan.json")["runs"]
+    assert [one["metrics"]["accuracy"]["value"] for one in runs] == kept
 
 
 def test_numbers_of_an_earlier_version_are_read_by_their_new_names(tmp_path):
