@@ -6,9 +6,8 @@ from scipy import stats
 from keras_fracture.errors import EvaluationError
 
 _CONFIDENCE = 0.95  # share of resamples inside an interval
-_AT_ONCE = (
-    2**25
-)  # sources drawn before their statistics are computed: 0.5 GB, all 2,000 resamples of 16,000 sources
+# Sources drawn before their statistics are computed: 0.5 GB, which are all 2,000 resamples of 16,000 sources.
+_AT_ONCE = 2**25
 
 
 class Clusters:

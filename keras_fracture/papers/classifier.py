@@ -138,9 +138,8 @@ def run(config, run, method):
         together = 1 if config.ensemble else config.seeds
         baselines = fit_baselines(config, sets, run.data_dir, config.threshold, together)
         sets = method.prepare_splits(config, sets, policy)
-        if (
-            config.pretrained and len(config.models) > 1
-        ):  # else the last one's weights would not fit after hours
+        if config.pretrained and len(config.models) > 1:
+            # What does not fit the last one should be said now, not after hours of training the others.
             for name in config.models:
                 start_model(config, method, name, sets["train"])
         trained = {

@@ -79,7 +79,7 @@ def _same(run, other):
 
 def _set_by(command):
     """The settings that a recorded command names, but for those that rows tell by themselves."""
-    words = re.findall(r"--(?:set[ =])?(\w+)[ =](\S+)", command)
+    words = re.findall(r"--(?:set[ =])?(\w+)[ =](?!--)(\S+)", command)
     return {name: value for name, value in words if name not in _TOLD}
 
 

@@ -57,7 +57,7 @@ def test_a_run_with_other_settings_replaces_nothing(tmp_path, before, after, kep
 @pytest.mark.parametrize(
     ("before", "after", "settings", "kept"),
     [
-        ("--epochs 3", "--set precision=auto --epochs 3", {}, [0.6]),
+        ("--epochs 3 --resume --results results", "--set precision=auto --epochs 3", {}, [0.6]),
         ("--epochs 3", "--set precision=auto --epochs 3 --set width=16", {"width": 16}, [0.5, 0.6]),
         ("--set width=16", "--set precision=auto --set width=16", {"width": 16}, [0.6]),
         ("--set width=16 --results results", "--set width=8", {"width": 8}, [0.5, 0.6]),
