@@ -14,7 +14,7 @@ reproduce: $(READY)  ## the main job on the embedded data: GAN -> synthesis -> f
 	$(BIN)/keras-fracture reproduce ibrahim_gan --profile $(PROFILE) $(ARGS)
 
 test: $(READY)  ## the whole test suite but the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(READY)  ## the slow tests alone
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -1,5 +1,6 @@
 """Fixtures shared by the tests."""
 
+import gc
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,14 @@ import pytest
 import keras_fracture
 from keras_fracture import models
 from keras_fracture.data import Preprocess, catalogue, phantom
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_collections():
+    """TensorFlow keeps every graph that was trained; the garbage collector need not look through them again and again."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
