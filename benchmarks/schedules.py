@@ -98,7 +98,8 @@ def measure_schedules(path, device=None, devices=8, show=print):
     """Extends the measured steps in `path` to the papers' own schedules.
 
     Hours on this machine are the training's operations over those a second that the benchmarked network reaches
-    here. Those on an accelerator are a lower bound, see `Device.seconds`: a third to half of it is usual.
+    here, in each precision it was measured in. Those on an accelerator are a lower bound, see `Device.seconds`: a
+    third to half of it is usual.
 
     Args:
         path: JSON file whose section "models" `python -m benchmarks models` wrote; its section "schedules" gets what is
@@ -109,14 +110,18 @@ def measure_schedules(path, device=None, devices=8, show=print):
 
     Returns:
         A dict: `device`, `devices`, `runs`, a dict for each of `TRAININGS` with what a step asks for (`operations`,
-        `bytes`, `kernels`, `weights`), `limit`, what bounds it on one device, and hours: `here`, `one`, `many`
-        (None where the batch cannot be divided); and where they come from (`command`, `date`, ...).
+        `bytes`, `kernels`, `weights`), `limit`, what bounds it on one device, and hours: `here` (a dict of
+        precision to hours), `one`, `many` (None where the batch cannot be divided); and where they come from
+        (`command`, `date`, ...).
 
     Raises:
         BenchmarkError: A network has not been measured.
     """
     device = device or Device()
-    measured = {run["model"]: run for run in recorded(path).get("models", {}).get("runs", ())}
+    measured = {}
+    for run in recorded(path).get("models", {}).get("runs", ()):
+        rate = run["work"]["operations"] * run["ours"] / run["batch_size"]
+        measured.setdefault(run["model"], {})[run["precision"]] = rate
     missing = sorted({training.like for training in TRAININGS} - set(measured))
     if missing:
         raise BenchmarkError(
@@ -125,8 +130,6 @@ def measure_schedules(path, device=None, devices=8, show=print):
     content = {**conditions(), "device": dataclasses.asdict(device), "devices": devices, "runs": []}
     for training in Bar(TRAININGS, title="counting operations", unit=" networks"):
         work = work_of(training)
-        like = measured[training.like]
-        rate = like["work"]["operations"] * like["ours"] / like["batch_size"]
         hours = training.steps * training.trainings / 3600
         one, limit = device.seconds(work)
         divides = training.batch_size % devices == 0
@@ -135,15 +138,19 @@ def measure_schedules(path, device=None, devices=8, show=print):
             | work
             | {
                 "limit": limit,
-                "here": hours * work["operations"] / rate,
+                "here": {
+                    precision: hours * work["operations"] / rate
+                    for precision, rate in measured[training.like].items()
+                },
                 "one": hours * one,
                 "many": hours * device.seconds(work, devices)[0] if divides else None,
             }
         )
     for run in content["runs"]:
+        here = ", ".join(f"{hours:>6,.1f} h in {precision}" for precision, hours in run["here"].items())
         many = f"{run['many']:.2f}" if run["many"] else "none"
         show(
-            f"{run['paper']:<18}{run['name']:<15}{run['here']:>8,.0f} h here{run['one']:>8.2f} h on one, {many} h on "
+            f"{run['paper']:<18}{run['name']:<15}{here} here{run['one']:>8.2f} h on one, {many} h on "
             f"{devices} {device.name}"
         )
     record(path, "schedules", content)

@@ -14,7 +14,7 @@ from keras_fracture.data import Preprocess, catalogue, phantom
 
 @pytest.fixture(scope="module", autouse=True)
 def _short_collections():
-    """TensorFlow keeps every graph that was trained; the garbage collector need not look through them again and again."""
+    """TensorFlow keeps every graph that was trained; the garbage collector need not look through them each time."""
     yield
     gc.collect()
     gc.freeze()

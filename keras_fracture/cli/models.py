@@ -135,7 +135,7 @@ def list_models(options):
         size = f"{entry['bytes'] / 1e6:.1f} MB"
         where = "here" if zoo.here(name) else "fetched on first use"
         rows.append([name, entry["task"], entry["data"], size, where, measured, entry["licence"]])
-    columns = ["name", "task", "learnt from", "size", "where", "on test images", "licence of the images"]
+    columns = ["name", "task", "learnt from", "size", "where", "measured", "licence of the images"]
     print(pd.DataFrame(rows, columns=columns).to_string(index=False))
 
 

@@ -44,7 +44,7 @@ def headlines(folder):
                     f"`{key}`", what, f"{reported:.3f}" if reported else "not given", over_seeds(score),
                     _how_measured(run, where),
                 ])  # fmt: skip
-    return markdown(["key", "on test images", "paper", "ours", "how ours was measured"], rows)
+    return markdown(["key", "measured", "paper", "ours", "how ours was measured"], rows)
 
 
 def front(folder):

@@ -142,15 +142,18 @@ def _mebibytes(memory):
 
 def _schedules(content):
     device, devices = content["device"], content["devices"]
+    precisions = list(dict.fromkeys(name for run in content["runs"] for name in run["here"]))
     header = [
         "paper", "network", "batch, pixels", "steps", "billion operations a step", "GB a step", "kernels a step",
-        "this machine", f"1 {device['name']}, at least", f"{devices} of them, at least",
+        *(f"this machine, {precision}" for precision in precisions),
+        f"1 {device['name']}, at least", f"{devices} of them, at least",
     ]  # fmt: skip
     rows = [
         [
             run["paper"], run["name"], f"{run['batch_size']}, {run['image_size']}",
             f"{run['trainings']} x {run['steps']:,}", f"{run['operations'] / 1e9:,.0f}", f"{run['bytes'] / 1e9:,.2f}",
-            f"{run['kernels']:,}", _duration(run["here"]), f"{_duration(run['one'])} ({run['limit']})",
+            f"{run['kernels']:,}", *(_duration(run["here"].get(name)) for name in precisions),
+            f"{_duration(run['one'])} ({run['limit']})",
             "cannot part a batch of 1" if run["many"] is None else _duration(run["many"]),
         ]
         for run in content["runs"]
@@ -164,6 +167,8 @@ def _schedules(content):
 
 
 def _duration(hours):
+    if hours is None:
+        return ""
     if hours < 1:
         return f"{60 * hours:.1f} min" if hours > 1 / 60 else f"{3600 * hours:.1f} s"
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"

@@ -97,14 +97,18 @@ def test_schedules_scale_measured_steps_by_their_operations(measured, tmp_path, 
     monkeypatch.setattr(schedules, "work_of", lambda training: WORK)
     device = schedules.Device("Some GPU", 1e12, 1e9, 1e9, 1e-3)
     runs = schedules.measure_schedules(out, device, devices=2)["runs"]
-    like = content["runs"][-1]
-    a_step = WORK["operations"] / (like["work"]["operations"] * like["ours"] / 2)
-    assert runs[0]["here"] == pytest.approx(2 * a_step)
+    assert set(runs[0]["here"]) == {"float32", "bfloat16"}
+    for like in content["runs"]:
+        a_step = WORK["operations"] / (like["work"]["operations"] * like["ours"] / 2)
+        assert runs[0]["here"][like["precision"]] == pytest.approx(2 * a_step)
     # 4e9 bytes at 1e9 a second; two devices halve that, and send 2 (2 - 1) / 2 * 4 bytes of 1e6 weights.
     assert (runs[0]["limit"], runs[0]["one"]) == ("memory", pytest.approx(2 * 4.0))
     assert runs[0]["many"] == pytest.approx(2 * (2.0 + 0.004))
     assert runs[1]["many"] is None
-    assert "cannot part a batch of 1" in tables.generate(tmp_path, "benchmark_schedules")
+    table = tables.generate(tmp_path, "benchmark_schedules")
+    assert (
+        "cannot part a batch of 1" in table and "| this machine, float32 | this machine, bfloat16 |" in table
+    )
 
 
 WORK = {"operations": 1e12, "bytes": 4e9, "kernels": 100, "weights": 1_000_000}

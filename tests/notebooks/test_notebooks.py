@@ -77,6 +77,24 @@ def test_the_index_lists_them_all():
     assert re.findall(r"^\| \[(\w+)\]\(\1\.ipynb\)", text, re.M) == list(NOTEBOOKS)
 
 
+MINUTES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "eight": 8, "ten": 10, "twelve": 12}
+
+
+def test_the_index_and_the_course_say_how_long_each_takes_as_it_does_itself():
+    said = {
+        name: MINUTES[re.search(r"about\s(\w+)\sminutes", sources(name, "markdown")[0])[1]] for name in NAMES
+    }
+    index = re.findall(r"\]\((\w+)\.ipynb\) \|.*\| (\d+) min", (FOLDER / "README.md").read_text())
+    assert {name: int(minutes) for name, minutes in index} == said
+    course = re.findall(
+        r"^\| \d\. .*min \|$", (FOLDER.parent / "docs" / "teach.md").read_text(), re.MULTILINE
+    )
+    assert len(course) == 4
+    for lesson in course:
+        notebooks = re.findall(r"notebooks/(\w+)\.ipynb", lesson)
+        assert sum(said[name] for name in notebooks) == int(re.search(r"(\d+) min", lesson)[1]), lesson
+
+
 @each
 def test_parameters_are_in_one_tagged_cell_and_default_to_the_embedded_data(name):
     tagged = [cell for cell in NOTEBOOKS[name]["cells"] if "parameters" in cell["metadata"].get("tags", ())]
