@@ -12,12 +12,12 @@ from benchmarks.errors import BenchmarkError
 
 def test_every_precision_is_timed_with_and_without_xla(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "_WARM_UP", 1)
-    monkeypatch.setitem(gpu.BATCHES, "dcgan", 2)
+    monkeypatch.setitem(gpu.BATCHES, "compact_cnn", 2)
     monkeypatch.setattr(
         gpu.twins, "sizes", lambda name, batch_size: {"batch_size": batch_size, "image_size": 32}
     )
     lines = []
-    content = gpu.measure_gpu(["dcgan"], 1, "CPU", lines.append, tmp_path / "gpu.json")
+    content = gpu.measure_gpu(["compact_cnn"], 1, "CPU", lines.append, tmp_path / "gpu.json")
     runs = content["runs"]
     assert [(run["precision"], run["xla"]) for run in runs] == [
         (policy, xla) for policy in ("float32", "mixed_bfloat16", "mixed_float16") for xla in (False, True)
