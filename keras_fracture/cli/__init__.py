@@ -22,6 +22,11 @@ from keras_fracture.cli import (
 from keras_fracture.errors import FractureError, printable
 
 __all__ = ["build_parser", "main", "run"]
+# What the user can do something about; of anything else the traceback tells more.
+_MENDABLE = (
+    errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.ENOENT, errno.ENOTDIR, errno.EISDIR,
+    errno.ENAMETOOLONG,
+)  # fmt: skip
 
 
 def main(arguments=None):
@@ -56,7 +61,7 @@ def run(parser, arguments=None):
     except FractureError as error:
         return _fail(parser, options, error)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.ENOENT):
+        if error.errno not in _MENDABLE:
             raise
         return _fail(parser, options, error)
     except KeyboardInterrupt:

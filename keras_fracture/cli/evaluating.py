@@ -106,6 +106,12 @@ def _seen(options, table):
             "patients of DICOM files were hashed with another salt"
         )
         return None
+    if not seen.any() and _none_known(options):
+        print(
+            "whether the model has seen these images cannot be told: it was trained on X-rays of this name, of which "
+            "none is here; it was another folder, or patients were told otherwise (--patient, --columns)"
+        )
+        return None
     if options.against:
         seen |= elsewhere.copies(
             options.model, options.against, options.data, table, options.which, options.data_dir,
@@ -180,6 +186,19 @@ def _facts(options):
         "split": options.split,
         "split_policy": "file" if options.splits else options.policy,
     } | provenance()
+
+
+def _none_known(options):
+    """Whether own X-rays have the name of those that the model was trained on, but none of them."""
+    from keras_fracture.data import catalogue
+    from keras_fracture.inference import scoring
+
+    if options.data in catalogue.NAMES:
+        return False
+    name = catalogue.title(options.data)
+    said = [one for one in scoring.trained_on(options.model, options.which) if one.data == name]
+    layout, _ = catalogue.find(options.data, options.data_dir, **verbs.reading(options))
+    return bool(said) and not scoring.among(said, name, layout.read()).any()
 
 
 def _print_elsewhere(options, table, records):

@@ -19,6 +19,7 @@ from keras_fracture.errors import ImageError
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
+_LYING = (5, 6, 7, 8)  # its values whose width is the upright image's height
 _PHOTOMETRIC = 262  # TIFF's tag; 0 is WhiteIsZero
 _REDUCIBLE = ("JPEG", "MPO")  # Pillow's names of what JPEG decoders read
 _REDUCED = {
@@ -172,12 +173,28 @@ def _unreadable(data, name):
 
 @recover_truncated
 def size_of(data):
-    """(height, width) in pixels of an upright JPEG's or PNG's bytes, without decoding it, or of a DICOM file's."""
+    """(height, width) in pixels of a file's bytes as `decode` turns it upright, without decoding it but if DICOM."""
     if dicom.is_dicom(data):
         return dicom.decode(data)[0].shape
     segments.check(data)
     with Image.open(io.BytesIO(data)) as image:
-        return image.size[::-1]
+        return image.size if _orientation(image, data) in _LYING else image.size[::-1]
+
+
+def is_turned(data):
+    """Whether `decode` turns or mirrors an image, as its file's EXIF asks."""
+    if dicom.is_dicom(data):
+        return False
+    segments.check(data)
+    with Image.open(io.BytesIO(data)) as image:
+        return _orientation(image, data) != 1
+
+
+def _orientation(image, data):
+    # Pillow decodes a whole PNG to look for EXIF that may be behind the pixels.
+    if data.startswith(_PNG_START) and b"eXIf" not in data:
+        return 1
+    return image.getexif().get(_ORIENTATION, 1)
 
 
 def clahe(image, clip_limit=2.0, tiles=8):

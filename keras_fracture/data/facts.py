@@ -52,7 +52,7 @@ def read(name, data_dir=None, workers=parallel.HERE, **reading):
     names = table["filename"].tolist()
     if root:
         paths = [root / filename for filename in names]
-        key, rows = scan.fingerprint(paths, root), [str(path.absolute()) for path in paths]
+        key, rows = scan.fingerprint(paths), [str(path.absolute()) for path in paths]
         described = _kept(key, workers, _describe_files, rows, kept=True)
     else:
         contents = table["image"].tolist()

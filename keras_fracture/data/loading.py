@@ -58,7 +58,7 @@ def prepare(
     folder = locations.cache_dir() / "records"
     if root is not None:
         # Records are kept apart by what they were made from: another folder, another set of records.
-        folder /= layout.key if isinstance(layout, Layout) else folder_fingerprint(root)
+        folder /= layout.key if isinstance(layout, Layout) else folder_fingerprint(root, movable=False)
     builder = _builder(name, layout, config=setting, data_dir=folder)
     lock = folder / f"{builder.name}.lock"
     if builder.is_prepared():

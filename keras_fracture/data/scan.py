@@ -156,13 +156,14 @@ def _table(rows):
 
 
 def fingerprint(paths, root=None):
-    """Hash of the files' names, sizes and times of change: equal as long as nothing was touched.
+    """Hash of the files' paths, sizes and times of change: equal as long as nothing was touched.
 
     Args:
         paths: The files.
-        root: Folder below which their whole paths count too: moved to another class, a file is another.
+        root: Folder below which paths count alone, so that it may be moved; None lets whole paths count, as for what is
+            kept: archives unpack unlike files of one name with one size and time.
     """
-    named = [path.relative_to(root).as_posix() if root else path.name for path in paths]
+    named = [path.relative_to(root).as_posix() if root else str(path.absolute()) for path in paths]
     facts = [
         (name, (stat := path.stat()).st_size, stat.st_mtime_ns)
         for name, path in zip(named, paths, strict=True)
@@ -170,7 +171,7 @@ def fingerprint(paths, root=None):
     return hashlib.sha1(json.dumps([_VERSION, facts]).encode()).hexdigest()[:16]
 
 
-def folder_fingerprint(root):
-    """`fingerprint` of all files below a folder, but for those that macOS adds."""
+def folder_fingerprint(root, movable=True):
+    """`fingerprint` of all files below a folder, but for those that macOS adds; `movable`: by paths below it alone."""
     paths = (path for path in root.rglob("*") if path.is_file() and not files.is_hidden_copy(path))
-    return fingerprint(sorted(paths), root)
+    return fingerprint(sorted(paths), root if movable else None)

@@ -106,7 +106,7 @@ def hashes(name, root, filenames):
         A `pandas.DataFrame`, one row a file.
     """
     paths = [Path(root) / filename for filename in filenames]
-    cached = locations.cache_dir() / "scans" / f"hashes-{scan.fingerprint(paths, Path(root))}.csv"
+    cached = locations.cache_dir() / "scans" / f"hashes-{scan.fingerprint(paths)}.csv"
     if cached.is_file():
         return pd.read_csv(cached, dtype=str)
     hashed = _hashed(paths, f"hash {name}")

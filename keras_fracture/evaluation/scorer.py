@@ -200,6 +200,7 @@ def _resolved(path, data, names, known):
     for given in names:
         parts = PurePosixPath(given.strip().replace("\\", "/")).parts
         same = [one for one in by_last.get(parts[-1] if parts else "", ()) if _ends_alike(one, parts)]
+        same = [one for one in same if one == parts] or same  # a name in full means itself
         if not same:
             raise EvaluationError(
                 f"{path} names an image that is not among those of {data} (some are in no split: those that contradict "

@@ -142,12 +142,19 @@ def seen_by_training(name, sets, earlier=(), unknown=None):
         unknown: The name of weights that training started from and that do not say what they have seen, or None.
     """
     both = np.concatenate([sets[split].sources for split in ("train", "validation")])
-    name = catalogue.title(name)
+    own, name = name not in catalogue.NAMES, catalogue.title(name)
     seen = {"data": name, "digests": sorted(set(digests(name, both).tolist()))}
+    if own:
+        # Where pixels alone tell X-rays, these are called by one of their files, another one if a copy joins them.
+        images = np.concatenate([sets[split].table["filename"] for split in ("train", "validation")])
+        seen["images"] = sorted(set(digests(name, images).tolist()))
     # With another salt, patients of DICOM files have other names, and none would seem seen.
     if salts := sorted(dicom.salts(both)):
         seen["salts"] = salts
-    before = [{"data": one.data, "digests": one.digests, "salts": sorted(one.salts)} for one in earlier]
+    before = [
+        {"data": one.data, "digests": one.digests, "images": one.images, "salts": sorted(one.salts)}
+        for one in earlier
+    ]
     before = [{key: value for key, value in one.items() if value} for one in before]
     if before := [one for number, one in enumerate(before) if one not in (seen, *before[:number])]:
         seen["earlier"] = before

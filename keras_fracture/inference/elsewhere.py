@@ -1,10 +1,8 @@
 """How a classifier does on another data set than that it was trained on."""
 
-import numpy as np
-
 from keras_fracture import evaluation
-from keras_fracture.data import across, catalogue, sources
-from keras_fracture.errors import EvaluationError
+from keras_fracture.data import across, catalogue
+from keras_fracture.errors import DataError, EvaluationError
 from keras_fracture.inference import scoring
 from keras_fracture.report.markdown import counted, decimal
 from keras_fracture.report.scored import of_groups
@@ -118,16 +116,27 @@ def copies(model, against, data, table, which=None, data_dir=None, **reading):
         DataError: As in `data.prepare`.
     """
     said, name = scoring.trained_on(model, which), catalogue.title(against)
-    digests = [digest for one in said if one.data == name for digest in one.digests]
-    if not digests:
+    said = [one for one in said if one.data == name]
+    if not said:
         raise EvaluationError(
-            f"--against is the data set that the model was trained on, {_names(said)}. Received: {against!r}"
+            f"--against is the data set that the model was trained on, {_names(scoring.trained_on(model, which))}. "
+            f"Received: {against!r}"
         )
-    ours, theirs = (
-        catalogue.catalogue(data, data_dir, **reading),
-        catalogue.catalogue(against, data_dir),
-    )
-    seen = theirs.table[np.isin(sources.digests(name, theirs.table["source"]), digests)]
+    ours = catalogue.catalogue(data, data_dir, **reading)
+    theirs = catalogue.catalogue(against, data_dir)
+    seen = theirs.table[scoring.among(said, name, theirs.table)]
+    if not len(seen) and any(value is not None for value in reading.values()):
+        try:  # with patients told as those of `data`
+            theirs = catalogue.catalogue(against, data_dir, **reading)
+        except DataError:
+            pass
+        else:
+            seen = theirs.table[scoring.among(said, name, theirs.table)]
+    if not len(seen):
+        raise EvaluationError(
+            f"--against holds none of the X-rays that the model has seen: it is another folder of that name, or its "
+            f"patients are told otherwise than at training. Received: {against!r}, {len(theirs.table):,} images"
+        )
     drawn = ours.root is None or theirs.root is None
     found = (across.matches(ours.table, seen, drawn)["row"] >= 0).to_numpy()
     return table["filename"].isin(ours.table["filename"][found]).to_numpy()

@@ -11,7 +11,7 @@ from keras_fracture.inference import heat, scoring
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.progress import Bar
 from keras_fracture.serving import loading
-from keras_fracture.serving.metadata import preparation
+from keras_fracture.serving.metadata import finding_of, preparation
 
 GRIDS = (7, 14)  # squares a side of occlusion: as `predict --explain occlusion` has them, and finer
 _BATCH = 16
@@ -37,13 +37,18 @@ def measure(model, records, table, which=None):
         EvaluationError: Fewer than two X-rays have a box round a finding, the model crops images (and so boxes), or it
             is no classifier that has such maps.
     """
-    network, images, boxes, clusters = _shown(model, records, table, which)
+    network, images, boxes, clusters, finding = _shown(model, records, table, which)
     methods = {
-        "Grad-CAM": lambda batch: evaluation.gradcam(network, scale(batch, network.pixel_range)),
-        "Grad-CAM++": lambda batch: evaluation.gradcam_plus_plus(network, scale(batch, network.pixel_range)),
+        name: lambda batch, heat_of=heat_of: heat_of(network, scale(batch, network.pixel_range), finding)
+        for name, heat_of in (
+            ("Grad-CAM", evaluation.gradcam),
+            ("Grad-CAM++", evaluation.gradcam_plus_plus),
+        )
     }
     for grid in GRIDS:
-        methods[f"occlusion, {grid} x {grid}"] = lambda batch, grid=grid: occlusion(network, batch, grid)
+        methods[f"occlusion, {grid} x {grid}"] = lambda batch, grid=grid: occlusion(
+            network, batch, grid, finding
+        )
     rows = []
     for name, method in methods.items():
         starts = Bar(range(0, len(images), _BATCH), name, unit=f" batches of {_BATCH} images")
@@ -76,27 +81,28 @@ def pointing(model, records, table, which=None):
         ModelError: As `measure`.
         EvaluationError: As `measure`.
     """
-    network, images, boxes, clusters = _shown(model, records, table, which)
+    network, images, boxes, clusters, finding = _shown(model, records, table, which)
     parts = [
         scale(images[start : start + _BATCH], network.pixel_range) for start in range(0, len(images), _BATCH)
     ]
-    heats = np.concatenate([evaluation.gradcam(network, part) for part in parts])
+    heats = np.concatenate([evaluation.gradcam(network, part, finding) for part in parts])
     return _pointing(heats, boxes, clusters) | {"images": len(heats)}
 
 
-def occlusion(network, images, grid):
+def occlusion(network, images, grid, finding=-1):
     """By how much a finding's probability falls with a square greyed out, see `heat.occlusion_effect`.
 
     Args:
         network: A Keras classifier of this package with one or two logits.
         images: uint8 `(n, size, size, channels)`, prepared.
         grid: Squares a side.
+        finding: Index of the finding's logit; the last one by default.
 
     Returns:
         float32 `(n, size, size)`, the highest of each image 1; all 0 where no square speaks for a finding.
     """
     size, effects = images.shape[1], []
-    probabilities = tf.function(lambda batch: _findings(network, batch))
+    probabilities = tf.function(lambda batch: _findings(network, batch, finding))
     before = probabilities(tf.constant(images)).numpy()
     grey = images.mean((1, 2), keepdims=True)
     for row in range(grid):
@@ -123,8 +129,8 @@ def decoded(records, positions, decode=lambda data: decoding.decode(data).image)
 
 
 def _shown(model, records, table, which):
-    """The network, the images as it takes them, the boxes in them, and which images are of one X-ray."""
-    version, _ = scoring.find(model, which)
+    """The network, the images as it takes them, the boxes in them, which are of one X-ray, the finding's index."""
+    version, facts = scoring.find(model, which)
     preprocess, _ = preparation(version)
     if preprocess.crop:
         raise EvaluationError(
@@ -134,7 +140,7 @@ def _shown(model, records, table, which):
     clusters = Clusters(known["source"].to_numpy(str))
     images = np.stack([preprocess(image) for _, image in decoded(records, known.index, preprocess.decode)])
     boxes = [decoding.fit_boxes(row.boxes, row.height, row.width) for row in known.itertuples()]
-    return loading.load(version), images, boxes, clusters
+    return loading.load(version), images, boxes, clusters, finding_of(facts, version)
 
 
 def _pointing(heats, boxes, clusters):
@@ -149,9 +155,9 @@ def _mean(values, clusters):
     return clusters.interval(lambda weights, _: float((values * weights).sum() / weights.sum()))
 
 
-def _findings(network, images):
+def _findings(network, images, finding):
     """A finding's probability, `(n,)`."""
     logits = tf.cast(network(scale(images, network.pixel_range), training=False), tf.float32)
     if logits.shape[-1] > 2:
         raise EvaluationError(f"The model must give one or two logits. Received: {logits.shape[-1]}")
-    return (tf.sigmoid(logits) if logits.shape[-1] == 1 else tf.nn.softmax(logits))[:, -1]
+    return (tf.sigmoid(logits) if logits.shape[-1] == 1 else tf.nn.softmax(logits))[:, finding]

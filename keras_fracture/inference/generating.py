@@ -184,7 +184,7 @@ def _changed(source):
     """Of a generator's files: equal as long as nothing was touched."""
     path = Path(source)
     if path.is_file():
-        return scan.fingerprint([path])
+        return scan.fingerprint([path], path.parent)
     if path.name.endswith((*convert.READ, ".keras")):
         return ""  # missing, which `load` says
     return scan.folder_fingerprint(version_of(_saved_model_of(path)))

@@ -198,15 +198,31 @@ def seen(model, data, table, which=None):
     name = catalogue.title(data)
     if any(one.data == name and dicom.salts(table["source"]) != one.salts for one in said):
         return None
-    return np.isin(sources.digests(name, table["source"]), [digest for one in said for digest in one.digests])
+    return among(said, name, table)
 
 
 class Seen(NamedTuple):
-    """The X-rays of one data set that a model has seen: the set's name, `sources.digests` in order, `dicom.salts`."""
+    """The X-rays of one data set that a model has seen.
+
+    Attributes:
+        data: The set's name.
+        digests: `sources.digests` of the X-rays, in order.
+        salts: `dicom.salts` of them.
+        images: `sources.digests` of the files' names, in order; empty of published sets and in earlier versions.
+    """
 
     data: str
     digests: list
     salts: set
+    images: list = ()
+
+
+def among(said, name, table):
+    """Which rows of a table of a data set show an X-ray that is among those of some `Seen`: bool `(n,)`."""
+    rows = np.isin(sources.digests(name, table["source"]), [digest for one in said for digest in one.digests])
+    if images := [digest for one in said for digest in one.images]:
+        rows |= np.isin(sources.digests(name, table["filename"]), images)
+    return table["source"].isin(table["source"][rows]).to_numpy()
 
 
 def trained_on(model, which=None):
@@ -229,7 +245,12 @@ def trained_on(model, which=None):
     try:
         seen = facts["seen_sources"]
         return [
-            Seen(str(one["data"]), sorted(map(str, one["digests"])), set(map(str, one.get("salts", ()))))
+            Seen(
+                str(one["data"]),
+                sorted(map(str, one["digests"])),
+                set(map(str, one.get("salts", ()))),
+                sorted(map(str, one.get("images", ()))),
+            )
             for one in (seen, *seen.get("earlier", ()))
         ]
     except (AttributeError, KeyError, TypeError) as error:
@@ -248,5 +269,7 @@ def find(model, which):
     folder, facts = Path(model), {}
     if (folder / "metrics.json").is_file():
         folder, facts = model_of_run(folder, which)
+    elif which is not None:
+        raise ModelError(f"{folder} is one model, not a run of several: leave out which. Received: {which!r}")
     version = version_of(folder)
     return version, facts_of(version) | facts

@@ -21,6 +21,7 @@ _SAME = (
     "variant", "model", "data", "split_policy", "profile", "part", "image_size", "epochs", "unit_steps", "study",
     "real_images",
 )  # fmt: skip
+_READING = ("finding", "columns", "patient", "splits")  # of own X-rays, and of a file of splits
 # Of a command, what rows tell by themselves, or what changes no number.
 _TOLD = (*_SAME, "depth", "models", "policies", "policy", "precision", "seed", "seeds", "results")
 
@@ -28,8 +29,8 @@ _TOLD = (*_SAME, "depth", "models", "policies", "policy", "precision", "seed", "
 def record(folder, config, metrics, out):
     """Adds a run's numbers to `folder/KEY.json`, replacing those of an equal earlier run, and keeps its figures.
 
-    Runs are equal if they differ in nothing but seeds and precision. Earlier versions did not record the
-    `other_settings` of a run, whose command tells them there.
+    Runs are equal if they differ in nothing but seeds and precision; a file of splits counts by what it holds. Earlier
+    versions did not record the `other_settings` of a run, whose command tells them there.
 
     Args:
         folder: Where the files are kept.
@@ -46,6 +47,9 @@ def record(folder, config, metrics, out):
     known = read(path)["runs"] if path.exists() else []
     common = ("command", "date", "versions", "computed_in", "other_settings")
     common = {name: config[name] for name in common if name in config}
+    settings = config.get("settings", {})
+    if reading := {name: settings[name] for name in _READING if settings.get(name) is not None}:
+        common["reading"] = reading
     digests = config.get("split_digests", {})  # none in runs of earlier versions
     fresh = [
         renamed(run)
@@ -74,7 +78,9 @@ def _same(run, other):
             _set_by(one.get("command", "")) or _texts(one.get("other_settings", {})) for one in (run, other)
         ]
     alike = both[0] == both[1]
-    return alike and all(run.get(name) == other.get(name) for name in _SAME)
+    reading = [one.get("reading", {}) for one in (run, other)]
+    same = (*_SAME, "split_digest") if "splits" in reading[0] else _SAME
+    return alike and reading[0] == reading[1] and all(run.get(name) == other.get(name) for name in same)
 
 
 def _set_by(command):

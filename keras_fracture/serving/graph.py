@@ -69,11 +69,23 @@ def _decode_png(data):
     grey = tf.cond(
         bits == 16,
         lambda: _to_levels(_on_black(tf.io.decode_png(data, 4, tf.uint16), 16384, 256)),
-        lambda: _on_black(tf.io.decode_png(data, 4), 0, 1),  # OpenCV's libpng does not round 8-bit luma
+        lambda: _on_black(_in_colour(data, kind), 0, 1),  # OpenCV's libpng does not round 8-bit luma
     )
     # Asked for four channels, TensorFlow leaves grey levels of fewer bits unstretched.
     few = (kind == 0) & (bits < 8) & (tf.reduce_max(grey) < 2**bits)
     return tf.cast(grey * tf.where(few, 255 // (2**bits - 1), 1), tf.uint8)
+
+
+def _in_colour(data, kind):
+    """uint8 `(height, width, 4)` of a PNG of up to 8 bits."""
+
+    def of_palette():
+        # Asked for four channels, TensorFlow calls a palette of fewer than 8 bits nearly transparent.
+        colours = tf.io.decode_png(data)  # three, or four if some are transparent
+        opaque = 255 * tf.ones_like(colours[..., :1])
+        return tf.ensure_shape(tf.concat([colours, opaque], axis=2)[..., :4], (None, None, 4))
+
+    return tf.cond(kind == 3, of_palette, lambda: tf.io.decode_png(data, 4))
 
 
 def _on_black(colours, half, alpha):

@@ -84,7 +84,8 @@ def check(data, name="image"):
         How many pixels it has.
 
     Raises:
-        ImageError: Empty, no JPEG or PNG, cut off, CMYK, not upright, an animation, or over a limit.
+        ImageError: Empty, no JPEG or PNG, cut off, CMYK, a palette of fewer than 8 bits, not upright, an animation,
+            or over a limit.
     """
     if not data:
         raise ImageError(f"{name} is empty (zero bytes): send a JPEG or PNG file")
@@ -117,6 +118,10 @@ def check(data, name="image"):
         raise ImageError(f"{name} must hold one image: send one frame. Received: {count} frames")
     if decoding.is_truncated(data):
         raise ImageError(f"{name} is cut off (no end marker): fetch it again. Received: {len(data):,} bytes")
+    if mode == "P" and data[24] < 8:  # which models exported by earlier versions take for nearly black
+        raise ImageError(
+            f"{name} must be grey or RGB, or have a palette of 8 bits: save it as grey. Received: {data[24]} bits"
+        )
     if mode == "CMYK":
         raise ImageError(f"{name} must be grey or RGB: convert it. Received: CMYK")
     if turned != 1:

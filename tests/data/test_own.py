@@ -13,6 +13,7 @@ import pytest
 from keras_fracture import data
 from keras_fracture.data import audit, catalogue, decoding, splits
 from keras_fracture.data.own import find, folders, labels, layout, remembered
+from keras_fracture.errors import DataError
 from keras_fracture.experiment import splits as experiment
 from keras_fracture.experiment.config import Config
 from tests.data import own
@@ -203,6 +204,22 @@ def test_a_file_moved_to_the_other_class_is_another_data_set(drawn, tmp_path):
     assert data.load(str(tmp_path)).facts() != before
 
 
+def test_another_folder_of_the_same_names_sizes_and_times_is_another_data_set(tmp_path):
+    """As archives give them that keep times, of formats without compression."""
+    rng = np.random.default_rng(0)
+    for folder in "ab":
+        for number in range(12):
+            path = tmp_path / folder / "xrays" / ("fractured" if number % 2 else "normal") / f"{number}.bmp"
+            own.write(path, rng.integers(0, 256, (24, 24), np.uint8))
+            os.utime(path, (1e9, 1e9))
+    digests = [set(catalogue.catalogue(str(tmp_path / folder / "xrays")).table["digest"]) for folder in "ab"]
+    assert len(digests[0]) == 12 and not digests[0] & digests[1]
+    images = [
+        data.load(str(tmp_path / folder / "xrays")).arrays(data.Preprocess(size=24))[0] for folder in "ab"
+    ]
+    assert images[0].shape != images[1].shape or (images[0] != images[1]).any()
+
+
 def test_nothing_is_written_to_the_folder(drawn, tmp_path):
     own.class_folders(tmp_path / "in", drawn)
     shutil.copy(
@@ -245,10 +262,21 @@ def test_a_table_of_100_000_rows_is_read_in_seconds(tmp_path):
         (("unfractured", "bone fracture"), "bone fracture"),
         (("normal", "abnormal"), "abnormal"),
         (("False", "True"), "True"),
+        (("not a fracture", "fracture"), "fracture"),
+        (("non fractured", "fractured"), "fractured"),
     ],
 )
 def test_usual_names_tell_the_finding(names, finding):
     assert labels.binary(names, None, "here") == {name: int(name == finding) for name in names}
+
+
+def test_a_kind_of_finding_is_not_taken_for_healthy_and_case_makes_no_second_label():
+    with pytest.raises(DataError, match="names do not tell the finding"):
+        labels.binary(("fracture", "non-displaced fracture"), None, "here")
+    told = labels.binary(("fracture", "Fracture", "healthy"), "fracture", "here")
+    assert told == {"fracture": 1, "Fracture": 1, "healthy": 0}
+    with pytest.raises(DataError, match="one class alone"):
+        labels.binary(("fracture", "Fracture"), "fracture", "here")
 
 
 def test_which_folders_are_splits_and_which_are_classes():

@@ -117,6 +117,20 @@ def test_a_table_says_more_than_tags_and_a_pattern_more_than_both(drawn, tmp_pat
     assert table["patient_told"].all()
 
 
+def test_patients_of_some_rows_alone_are_refused_and_body_parts_have_one_name(drawn, tmp_path):
+    own.dicom_folders(tmp_path, drawn)
+    names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    frame = pd.DataFrame({"image": names, "label": [name.split("/")[0] for name in names]})
+    part = find(str(tmp_path)).table["body_part"].iloc[0]
+    first = frame.assign(body_part=[part.title(), *[""] * (len(names) - 1)])
+    first.to_csv(tmp_path / "labels.csv", index=False)
+    assert part.title() in set(find(str(tmp_path)).table["body_part"])
+    assert part not in set(find(str(tmp_path)).table["body_part"])
+    frame.assign(patient=["p1", *[""] * (len(names) - 1)]).to_csv(tmp_path / "labels.csv", index=False)
+    with pytest.raises(DataError, match=f"PatientID of others.*{len(names) - 1} images without one"):
+        find(str(tmp_path))
+
+
 def test_boxes_in_pixels_of_dicom_files(drawn, tmp_path):
     (tmp_path / "a.dcm").write_bytes(own.dicom(drawn[0]["image"][:32, :, 0], 8))
     own.write(tmp_path / "b.png", drawn[1]["image"])

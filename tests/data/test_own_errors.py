@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from keras_fracture import cli, data
 from keras_fracture.data.own import find
@@ -234,6 +235,49 @@ def test_a_damaged_memory_is_named(cache):
     (cache / "own_data.json").write_text(json.dumps({"hands": 3}))
     with pytest.raises(DataError, match=r"own_data.json cannot be read: delete it"):
         find("hands")
+
+
+def test_fractions_whose_ends_are_beyond_1_by_rounding_stay_fractions(tmp_path):
+    for name in "ab":
+        own.write(tmp_path / f"{name}.png", np.full((40, 80), ord(name), np.uint8))
+    rows = "image,label,x,y,width,height\na.png,1,0.733,0.2,0.268,0.5\nb.png,0,,,,\n"
+    (tmp_path / "labels.csv").write_text(rows)
+    np.testing.assert_allclose(find(str(tmp_path)).table["boxes"][0], [[0.2, 0.733, 0.7, 1.0]], atol=1e-6)
+
+
+def test_boxes_in_pixels_are_those_of_the_upright_image_which_is_said(tmp_path, capsys):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying
+    for name in "ab":
+        Image.fromarray(np.full((20, 40), ord(name), np.uint8)).save(tmp_path / f"{name}.jpg", exif=exif)
+    rows = "image,label,xmin,ymin,xmax,ymax\na.jpg,1,5,10,15,30\nb.jpg,0,,,,\n"
+    (tmp_path / "labels.csv").write_text(rows)
+    layout = find(str(tmp_path))
+    np.testing.assert_allclose(layout.table["boxes"][0], [[0.25, 0.25, 0.75, 0.75]])  # of 20 x 40 pixels
+    assert any("1 images with boxes are stored turned" in note for note in layout.notes)
+    (tmp_path / "labels.csv").write_text(rows.replace("5,10,15,30", "25,5,35,15"))
+    with pytest.raises(DataError, match="20 x 40 pixels"):
+        find(str(tmp_path))
+
+
+def test_an_annotation_of_another_split_is_none_of_this_image(tmp_path):
+    for name in ("train/1", "train/2", "val/3"):
+        own.write(tmp_path / "images" / f"{name}.png", np.full((40, 40), ord(name[-1]), np.uint8))
+    for name in ("train/1", "val/2"):  # the image of the second is missing
+        path = tmp_path / "labels" / f"{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("0 0.5 0.5 0.2 0.2\n")
+    layout = find(str(tmp_path))
+    told = layout.table.set_index("filename")["label"]
+    assert told.to_dict() == {"images/train/1.png": 1, "images/train/2.png": 0, "images/val/3.png": 0}
+    assert "labels/val/2.txt" in layout.left_out
+
+
+def test_columns_that_differ_in_spaces_alone_are_named(tmp_path):
+    own.write(tmp_path / "a.png", np.zeros((9, 9), np.uint8))
+    (tmp_path / "labels.csv").write_text("image,label,label \na.png,0,1\n")
+    with pytest.raises(DataError, match=r"two columns of one name.*'label'"):
+        find(str(tmp_path))
 
 
 def test_boxes_in_a_table_may_be_fractions(drawn, tmp_path):

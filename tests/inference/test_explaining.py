@@ -33,6 +33,14 @@ class Bright:
         return self.classify(self.features(images))
 
 
+class FindingFirst(Bright):
+    """Has a logit of each class, the finding's before that of healthy."""
+
+    def classify(self, maps):
+        evidence = super().classify(maps)
+        return tf.concat([evidence, -evidence], axis=1)
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("explained")
@@ -42,13 +50,16 @@ def exported(tmp_path_factory):
         serving.export(
             network, folder / str(crop), preprocess=Preprocess(size=SIDE, crop=crop), metadata=metadata
         )
+    network = models.create("compact_cnn", image_size=SIDE, num_classes=2)
+    metadata = {"classes": ["finding", "healthy"]}
+    serving.export(network, folder / "first", preprocess=Preprocess(size=SIDE), metadata=metadata)
     return folder
 
 
-def measured(exported, monkeypatch, network):
+def measured(exported, monkeypatch, network, name="False"):
     records = Drawn()
     monkeypatch.setattr(explaining.loading, "load", lambda _: network)
-    return explaining.measure(exported / "False", records, inference.evaluate(exported / "False", records))
+    return explaining.measure(exported / name, records, inference.evaluate(exported / name, records))
 
 
 def test_heat_of_a_network_that_reads_findings_lies_on_them_by_every_method(exported, monkeypatch):
@@ -63,6 +74,18 @@ def test_heat_of_a_network_that_reads_findings_lies_on_them_by_every_method(expo
     assert rows["Grad-CAM"]["overlap"]["value"] > 2 * rows["occlusion, 7 x 7"]["overlap"]["value"]
     alone = explaining.pointing(exported / "False", Drawn(), inference.evaluate(exported / "False", Drawn()))
     assert alone.pop("images") == 24 and alone.items() <= rows["Grad-CAM"]["pointing"].items()
+
+
+def test_a_finding_that_is_the_first_class_is_explained_as_one_that_is_the_only(exported, monkeypatch):
+    only, first = Bright(), FindingFirst()
+    rows = measured(exported, monkeypatch, only)["rows"]
+    others = measured(exported, monkeypatch, first, "first")["rows"]
+    for one, other in zip(rows, others, strict=True):
+        assert other["pointing"]["value"] == pytest.approx(one["pointing"]["value"]), one["method"]
+        assert other["without"] == one["without"]
+    table = inference.evaluate(exported / "first", Drawn())
+    alone = explaining.pointing(exported / "first", Drawn(), table)
+    assert alone.pop("images") == 24 and alone.items() <= others[0]["pointing"].items()
 
 
 def test_of_a_network_that_reads_a_marker_no_method_points_at_findings(exported, monkeypatch):

@@ -282,19 +282,39 @@ def test_images_that_a_model_has_seen_are_said_and_left_out(classifier, train, d
 def test_patients_hashed_on_another_machine_are_not_said_to_be_unseen(monkeypatch):
     """With another salt every hash is another, so that nothing would seem seen."""
     mine, theirs = (f"dicom-{salt * 8}-{'1' * 16}" for salt in "ab")
-    sets = dict.fromkeys(("train", "validation"), types.SimpleNamespace(sources=np.array([mine, "p2"])))
+    sets = dict.fromkeys(("train", "validation"), _images(mine, "p2"))
     facts = seen_by_training("clinic", sets)
     monkeypatch.setattr(scoring, "find", lambda model, which: ("1", facts))
     told = {
-        patient: scoring.seen("m", "clinic", pd.DataFrame({"source": [patient]}))
+        patient: scoring.seen("m", "clinic", pd.DataFrame({"source": [patient], "filename": ["new.png"]}))
         for patient in (mine, theirs)
     }
     assert told[mine].tolist() == [True] and told[theirs] is None
-    assert scoring.seen("m", "phantom", pd.DataFrame({"source": ["p2"]})).tolist() == [False]
-    before = dict.fromkeys(sets, types.SimpleNamespace(sources=np.array(["dicom-" + "1" * 16])))
+    assert scoring.seen("m", "phantom", pd.DataFrame({"source": ["p2"], "filename": ["0.png"]})).tolist() == [
+        False
+    ]
+    before = dict.fromkeys(sets, _images("dicom-" + "1" * 16))
     earlier = seen_by_training("clinic", before)  # as a version without salts named them
     monkeypatch.setattr(scoring, "find", lambda model, which: ("1", earlier))
     assert scoring.seen("m", "clinic", pd.DataFrame({"source": [mine]})) is None
+
+
+def _images(*patients):
+    """A split with an image of each."""
+    table = pd.DataFrame(
+        {"source": patients, "filename": [f"{number}.png" for number in range(len(patients))]}
+    )
+    return types.SimpleNamespace(sources=np.array(patients), table=table)
+
+
+def test_a_copy_that_gives_an_xray_another_name_does_not_make_it_unseen(monkeypatch):
+    """Where pixels alone tell X-rays, each is called by the first of its files."""
+    sets = {"train": _images("0.png"), "validation": _images("0.png")}
+    monkeypatch.setattr(scoring, "find", lambda model, which: ("1", seen_by_training("clinic", sets)))
+    grown = pd.DataFrame(
+        {"filename": ["00-copy.png", "0.png", "1.png"], "source": ["00-copy.png"] * 2 + ["1.png"]}
+    )
+    assert scoring.seen("m", "clinic", grown).tolist() == [True, True, False]
 
 
 def test_a_run_says_what_its_models_have_seen():

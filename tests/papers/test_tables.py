@@ -55,6 +55,29 @@ def test_a_run_with_other_settings_replaces_nothing(tmp_path, before, after, kep
 
 
 @pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [
+        ({"finding": "fracture"}, {"finding": "tumour"}, [0.5, 0.6]),
+        ({"patient": "p1"}, {}, [0.5, 0.6]),
+        ({"finding": "fracture"}, {"finding": "fracture"}, [0.6]),
+        ({"splits": "a.csv"}, {"splits": "a.csv"}, [0.5, 0.6]),  # that holds another split by now
+        ({}, {}, [0.6]),  # the same data set, mended
+    ],
+)
+def test_a_run_on_xrays_read_otherwise_replaces_nothing(tmp_path, before, after, kept):
+    for number, reading in enumerate((before, after)):
+        config = CONFIG | {
+            "settings": reading,
+            "other_settings": {},
+            "split_digests": {"grouped": f"{number}"},
+        }
+        content = run("original", (0.5, 0.6)[number]) | {"split_policy": "grouped"}
+        results.record(tmp_path, config, {"runs": [content]}, tmp_path)
+    runs = results.read(tmp_path / "ibrahim_gan.json")["runs"]
+    assert [one["metrics"]["accuracy"]["value"] for one in runs] == kept
+
+
+@pytest.mark.parametrize(
     ("before", "after", "settings", "kept"),
     [
         ("--epochs 3 --resume --results results", "--set precision=auto --epochs 3", {}, [0.6]),

@@ -50,6 +50,12 @@ def turned():
     return jpeg(exif=exif)
 
 
+def palette():
+    stream = io.BytesIO()
+    Image.linear_gradient("L").quantize(16).save(stream, "PNG")
+    return stream.getvalue()
+
+
 def ink():
     stream = io.BytesIO()
     Image.new("CMYK", (20, 20)).save(stream, "JPEG")
@@ -67,6 +73,7 @@ BAD_IMAGES = {
     "without pixels": (header_of(20, 20), "cnn cannot read what it was given"),
     "turned": (turned(), "EXIF orientation 6"),
     "CMYK": (ink(), "Received: CMYK"),
+    "palette of 16 colours": (palette(), "save it as grey. Received: 4 bits"),
     "too many bytes": (jpeg() + b"\0" * limits.MAX_BYTES, "20,971,520 bytes at most"),
 }
 BAD_BODIES = {

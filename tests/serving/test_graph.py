@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -150,6 +151,11 @@ def files(radiograph):
         "colour PNG with transparency": saved(colours, "PNG"),
         "palette PNG": saved(smooth.convert("P", palette=Image.Palette.ADAPTIVE), "PNG"),
         "palette PNG with transparency": saved(smooth.convert("P"), "PNG", transparency=3),
+        **{
+            f"{kind} of {count} colours": saved(smooth.quantize(count), "PNG", **options)
+            for count in (2, 4, 16)  # of 1, 2 and 4 bits
+            for kind, options in (("palette", {}), ("palette with transparency", {"transparency": 1}))
+        },
         "16-bit grey PNG": cv2.imencode(".png", sixteen[..., 0])[1].tobytes(),
         "16-bit colour PNG": cv2.imencode(".png", sixteen[..., :3])[1].tobytes(),
         "16-bit colour PNG with transparency": cv2.imencode(".png", sixteen)[1].tobytes(),
@@ -249,7 +255,11 @@ def test_our_server_answers_bytes_as_the_saved_model_does(served, radiographs):
     version = served[2]
     own = tf.saved_model.load(str(version)).signatures["serve_bytes"]
     ours = Served(version.parent)
-    data = [each for name, each in files(radiographs[0]).items() if "truncated" not in name]
+    data = [
+        each
+        for name, each in files(radiographs[0]).items()
+        if not re.search("truncated|palette.* colours", name)
+    ]
     expected = own(bytes=tf.constant(data))["probabilities"].numpy()
     answers = ours.run("serve_bytes", {"bytes": np.array(data, object)})["probabilities"]
     np.testing.assert_allclose(answers, expected, rtol=0, atol=1e-6)

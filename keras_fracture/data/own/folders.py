@@ -97,7 +97,16 @@ class Folder:
             for name in self._by_name.get(posixpath.splitext(last)[0], ())
             if posixpath.splitext(posixpath.basename(name))[0] == posixpath.splitext(last)[0]
         ]
-        return self._nearest(named, folder, path)
+        return self._nearest([name for name in named if self._same_side(name, path)], folder, path)
+
+    @staticmethod
+    def _same_side(image, annotation):
+        """Whether no split's folder parts them: train/labels/1.txt says nothing of val/images/1.png."""
+        sides = [
+            {SPLITS[part.lower()] for part in path.split("/")[:-1] if part.lower() in SPLITS}
+            for path in (image, annotation)
+        ]
+        return not all(sides) or bool(sides[0] & sides[1])
 
     def _nearest(self, paths, near, what):
         """The one of some images that has most folders in common with `near`, as train/images with train/labels."""

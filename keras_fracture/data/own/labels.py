@@ -5,7 +5,8 @@ import re
 from keras_fracture.errors import DataError
 
 _HEALTHY = re.compile(
-    r"(normal|healthy|negative|neg|none|false|0( 0)?|(no|non|not|without)\b.*|(un|non)(fractured?|affected))$"
+    r"(normal|healthy|negative|neg|none|false|0( 0)?|(no|without)\b.*"
+    r"|(un|non|not) ?(a )?(fractured?|fractures|affected|broken|abnormal|tumou?rs?|lesions?|findings?))$"
 )
 _FINDING = re.compile(
     r"((bone |with )?(fractured?|fractures|broken|abnormal|tumou?rs?|lesions?|findings?|positive|pos|yes|true|1( 0)?)"
@@ -34,15 +35,15 @@ def binary(names, finding, where):
             f"{where} has one class alone: two are needed, healthy and a finding. Received: {listed}"
         )
     if finding is not None:
-        chosen = [name for name in names if name == finding] or [
-            name for name in names if name.lower() == str(finding).strip().lower()
-        ]
-        if len(chosen) != 1:
+        chosen = [name for name in names if name.lower() == str(finding).strip().lower()]
+        if not chosen:
             raise DataError(
                 f"{where}: two classes are supported, so --finding names one label, and all others count as healthy. "
                 f"Choose one of {listed}. Received: {finding!r}"
             )
-        return {name: int(name == chosen[0]) for name in names}
+        if len(chosen) == len(names):
+            raise DataError(f"{where} has one class alone, the finding. Received: {listed}")
+        return {name: int(name in chosen) for name in names}
     plain = {name: " ".join(re.split(r"[\W_]+", name.lower())).strip() for name in names}
     healthy = [name for name in names if _HEALTHY.match(plain[name])]
     found = [name for name in names if name not in healthy and _FINDING.match(plain[name])]

@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from keras_fracture.data import dicom, tables
+from keras_fracture.data import decoding, dicom, tables
 from keras_fracture.data.own import boxes as annotated
 from keras_fracture.data.own import folders, labels, sheet
-from keras_fracture.errors import DataError
+from keras_fracture.errors import DataError, ImageError
 
 _NO_BOXES = np.zeros((0, 4), np.float32)
 _UNTOLD = (
@@ -104,6 +104,10 @@ def read(path, finding=None, columns=None, patient=None, state=""):
     why = "in no class folder" if where.endswith(_BY_FOLDERS) else f"without a label in {listed}"
     left_out |= dict.fromkeys(table.index[blank], why)
     table = _tagged(table[~blank].copy(), root)
+    if turned := sum(_is_turned(root / name) for name in table.index[table["boxes"].map(len) > 0]):
+        notes.append(
+            f"{turned:,} images with boxes are stored turned: boxes count in the upright image, as EXIF has it"
+        )
     if burnt_in := int(table["burnt_in"].sum()):
         notes.append(f"{burnt_in:,} of {len(table):,} images say that text is burnt in")
     table["label"], label_notes = _labels(table, where, finding)
@@ -112,7 +116,7 @@ def read(path, finding=None, columns=None, patient=None, state=""):
         table = table.sort_values(["folder_split", "folder"], kind="stable")
     table = _finished(table)
     policies = ("grouped", "paper", *["official"] * bool((table["published_split"] != "").any()))
-    facts = [state, path.name, finding, columns, patient]
+    facts = [state, str(path), finding, columns, patient]
     key = hashlib.sha1(json.dumps(facts).encode()).hexdigest()[:16]
     return Layout(root, table, policies, tuple(used), left_out, key, [*notes, *label_notes], told)
 
@@ -140,6 +144,13 @@ def _facts(folder, listed, columns):
     if kind:
         notes.append(f"boxes: {len(used):,} {kind} files")
     return table, [*used, *filter(None, [listed])], chosen, notes
+
+
+def _is_turned(path):
+    try:
+        return decoding.is_turned(path.read_bytes())
+    except (ImageError, OSError, ValueError, SyntaxError):  # reported where it is decoded
+        return False
 
 
 def _why_not(name):
@@ -186,7 +197,10 @@ def _tagged(table, root):
     table["tagged_patient"], table["burnt_in"] = tags["patient"], tags["burnt_in"].map(bool)
     for column in ("body_part", "view"):
         stated = table[column] if column in table else pd.Series("", table.index)
-        table[column] = stated.where(stated != "", tags[column])
+        # One name where both tell: "Hand" of the table is "HAND" of the tag.
+        names = {name.lower(): name for name in stated.iloc[::-1] if name}
+        tagged = tags[column].map(lambda name, names=names: names.get(name.lower(), name))
+        table[column] = stated.where(stated != "", tagged)
     return table
 
 
@@ -218,6 +232,12 @@ def _sources(table, patient, chosen, root):
         if role in table and (table[role] != "").any():
             by = f"the column {chosen[role]!r}" if role in chosen else "the DICOM tag PatientID, hashed"
             known = table[role] != ""
+            if role == "patient" and (table["tagged_patient"][~known] != "").any():
+                raise DataError(
+                    f"{root} has patients in the column {chosen[role]!r} of some images and in the DICOM tag PatientID "
+                    "of others, which cannot be told to be the same: fill the column, or leave it out. Received: "
+                    f"{int((~known).sum()):,} images without one, the first is {table.index[~known][0]!r}"
+                )
             alone = f", and {(~known).sum():,} images without one, each of its own" * bool((~known).any())
             return (
                 table[role].where(known, table.index.to_series()),

@@ -78,6 +78,8 @@ def read(path, columns=None):
             f"{path} is not a table that can be read: save it as csv in UTF-8. Received: {one_line(error)}"
         ) from None
     frame.columns = [str(name).strip() for name in frame.columns]
+    if len(twice := frame.columns[frame.columns.duplicated()]):
+        raise DataError(f"{path} has two columns of one name: rename one. Received: {twice[0]!r}")
     chosen = _by_name(frame.columns) | _told(columns, frame.columns, path)
     if "image" not in chosen:
         raise DataError(
@@ -203,9 +205,9 @@ def _boxes(sheet, boxed, folder, where):
         numbers = rows[list(boxed)].astype(float).to_numpy()
     except ValueError as error:
         raise DataError(f"{where} has a box that is no four numbers: mend it. Received: {error}") from None
-    if boxed == _SIDES:
-        numbers = np.hstack([numbers[:, :2], numbers[:, :2] + numbers[:, 2:]])
     fractions = len(numbers) == 0 or np.nanmax(numbers) <= 1
+    if boxed == _SIDES:  # whose ends may be beyond 1 by rounding
+        numbers = np.hstack([numbers[:, :2], numbers[:, :2] + numbers[:, 2:]])
     found = {}
     for name, places in rows.groupby("image").indices.items():
         try:
