@@ -69,7 +69,6 @@ def score(options):
     members = len(ours.probabilities)
     if options.average:
         ours = scorer.averaged(ours)
-        others = [scorer.averaged(one) if len(one.probabilities) > 1 else one for one in others]
     result = scored.score(ours, test)
     differences = {Path(options.against).stem: scorer.difference(ours, one) for one in others}
     facts = {
