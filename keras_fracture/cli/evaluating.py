@@ -106,7 +106,7 @@ def _seen(options, table):
             "patients of DICOM files were hashed with another salt"
         )
         return None
-    if not seen.any() and _none_known(options):
+    if not options.against and not seen.any() and _none_known(options):
         print(
             "whether the model has seen these images cannot be told: it was trained on X-rays of this name, of which "
             "none is here; it was another folder, or patients were told otherwise (--patient, --columns)"

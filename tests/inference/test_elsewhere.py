@@ -162,6 +162,14 @@ def test_copies_of_what_was_trained_on_are_found_by_their_pixels(dummy_root, exp
     assert "trained on, kaggle_fracture. Received: 'btxrd'" in capsys.readouterr().err
 
 
+def test_another_folder_of_the_name_that_was_trained_on_is_not_said_to_be_unseen(exported, tmp_path, capsys):
+    """Nor one whose patients are told otherwise than at training."""
+    own.class_folders(tmp_path / "mine", own.records(12))
+    model = exported("mine", ["a patient"])
+    assert cli.main(["evaluate", str(model), "--data", str(tmp_path / "mine"), "--split", "train"]) == 0
+    assert "cannot be told: it was trained on X-rays of this name" in capsys.readouterr().out.splitlines()[0]
+
+
 def test_drawn_images_that_look_alike_are_no_copies(exported, tmp_path, monkeypatch):
     few = layout.read(24, 8)
     monkeypatch.setattr(layout, "read", lambda: few)
