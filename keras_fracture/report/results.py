@@ -78,7 +78,7 @@ def _same(run, other):
             _set_by(one.get("command", "")) or _texts(one.get("other_settings", {})) for one in (run, other)
         ]
     alike = both[0] == both[1]
-    reading = [one.get("reading", {}) for one in (run, other)]
+    reading = [one.get("reading") or _read_by(one.get("command", "")) for one in (run, other)]
     same = (*_SAME, "split_digest") if "splits" in reading[0] else _SAME
     return alike and reading[0] == reading[1] and all(run.get(name) == other.get(name) for name in same)
 
@@ -87,6 +87,11 @@ def _set_by(command):
     """The settings that a recorded command names, but for those that rows tell by themselves."""
     words = re.findall(r"--(?:set[ =])?(\w+)[ =](?!--)(\S+)", command)
     return {name: value for name, value in words if name not in _TOLD}
+
+
+def _read_by(command):
+    """How a recorded command reads own X-rays, which earlier versions did not record."""
+    return {name: value.strip("'\"") for name, value in _set_by(command).items() if name in _READING}
 
 
 def _texts(settings):

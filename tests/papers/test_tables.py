@@ -54,6 +54,18 @@ def test_a_run_with_other_settings_replaces_nothing(tmp_path, before, after, kep
     )
 
 
+def test_a_row_of_an_earlier_version_tells_by_its_command_how_xrays_were_read(tmp_path):
+    config = CONFIG | {
+        "other_settings": {},
+        "command": f"{CONFIG['command']} --finding tumour --patient '(p)_'",
+    }
+    results.record(tmp_path, config, {"runs": [run("original", 0.5)]}, tmp_path)
+    read = {"settings": {"finding": "tumour", "patient": "(p)_"}}
+    results.record(tmp_path, config | read, {"runs": [run("original", 0.6)]}, tmp_path)
+    runs = results.read(tmp_path / "ibrahim_gan.json")["runs"]
+    assert [one["metrics"]["accuracy"]["value"] for one in runs] == [0.6]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "kept"),
     [
