@@ -178,7 +178,9 @@ def size_of(data):
         return dicom.decode(data)[0].shape
     segments.check(data)
     with Image.open(io.BytesIO(data)) as image:
-        return image.size if _orientation(image, data) in _LYING else image.size[::-1]
+        # Of TIFF Pillow says the upright size.
+        lying = image.format != "TIFF" and _orientation(image, data) in _LYING
+        return image.size if lying else image.size[::-1]
 
 
 def is_turned(data):

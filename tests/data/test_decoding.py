@@ -338,3 +338,14 @@ def test_png_round_trip(grey, colour):
     np.testing.assert_array_equal(decoding.decode(decoding.encode_png(grey)).image, grey)
     with Image.open(io.BytesIO(decoding.encode_png(colour))) as image:
         np.testing.assert_array_equal(np.asarray(image), colour)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_size_is_that_of_the_image_as_it_is_turned_upright(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = _bytes(Image.fromarray(np.zeros((20, 40), np.uint8)), kind, exif=exif)
+    upright = (40, 20) if orientation > 4 else (20, 40)
+    assert decoding.size_of(data) == decoding.decode(data).image.shape == upright
+    assert decoding.is_turned(data) == (orientation > 1)
