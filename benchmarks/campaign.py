@@ -122,6 +122,12 @@ RUNS = (
         0.8,
     ),
     Run(
+        "lisbon_distilled_34_320_ensemble",
+        f"{_LISBON} --variant distilled --set policies=grouped --set width=32 --set flips=True --seeds 3 "
+        "--set ensemble=True --set image_size=320 --set teacher=efficientnet_lite0_fracatlas",
+        2.4,
+    ),
+    Run(
         "lisbon_distilled_34_ensemble",
         f"{_LISBON} --variant distilled --set policies=grouped --set width=32 --set flips=True --seeds 3 "
         "--set ensemble=True",
