@@ -60,7 +60,8 @@ def add_export(commands):
     verb.add_argument(
         "source",
         nargs="?",
-        help=f"run folder, .keras file, or {_WEIGHTS} (default: random weights of --model)",
+        help=f"run folder, SavedModel folder (exported anew), name of `models list`, .keras file, or {_WEIGHTS} "
+        "(default: random weights of --model)",
     )
     verb.add_argument(
         "--to", required=True, metavar="DIR", help="the model's folder; its name is the model's"
@@ -68,8 +69,7 @@ def add_export(commands):
     verb.add_argument("--version", type=int, default=1, help="positive number (default 1)")
     verb.add_argument(
         "--format", default="saved_model", choices=("saved_model", "tflite", "onnx"),
-        help="default saved_model; tflite and onnx (the extra `runtimes`) hold the endpoint serving_default alone, and "
-        "are made of a SavedModel folder, too",
+        help="default saved_model; tflite and onnx (the extra `runtimes`) hold the endpoint serving_default alone",
     )  # fmt: skip
     verb.add_argument("--model", help="architecture of a weights file, such as resnet18")
     _settings(verb)

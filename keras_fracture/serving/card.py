@@ -14,10 +14,10 @@ def text(name, facts):
     Args:
         name: The model's.
         facts: What `metadata.json` holds: `architecture`, `config`, `parameters`, `pixel_range`, `endpoints`, and
-            where they are known `classes` (names, in the order of the probabilities), `threshold` (a dict of
-            `value` and `chosen`, in words), `trained_on` and `command` (words), `metrics` (name to a dict of
-            `value` and maybe `low` and `high`), `limits` and `licence` (words; of the images), `converted` (see
-            `converting.convert`).
+            where they are known `classes` (names, in the order of the probabilities), `exponent` (of a translator's
+            blending), `threshold` (a dict of `value` and `chosen`, in words), `trained_on` and `command` (words),
+            `metrics` (name to a dict of `value` and maybe `low` and `high`), `limits` and `licence` (words; of the
+            images), `converted` (see `converting.convert`).
 
     Returns:
         The page.
@@ -36,6 +36,8 @@ def text(name, facts):
     ]
     if facts["pixel_range"]:
         lines.append("Images as float32 lie between {:g} and {:g}.".format(*facts["pixel_range"]))
+    if "exponent" in facts:
+        lines.append(f"`translate` blends with the exponent {facts['exponent']:g}.")
     if facts.get("classes"):
         lines.append(f"Classes, in this order: {', '.join(facts['classes'])}.")
     if "threshold" in facts:

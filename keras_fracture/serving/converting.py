@@ -32,7 +32,7 @@ def release(form, source, to, version=1, *described):
 
     Args:
         form: "tflite" or "onnx".
-        source: What `releasing.release` takes, or the folder of a SavedModel of this package.
+        source: What `releasing.release` takes.
         to: Folder of the model.
         version: Positive integer.
         *described: The further arguments of `releasing.release`.
@@ -46,16 +46,7 @@ def release(form, source, to, version=1, *described):
     """
     _check(form)
     _free(to, version)
-    try:
-        saved = source and versions.version_of(source)
-    except ModelError:
-        saved = None
-    if saved:
-        if any(described):
-            raise ModelError(
-                "A SavedModel says itself what it is: leave out --model, --which, --set, --preprocess, --classes and "
-                f"--finding. Received: {source} with one of these"
-            )
+    if saved := releasing.saved_model(source, *described):
         return convert(form, saved, to, version)
     with tempfile.TemporaryDirectory() as folder:
         saved = releasing.release(source, Path(folder) / Path(to).name, version, *described)

@@ -68,6 +68,7 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
         "pixel_range": getattr(model, "pixel_range", None),  # the dense discriminator takes any
         "not_for_clinical_use": True,
         **({"preprocess": dataclasses.asdict(preprocess)} if preprocess else {}),
+        **({"exponent": exponent} if hasattr(model, "translate") else {}),
         **(metadata or {}),
     }
     with files.new_folder(target) as folder:
@@ -79,10 +80,9 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
         facts["endpoints"] = {name: _describe(endpoint) for name, endpoint in served.items()}
         archive.write_out(str(folder), verbose=False)
         facts["warm_up_requests"] = warmup.write(folder, Path(path).name, facts["endpoints"])
-        (folder / "metadata.json").write_text(
-            json.dumps(facts, indent=1, default=str) + "\n", encoding="utf-8"
-        )
-        (folder / "model_card.md").write_text(card.text(Path(path).name, facts), encoding="utf-8")
+        text = json.dumps(facts, indent=1, default=str) + "\n"
+        (folder / "metadata.json").write_text(text, encoding="utf-8")
+        (folder / "model_card.md").write_text(card.text(Path(path).name, json.loads(text)), encoding="utf-8")
     return target
 
 

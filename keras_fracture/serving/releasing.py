@@ -16,7 +16,7 @@ from keras_fracture.settings import parse
 from keras_fracture.training.weights import load_keras
 
 _NOT_SHIPPED = ("architecture", "config", "parameters", "pixel_range", "preprocess", "endpoints",
-                "not_for_clinical_use", "warm_up_requests")  # fmt: skip
+                "not_for_clinical_use", "warm_up_requests", "exponent")  # fmt: skip
 
 _OF_THE_MODEL = "this model's"
 _OF_THE_RUN = (
@@ -30,11 +30,13 @@ def release(
     """Exports a trained model, with the metrics and the command of the run it comes from.
 
     A run knows how its images are prepared and what its classes are. Of other weights the user says it: without
-    `preprocess` a classifier is exported, but `predict` and `evaluate` refuse it.
+    `preprocess` a classifier is exported, but `predict` and `evaluate` refuse it. A SavedModel of this package is
+    exported anew, with what it says of itself: the same weights with the endpoints of this version of the package.
 
     Args:
-        source: Run folder of `reproduce`, `.keras` file, weights file (with `model`; `.weights.h5` or PyTorch's), or
-            None for an architecture with random weights (with `model`).
+        source: Run folder of `reproduce`, SavedModel (its folder, or a name of `zoo.index`), `.keras` file, weights
+            file (with `model`; `.weights.h5` or PyTorch's), or None for an architecture with random weights (with
+            `model`).
         to: Folder of the model, see `export`.
         version: Positive integer.
         model: Architecture of a weights file, or of random weights.
@@ -53,6 +55,8 @@ def release(
         OutputError: The version exists already, or cannot be written.
     """
     path = source and Path(source)
+    if saved_version := saved_model(source, model, which, settings, preprocess, classes, finding):
+        return _anew(saved_version, to, version)
     if path and path.is_dir():
         if model or settings or preprocess or classes or finding:
             raise ModelError(
@@ -60,11 +64,7 @@ def release(
                 f"--model, --set, --preprocess, --classes and --finding. Received: {path} with one of these"
             )
         saved, facts = model_of_run(path, which)
-        saved_version = version_of(saved)
-        known_facts = facts_of(saved_version)
-        prepared = preparation(saved_version)[0] if "preprocess" in known_facts else None
-        facts = {name: fact for name, fact in known_facts.items() if name not in _NOT_SHIPPED} | facts
-        return export(models.load(saved), to, version, prepared, facts)
+        return _anew(version_of(saved), to, version, facts)
     if path and path.suffix == ".keras":
         if model or settings:
             raise ModelError(
@@ -81,6 +81,37 @@ def release(
     else:
         network = models.create(model, **{"dtype": "float32"} | arguments_of(model, settings))
     return export(network, to, version, *_described(network, preprocess, classes, finding))
+
+
+def saved_model(source, *described):
+    """The version's folder of a SavedModel of this package; None where `source` is something else.
+
+    Args:
+        source: As in `release`.
+        *described: What is said of it beside, which it says itself.
+
+    Raises:
+        ModelError: Something is said of it.
+    """
+    try:
+        version = source and version_of(source)
+    except ModelError:
+        return None
+    if version and any(described):
+        raise ModelError(
+            "A SavedModel says itself what it is: leave out --model, --which, --set, --preprocess, --classes and "
+            f"--finding. Received: {source} with one of these"
+        )
+    return version
+
+
+def _anew(saved, to, version, facts=()):
+    """Exports a SavedModel's weights with its own metadata, and with what else is known of it."""
+    known = facts_of(saved)
+    prepared = preparation(saved)[0] if "preprocess" in known else None
+    blended = {"exponent": known["exponent"]} if "exponent" in known else {}
+    known = {name: fact for name, fact in known.items() if name not in _NOT_SHIPPED} | dict(facts)
+    return export(models.load(saved), to, version, prepared, known, **blended)
 
 
 def arguments_of(model, overrides):

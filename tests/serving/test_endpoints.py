@@ -10,6 +10,7 @@ from keras_fracture import cli, models, serving, synthesis
 from keras_fracture.data import Preprocess, phantom
 from keras_fracture.errors import ModelError
 from keras_fracture.models.preprocessing import unscale
+from keras_fracture.serving import releasing
 from tests.serving import batching
 from tests.serving.asking import saved
 
@@ -120,6 +121,16 @@ def test_translate_paints_as_synthesis_does(translator):
         outside = np.ones(ours.shape, bool)
         outside[top : top + height, left : left + width] = False
         np.testing.assert_array_equal(ours[outside], image[..., 0][outside])
+
+
+def test_a_translator_that_is_exported_anew_blends_as_before(translator, tmp_path):
+    _, version, loaded = translator
+    anew = releasing.release(version, tmp_path / "unit")
+    image = saved(next(iter(phantom.records(seed=3)))["image"][..., 0], "PNG")
+    windows = np.array([[10, 12, 40, 30]])
+    expected, given = (painted(each, [image], windows) for each in (loaded, tf.saved_model.load(str(anew))))
+    np.testing.assert_array_equal(given, expected)
+    assert "blends with the exponent 1.5." in (anew / "model_card.md").read_text()
 
 
 @pytest.mark.parametrize("window", [(-1, 0, 9, 9), (0, 0, 2, 9), (0, 0, 33, 9), (30, 0, 9, 9), (0, 40, 9, 9)])

@@ -235,3 +235,18 @@ def test_a_run_of_an_earlier_version_is_released(classifier, tmp_path):
         "train 7 images of 5 X-rays or patients" in metadata["trained_on"]
         and "2 test images" in metadata["trained_on"]
     )
+
+
+def test_a_saved_model_is_exported_anew_with_what_it_says_of_itself(classifier, tmp_path, capsys):
+    """That is how models of an earlier version get this one's endpoints."""
+    model, folder, version = classifier
+    assert cli.main(["export", str(folder), "--to", str(tmp_path / "compact_cnn"), "--version", "2"]) == 0
+    anew = tmp_path / "compact_cnn" / "2"
+    before, after = (json.loads((each / "metadata.json").read_text()) for each in (version, anew))
+    assert after == before
+    images = np.random.default_rng(0).random((3, 32, 32, 1), "float32")
+    served = tf.saved_model.load(str(anew)).signatures["serving_default"](images=tf.constant(images))
+    np.testing.assert_allclose(served["probabilities"], expit(np.asarray(model(images))), atol=1e-6)
+    assert cli.main(["export", str(folder), "--to", str(tmp_path / "other"), "--which", "grouped"]) == 2
+    assert "says itself what it is: leave out" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()

@@ -1,5 +1,6 @@
 """The trained models that come with the project."""
 
+import io
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
@@ -73,6 +75,21 @@ def test_bytes_and_the_loaded_model_agree(name, radiographs):
     signature = tf.saved_model.load(str(FOLDER / name / "1")).signatures["serving_default"]
     given = signature(images=tf.constant(scale(prepared, pixel_range)))["probabilities"]
     np.testing.assert_allclose(given, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_each_reads_small_palettes_as_training_does(name, radiographs):
+    """By itself, as behind TensorFlow Serving, where nothing refuses them."""
+    grey = Image.fromarray(radiographs[0] // 16 * 17)
+    file = io.BytesIO()
+    grey.quantize(16).save(file, "PNG", bits=4)
+    assert file.getvalue()[24:26] == b"\x04\x03", "four bits, a palette"
+    preprocess, pixel_range = preparation(FOLDER / name / "1")
+    prepared = scale(preprocess(decoding.decode(file.getvalue()).image)[None], pixel_range)
+    signatures = tf.saved_model.load(str(FOLDER / name / "1")).signatures
+    expected = signatures["serving_default"](images=tf.constant(prepared))["probabilities"]
+    given = signatures["serve_bytes"](bytes=tf.constant([file.getvalue()]))["probabilities"]
+    np.testing.assert_allclose(given, expected, atol=0.002)
 
 
 def test_one_is_loaded_where_no_network_was_imported_before():
