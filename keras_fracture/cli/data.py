@@ -130,7 +130,7 @@ def data_check(options):
     print("\n".join(lines))
     if policy is None:
         raise DataError(
-            "No split of these images by sources has both classes on every side: see above. "
+            "No split of these images by sources can be trained and measured on: see above. "
             f"Received: {options.path}"
         )
     words = ["keras-fracture", "reproduce", "lisbon_resnet", "--data", options.path, *_told(reading)]
@@ -196,7 +196,7 @@ def data_split(options):
     """`data split`."""
     verbs.import_tensorflow()
     from keras_fracture import data
-    from keras_fracture.data import split_files
+    from keras_fracture.data import split_files, splits
 
     reading = verbs.reading(options)
     records = data.load_all(
@@ -209,6 +209,8 @@ def data_split(options):
         print(
             f"{split:<12}{len(members):>7,} images, {members['label'].astype(int).sum():>6,} with a finding"
         )
+    if lack := splits.lack_for_intervals(records["test"].table):
+        print(lack)
     print(f"wrote {path}, whose text has the SHA-256 {split_files.digest(content)}")
 
 

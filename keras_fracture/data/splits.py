@@ -75,6 +75,22 @@ def check(policy, shares):
         raise DataError(f"shares must be three numbers that sum to 1. Received: {tuple(shares)}")
 
 
+def lack_for_intervals(test):
+    """What a test split lacks for intervals, which `evaluation.bootstrap` draws from its sources; None if nothing.
+
+    Args:
+        test: Its rows of a table with the columns `label` and `source`.
+    """
+    labels = test.groupby("source")["label"].max()
+    healthy, findings = (int((labels == label).sum()) for label in (0, 1))
+    if min(healthy, findings) > 1:
+        return None
+    return (
+        f"A test split of {healthy} healthy X-rays or patients and {findings} with a finding has no intervals, which "
+        "need at least two of each: add X-rays, or deal them out yourself (a column split, or --splits)"
+    )
+
+
 def _draw(table, groups, shares, generator):
     """Deals out whole groups by label and body part.
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from keras_fracture import data
-from keras_fracture.data import catalogue, decoding, dicom, split_files
+from keras_fracture.data import catalogue, decoding, dicom, split_files, splits
 from keras_fracture.data.sources import digests
 from keras_fracture.errors import DataError
 
@@ -77,14 +77,19 @@ def fingerprints(config, data_dir=None):
     """What is trained and tested on: a dict of split policy to a dict of split name to a hash of its records.
 
     Where settings name weights that training starts or learns from, `weights` has a hash of each setting's.
+
+    Raises:
+        DataError: A test split has too few sources of a class for an interval, which would be said after training.
     """
     weights = {
         name: _hash_of_files(paths) for name, paths in config.weight_files().items()
     }  # may fail: so first
-    found = {
-        policy: {name: records.digest() for name, records in load_records(config, policy, data_dir).items()}
-        for policy in config.split_policies
-    }
+    found = {}
+    for policy in config.split_policies:
+        loaded = load_records(config, policy, data_dir)
+        if lack := splits.lack_for_intervals(loaded["test"].table):
+            raise DataError(f"{lack}. Received: {config.data}, split policy {policy}")
+        found[policy] = {name: records.digest() for name, records in loaded.items()}
     return found | ({"weights": weights} if weights else {})
 
 

@@ -48,7 +48,7 @@ def test_every_layout_gives_what_was_written(name, drawn, tmp_path):
     write, told, has_boxes = LAYOUTS[name]
     write(tmp_path, drawn)
     builder = data.prepare(str(tmp_path), **told)
-    tables = [data.pipeline.Records(builder, split) for split in splits.NAMES]
+    tables = [data.Records(builder, split) for split in splits.NAMES]
     known = {record["filename"]: record for record in drawn}
     found = pd.concat([records.table for records in tables])
     images = [

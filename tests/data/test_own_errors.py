@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import pandas as pd
@@ -288,3 +289,32 @@ def test_boxes_in_a_table_may_be_fractions(drawn, tmp_path):
     table = find(str(tmp_path), columns=PLAIN).table.set_index("filename")
     for record in drawn:
         np.testing.assert_allclose(table["boxes"][f"images/{record['filename']}"], record["boxes"], atol=1e-6)
+
+
+def test_a_test_split_too_small_for_intervals_is_said_before_anything_is_trained(drawn, tmp_path, capsys):
+    """It was said once all was trained."""
+    root, splits = tmp_path / "few", tmp_path / "splits.csv"
+    few = [record for record in drawn if not record["label"]]
+    few += [record for record in drawn if record["label"]][:3]
+    own.class_folders(root, few)
+    said = (
+        r"healthy X-rays or patients and 1 with a finding has no intervals, which need at least two of each"
+    )
+    assert cli.main(["data", "check", str(root)]) == 2
+    shown = capsys.readouterr()
+    assert re.search(said, shown.out) and "No split" in shown.err
+    assert cli.main(["data", "split", str(root), "--out", str(splits)]) == 0
+    assert re.search(said, capsys.readouterr().out) and splits.exists()
+    run = [
+        "reproduce",
+        "lisbon_resnet",
+        "--profile",
+        "smoke",
+        "--data",
+        str(root),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert cli.main([*run, "--set", "policies=grouped"]) == 2
+    assert re.search(said, capsys.readouterr().err)
+    assert not list((tmp_path / "run").rglob("*.h5"))

@@ -50,9 +50,12 @@ def lines(layout, progress=True):
         except DataError as error:
             out.append(f"split policy {policy}: cannot be had. {error}")
             continue
-        possible.add(policy)
         out.append(
             f"split policy {policy}: {', '.join(f'{(side == name).sum():,} {name}' for name in splits.NAMES)}"
         )
+        if lack := splits.lack_for_intervals(usable(table)[side == "test"]):
+            out.append(lack)
+        else:
+            possible.add(policy)
     honest = ("official", "grouped") if not leak else ("grouped",)
     return out, next((policy for policy in honest if policy in possible), None)
