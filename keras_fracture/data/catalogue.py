@@ -83,13 +83,17 @@ def find(name, data_dir=None, **reading):
 def title(name):
     """What a data set is called in results, however its path was written: its name, or that of its folder.
 
+    An own folder that has the name of a published set is called `own_NAME`: a model that has learnt from one of the
+    two has not seen the other.
+
     Raises:
         DataError: What is remembered of own X-rays cannot be read.
     """
     if name in NAMES:
         return name
     path = Path(own.remembered.read().get(name, {"path": name})["path"]).expanduser().resolve()
-    return path.parent.name if path.is_file() else path.name
+    folder = path.parent.name if path.is_file() else path.name
+    return f"own_{folder}" if folder in NAMES else folder
 
 
 def catalogue(name, data_dir=None, root=None, progress=True, workers=parallel.HERE, **reading):

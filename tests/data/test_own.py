@@ -171,6 +171,7 @@ def test_a_data_set_is_called_alike_however_its_path_is_written(drawn, tmp_path,
     monkeypatch.chdir(tmp_path / "hands")
     names = [".", "../hands", str(tmp_path / "hands"), "labels.csv", "mine"]
     assert {catalogue.title(name) for name in names} == {"hands"} and catalogue.title("btxrd") == "btxrd"
+    assert catalogue.title(tmp_path / "btxrd") == "own_btxrd", "other X-rays, in a folder of that name"
 
 
 def test_images_of_one_name_in_two_folders_stay_two(drawn, tmp_path):
