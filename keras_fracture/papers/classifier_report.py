@@ -14,22 +14,12 @@ from keras_fracture.evaluation.baselines import compare as compare_with
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told, load_records
 from keras_fracture.models.preprocessing import scale
+from keras_fracture.papers.classifier_table import WITHIN, table
 from keras_fracture.progress import Bar
 from keras_fracture.report import baselines, captions, figures, groups, scored
-from keras_fracture.report.markdown import (
-    Figures,
-    counted,
-    dated,
-    decimal,
-    markdown,
-    over_seeds,
-    overlap,
-    percent,
-)
-from keras_fracture.report.results import profile
+from keras_fracture.report.markdown import Figures, counted, decimal, markdown, overlap
 
 _CLASSES = ("healthy", "finding")
-_WITHIN = "auc_within_body_part"
 _PLOTS = ("roc", "precision-recall")  # that are recorded beside the numbers
 _ONCE = "; one {}, so that they do not cover training again.\n"
 
@@ -91,49 +81,6 @@ def write(config, results, run, preprocess):
     )  # fmt: skip
 
 
-def table(runs):
-    """README's table: one row a run, the paper's numbers in front."""
-    header = ["data", "split", "model", "variant", "paper: accuracy %, AUC", "validation accuracy %",
-              "validation AUC", "test accuracy %", "test AUC", "within body part",
-              "AUC less the strongest baseline's", "sensitivity at 90 % specificity", "profile",
-              "pixels, epochs, seeds", "date"]  # fmt: skip
-    rows = []
-    for run in runs:
-        scores, reported = run["metrics"], run["reported"]
-        rows.append([
-            run["data"], run["split_policy"], run["model"], run["variant"],
-            ", ".join([f"{100 * reported[name]:.0f}" for name in ("accuracy",) if name in reported]
-                      + [f"{reported[name]:.2f}" for name in ("auc",) if name in reported]),
-            percent(scores["validation_accuracy"]), decimal(scores["validation_auc"]), percent(scores["accuracy"]),
-            decimal(scores["auc"]), decimal(scores[_WITHIN]) if _WITHIN in scores else "",
-            baselines.cell(run.get("baselines")), percent(scores["sensitivity_at_90"]), profile(run),
-            f"{run['image_size']}, {run['epochs']}, {run['seeds']}", dated(run),
-        ])  # fmt: skip
-    return markdown(header, rows)
-
-
-def compare(run):
-    """One run beside the paper: what the table is about, and name of a number to (the paper's, ours)."""
-    reported = run["reported"]
-    metrics = dict.fromkeys(("validation_accuracy", "validation_auc", *reported, "auc", "sensitivity_at_90"))
-    return run["model"], {
-        _METRICS.get(metric, metric.replace("_", " ")): (
-            f"{reported[metric]:g}" if metric in reported else "",
-            over_seeds(run["metrics"][metric]),
-        )
-        for metric in metrics
-    }
-
-
-_METRICS = {
-    "train_accuracy": "training accuracy",
-    "validation_auc": "validation AUC",
-    "f1": "F1",
-    "auc": "AUC",
-    "sensitivity_at_90": "sensitivity at 90 % specificity",
-}
-
-
 def _row(config, recorded, policy, name, trained, scores):
     return {
         "variant": config.variant,
@@ -188,7 +135,7 @@ def _scores(result, predictions):
     checked = evaluation.scores(checked, ("accuracy", "f1", "auc"))
     scores |= {f"validation_{metric}": score for metric, score in checked.items()}
     inside = evaluation.within(test, result.sets["test"].table["body_part"])
-    return scores | ({_WITHIN: inside} if inside else {})
+    return scores | ({WITHIN: inside} if inside else {})
 
 
 def _train_accuracy(histories):

@@ -6,6 +6,8 @@ from keras_fracture import papers
 from keras_fracture.report import results
 from keras_fracture.report.markdown import MENDED, counted, markdown, plain
 
+_MOST = 4  # recorded columns of a table
+
 
 def beside(key, run=None, folder="results"):
     """The paper's numbers beside ours.
@@ -16,14 +18,15 @@ def beside(key, run=None, folder="results"):
         folder: Where `KEY.json` is kept, if a run is recorded.
 
     Returns:
-        Markdown: a table for each network, or bone, with the paper's numbers in the column `paper` and a column for
-        each run, and a line that says which commands made the recorded ones, or that there are none.
+        Markdown: a table for each network, or bone, with the paper's numbers in the column `paper`, a column for the
+        run and one each for some recorded ones, those that were best on validation images if there are many; and a
+        numbered list of the commands that made these, or a line that there are none.
 
     Raises:
         OutputError: `KEY.json` is not of its form, or the run is not finished.
     """
     here = [] if run is None else plain(results.read_run(run)["runs"])
-    return _beside(key, _columns(key, "here: ", here), folder)
+    return _beside(key, _columns(key, "here", here), folder)
 
 
 def refreshed(key, text, folder="results"):
@@ -44,25 +47,53 @@ def _beside(key, here, folder):
     """The tables of columns as `_columns` gives them, with those of the recorded runs."""
     path = Path(folder) / f"{key}.json"
     recorded = plain(results.read(path)["runs"]) if path.is_file() else []
-    tables = {}
-    for subject, head, numbers in [*here, *_columns(key, "recorded: ", recorded)]:
-        rows, columns = tables.setdefault(subject, ({}, {}))
-        column = columns.setdefault(head, {})
-        for name, (reported, ours) in numbers.items():
-            rows[name] = rows.get(name) or reported
-            column[name] = ours
+    known, tables, made = _columns(key, "recorded", recorded), {}, {}
+    shown = _best(recorded, known)
+    for subject, head, numbers in here:
+        _add(tables, subject, head, numbers)
+    for run, (subject, head, numbers) in zip(recorded, known, strict=True):
+        if (subject, head) in shown:
+            number = made.setdefault(run["command"], len(made) + 1)
+            _add(tables, subject, head.replace("recorded", f"recorded {number}", 1), numbers)
     text = "".join(_table(subject, *parts) + "\n" for subject, parts in tables.items())
     if not recorded:
         return f"{text}No run of `{key}` is recorded yet.\n"
-    commands = dict.fromkeys(one["command"] for one in recorded)
-    return text + "Recorded: " + "; ".join(f"`{command}`" for command in commands) + "\n"
+    left = len({(subject, head) for subject, head, _ in known}) - len(shown)
+    more = f" {left} more columns: `docs/papers/{key}.md`." if left else ""
+    return f"{text}Recorded by:{more}\n\n" + "".join(
+        f"{number}. `{command}`\n" for command, number in made.items()
+    )
+
+
+def _add(tables, subject, head, numbers):
+    rows, columns = tables.setdefault(subject, ({}, {}))
+    for name, (reported, ours) in numbers.items():
+        rows[name] = rows.get(name) or reported
+        columns.setdefault(head, {})[name] = ours
+
+
+def _best(runs, columns):
+    """Subject and head of the recorded columns that are shown: of each subject those best on validation images."""
+    found = {}
+    for run, (subject, head, _) in zip(runs, columns, strict=True):
+        value = run["metrics"].get("validation_auc", {}).get("value", 0.0)
+        rank = run.get("date", MENDED) >= MENDED, value, run.get("date", MENDED)
+        heads = found.setdefault(subject, {})
+        heads[head] = max(rank, heads.get(head, rank))
+    return {
+        (subject, head)
+        for subject, heads in found.items()
+        for head in sorted(heads, key=heads.get, reverse=True)[:_MOST]
+    }
 
 
 def _columns(key, prefix, runs):
     """What a table is about, the head of a column, and its numbers: name to (the paper's, ours); of each run."""
     compare = papers.get(key).report.compare
     compared = [(run, *compare(run)) for run in runs]
-    return [(subject, prefix + _conditions(run, numbers), numbers) for run, subject, numbers in compared]
+    return [
+        (subject, f"{prefix}: {_conditions(run, numbers)}", numbers) for run, subject, numbers in compared
+    ]
 
 
 def _columns_here(text):
@@ -88,7 +119,12 @@ def _table(subject, rows, columns):
 
 def _conditions(run, numbers):
     """The head of a run's column: all that tells runs of one subject apart."""
-    parts = [run["data"], f"{run['split_policy']} split", run["profile"]]
+    parts = [
+        run["data"],
+        *([run["part"]] if "part" in run else []),
+        f"{run['split_policy']} split",
+        run["profile"],
+    ]
     in_rows = all(name.startswith(f"{run['variant']}: ") for name in numbers)  # there variants are arms
     if not in_rows and run["variant"] != "paper":
         parts.append(run["variant"])

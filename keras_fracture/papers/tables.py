@@ -60,7 +60,7 @@ def front(folder):
     """
     rows = []
     for key, report, runs in _papers(folder):
-        for what, metric, where in getattr(report, "FRONT", ()):
+        for what, metric, where, level in getattr(report, "FRONT", ()):
             shown = [
                 run for run in _fitting(runs, where) if run["profile"] != "smoke"
             ]  # which measures nothing
@@ -68,9 +68,37 @@ def front(folder):
                 reported = (run["reported"] or {}).get(metric)
                 rows.append([
                     f"[{key}](docs/papers/{key}.md)", what, f"{reported:.2f}" if reported else "",
-                    over_seeds(run["metrics"][metric]), _how_measured(run, where),
+                    over_seeds(run["metrics"][metric]), _level(run, runs, metric, *level),
+                    _how_measured(run, where),
                 ])  # fmt: skip
-    return markdown(["paper", "measured", "paper says", "we measured", "on"], rows)
+    return markdown(["paper", "measured", "paper says", "we measured", "to compare with", "on"], rows)
+
+
+def _level(run, runs, metric, words, other):
+    """What a number of `front` is held against, as a cell.
+
+    Args:
+        run: The row.
+        runs: All rows of the paper.
+        metric: The number's.
+        words: What it is.
+        other: Another value of the metric, by name; what differs in another row of the same command, as a dict; or
+            None, for the strongest baseline.
+    """
+    if other is None:
+        scores = run["baselines"]["scores"]
+        value = scores[run["baselines"]["strongest"]["name"]][metric]["value"]
+    elif isinstance(other, str):
+        value = run["metrics"][metric][other]
+    else:
+        same = {
+            name: run[name] for name in ("command", "data", "split_policy", "part", "model") if name in run
+        }
+        beside = _fitting(runs, same | other)
+        if not beside:
+            return ""
+        value = beside[-1]["metrics"][metric]["value"]
+    return f"{value:.3f} {words}"
 
 
 def _on_validation(metric, run):

@@ -10,6 +10,14 @@ SEEN = {
     "hog": "histograms of oriented gradients",
     "all": "all of these",
 }
+_TREES = {
+    "majority": "always giving the share of findings",
+    "table": "boosted trees on the data set's table",
+    "file": "boosted trees on facts of the file",
+    "hog": "boosted trees on image gradients",
+    "all": "boosted trees on image gradients and all else that needs no network",
+}
+CELLS = ("AUC less that of the strongest trees", "AUC less that of trees that do not see the bone")
 HOW = (
     "Baselines are boosted trees fitted on the training split. The strongest is the one of the highest AUC on "
     "validation, never on test. Differences are paired: the same X-rays and seeds are resampled for both."
@@ -17,50 +25,47 @@ HOW = (
 
 
 def verdict(compared):
-    """Whether a classifier is better than what needs no network, in one sentence.
+    """Whether a classifier is better than what needs no network: a sentence, or two if the strongest sees the bone.
 
     Args:
         compared: Of `evaluation.baselines.compare`.
     """
     strongest, blind = compared["strongest"], compared["blind"]
-    pairs = [strongest] if strongest == blind else [strongest, blind]
-    return f"{_words(compared)}: {'; '.join(map(_difference, pairs))}{_unpaired(compared)}."
-
-
-def _words(compared):
-    """The verdict without numbers."""
-    strongest, blind = compared["strongest"], compared["blind"]
-    if blind["auc_difference"]["low"] <= 0:
-        known, what = blind, "a model that has not seen the bone"
-    else:
-        known, what = strongest, "what needs no network"
-    if known["auc_difference"]["low"] > 0:
-        return f"Better than {what}"
-    return f"{'Worse' if known['auc_difference']['high'] < 0 else 'No better'} than {what}"
-
-
-def _difference(one):
-    return (
-        f"AUC {decimal(one['auc_difference'], signed=True)} and accuracy "
-        f"{percent(one['accuracy_difference'], signed=True)} points against `{one['name']}`"
+    sentences = [_sentence(strongest)] if strongest != blind else []
+    return " ".join([*sentences, _sentence(blind, ", which do not see the bone")]) + _unpaired(
+        compared, " (*{}*)"
     )
 
 
-def _unpaired(compared):
-    return "" if compared["paired"] else ", *not paired*"
+def _sentence(one, what=""):
+    words = _word(one)
+    return (
+        f"{words[0].upper()}{words[1:]} than {_TREES[one['name']]} (`{one['name']}`){what}: "
+        f"AUC {decimal(one['auc_difference'], signed=True)} and accuracy "
+        f"{percent(one['accuracy_difference'], signed=True)} points."
+    )
 
 
-def cell(compared):
-    """README's cell: the difference of AUC to the strongest baseline, and the verdict with what it rests on."""
+def _word(one):
+    """What the interval of the difference in AUC says."""
+    difference = one["auc_difference"]
+    if difference["low"] > 0:
+        return "better"
+    return "worse" if difference["high"] < 0 else "not shown to be better"
+
+
+def _unpaired(compared, words):
+    return "" if compared["paired"] else words.format("not paired")
+
+
+def cells(compared):
+    """Cells of a table: the difference of AUC to the strongest baseline, and to the best that does not see the bone."""
     if compared is None:
-        return ""
-    strongest, blind = compared["strongest"], compared["blind"]
-    both = strongest != blind and blind["auc_difference"]["low"] <= 0
-    differences = [
-        f"{decimal(one['auc_difference'], signed=True)} to `{one['name']}`"
-        for one in ([strongest, blind] if both else [strongest])
+        return ["", ""]
+    return [
+        f"{decimal(one['auc_difference'], signed=True)} `{one['name']}`: {_word(one)}{_unpaired(compared, ', *{}*')}"
+        for one in (compared["strongest"], compared["blind"])
     ]
-    return f"{'; '.join(differences)}{_unpaired(compared)}: {_words(compared).lower()}"
 
 
 def lines(measured):

@@ -64,7 +64,7 @@ def test_the_report_begins_with_what_needs_no_network(lisbon):
     expected = roc_auc_score(labels, ours) - row["baselines"]["scores"][named["name"]]["auc"]["value"]
     assert named["auc_difference"]["value"] == pytest.approx(expected)
     assert 0 <= row["metrics"]["auc_within_body_part"]["value"] <= 1
-    assert f"to `{named['name']}`" in tables.generate(lisbon[1], "lisbon_resnet")
+    assert f") `{named['name']}`: " in tables.generate(lisbon[1], "lisbon_resnet")
 
 
 def test_scores_are_those_of_the_stored_probabilities(lisbon):

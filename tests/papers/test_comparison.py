@@ -50,7 +50,7 @@ def test_each_run_gets_a_column_beside_the_papers(tmp_path):
 
 def test_a_variant_is_a_column_of_its_own(tmp_path):
     record(tmp_path, "garcia_inception", [classifier("fracatlas"), classifier("fracatlas", variant="tuned")])
-    assert "recorded: fracatlas, grouped split, quick, tuned" in comparison.beside(
+    assert "recorded 1: fracatlas, grouped split, quick, tuned" in comparison.beside(
         "garcia_inception", folder=tmp_path
     )
 
@@ -78,6 +78,18 @@ def test_each_network_has_a_table_of_its_own_runs_alone(tmp_path):
         if line.startswith("| resnet")
     ]
     assert [(head[0], len(head)) for head in heads] == [("| resnet18", 4), ("| resnet50", 3)]
+
+
+def test_of_many_runs_those_that_were_best_on_validation_are_shown(tmp_path):
+    runs = [classifier(f"set_{number}") for number in range(6)]
+    for run, value in zip(runs, (0.6, 0.1, 0.5, 0.2, 0.4, 0.3), strict=True):
+        run["metrics"] = run["metrics"] | {"validation_auc": score(value), "auc": score(1 - value)}
+    record(tmp_path, "garcia_inception", runs)
+    text = comparison.beside("garcia_inception", folder=tmp_path)
+    heads = [head.split(",")[0] for head in text.splitlines()[0].split(" | ")[2:]]
+    assert heads == ["recorded 1: set_0", "recorded 2: set_2", "recorded 3: set_4", "recorded 4: set_5"]
+    assert "2 more columns: `docs/papers/garcia_inception.md`" in text
+    assert text.endswith("2. `command set_2`\n3. `command set_4`\n4. `command set_5`\n")
 
 
 def test_a_single_number_has_no_interval(tmp_path):
@@ -117,14 +129,14 @@ def test_losses_stand_beside_the_papers_first_and_last(tmp_path):
 def test_arms_of_one_run_share_a_column(tmp_path):
     runs = [
         {
-            "variant": arm, "stands_for": "tibia", "data": "btxrd", "split_policy": "grouped", "profile": "quick",
-            "metrics": {"auc": score(0.6)}, "command": "c", "reported": said,
+            "variant": arm, "stands_for": "tibia", "data": "btxrd", "part": "knee", "split_policy": "grouped",
+            "profile": "quick", "metrics": {"auc": score(0.6)}, "command": "c", "reported": said,
         }
         for arm, said in (("baseline", {"auc": 0.618, "low": 0.532, "high": 0.705}), ("pool", None))
     ]  # fmt: skip
     record(tmp_path, "gupta_unit", runs)
     text = comparison.beside("gupta_unit", folder=tmp_path)
-    assert text.startswith("| tibia | paper | recorded: btxrd, grouped split, quick |\n")
+    assert text.startswith("| tibia | paper | recorded 1: btxrd, knee, grouped split, quick |\n")
     rows = rows_of(text)
     assert rows["baseline: AUC"] == ["0.618 (0.532 to 0.705)", "0.600 (0.500 to 0.700)"]
     assert rows["pool: AUC"][-1] == "0.600 (0.500 to 0.700)"

@@ -230,7 +230,7 @@ def test_the_front_table_has_the_newest_run_of_what_a_paper_is_known_by(tmp_path
     for data, seeds, date, value in runs:
         record_one(tmp_path, date, value, data=data, seeds=seeds)
     record_one(tmp_path, "2027-02-02", 0.9, profile="smoke")
-    assert "| 0.600 (0.590 to 0.610) | fracatlas," in front_row(tmp_path)
+    assert "| 0.600 (0.590 to 0.610) |  | fracatlas," in front_row(tmp_path)
 
 
 def test_the_front_table_has_the_run_that_validation_images_choose(tmp_path):
@@ -242,10 +242,20 @@ def test_the_front_table_has_the_run_that_validation_images_choose(tmp_path):
     )
     for date, value, validation in runs:
         record_one(tmp_path, date, value, validation)
-    shown = "| 0.400 (0.390 to 0.410) | fracatlas,"  # neither the newest nor the best; that of before the mend is none
+    shown = "| 0.400 (0.390 to 0.410) |  | fracatlas,"  # neither newest nor best; before the mend is none
     assert shown in front_row(tmp_path)
     record_one(tmp_path, "2026-11-29", 0.9, 0.65)
     assert shown in front_row(tmp_path)
+
+
+def test_the_front_table_says_what_a_number_is_held_against(tmp_path):
+    """The arm without synthetic images of the same command; not that of another run."""
+    for number, (original, synthetic) in enumerate(((0.5, 0.6), (0.2, 0.3)), 1):
+        config = CONFIG | {"command": f"keras-fracture reproduce ibrahim_gan --epochs {number}"}
+        rows = [run("original", original), run("synthetic", synthetic)]
+        rows = [row | {"data": "fracatlas", "epochs": number} for row in rows]
+        results.record(tmp_path, config, {"runs": rows}, tmp_path)
+    assert "| 0.600 (0.590 to 0.610) | 0.500 without them | fracatlas," in front_row(tmp_path)
 
 
 def record_one(folder, date, value, validation=None, **others):

@@ -28,6 +28,7 @@ FRONT = (
         "DCGAN, variant modern, kernel distance of its X-rays to real ones",
         "kid",
         {"data": "kaggle_fracture", "variant": "modern"},
+        ("between two halves of the real ones", "real_vs_real"),
     ),
 )  # of README
 _MEASURES = {

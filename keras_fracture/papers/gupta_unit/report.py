@@ -32,6 +32,7 @@ FRONT = (  # of README
         "femur with painted lesions, AUC",
         "auc",
         {"variant": "transfer", "stands_for": "femur", "data": "btxrd"},
+        ("without painted lesions", {"variant": "baseline"}),
     ),
 )
 _LOSSES = ("gan", "reconstruction", "cycle")

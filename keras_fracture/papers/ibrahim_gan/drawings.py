@@ -101,10 +101,10 @@ def _poster(config, poster, scores, folder):
             for kind, column in (("discriminator", "d_loss"), ("generator", "g_loss"))
         }
     figures.curves(losses, folder / "gan-losses.png", "loss (nats)", "GAN losses, mean of each epoch")
-    accuracy = {f"{policy} split": _validation(result) for policy, result in poster.items()}
+    accuracy = {f"{policy} split, mean of {seeds}": _validation(result) for policy, result in poster.items()}
     figures.curves(
         accuracy, folder / "classifier-accuracy.png", "validation accuracy",
-        f"Classifiers while training: mean of {seeds}, shaded from lowest to highest",
+        "Classifiers while training (shaded: lowest to highest)",
     )  # fmt: skip
     for metric, name, reported in (
         ("accuracy", "accuracy", config.REPORTED),

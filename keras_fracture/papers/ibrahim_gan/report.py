@@ -23,8 +23,9 @@ HEADLINES = (
     ("and synthetic ones: accuracy", "accuracy", {"variant": "synthetic", **_POSTER}),
 )
 FRONT = (  # of README
-    ("with synthetic X-rays, accuracy", "accuracy", {"variant": "synthetic", "data": "fracatlas", **_POSTER}),
-)
+    ("with synthetic X-rays, accuracy", "accuracy", {"variant": "synthetic", "data": "fracatlas", **_POSTER},
+     ("without them", {"variant": BASELINE})),
+)  # fmt: skip
 
 
 def write(config, results, run):
@@ -134,8 +135,8 @@ def measure(curve):
 def table(runs):
     """README's table: one row for each of the poster's arms in a run."""
     header = ["data", "split", "arm", "paper: accuracy %", "ours: test accuracy %", "test AUC",
-              "gain in accuracy, points", "validation accuracy %", "AUC less the strongest baseline's",
-              "profile, seeds", "date"]  # fmt: skip
+              "gain in accuracy, points", "validation accuracy %", baselines.CELLS[0], "profile, seeds",
+              "date"]  # fmt: skip
     rows = []
     for run in runs:
         if "study" in run:
@@ -145,7 +146,7 @@ def table(runs):
         rows.append([
             run["data"], run["split_policy"], run["variant"], f"{100 * run['reported']['accuracy']:.0f}",
             percent(scores["accuracy"]), decimal(scores["auc"]), percent(gain, signed=True) if gain else "",
-            percent(scores["validation_accuracy"]), baselines.cell(run.get("baselines")),
+            percent(scores["validation_accuracy"]), baselines.cells(run.get("baselines"))[0],
             f"{profile(run)}, {run['seeds']}", dated(run),
         ])  # fmt: skip
     return markdown(header, rows)
@@ -158,20 +159,15 @@ def _study_table(study):
         rows, arms = {}, {}
         for run in runs:
             if run.get("study") == study:
-                row = (
-                    run["data"],
-                    f"{run['real_images']:,}",
-                    f"{profile(run)}, {run['seeds']}",
-                    dated(run),
-                )
+                row = run["data"], run["real_images"], f"{profile(run)}, {run['seeds']}", dated(run)
                 rows.setdefault(row, {})[run["variant"]] = run["metrics"]
                 arms[run["variant"]] = (
                     f"{run['variant']}: {'AUC' if run['variant'] == BASELINE else 'gain, points'}"
                 )
         header = ["data", STUDIES[study], *arms.values(), "profile, seeds", "date"]
         return markdown(header, [
-            [data, size, *(_cell(numbers.get(arm), arm) for arm in arms), how, date]
-            for (data, size, how, date), numbers in rows.items()
+            [data, f"{size:,}", *(_cell(numbers.get(arm), arm) for arm in arms), how, date]
+            for (data, size, how, date), numbers in sorted(rows.items(), key=lambda row: row[0])
         ])  # fmt: skip
 
     return table_of

@@ -1,0 +1,60 @@
+"""The tables of the classifier papers: recorded runs, and one run beside the paper."""
+
+from keras_fracture.data import catalogue
+from keras_fracture.report import baselines
+from keras_fracture.report.markdown import dated, decimal, markdown, over_seeds, percent
+from keras_fracture.report.results import others
+
+WITHIN = "auc_within_body_part"
+TREES = ("boosted trees, no network", None)  # what README's numbers are held against, see `papers.tables`
+_METRICS = {
+    "train_accuracy": "training accuracy",
+    "validation_auc": "validation AUC",
+    "f1": "F1",
+    "auc": "AUC",
+    "sensitivity_at_90": "sensitivity at 90 % specificity",
+}
+
+
+def table(runs):
+    """Two tables of one row a run: what was trained and how well it does on test images; and what else was measured."""
+    known = any(run["data"] in catalogue.NAMES for run in runs)  # of own X-rays the paper says nothing
+    reported = ["paper: accuracy %, AUC"] if known else []
+    first = ["row", "model, variant, settings", "pixels, epochs, seeds", "data, split", *reported,
+             "test AUC", "test accuracy %", baselines.CELLS[0]]  # fmt: skip
+    second = ["row", baselines.CELLS[1], "test AUC within body part", "sensitivity at 90 % specificity",
+              "validation AUC", "validation accuracy %", "profile, date"]  # fmt: skip
+    rows, further = [], []
+    for number, run in enumerate(runs, 1):
+        scores = run["metrics"]
+        strongest, blind = baselines.cells(run.get("baselines"))
+        rows.append([
+            number, ", ".join([run["model"], run["variant"], *others(run)]),
+            f"{run['image_size']}, {run['epochs']}, {run['seeds']}", f"{run['data']}, {run['split_policy']}",
+            *([_reported(run)] if known else []), decimal(scores["auc"]), percent(scores["accuracy"]), strongest,
+        ])  # fmt: skip
+        further.append([
+            number, blind, decimal(scores[WITHIN]) if WITHIN in scores else "", percent(scores["sensitivity_at_90"]),
+            decimal(scores["validation_auc"]), percent(scores["validation_accuracy"]),
+            f"{run['profile']}, {dated(run)}",
+        ])  # fmt: skip
+    return markdown(first, rows) + "\nThe same runs, by row:\n\n" + markdown(second, further)
+
+
+def _reported(run):
+    said = run["reported"]
+    accuracy = f"{100 * said['accuracy']:.0f}" if "accuracy" in said else None
+    return ", ".join(filter(None, [accuracy, f"{said['auc']:.2f}" if "auc" in said else None]))
+
+
+def compare(run):
+    """One run beside the paper: what the table is about, and name of a number to (the paper's, ours)."""
+    reported = run["reported"]
+    metrics = dict.fromkeys(("validation_accuracy", "validation_auc", *reported, "auc", "sensitivity_at_90"))
+    return run["model"], {
+        _METRICS.get(metric, metric.replace("_", " ")): (
+            f"{reported[metric]:g}" if metric in reported else "",
+            over_seeds(run["metrics"][metric]),
+        )
+        for metric in metrics
+    }
