@@ -152,7 +152,7 @@ def diagram(visited):
         values, low, high = ([one[key] for one in found] for key in ("value", "low", "high"))
         spread = np.abs(np.array([low, high]) - values)
         style = {"marker": "os"[number], "color": COLOURS[number], "capsize": 3, "ls": ("-", "--")[number]}
-        axis.errorbar(100 * np.array(shares), values, spread, label=label, **style)
+        axis.errorbar(100 * np.array(shares) + (-0.8, 0.8)[number], values, spread, label=label, **style)
     axis.axhline(0.5, color="grey", lw=1, ls=":", label="chance")
     axis.set(
         xlim=(-4, 104), ylim=(0.3, 1.03), xlabel="tested limbs with copies in training, %", ylabel="accuracy"
@@ -179,12 +179,7 @@ def page(model, share, visited, made=None):
             f"<p class='kf-label'><b>{name}: accuracy {score['value']:.2f}</b> ({interval}): {what}</p>"
             f"{showing.bar(score['value'], 0.5)}"
         )
-    gap = found.by_file["value"] - found.by_source["value"]
-    said = (
-        f"By file the number promises {100 * gap:.0f} points more than it keeps."
-        if gap > 0.02
-        else "Both say the same."
-    )
+    said = _what_it_says(share, found.by_file, found.by_source)
     parts.append(
         showing.note(
             f"{said} The orange mark is what guessing gets. Brackets hold 95 % intervals; by file they take copies "
@@ -194,6 +189,16 @@ def page(model, share, visited, made=None):
     alt = "accuracy by file rises with the share of copies, by source it does not"
     parts.append(showing.chart(diagram({one: measure(model, one, made) for one in {*visited, share}}), alt))
     return "".join(parts) + _neighbours(found, made)
+
+
+def _what_it_says(share, by_file, by_source):
+    """In one sentence, no more than the intervals bear."""
+    if not share:
+        return "No tested limb has a copy in training: the two numbers differ by chance alone."
+    if by_file["low"] > by_source["high"]:
+        gap = by_file["value"] - by_source["value"]
+        return f"By file the number promises {100 * gap:.0f} points more than it keeps."
+    return "The intervals overlap: from so few limbs no difference can be told."
 
 
 def _neighbours(found, made):
