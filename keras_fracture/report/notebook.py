@@ -1,5 +1,6 @@
 """What notebooks show under a cell: figures, and curves that grow while a model trains. Needs IPython."""
 
+import base64
 import io
 import logging
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import PIL.Image
-from IPython.display import Image, display
+from IPython.display import HTML, Image, display
 
 from keras_fracture.report import figures
 
@@ -35,7 +36,9 @@ def show(*paths):
 def _image(path):
     """A PNG file for `display`: as PNG, or as JPEG where that has less than half the bytes; a GIF as it is."""
     if Path(path).suffix == ".gif":
-        return Image(data=Path(path).read_bytes(), format="gif")
+        # As HTML: nbconvert shows no `image/gif`.
+        data = base64.b64encode(Path(path).read_bytes()).decode()
+        return HTML(f'<img src="data:image/gif;base64,{data}" alt="{Path(path).stem}">')
     png, jpeg = io.BytesIO(), io.BytesIO()
     with PIL.Image.open(path) as opened:
         image = opened.convert("RGB")

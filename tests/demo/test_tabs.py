@@ -310,4 +310,6 @@ def test_the_page_of_the_leak_says_no_more_than_its_intervals(made):
     none = leaking.page("HOG and logistic regression", 0, {1}, made)
     assert "by chance alone" in none and "promises" not in none
     low, high = ({"value": value, "low": value - 0.1, "high": value + 0.1} for value in (0.6, 0.7))
-    assert "overlap" in leaking._what_it_says(0.5, high, low) and "overlap" in leaking._what_it_says(1, low, high)
+    assert "overlap" in leaking._what_it_says(0.5, high, low) and "overlap" in leaking._what_it_says(
+        1, low, high
+    )
