@@ -157,7 +157,9 @@ class _Examination:
                 without = counted(crowded, "image")
                 self.notes.append(f"{name}: without {without} where there is no room beside the boxes")
             self.add(name, said[some], int((amounts[some] > 0).sum()))
-            filled = _predictions(said[some].assign(probability=amounts[some]))
+            filled = _predictions(
+                said[some].assign(probability=amounts[some] / 256)
+            )  # of 255 grey levels at most
             self.rows[-1]["fill_auc"] = evaluation.scores(filled, ("auc",))["auc"]
             answers[name] = said[some]
         hidden, other = answers.values()
