@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from keras_fracture import cli, models, serving
+from keras_fracture.cli import predicting as predicting_command
 from keras_fracture.data import Preprocess, decoding, phantom
 from keras_fracture.errors import ModelError
 from keras_fracture.evaluation import gradcam
@@ -82,6 +83,32 @@ def test_the_verdict_is_by_the_models_own_threshold(capsys, tmp_path, folder, mo
     assert error == (
         f"threshold {table['threshold'][0]:.4g} is the model's own, chosen for a test; not for clinical use\n"
     )
+
+
+def test_one_answer_to_images_that_differ_is_said_to_be_none(capsys, folder, tmp_path, model):
+    """All weights 0, as behind units that never fire: every probability is 0.5."""
+    network = models.create("compact_cnn", image_size=32)
+    network.set_weights([np.zeros_like(weight) for weight in network.get_weights()])
+    serving.export(
+        network, tmp_path / "dead", preprocess=Preprocess(size=32), metadata={"classes": ["finding"]}
+    )
+    same = (
+        "The network gives every image the same probability: it has learnt nothing yet; train longer or start"
+    )
+    code, out, error = predict(capsys, "--model", tmp_path / "dead", folder)
+    assert code == 0 and same in error and out.count("0.5000") == 8
+    copies = [folder / "a" / "0.png", tmp_path / "copy.png"]
+    copies[1].write_bytes(copies[0].read_bytes())
+    assert same not in predict(capsys, "--model", tmp_path / "dead", *copies)[2]
+    assert same not in predict(capsys, "--model", tmp_path / "dead", copies[0])[2]
+    assert same not in predict(capsys, "--model", model, folder)[2]
+
+
+@pytest.mark.parametrize(("answers", "said"), [([0.5, 0.5], True), ([1, 1], False), ([0.5, 0.500001], False)])
+def test_answers_that_end_at_0_or_1_are_not_called_the_same(capsys, folder, answers, said):
+    paths = sorted(folder.rglob("*.png"))[:2]
+    predicting_command._warn_of_one_answer(paths, np.array(answers, "float32")[:, None])
+    assert ("learnt nothing yet" in capsys.readouterr().err) == said
 
 
 def test_a_threshold_may_be_given(capsys, folder, model):

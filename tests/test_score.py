@@ -160,7 +160,11 @@ def test_baselines_are_compared_at_the_same_threshold(said, capsys, monkeypatch)
 @pytest.mark.parametrize(
     ("column", "change", "words"),
     [
-        ("probability", lambda values: values.round(), "2 different probabilities"),
+        (
+            "probability",
+            lambda values: values.round(),
+            "only 2 distinct values; AUC and other ranking metrics treat them as hard labels.",
+        ),
         ("logit", lambda values: values, "if they are probabilities, call the column probability"),
     ],
 )

@@ -59,6 +59,8 @@ def evaluate(options):
         options.data, options.split, options.policy, splits=options.splits, data_dir=options.data_dir,
         **verbs.reading(options),
     )  # fmt: skip
+    if options.explanations:
+        _check_boxes(options, records)
     parts = None if again else verbs.parts(options.out, options.resume)
     with verbs.workers(options) as workers:
         table = scoring.evaluate(options.model, records, options.which, workers=workers, parts=parts)
@@ -93,6 +95,19 @@ def _check(options):
         )
     if options.resume and (not options.out or options.stress or options.explanations):
         raise ModelError("--resume goes on with the answers beside --out FILE. Received: --resume without it")
+
+
+def _check_boxes(options, records):
+    """Whether there is what `--explanations` compares heat maps with, before any model runs."""
+    from keras_fracture.data import catalogue
+    from keras_fracture.errors import EvaluationError
+    from keras_fracture.inference import explaining
+
+    where = f"{catalogue.title(options.data)}'s {options.split} split"
+    if missing := explaining.missing_boxes(records.table, where):
+        raise EvaluationError(
+            f"--explanations compares heat maps with boxes of findings: {missing}. Received: {options.data}"
+        )
 
 
 def _seen(options, table):

@@ -8,6 +8,7 @@ from keras_fracture.cli import verbs
 from keras_fracture.errors import ModelError, printable
 
 _AT_A_TIME = 32  # image files that `predict` holds
+_EDGE = 1e-6  # nearer to 0 or 1 float32 probabilities of different logits may be equal
 _EXPLANATIONS = ("gradcam", "occlusion")
 
 
@@ -72,6 +73,7 @@ def predict(options):
     table = _table(paths, answers, classifier.classes, finding, threshold)
     print(table.to_string(index=False, float_format="{:.4f}".format))
     print(f"{printable(words)}; not for clinical use", file=sys.stderr)
+    _warn_of_one_answer(paths, answers)
     if options.csv:
         from keras_fracture import files
         from keras_fracture.data import tables
@@ -169,6 +171,23 @@ def _answers(options, classifier, paths):
         inverted += limits.inverted(contents, classifier.inverts)
     limits.warn_of_inverted(inverted, len(paths))
     return paths, np.concatenate(answers)
+
+
+def _warn_of_one_answer(paths, answers):
+    """Says so where images that differ have one answer, unless its digits end before these would be told apart."""
+    import numpy as np
+
+    from keras_fracture.data import decoding
+    from keras_fracture.report.captions import SAME
+    from keras_fracture.serving import limits
+
+    told = ((answers > _EDGE) & (answers < 1 - _EDGE)).all()
+    if len(answers) < 2 or np.ptp(answers, axis=0).any() or not told:
+        return
+    images = (decoding.decode(limits.read(path)).image for path in paths)
+    first = next(images)
+    if any(not np.array_equal(first, other) for other in images):
+        print(SAME, file=sys.stderr)
 
 
 def _understood(options, classifier, count):

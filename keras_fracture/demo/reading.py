@@ -172,7 +172,7 @@ def page(reading, reader):
     if reader.data:
         learnt = f"{showing.words(reader.name)} learnt from the data set {showing.words(reader.data)}"
         other = reading.boxes is not None and reader.data != "phantom"
-        parts.append(f"<p>{learnt}{': a phantom is nothing that it knows' if other else ''}.</p>")
+        parts.append(f"<p>{learnt}{'; it was never trained on phantoms' if other else ''}.</p>")
     return "".join(parts) + _explained(reading)
 
 

@@ -1,5 +1,8 @@
 """Intervals by resampling sources, not files: images of one X-ray stand or fall together."""
 
+import numbers
+import warnings
+
 import numpy as np
 from scipy import stats
 
@@ -61,12 +64,18 @@ class Clusters:
         Args:
             statistic: As of `interval`, but of a sequence of numbers.
             runs: As of `interval`, like the arguments that follow.
-            resamples: Bootstrap resamples.
+            resamples: Bootstrap resamples, 1 or more.
             seed: Of the resampling.
 
         Returns:
-            A list of `interval`'s dicts, one for each number.
+            A list of `interval`'s dicts, one for each number. A resample in which a number is NaN, since it is not
+            defined there, does not count.
+
+        Raises:
+            EvaluationError: `resamples` is no whole number from 1.
         """
+        if isinstance(resamples, bool) or not isinstance(resamples, numbers.Integral) or resamples < 1:
+            raise EvaluationError(f"resamples must be a whole number from 1. Received: {resamples!r}")
         data = [*self.strata, np.arange(runs)] if runs > 1 else self.strata
 
         def of(*drawn):
@@ -74,17 +83,23 @@ class Clusters:
             times = np.bincount(np.concatenate(drawn[: len(self.strata)]), minlength=self.count)
             return statistic(times[self.codes].astype(float), np.asarray(chosen))
 
-        result = stats.bootstrap(
-            data,
-            lambda *drawn, axis: np.transpose([of(*one) for one in zip(*drawn, strict=True)]),
-            n_resamples=resamples,
-            confidence_level=_CONFIDENCE,
-            batch=max(1, _AT_ONCE // self.count),
-            vectorized=True,
-            method="percentile",
-            rng=seed,
-        )
+        with warnings.catch_warnings(
+            action="ignore", category=stats.DegenerateDataWarning
+        ):  # of NaN, see below
+            result = stats.bootstrap(
+                data,
+                lambda *drawn, axis: np.transpose([of(*one) for one in zip(*drawn, strict=True)]),
+                n_resamples=resamples,
+                confidence_level=_CONFIDENCE,
+                batch=max(1, _AT_ONCE // self.count),
+                vectorized=True,
+                method="percentile",
+                rng=seed,
+            )
         ends = np.transpose(result.confidence_interval)
+        if np.isnan(result.bootstrap_distribution).any():
+            outside = 50 * (1 - _CONFIDENCE)
+            ends = np.nanpercentile(result.bootstrap_distribution, (outside, 100 - outside), axis=-1).T
         return [
             {"value": float(value), "low": float(low), "high": float(high)}
             for value, (low, high) in zip(of(*data), ends, strict=True)

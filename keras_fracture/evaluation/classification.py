@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_curve
 
-from keras_fracture.errors import EvaluationError
+from keras_fracture.errors import EvaluationError, one_line
 from keras_fracture.evaluation.bootstrap import Clusters
 from keras_fracture.evaluation.ranking import Ranked
 
@@ -23,6 +23,8 @@ _RANKED = Ranked.METRICS
 _CALIBRATED = ("brier", "ece")
 METRICS = (*_COUNTED, *_RANKED, *_CALIBRATED)
 HEADLINE = ("accuracy", "auc")
+_UNKNOWN = ("", "nan", "NaN", "None", "<NA>", "NaT")  # what a missing source becomes as str
+_ROUNDING = 1e-6  # by which float32 probabilities may lie beside 0 to 1
 _BINS = 10  # of equal width, for the expected calibration error
 
 
@@ -32,9 +34,14 @@ class Predictions:
 
     Attributes:
         labels: int `(n,)`, 0 or 1.
-        sources: str `(n,)`.
-        probabilities: float `(runs, n)` of label 1, a row a trained model.
+        sources: str `(n,)`, the X-ray or patient that each image shows.
+        probabilities: float64 `(runs, n)` of label 1, from 0 to 1, a row a trained model; other numbers are made
+            float64.
         threshold: From which probability on an image counts as a finding: of all runs, or `(runs,)`, of each.
+
+    Raises:
+        EvaluationError: A shape differs, a class is missing, a source is not known, or probabilities (logits, say) or a
+            threshold are not from 0 to 1.
     """
 
     labels: np.ndarray
@@ -43,25 +50,34 @@ class Predictions:
     threshold: float | np.ndarray = 0.5
 
     def __post_init__(self):
+        # float64: unsigned numbers wrap around where scores are negated.
+        for name, dtype in (("labels", None), ("sources", None), ("probabilities", float)):
+            object.__setattr__(self, name, _array(name, getattr(self, name), dtype))
+        if self.labels.ndim != 1:
+            raise EvaluationError(f"labels must be (n,), one for each image. Received: {self.labels.shape}")
         if self.probabilities.ndim != 2 or self.probabilities.shape[1] != len(self.labels):
             raise EvaluationError(
                 f"probabilities must be (runs, {len(self.labels)}). Received: {self.probabilities.shape}"
             )
-        if len(self.sources) != len(self.labels):
+        if self.sources.shape != self.labels.shape:
             raise EvaluationError(
-                f"sources must be one for each of {len(self.labels)} images. Received: {len(self.sources)}"
+                f"sources must be one for each of {len(self.labels)} images. Received: {self.sources.shape}"
             )
-        if set(np.unique(self.labels)) != {0, 1}:
+        if (classes := set(self.labels.tolist())) != {0, 1}:
             raise EvaluationError(
                 f"The test set must hold both classes: AUC is not defined otherwise. "
-                f"Received: labels {sorted(set(np.asarray(self.labels).tolist()))}"
+                f"Received: labels {sorted(classes, key=str)}"
             )
-        if not np.isfinite(self.probabilities).all():
-            raise EvaluationError("probabilities must be finite. Received: NaN or infinity")
-        runs = len(self.probabilities)
-        if np.shape(self.threshold) not in ((), (runs,)) or not np.isfinite(self.threshold).all():
+        if unknown := int((pd.isna(self.sources) | np.isin(self.sources.astype(str), _UNKNOWN)).sum()):
             raise EvaluationError(
-                f"threshold must be one number, or one for each of {runs} runs. Received: {self.threshold}"
+                "sources must name the patient or X-ray of every image: give one that is not known a name of its own, "
+                f"or all of these count as one. Received: {unknown} images without one"
+            )
+        _check_probabilities(self.probabilities)
+        runs, threshold = len(self.probabilities), _array("threshold", self.threshold, float)
+        if threshold.shape not in ((), (runs,)) or not _are_shares(threshold):
+            raise EvaluationError(
+                f"threshold must be one number from 0 to 1, or one for each of {runs} runs. Received: {self.threshold}"
             )
 
     @property
@@ -103,6 +119,27 @@ class Predictions:
             return [means[metric] for metric in metrics]
 
         return of
+
+
+def _array(name, values, dtype):
+    try:
+        return np.asarray(values, dtype)
+    except (TypeError, ValueError) as error:
+        raise EvaluationError(f"{name} must be an array of numbers. Received: {one_line(error)}") from None
+
+
+def _are_shares(values):
+    return bool(((values >= -_ROUNDING) & (values <= 1 + _ROUNDING)).all())  # NaN is neither
+
+
+def _check_probabilities(values):
+    if not np.isfinite(values).all():
+        raise EvaluationError("probabilities must be finite. Received: NaN or infinity")
+    if not _are_shares(values):
+        raise EvaluationError(
+            "probabilities must be from 0 to 1: turn logits into them with scipy.special.expit, and divide percentages "
+            f"by 100. Received: {values.min():g} to {values.max():g}"
+        )
 
 
 def _counted(predictions, metrics):
@@ -249,22 +286,21 @@ def best_threshold(labels, probabilities):
 
     Args:
         labels: 0 or 1, of a validation set; never of the set that is reported.
-        probabilities: Of label 1.
+        probabilities: Of label 1, from 0 to 1.
 
     Returns:
         A threshold that occurs among `probabilities`.
 
     Raises:
-        EvaluationError: A class is missing, or a probability is not finite.
+        EvaluationError: A class is missing, the labels do not fit, or a probability is not from 0 to 1.
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
-    if labels.shape != probabilities.shape or set(np.unique(labels)) != {0, 1}:
+    if labels.ndim != 1 or labels.shape != probabilities.shape or set(np.unique(labels)) != {0, 1}:
         raise EvaluationError(
             f"A threshold is chosen on both classes: give a label 0 or 1 for each of {probabilities.shape} "
             f"probabilities. Received: {labels.shape} labels of {np.unique(labels).tolist()}"
         )
-    if not np.isfinite(probabilities).all():
-        raise EvaluationError("probabilities must be finite. Received: NaN or infinity")
+    _check_probabilities(probabilities)
     false, true, thresholds = roc_curve(labels, probabilities, drop_intermediate=False)
     # The first threshold is infinite: nothing is called a finding.
     return float(thresholds[1:][np.argmax((true - false)[1:])])

@@ -5,6 +5,7 @@ import numpy as np
 from keras_fracture.errors import EvaluationError
 
 _TOLERANCE = 15 / 224  # of the longer side
+_ROUNDING = 1e-6  # by which float32 boxes may lie beside the image
 
 
 def gradcam(model, images, finding=None):
@@ -111,7 +112,7 @@ def pointing_game(heat, boxes, tolerance=None):
         bool `(n,)`.
 
     Raises:
-        EvaluationError: Other shapes, or an image without boxes.
+        EvaluationError: Other shapes, an image without boxes, or a box that is not such fractions (pixels, say).
     """
     heat = _checked(heat, boxes)
     targets = [_target(boxes_of_image, heat.shape[1:], tolerance) for boxes_of_image in boxes]
@@ -203,6 +204,13 @@ def _target(boxes, shape, tolerance):
     boxes = np.asarray(boxes, "float64")
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
         raise EvaluationError(f"boxes of an image must be (k, 4), k at least 1. Received: {boxes.shape}")
+    inside = (boxes >= -_ROUNDING) & (boxes <= 1 + _ROUNDING)  # NaN is not
+    odd = ~inside.all(1) | (boxes[:, :2] > boxes[:, 2:]).any(1)
+    if odd.any():
+        raise EvaluationError(
+            "boxes must be ymin, xmin, ymax, xmax from 0 to 1, the smaller first: divide pixels by height and width. "
+            f"Received: {boxes[np.argmax(odd)].tolist()}"
+        )
     top, left, bottom, right = (boxes * np.tile(shape, 2)).T[:, :, None]
     rows, columns = (np.arange(side)[None] + 0.5 for side in shape)
     above = np.maximum(np.maximum(top - rows, rows - bottom), 0)

@@ -72,7 +72,8 @@ def within(predictions, groups, resamples=2000, seed=0):
 
     Returns:
         A dict of `value`, `low` and `high`: the share of pairs of a finding and a healthy image of the same group that
-        are in the right order, mean over runs. None where no group has both classes, or there is one group only.
+        are in the right order, mean over runs. Resamples without any such pair do not count. None where there is one
+        group only, or the groups that have both classes hold fewer than two sources with, or without, a finding.
 
     Raises:
         EvaluationError: A class has fewer than two sources.
@@ -80,7 +81,9 @@ def within(predictions, groups, resamples=2000, seed=0):
     codes, _ = pd.factorize(np.asarray(groups))
     members = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
     both = [rows for rows in members if set(predictions.labels[rows]) == {0, 1}]
-    if not both or len(members) < 2:
+    inside = np.concatenate([np.empty(0, int), *both])
+    paired = [set(predictions.sources[inside][predictions.labels[inside] == label]) for label in (0, 1)]
+    if min(map(len, paired)) < 2 or len(members) < 2:
         return None
     ranked = [
         [(rows, Ranked(predictions.labels[rows], probabilities[rows])) for rows in both]
@@ -89,7 +92,7 @@ def within(predictions, groups, resamples=2000, seed=0):
 
     def statistic(weights, runs):
         counts = [np.sum([one.pairs(weights[rows]) for rows, one in ranked[run]], axis=0) for run in runs]
-        return float(np.mean([right / max(pairs, 1e-12) for right, pairs in counts]))
+        return float(np.mean([right / pairs if pairs else np.nan for right, pairs in counts]))
 
     return Clusters(predictions.sources, predictions.labels).interval(
         statistic, len(ranked), resamples, seed=seed

@@ -41,6 +41,8 @@ def read(path):
     path = Path(path)
     try:
         rows = tables.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except FileNotFoundError:
+        raise EvaluationError(f"There is no such file. Received: {path}") from None
     except (OSError, ValueError) as error:
         raise EvaluationError(
             f"{path} holds no table that can be read. Received: {one_line(error)}"
@@ -83,8 +85,9 @@ def _probabilities(path, rows, numbers):
     if "probability" in numbers:
         if (count := len(np.unique(numbers["probability"]))) < _FEW <= len(rows):
             _LOG.warning(
-                "%d different probabilities: AUC and all that ranks images is that of classes", count
-            )
+                "All %d predictions have only %d distinct value%s; AUC and other ranking metrics treat them as hard "
+                "labels.", len(rows), count, "s" * (count > 1),
+            )  # fmt: skip
         return numbers["probability"]
     if "logit" in numbers:
         if ((numbers["logit"] >= 0) & (numbers["logit"] <= 1)).all():

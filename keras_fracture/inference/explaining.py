@@ -10,6 +10,7 @@ from keras_fracture.evaluation.bootstrap import Clusters
 from keras_fracture.inference import heat, scoring
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.progress import Bar
+from keras_fracture.report.markdown import counted
 from keras_fracture.serving import loading
 from keras_fracture.serving.metadata import finding_of, preparation
 
@@ -120,6 +121,23 @@ def with_boxes(known):
     return known[(known["label"] == 1) & (known["boxes"].map(len) > 0)]
 
 
+def missing_boxes(known, where="these images"):
+    """What a table lacks for heat maps to be compared with boxes, in words; None where it has those of two X-rays.
+
+    Args:
+        known: As of `data.Records.table`.
+        where: What it is the table of.
+    """
+    findings, boxed = int((known["label"] == 1).sum()), with_boxes(known)
+    if boxed["source"].nunique() > 1:
+        return None
+    if len(boxed):
+        has = "has a box" if len(boxed) == 1 else "have a box, all of one X-ray"
+        return f"it takes those of two X-rays, and {len(boxed)} of {counted(findings, 'finding')} in {where} {has}"
+    none = f"none of the {counted(findings, 'finding')} in {where} has a box"
+    return f"{none} (columns xmin, ymin, xmax, ymax; VOC, COCO or YOLO files)"
+
+
 def decoded(records, positions, decode=lambda data: decoding.decode(data).image):
     """(position, uint8 image) of some records; `decode` is a function of a file's bytes."""
     positions = set(positions)
@@ -136,7 +154,12 @@ def _shown(model, records, table, which):
         raise EvaluationError(
             "Boxes are followed through padding alone. Received: a model that crops its images"
         )
-    known = with_boxes(records.table.loc[table.index])
+    known = records.table.loc[table.index]
+    if missing := missing_boxes(known):
+        raise EvaluationError(
+            f"Heat maps are compared with boxes of findings: {missing}. Received: {counted(len(known), 'image')}"
+        )
+    known = with_boxes(known)
     clusters = Clusters(known["source"].to_numpy(str))
     images = np.stack([preprocess(image) for _, image in decoded(records, known.index, preprocess.decode)])
     boxes = [decoding.fit_boxes(row.boxes, row.height, row.width) for row in known.itertuples()]

@@ -53,11 +53,14 @@ def examine(model, records, table, which=None, seed=0):
         answers, amounts = asked.again(name, lambda image, _, change=change: change(image))
         asked.add(name, answers, int((amounts > 0).sum()))
     asked.add_without_hardware()
-    try:
-        heat = explaining.pointing(model, records, table, which)
-    except (EvaluationError, ModelError) as error:
-        heat = None
-        asked.notes.append(f"pointing game: left out, {error}")
+    heat, left_out = None, explaining.missing_boxes(asked.known)
+    if not left_out:
+        try:
+            heat = explaining.pointing(model, records, table, which)
+        except (EvaluationError, ModelError) as error:
+            left_out = error
+    if left_out:
+        asked.notes.append(f"pointing game: left out, {left_out}")
     return {
         "rows": asked.rows,
         "pointing": heat,
@@ -157,7 +160,9 @@ class _Examination:
                 without = counted(crowded, "image")
                 self.notes.append(f"{name}: without {without} where there is no room beside the boxes")
             self.add(name, said[some], int((amounts[some] > 0).sum()))
-            filled = _predictions(said[some].assign(probability=amounts[some]))
+            filled = _predictions(
+                said[some].assign(probability=amounts[some] / 256)
+            )  # of 255 grey levels at most
             self.rows[-1]["fill_auc"] = evaluation.scores(filled, ("auc",))["auc"]
             answers[name] = said[some]
         hidden, other = answers.values()

@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from keras_fracture.errors import WeightsError
 
 ENDINGS = (".pth", ".pt", ".pth.tar", ".ckpt", ".bin", ".safetensors")
 BATCHES = "num_batches_tracked"
+_FLOATING = re.compile(r"b?float(16|32|64|128)")
 _UNPACKED = 4, 2**26  # what a file's numbers may take: times its own size, and bytes beside
 DOMAINS = ("a", "b")
 # What checkpoints call the network, the first found; an average of its weights goes by other names.
@@ -141,11 +143,17 @@ def _tidy(state, where):
     """Returns the parameters of a state dict as float32 arrays, without the single numbers beside them."""
     tidy = {}
     for name, value in state.items():
-        value = value.detach().cpu().float().numpy() if hasattr(value, "detach") else value
         if isinstance(value, PassedOver | bool | int | float) or getattr(value, "shape", None) == ():
             continue
         if not hasattr(value, "dtype"):
             raise WeightsError(f"{where}: {name} must be a tensor. Received: {type(value).__name__}")
+        dtype = getattr(value.dtype, "name", str(value.dtype).rpartition(".")[2])
+        if not _FLOATING.fullmatch(dtype) and not str(name).endswith(BATCHES):
+            raise WeightsError(
+                f"{where}: {name} must be floating point, of 16 bits or more: whole numbers are those of a quantized "
+                f"network, whose scales are not read. Save it before it is quantized. Received: {dtype}"
+            )
+        value = value.detach().cpu().float().numpy() if hasattr(value, "detach") else value
         tidy[str(name)] = np.asarray(value, "float32")
     if state and not tidy:
         name, value = next(iter(state.items()))

@@ -84,7 +84,8 @@ def load_torch_weights(model, source, names=None, any_head=False):
 
     Raises:
         WeightsError: The file is absent, damaged, holds code or several networks, or its kind is unknown; a
-            parameter differs in kind or shape, or is NaN or infinite. The model is then as it was.
+            parameter differs in kind or shape, is not floating point (of a quantized network), or is NaN or infinite.
+            The model is then as it was.
     """
     where, state, ordered = read(source)
     parameters = parameters_of(model)

@@ -65,8 +65,7 @@ def write(config, results, run, preprocess):
     warnings = [
         sentence
         for policy, name in jobs
-        for sentence in captions.unsettled(f"{policy} split, {name}", results[policy].trained[name].histories)
-        if config.patience is None  # else the weights of the best epoch are tested
+        for sentence in captions.warnings(policy, name, results[policy].trained[name], config.patience)
     ]
     text = _text(config, recorded, rows, splits, explained, curves, warnings)
     files.write_text(run.folder / "report.md", text)

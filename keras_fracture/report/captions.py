@@ -4,6 +4,10 @@ import numpy as np
 
 from keras_fracture.report.markdown import counted, decimal
 
+SAME = (
+    "The network gives every image the same probability: it has learnt nothing yet; train longer or start from a "
+    "trained network."
+)
 _SETTLED = 0.1  # below the best epoch's validation accuracy, the last epoch's is said to be a matter of luck
 
 
@@ -132,6 +136,33 @@ def accuracy(ends):
     )
 
 
+def warnings(policy, name, trained, patience):
+    """Sentences on what makes the scores of a model doubtful, see `untaught` and `unsettled`.
+
+    Args:
+        policy: Of the split.
+        name: The model's.
+        trained: A `papers.classifier.TrainedModel`.
+        patience: Of its training, or None: with it the weights of the best epoch are tested, not those of the last.
+    """
+    title = f"{policy} split, {name}"
+    yield from untaught(title, trained.probabilities["test"])
+    if patience is None:
+        yield from unsettled(title, trained.histories)
+
+
+def untaught(title, probabilities):
+    """Sentences on the seeds whose network says the same of every image.
+
+    Args:
+        title: What the model is called.
+        probabilities: Of the test images, `(seeds, n)`.
+    """
+    for number, row in enumerate(probabilities):
+        if not np.ptp(row):
+            yield f"**{title}{_seed(number, probabilities)}: {SAME}**"
+
+
 def unsettled(title, histories):
     """Sentences on the seeds whose last epoch is far worse on validation than another one.
 
@@ -143,12 +174,16 @@ def unsettled(title, histories):
         accuracies = history["val_accuracy"].to_numpy()
         best = int(np.argmax(accuracies))
         if accuracies[best] - accuracies[-1] > _SETTLED:
-            seed = f", seed {number + 1} of {len(histories)}" if len(histories) > 1 else ""
+            seed = _seed(number, histories)
             yield (
                 f"**Training has not settled: {title}{seed}.** Validation accuracy is {100 * accuracies[best]:.1f} % "
                 f"after epoch {best + 1} and {100 * accuracies[-1]:.1f} % after the last, whose weights are tested: "
                 "another number of epochs gives another result."
             )
+
+
+def _seed(number, seeds):
+    return f", seed {number + 1} of {len(seeds)}" if len(seeds) > 1 else ""
 
 
 def loss(lowest):

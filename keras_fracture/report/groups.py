@@ -18,7 +18,7 @@ def table(groups):
     """
     groups = groups[groups.groupby("column")["value"].transform("size") > 1]
     if groups.empty:
-        return "The test images fall into no groups.\n"
+        return "No body parts or views are known, so there is no breakdown.\n"
     small = (groups["finding_sources"] < ENOUGH) | (groups["sources"] - groups["finding_sources"] < ENOUGH)
     ranked = groups[~small].sort_values("auc", kind="stable")
     header = ["field", "value", "images", "sources", "findings", "AUC", "accuracy %"]

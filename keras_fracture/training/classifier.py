@@ -198,8 +198,16 @@ def class_weights(labels):
 
     Args:
         labels: 0 or 1 an image, both present.
+
+    Raises:
+        TrainingError: There is one class alone, or labels are not one number an image.
     """
     labels = np.asarray(labels)
+    if labels.ndim != 1:
+        raise TrainingError(
+            f"Class weights need labels (n,), one number an image: of one-hot rows take labels.argmax(1). "
+            f"Received: {labels.shape}"
+        )
     classes = np.unique(labels)
     if len(classes) < 2:
         raise TrainingError(f"Class weights need both classes. Received: labels {classes.tolist()}")

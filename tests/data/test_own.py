@@ -161,7 +161,7 @@ def test_an_experiment_reads_own_xrays_as_its_settings_say(drawn, tmp_path):
     digest = data.load(str(tmp_path), columns=COLUMNS).digest()
     assert experiment.fingerprints(config)["grouped"]["train"] == digest
     (line,) = experiment.how_told(config)
-    assert line == f"Patients are told by the column 'pid': {len({record['source'] for record in drawn})}.\n"
+    assert line == f"{len({record['source'] for record in drawn})} patients, named by the column 'pid'.\n"
     assert experiment.how_told(Config(data="phantom")) == []
 
 

@@ -74,7 +74,7 @@ def test_no_name_and_no_number_of_a_patient_is_kept_or_printed(drawn, tmp_path, 
     own.dicom_folders(tmp_path / "in", drawn)
     assert cli.main(["data", "check", str(tmp_path / "in")]) == 0
     said = capsys.readouterr()
-    assert "Patients are told by the DICOM tag PatientID, hashed: 6." in said.out.splitlines()
+    assert "6 patients, named by the DICOM tag PatientID, hashed." in said.out.splitlines()
     records = data.load(str(tmp_path / "in"))
     records.arrays(data.Preprocess(size=32))
     words = said.out + said.err + caplog.text + records.table.to_csv()

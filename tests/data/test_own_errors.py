@@ -119,7 +119,18 @@ BAD = {
     "a column that is none": (_changed(lambda f: f, columns="image=file"), "has no column 'file'. Received: path, dx"),
     "no column of images": (_changed(lambda f: f.rename(columns={"path": "p"}), columns="label=dx"), "names images"),
     "columns without a table": (_folders("normal", "fractured", columns=PLAIN), "no table that --columns"),
-    "a pattern that misses": (_folders("normal", "fractured", patient="p(x)"), "tells no patient of .*'p\\(x\\)'"),
+    "a pattern that misses": (
+        _folders("normal", "fractured", patient=r"p(\d+)x"),
+        r"--patient 'p\(\\d\+\)x' matches none of the \d+ file names; it must match each\. Received: '",
+    ),
+    "a pattern that misses some": (
+        _folders("normal", "fractured", patient=r"normal/(.+)"),
+        r"misses \d+ of the \d+ file names.*Received: 'fractured/",
+    ),
+    "a pattern beside a column": (
+        _changed(lambda f: f, columns="image=path,label=dx,patient=pid", patient="q(x)"),
+        r"must match each\. labels\.csv has a column 'pid': leave --patient out to use it\. Received: '",
+    ),
     "a pattern that is none": (_folders("normal", "fractured", patient="("), "regular expression .*Received: '\\('"),
     "several tables": (_two_tables, "several tables.*Received: labels.csv, labels.xlsx"),
     "a name of two images": (_two_of_a_name, "2 images that '1.png' in .* could mean.*'a/1.png' and 'b/1.png'"),
@@ -196,7 +207,7 @@ def test_check_says_what_is_there_and_how_to_go_on(tmp_path, capsys):
     code, out, _ = run(capsys, "data", "check", tmp_path, *options)
     hurt, patients = sum(r["label"] for r in drawn), len({r["source"] for r in drawn})
     assert code == 0 and f"{len(drawn)} images, {hurt} with a finding" in out
-    assert f"told by the column 'pid': {patients}." in out
+    assert f"{patients} patients, named by the column 'pid'." in out
     last = out.splitlines()[-1]
     assert last.startswith(
         f"go on with: keras-fracture reproduce lisbon_resnet --data {tmp_path} --finding=bad --columns="

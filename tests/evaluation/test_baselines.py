@@ -377,5 +377,5 @@ def test_auc_within_groups_weighs_by_pairs():
     assert found["value"] == pytest.approx(2 / 5) and found["low"] <= found["value"] <= found["high"]
     assert within(predictions, ["a"] * 8) is None and within(predictions, np.arange(8)) is None
     offset = np.where(labels == 1, 10.0, 0.0)  # a group that tells the label is no help
-    told = Predictions(labels, np.arange(8).astype(str), ours + offset)
+    told = Predictions(labels, np.arange(8).astype(str), (ours + offset) / 11)
     assert within(told, labels) is None

@@ -2,6 +2,7 @@ import itertools
 import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import metrics
 
@@ -99,6 +100,7 @@ def test_the_best_threshold_has_the_highest_balanced_accuracy(predictions):
         ([1, 1], [0.2, 0.4], r"both classes.*Received: \(2,\) labels of \[1\]"),
         ([0, 1], [0.2, np.nan], "finite"),
         ([0, 1, 1], [0.2, 0.4], "a label 0 or 1 for each"),
+        ([0, 1], [-2.0, 3.0], r"from 0 to 1.*Received: -2 to 3"),
     ],
 )
 def test_a_threshold_is_chosen_on_both_classes_alone(labels, probabilities, message):
@@ -161,8 +163,10 @@ def test_each_run_may_have_a_threshold_of_its_own(predictions):
         alone = np.mean([scores(run, [metric], 5)[metric]["value"] for run in runs])
         assert scores(several, [metric], 5)[metric]["value"] == pytest.approx(alone, abs=1e-12)
     assert np.abs(confusion(several) - np.mean([confusion(run) for run in runs], axis=0)).max() <= 0.5
-    for odd in (own[:2], own[:, None], np.nan, [0.1, 0.2, np.inf]):
-        with pytest.raises(EvaluationError, match="threshold must be one number, or one for each of 3 runs"):
+    for odd in (own[:2], own[:, None], np.nan, [0.1, 0.2, np.inf], 2.0, -0.1, 50, None):
+        with pytest.raises(
+            EvaluationError, match="threshold must be one number from 0 to 1, or one for each of 3 runs"
+        ):
             Predictions(labels, sources, predictions.probabilities, odd)
 
 
@@ -286,7 +290,7 @@ def test_what_is_not_defined_is_said(predictions):
         Predictions(np.ones(4, int), np.array(list("abcd")), np.ones((1, 4)))
     with pytest.raises(EvaluationError, match="finite"):
         Predictions(np.array([0, 1]), np.array(["a", "b"]), np.array([[0.5, np.nan]]))
-    with pytest.raises(EvaluationError, match=r"sources must be one for each of 2 images\. Received: 1"):
+    with pytest.raises(EvaluationError, match=r"sources must be one for each of 2 images\. Received: \(1,\)"):
         Predictions(np.array([0, 1]), np.array(["a"]), np.array([[0.5, 0.1]]))
     with pytest.raises(EvaluationError, match=r"probabilities must be \(runs, 2\)"):
         Predictions(np.array([0, 1]), np.array(["a", "b"]), np.array([0.5, 0.1]))
@@ -296,6 +300,40 @@ def test_what_is_not_defined_is_said(predictions):
         Clusters(["a", "a"])
     with pytest.raises(EvaluationError, match="metric must be one of"):
         predictions.statistic("luck")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", bool, int, "float32"])
+def test_hard_labels_of_any_dtype_are_ranked_as_what_they_are(predictions, dtype):
+    """Unsigned numbers wrap around where they are negated: an AUC of 0.6 would be 0.4."""
+    labels, sources = predictions.labels.tolist(), predictions.sources.tolist()
+    hard = predictions.predicted_findings[:1]
+    given = Predictions(labels, sources, hard.astype(dtype))
+    expected = metrics.roc_auc_score(labels, hard[0])
+    assert expected >= 0.6
+    assert scores(given, ["auc"], 5)["auc"]["value"] == pytest.approx(expected, abs=1e-12)
+    assert given.probabilities.dtype == np.float64 and scores(given, METRICS, 5) == scores(
+        Predictions(np.array(labels), np.array(sources), hard.astype(float)), METRICS, 5
+    )
+
+
+def test_logits_percentages_and_unknown_sources_are_refused(predictions):
+    labels, sources, probabilities = predictions.labels, predictions.sources, predictions.probabilities
+    for odd, received in ((100 * probabilities, "0 to 100"), (probabilities * 4 - 2, "-2 to 2")):
+        with pytest.raises(EvaluationError, match=f"from 0 to 1.*expit.*Received: {received}"):
+            Predictions(labels, sources, odd)
+    Predictions(labels, sources, probabilities + 2e-7)  # what float32 leaves of 1
+    for unknown in (np.nan, None, "nan", "None", "", pd.NA):
+        with pytest.raises(EvaluationError, match=r"a name of its own.*Received: 8 images without one"):
+            Predictions(labels, np.where(sources == "3", unknown, sources.astype(object)), probabilities)
+    with pytest.raises(EvaluationError, match=r"labels must be \(n,\).*Received: \(320, 1\)"):
+        Predictions(labels[:, None], sources, probabilities)
+    with pytest.raises(EvaluationError, match="probabilities must be an array of numbers"):
+        Predictions(labels, sources, np.full((1, 320), "much"))
+    for odd in (0, -1, 2.5, True, None):
+        with pytest.raises(
+            EvaluationError, match=f"resamples must be a whole number from 1. Received: {odd}"
+        ):
+            scores(predictions, resamples=odd)
 
 
 def test_each_seed_has_the_value_that_it_would_have_alone():

@@ -206,6 +206,33 @@ def test_images_without_boxes_are_refused():
         chance([], (40, 20))
 
 
+@pytest.mark.parametrize(
+    "box",
+    [
+        [[10, 10, 20, 20]],
+        [[0.5, 0.25, 0.25, 0.5]],
+        [[0.25, 0.5, 0.5, 0.25]],
+        [[np.nan] * 4],
+        [[-0.1, 0, 0.5, 0.5]],
+        [[0, 0, 0.5, 0.5], [0, 0, 0.5, 1.5]],
+    ],
+    ids=["pixels", "rows swapped", "columns swapped", "nan", "before the edge", "second of two"],
+)
+def test_boxes_that_are_no_fractions_are_refused(box):
+    """Pixels hit nothing, and by chance nothing, either: 0 against 0."""
+    heat, boxes = np.ones((2, 40, 20)), [BOX, np.array(box, float)]
+    said = "boxes must be ymin, xmin, ymax, xmax from 0 to 1.*divide pixels.*Received"
+    calls = (pointing_game, box_overlap, chance_of_others, lambda _, given: chance(given, (40, 20)))
+    for call in calls:
+        with pytest.raises(EvaluationError, match=said):
+            call(heat, boxes)
+
+
+def test_boxes_may_touch_the_edge_as_float32_tells_it():
+    beside = np.nextafter(np.float32(1), np.float32(2))
+    assert chance([np.array([[0, 0, beside, beside]], "float32")], (40, 20), 0) == 1
+
+
 def test_plus_plus_weighs_channels_by_the_papers_equations(images):
     """Equations 10 and 19, with derivatives of an exponential: powers of the first one."""
     kernel = np.array([0.7, -0.4])

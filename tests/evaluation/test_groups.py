@@ -1,10 +1,12 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics
 
 from keras_fracture.errors import EvaluationError
-from keras_fracture.evaluation import Predictions, by_group, most_confident_errors, scores
+from keras_fracture.evaluation import Predictions, by_group, most_confident_errors, scores, within
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +111,25 @@ def test_errors_are_those_of_the_mean_over_runs():
     assert most_confident_errors(Predictions(labels, sources, once_wrong)).tolist() == []
     mostly_wrong = np.array([[0.9, 0.9], [0.2, 0.9]])
     assert most_confident_errors(Predictions(labels, sources, mostly_wrong)).tolist() == [0]
+
+
+def test_resamples_without_a_pair_do_not_count_as_wrong():
+    """One in eight leaves out both findings of the hand: the low end was 0 for a classifier without a mistake."""
+    labels = np.r_[np.ones(2, int), np.zeros(20, int), np.ones(28, int)]
+    groups = np.repeat(["hand", "hip"], [22, 28])
+    perfect = Predictions(labels, np.arange(50).astype(str), np.where(labels == 1, 0.9, 0.1)[None])
+    with warnings.catch_warnings(action="error"):
+        found = within(perfect, groups, resamples=300)
+    assert found == {"value": 1.0, "low": 1.0, "high": 1.0}
+    one_missed = np.where(labels == 1, 0.9, 0.1)
+    one_missed[0] = 0.0
+    missing = within(Predictions(labels, perfect.sources, one_missed[None]), groups, resamples=300)
+    assert missing == {"value": 0.5, "low": 0.0, "high": 1.0}, "either finding alone is drawn, too"
+
+
+def test_pairs_of_a_single_finding_have_no_interval():
+    labels = np.r_[1, np.zeros(20, int), np.ones(10, int)]
+    groups = np.repeat(["hand", "hip"], [21, 10])
+    predictions = Predictions(labels, np.arange(31).astype(str), labels[None].astype(float))
+    assert within(predictions, groups, resamples=50) is None
+    assert within(predictions, ["hand"] * 2 + ["hip"] * 29, resamples=50) is not None

@@ -129,6 +129,19 @@ def test_a_test_split_of_one_class_is_refused(tmp_path):
         scorer.predictions(tmp_path / "said.csv", "hands", TEST[4:], FURTHER)
 
 
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(EvaluationError, match=r"^There is no such file\. Received: .*nothing\.csv$"):
+        scorer.read(tmp_path / "nothing.csv")
+
+
+def test_hard_labels_are_warned_of_by_their_number(tmp_path, caplog):
+    predictions(tmp_path, table(probability=0.5))
+    assert (
+        "All 8 predictions have only 1 distinct value; AUC and other ranking metrics treat them"
+        in caplog.text
+    )
+
+
 def test_logits_that_count_as_equal_are_warned_of(tmp_path, caplog):
     predictions(tmp_path, table(logit=[-3, -2, -1, 0, 40, 41, 42, 5]))
     assert "2 logits are so far from 0" in caplog.text

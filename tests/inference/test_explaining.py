@@ -1,6 +1,7 @@
 """How often heat maps of a network that reads a known place lie on the finding."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import tensorflow as tf
 from keras_fracture import cli, inference, models, serving
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import EvaluationError, OutputError
-from keras_fracture.inference import explaining
+from keras_fracture.inference import explaining, scoring
 from keras_fracture.report import explanations as report
 from tests.inference.test_stress import SIDE, Drawn
 
@@ -98,11 +99,40 @@ def test_of_a_network_that_reads_a_marker_no_method_points_at_findings(exported,
 def test_models_that_crop_and_images_without_boxes_are_refused(exported):
     for name, records, reason in (
         ("True", Drawn(), "crops its images"),
-        ("False", Drawn(boxes=False), "at least two sources"),
+        ("False", Drawn(boxes=False), "none of the 24 findings in these images has a box .*YOLO files"),
     ):
         table = inference.evaluate(exported / name, records)
         with pytest.raises(EvaluationError, match=reason):
             explaining.measure(exported / name, records, table)
+
+
+def test_what_is_missing_is_told_apart():
+    table = Drawn().table
+    assert explaining.missing_boxes(table) is None
+    first, second = explaining.with_boxes(table).index[:2]
+    one = table.drop(explaining.with_boxes(table).index[1:])
+    assert explaining.missing_boxes(one, "the test split") == (
+        "it takes those of two X-rays, and 1 of 1 finding in the test split has a box"
+    )
+    same = table.loc[[first, second]].assign(source="the same")
+    assert explaining.missing_boxes(same).endswith(
+        "2 of 2 findings in these images have a box, all of one X-ray"
+    )
+
+
+def test_explanations_without_boxes_are_refused_before_the_model_is_asked(
+    exported, dummy_root, monkeypatch, capsys
+):
+    monkeypatch.setattr(scoring, "evaluate", None)
+    command = ["evaluate", str(exported / "False"), "--data", "kaggle_fracture", "--split", "train"]
+    assert cli.main([*command, "--data-dir", str(dummy_root), "--explanations"]) == 2
+    said = capsys.readouterr()
+    assert re.search(
+        r"--explanations compares heat maps with boxes of findings: none of the \d+ findings in kaggle_fracture's "
+        r"train split has a box \(columns xmin, ymin, xmax, ymax; VOC, COCO or YOLO files\)\. Received",
+        said.err,
+    )
+    assert said.out == "" and said.err.strip().count("\n") == 0
 
 
 def test_the_table_says_what_is_beyond_chance(exported, monkeypatch, tmp_path):

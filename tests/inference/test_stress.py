@@ -163,6 +163,8 @@ def test_without_boxes_their_rows_are_left_out_in_one_line(exported, monkeypatch
     rows, result = examined(exported / "False", Drawn(boxes=False), monkeypatch, "the finding")
     assert not set(rows) & {*stress.FILLED, *stress.DOUBLED} and "centre hidden" in rows
     assert [note for note in result["notes"] if "left out, no finding of these images has a box" in note]
+    (pointing,) = (note for note in result["notes"] if note.startswith("pointing game"))
+    assert pointing.startswith("pointing game: left out, none of the 24 findings in these images has a box")
     assert report.verdict(result) is None and report.heat(result) is None
 
 

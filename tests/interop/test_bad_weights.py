@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from keras_fracture import cli, models
 from keras_fracture.errors import OutputError, WeightsError
@@ -81,6 +82,31 @@ def negative_variance(folder):
     state = tiny_twin().state_dict()
     state["bn1.running_var"][0] = -1
     return state, "negative. Received: -1 in bn1.running_var"
+
+
+def quantized(folder):
+    """As whole numbers beside their scales, which a reader of names alone would take for the weights."""
+    state = tiny_twin().state_dict()
+    state["conv1.weight"] = (state["conv1.weight"] * 127).round().to(torch.int8)
+    return state, "conv1.weight must be floating point.*quantized.*Received: int8"
+
+
+def quantized_in_safetensors(folder):
+    state = {name: array.numpy() for name, array in tiny_twin().state_dict().items()}
+    safetensors.numpy.save_file(state | {"fc.bias": np.ones(2, "uint8")}, folder / "file.safetensors")
+    return folder / "file.safetensors", "fc.bias must be floating point.*Received: uint8"
+
+
+def quantized_to_float8(folder):
+    state = tiny_twin().state_dict()
+    state["conv1.weight"] = state["conv1.weight"].to(torch.float8_e4m3fn)
+    return state, "conv1.weight must be floating point, of 16 bits or more.*Received: float8_e4m3fn"
+
+
+def pruning_mask(folder):
+    state = tiny_twin().state_dict()
+    state["conv1.weight"] = state["conv1.weight"] > 0
+    return state, "conv1.weight must be floating point.*Received: bool"
 
 
 def not_a_number_in_safetensors(folder):
@@ -159,6 +185,10 @@ CASES = [
     too_short,
     too_long,
     not_a_number,
+    quantized,
+    quantized_in_safetensors,
+    quantized_to_float8,
+    pruning_mask,
     not_a_number_in_safetensors,
     infinite,
     negative_variance,

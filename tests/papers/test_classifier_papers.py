@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import types
 from pathlib import Path
 
 import keras
@@ -214,6 +215,17 @@ def test_a_report_says_where_the_last_weights_are_a_matter_of_luck():
     assert "paper split, net, seed 2 of 2.**" in sentence
     assert "97.7 % after epoch 2 and 58.2 % after the last" in sentence
     assert not list(captions.unsettled("net", [calm]))
+
+
+def test_a_report_says_which_networks_have_learnt_nothing():
+    histories = [pd.DataFrame({"val_accuracy": [0.9, 0.5]})] * 2
+    answers = {"test": np.array([[0.2, 0.7, 0.4], [0.4, 0.4, 0.4]]), "validation": np.ones((2, 3))}
+    trained = types.SimpleNamespace(histories=histories, probabilities=answers)
+    (sentence,) = captions.warnings("paper", "net", trained, patience=5)
+    assert sentence.startswith(
+        "**paper split, net, seed 2 of 2: The network gives every image the same probability"
+    )
+    assert len(list(captions.warnings("paper", "net", trained, patience=None))) == 3
 
 
 def test_results_make_a_table_for_the_readme(lisbon):

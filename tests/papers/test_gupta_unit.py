@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from keras_fracture import models, synthesis
 from keras_fracture.errors import FractureError
@@ -13,7 +14,7 @@ from keras_fracture.experiment.config import configure
 from keras_fracture.experiment.runs import Run
 from keras_fracture.experiment.splits import Split, concatenate, load_splits
 from keras_fracture.papers import comparison
-from keras_fracture.papers.gupta_unit import checks, experiment, report
+from keras_fracture.papers.gupta_unit import checks, experiment, report, study
 from keras_fracture.papers.gupta_unit.config import Config
 from keras_fracture.papers.gupta_unit.parts import BONES, RATIOS, ROLES, parts_of
 from keras_fracture.report.results import record
@@ -214,6 +215,32 @@ def test_the_best_epoch_is_found_also_by_a_training_that_was_cut_off(tmp_path, m
     # Epoch 3 is not in the backup of a training that goes on behind epoch 2, and comes out worse this time.
     assert train(callback("b"), (1, 0.5), (2, 0.3), (3, 0.1)) == np.float32(30.1)
     assert train(callback("b"), (3, 0.2), (4, 0.15)) == np.float32(40.15)
+
+
+def test_thresholds_that_agree_in_six_digits_share_no_classifier(tmp_path, monkeypatch):
+    """A scorer that is sure gives all that it paints more than 0.999999: one file would answer for all thresholds."""
+
+    def train_classifier(config, classifier, part, train, seed, *_):
+        answers = np.random.default_rng(int(train.labels.sum())).random(
+            20
+        )  # told by how many lesions it learnt from
+        return {"validation": answers, "test": answers}
+
+    monkeypatch.setattr(experiment, "train_classifier", train_classifier)
+    pixels = np.zeros((40, 8, 8, 1), "uint8")
+    train = Split(pixels[:10], np.repeat([0, 1], [8, 2]), pd.DataFrame(index=range(10)))
+    part = types.SimpleNamespace(train=train, validation=types.SimpleNamespace(labels=np.arange(20) % 2))
+    config = types.SimpleNamespace(thresholds=(0.0,), passing_shares=(0.1, 0.25, 0.5), seeds=1, seed=0)
+    scores = 1 - 10.0 ** -np.linspace(6.5, 9, 40)
+    painted = {"scores": scores, "images": pixels}
+    arm = experiment.choose_threshold(config, None, part, tmp_path, "augmented", painted)
+    assert len(arm.tried) == 4
+    for limit, auc in arm.tried.items():
+        answers = np.random.default_rng(2 + int((scores > limit).sum())).random(20)
+        assert auc == pytest.approx(roc_auc_score(part.validation.labels, answers))
+    assert len({study.exactly(limit) for limit in arm.tried}) == 4
+    assert all(float(study.exactly(limit)) == limit for limit in arm.tried)
+    assert [study.exactly(limit) for limit in (0.0, 0.9, 0.236565)] == ["0", "0.9", "0.236565"]
 
 
 @pytest.mark.parametrize(("limit", "chosen"), [(0.5, 1.0), (0.55, 1.0), (0.6, 2.0), (0.9, 4.0), (0.3, 0.5)])

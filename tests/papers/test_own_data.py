@@ -53,8 +53,8 @@ def test_a_classifier_on_a_folder_equals_that_on_phantom(folder, tmp_path, capsy
         "garcia_inception", "smoke", out=tmp_path / "b", overrides=["policies=official"], **common, **options
     )
     assert _numbers(own) == _numbers(embedded)
-    told = "Patients are told by the column 'source'"
-    assert any(line.startswith(told) for line in (own / "report.md").read_text().splitlines()[:8])
+    told = "patients, named by the column 'source'."
+    assert any(line.endswith(told) for line in (own / "report.md").read_text().splitlines()[:8])
 
     repeated = papers.repeat(own, out=tmp_path / "c")
     assert _numbers(repeated) == _numbers(own), "config.json knows how the images were read"

@@ -18,4 +18,4 @@ def test_the_page_on_own_xrays_has_a_folder_to_practise_on(few_phantoms, tmp_pat
     table = pd.read_csv("my_folder/labels.csv")
     assert set(table["label"]) == {"healthy", "fracture"} and table["patient"].nunique() < len(table)
     assert cli.main(["data", "check", "my_folder"]) == 0
-    assert f"told by the column 'patient': {table['patient'].nunique()}." in capsys.readouterr().out
+    assert f"{table['patient'].nunique()} patients, named by the column 'patient'." in capsys.readouterr().out

@@ -146,7 +146,8 @@ def test_the_worst_group_is_first_and_the_small_ones_are_last_and_named():
     assert rows[-1][:6] == ["body part", "toe", "8", "8", "4", "too few sources"]
     assert "fewer than 5 sources (X-rays or patients) of either class" in text and "hardware" not in text
     assert (
-        groups.table(measured[measured["column"] == "hardware"]) == "The test images fall into no groups.\n"
+        groups.table(measured[measured["column"] == "hardware"])
+        == "No body parts or views are known, so there is no breakdown.\n"
     )
 
 

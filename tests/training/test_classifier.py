@@ -49,6 +49,8 @@ def test_class_weights_let_both_classes_count_alike():
     assert weights == pytest.approx({0: 4 / 6, 1: 2.0})
     with pytest.raises(TrainingError, match="need both classes"):
         training.class_weights([1, 1])
+    with pytest.raises(TrainingError, match=r"one-hot rows take labels.argmax\(1\). Received: \(4, 2\)"):
+        training.class_weights([[1, 0], [1, 0], [1, 0], [0, 1]])
 
 
 def test_a_head_for_body_parts_shares_the_features_and_leaves_the_logits():

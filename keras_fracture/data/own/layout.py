@@ -13,7 +13,7 @@ import pandas as pd
 from keras_fracture.data import decoding, dicom, tables
 from keras_fracture.data.own import boxes as annotated
 from keras_fracture.data.own import folders, labels, sheet
-from keras_fracture.errors import DataError, ImageError
+from keras_fracture.errors import DataError, ImageError, printable
 
 _NO_BOXES = np.zeros((0, 4), np.float32)
 _UNTOLD = (
@@ -111,7 +111,7 @@ def read(path, finding=None, columns=None, patient=None, state=""):
     if burnt_in := int(table["burnt_in"].sum()):
         notes.append(f"{burnt_in:,} of {len(table):,} images say that text is burnt in")
     table["label"], label_notes = _labels(table, where, finding)
-    table["source"], table["patient_told"], told = _sources(table, patient, chosen, root)
+    table["source"], table["patient_told"], told = _sources(table, patient, chosen, root, listed)
     if where.endswith(_BY_FOLDERS):  # by class as Keras's image_dataset_from_directory, not by whole paths
         table = table.sort_values(["folder_split", "folder"], kind="stable")
     table = _finished(table)
@@ -219,16 +219,14 @@ def _labels(table, where, finding):
     return table["name"].map(known).astype(int), notes
 
 
-def _sources(table, patient, chosen, root):
+def _sources(table, patient, chosen, root, listed):
     """The source of each image, whether that is its patient, and the sentence on them."""
     if patient is not None:
-        sources = pd.Series(_by_pattern(table.index, patient, root), table.index)
-        return sources, True, f"Patients are told by {patient!r} in the files' paths: {sources.nunique():,}."
-    for role, word in (
-        ("patient", "Patients"),
-        ("tagged_patient", "Patients"),
-        ("study", "Studies, not patients,"),
-    ):
+        column = f" {listed} has a column {chosen.get('patient')!r}: leave --patient out to use it."
+        sources = _by_pattern(table.index, patient, instead=column if "patient" in chosen else "")
+        sources = pd.Series(sources, table.index)
+        return sources, True, f"{_patients(sources)}, named by '{printable(patient)}' in the files' paths."
+    for role in ("patient", "tagged_patient", "study"):
         if role in table and (table[role] != "").any():
             by = f"the column {chosen[role]!r}" if role in chosen else "the DICOM tag PatientID, hashed"
             known = table[role] != ""
@@ -242,12 +240,19 @@ def _sources(table, patient, chosen, root):
             return (
                 table[role].where(known, table.index.to_series()),
                 known & (role != "study"),
-                f"{word} are told by {by}: {table[role][known].nunique():,}{alone}.",
+                f"{_patients(table[role][known], role == 'study')}, named by {by}{alone}.",
             )
     return table.index.to_series(), False, _UNTOLD
 
 
-def _by_pattern(names, patient, root):
+def _patients(names, studies=False):
+    count = names.nunique()
+    if studies:
+        return f"{count:,} {'study' if count == 1 else 'studies'}, not patients"
+    return f"{count:,} patient{'s' * (count != 1)}"
+
+
+def _by_pattern(names, patient, instead):
     try:
         pattern = re.compile(patient)
     except re.error as error:
@@ -257,9 +262,11 @@ def _by_pattern(names, patient, root):
     told = [("/".join(map(str, match.groups(""))) or match[0]) if match else "" for match in matches]
     missed = [name for name, who in zip(names, told, strict=True) if not who.strip("/")]
     if missed:
+        of_all = f"of the {len(names):,} file names"
+        fails = f"matches none {of_all}" if len(missed) == len(names) else f"misses {len(missed):,} {of_all}"
         raise DataError(
-            f"--patient tells no patient of {len(missed)} images of {root}: it must of each. "
-            f"Received: {patient!r}, and first {missed[0]!r}"
+            f"--patient '{printable(patient)}' {fails}; it must match each.{instead} "
+            f"Received: '{printable(missed[0])}'"
         )
     return told
 

@@ -18,7 +18,7 @@ from keras_fracture.experiment.runs import load_or_compute, save_if_missing
 from keras_fracture.experiment.splits import Split, concatenate, load_splits
 from keras_fracture.papers.gupta_unit.checks import LowestKID, choose_exponent, judge_patches, judge_seams
 from keras_fracture.papers.gupta_unit.parts import parts_of
-from keras_fracture.papers.gupta_unit.study import Arm, Study, Translator
+from keras_fracture.papers.gupta_unit.study import Arm, Study, Translator, exactly
 from keras_fracture.training.distribution import ONE_DEVICE
 from keras_fracture.training.unit import adam as unit_adam
 
@@ -332,12 +332,14 @@ def choose_threshold(config, classifier, part, folder, arm, painted):
     sets, validation_auc = {}, {}
     for limit in thresholds:
         sets[limit] = with_lesions(part.train, painted["images"][synthesis.above_threshold(scores, limit)])
-        first = train_arm(config, classifier, part, folder, f"{arm}-{limit:g}", sets[limit], numbers=(0,))
+        first = train_arm(
+            config, classifier, part, folder, f"{arm}-{exactly(limit)}", sets[limit], numbers=(0,)
+        )
         validation_auc[limit] = float(
             roc_auc_score(part.validation.labels, first.probabilities["validation"][0])
         )
     best = max(validation_auc, key=validation_auc.get)
-    chosen = train_arm(config, classifier, part, folder, f"{arm}-{best:g}", sets[best])
+    chosen = train_arm(config, classifier, part, folder, f"{arm}-{exactly(best)}", sets[best])
     added = len(sets[best].labels) - len(part.train.labels)
     return dataclasses.replace(chosen, added=added, threshold=best, tried=validation_auc)
 

@@ -7,6 +7,7 @@ from keras_fracture import files, synthesis
 from keras_fracture.data import splits
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told
+from keras_fracture.papers.gupta_unit.study import exactly
 from keras_fracture.progress import Bar
 from keras_fracture.report import figures, galleries
 from keras_fracture.report.markdown import Figures, counted, dated, decimal, markdown
@@ -148,7 +149,7 @@ def _row(config, recorded, study, arm, scores):
         "lesions": result.lesions,
         "added": result.added,
         "threshold": result.threshold,
-        "tried": {f"{limit:g}": auc for limit, auc in result.tried.items()},
+        "tried": {exactly(limit): auc for limit, auc in result.tried.items()},
         "metrics": scores,
         "reported": dict(zip(("auc", "low", "high", "threshold", "added"), reported, strict=True))
         if reported

@@ -85,3 +85,9 @@ class Study:
             return scores
         gains = evaluation.gains(self.predictions(arm), self.predictions("baseline"), metrics)
         return scores | {f"{metric}_gain": gain for metric, gain in gains.items()}
+
+
+def exactly(limit):
+    """A threshold of the filter as text, with as many digits as tell it from any other."""
+    short = f"{limit:g}"
+    return short if float(short) == limit else repr(float(limit))
