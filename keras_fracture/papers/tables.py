@@ -22,7 +22,9 @@ _TOLD = {  # of a run, and in which words
 }  # fmt: skip
 # In a notebook's code: which paper's runs stand beside its numbers.
 _BESIDE = re.compile(r'comparison\.beside\((?:KEY|"(\w+)")')
+_TIMED = re.compile(r'benchmarks\.table\(path, "(\w+)"\)')
 _KEY = re.compile(r'^KEY = "(\w+)"', re.M)
+_SHOWN = re.compile(r"comparison\.beside\(|benchmarks\.table\(path, ")
 _MARK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -223,14 +225,14 @@ def having(folder="."):
             f"No Markdown file with tables: name some, or start it in a checkout. Received: {folder}/"
         )
     notebooks = sorted(folder.glob("notebooks/*.ipynb"))
-    return found + [path for path in notebooks if "comparison.beside(" in path.read_text(encoding="utf-8")]
+    return found + [path for path in notebooks if _SHOWN.search(path.read_text(encoding="utf-8"))]
 
 
 def update(path="README.md", folder="results", check=False):
     """Rewrites all tables of a file.
 
     In Markdown they stand between `<!-- table KEY -->` and `<!-- end -->`; in a notebook they are the outputs of
-    `comparison.beside`, whose columns of recorded runs are made anew.
+    `comparison.beside`, whose columns of recorded runs are made anew, and of `benchmarks.table`.
 
     Args:
         path: The file.
@@ -260,10 +262,13 @@ def _notebook(text, folder):
     notebook = json.loads(text)
     own = _KEY.search("\n".join("".join(cell["source"]) for cell in notebook["cells"]))
     for cell in notebook["cells"]:
-        called = _BESIDE.search("".join(cell["source"]))
-        for output in cell.get("outputs", ()) if called else ():
+        called, timed = (words.search("".join(cell["source"])) for words in (_BESIDE, _TIMED))
+        for output in cell.get("outputs", ()) if called or timed else ():
             told = "".join(output.get("data", {}).get("text/markdown", ()))
-            if told:
+            if told and called:
                 fresh = comparison.refreshed(called[1] or own[1], told, folder)
+                output["data"]["text/markdown"] = fresh.splitlines(keepends=True)
+            elif told:
+                fresh = generate(folder, f"benchmark_{timed[1]}")
                 output["data"]["text/markdown"] = fresh.splitlines(keepends=True)
     return json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n"

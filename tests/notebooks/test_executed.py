@@ -1,8 +1,10 @@
 """What must hold of committed notebooks: executed from top to bottom, on drawn images, on no particular machine."""
 
 import re
+from pathlib import Path
 
 from keras_fracture import papers
+from keras_fracture.report import results
 from tests.notebooks.test_notebooks import NOTEBOOKS, OF_PAPERS, column_numbers, each, flat, sources
 
 PATH = re.compile(r"(?<![\w./:])/(home|root|tmp|usr|work|opt|var|mnt|content|Users|private)/|[A-Z]:\\\\")
@@ -51,3 +53,15 @@ def test_the_papers_column_beside_ours_holds_the_papers_numbers(name):
     written = [number for table in tables for number in column_numbers(table, lambda head: head == "paper")]
     assert bool(written) == bool(shown)
     assert set(written) <= set(known)
+
+
+def test_the_figure_of_recorded_runs_shows_what_is_recorded_now():
+    """A figure, unlike a table, is not made anew by `keras-fracture tables`."""
+    said = [output.get("text", "") for output in outputs("06_are_the_numbers_real")]
+    (line,) = (line for text in said for line in "".join(text).splitlines() if line.startswith("ours: "))
+    path = Path(__file__).resolve().parents[2] / "results" / "garcia_inception.json"
+    alike = {"data": "kaggle_fracture", "profile": "quick", "image_size": 64, "epochs": 4}
+    runs = [run for run in results.read(path)["runs"] if alike.items() <= run.items()]
+    metrics = {run["split_policy"]: run["metrics"] for run in runs}
+    wanted = [("paper", "validation_accuracy"), ("paper", "accuracy"), ("grouped", "accuracy")]
+    assert line.split()[1:] == [f"{metrics[policy][metric]['value']:.3f}" for policy, metric in wanted]

@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -201,7 +203,9 @@ def test_notebooks_show_the_runs_that_are_recorded_now(tmp_path):
         cell("Markdown(comparison.beside(KEY, run, RESULTS))", old),
         cell('Markdown(comparison.beside("ibrahim_gan", folder=RESULTS))', old.replace("here", "recorded")),
         cell("Markdown(old)", old),
+        cell('Markdown(benchmarks.table(path, "models") if path.is_file() else "")', old),
     ]
+    shutil.copy(Path(__file__).parents[2] / "results" / "benchmark.json", tmp_path / "results")
     path = tmp_path / "notebooks" / "a.ipynb"
     path.parent.mkdir()
     path.write_text(json.dumps({"cells": cells}))
@@ -219,6 +223,7 @@ def test_notebooks_show_the_runs_that_are_recorded_now(tmp_path):
     assert "| original: AUC |  | 0.900 | 0.500 (0.490 to 0.510) |" in shown[0] and "gone" not in shown[0]
     assert "| original: AUC |  | 0.500 (0.490 to 0.510) |" in shown[1] and "0.900" not in shown[1]
     assert shown[2] == old, "another cell's output stays"
+    assert shown[3] == tables.generate(tmp_path / "results", "benchmark_models") != old
 
 
 def test_the_front_table_has_the_newest_run_of_what_a_paper_is_known_by(tmp_path):
