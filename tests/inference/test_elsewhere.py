@@ -83,7 +83,7 @@ def test_what_is_other_there(exported):
 def test_no_report_where_it_was_trained_or_nothing_is_known(exported, tmp_path):
     model = exported("fracatlas", ["a"])
     assert elsewhere.examine(model, "fracatlas", TABLE) is None and elsewhere.lines(None) == []
-    assert elsewhere.examine(model, str(tmp_path / "fracatlas"), TABLE) is None, "a path of that name"
+    assert elsewhere.examine(model, str(tmp_path / "fracatlas"), TABLE), "own X-rays in a folder of that name"
     report = elsewhere.examine(model, "btxrd", TABLE)
     assert report["recorded_auc"] is None and "none of training" in elsewhere.lines(report)[1]
     assert set(report["groups"]["column"]) == {"body_part"}
