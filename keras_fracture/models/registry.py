@@ -6,6 +6,7 @@ import inspect
 import keras
 
 from keras_fracture.errors import FractureError, ModelError, meant, one_line
+from keras_fracture.models.compiling import for_logits
 
 _BUILDERS = {}
 
@@ -14,11 +15,14 @@ def register(name, **defaults):
     """Class decorator: `models.create(name, **overrides)` builds the class with `defaults | overrides`.
 
     Several names may share a class (`resnet18`, `resnet34`); apply the decorator once for each. It implies
-    `by_own_policy` and `in_own_range`.
+    `by_own_policy` and `in_own_range`, and of a classifier `for_logits`.
     """
 
     def decorate(cls):
-        _BUILDERS[name] = functools.partial(in_own_range(by_own_policy(cls)), **defaults)
+        built = in_own_range(by_own_policy(cls))
+        _BUILDERS[name] = functools.partial(
+            for_logits(built) if hasattr(cls, "classify") else built, **defaults
+        )
         return cls
 
     return decorate
