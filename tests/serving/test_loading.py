@@ -77,6 +77,17 @@ def test_models_of_both_orders_agree_and_do_not_cancel_out(first, images, tmp_pa
     np.testing.assert_array_equal(evaluation.gradcam(ours, scaled), evaluation.gradcam(theirs, scaled))
 
 
+def test_members_with_classes_in_different_orders_are_refused(tmp_path):
+    orders = (["left", "right"], ["right", "left"])  # neither is said to be the finding
+    members = [
+        models.load(serving.export(network(), tmp_path / one[0], metadata={"classes": one})) for one in orders
+    ]
+    with pytest.raises(ModelError, match=r"in one order. Received: left, right beside right, left"):
+        models.Ensemble(members)
+    members[1].classes = ("no", "yes")  # other words for the same
+    models.Ensemble(members)
+
+
 def test_a_class_keeps_its_probability_however_the_model_is_exported_anew(first, images, tmp_path):
     expected = served(first, images)
     anew = releasing.release(first, tmp_path / "anew")
