@@ -17,6 +17,7 @@ from keras_fracture.inference import predicting
 from keras_fracture.inference.heat import gradcam_effect
 from keras_fracture.inference.predicting import Classifier
 from keras_fracture.serving import client as clients
+from keras_fracture.serving.loading import as_saved
 from keras_fracture.serving.metadata import threshold_of
 
 
@@ -191,13 +192,16 @@ def test_overlays_are_by_grad_cam_unless_told_otherwise(capsys, folder, model, t
 
 def test_heat_is_that_of_the_finding_whichever_class_it_is(model, folder):
     contents = (folder / "a" / "0.png").read_bytes()
-    network, classifier = models.load(model), Classifier(model)
-    image, heat = gradcam_effect(network, classifier, contents, 0)
-    assert image.shape == (32, 32, 1)
-    expected = (
-        gradcam(network, image[None] / np.float32(255), finding=0)[0] * classifier.predict([contents])[0, 0]
-    )
-    np.testing.assert_allclose(heat, expected, atol=1e-6)
+    network, saved, classifier = models.load(model), as_saved(model / "1"), Classifier(model)
+    hottest = []
+    for number in (0, 1):
+        image, heat = gradcam_effect(network, classifier, contents, number)
+        assert image.shape == (32, 32, 1)
+        expected = gradcam(saved, image[None] / np.float32(255), finding=number)[0]
+        expected = expected * classifier.predict([contents])[0, number]
+        np.testing.assert_allclose(heat, expected, atol=1e-6)
+        hottest.append(heat.max())
+    assert max(hottest) > 0.1 and abs(hottest[0] - hottest[1]) > 0.01, "one class's heat is not the other's"
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
-"""Whether the images of a training lie in the pixel range that its model takes."""
+"""Whether images lie in the pixel range of the model that they are given to."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_fracture.errors import TrainingError
+from keras_fracture.errors import ModelError, TrainingError
 
 _INSPECTED = 32  # images before a training starts; of fewer, bright ones alone may lie in half of the range
 
@@ -16,21 +17,17 @@ def check_training(data, pixel_range):
     borders of X-rays have.
 
     Args:
-        data: What `keras.Model.fit` takes: a `tf.data.Dataset` or arrays. Others, such as Python generators, of which
-            the first images would be gone, are not looked into.
+        data: What `keras.Model.fit` takes: a `tf.data.Dataset`, a `keras.utils.PyDataset` or arrays. Others, such as
+            Python generators, of which the first images would be gone, are not looked into.
         pixel_range: `(low, high)`, the model's; None takes any.
 
     Raises:
         TrainingError: The images are in another range.
     """
-    if pixel_range is None:
-        return
-    low, high = pixel_range
-    for images in _first_images(data):
-        least, most = float(images.min()), float(images.max())
-        margin = (high - low) / 2
+    for images, least, most in _extremes(data, pixel_range):
+        low, high = pixel_range
         halved = low < 0 <= least < most <= high  # 0 to 1 in place of -1 to 1
-        if halved or least < low - margin or most > high + margin:
+        if halved or _outside(least, most, pixel_range):
             raise TrainingError(
                 f"The images to train on must lie between {low:g} and {high:g}, with dark pixels near {low:g}: use "
                 f"models.preprocessing.scale, or pixel_range=model.pixel_range where the batches are made. "
@@ -38,23 +35,76 @@ def check_training(data, pixel_range):
             )
 
 
+def check_images(data, pixel_range, purpose):
+    """As `check_training`, of images that a model is asked or measured with; few ones may well have no dark pixel.
+
+    Args:
+        data: As in `check_training`, and so is the next.
+        pixel_range: `(low, high)`.
+        purpose: What the images are there to do.
+
+    Raises:
+        ModelError: The images are in another range.
+    """
+    for images, least, most in _extremes(data, pixel_range):
+        if _outside(least, most, pixel_range):
+            low, high = pixel_range
+            raise ModelError(
+                f"The images to {purpose} must lie between {low:g} and {high:g}: use models.preprocessing.scale, or "
+                f"pixel_range=model.pixel_range where the batches are made. "
+                f"Received: {len(images)} images from {least:g} to {most:g}"
+            )
+
+
+def _outside(least, most, pixel_range):
+    low, high = pixel_range
+    margin = (high - low) / 2
+    return least < low - margin or most > high + margin
+
+
+def _extremes(data, pixel_range):
+    """(images, lowest, highest pixel) of each input of images; nothing for a model that takes any."""
+    for images in () if pixel_range is None else _first_images(data):
+        yield images, float(images.min()), float(images.max())
+
+
 def _first_images(data):
-    """The first images of a training as arrays, one array for each input of images."""
-    if hasattr(data, "shape"):
-        batches = [[data[: 8 * _INSPECTED]]]
-    elif isinstance(data, tf.data.Dataset):
-        batches, count = [], 0
-        total = int(data.cardinality())
-        # The last batch is left: `data.batched` counts an epoch there.
-        for element in data.take(min(_INSPECTED, total - 1) if total > 1 else _INSPECTED):
-            batches.append([tensor for tensor in tf.nest.flatten(element) if len(tensor.shape) == 4])
-            count += len(batches[-1][0]) if batches[-1] else _INSPECTED
-            if count >= _INSPECTED:
-                break
+    """The first images as arrays, one array for each input of images."""
+    if isinstance(data, tf.data.Dataset):
+        batches = _first_batches(data.take, int(data.cardinality()))
+    elif isinstance(data, keras.utils.PyDataset):
+        total = data.num_batches
+        batches = _first_batches(
+            lambda count: (data[number] for number in range(min(count, total or count))), total or 0
+        )
+    elif hasattr(data, "shape") or isinstance(data, list | tuple | dict):
+        batches = [[one[: 8 * _INSPECTED] for one in _images_in(data)]]
     else:
         return []
     inputs = [
         np.concatenate([np.asarray(tensor, "float32") for tensor in tensors])
         for tensors in zip(*batches, strict=True)
     ]
-    return [images for images in inputs if images.ndim == 4 and images.size]
+    return [images for images in inputs if images.size]
+
+
+def _first_batches(take, total):
+    """The images in the first batches, as lists of one tensor an input.
+
+    Args:
+        take: Function of a number to an iterable of that many batches.
+        total: How many there are; 0 or less where that is not known.
+    """
+    batches, count = [], 0
+    # The last batch is left: `data.batched` counts an epoch there.
+    for element in take(min(_INSPECTED, total - 1) if total > 1 else _INSPECTED):
+        batches.append(_images_in(element))
+        count += len(batches[-1][0]) if batches[-1] else _INSPECTED
+        if count >= _INSPECTED:
+            break
+    return batches
+
+
+def _images_in(nested):
+    """All that has four axes."""
+    return [one for one in tf.nest.flatten(nested) if len(getattr(one, "shape", ())) == 4]

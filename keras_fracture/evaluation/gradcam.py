@@ -17,8 +17,8 @@ def gradcam(model, images, finding=None):
 
     Args:
         model: A classifier of this package with its top: it has `features`, `classify` and `pixel_range`.
-        images: float32 `(n, height, width, channels)` in the model's `pixel_range`; one batch, so pass no more
-            than fit into memory.
+        images: float32 `(n, height, width, channels)` of the model's `image_size` (where that is not None) and in its
+            `pixel_range`; one batch, so pass no more than fit into memory.
         finding: Index of the finding's logit; None takes the only one, or the second of two.
 
     Returns:
@@ -26,7 +26,7 @@ def gradcam(model, images, finding=None):
 
     Raises:
         EvaluationError: No images of that shape, or a model without the two halves or with other outputs.
-        ModelError: Values outside the pixel range.
+        ModelError: Values outside the pixel range, or images of another size than the model takes.
     """
     return _heat(model, images, finding, _mean_gradients)
 
@@ -70,7 +70,7 @@ def _weighted_gradients(gradients, maps):
 def _heat(model, images, finding, weigh):
     import tensorflow as tf  # here: metrics and tables do without, and importing it takes seconds
 
-    from keras_fracture.models.preprocessing import check_range
+    from keras_fracture.models.preprocessing import check_range, check_size
 
     images = np.asarray(images, "float32")
     if images.ndim != 4 or 0 in images.shape:
@@ -79,6 +79,7 @@ def _heat(model, images, finding, weigh):
         raise EvaluationError(
             f"Grad-CAM needs a classifier with features and classify. Received: {type(model).__name__}"
         )
+    check_size(images, model)
     check_range(images, model.pixel_range)
     maps = tf.convert_to_tensor(model.features(images))
     with tf.GradientTape() as tape:

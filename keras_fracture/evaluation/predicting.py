@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_fracture.data.pipeline import grey_to
 from keras_fracture.errors import EvaluationError
-from keras_fracture.models.preprocessing import scale
+from keras_fracture.models.preprocessing import check_size, scale
 from keras_fracture.training.precision import as_saved
 
 
@@ -18,7 +18,7 @@ def predictor(model):
         model: A classifier of this package, with one logit or two.
 
     Returns:
-        A function of `images`, `batch_size` and `flips`.
+        A function of `images`, `batch_size` and `flips`; it raises what `probabilities` does.
     """
 
     @tf.function(reduce_retracing=True)
@@ -26,6 +26,7 @@ def predictor(model):
         return model(batch, training=False)
 
     def predict(images, batch_size=64, flips=False):
+        check_size(images, model)
         views = [images, images[:, :, ::-1]] if flips else [images]
         per_view = []
         for view in views:
@@ -50,7 +51,8 @@ def probabilities(model, images, batch_size=64, flips=False):
 
     Args:
         model: A classifier of this package, with one logit or two.
-        images: uint8 `(n, size, size, 1 or 3)`; grey ones are repeated to the model's channels.
+        images: uint8 `(n, size, size, 1 or 3)`, prepared as the model's were in training: those of a model of
+            `models.load` by its `preprocess`. Grey ones are repeated to the model's channels.
         batch_size: Images at a time.
         flips: Average over the image and its mirror image, as `garcia_inception` may.
 
@@ -59,5 +61,6 @@ def probabilities(model, images, batch_size=64, flips=False):
 
     Raises:
         EvaluationError: The model has more than two classes.
+        ModelError: It takes images of another size, or of another type.
     """
     return predictor(model)(images, batch_size, flips)

@@ -163,7 +163,7 @@ def _shown(model, records, table, which):
     clusters = Clusters(known["source"].to_numpy(str))
     images = np.stack([preprocess(image) for _, image in decoded(records, known.index, preprocess.decode)])
     boxes = [decoding.fit_boxes(row.boxes, row.height, row.width) for row in known.itertuples()]
-    return loading.load(version), images, boxes, clusters, finding_of(facts, version)
+    return loading.as_saved(version), images, boxes, clusters, finding_of(facts, version)
 
 
 def _pointing(heats, boxes, clusters):

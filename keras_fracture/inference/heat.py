@@ -72,7 +72,7 @@ def gradcam_effect(network, classifier, data, finding):
         network: The classifier as a Keras model, of `models.load`.
         classifier: The same model's `predicting.Classifier`.
         data: The image file's bytes.
-        finding: Index of the finding among the classes.
+        finding: Index of the finding among the SavedModel's classes.
 
     Returns:
         The image, uint8 `(height, width, 1)`, and its heat, float32 `(height, width)`, 0 to 1.
@@ -87,7 +87,9 @@ def gradcam_effect(network, classifier, data, finding):
     from keras_fracture.models.preprocessing import scale
 
     image = classifier.prepare(data)
-    (heat,) = gradcam(network, scale(image[None], network.pixel_range), finding)
+    order = getattr(network, "classes", None)  # of `models.load`, which puts the finding last
+    logit = order.index(classifier.classes[finding]) if order else finding
+    (heat,) = gradcam(network, scale(image[None], network.pixel_range), logit)
     return image[..., :1], heat * classifier.predict([data])[0, finding]
 
 

@@ -46,14 +46,14 @@ def evaluate(model, records, which=None, change=None, title="answers", workers=p
 
     Raises:
         ModelError: It is no classifier exported by this package, or does not say which class is the finding.
-        EvaluationError: It has more than two classes.
+        EvaluationError: It has more than two classes, or not as many as its metadata name.
         ClusterError: As in `parallel.Workers.map`.
     """
     version, facts = find(model, which)
     version = Path(version).resolve()
     shared = {
         "model": str(version), "changed": scan.folder_fingerprint(version), "finding": finding_of(facts, version),
-        "records": records, "batch": _BATCH, "change": change,
+        "classes": len(facts["classes"]), "records": records, "batch": _BATCH, "change": change,
     }  # fmt: skip
     rows = range(len(records))
     answers = workers.map(
@@ -80,7 +80,8 @@ def _answers(rows, shared):
     images = tf.constant(scale(images, pixel_range)[filled])
     probabilities = serve(images=images)["probabilities"].numpy()[: len(rows)]
     told = [[one.decode() for one in chunk[column]] for column in COLUMNS[:3]]
-    told += [chunk["label"].tolist(), _of_finding(probabilities, shared["finding"]).tolist()]
+    findings = _of_finding(probabilities, shared["finding"], shared["classes"])
+    told += [chunk["label"].tolist(), findings.tolist()]
     return [list(answer) for answer in zip(*told, strict=True)]
 
 
@@ -113,18 +114,19 @@ class _Reading:
         return {name: values.numpy() for name, values in next(self._batches).items()}
 
 
-def _of_finding(probabilities, column):
-    """Probabilities of a finding, float64 `(n,)`, from float32 `(n, 1 or 2)` and its column.
+def _of_finding(probabilities, column, classes):
+    """Probabilities of a finding, float64 `(n,)`, from float32 `(n, 1 or 2)`, its column and how many are named.
 
     Near 1 float32 knows steps of 6e-8 alone: there, what a second class leaves says more.
 
     Raises:
-        EvaluationError: There are more classes, or fewer.
+        EvaluationError: There are more classes than two, or not as many as are named.
     """
     probabilities = probabilities.astype(float)
-    if not column < probabilities.shape[1] <= 2:
+    if not classes == probabilities.shape[1] <= 2:
         raise EvaluationError(
-            f"A classifier must have one class or two, and as many as it names. Received: {probabilities.shape[1]}"
+            "A classifier must have one class or two, and as many as it names: export it again. "
+            f"Received: {probabilities.shape[1]}, of which {classes} are named"
         )
     findings = probabilities[:, column]
     if probabilities.shape[1] == 1:

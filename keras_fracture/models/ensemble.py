@@ -4,10 +4,14 @@ import keras
 from keras import ops
 
 from keras_fracture.errors import ModelError
+from keras_fracture.models.compiling import for_logits
+from keras_fracture.models.registry import in_own_range
 
 _MAY_DIFFER = ("name", "trainable", "dtype", "mean", "std")  # what the members may have each their own of
 
 
+@for_logits
+@in_own_range
 @keras.saving.register_keras_serializable("keras_fracture")
 class Ensemble(keras.Model):
     """The mean of what several classifiers of one architecture say, of images and, if wanted, their mirror images.
@@ -42,6 +46,12 @@ class Ensemble(keras.Model):
                     "Members of an ensemble must be alike but for their weights. "
                     f"Received: {_difference(members[0], one)}"
                 )
+        orders = {one.classes for one in members if getattr(one, "classes", None)}  # of models.load
+        if len(orders) > len({frozenset(order) for order in orders}):
+            raise ModelError(
+                "Members of an ensemble must have their classes in one order. "
+                f"Received: {' beside '.join(map(', '.join, sorted(orders)))}"
+            )
         self.members, self.flips = members, bool(flips)
         first = members[0]
         self.num_classes, self.channels, self.image_size = first.num_classes, first.channels, first.image_size

@@ -96,3 +96,16 @@ def check_range(images, pixel_range, name="images"):
             f"{name} must lie between {low} and {high} (see models.preprocessing.scale). "
             f"Received: values from {least:g} to {most:g}"
         )
+
+
+def check_size(images, model):
+    """Raises `ModelError` if a batch is not of the size that a model takes, where it takes one alone.
+
+    Most networks answer for other sizes too, and far worse than for the one that they learnt.
+    """
+    size = getattr(model, "image_size", None)
+    if size is not None and tuple(images.shape[1:3]) != (size, size):
+        raise ModelError(
+            f"images must be {size} x {size} pixels: prepare them as the model's are (of a model of models.load, by "
+            f"its preprocess). Received: {tuple(images.shape)}"
+        )

@@ -6,6 +6,7 @@ import inspect
 import keras
 
 from keras_fracture.errors import FractureError, ModelError, meant, one_line
+from keras_fracture.models.compiling import for_logits
 
 _BUILDERS = {}
 
@@ -14,11 +15,14 @@ def register(name, **defaults):
     """Class decorator: `models.create(name, **overrides)` builds the class with `defaults | overrides`.
 
     Several names may share a class (`resnet18`, `resnet34`); apply the decorator once for each. It implies
-    `by_own_policy` and `in_own_range`.
+    `by_own_policy` and `in_own_range`, and of a classifier `for_logits`.
     """
 
     def decorate(cls):
-        _BUILDERS[name] = functools.partial(in_own_range(by_own_policy(cls)), **defaults)
+        built = in_own_range(by_own_policy(cls))
+        _BUILDERS[name] = functools.partial(
+            for_logits(built) if hasattr(cls, "classify") else built, **defaults
+        )
         return cls
 
     return decorate
@@ -50,22 +54,46 @@ def by_own_policy(cls):
 
 
 def in_own_range(cls):
-    """Class decorator: `fit` looks at the first images, see `data.ranges.check_training`, and then trains."""
-    fit = cls.fit
-    if hasattr(fit, "looks_at_range"):  # decorated already
+    """Class decorator: what Keras trains, measures and asks with looks at the first images, see `data.ranges`.
+
+    So do `fit`, with its `validation_data`, `evaluate`, `predict`, and those for a single batch; calling the model
+    itself does not. A `pixel_range` of None takes any images.
+    """
+    if hasattr(cls.fit, "looks_at_range"):  # decorated already
         return cls
-
-    @functools.wraps(fit)
-    def fit_in_own_range(self, x=None, *args, **kwargs):
-        # Here, because it inspects TensorFlow's datasets, and an architecture needs no TensorFlow.
-        from keras_fracture.data.ranges import check_training
-
-        check_training(x, getattr(self, "pixel_range", None))
-        return fit(self, x, *args, **kwargs)
-
-    fit_in_own_range.looks_at_range = True
-    cls.fit = fit_in_own_range
+    for name in ("fit", *_PURPOSES):
+        setattr(cls, name, _looking(getattr(cls, name), name))
     return cls
+
+
+_PURPOSES = {
+    "evaluate": "evaluate",
+    "predict": "predict",
+    "train_on_batch": "train on",
+    "test_on_batch": "evaluate",
+    "predict_on_batch": "predict",
+}
+
+
+def _looking(method, name):
+    @functools.wraps(method)
+    def method_in_own_range(self, x=None, *args, **kwargs):
+        # Here, because it inspects TensorFlow's datasets, and an architecture needs no TensorFlow.
+        from keras_fracture.data import ranges
+
+        pixel_range = getattr(self, "pixel_range", None)
+        if name == "fit":
+            ranges.check_training(x, pixel_range)
+            given = inspect.signature(keras.Model.fit).bind(self, x, *args, **kwargs).arguments
+            validation = given.get("validation_data")
+            validation = validation[0] if isinstance(validation, list | tuple) else validation
+            ranges.check_images(validation, pixel_range, "validate on")
+        elif not kwargs.get("_use_cached_eval_dataset"):  # `fit` after each epoch, with what it was given
+            ranges.check_images(x, pixel_range, _PURPOSES[name])
+        return method(self, x, *args, **kwargs)
+
+    method_in_own_range.looks_at_range = True
+    return method_in_own_range
 
 
 def names():

@@ -12,7 +12,7 @@ from keras_fracture.inference.scoring import Seen, trained_on, unknown_weights
 from keras_fracture.interop.convert import classes_in, load_weights
 from keras_fracture.interop.imagenet import weights_file
 from keras_fracture.models.preprocessing import IMAGENET
-from keras_fracture.serving.metadata import facts_of, finding_of, preparation
+from keras_fracture.serving.metadata import preparation
 from keras_fracture.serving.versions import version_of
 
 _LOG = logging.getLogger(__name__)
@@ -155,14 +155,10 @@ def load_pretrained(config, model, name, number=0):
         load_weights(model, _weights_file(config, name), any_head=True)
         return
     with tempfile.TemporaryDirectory() as folder:
-        path, version = Path(folder) / "start.weights.h5", version_of(config.pretrained)
-        trained = _member(config.pretrained, number)
-        if (
-            trained.num_classes == 2 and finding_of(facts_of(version), version) == 0
-        ):  # here it is the second class
-            for variable in trained.trainable_variables[-2:]:  # the head's kernel and bias
-                variable.assign(variable[..., ::-1])
-        trained.save_weights(path)
+        path = Path(folder) / "start.weights.h5"
+        _member(config.pretrained, number).save_weights(
+            path
+        )  # of two classes the second is the finding, as here
         load_weights(model, path, any_head=True)
 
 

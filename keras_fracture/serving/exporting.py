@@ -38,14 +38,16 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
         path: Folder of the model; TensorFlow Serving's `base_path`.
         version: Positive integer.
         preprocess: The `data.Preprocess` a classifier was trained with.
-        metadata: Further facts for `metadata.json`, see `card`.
+        metadata: Further facts for `metadata.json`, see `card`. A classifier's `classes` are the names of its outputs
+            in their order, `finding` is one of them; of a model of `models.load` both are known.
         exponent: Of the blending of `translate`, see `synthesis.blending.weights`.
 
     Returns:
         The version's folder.
 
     Raises:
-        ModelError: The model is none of this package, or `preprocess` makes other images than it takes.
+        ModelError: The model is none of this package, `preprocess` makes other images than it takes, or `classes` or
+            `finding` do not fit it.
         OutputError: It exists already, or cannot be written.
     """
     if not hasattr(model, "image_size"):
@@ -58,6 +60,7 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
             f"preprocess must make what the model takes, {model.image_size} pixels and {model.channels} channel(s). "
             f"Received: {preprocess}"
         )
+    named = _named(model, metadata or {})
     target = Path(path) / str(version)
     if target.exists():
         raise OutputError(f"{target} exists already: choose another version")
@@ -70,6 +73,7 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
         **({"preprocess": dataclasses.asdict(preprocess)} if preprocess else {}),
         **({"exponent": exponent} if hasattr(model, "translate") else {}),
         **(metadata or {}),
+        **named,
     }
     with files.new_folder(target) as folder:
         archive = keras.export.ExportArchive()
@@ -84,6 +88,35 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
         (folder / "metadata.json").write_text(text, encoding="utf-8")
         (folder / "model_card.md").write_text(card.text(Path(path).name, json.loads(text)), encoding="utf-8")
     return target
+
+
+def _named(model, metadata):
+    """A classifier's `classes` and `finding`, where they are known.
+
+    Raises:
+        ModelError: They do not fit its outputs, or a model of `models.load` is said to have its own in another order.
+    """
+    if not hasattr(model, "classify") or not getattr(model, "include_top", True):
+        return {}
+    own, outputs = getattr(model, "classes", None), model.num_classes
+    classes, finding = metadata.get("classes"), metadata.get("finding")
+    if classes is None and own:
+        classes = own
+        finding = own[model.finding] if finding is None and model.finding is not None else finding
+    classes = list(classes or ())
+    if classes and not len(classes) == len(set(classes)) == outputs:
+        raise ModelError(
+            f"classes must be {outputs} different names, in the order of the outputs. Received: {', '.join(classes)}"
+        )
+    if own and classes != list(own) and set(classes) == set(own):
+        raise ModelError(
+            f"classes of this model, as models.load gives it, are {', '.join(own)} in this order, or left out. "
+            f"Received: {', '.join(classes)}"
+        )
+    if finding is not None and finding not in [*classes, *map(str.lower, classes)]:
+        raise ModelError(f"finding must be one of the classes that are named. Received: {finding!r}")
+    facts = {"classes": classes or None, "finding": finding}
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _add_endpoints(archive, model, preprocess, exponent):

@@ -5,7 +5,7 @@ import numpy as np
 
 import keras_fracture.models  # noqa: F401, so that Keras knows the architectures by their names
 from keras_fracture.errors import ModelError, one_line
-from keras_fracture.serving.metadata import facts_of
+from keras_fracture.serving.metadata import facts_of, finding_of, preparation, threshold_of
 from keras_fracture.serving.versions import loaded, version_of
 
 
@@ -13,6 +13,13 @@ def load(name):
     """A trained model as a Keras model, to be looked into, trained on or exported anew.
 
         model = keras_fracture.models.load("resnet18_fracatlas")
+        images, labels = keras_fracture.data.load("fracatlas", split="test").arrays(model.preprocess)
+
+    A classifier has the attributes `preprocess`, the `data.Preprocess` of its images, for `Records.arrays` and
+    `Records.batched` (None where the SavedModel does not say it); `classes`, a tuple of names in the order of the
+    outputs, or None; `finding`, the index among them of the finding, or None where they do not tell; and `threshold`,
+    from which probability of a finding on it says that there is one. Of two classes the finding is always the second,
+    as labels 0 and 1 are: where the SavedModel has it first, the last layer's outputs change places.
 
     Args:
         name: One of `saved_models/` in the working folder, or of those that come with the package or its release
@@ -23,9 +30,46 @@ def load(name):
         A built `keras.Model` in float32, with the saved weights.
 
     Raises:
-        ModelError: There is no such model, or it is not of this package.
+        ModelError: There is no such model, it is not of this package, or its metadata do not fit it.
     """
     version = version_of(name)
+    facts, model = facts_of(version), as_saved(version)
+    if not hasattr(model, "classify") or not getattr(model, "include_top", True):
+        return model
+    classes, finding = facts.get("classes"), _finding(facts, version)
+    if classes is not None and (not isinstance(classes, list) or len(classes) != model.num_classes):
+        raise ModelError(
+            f"{version} must name as many classes as it has outputs, {model.num_classes}: export it again. "
+            f"Received: {classes!r:.60}"
+        )
+    if model.num_classes == 2 and finding == 0:
+        for one in getattr(model, "members", [model]):
+            for variable in one.trainable_variables[-2:]:  # the head's kernel and bias
+                variable.assign(variable[..., ::-1])
+        classes, finding = classes[::-1], 1
+    model.preprocess = preparation(version)[0] if "preprocess" in facts else None
+    model.classes, model.finding = classes and tuple(classes), finding
+    model.threshold = threshold_of(facts, version)[0]
+    return model
+
+
+def _finding(facts, version):
+    """The index of the finding, or None."""
+    try:
+        return finding_of(facts, version)
+    except ModelError:
+        return None
+
+
+def as_saved(version):
+    """A trained model as a Keras model, its outputs in the order of the SavedModel's.
+
+    Args:
+        version: Folder of its version.
+
+    Raises:
+        ModelError: It is none of this package, or damaged.
+    """
     facts = facts_of(version)
     kind = keras.saving.get_registered_object(f"keras_fracture>{facts['architecture']}")
     if kind is None:

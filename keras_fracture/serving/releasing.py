@@ -10,6 +10,7 @@ from keras_fracture.errors import ModelError, one_line
 from keras_fracture.interop import convert
 from keras_fracture.report.results import renamed
 from keras_fracture.serving.exporting import export
+from keras_fracture.serving.loading import as_saved
 from keras_fracture.serving.metadata import facts_of, preparation
 from keras_fracture.serving.versions import version_of
 from keras_fracture.settings import parse
@@ -111,7 +112,7 @@ def _anew(saved, to, version, facts=()):
     prepared = preparation(saved)[0] if "preprocess" in known else None
     blended = {"exponent": known["exponent"]} if "exponent" in known else {}
     known = {name: fact for name, fact in known.items() if name not in _NOT_SHIPPED} | dict(facts)
-    return export(models.load(saved), to, version, prepared, known, **blended)
+    return export(as_saved(saved), to, version, prepared, known, **blended)  # as its metadata's classes are
 
 
 def arguments_of(model, overrides):
@@ -146,17 +147,10 @@ def _described(network, preprocess, classes, finding):
                 f"Received: {type(network).__name__} with one of these"
             )
         return None, {}
-    outputs = network.num_classes
     if not getattr(network, "include_top", True):
         raise ModelError("A network without its top tells no classes apart. Received: include_top=False")
     if preprocess and not network.image_size:
         raise ModelError("Images are prepared for one size: --set image_size=N. Received: image_size=None")
-    if classes and (len(set(classes)) < len(classes) or len(classes) != outputs):
-        raise ModelError(
-            f"classes must be {outputs} different names, in the order of the outputs. Received: {', '.join(classes)}"
-        )
-    if finding and finding not in (classes or ()):
-        raise ModelError(f"finding must be one of the classes that --classes names. Received: {finding!r}")
     facts = {"classes": list(classes)} if classes else {}
     facts |= {"finding": finding} if finding else {}
     shape = {"size": network.image_size, "channels": network.channels}

@@ -5,6 +5,7 @@ import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
 from keras_fracture.errors import ModelError, TrainingError
+from keras_fracture.models.compiling import for_logits
 from keras_fracture.models.registry import by_own_policy, in_own_range
 
 
@@ -69,6 +70,7 @@ def add_l2(model, weight_decay):
             variable.regularizer = keras.regularizers.L2(weight_decay / 2)
 
 
+@for_logits
 @in_own_range
 @by_own_policy
 @keras.saving.register_keras_serializable("keras_fracture")
@@ -115,6 +117,7 @@ class WithBodyPart(keras.Model):
         return cls(**config | {"classifier": keras.saving.deserialize_keras_object(config["classifier"])})
 
 
+@for_logits
 @in_own_range
 @by_own_policy
 @keras.saving.register_keras_serializable("keras_fracture")

@@ -59,7 +59,7 @@ def exported(tmp_path_factory):
 
 def measured(exported, monkeypatch, network, name="False"):
     records = Drawn()
-    monkeypatch.setattr(explaining.loading, "load", lambda _: network)
+    monkeypatch.setattr(explaining.loading, "as_saved", lambda _: network)
     return explaining.measure(exported / name, records, inference.evaluate(exported / name, records))
 
 

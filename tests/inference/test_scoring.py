@@ -66,11 +66,11 @@ def test_the_command_prints_scores_and_goes_on_where_it_was(
     whole = said(*command, "train", "--out", tmp_path / "whole.csv")
     told, of_finding, asked = tmp_path / "told.csv", scoring._of_finding, []
 
-    def failing(probabilities, column):
+    def failing(probabilities, *named):
         asked.append(len(probabilities))
         if len(asked) == 2:
             raise EvaluationError("cut off")
-        return of_finding(probabilities, column)
+        return of_finding(probabilities, *named)
 
     monkeypatch.setattr(scoring, "_of_finding", failing)
     said(*command, "train", "--out", told, code=2)
@@ -154,7 +154,8 @@ def test_a_sharp_models_answers_keep_their_order(classifier, tmp_path, monkeypat
     saved = types.SimpleNamespace(signatures={"serving_default": serve})
     preprocess = scoring.preparation(scoring.find(classifier, None)[0])
     monkeypatch.setattr(scoring, "_opened", lambda *_: (saved, preprocess))
-    monkeypatch.setattr(scoring, "finding_of", lambda *_: classes - 1)
+    named = scoring.find(classifier, None)[1] | {"classes": ["healthy", "finding"][-classes:]}
+    monkeypatch.setattr(scoring, "find", lambda *_: (classifier, named))
     table = inference.evaluate(classifier, records)
     (tmp_path / "said.csv").write_text(scoring.text(table))
     read = pd.read_csv(tmp_path / "said.csv", float_precision="round_trip")
@@ -200,9 +201,11 @@ def test_bad_commands_are_one_line(classifier, tmp_path, capsys):
 
 
 def _telling(tmp_path, metadata):
-    """An exported model of two classes with this metadata."""
+    """An exported model of two classes whose metadata say this, too, whether `export` would write it or not."""
     model = models.create("resnet18", num_classes=2, depths=(1, 1, 1, 1), width=4, image_size=32, channels=1)
-    serving.export(model, tmp_path / "telling", preprocess=Preprocess(size=32), metadata=metadata)
+    version = serving.export(model, tmp_path / "telling", preprocess=Preprocess(size=32))
+    facts = json.loads((version / "metadata.json").read_text()) | metadata
+    (version / "metadata.json").write_text(json.dumps(facts))
     return tmp_path / "telling"
 
 
@@ -223,6 +226,14 @@ def test_the_finding_is_the_class_that_the_metadata_name(tmp_path, train, metada
         inference.evaluate(folder, train)["probability"], probabilities[:, column], atol=2e-6
     )
     assert np.abs(probabilities[:, 0] - probabilities[:, 1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("classes", [["finding"], ["healthy", "finding", "other"]])
+def test_as_many_classes_as_probabilities_must_be_named(tmp_path, train, classes):
+    with pytest.raises(
+        EvaluationError, match=rf"as many as it names: .* 2, of which {len(classes)} are named"
+    ):
+        inference.evaluate(_telling(tmp_path, {"classes": classes}), train)
 
 
 @pytest.mark.parametrize(

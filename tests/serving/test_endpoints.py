@@ -189,7 +189,9 @@ def test_the_card_says_what_metadata_say(tmp_path):
         "metrics": {"auc": {"value": 0.75, "low": 0.6, "high": 0.875}},
         "command": "keras-fracture reproduce nothing",
     }
-    version = serving.export(models.create("resnet18", **TINY["resnet18"]), tmp_path / "net", metadata=facts)
+    version = serving.export(
+        models.create("resnet18", num_classes=2, **TINY["resnet18"]), tmp_path / "net", metadata=facts
+    )
     card = (version / "model_card.md").read_text()
     for words in (
         "# net\n", "Not for clinical use", "`images` float32 (n, 32, 32, 3)", "healthy, finding", "0.2500",

@@ -1,4 +1,4 @@
-"""A training on images in another range than the model's is refused before its first step."""
+"""Images in another range than the model's are refused before the first step, as they are where it is asked."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_fracture import models, training
-from keras_fracture.errors import TrainingError
+from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT
 
 SMALL = {"image_size": 32, "width": 2, "channels": 1}
@@ -103,3 +103,90 @@ def test_what_lies_in_the_range_is_no_false_alarm(images):
         gan().fit(dataset, steps_per_epoch=1, verbose=0)
     passed = (one for one in [(over[:4], labels[:4])] * 2)
     classifier().fit(passed, steps_per_epoch=2, verbose=0)  # nothing of a generator is taken away
+
+
+LABELS = np.arange(40) % 2
+
+
+class Batches(keras.utils.PyDataset):
+    """Three batches of a Keras user; the first is read as often as any, and none behind the last."""
+
+    def __init__(self, images):
+        super().__init__()
+        self.images = images
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, number):
+        assert 0 <= number < 3
+        return self.images[12 * number :][:12], LABELS[:12]
+
+
+def asked(model, images):
+    """What a Keras user may do with images, by name."""
+    dataset = tf.data.Dataset.from_tensor_slices((images, LABELS)).batch(10)
+    own = tf.data.Dataset.from_tensor_slices((np.zeros_like(images), LABELS)).batch(10)
+    few = images[:4], LABELS[:4]
+    return {
+        "evaluate": lambda: model.evaluate(images, LABELS, verbose=0),
+        "evaluate a dataset": lambda: model.evaluate(dataset, verbose=0),
+        "evaluate a PyDataset": lambda: model.evaluate(Batches(images), verbose=0),
+        "predict": lambda: model.predict(images, verbose=0),
+        "predict of a dataset": lambda: model.predict(dataset, verbose=0),
+        "predict by keyword": lambda: model.predict(x=images, verbose=0),
+        "train on a batch": lambda: model.train_on_batch(*few),
+        "test on a batch": lambda: model.test_on_batch(*few),
+        "predict on a batch": lambda: model.predict_on_batch(few[0]),
+        "fit to a PyDataset": lambda: model.fit(Batches(images), verbose=0),
+        "validate": lambda: model.fit(own, validation_data=(images, LABELS), verbose=0),
+        "validate by place": lambda: model.fit(own, None, None, 1, 0, None, 0.0, dataset),
+    }
+
+
+WAYS = list(asked(None, np.zeros((40, 32, 32, 1), "float32")))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_model_is_asked_and_measured_with_its_range_alone(images, way):
+    model = classifier()
+    before = model.get_weights()
+    for factor, offset in ((1, 0), (1 / 127.5, -1)):
+        with pytest.raises((ModelError, TrainingError), match=message(0, 1)) as caught:
+            asked(model, images.astype("float32") * np.float32(factor) + offset)[way]()
+        assert "\n" not in str(caught.value)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_images_in_the_range_are_taken_every_way(images):
+    model = classifier()
+    for ask in asked(model, images.astype("float32") / 255).values():
+        ask()
+    model.pixel_range = None  # whoever knows better
+    for way in ("evaluate", "predict", "validate"):
+        asked(model, images.astype("float32"))[way]()
+
+
+@pytest.mark.parametrize("wrap", [lambda images: [images], lambda images: {"images": images}])
+def test_arrays_in_a_list_or_dict_are_looked_into(images, wrap):
+    with pytest.raises(TrainingError, match=message(0, 1)):
+        classifier().fit(wrap(images), LABELS, verbose=0)
+
+
+def test_an_ensemble_trains_in_its_members_range(images):
+    model = models.Ensemble([classifier(), classifier()])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.raises(TrainingError, match=message(0, 1)):
+        model.fit(images.astype("float32"), LABELS, verbose=0)
+    model.fit(images.astype("float32") / 255, LABELS, batch_size=20, verbose=0)
+
+
+def test_a_bright_patch_may_be_asked_about_and_a_generator_keeps_its_first_batch(images):
+    bright = np.maximum(images[:1, :16, :16], 140)
+    translator = unit().translator
+    translator.predict(bright / np.float32(127.5) - 1, verbose=0)
+    with pytest.raises(ModelError, match=message(-1, 1)):
+        translator.predict(bright.astype("float32"), verbose=0)
+    passed = (one for one in [(images[:4] / np.float32(255), LABELS[:4])] * 2)
+    assert classifier().predict(passed, verbose=0).shape == (8, 2)

@@ -1,0 +1,111 @@
+"""What a classifier is compiled with: its outputs are logits, and Keras takes those of its own for probabilities."""
+
+import functools
+import inspect
+import warnings
+
+import keras
+
+from keras_fracture.errors import TrainingError
+
+_ACCURACY = ("accuracy", "acc")  # of which Keras chooses the kind, by the shapes
+_CROSSENTROPY = ("crossentropy", "ce")  # likewise, and always of probabilities
+_METRICS = {  # of one logit, of several
+    True: "keras.metrics.BinaryAccuracy(threshold=0), keras.metrics.AUC(from_logits=True) or "
+    "keras.metrics.Recall(thresholds=0)",
+    False: "'accuracy', or evaluation.scores of what evaluation.predicting.probabilities gives",
+}
+
+
+def for_logits(cls):
+    """Class decorator: `compile` refuses losses and metrics that take a classifier's logits for probabilities.
+
+    They run without a word, and what they give is nonsense. "accuracy" is understood: of a single logit, a finding is
+    what lies above 0, and not above 0.5.
+    """
+    compile_ = cls.compile
+    if hasattr(compile_, "looks_at_logits"):  # decorated already
+        return cls
+
+    @functools.wraps(compile_)
+    def compile_for_logits(self, *args, **kwargs):
+        network = getattr(self, "classifier", self)  # of what trains one
+        if getattr(network, "include_top", True):
+            single = network.num_classes == 1
+            bound = inspect.signature(keras.Model.compile).bind(self, *args, **kwargs)
+            for loss in keras.tree.flatten(bound.arguments.get("loss")):
+                _check_loss(loss, single)
+            for name in {"metrics", "weighted_metrics"} & set(bound.arguments):
+                bound.arguments[name] = _checked(bound.arguments[name], single)
+            args, kwargs = bound.args[1:], bound.kwargs
+        return compile_(self, *args, **kwargs)
+
+    def compile_from_config(self, config):
+        """Compiles a model of a file as it was, which Keras leaves where `compile` is not its own."""
+        try:
+            self.compile(**keras.saving.deserialize_keras_object(config))
+        except TrainingError as error:
+            warnings.warn(f"Loaded, but not compiled as it was saved: {error}", stacklevel=2)
+            return
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    compile_for_logits.looks_at_logits = True
+    cls.compile, cls.compile_from_config = compile_for_logits, compile_from_config
+    return cls
+
+
+def _check_loss(loss, single):
+    if _of_probabilities(_known(loss, keras.losses.get)):
+        kind = "BinaryCrossentropy" if single else "SparseCategoricalCrossentropy"
+        raise TrainingError(
+            "This network gives logits, of which the loss must know: write "
+            f"keras.losses.{kind}(from_logits=True). Received: {_words(loss)}"
+        )
+
+
+def _checked(metrics, single):
+    """Metrics as they were given, "accuracy" of a single logit excepted."""
+    if isinstance(metrics, dict):  # an output each; body parts, which are learnt beside, are several
+        return {name: _checked(one, single and name != "body_part") for name, one in metrics.items()}
+    if isinstance(metrics, list | tuple):
+        return [_checked(one, single) for one in metrics]
+    if metrics in _ACCURACY:
+        return keras.metrics.BinaryAccuracy(metrics, threshold=0.0) if single else metrics
+    if metrics in _CROSSENTROPY or _of_probabilities(_known(metrics, keras.metrics.get)):
+        raise TrainingError(
+            f"This network gives logits, of which metrics must know: write {_METRICS[single]}. "
+            f"Received: {_words(metrics)}"
+        )
+    return metrics
+
+
+def _known(given, get):
+    """What a string stands for; Keras itself will say that it knows it not."""
+    try:
+        return get(given) if isinstance(given, str) else given
+    except ValueError:
+        return given
+
+
+def _of_probabilities(one):
+    """Whether a loss or a metric of Keras's own, object or function, takes what it is given for probabilities."""
+    function = getattr(one, "func", one)  # of a functools.partial
+    home = function if inspect.isfunction(function) else type(function)
+    if home.__module__.partition(".")[0] != "keras":  # others may well know of logits
+        return False
+    if inspect.isfunction(function):
+        defaults = {name: each.default for name, each in inspect.signature(one).parameters.items()}
+        return defaults.get("from_logits") is False or defaults.get("threshold") == 0.5
+    of_logits = getattr(one, "from_logits", getattr(one, "_from_logits", None))
+    if of_logits is not None:
+        return not of_logits
+    # Several thresholds must be probabilities, says Keras.
+    several = any(0 < each < 1 for each in getattr(one, "thresholds", None) or ())
+    return several or getattr(one, "threshold", None) == 0.5
+
+
+def _words(given):
+    """A loss or metric as an error shows it."""
+    name = getattr(given, "__name__", type(given).__name__)
+    return repr(given) if isinstance(given, str) else name

@@ -1,0 +1,146 @@
+"""A classifier that was trained elsewhere comes back with what its images and classes are, the finding last."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from keras_fracture import evaluation, models, serving
+from keras_fracture.data import Preprocess
+from keras_fracture.errors import ModelError
+from keras_fracture.evaluation.predicting import predictor, probabilities
+from keras_fracture.serving import releasing
+from keras_fracture.serving.metadata import facts_of
+from keras_fracture.serving.versions import loaded
+from tests.serving.test_endpoints import TINY
+
+PREPARED = Preprocess(32, clahe=(2.0, 8), channels=1)
+FIRST = {"classes": ["fracture", "healthy"], "threshold": {"value": 0.3, "chosen": "by hand"}}
+
+
+def network(name="compact_cnn", **settings):
+    keras.utils.set_random_seed(4)
+    model = models.create(name, **TINY[name] | {"num_classes": 2, "channels": 1} | settings)
+    model.trainable_variables[-1].assign(np.linspace(0.5, -0.5, model.num_classes))
+    return model
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (6, 32, 32, 1), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A SavedModel of two classes, the first of which is the finding."""
+    return serving.export(network(), tmp_path_factory.mktemp("loading") / "first", 1, PREPARED, FIRST)
+
+
+def served(version, images):
+    """What a SavedModel says, by the names of its classes."""
+    given = {"images": images.astype("float32") / 255}
+    said = loaded(version).signatures["serving_default"](**given)["probabilities"].numpy()
+    return dict(zip(facts_of(version)["classes"], said.T, strict=True))
+
+
+def test_what_the_metadata_say_is_on_the_model(first, tmp_path):
+    model = models.load(first)
+    assert (model.preprocess, model.threshold) == (PREPARED, 0.3)
+    assert (model.classes, model.finding) == (("healthy", "fracture"), 1)
+    second = models.load(serving.export(network(), tmp_path / "plain"))
+    said = second.preprocess, second.classes, second.finding, second.threshold
+    assert said == (None, None, None, 0.5)
+    unknown = serving.export(network(), tmp_path / "unknown", metadata={"classes": ["left", "right"]})
+    assert (models.load(unknown).classes, models.load(unknown).finding) == (("left", "right"), None)
+
+
+@pytest.mark.parametrize("name", ["compact_cnn", "drn_c_26", "ensemble"])
+def test_the_finding_is_the_last_output_whichever_it_was(name, images, tmp_path):
+    model = models.Ensemble([network(), network(mean=0.2)]) if name == "ensemble" else network(name)
+    version = serving.export(model, tmp_path / name, metadata=FIRST)
+    expected = served(version, images)
+    assert np.abs(expected["fracture"] - expected["healthy"]).min() > 0.05
+    np.testing.assert_allclose(probabilities(models.load(version), images), expected["fracture"], atol=1e-6)
+
+
+def test_models_of_both_orders_agree_and_do_not_cancel_out(first, images, tmp_path):
+    turned = network()
+    for variable in turned.trainable_variables[-2:]:
+        variable.assign(variable[..., ::-1])
+    last = serving.export(turned, tmp_path / "last", metadata={"classes": ["healthy", "fracture"]})
+    ours, theirs = models.load(first), models.load(last)
+    expected = probabilities(theirs, images)
+    np.testing.assert_allclose(probabilities(models.Ensemble([ours, theirs]), images), expected, atol=1e-6)
+    scaled = images.astype("float32") / 255
+    np.testing.assert_array_equal(evaluation.gradcam(ours, scaled), evaluation.gradcam(theirs, scaled))
+
+
+def test_members_with_classes_in_different_orders_are_refused(tmp_path):
+    orders = (["left", "right"], ["right", "left"])  # neither is said to be the finding
+    members = [
+        models.load(serving.export(network(), tmp_path / one[0], metadata={"classes": one})) for one in orders
+    ]
+    with pytest.raises(ModelError, match=r"in one order. Received: left, right beside right, left"):
+        models.Ensemble(members)
+    members[1].classes = ("no", "yes")  # other words for the same
+    models.Ensemble(members)
+
+
+def test_a_class_keeps_its_probability_however_the_model_is_exported_anew(first, images, tmp_path):
+    expected = served(first, images)
+    anew = releasing.release(first, tmp_path / "anew")
+    assert facts_of(anew)["classes"] == FIRST["classes"], "who asks by position gets the same answer"
+    again = serving.export(models.load(first), tmp_path / "again")
+    assert (facts_of(again)["classes"], facts_of(again)["finding"]) == (["healthy", "fracture"], "fracture")
+    for version in (anew, again):
+        given = served(version, images)
+        for name in FIRST["classes"]:
+            np.testing.assert_allclose(given[name], expected[name], atol=1e-6)
+    with pytest.raises(
+        ModelError, match=r"are healthy, fracture in this order.* Received: fracture, healthy"
+    ):
+        serving.export(models.load(first), tmp_path / "wrong", metadata={"classes": FIRST["classes"]})
+    renamed = serving.export(models.load(first), tmp_path / "renamed", metadata={"classes": ["no", "yes"]})
+    np.testing.assert_allclose(served(renamed, images)["yes"], expected["fracture"], atol=1e-6)
+
+
+@pytest.mark.parametrize("side", [24, 64])
+def test_images_of_another_size_are_refused(first, side):
+    model, other = models.load(first), np.zeros((2, side, side, 1), np.uint8)
+    said = rf"must be 32 x 32 pixels: .* Received: \(2, {side}, {side}, 1\)"
+    with pytest.raises(ModelError, match=said):
+        predictor(model)(other)
+    for heat_of in (evaluation.gradcam, evaluation.gradcam_plus_plus):
+        with pytest.raises(ModelError, match=said):
+            heat_of(model, other.astype("float32"))
+    anything = network("resnet18", image_size=None, depths=(1, 1, 1, 1))
+    assert len(probabilities(anything, other)) == 2
+
+
+@pytest.mark.parametrize(
+    ("outputs", "metadata", "said"),
+    [
+        (2, {"classes": ["finding"]}, "2 different names, .* Received: finding"),
+        (2, {"classes": ["healthy", "finding", "other"]}, "2 different names"),
+        (2, {"classes": ["finding", "finding"]}, "2 different names, .* Received: finding, finding"),
+        (1, {"classes": ["healthy", "finding"]}, "1 different names"),
+        (2, {"classes": ["a", "b"], "finding": "c"}, "one of the classes that are named. Received: 'c'"),
+        (2, {"finding": "finding"}, "one of the classes that are named. Received: 'finding'"),
+    ],
+)
+def test_classes_that_do_not_fit_the_outputs_are_not_exported(outputs, metadata, said, tmp_path):
+    with pytest.raises(ModelError, match=said):
+        serving.export(network(num_classes=outputs), tmp_path / "net", metadata=metadata)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("classes", [["finding"], ["healthy", "finding", "other"], "finding", 2])
+def test_metadata_that_name_other_classes_are_refused(first, classes, tmp_path):
+    version = shutil.copytree(first, tmp_path / "1")
+    (version / "metadata.json").write_text(json.dumps(facts_of(first) | {"classes": classes}))
+    with pytest.raises(
+        ModelError, match=r"as many classes as it has outputs, 2: export it again. Received: "
+    ):
+        models.load(version)
