@@ -60,7 +60,7 @@ def in_own_range(cls):
         # Here, because it inspects TensorFlow's datasets, and an architecture needs no TensorFlow.
         from keras_fracture.data.ranges import check_training
 
-        check_training(x, getattr(self, "pixel_range", None))
+        check_training(x, getattr(self, "pixel_range", None), getattr(self, "label_classes", None))
         return fit(self, x, *args, **kwargs)
 
     fit_in_own_range.looks_at_range = True

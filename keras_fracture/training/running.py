@@ -291,7 +291,8 @@ def _train(model, dataset, callbacks, validation_data=None, **options):
         options["validation_data"] = own.whole_shares(validation_data)
     callbacks = [Reseed(), StopOnNaN(), AverageStatistics(), *callbacks]
     if own.workers > 1:
-        check_training(dataset, getattr(model, "pixel_range", None))  # as the model's own `fit` does
+        ranges = (getattr(model, name, None) for name in ("pixel_range", "label_classes"))
+        check_training(dataset, *ranges)  # as the model's own `fit` does
         return distribution.fit(model, dataset, callbacks=callbacks, **options)
     return model.fit(dataset, callbacks=callbacks, shuffle=False, **options)
 
