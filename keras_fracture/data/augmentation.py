@@ -31,7 +31,8 @@ class Augmentation:
         zoom: Largest change of scale, below 1.
         shift: Largest shift as a fraction of the side, each way.
         contrast: Largest change of the distance of grey levels from their mean, as a fraction.
-        value_range: The pixels' range; uncovered pixels get its low end, and contrast is clipped to it.
+        value_range: The pixels' range; uncovered pixels get its low end, and contrast is clipped to it. None is the
+            `pixel_range` of the batches that it changes, and 0 to 1 where it is called by itself.
         seed: Of the drawing, an integer.
 
     Raises:
@@ -43,7 +44,7 @@ class Augmentation:
     zoom: float = 0.1
     shift: float = 0.05
     contrast: float = 0.1
-    value_range: tuple = UNIT
+    value_range: tuple | None = None
     seed: int = 0
 
     def __post_init__(self):
@@ -54,6 +55,21 @@ class Augmentation:
             raise DataError(
                 f"rotation, zoom (below 1), shift and contrast must be finite and not negative. Received: {sizes}"
             )
+
+    def within(self, pixel_range):
+        """This augmentation of pixels in `pixel_range`, `(low, high)`.
+
+        Raises:
+            DataError: It was made for another range.
+        """
+        if self.value_range is None:
+            return dataclasses.replace(self, value_range=tuple(pixel_range))
+        if tuple(self.value_range) != tuple(pixel_range):
+            raise DataError(
+                "value_range of an Augmentation must be the pixel_range of its batches: leave it out. "
+                f"Received: {tuple(self.value_range)} for pixels in {tuple(pixel_range)}"
+            )
+        return self
 
     def draw(self, positions):
         """What is drawn for each image.
@@ -96,7 +112,7 @@ class Augmentation:
         """
         images = tf.convert_to_tensor(images, tf.float32)
         drawn = self.draw(positions)
-        low, high = self.value_range
+        low, high = UNIT if self.value_range is None else self.value_range
         if self.flip or self.rotation or self.zoom or self.shift:
             images = _transformed(images, drawn, low)
         if self.contrast:
@@ -104,6 +120,23 @@ class Augmentation:
             changed = mean + (images - mean) * drawn["contrast"][:, None, None, None]
             images = tf.clip_by_value(changed, low, high)
         return images
+
+
+def checked_augment(augment, pixel_range):
+    """What augments pixels in `pixel_range`: `augment`, an `Augmentation` that names no range with this one.
+
+    Raises:
+        DataError: It is one of Keras's random layers, whose numbers come in the order in which batches happen to run,
+            or an `Augmentation` of another range.
+    """
+    import keras
+
+    if isinstance(augment, keras.layers.Layer):
+        raise DataError(
+            "augment must be a data.Augmentation, or a function of images and their positions in training: a Keras "
+            f"layer draws from a state of its own, and a resumed training other numbers. Received: {augment.name}"
+        )
+    return augment.within(pixel_range) if isinstance(augment, Augmentation) else augment
 
 
 def _transformed(images, drawn, fill):

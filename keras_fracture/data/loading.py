@@ -1,17 +1,23 @@
 """`load`: a data set by name, prepared on first use."""
 
 import contextlib
+import functools
 import importlib
 import io
+import logging
 import shutil
 
 from keras_fracture import files, parallel
 from keras_fracture.data import catalogue, locations, split_files
+from keras_fracture.data.counts import check_whole
 from keras_fracture.data.library_settings import tfds_errors_only
 from keras_fracture.data.own.layout import Layout
 from keras_fracture.data.scan import folder_fingerprint
 from keras_fracture.data.splits import FILE, NAMES, check
 from keras_fracture.errors import DataError, OutputError, meant
+
+_LOG = logging.getLogger(__name__)
+_FAR = 0.1  # from a share that was asked for
 
 
 @tfds_errors_only()
@@ -24,8 +30,10 @@ def prepare(
     Args:
         name: One of `names()`, a name that `data add` remembered, or the path of own X-rays: a folder or a table.
         policy: One of `splits.POLICIES`; of own X-rays `official` only where they come with a split.
-        shares: Of train, validation and test; default is the data set's own.
-        seed: Of the drawing of the splits.
+        shares: Of train, validation and test; default is the data set's own. Where the data set says which images to
+            test on (`paper` and `official` of most, `grouped` of `phantom`) only the ratio of train to validation
+            counts, see `splits.assign`: what is reached instead is logged.
+        seed: Of the drawing of the splits, 0 or more.
         splits: Path of a split file (see `split_files`), in place of `policy`, `shares` and `seed`.
         data_dir: Where real data lie, see `locations.data_dir`.
         keep_conflicts: Whether images whose label contradicts itself stay in.
@@ -39,7 +47,8 @@ def prepare(
         A prepared TFDS builder.
 
     Raises:
-        DataError: No such data set or policy, files missing, another layout; or a split file that does not fit.
+        DataError: No such data set or policy, files missing, another layout; a seed that is no whole number from 0;
+            or a split file that does not fit.
         OutputError: The cache cannot be written.
     """
     given, policy = _chosen(policy, shares, seed, splits)
@@ -63,7 +72,7 @@ def prepare(
     lock = folder / f"{builder.name}.lock"
     if builder.is_prepared():
         files.unlock(lock)
-        return builder
+        return _with_shares_said(builder, shares)
     download = tfds.download.DownloadConfig(manual_dir=root)
     # A process that prepares this data set is waited for; what a killed one left half-written is removed.
     with files.locked(lock, wait=True):
@@ -76,11 +85,31 @@ def prepare(
                 builder.download_and_prepare(download_config=download)
         except (OSError, RuntimeError) as error:  # TFDS turns a full disk into a RuntimeError
             raise OutputError(f"Records of {name} cannot be written to {folder}: {error}") from error
+    return _with_shares_said(builder, shares)
+
+
+def _with_shares_said(builder, shares):
+    """The builder; where splits are far from the shares that were asked for, that is logged."""
+    if shares:
+        counts = [builder.info.splits[name].num_examples for name in NAMES]
+        reached = tuple(count / sum(counts) for count in counts)
+        if max(abs(one - other) for one, other in zip(reached, shares, strict=True)) > _FAR:
+            _say_shares(f"{builder.name}/{builder.builder_config.name}", tuple(shares), reached)
     return builder
+
+
+@functools.lru_cache  # once, not for each split that is loaded
+def _say_shares(name, *shares):
+    asked, reached = (", ".join(f"{100 * share:.0f}" for share in each) for each in shares)
+    _LOG.warning(
+        "%s has %s %% of its images in train, validation and test: images that a data set holds out to test on stay "
+        "the test split, and no patient is divided. Received: shares of %s %%", name, reached, asked,
+    )  # fmt: skip
 
 
 def _chosen(policy, shares, seed, splits):
     """The split file, None where there is none, and the name of the policy."""
+    check_whole(DataError, seed=(seed, 0))
     if splits is None:
         check(policy, shares or (1, 0, 0))
         return None, policy

@@ -12,10 +12,12 @@ import tensorflow as tf
 
 from keras_fracture.data import cache as prepared
 from keras_fracture.data import decoding, scan
+from keras_fracture.data.augmentation import checked_augment
 from keras_fracture.data.cache import WORKERS
+from keras_fracture.data.counts import check_whole
 from keras_fracture.data.images import Preprocess
 from keras_fracture.data.library_settings import one_opencv_thread, tfds_errors_only
-from keras_fracture.errors import DataError
+from keras_fracture.errors import DataError, one_line
 from keras_fracture.models.preprocessing import UNIT, check_levels, scale
 
 _CHUNK = 8  # images a call from TensorFlow into Python: the call costs a third of a millisecond
@@ -187,7 +189,8 @@ class Records:
 
         Raises:
             OutputError: The cache cannot be written.
-            DataError: `augment` draws from a state of its own.
+            DataError: `augment` draws from a state of its own or is made for another range than `pixel_range`; or
+                `batch_size`, `shuffle` or `first_epoch` is no whole number that it can be.
         """
         preprocess = preprocess or Preprocess(size=size)
         held = cache and shuffle is not None and len(self) * preprocess.size**2 <= prepared.HELD
@@ -259,7 +262,7 @@ def batches(
 
     Args:
         dataset: A `tf.data.Dataset` of (uint8 image, label), or a tuple of arrays.
-        count: Images in it.
+        count: Images in it, all of them.
         batch_size: Images a batch.
         augment: As in `Records.batched`.
         shuffle: As in `Records.batched`.
@@ -269,9 +272,16 @@ def batches(
 
     Raises:
         ModelError: Images of another type than uint8.
+        DataError: There are not `count` images or not as many labels, or as `Records.batched` says.
     """
     if not isinstance(dataset, tf.data.Dataset):
-        dataset = tf.data.Dataset.from_tensor_slices(dataset)
+        try:
+            dataset = tf.data.Dataset.from_tensor_slices(dataset)
+        except ValueError as error:
+            raise DataError(f"Every image needs one label. Received: {one_line(error)}") from None
+    held = int(dataset.cardinality())  # below 0 where it does not end, or nobody knows
+    if held >= 0 and held != count:
+        raise DataError(f"count must be the number of images. Received: count {count} for {held} images")
     return _passes(
         _shuffler(dataset, count), count, batch_size, augment=augment, shuffle=shuffle, first_epoch=first_epoch,
         pixel_range=pixel_range, channels=channels,
@@ -308,7 +318,10 @@ def _passes(
     parse=None,
 ):  # fmt: skip
     """A dataset each pass over which is the next epoch: seeds of order and augmentation follow from its number."""
-    check_augment(augment)
+    augment = checked_augment(augment, pixel_range)
+    check_whole(DataError, batch_size=(batch_size, 1), first_epoch=(first_epoch, 0))
+    if shuffle is not None:
+        check_whole(DataError, shuffle=(shuffle, None))
 
     def batched(number, seed):
         # Batches first: what is done for every image, numbering among it, takes as long as reading one.
@@ -358,8 +371,9 @@ def finished(dataset, *, augment=None, pixel_range=UNIT, channels=None, parse=No
 
     Raises:
         ModelError: Images of another type than uint8.
+        DataError: As `checked_augment`.
     """
-    check_augment(augment)
+    augment = checked_augment(augment, pixel_range)
     if parse is None:
         check_levels(tf.nest.flatten(dataset.element_spec)[1].dtype)
 
@@ -371,17 +385,6 @@ def finished(dataset, *, augment=None, pixel_range=UNIT, channels=None, parse=No
         return (grey_to(images_, channels), *rest)
 
     return dataset.map(finish, num_parallel_calls=WORKERS).prefetch(2).with_options(_OPTIONS)
-
-
-def check_augment(augment):
-    """Raises `DataError` for Keras's random layers, whose numbers come in the order in which batches happen to run."""
-    import keras
-
-    if isinstance(augment, keras.layers.Layer):
-        raise DataError(
-            "augment must be a data.Augmentation, or a function of images and their positions in training: a Keras "
-            f"layer draws from a state of its own, and a resumed training other numbers. Received: {augment.name}"
-        )
 
 
 def grey_to(images, channels):

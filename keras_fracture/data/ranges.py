@@ -9,8 +9,8 @@ from keras_fracture.errors import ModelError, TrainingError
 _INSPECTED = 32  # images before a training starts; of fewer, bright ones alone may lie in half of the range
 
 
-def check_training(data, pixel_range):
-    """Refuses training images that cannot be in a model's range, going by the first of them.
+def check_training(data, pixel_range, classes=None):
+    """Refuses training images that cannot be in a model's range, going by the first of them, and labels of no class.
 
     Such a training runs without a word, and what it gives is nonsense. Half of the range beyond either end is left to
     augmentation. Images of 0 to 1 lie within -1 to 1, too: they are known by having no pixel below 0, which the dark
@@ -20,11 +20,12 @@ def check_training(data, pixel_range):
         data: What `keras.Model.fit` takes: a `tf.data.Dataset`, a `keras.utils.PyDataset` or arrays. Others, such as
             Python generators, of which the first images would be gone, are not looked into.
         pixel_range: `(low, high)`, the model's; None takes any.
+        classes: How many classes the labels beside images in a dataset are of; None takes any labels.
 
     Raises:
-        TrainingError: The images are in another range.
+        TrainingError: The images are in another range, or a label is no class.
     """
-    for images, least, most in _extremes(data, pixel_range):
+    for images, least, most in _extremes(data, pixel_range, classes):
         low, high = pixel_range
         halved = low < 0 <= least < most <= high  # 0 to 1 in place of -1 to 1
         if halved or _outside(least, most, pixel_range):
@@ -33,6 +34,16 @@ def check_training(data, pixel_range):
                 f"models.preprocessing.scale, or pixel_range=model.pixel_range where the batches are made. "
                 f"Received: {len(images)} images from {least:g} to {most:g}"
             )
+
+
+def check_classes(labels, classes):
+    """Raises `TrainingError` unless all labels are whole numbers from 0 to `classes - 1`."""
+    labels = np.asarray(labels)
+    if not np.isin(labels, np.arange(classes)).all():
+        raise TrainingError(
+            f"labels must be whole numbers from 0 to {classes - 1}, one an image, of a model of {classes} classes. "
+            f"Received: {np.unique(labels)[:9].tolist()}"
+        )
 
 
 def check_images(data, pixel_range, purpose):
@@ -62,20 +73,20 @@ def _outside(least, most, pixel_range):
     return least < low - margin or most > high + margin
 
 
-def _extremes(data, pixel_range):
+def _extremes(data, pixel_range, classes=None):
     """(images, lowest, highest pixel) of each input of images; nothing for a model that takes any."""
-    for images in () if pixel_range is None else _first_images(data):
+    for images in () if pixel_range is None else _first_images(data, classes):
         yield images, float(images.min()), float(images.max())
 
 
-def _first_images(data):
+def _first_images(data, classes):
     """The first images as arrays, one array for each input of images."""
     if isinstance(data, tf.data.Dataset):
-        batches = _first_batches(data.take, int(data.cardinality()))
+        batches = _first_batches(data.take, int(data.cardinality()), classes)
     elif isinstance(data, keras.utils.PyDataset):
         total = data.num_batches
         batches = _first_batches(
-            lambda count: (data[number] for number in range(min(count, total or count))), total or 0
+            lambda count: (data[number] for number in range(min(count, total or count))), total or 0, classes
         )
     elif hasattr(data, "shape") or isinstance(data, list | tuple | dict):
         batches = [[one[: 8 * _INSPECTED] for one in _images_in(data)]]
@@ -88,17 +99,20 @@ def _first_images(data):
     return [images for images in inputs if images.size]
 
 
-def _first_batches(take, total):
+def _first_batches(take, total, classes):
     """The images in the first batches, as lists of one tensor an input.
 
     Args:
         take: Function of a number to an iterable of that many batches.
         total: How many there are; 0 or less where that is not known.
+        classes: As in `check_training`.
     """
     batches, count = [], 0
     # The last batch is left: `data.batched` counts an epoch there.
     for element in take(min(_INSPECTED, total - 1) if total > 1 else _INSPECTED):
         batches.append(_images_in(element))
+        if classes is not None and isinstance(element, tuple) and len(element) > 1:
+            check_classes(element[1], classes)
         count += len(batches[-1][0]) if batches[-1] else _INSPECTED
         if count >= _INSPECTED:
             break

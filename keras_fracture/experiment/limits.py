@@ -9,6 +9,10 @@ from numbers import Integral, Real
 from keras_fracture.errors import FractureError
 
 _NAME = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)?")
+_REPEATED = (
+    "shares",
+    "widths",
+)  # tuples whose values may be equal: elsewhere each is one more row of results
 _MOST = 1_000_000  # of what is counted and has no limit of its own
 
 
@@ -22,7 +26,8 @@ def check(config):
 
     Whole numbers must be 1 or more, others above 0, except those that the configuration lists in `MAY_BE_ZERO`; those
     in `SHARES` at most 1, those in `MOST` what it says, and other whole numbers at most a million. Texts are names, but
-    those in `WORDS`. Tuples must not be empty. A setting may be None where its annotation or its default says so.
+    those in `WORDS`. Tuples must not be empty, nor hold a value twice. A setting may be None
+    where its annotation or its default says so.
 
     Args:
         config: An `experiment.config.Config`.
@@ -45,6 +50,10 @@ def check(config):
             _check_one(what, kinds, value, bounds)
         if field.name not in config.WORDS:
             _check_names(what, value)
+    if getattr(config, "smoothing", None) == 1:
+        raise FractureError(
+            f"smoothing of {config.key} must be below 1, where all labels are alike. Received: {config.smoothing}"
+        )
     variant = getattr(config, "variant", None)
     if variant is not None and variant not in config.VARIANTS:
         raise FractureError(
@@ -55,6 +64,8 @@ def check(config):
 def _check_tuple(what, field, value, bounds):
     if not isinstance(value, tuple) or not value:
         raise FractureError(f"{what} must hold one value or more. Received: {value!r}")
+    if field.name not in _REPEATED and len(set(value)) < len(value):
+        raise FractureError(f"{what} must hold each value once. Received: {value!r:.200}")
     kinds = {type(one) for one in field.default or value} & {int, float, str} or {str}
     for one in value:
         _check_one(f"Each of {what}", kinds, one, bounds)

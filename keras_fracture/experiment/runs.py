@@ -6,6 +6,7 @@ import datetime
 import importlib.metadata
 import itertools
 import json
+import logging
 import platform
 import shlex
 import sys
@@ -17,8 +18,10 @@ from keras_fracture import files, parallel, serving
 from keras_fracture.errors import DistributionError, FractureError, OutputError, one_line
 from keras_fracture.experiment import config as configs
 from keras_fracture.experiment import splits
+from keras_fracture.parallel.versions import versions as versions_here
 from keras_fracture.training import distribution, precision
 
+_LOG = logging.getLogger(__name__)
 _PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "opencv-python-headless", "scipy")
 
 
@@ -158,10 +161,30 @@ def start(config, profile, folder, resume, computed_in="float32", strategy=distr
             raise OutputError(
                 f"{folder} was started with other settings of {', '.join(names)}: name another folder"
             )
+        if further := _resumed_under(content["versions"], before, folder):
+            before |= further
+            files.write_text(path, json.dumps(before, indent=1) + "\n")
         # What runs of earlier versions do not say.
         return {name: content[name] for name in ("computed_in", "other_settings")} | before
     files.write_text(path, json.dumps(content, indent=1) + "\n")
     return content
+
+
+def _resumed_under(versions, before, folder):
+    """What `config.json` gets where a run goes on under other versions than it was started with; warns of it."""
+    started = before.get("versions")
+    if not isinstance(started, dict):
+        return {}
+    now = {name: versions.get(name) for name in started}
+    odd = [f"{name} {started[name]}, now {now[name]}" for name in started if now[name] != started[name]]
+    if not odd:
+        return {}
+    _LOG.warning(
+        "%s was started under other versions, which may give other numbers: repeat the run for numbers of one version. "
+        "Received: %s", folder, "; ".join(odd),
+    )  # fmt: skip
+    further = before.get("resumed_under", [])
+    return {"resumed_under": further if versions in further else [*further, versions]}
 
 
 def record_fingerprints(config, recorded, folder, data_dir=None):
@@ -207,6 +230,7 @@ def read_config(path):
 def provenance(strategy=distribution.ONE_DEVICE):
     """Command, date, versions, machine and strategy of this run."""
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    versions["keras_fracture"] = versions_here()["keras_fracture"]
     # Where a run lies, who trains, and whether it was cut off, changes no number.
     paths = ("--out", "--data-dir", "--jobs", "--cluster")
     arguments = [

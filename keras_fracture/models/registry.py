@@ -83,7 +83,7 @@ def _looking(method, name):
 
         pixel_range = getattr(self, "pixel_range", None)
         if name == "fit":
-            ranges.check_training(x, pixel_range)
+            ranges.check_training(x, pixel_range, getattr(self, "label_classes", None))
             given = inspect.signature(keras.Model.fit).bind(self, x, *args, **kwargs).arguments
             validation = given.get("validation_data")
             validation = validation[0] if isinstance(validation, list | tuple) else validation

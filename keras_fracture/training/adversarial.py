@@ -1,15 +1,19 @@
 """One training loop for every GAN that starts from noise."""
 
+import inspect
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_fracture.data.ranges import check_classes
 from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.preprocessing import unscale
 from keras_fracture.models.registry import in_own_range
 from keras_fracture.training import losses, replicas
 
+_UNUSED = ("sample_weight", "class_weight", "validation_data", "validation_split")  # of `fit`'s arguments
 _OPTIMIZERS = ("g_optimizer", "d_optimizer")  # in the order of the networks, generator first
 
 
@@ -22,6 +26,10 @@ def scaled(optimizer, policy):
     if needed and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
+
+
+def _is_unset(value):
+    return value is None or (isinstance(value, float) and value == 0)
 
 
 def average_of(network):
@@ -46,17 +54,38 @@ class TwoOptimizers(keras.Model):
     """
 
     def fit(self, *args, **kwargs):
-        """`keras.Model.fit`.
+        """`keras.Model.fit`, without weights of images or classes and without validation, which have no meaning here.
 
         Raises:
-            TrainingError: The model is not compiled, as after `load_model` with `compile=False`.
+            TrainingError: There are such, a label is no class, or the model is not compiled, as after `load_model` with
+                `compile=False`.
         """
         if not hasattr(self, "adversarial_loss"):  # Keras takes what `load_model` read for compiled
             raise TrainingError(
                 "Call compile(g_optimizer=..., d_optimizer=...) before fit, or load the model by "
                 f"keras.saving.load_model(path), compiled as it was. Received: {self.name}, not compiled"
             )
+        given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
+        if unused := [name for name in _UNUSED if not _is_unset(given.get(name))]:
+            raise TrainingError(
+                f"{type(self).__name__} takes no {', '.join(unused)}, which would change nothing: leave it out, and "
+                f"measure samples by `evaluation`. Received: {', '.join(unused)}"
+            )
+        classes = getattr(self, "label_classes", None)
+        if classes is not None and given.get("y") is not None:
+            check_classes(given["y"], classes)
         return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        """Of GANs there is no loss that tells how good they are.
+
+        Raises:
+            TrainingError: Always.
+        """
+        raise TrainingError(
+            f"{type(self).__name__} is not evaluated by its losses: measure its images by `evaluation`, such as "
+            "`evaluation.kid`. Received: evaluate"
+        )
 
     def get_compile_config(self):
         """See `keras.Model`; empty where the loss is of another package, which could not be made again."""
@@ -179,6 +208,11 @@ class AdversarialModel(TwoOptimizers):
         return getattr(self.generator, "pixel_range", None)
 
     @property
+    def label_classes(self):
+        """How many classes the labels that it is trained on are of; None where it uses none."""
+        return getattr(self.generator, "num_classes", None)
+
+    @property
     def sampler(self):
         """The generator to make images with: the moving average where there is one."""
         return self.ema_generator or self.generator
@@ -250,7 +284,11 @@ class AdversarialModel(TwoOptimizers):
                 f"The networks take images of {self.discriminator.channels} channels: see `channels` of "
                 f"`make_train_dataset`. Received: {real.shape[-1]} channels"
             )
-        if getattr(self.generator, "num_classes", None) is None:
+        if len(labels) > 1:
+            raise TrainingError(
+                "GANs take no weights of images: leave them out. Received: (images, labels, weights)"
+            )
+        if self.label_classes is None:
             return real, None
         if not labels:
             raise TrainingError("Networks with classes are trained on (images, labels). Received: images")

@@ -1,6 +1,7 @@
 """What runs beside `fit`: sample grids, a stop on NaN, statistics of replicas, backups, a progress bar."""
 
 import json
+import logging
 import math
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import tensorflow as tf
 from keras_fracture import files
 from keras_fracture.errors import TrainingError, one_line
 from keras_fracture.progress import Bar
+from keras_fracture.training import identity
 from keras_fracture.training.weights import save_weights
 
+_LOG = logging.getLogger(__name__)
 _BACKUPS = "epoch-*.weights.h5"
 # Keras's callbacks that act on what they have counted, and what that is called.
 _COUNTING = (
@@ -75,6 +78,7 @@ class EpochBackup(keras.callbacks.Callback):
     Unlike `keras.callbacks.BackupAndRestore` the file is written beside and renamed, and its name holds the
     epoch, so that a kill at any moment leaves one whole state that says which it is. Beside it lies what the training
     was started with: a resumed one that asks for something else is refused, for the backup would win without a word.
+    What an earlier version did not record is not compared.
 
     Args:
         folder: Where `epoch-NNNN.weights.h5` and `epoch-NNNN.json` are kept, one of each at a time.
@@ -88,14 +92,14 @@ class EpochBackup(keras.callbacks.Callback):
     def __init__(self, folder, settings=None, callbacks=()):
         super().__init__()
         self.folder, self.settings = Path(folder), json.loads(json.dumps(settings))
-        self.steps = None
+        self.steps, self.data, self.first_weights = None, [], None
         self.counting = [one for one in callbacks if isinstance(one, _COUNTING)]
         if any(getattr(one, "restore_best_weights", False) for one in self.counting):
             raise TrainingError(
                 "EarlyStopping(restore_best_weights=True) keeps weights that a resumed training would not have: use "
                 "patience= of training.fit. Received: restore_best_weights=True"
             )
-        self._counted = None
+        self._counted, self._given_others = None, False
 
     def saved(self):
         """The newest backup and its number of epochs, or (None, 0)."""
@@ -110,20 +114,29 @@ class EpochBackup(keras.callbacks.Callback):
         """
         path, epochs = self.saved()
         if path:
-            self._counted = self._check(path)
+            self._counted = self._check(path, model)
+            given = identity.of_weights(model)
             # Keras builds it in the first step, and loads nothing into an optimizer that is not built.
             if model.optimizer is not None and not model.optimizer.built:
                 model.optimizer.build(model.trainable_variables)
             model.load_weights(path)
             self._keep(path)
+            known = [identity.of_weights(model), self.first_weights]
+            self._given_others = self.first_weights is not None and not any(
+                identity.same_weights(given, one) for one in known
+            )
+        else:
+            self.first_weights = identity.of_weights(model)
         return epochs
 
-    def _check(self, path):
+    def _check(self, path, model):
         """Compares the settings beside a backup with those asked for; returns what callbacks had counted."""
         try:
             before = json.loads(_beside(path).read_text(encoding="utf-8"))
             names = "counted", "settings", "optimizers", "steps"
             counted, started, optimizers, self.steps = (before[name] for name in names)
+            self.data, known = before.get("data", []), before.get("model", {})
+            self.first_weights = before.get("first_weights")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TrainingError(
                 f"{path} lacks the settings of its training, {_beside(path).name}: delete its folder to train again. "
@@ -136,6 +149,12 @@ class EpochBackup(keras.callbacks.Callback):
                 f"{path.parent} was trained with other settings of {', '.join(odd)}: name another folder, or ask for "
                 f"the same. Expected: {_shortened(started, odd)}. Received: {_shortened(self.settings, odd)}"
             )
+        now = identity.of_model(model)
+        if odd := identity.other_model(known, now):
+            raise TrainingError(
+                f"{path.parent} was trained with another model: name another folder, or make the same. Expected: "
+                f"{_shortened(known, odd)}. Received: {_shortened(now, odd)}"
+            )
         if [name for name, _ in counted] != self._kinds():
             raise TrainingError(
                 f"{path.parent} was trained with other callbacks: name another folder, or pass the same. Expected: "
@@ -143,8 +162,22 @@ class EpochBackup(keras.callbacks.Callback):
             )
         return [numbers for _, numbers in counted]
 
-    def take_steps(self, steps):
-        """Keeps the steps an epoch; a resumed training with others would see other images, and is refused.
+    @property
+    def over(self):
+        """Whether an `EarlyStopping` that was restored has stopped the training, and with its patience still does."""
+        return any(
+            isinstance(one, keras.callbacks.EarlyStopping)
+            and numbers.get("stopped_epoch")
+            and numbers.get("wait", 0) >= one.patience
+            for one, numbers in zip(self.counting, self._counted or (), strict=False)
+        )
+
+    def take_stream(self, steps, data):
+        """Keeps the steps an epoch and what the images are; a resumed training of others is refused.
+
+        Args:
+            steps: Steps.
+            data: What `identity.noted` gave.
 
         Raises:
             TrainingError: The backup is from a training with others.
@@ -154,7 +187,22 @@ class EpochBackup(keras.callbacks.Callback):
                 f"{self.folder} was trained with {self.steps} steps an epoch: name another folder, or ask for as many. "
                 f"Received: {steps}"
             )
-        self.steps = steps
+        data = json.loads(json.dumps(data))
+        if odd := identity.other_data(self.data, data):
+            before, now = (
+                ", ".join(f"{name} {pair[side]!s:.80}" for name, pair in odd.items()) for side in (0, 1)
+            )
+            raise TrainingError(
+                f"{self.folder} was trained with other {', '.join(odd)}: name another folder, or ask for the same. "
+                f"Expected: {before}. Received: {now}"
+            )
+        self.steps, self.data = steps, data or self.data
+        if self._given_others:  # neither as the training began nor as it left off
+            _LOG.warning(
+                "the model was given with other weights than the training in %s began with, of another seed or start: "
+                "those of its backup take their place. Name another folder to train the model as it was given",
+                self.folder,
+            )
 
     def _kinds(self):
         return [type(one).__name__ for one in self.counting]
@@ -171,7 +219,8 @@ class EpochBackup(keras.callbacks.Callback):
             for one in self.counting
         ]
         facts = {"settings": self.settings, "optimizers": optimizers_of(self.model), "counted": counted}
-        facts["steps"] = self.steps
+        facts |= {"steps": self.steps, "data": self.data, "model": identity.of_model(self.model)}
+        facts["first_weights"] = self.first_weights
         files.write_text(_beside(after), json.dumps(facts, indent=1) + "\n")
         save_weights(self.model, after)
         self._keep(after)

@@ -10,12 +10,14 @@ import pandas as pd
 import tensorflow as tf
 
 from keras_fracture import files
+from keras_fracture.data.augmentation import checked_augment
+from keras_fracture.data.counts import check_whole
 from keras_fracture.data.pipeline import finished
 from keras_fracture.data.ranges import check_training
 from keras_fracture.errors import TrainingError
 from keras_fracture.models.convolution import overwriting_layers
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, scale
-from keras_fracture.training import distribution
+from keras_fracture.training import distribution, identity
 from keras_fracture.training.callbacks import AverageStatistics, EpochBackup, StopOnNaN, optimizers_of
 from keras_fracture.training.weights import save_weights
 
@@ -47,12 +49,22 @@ def make_train_dataset(
         A `tf.data.Dataset`, and its steps an epoch.
 
     Raises:
-        TrainingError: There is no image.
+        TrainingError: There is no image, or not one label an image; or a number is no whole number that it can be.
+        DataError: `augment` is none that can be used, see `data.Records.batched`.
         DistributionError: Replicas cannot share a batch equally.
     """
     count = len(images)
     if not count:
         raise TrainingError("There is nothing to train on. Received: 0 images")
+    _check_labels(images, labels)
+    check_whole(TrainingError, batch_size=(batch_size, 1), seed=(seed, None), first_epoch=(first_epoch, 0))
+    if steps is not None:
+        check_whole(TrainingError, steps=(steps, 0))
+    augment = checked_augment(augment, pixel_range)
+    identity.note(
+        images, labels, augment, batch_size=batch_size, seed=int(seed), pixel_range=list(map(float, pixel_range)),
+        channels=channels,
+    )  # fmt: skip
     batch_size = min(batch_size, count)
     a_pass = count // batch_size
     steps = steps or a_pass
@@ -77,6 +89,13 @@ def make_train_dataset(
     return finished(dataset, pixel_range=pixel_range, augment=augment, channels=channels), steps
 
 
+def _check_labels(images, labels):
+    if labels is not None and len(labels) != len(images):
+        raise TrainingError(
+            f"Every image needs one label. Received: {len(images)} images and {len(labels)} labels"
+        )
+
+
 def pairs_of(healthy, lesion, *, batch_size=1, seed=0, first_epoch=0, steps=None, pixel_range=SYMMETRIC):
     """An endless stream of unpaired batches (healthy, lesion), each in an order of its own as by `make_train_dataset`.
 
@@ -95,9 +114,10 @@ def pairs_of(healthy, lesion, *, batch_size=1, seed=0, first_epoch=0, steps=None
         A `tf.data.Dataset`, and its steps an epoch.
 
     Raises:
-        TrainingError: A set has no image.
+        TrainingError: A set has no image, or a number is no whole number that it can be.
     """
     counts = len(healthy), len(lesion)
+    check_whole(TrainingError, batch_size=(batch_size, 1), seed=(seed, None))
     batch_size = max(min(batch_size, *counts), 1)
     steps = steps or max(counts) // batch_size
     streams = [
@@ -115,6 +135,9 @@ def fit(
     tensorboard=False, verbose="auto",
 ):  # fmt: skip
     """Trains a compiled model to `epochs` epochs, going on where a killed run in `folder` stopped.
+
+    A folder is of one training: another one, of other images, labels or settings, takes another folder. What
+    `make_train_dataset` and `pairs_of` are given is compared; of other streams only the steps an epoch are known.
 
     Args:
         model: Built and compiled.
@@ -134,10 +157,11 @@ def fit(
         The history of all epochs as a `pandas.DataFrame`; `seconds` is each epoch's wall time.
 
     Raises:
-        TrainingError: All epochs are done and their history is gone; or `folder` was trained with other optimizers,
-            learning rates, loss, class weights or patience than are asked for now.
+        TrainingError: Epochs are done and their history is gone; or `folder` was trained with other images, labels,
+            optimizers, learning rates, loss, class weights, patience or settings of the model than are asked for now.
         DistributionError: Workers found different backups.
     """
+    check_whole(TrainingError, epochs=(epochs, 1))
     own = distribution.of(model.distribute_strategy)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,13 +176,24 @@ def fit(
     with own.scope():
         first = backup.restore(model)
     own.check_epoch(first)
+    if first and not history.is_file():
+        raise TrainingError(
+            f"{folder} has a backup of epoch {first} but no history.csv: delete its backup folder to train again"
+        )
     log = History(history, first)
     best = BestEpoch(folder / "best.weights.h5", log.rows, patience)
     extra = [keras.callbacks.TensorBoard(folder / "tensorboard")] if tensorboard else []
-    if first < epochs and not best.over:
-        with own.scope():
-            dataset, steps = stream(first)
-        backup.take_steps(steps)
+    with own.scope(), identity.noted() as data:
+        dataset, steps = stream(first)
+    backup.take_stream(steps, data)
+    if first >= epochs or best.over or backup.over:
+        _LOG.log(
+            logging.INFO if first == epochs or best.over else logging.WARNING,
+            "nothing is left to train in %s, which holds the weights and the history of %d epochs: name another folder "
+            "to train anew. Received: epochs %d",
+            folder, first, epochs,
+        )  # fmt: skip
+    else:
         _train(
             model,
             dataset,
@@ -170,10 +205,6 @@ def fit(
             validation_data=validation_data,
             class_weight=class_weight,
             verbose=verbose,
-        )
-    if not history.is_file():
-        raise TrainingError(
-            f"{folder} has a backup of epoch {first} but no history.csv: delete its backup folder to train again"
         )
     if patience is not None:
         model.load_weights(best.path)
@@ -212,7 +243,12 @@ def fit_briefly(
 
     Returns:
         Metric name to its values, an array `(epochs,)`.
+
+    Raises:
+        TrainingError: As in `make_train_dataset`, or not one label a validation image.
     """
+    if validation is not None:
+        _check_labels(*validation)
     with distribution.of(model.distribute_strategy).scope():
         stream, steps = make_train_dataset(
             images,
@@ -255,7 +291,8 @@ def _train(model, dataset, callbacks, validation_data=None, **options):
         options["validation_data"] = own.whole_shares(validation_data)
     callbacks = [Reseed(), StopOnNaN(), AverageStatistics(), *callbacks]
     if own.workers > 1:
-        check_training(dataset, getattr(model, "pixel_range", None))  # as the model's own `fit` does
+        ranges = (getattr(model, name, None) for name in ("pixel_range", "label_classes"))
+        check_training(dataset, *ranges)  # as the model's own `fit` does
         return distribution.fit(model, dataset, callbacks=callbacks, **options)
     return model.fit(dataset, callbacks=callbacks, shuffle=False, **options)
 

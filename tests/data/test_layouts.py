@@ -280,6 +280,10 @@ def _drop_column(root):
     path.write_text(path.read_text().replace("hand,", "paw,", 1).replace("tumor", "mass", 1))
 
 
+def _without(name):
+    return lambda root: (root / name).unlink()
+
+
 SPOILT = [
     ("fracatlas", lambda root: (root / "dataset.csv").unlink(), "Expected a file"),
     ("fracatlas", _drop_column, "dataset.csv is not the published table.*hand"),
@@ -294,14 +298,11 @@ SPOILT = [
         lambda root: shutil.copy(root / "images/Fractured/IMG0000005.jpg", root / "images/Fractured/new.jpg"),
         "new.jpg is in images/Fractured but not in",
     ),
+    ("fracatlas", _without("images/Non_fractured/IMG0000004.jpg"), "1 listed images.*IMG0000004"),
     ("btxrd", lambda root: (root / "dataset.csv").unlink(), "Expected a file"),
     ("btxrd", _drop_column, "dataset.csv is not the published table.*tumor"),
     ("btxrd", lambda root: (root / "dataset.csv").write_text(""), "not the published table"),
-    (
-        "btxrd",
-        lambda root: (root / "images" / "IMG000003.jpeg").unlink(),
-        "1 listed images.*IMG000003.jpeg",
-    ),
+    ("btxrd", _without("images/IMG000003.jpeg"), "1 listed images.*IMG000003.jpeg"),
     (
         "btxrd",
         lambda root: (root / "Annotations" / "IMG000002.json").write_text(json.dumps({"shapes": [{}]})),

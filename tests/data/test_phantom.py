@@ -121,6 +121,19 @@ def test_held_out_limbs_are_the_test_split_of_grouped_and_of_no_other_policy(tab
     assert set().union(*paper.values()) == others and paper["train"] & paper["test"]
 
 
+def test_shares_that_the_test_limbs_do_not_leave_are_said(tables, monkeypatch, caplog):
+    monkeypatch.setattr(layout, "SOURCES", (24, 16))
+    shares = (0.8, 0.2, 0)
+    counts = {split: len(one) for split, one in data.load_all("phantom", shares=shares, seed=6).items()}
+    reached = ", ".join(f"{100 * count / sum(counts.values()):.0f}" for count in counts.values())
+    assert counts["test"] == 16
+    [said] = caplog.messages
+    assert f"has {reached} % of its images" in said and said.endswith("Received: shares of 80, 20, 0 %")
+    caplog.clear()
+    data.load("phantom", policy="paper", shares=(0.6, 0.2, 0.2), seed=6)
+    assert not caplog.messages, "these are reached"
+
+
 @pytest.mark.parametrize("shares", [(0.5, 0.5, 0), (0.4, 0.1, 0.5)])
 def test_shares_and_seed_change_no_test_image(shares, tables, monkeypatch):
     monkeypatch.setattr(layout, "SOURCES", (24, 16))

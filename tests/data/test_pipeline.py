@@ -200,6 +200,32 @@ def test_batches_of_arrays_hold_all_of_them():
     np.testing.assert_allclose(batched, images / 127.5 - 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("count", [10, 30])
+@pytest.mark.parametrize("kind", [tuple, tf.data.Dataset.from_tensor_slices])
+def test_batches_of_another_number_of_images_are_refused(count, kind):
+    """10 of 20, in batches of 4, were 12 images; 30 were an epoch that never ends."""
+    arrays = np.zeros((20, 2, 2, 1), np.uint8), np.arange(20)
+    with pytest.raises(DataError, match=f"count {count} for 20 images"):
+        pipeline.batches(kind(arrays), count, 4)
+
+
+def test_batches_of_images_without_their_labels_are_refused():
+    with pytest.raises(DataError, match=r"Every image needs one label\. Received: ValueError: .*20"):
+        pipeline.batches((np.zeros((20, 2, 2, 1), np.uint8), np.arange(10)), 20, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("batch_size", 0), ("batch_size", -4), ("first_epoch", -1), ("shuffle", True), ("shuffle", 0.5)],
+)
+def test_batches_of_what_counts_nothing_are_refused(train, name, value):
+    arrays = np.zeros((4, 2, 2, 1), np.uint8), np.arange(4)
+    with pytest.raises(DataError, match=f"{name} must be a whole number.*Received: {value}"):
+        pipeline.batches(arrays, 4, **{"batch_size": 2, name: value})
+    with pytest.raises(DataError, match=f"{name} must be a whole number.*Received: {value}"):
+        train.batched(**{"size": 32, name: value})
+
+
 def test_truncated_image_is_stored_recovered(dummy_root):
     splits = [data.load("fracatlas", name, data_dir=dummy_root) for name in ("train", "validation", "test")]
     rows = [row for split in splits for row in split.raw().as_numpy_iterator()]
@@ -289,6 +315,10 @@ def test_the_digest_knows_every_byte_and_every_label(dummy_root, tmp_path):
         ),
         (lambda root: data.load("fracatlas", data_dir=root / "none"), "FracAtlas is not in"),
         (lambda root: data.load("fracatlas", data_dir=root, shares=(1, 1, 1)), "sum to 1"),
+        *(
+            (lambda root, seed=seed: data.load("phantom", seed=seed), "seed must be")
+            for seed in (-1, "1", 1.5)
+        ),
     ],
 )
 def test_what_cannot_be_loaded_is_a_data_error(dummy_root, call, words):

@@ -11,7 +11,7 @@ from keras_fracture import data, models
 from keras_fracture.data import Augmentation, pipeline
 from keras_fracture.data.augmentation import PARAMETERS
 from keras_fracture.errors import DataError
-from keras_fracture.models.preprocessing import SYMMETRIC
+from keras_fracture.models.preprocessing import SYMMETRIC, UNIT
 from keras_fracture.training import DiffAugment, make_train_dataset, running
 
 NOTHING = {"flip": None, "rotation": 0, "zoom": 0, "shift": 0, "contrast": 0}
@@ -129,6 +129,41 @@ def test_a_layer_with_a_state_of_its_own_is_refused():
         pipeline.batches((images, labels), 4, 2, augment=keras.layers.RandomFlip())
     with pytest.raises(DataError, match="state of its own"):
         make_train_dataset(images, labels, augment=keras.layers.RandomFlip())
+
+
+WAYS = {
+    "stream": lambda root, options: make_train_dataset(_images(), np.arange(24), **options)[0],
+    "batches": lambda root, options: pipeline.batches((_images(), np.arange(24)), 24, 8, **options),
+    "batched": lambda root, options: data.load("kaggle_fracture", data_dir=root).batched(8, 32, **options),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_augmentation_takes_the_range_of_its_batches(way, dummy_root):
+    """In 0 to 1 it would clip symmetric pixels to their upper half, and uncover grey."""
+    (pixels, _), (expected, _) = (
+        next(iter(WAYS[way](dummy_root, {"pixel_range": SYMMETRIC, "augment": augment})))
+        for augment in (Augmentation(seed=1), Augmentation(seed=1, value_range=SYMMETRIC))
+    )
+    np.testing.assert_array_equal(pixels, expected)
+    assert -1 <= pixels.numpy().min() < -0.9
+
+
+def test_an_augmentation_without_a_range_is_that_of_0_to_1():
+    images = np.random.default_rng(0).random((4, 16, 16, 1), "float32")
+    changed = Augmentation(contrast=0.9, seed=3)(images, range(4))
+    np.testing.assert_array_equal(
+        changed, Augmentation(contrast=0.9, seed=3, value_range=UNIT)(images, range(4))
+    )
+    assert changed.numpy().max() == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("value_range", "pixel_range"), [(UNIT, SYMMETRIC), (SYMMETRIC, UNIT)])
+def test_an_augmentation_of_another_range_is_refused(way, value_range, pixel_range, dummy_root):
+    options = {"augment": Augmentation(value_range=value_range), "pixel_range": pixel_range}
+    with pytest.raises(DataError, match="value_range of an Augmentation must be"):
+        WAYS[way](dummy_root, options)
 
 
 def _images(count=24, size=16):

@@ -103,6 +103,22 @@ def test_a_resumed_run_of_an_earlier_version_says_its_other_settings_too(run):
     assert resumed["other_settings"] == {"unit_ema": None, "thresholds": [0.0, 0.5], "unit_batch": 3}
 
 
+def test_a_run_that_goes_on_under_other_versions_says_so_and_keeps_both(run, caplog):
+    folder, (config,) = run
+    path = folder / "config.json"
+    said = json.loads(path.read_text())
+    assert re.fullmatch(r"\d+\.\d+\.\d+ [0-9a-f]{8}", said["versions"]["keras_fracture"])
+    runs.start(config, "smoke", folder, resume=True)
+    assert json.loads(path.read_text()) == said and not caplog.messages
+    before = {"versions": said["versions"] | {"tensorflow": "2.0.0", "keras_fracture": "0.0.1 0123abcd"}}
+    path.write_text(json.dumps(said | before))
+    for _ in range(2):
+        runs.start(config, "smoke", folder, resume=True)
+    assert "tensorflow 2.0.0, now 2." in caplog.text and "keras_fracture 0.0.1 0123abcd, now" in caplog.text
+    assert json.loads(path.read_text()) == said | before | {"resumed_under": [said["versions"]]}
+    assert runs.read_config(folder)["versions"] == before["versions"]
+
+
 @pytest.mark.parametrize("name", ["", "config.json"])
 def test_a_run_is_repeated_with_all_its_settings(run, tmp_path, name):
     folder, seen = run

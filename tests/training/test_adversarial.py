@@ -220,3 +220,50 @@ def test_unknown_policy_is_refused_and_a_failure_puts_the_old_one_back():
     with pytest.raises(ModelError), using("mixed_bfloat16"):
         models.create("dense_gan_generator", image_size=7)
     assert keras.config.dtype_policy().name == "float32"
+
+
+def _conditional():
+    shape = {"image_size": 32, "width": 2, "channels": 1, "num_classes": 2}
+    model = AdversarialModel(
+        *(models.create(f"dcgan_{kind}", **shape) for kind in ("generator", "discriminator"))
+    )
+    model.compile(g_optimizer=keras.optimizers.SGD(0.1), d_optimizer=keras.optimizers.SGD(0.1))
+    return model
+
+
+IMAGES = np.tanh(np.random.default_rng(0).normal(size=(8, 32, 32, 1))).astype("float32")
+
+
+@pytest.mark.parametrize("labels", [np.arange(8) % 2 + 1, np.arange(8) % 2 - 1, np.full(8, 0.5)])
+@pytest.mark.parametrize("kind", ["arrays", "dataset"])
+def test_labels_of_no_class_are_refused(labels, kind):
+    """Class 2 of 2 was trained as no class, a vector of zeros, and so was -1."""
+    data = (IMAGES, labels)
+    if kind == "dataset":
+        data = (tf.data.Dataset.from_tensor_slices(data).batch(4),)
+    with pytest.raises(TrainingError, match=r"labels must be whole numbers from 0 to 1.*Received"):
+        _conditional().fit(*data, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"sample_weight": np.zeros(8)},
+        {"class_weight": {0: 0.0, 1: 9.0}},
+        {"validation_data": (IMAGES, np.arange(8) % 2)},
+        {"validation_split": 0.5},
+    ],
+)
+def test_what_a_gan_would_not_use_is_refused(given):
+    with pytest.raises(TrainingError, match=f"takes no {next(iter(given))}"):
+        _conditional().fit(IMAGES, np.arange(8) % 2, epochs=1, verbose=0, **given)
+
+
+def test_weights_beside_the_labels_of_a_dataset_are_refused():
+    with pytest.raises(TrainingError, match="no weights of images"):
+        _conditional().train_step((IMAGES, np.arange(8) % 2, np.zeros(8)))
+
+
+def test_a_gan_is_not_evaluated_by_its_losses():
+    with pytest.raises(TrainingError, match="measure its images"):
+        _conditional().evaluate(IMAGES, np.arange(8) % 2)

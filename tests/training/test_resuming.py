@@ -1,9 +1,14 @@
 """What a resumed training refuses, because its backup would win without a word, and what it goes on counting."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from keras_fracture import models
+from keras_fracture.data import Augmentation
 from keras_fracture.errors import TrainingError
 from keras_fracture.training import running
 from tests.training import killed_run
@@ -75,3 +80,121 @@ def test_a_callback_whose_state_cannot_be_kept_is_refused(tmp_path):
     stopping = keras.callbacks.EarlyStopping("loss", restore_best_weights=True)
     with pytest.raises(TrainingError, match="use patience="):
         _resumable(tmp_path, 1, "adam", callbacks=[stopping])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Of a training of one epoch."""
+    folder = tmp_path_factory.mktemp("one")
+    _train(folder)
+    return folder
+
+
+def _train(folder, epochs=1, images=None, labels=None, start=2, callbacks=(), dropout=0.5, **options):
+    """The model and its history; `start` is the seed of its weights."""
+    images = killed_run.images(32) if images is None else images
+    labels = np.arange(24) % 2 if labels is None else labels
+    keras.utils.set_random_seed(start)
+    model = models.create("compact_cnn", image_size=32, dropout=(dropout, dropout))
+    model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
+
+    def stream(first):
+        given = {"batch_size": 8, "seed": 1} | options
+        dataset, steps = running.make_train_dataset(images, labels, first_epoch=first, **given)
+        return dataset.map(lambda images, labels: (images, labels)), steps  # as where a model has two outputs
+
+    return model, running.fit(model, stream, epochs, folder, callbacks=callbacks, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"images": 255 - killed_run.images(32)}, "other grey levels"),
+        ({"images": killed_run.images(32)[::-1].copy()}, "other grey levels"),
+        ({"labels": np.arange(24) // 12}, "other labels"),
+        ({"seed": 3}, "other seed: .*Expected: seed 1. Received: seed 3"),
+        ({"augment": Augmentation()}, "other augment"),
+        ({"dropout": 0.2}, "another model.*dropout"),
+    ],
+)
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_folder_gives_another_training_nothing(folder, epochs, other, words):
+    """Also where all epochs are done: its history and weights would be taken for the other one's."""
+    with pytest.raises(TrainingError, match=words):
+        _train(folder, epochs, **other)
+
+
+def test_what_two_machines_decode_is_one_training(folder):
+    """A JPEG's levels may differ by one here and there."""
+    images = killed_run.images(32)
+    images[:, 0] ^= 1
+    assert len(_train(folder, images=images)[1]) == 1
+
+
+def test_other_first_weights_are_said_and_those_of_the_backup_taken(folder, caplog):
+    model, _ = _train(folder)
+    assert not caplog.records
+    other, _ = _train(folder, start=5)
+    assert "with other weights than the training in" in caplog.text
+    np.testing.assert_array_equal(other.get_weights()[0], model.get_weights()[0])
+
+
+def test_a_training_of_an_earlier_version_goes_on_with_what_it_recorded(tmp_path):
+    _train(tmp_path)
+    path = next((tmp_path / "backup").glob("*.json"))
+    facts = json.loads(path.read_text())
+    path.write_text(
+        json.dumps({name: facts[name] for name in ("settings", "optimizers", "counted", "steps")})
+    )
+    assert _train(tmp_path, 2, seed=3)[1]["epoch"].tolist() == [1, 2]
+    with pytest.raises(TrainingError, match=r"Expected: seed 3\. Received: seed 1"):
+        _train(tmp_path, 3, seed=1)
+
+
+def test_a_stream_is_made_once_and_not_read_before_training(tmp_path, monkeypatch):
+    made, read = [], []
+
+    def once():
+        read.append(True)
+        yield np.zeros((4, 16, 16, 1), "float32"), np.zeros(4)
+
+    def stream(first):
+        made.append(first)
+        spec = tf.TensorSpec((4, 16, 16, 1)), tf.TensorSpec((4,))
+        return tf.data.Dataset.from_generator(once, output_signature=spec), 2
+
+    def train(*given, **further):
+        raise InterruptedError
+
+    monkeypatch.setattr(running, "_train", train)
+    with pytest.raises(InterruptedError):
+        running.fit(_classifier("adam"), stream, 1, tmp_path, verbose=0)
+    assert made == [0] and not read
+
+
+def test_a_training_that_was_stopped_early_is_over(tmp_path, caplog):
+    def stopping(patience):
+        return [keras.callbacks.EarlyStopping("loss", patience=patience, min_delta=9.0)]
+
+    model, history = _train(tmp_path, 6, callbacks=stopping(1))
+    again, same = _train(tmp_path, 6, callbacks=stopping(1))
+    assert history["epoch"].tolist() == same["epoch"].tolist() == [1, 2]
+    np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
+    assert "nothing is left to train" in caplog.text
+    assert len(_train(tmp_path, 6, callbacks=stopping(2))[1]) == 3  # more patience goes on
+
+
+def test_fewer_epochs_than_a_folder_holds_are_said(tmp_path, caplog):
+    _train(tmp_path, 2)
+    assert not caplog.records
+    assert len(_train(tmp_path, 1)[1]) == 2
+    assert "history of 2 epochs: name another folder to train anew. Received: epochs 1" in caplog.text
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_backup_whose_history_is_gone_is_refused(tmp_path, epochs):
+    """The best epoch would be chosen among the further ones alone."""
+    _train(tmp_path)
+    (tmp_path / "history.csv").unlink()
+    with pytest.raises(TrainingError, match=r"backup of epoch 1 but no history\.csv"):
+        _train(tmp_path, epochs)

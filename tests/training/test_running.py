@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 import keras_fracture
+from keras_fracture import models
 from keras_fracture.errors import TrainingError
 from keras_fracture.models.preprocessing import SYMMETRIC
 from keras_fracture.training import callbacks, precision, running
@@ -367,3 +368,26 @@ def test_a_network_whose_training_overwrites_memory_is_named_before_it_trains(mo
     running.fit_briefly(model, images, labels, 1)
     (said,) = caplog.messages
     assert "overwrite memory" in said and said.endswith(f"Received: {model.layers[0].path}")
+
+
+@pytest.mark.parametrize("labels", [5, 20])
+def test_labels_that_do_not_fit_the_images_are_refused(labels):
+    """Of more labels each image would take the label of another one."""
+    images, words = np.zeros((10, 8, 8, 1), np.uint8), f"one label.*10 images and {labels} labels"
+    with pytest.raises(TrainingError, match=words):
+        running.make_train_dataset(images, np.arange(labels))
+    model = models.create("compact_cnn", image_size=32)
+    with pytest.raises(TrainingError, match=words):
+        running.fit_briefly(model, images, np.arange(labels), 1)
+    with pytest.raises(TrainingError, match=words):
+        running.fit_briefly(model, images, np.arange(10), 1, validation=(images, np.arange(labels)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("batch_size", 0), ("batch_size", -4), ("first_epoch", -1), ("seed", 1.5), ("seed", "1"), ("steps", -1)],
+)
+def test_numbers_that_count_nothing_are_refused(name, value):
+    images = np.zeros((10, 8, 8, 1), np.uint8)
+    with pytest.raises(TrainingError, match=f"{name} must be a whole number.*Received: {value!r}"):
+        running.make_train_dataset(images, np.arange(10), **{name: value})

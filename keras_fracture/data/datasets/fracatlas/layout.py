@@ -71,13 +71,15 @@ def read(root):
         A table in the form of `tables.COLUMNS`, with `hardware` and `multiscan`.
 
     Raises:
-        DataError: A folder, the csv or a column is missing, or a file is damaged.
+        DataError: A folder, the csv, a column or a listed image is missing, or a file is damaged.
     """
     images = {folder: tables.images(root / "images" / folder) for folder in CLASSES}
     boxes = _boxes(root)
     listing = root / "dataset.csv"
     numbers = (*PARTS, "mixed", *VIEWS, "hardware", "multiscan", "fractured")
     csv = tables.listing(listing, numbers, "fractured").set_index("image_id")
+    present = {path.name for paths in images.values() for path in paths}
+    tables.refuse_missing(set(csv.index) - present, root / "images")
     parts = tables.one_hot_names(csv, PARTS, "mixed")
     csv["body_part"] = np.where(csv["mixed"] > 0, "mixed", parts)
     csv["view"] = tables.one_hot_names(csv, VIEWS, "mixed")

@@ -1,0 +1,128 @@
+"""What a training is of, its images, model and first weights: so that no other is taken for its continuation."""
+
+import contextlib
+import contextvars
+import dataclasses
+import hashlib
+import math
+
+import keras
+import numpy as np
+
+_MADE = contextvars.ContextVar("made", default=None)
+_FIRST = 8  # images that are known one by one
+_LEVELS = 0.5  # that mean grey levels may differ by: decoders of two machines do not agree in every pixel
+_OWN = "keras_fracture>"  # how Keras registers the package's classes
+# A precision may be another on another machine, and names count the layers of a process.
+_LEFT_OUT = ("name", "dtype", "trainable", "module", "registered_name", "compile_config", "build_config")
+
+
+@contextlib.contextmanager
+def noted():
+    """Gives a list of what `note` is told within."""
+    token = _MADE.set([])
+    try:
+        yield _MADE.get()
+    finally:
+        _MADE.reset(token)
+
+
+def note(images, labels, augment, **settings):
+    """Tells what a stream of training batches is made of; within `noted` alone, for it looks at all pixels.
+
+    Args:
+        images: uint8 `(n, height, width, channels)`.
+        labels: Array `(n, ...)`, or None.
+        augment: As in `make_train_dataset`.
+        **settings: What else the batches depend on, for JSON.
+    """
+    if _MADE.get() is None:
+        return
+    pixels = np.asarray(images)
+    means = [pixels.mean(dtype=np.float64), *(one.mean(dtype=np.float64) for one in pixels[:_FIRST])]
+    _MADE.get().append(
+        {
+            "images": list(pixels.shape),
+            "grey levels": [round(float(mean), 2) for mean in means],
+            "labels": None if labels is None else _digest(labels),
+            "augment": _words(augment),
+            **settings,
+        }
+    )
+
+
+def _digest(labels):
+    # Rounded: where they are probabilities, two machines may differ in the last digit.
+    values = np.round(np.asarray(labels, np.float64), 3) + 0.0
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
+
+
+def _words(augment):
+    if augment is None or dataclasses.is_dataclass(augment):
+        return augment and repr(augment)
+    return getattr(augment, "__qualname__", type(augment).__name__)
+
+
+def other_data(before, now):
+    """What differs between two lists of `noted`, its name to both values; nothing is known of what noted nothing."""
+    if not before or not now:
+        return {}
+    if len(before) != len(now):
+        return {"number of data sets": (len(before), len(now))}
+    return {
+        name: (one[name], other[name])
+        for one, other in zip(before, now, strict=True)
+        for name in one
+        if name in other and not _alike(name, one[name], other[name])
+    }
+
+
+def _alike(name, one, other):
+    if name == "grey levels":
+        return len(one) == len(other) and np.allclose(one, other, rtol=0, atol=_LEVELS)
+    return one == other
+
+
+def of_model(model):
+    """Numbers and texts in the configuration of a model of this package, by their place; of other models none.
+
+    Those may hold seeds that Keras draws anew in each process.
+    """
+    if not keras.saving.get_registered_name(type(model)).startswith(_OWN):
+        return {}
+    return dict(_settings(model.get_config(), ""))
+
+
+def _settings(config, place):
+    if isinstance(config, dict):
+        if not str(config.get("registered_name", _OWN)).startswith(_OWN):
+            return
+        for name, value in config.items():
+            if name not in _LEFT_OUT:
+                yield from _settings(value, f"{place}.{name}" if place else name)
+    elif isinstance(config, list | tuple):
+        for number, value in enumerate(config):
+            yield from _settings(value, f"{place}.{number}")
+    elif config is None or isinstance(config, str | bool | int | float):
+        yield place, config
+
+
+def other_model(before, now):
+    """Names of what differs between two models' `of_model`, as far as both say it."""
+    return [name for name in before if name in now and not _close(before[name], now[name])]
+
+
+def _close(one, other):
+    if isinstance(one, float) and isinstance(other, int | float):  # statistics of images, on two machines
+        return math.isclose(one, other, rel_tol=1e-4)
+    return one == other
+
+
+def of_weights(model):
+    """The first number of each weight that is trained: enough to tell two beginnings apart."""
+    return [float(np.ravel(keras.ops.convert_to_numpy(one))[0]) for one in model.trainable_variables]
+
+
+def same_weights(one, other):
+    """Whether two lists of `of_weights` agree as far as two machines do that draw them from one seed."""
+    return len(one) == len(other) and np.allclose(one, other, rtol=1e-3, atol=1e-5)
