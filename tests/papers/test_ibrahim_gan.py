@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from keras_fracture import papers
@@ -248,7 +249,7 @@ def curve_of(aucs, size=400):
     rng = np.random.default_rng(0)
     labels = np.repeat((0, 1), size // 2)
     sets = {"test": split([str(k) for k in range(size)], labels)}
-    outcomes = {key: (labels * shift + rng.normal(size=size))[None] for key, shift in aucs.items()}
+    outcomes = {key: expit(labels * shift + rng.normal(size=size))[None] for key, shift in aucs.items()}
     return learning_curve.Curve(sets, (50, 100, 200), ("original", "better"), outcomes, {})
 
 
