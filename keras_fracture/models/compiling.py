@@ -51,6 +51,10 @@ def for_logits(cls):
             self.optimizer.build(self.trainable_variables)
 
     compile_for_logits.looks_at_logits = True
+    if compile_ is keras.Model.compile:
+        compile_for_logits.__doc__ = (
+            "`keras.Model.compile`, which refuses what takes logits for probabilities."
+        )
     cls.compile, cls.compile_from_config = compile_for_logits, compile_from_config
     return cls
 

@@ -93,6 +93,8 @@ def _looking(method, name):
         return method(self, x, *args, **kwargs)
 
     method_in_own_range.looks_at_range = True
+    if method is getattr(keras.Model, name):
+        method_in_own_range.__doc__ = f"`keras.Model.{name}`, which looks at the range of the first images."
     return method_in_own_range
 
 
