@@ -34,7 +34,6 @@ def data():
         keras.losses.CategoricalFocalCrossentropy(), {"finding": "binary_crossentropy"},
         functools.partial(keras.losses.binary_crossentropy, label_smoothing=0.1),
     ],
-    ids=str,
 )  # fmt: skip
 def test_losses_of_probabilities_are_refused(loss):
     model = network()
@@ -69,7 +68,6 @@ def test_what_trains_a_classifier_refuses_them_too(wrap):
         keras.metrics.BinaryAccuracy(), keras.metrics.binary_accuracy, keras.metrics.Recall(),
         keras.metrics.SensitivityAtSpecificity(0.9), keras.metrics.BinaryCrossentropy(),
     ],
-    ids=str,
 )  # fmt: skip
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_metrics_of_probabilities_are_refused(metric, outputs):
