@@ -62,7 +62,7 @@ def test_scores_are_scikit_learns(said, test_table, tmp_path, capsys):
     path = said()
     code, out, _ = run(capsys, path, "--out", tmp_path / "scored", "--threshold", 0.4)
     assert code == 0 and "threshold 0.4, as given" in out
-    (verdict,) = [line for line in out.splitlines() if "points against `" in line]
+    (verdict,) = [line for line in out.splitlines() if "which do not see the bone: AUC " in line]
     assert verdict in (tmp_path / "scored" / "report.md").read_text()
     content = json.loads((tmp_path / "scored" / "scores.json").read_text())
     rows, labels = pd.read_csv(path, float_precision="round_trip"), test_table["label"].to_numpy()

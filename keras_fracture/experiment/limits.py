@@ -64,11 +64,11 @@ def check(config):
 def _check_tuple(what, field, value, bounds):
     if not isinstance(value, tuple) or not value:
         raise FractureError(f"{what} must hold one value or more. Received: {value!r}")
-    if field.name not in _REPEATED and len(set(value)) < len(value):
-        raise FractureError(f"{what} must hold each value once. Received: {value!r:.200}")
     kinds = {type(one) for one in field.default or value} & {int, float, str} or {str}
     for one in value:
         _check_one(f"Each of {what}", kinds, one, bounds)
+    if field.name not in _REPEATED and len(set(value)) < len(value):
+        raise FractureError(f"{what} must hold each value once. Received: {value!r:.200}")
 
 
 def _check_names(what, value):
