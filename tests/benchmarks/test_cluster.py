@@ -6,6 +6,7 @@ from benchmarks import cluster as benchmark
 from benchmarks.errors import BenchmarkError
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_small_work(monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr(benchmark, "SLEEPERS", (2,))

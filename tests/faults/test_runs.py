@@ -58,6 +58,7 @@ def test_a_killed_run_goes_on(undisturbed, tmp_path):
     _same(run, undisturbed[0])
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_nothing_but_one_line(undisturbed, tmp_path):
     run = faulty.FaultyRun(tmp_path, *RECIPE)
     status, _, messages = run.finish("full", "|".join([*FULL, ""]))

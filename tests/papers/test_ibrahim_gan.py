@@ -134,6 +134,7 @@ def test_synthetic_images_are_made_for_both_classes_and_differ(finished):
     assert np.abs(made[0].astype(int) - made[1]).max() > 0
 
 
+@pytest.mark.slow
 def test_a_run_cut_off_late_resumes_to_the_same_numbers(finished, metrics):
     folder = finished[0]
     lost = ["metrics.json", "grouped/classifiers/warm_start-1.npz", "modern/8/warmstart-1.npz",
