@@ -9,10 +9,7 @@ from numbers import Integral, Real
 from keras_fracture.errors import FractureError
 
 _NAME = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)?")
-_REPEATED = (
-    "shares",
-    "widths",
-)  # tuples whose values may be equal: elsewhere each is one more row of results
+_REPEATED = ("shares", "widths")  # whose values may be equal: elsewhere each is one more row of results
 _MOST = 1_000_000  # of what is counted and has no limit of its own
 
 
@@ -26,8 +23,8 @@ def check(config):
 
     Whole numbers must be 1 or more, others above 0, except those that the configuration lists in `MAY_BE_ZERO`; those
     in `SHARES` at most 1, those in `MOST` what it says, and other whole numbers at most a million. Texts are names, but
-    those in `WORDS`. Tuples must not be empty, nor hold a value twice. A setting may be None
-    where its annotation or its default says so.
+    those in `WORDS`. Tuples must not be empty, nor hold a value twice. A setting may be None where
+    its annotation or its default says so.
 
     Args:
         config: An `experiment.config.Config`.
@@ -50,10 +47,6 @@ def check(config):
             _check_one(what, kinds, value, bounds)
         if field.name not in config.WORDS:
             _check_names(what, value)
-    if getattr(config, "smoothing", None) == 1:
-        raise FractureError(
-            f"smoothing of {config.key} must be below 1, where all labels are alike. Received: {config.smoothing}"
-        )
     variant = getattr(config, "variant", None)
     if variant is not None and variant not in config.VARIANTS:
         raise FractureError(

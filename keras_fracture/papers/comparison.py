@@ -76,15 +76,19 @@ def _best(runs, columns):
     """Subject and head of the recorded columns that are shown: of each subject those best on validation images."""
     found = {}
     for run, (subject, head, _) in zip(runs, columns, strict=True):
-        value = run["metrics"].get("validation_auc", {}).get("value", 0.0)
-        rank = run.get("date", MENDED) >= MENDED, value, run.get("date", MENDED)
-        heads = found.setdefault(subject, {})
+        rank, heads = on_validation("auc", run), found.setdefault(subject, {})
         heads[head] = max(rank, heads.get(head, rank))
     return {
         (subject, head)
         for subject, heads in found.items()
         for head in sorted(heads, key=heads.get, reverse=True)[:_MOST]
     }
+
+
+def on_validation(metric, run):
+    """What recorded runs are chosen by, the highest: of equal ones the last; those from before `MENDED` last of all."""
+    date = run.get("date", MENDED)
+    return date >= MENDED, run["metrics"].get(f"validation_{metric}", {}).get("value", 0.0), date
 
 
 def _columns(key, prefix, runs):

@@ -13,7 +13,7 @@ from keras_fracture import files, papers
 from keras_fracture.errors import OutputError
 from keras_fracture.papers import comparison
 from keras_fracture.report import baselines, benchmarks, board, explanations, reliability, results, stress
-from keras_fracture.report.markdown import MENDED, dated, markdown, over_seeds, plain
+from keras_fracture.report.markdown import dated, markdown, over_seeds, plain
 
 _WHERE = ("*.md", "docs/*.md", "docs/*/*.md", "serving/*.md")
 _TOLD = {  # of a run, and in which words
@@ -66,7 +66,7 @@ def front(folder):
             shown = [
                 run for run in _fitting(runs, where) if run["profile"] != "smoke"
             ]  # which measures nothing
-            for run in sorted(shown, key=functools.partial(_on_validation, metric))[-1:]:
+            for run in sorted(shown, key=functools.partial(comparison.on_validation, metric))[-1:]:
                 reported = (run["reported"] or {}).get(metric)
                 rows.append([
                     f"[{key}](docs/papers/{key}.md)", what, f"{reported:.2f}" if reported else "",
@@ -101,12 +101,6 @@ def _level(run, runs, metric, words, other):
             return ""
         value = beside[-1]["metrics"][metric]["value"]
     return f"{value:.3f} {words}"
-
-
-def _on_validation(metric, run):
-    """What `front` chooses by; of equal runs the last that was recorded is taken."""
-    value = run["metrics"].get(f"validation_{metric}", {}).get("value", 0.0)
-    return run["date"] >= MENDED, value, run["date"]
 
 
 def _papers(folder):

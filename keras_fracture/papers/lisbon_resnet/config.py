@@ -135,6 +135,10 @@ class Config(ClassifierConfig):
             raise FractureError(
                 f"optimizer must be one of {', '.join(OPTIMIZERS)}. Received: {self.optimizer!r}"
             )
+        if self.smoothing == 1:
+            raise FractureError(
+                f"smoothing of {self.key} must be below 1, where all labels are alike. Received: {self.smoothing}"
+            )
 
     def unused(self):
         """See `experiment.config.Config.unused`."""
