@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from keras_fracture import parallel
 from keras_fracture.data import decoding, split_files, splits, unread
 from keras_fracture.data.catalogue import measured, usable
+from keras_fracture.errors import DataError
 from keras_fracture.progress import Bar
 
 _LOG = logging.getLogger(__name__)
@@ -126,6 +127,11 @@ class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager):
         table, root = self._table(dl_manager)
         side = self.builder_config.assign(self.name, table, root)
+        if empty := [name for name in splits.NAMES if name not in side]:
+            raise DataError(
+                f"Each split needs a share of the images. Without any: {', '.join(empty)}. "
+                f"Received: shares of {self.builder_config.shares}"
+            )
         return {name: self._generate_examples(table[side == name], root) for name in splits.NAMES}
 
     def _generate_examples(self, table, root):

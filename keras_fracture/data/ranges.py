@@ -14,7 +14,7 @@ def check_training(data, pixel_range, classes=None):
 
     Such a training runs without a word, and what it gives is nonsense. Half of the range beyond either end is left to
     augmentation. Images of 0 to 1 lie within -1 to 1, too: they are known by having no pixel below 0, which the dark
-    borders of X-rays have.
+    borders of X-rays have. Images that were scaled twice lie within any range: they are known by having no contrast.
 
     Args:
         data: What `keras.Model.fit` takes: a `tf.data.Dataset`, a `keras.utils.PyDataset` or arrays. Others, such as
@@ -28,7 +28,7 @@ def check_training(data, pixel_range, classes=None):
     for images, least, most in _extremes(data, pixel_range, classes):
         low, high = pixel_range
         halved = low < 0 <= least < most <= high  # 0 to 1 in place of -1 to 1
-        if halved or _outside(least, most, pixel_range):
+        if halved or _outside(least, most, pixel_range) or _scaled_twice(least, most, pixel_range):
             raise TrainingError(
                 f"The images to train on must lie between {low:g} and {high:g}, with dark pixels near {low:g}: use "
                 f"models.preprocessing.scale, or pixel_range=model.pixel_range where the batches are made. "
@@ -58,7 +58,8 @@ def check_images(data, pixel_range, purpose):
         ModelError: The images are in another range.
     """
     for images, least, most in _extremes(data, pixel_range):
-        if _outside(least, most, pixel_range):
+        twice = len(images) > 1 and _scaled_twice(least, most, pixel_range)
+        if twice or _outside(least, most, pixel_range):
             low, high = pixel_range
             raise ModelError(
                 f"The images to {purpose} must lie between {low:g} and {high:g}: use models.preprocessing.scale, or "
@@ -71,6 +72,12 @@ def _outside(least, most, pixel_range):
     low, high = pixel_range
     margin = (high - low) / 2
     return least < low - margin or most > high + margin
+
+
+def _scaled_twice(least, most, pixel_range):
+    """Whether images span no more than two grey levels, as after two divisions by 255; all of one level are left."""
+    low, high = pixel_range
+    return 0 < most - least < (high - low) / 127
 
 
 def _extremes(data, pixel_range, classes=None):

@@ -170,6 +170,14 @@ def test_a_label_of_one_source_is_refused_and_leaves_no_records(drawn, tmp_path,
     assert not [name for name in left if "tfrecord" in name or "incomplete" in name or "lock" in name]
 
 
+def test_a_split_without_a_share_is_refused(drawn, tmp_path, cache):
+    own.table(tmp_path, drawn, dx=[str(record["label"]) for record in drawn])
+    with pytest.raises(
+        DataError, match=r"Each split needs a share.*Without any: validation\. Received: shares of"
+    ):
+        data.prepare(str(tmp_path), columns=PLAIN, shares=(0.5, 0, 0.5))
+
+
 def test_names_that_are_no_data_set(tmp_path):
     with pytest.raises(DataError, match=r"No such data set. Choose one of btxrd, .* Received: './gone'"):
         data.prepare("./gone")

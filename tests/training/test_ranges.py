@@ -91,6 +91,22 @@ def test_a_classifier_of_zero_to_one_refuses_other_ranges(images, wrong, parts):
         model.fit(arrays, labels, verbose=0)
 
 
+@pytest.mark.parametrize(
+    "scaled", [lambda images: images / 255 / 255, lambda images: (images / 127.5 - 1) / 127.5 - 1]
+)
+def test_images_that_were_scaled_twice_are_refused(images, scaled):
+    twice = scaled(images.astype("float32"))
+    model = gan() if twice.min() < 0 else classifier()
+    with pytest.raises(TrainingError, match=r"must lie between.*Received: 40 images"):
+        model.fit(twice, *([] if twice.min() < 0 else [np.arange(40) % 2]), batch_size=20, verbose=0)
+    model = models.create("resnet18", image_size=32, width=4, channels=1, num_classes=2)
+    if twice.min() >= 0:
+        with pytest.raises(ModelError, match=r"to predict must.*Received: \d+ images from 0 to 0.0039"):
+            model.predict(twice, verbose=0)
+        blank = np.float32([[0, 1 / 255], [0, 0]]).repeat(16, 0).repeat(16, 1)[None, ..., None]
+        assert model.predict(blank, verbose=0).shape == (1, 2), "one X-ray may be blank"
+
+
 def test_what_lies_in_the_range_is_no_false_alarm(images):
     bright = np.maximum(images, 130)  # all-bright images, and augmentation that overshoots
     labels = np.arange(40) % 2
