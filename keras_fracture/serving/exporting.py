@@ -91,11 +91,20 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
 
 
 def _named(model, metadata):
-    """A classifier's `classes` and `finding`, where they are known.
+    """A classifier's `classes` and `finding`, where they are known; those of a generator are left as they are.
 
     Raises:
-        ModelError: They do not fit its outputs, or a model of `models.load` is said to have its own in another order.
+        ModelError: They do not fit its outputs or labels, or a model of `models.load` is said to have its own in
+            another order.
     """
+    if hasattr(model, "latent_dim"):
+        names, known = list(metadata.get("classes") or ()), getattr(model, "num_classes", None) or 0
+        if names and not len(names) == len(set(names)) == known:
+            raise ModelError(
+                f"classes of this generator must be {known} different names, in the order of its labels. "
+                f"Received: {', '.join(names)}"
+            )
+        return {}
     if not hasattr(model, "classify") or not getattr(model, "include_top", True):
         return {}
     own, outputs = getattr(model, "classes", None), model.num_classes

@@ -136,6 +136,18 @@ def test_classes_that_do_not_fit_the_outputs_are_not_exported(outputs, metadata,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("labels", "names"), [(3, ["none", "bent"]), (2, ["bent", "bent"]), (None, ["none", "bent"])]
+)
+def test_classes_that_do_not_fit_a_generators_labels_are_not_exported(labels, names, tmp_path):
+    drawing = models.create("dcgan_generator", image_size=32, width=2, channels=1, num_classes=labels)
+    with pytest.raises(
+        ModelError, match=rf"must be {labels or 0} different names.*Received: {', '.join(names)}"
+    ):
+        serving.export(drawing, tmp_path / "gan", metadata={"classes": names})
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("classes", [["finding"], ["healthy", "finding", "other"], "finding", 2])
 def test_metadata_that_name_other_classes_are_refused(first, classes, tmp_path):
     version = shutil.copytree(first, tmp_path / "1")
