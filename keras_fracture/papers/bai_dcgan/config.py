@@ -20,7 +20,7 @@ class Config(config.Config):
     Source: Bai, "Bone fractured X-ray data generation based on DCGAN". Reported: both losses at some epochs
     (`REPORTED`), no distance to the real images; ours: results/bai_dcgan.json. Quick: half an hour on two cores, a
     quarter of that where they compute in bfloat16 (`--set precision=auto`). Under the `paper` policy the GAN learns
-    from all 4,480 fractured training images, as in the paper. They are rotated copies of 112 X-rays.
+    from all 4,480 fractured training images, as in the paper. They are rotated copies of 109 X-rays (112 names).
 
     The variant `modern` is the paper's own wish list (classes, better optimisation) and what small data call for:
     DiffAugment, a weight average, DCGAN's own learning rate, one class per label.
