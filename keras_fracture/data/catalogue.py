@@ -91,9 +91,18 @@ def title(name):
     """
     if name in NAMES:
         return name
-    path = Path(own.remembered.read().get(name, {"path": name})["path"]).expanduser().resolve()
-    folder = path.parent.name if path.is_file() else path.name
+    own_path = path(name)
+    folder = own_path.parent.name if own_path.is_file() else own_path.name
     return f"own_{folder}" if folder in NAMES else folder
+
+
+def path(name):
+    """Where own X-rays lie: the absolute path that a remembered name, or a path, stands for.
+
+    Raises:
+        DataError: What is remembered of own X-rays cannot be read.
+    """
+    return Path(own.remembered.read().get(name, {"path": name})["path"]).expanduser().resolve()
 
 
 def catalogue(name, data_dir=None, root=None, progress=True, workers=parallel.HERE, **reading):

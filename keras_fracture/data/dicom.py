@@ -177,6 +177,12 @@ def _check(dataset, name):
     most = 2 * Image.MAX_IMAGE_PIXELS
     if height * width > most:
         raise ImageError(f"{name} is too large to decode. Received: {width} x {height} of {most:,} pixels")
+    bits, highest = dataset.get("BitsStored"), dataset.get("HighBit")
+    if bits is not None and highest not in (None, bits - 1):
+        raise ImageError(
+            f"{name} must hold its levels in the lowest bits of each word, as DICOM has it today. "
+            f"Received: BitsStored {bits}, HighBit {highest}, not {bits - 1}"
+        )
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated and syntax != RLELossless:
         # Decoders believe the stream, whatever the tags say.

@@ -32,7 +32,7 @@ def utility(
         synthetic: (images, labels), generated from `real_train` alone; both classes. Where a generator knows
             findings only, healthy images of `real_train` join its own.
         synthetic_test: (images, labels) that `trts` tests on, None for `synthetic`; with healthy images that
-            are real, they must not be those of `real_train`.
+            are real, they must not be those of `real_train`, and (images, labels, sources) says which X-rays they are.
         build: Function that returns a built model, not compiled, with one logit; None builds `compact_cnn`.
         epochs: Of each training.
         batch_size: Images a step.
@@ -42,7 +42,7 @@ def utility(
 
     Returns:
         A dict of each of `ARMS` to a dict of `accuracy` and `auc`, each a dict of `value`, `low`, `high`: means over
-        seeds with 95 % intervals over sources and seeds. Generated images count as a source each.
+        seeds with 95 % intervals over sources and seeds. Without sources generated images count as one each.
 
     Raises:
         EvaluationError: Images of different shapes, a class that is missing, or a test set with fewer than two
@@ -61,7 +61,10 @@ def utility(
     if len({images.shape[1:] for images, *_ in sets.values()}) > 1:
         shapes = ", ".join(f"{name} {images.shape}" for name, (images, *_) in sets.items())
         raise EvaluationError(f"All images must have one shape. Received: {shapes}")
-    tests = {"real": real_test, "synthetic": (*synthetic_test, np.arange(len(synthetic_test[0])))}
+    made = (
+        synthetic_test if len(synthetic_test) == 3 else (*synthetic_test, np.arange(len(synthetic_test[0])))
+    )
+    tests = {"real": real_test, "synthetic": made}
     collected = {arm: [] for arm in ARMS}
     for run in range(seed, seed + seeds):
         real, made = _equally_many(real_train, synthetic, run)

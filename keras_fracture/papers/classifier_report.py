@@ -51,6 +51,9 @@ def write(config, results, run, preprocess):
         told = scored.plots(folder, name, images, result.predictions(name), scores, _chosen(config), levels)
         explained[policy, name] = _explain(result, name, folder, told)
         row = _row(config, recorded, policy, name, result.trained[name], scores) | {"baselines": compared}
+        row["body_parts"] = groups.body_parts(explained[policy, name]["groups"])
+        if explained[policy, name]["pointing"]:
+            row["pointing"] = explained[policy, name]["pointing"]
         if (config.seeds > 1 or config.flips) and not config.ensemble:
             alone = _scores(result, functools.partial(result.exported, name))
             alone["train_accuracy"] = _train_accuracy(result.trained[name].histories[:1])

@@ -22,7 +22,9 @@ def table(runs):
     reported = ["paper: accuracy %, AUC"] if known else []
     first = ["row", "model, variant, settings", "pixels, epochs, seeds", "data, split", *reported,
              "test AUC", "test accuracy %", baselines.CELLS[0]]  # fmt: skip
-    second = ["row", baselines.CELLS[1], "test AUC within body part", "sensitivity at 90 % specificity",
+    recorded = {name for run in runs for name in _MORE if run.get(name)}  # earlier versions had neither
+    more = {name: heading for name, heading in _MORE.items() if name in recorded}
+    second = ["row", baselines.CELLS[1], "test AUC within body part", *more.values(), "sensitivity at 90 % specificity",
               "validation AUC", "validation accuracy %", "profile, date"]  # fmt: skip
     rows, further = [], []
     for number, run in enumerate(runs, 1):
@@ -34,11 +36,24 @@ def table(runs):
             *([_reported(run)] if known else []), decimal(scores["auc"]), percent(scores["accuracy"]), strongest,
         ])  # fmt: skip
         further.append([
-            number, blind, decimal(scores[WITHIN]) if WITHIN in scores else "", percent(scores["sensitivity_at_90"]),
+            number, blind, decimal(scores[WITHIN]) if WITHIN in scores else "",
+            *(_SAID[name](run.get(name) or {}) for name in more), percent(scores["sensitivity_at_90"]),
             decimal(scores["validation_auc"]), percent(scores["validation_accuracy"]),
             f"{run['profile']}, {dated(run)}",
         ])  # fmt: skip
     return markdown(first, rows) + "\nThe same runs, by row:\n\n" + markdown(second, further)
+
+
+def _by_part(parts):
+    return ", ".join(f"{name} {score['value']:.2f}" for name, score in parts.items())
+
+
+def _pointing(hits):
+    return f"{100 * hits['value']:.0f}" if hits else ""
+
+
+_MORE = {"body_parts": "test AUC by body part", "pointing": "Grad-CAM's hottest point on a box, %"}
+_SAID = {"body_parts": _by_part, "pointing": _pointing}
 
 
 def _reported(run):

@@ -5,6 +5,16 @@ from keras_fracture.report.markdown import decimal, markdown, percent
 ENOUGH = 5  # X-rays with a finding, and without, from which on a group is ranked
 
 
+def body_parts(groups):
+    """AUC of each body part of `evaluation.by_group`, a dict of name to `value`, `low`, `high`; without small ones.
+
+    Empty where all images show the same part.
+    """
+    parts = groups[groups["column"] == "body_part"]
+    ranked = parts[~_small(parts)] if len(parts) > 1 else parts[:0]
+    return {row.value: _score(row, "auc") for row in ranked.itertuples()}
+
+
 def table(groups):
     """Groups as Markdown, the lowest AUC first; behind them, named as such, those too small to be ranked.
 
@@ -19,7 +29,7 @@ def table(groups):
     groups = groups[groups.groupby("column")["value"].transform("size") > 1]
     if groups.empty:
         return "No body parts or views are known, so there is no breakdown.\n"
-    small = (groups["finding_sources"] < ENOUGH) | (groups["sources"] - groups["finding_sources"] < ENOUGH)
+    small = _small(groups)
     ranked = groups[~small].sort_values("auc", kind="stable")
     header = ["field", "value", "images", "sources", "findings", "AUC", "accuracy %"]
     rows = [
@@ -33,6 +43,10 @@ def table(groups):
         f"Groups, the lowest AUC first; last those with fewer than {ENOUGH} sources (X-rays or patients) of either "
         f"class, too few to be ranked:\n\n{markdown(header, rows)}"
     )
+
+
+def _small(groups):
+    return (groups["finding_sources"] < ENOUGH) | (groups["sources"] - groups["finding_sources"] < ENOUGH)
 
 
 def _counts(row):

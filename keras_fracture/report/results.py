@@ -37,18 +37,26 @@ def record(folder, config, metrics, out):
         config: What `experiment.runs.start` returned.
         metrics: What the experiment's report returned; its `runs` are kept, and of its `figures`, which show no real
             image, a copy in `folder/KEY/DATA/VARIANT`, without the last if the run compares several, and in
-            `settings-DIGEST` there if it has `other_settings`.
+            `settings-DIGEST` there if it has `other_settings`; in `run-DIGEST` below if another run has that folder.
         out: The run folder, where the figures are.
 
     Returns:
         The file's path.
     """
+    # Not above: `catalogue` looks into the data folders, which reading results needs none of.
+    from keras_fracture.data import catalogue
+
     path = Path(folder) / f"{config['paper']}.json"
     known = read(path)["runs"] if path.exists() else []
     common = ("command", "date", "versions", "computed_in", "other_settings")
     common = {name: config[name] for name in common if name in config}
     settings = config.get("settings", {})
-    if reading := {name: settings[name] for name in _READING if settings.get(name) is not None}:
+    reading = {name: settings[name] for name in _READING if settings.get(name) is not None}
+    if settings.get("data", catalogue.EMBEDDED) not in catalogue.NAMES:
+        reading["folder"] = _digest(
+            str(catalogue.path(settings["data"]))
+        )  # of which rows name the last part alone
+    if reading:
         common["reading"] = reading
     digests = config.get("split_digests", {})  # none in runs of earlier versions
     fresh = [
@@ -57,17 +65,45 @@ def record(folder, config, metrics, out):
         | ({"split_digest": digests[run["split_policy"]]} if run.get("split_policy") in digests else {})
         for run in metrics["runs"]
     ]
-    runs = [run for run in known if not any(_same(run, one) for one in fresh)] + fresh
-    content = {"paper": config["paper"], "runs": runs}
+    kept = [run for run in known if not any(_same(run, one) for one in fresh)]
+    if metrics.get("figures"):
+        figures = _figures_folder(config["paper"], fresh, known, kept)
+        for name in metrics["figures"]:
+            with files.writing(Path(folder, figures, RENAMED_FIGURES.get(name, name))) as beside:
+                shutil.copyfile(Path(out) / name, beside)
+        fresh = [run | {"figures": figures} for run in fresh]
+    return files.write_text(
+        path, json.dumps({"paper": config["paper"], "runs": kept + fresh}, indent=1) + "\n"
+    )
+
+
+def _figures_folder(paper, fresh, known, kept):
+    """Where figures of runs are kept, a path below the results: by data, variant and settings, for others' sake more.
+
+    Rows that stay keep theirs: of runs that differ in their images' size, epochs or the like alone, the later ones get
+    a folder of their own. Of earlier versions' rows, which do not say, the last one has it.
+    """
     variants = {run["variant"] for run in fresh}
-    data = Path(fresh[0]["data"]).resolve().name  # of own X-rays a path
-    figures = Path(folder, config["paper"], data, *(variants if len(variants) == 1 else ()))
-    if settings := config.get("other_settings"):
-        figures /= f"settings-{hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]}"
-    for name in metrics.get("figures", ()):
-        with files.writing(figures / RENAMED_FIGURES.get(name, name)) as beside:
-            shutil.copyfile(Path(out) / name, beside)
-    return files.write_text(path, json.dumps(content, indent=1) + "\n")
+    plain = _plain_folder(paper, fresh[0], variants.pop() if len(variants) == 1 else None)
+    owners = {}
+    for run in known:
+        either = [_plain_folder(paper, run, variant) for variant in (run["variant"], None)]
+        owners |= dict.fromkeys([run["figures"]] if "figures" in run else either, run)
+    if not any(run is owners.get(plain) for run in kept):
+        return plain
+    told = {name: fresh[0].get(name) for name in ("profile", "image_size", "epochs", "unit_steps", "reading")}
+    return f"{plain}/run-{_digest(json.dumps(told, sort_keys=True))}"
+
+
+def _plain_folder(paper, run, variant):
+    parts = [paper, Path(run["data"]).name, *([variant] if variant else [])]
+    if settings := run.get("other_settings"):
+        parts.append(f"settings-{_digest(json.dumps(settings, sort_keys=True))}")
+    return "/".join(parts)
+
+
+def _digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _same(run, other):
@@ -78,7 +114,10 @@ def _same(run, other):
             _set_by(one.get("command", "")) or _texts(one.get("other_settings", {})) for one in (run, other)
         ]
     alike = both[0] == both[1]
-    reading = [one.get("reading") or _read_by(one.get("command", "")) for one in (run, other)]
+    reading = [dict(one.get("reading") or _read_by(one.get("command", ""))) for one in (run, other)]
+    folders = {one.pop("folder") for one in reading if "folder" in one}  # earlier versions did not record it
+    if len(folders) > 1:
+        return False
     same = (*_SAME, "split_digest") if "splits" in reading[0] else _SAME
     return alike and reading[0] == reading[1] and all(run.get(name) == other.get(name) for name in same)
 

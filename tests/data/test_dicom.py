@@ -224,6 +224,13 @@ def test_what_is_no_image_is_refused_in_one_line(name, words):
     assert "\n" not in str(caught.value)
 
 
+def test_levels_at_the_top_of_the_word_are_refused():
+    with pytest.raises(
+        ImageError, match=r"^scan-7 must hold its levels in the lowest bits.*BitsStored 12, HighBit 15"
+    ):
+        decoding.decode(written(RAMP << 4, 12, HighBit=15), "scan-7")
+
+
 @pytest.mark.parametrize("window", [(5, 0), (5, 0.5), (5, -3)])
 def test_a_window_that_is_none_is_refused(window):
     data = written(RAMP, 12, WindowCenter=window[0], WindowWidth=window[1])

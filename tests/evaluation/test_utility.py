@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from keras_fracture.errors import EvaluationError
+from keras_fracture.evaluation import utility as utility_module
 from keras_fracture.evaluation.utility import ARMS, utility
 
 
@@ -70,6 +71,27 @@ def test_both_trainings_see_equally_many_images_of_each_class(sets):
     small = images[keep], labels[keep]
     utility(sets["train"], sets["test"], small, build=Counting, batch_size=10, seeds=1)
     assert seen == [(8, [20, 10])] * 2
+
+
+def test_copies_of_one_image_make_no_narrower_interval(sets, monkeypatch):
+    """Where a generator draws findings alone, healthy images to test on are real, each X-ray there many times."""
+    monkeypatch.setattr(utility_module, "small_classifier", lambda *args, **kwargs: None)
+    monkeypatch.setattr(utility_module, "probabilities", lambda model, images: images.mean((1, 2, 3)) / 255)
+    images, labels = sets["good"]
+    healthy, findings = images[labels == 0][:6], images[labels == 1]
+    healthy[:3] += 30  # some are as bright as findings
+
+    def width(copies):
+        test = np.concatenate([np.repeat(healthy, copies, 0), findings])
+        said = np.repeat((0, 1), (6 * copies, len(findings)))
+        sources = np.concatenate([np.repeat(np.arange(6), copies), 100 + np.arange(len(findings))])
+        auc = utility(sets["train"], sets["test"], sets["good"], synthetic_test=(test, said, sources))[
+            "trts"
+        ]["auc"]
+        return auc["high"] - auc["low"]
+
+    assert width(1) > 0.1
+    assert width(20) == pytest.approx(width(1), rel=0.15)
 
 
 def test_what_cannot_be_trained_on_is_refused(sets):

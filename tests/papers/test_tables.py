@@ -140,6 +140,34 @@ def test_figures_of_other_data_stand_beside_each_other(tmp_path):
     assert kept == {"btxrd/auc.png", "phantom/auc.png", "phantom/original/auc.png"}
 
 
+def test_own_xrays_in_folders_of_one_name_stand_beside_each_other(tmp_path):
+    for number, root in enumerate("abb"):
+        config = CONFIG | {"settings": {"data": str(tmp_path / root / "images")}, "other_settings": {}}
+        (tmp_path / "auc.png").write_bytes(root.encode())
+        content = run("original", (0.5, 0.6, 0.7)[number]) | {"data": "images"}
+        results.record(tmp_path, config, {"runs": [content], "figures": ["auc.png"]}, tmp_path)
+    runs = results.read(tmp_path / "ibrahim_gan.json")["runs"]
+    assert [one["metrics"]["accuracy"]["value"] for one in runs] == [0.5, 0.7]
+    assert [(tmp_path / one["figures"] / "auc.png").read_bytes() for one in runs] == [b"a", b"b"]
+
+
+def test_a_run_that_replaces_no_row_replaces_no_figure(tmp_path):
+    sizes = (112, 224, 112)
+    for number, size in enumerate(sizes):
+        (tmp_path / "roc.png").write_bytes(b"%d" % number)
+        content = run("original", 0.5) | {"image_size": size}
+        results.record(tmp_path, CONFIG, {"runs": [content], "figures": ["roc.png"]}, tmp_path)
+        if not number:  # as an earlier version recorded it
+            path = tmp_path / "ibrahim_gan.json"
+            old = results.read(path)
+            old["runs"][0].pop("figures")
+            path.write_text(json.dumps(old))
+    runs = results.read(tmp_path / "ibrahim_gan.json")["runs"]
+    assert [one["image_size"] for one in runs] == [224, 112]
+    assert [(tmp_path / one["figures"] / "roc.png").read_bytes() for one in runs] == [b"1", b"2"]
+    assert runs[1]["figures"] == "ibrahim_gan/phantom/original"
+
+
 def test_readme_tables_follow_the_results(tmp_path):
     results.record(tmp_path, CONFIG, {"runs": [run("original", 0.5)]}, tmp_path)
     readme = tmp_path / "README.md"

@@ -202,11 +202,19 @@ def evaluate_utility(config, run, sets, generated):
         return np.concatenate([healthy, findings]), np.repeat((0, 1), (len(healthy), len(findings)))
 
     train, test = sets["train"], sets["test"]
+    # Real healthy images are copies of few X-rays, of which intervals must know; each drawn image is one of its own.
+    healthy = test.sources[test.labels == 0].astype(str)
+    if "healthy" in generated:
+        healthy = np.array([f"drawn healthy {number}" for number in range(len(generated["healthy"]))])
+    drawn = np.array([f"drawn {number}" for number in range(len(generated["finding"]))])
     return utility(
         (train.images, train.labels),
         (test.images, test.labels, test.sources),
         labelled(generated.get("healthy", train.of(0)), generated["finding"]),
-        synthetic_test=labelled(generated.get("healthy", test.of(0)), generated["finding"]),
+        synthetic_test=(
+            *labelled(generated.get("healthy", test.of(0)), generated["finding"]),
+            np.concatenate([healthy, drawn]),
+        ),
         epochs=min(20, config.epochs),
         seed=config.seed,
         strategy=run.strategy,
