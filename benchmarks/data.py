@@ -55,6 +55,7 @@ def measure_data(name="phantom", count=3000, data_dir=None, repeats=5, counts=_C
     return numbers
 
 
+@one_opencv_thread
 def _drawing_seconds():
     start = time.perf_counter()
     for record in phantom.records(seed=1)[:100]:

@@ -141,6 +141,8 @@ def _inception():
     """InceptionV3 with ImageNet weights; Keras keeps them in its own folder."""
     import keras
 
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")  # features of another precision give other distances
     try:
         network = keras.applications.InceptionV3(include_top=False, pooling="avg", weights="imagenet")
     except Exception as error:  # Keras raises no narrower one
@@ -148,6 +150,8 @@ def _inception():
             "The ImageNet weights of inception_v3 cannot be downloaded: connect to the network once, or take "
             f"xray:PATH as extractor. Received: {one_line(error)}"
         ) from None
+    finally:
+        keras.config.set_dtype_policy(policy)
     return _pipeline(
         "inception_v3",
         network,

@@ -226,7 +226,10 @@ def _curves(config, results, folder):
     """Draws accuracy and loss over epochs; returns their captions by file name."""
     histories = {
         (policy, name): {
-            column: np.mean([history[column] for history in trained.histories], axis=0)
+            # Seeds that were stopped early are no part of the later epochs' means.
+            column: pd.concat([history[column] for history in trained.histories], axis=1)
+            .mean(axis=1)
+            .to_numpy()
             for column in ("accuracy", "val_accuracy", "loss", "val_loss")
         }
         for policy, result in results.items()
@@ -244,12 +247,25 @@ def _curves(config, results, folder):
     lowest = {
         name: (int(np.argmin(means["val_loss"])) + 1, len(means["val_loss"])) for name, means in named.items()
     }
-    return {"accuracy.png": captions.accuracy(ends), "loss.png": captions.loss(lowest)}
+    return {
+        "accuracy.png": captions.accuracy(ends),
+        "loss.png": captions.loss(lowest, _added_to_loss(config)),
+    }
 
 
 def _loss(config):
     """What the loss is measured in, in words."""
-    return f"loss (nats{', with what the teacher adds' if config.teacher else ''})"
+    return f"loss (nats{''.join(f', with {part}' for part in _added_to_loss(config))})"
+
+
+def _added_to_loss(config):
+    """What the loss holds beside that of the findings, in words."""
+    parts = {
+        "weight decay": config.weight_decay,
+        "that of body parts": config.body_parts,
+        "what the teacher adds": config.teacher,
+    }
+    return [part for part, there in parts.items() if there]
 
 
 def _preprocessing(config, preprocess, policy, run):

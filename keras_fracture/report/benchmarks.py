@@ -67,6 +67,8 @@ def ratios(path):
 
     def write(content):
         by_model = best_ratios(content["runs"])
+        if not by_model:
+            return "no ratios: the machine was busy beside all runs.\n"
         best_first = sorted(by_model.items(), key=lambda pair: -pair[1])
         words = ", ".join(f"{name} {ratio:.2f}" for name, ratio in best_first)
         return f"{words}; geometric mean **{gmean(list(by_model.values())):.2f}**.\n"
@@ -104,9 +106,16 @@ def _models(content):
     libraries = ", ".join(f"{name} {versions[name]}" for name in ("tensorflow", "keras", "torch"))
     ratios = best_ratios(content["runs"])
     busy = max(run["others"] or 0 for run in content["runs"])
-    conditions = (
+    left, all_runs = sum(not run["fair"] for run in content["runs"]), len(content["runs"])
+    busy_runs = f"Left out, as the machine was busy: {left} of {all_runs} runs. " if left else ""
+    mean = (
         f"Geometric mean of the {len(ratios)} ratios, each side at its faster precision: "
         f"**{gmean(list(ratios.values())):.2f}**, smallest {min(ratios.values()):.2f}. "
+        if ratios
+        else ""
+    )
+    conditions = (
+        f"{mean}{busy_runs}"
         f"Medians of {content['steps']} steps, both libraries in turn in one process; {cpu['name']}, {cpu['cores']} "
         f"cores ({', '.join(cpu['flags']) or 'flags unknown'}); {libraries}. Peak: {content['peak'] / 1e9:,.0f} "
         f"billion operations a second, a float32 matrix product on all cores. Memory: of a process that does nothing "
@@ -116,7 +125,11 @@ def _models(content):
 
 
 def best_ratios(runs):
-    """Model name to images a second of ours over PyTorch's, each at the precision it is fastest in."""
+    """Model name to images a second of ours over PyTorch's, each at the precision it is fastest in.
+
+    Runs beside which the machine was busy do not count.
+    """
+    runs = [run for run in runs if run.get("fair", True)]
     names = dict.fromkeys(run["model"] for run in runs)
     best = {
         name: [max(run[side] for run in runs if run["model"] == name) for side in ("ours", "pytorch")]

@@ -186,10 +186,18 @@ def _seed(number, seeds):
     return f", seed {number + 1} of {len(seeds)}" if len(seeds) > 1 else ""
 
 
-def loss(lowest):
-    """Of losses over epochs; `lowest` is a dict of a model's name to (epoch of the lowest validation loss, epochs)."""
+def loss(lowest, added=()):
+    """Of losses over epochs.
+
+    Args:
+        lowest: A dict of a model's name to (epoch of the lowest validation loss, epochs).
+        added: What the losses hold beside that of the findings, which may hide that this one rises.
+    """
     told = "; ".join(f"{name}: epoch {epoch} of {epochs}" for name, (epoch, epochs) in lowest.items())
-    return f"A validation loss that rises again means overfitting. Lowest validation loss: {told}."
+    beside = (
+        f" The losses hold {' and '.join(added)}, too: a fall of these may hide such a rise." if added else ""
+    )
+    return f"A validation loss that rises again means overfitting.{beside} Lowest validation loss: {told}."
 
 
 def _mean(predictions):

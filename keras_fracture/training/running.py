@@ -336,17 +336,21 @@ class BestEpoch(keras.callbacks.Callback):
     @property
     def over(self):
         """Whether `patience` epochs have gone by without a lower loss."""
-        losses = [row["val_loss"] for row in self.rows] if self.patience is not None else []
+        losses = self._losses() if self.patience is not None else []
         return bool(losses) and len(losses) - losses.index(min(losses)) > self.patience
 
     def on_epoch_end(self, epoch, logs=None):
         if self.patience is None:
             return
-        losses = [row["val_loss"] for row in self.rows]
+        losses = self._losses()
         if losses.index(min(losses)) == len(losses) - 1:
             save_weights(self.model, self.path)
         if self.over:  # and never False, which would overrule another callback
             self.model.stop_training = True
+
+    def _losses(self):
+        """Of each epoch; one that is no number is never the lowest, but where there is none but such."""
+        return np.nan_to_num([row["val_loss"] for row in self.rows], nan=np.inf).tolist()
 
 
 class Reseed(keras.callbacks.Callback):

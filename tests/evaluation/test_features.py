@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_fracture import models, serving
 from keras_fracture.errors import EvaluationError, WeightsError
 from keras_fracture.evaluation import Extractor, extract, extractor, features
+from keras_fracture.training import precision
 
 
 @pytest.fixture(scope="module")
@@ -122,15 +123,19 @@ def test_the_classifier_that_comes_along_answers_as_it_did_when_it_was_saved():
 
 def test_inception_sees_299_colour_pixels_in_its_own_range(monkeypatch):
     inputs = keras.Input((299, 299, 3))
-    network = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
+    network, built = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs)), []
 
     def build(**settings):
         assert settings == {"include_top": False, "pooling": "avg", "weights": "imagenet"}
+        built.append(keras.config.dtype_policy().name)
         return network
 
     monkeypatch.setattr(keras.applications, "InceptionV3", build)
     levels = np.array([0, 51, 255], np.uint8)
-    vectors = extract(np.tile(levels[:, None, None, None], (1, 64, 64, 1)), "inception_v3")
+    with precision.using("mixed_bfloat16"):
+        vectors = extract(np.tile(levels[:, None, None, None], (1, 64, 64, 1)), "inception_v3")
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    assert built == ["float32"], "whatever a GAN is trained in, distances are of float32"
     np.testing.assert_allclose(vectors, np.repeat([[-1.0], [-0.6], [1.0]], 3, 1), atol=1e-3)
 
 

@@ -277,3 +277,31 @@ def test_rows_of_other_settings_stand_beside_the_usual_ones(run, tmp_path):
     assert len(folders) == 2 and "phantom" in folders, "figures do not overwrite each other"
     beside = comparison.beside("gupta_unit", folder=tmp_path)
     assert "2 steps of UNIT |" in beside and "2 steps of UNIT, preset munit, unit_noise 0.3 |" in beside
+
+
+def test_the_detectors_interval_resamples_patients(monkeypatch):
+    """Several images of one patient are alike: they make the interval no narrower."""
+    monkeypatch.setattr(checks, "small_classifier", lambda *args, **kwargs: None)
+    monkeypatch.setattr(checks, "probabilities", lambda model, images: images.mean((1, 2, 3)) / 255)
+    levels = np.random.default_rng(0).normal((90, 120), 30, (12, 2)).clip(0, 255)
+    one = types.SimpleNamespace(translate=lambda images, *sides: images)
+
+    def width(copies):
+        sides = [np.repeat(levels[:, side], copies)[:, None, None, None] for side in (0, 1)]
+        healthy, lesions = map(Many, sides)
+        own = types.SimpleNamespace(unit=one, healthy=healthy, lesions=lesions)
+        sources = np.repeat(np.arange(12), copies), 100 + np.repeat(np.arange(12), copies)
+        auc = checks.judge_patches(own, healthy, lesions, sources, 0, None)["detector_auc"]
+        return auc["high"] - auc["low"]
+
+    assert width(10) == pytest.approx(width(1), rel=0.1)
+
+
+class Many:
+    """Patches, as far as a detector looks at them."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)

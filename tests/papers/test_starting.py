@@ -9,10 +9,13 @@ import pytest
 
 from keras_fracture import cli, models, serving
 from keras_fracture.errors import ModelError, WeightsError
+from keras_fracture.experiment.config import configure
 from keras_fracture.experiment.runs import Run
 from keras_fracture.experiment.splits import load_splits, seen_by_training
 from keras_fracture.inference import scoring
 from keras_fracture.papers import classifier
+from keras_fracture.papers.garcia_inception import experiment as garcia
+from keras_fracture.papers.garcia_inception.config import Config as Garcia
 from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
 from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
 from keras_fracture.papers.teaching import check_pretrained, check_unseen, load_pretrained, seen_before
@@ -66,6 +69,16 @@ def test_a_run_starts_from_the_weights_and_normalisation_of_a_trained_model(sets
             np.testing.assert_array_equal(ours, theirs)
         assert (model.mean, model.std) == (0.2, 0.4)
     assert f"pretrained model {path} has learnt from fracatlas; make sure" in caplog.text
+
+
+def test_the_inception_net_normalises_as_its_start_does(sets, trained):
+    config = configure(Garcia, "smoke", data="phantom", image_size=32)
+    own = garcia.build_model(config, "inception_net", sets["train"])
+    assert own.mean == pytest.approx(sets["train"].images.mean() / 255, abs=1e-6)
+    start = models.create("inception_net", **(own.get_config() | {"mean": 0.2, "std": 0.4}))
+    config = configure(Garcia, "smoke", data="phantom", image_size=32, pretrained=trained({}, start))
+    model = garcia.build_model(config, "inception_net", sets["train"])
+    assert (model.mean, model.std) == (0.2, 0.4)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "inception_net", "efficientnet_lite0"])

@@ -8,164 +8,7 @@ from keras_fracture import cli
 from keras_fracture.errors import OutputError
 from keras_fracture.papers import tables
 from keras_fracture.report import results
-
-
-def run(variant, accuracy):
-    score = {"value": accuracy, "low": accuracy - 0.01, "high": accuracy + 0.01}
-    return {
-        "variant": variant, "model": "compact_cnn", "data": "phantom", "split_policy": "grouped", "profile": "quick",
-        "seeds": 3, "metrics": {"accuracy": score, "auc": score, "accuracy_gain": score, "validation_accuracy": score},
-        "reported": {"accuracy": 0.92},
-    }  # fmt: skip
-
-
-CONFIG = {"paper": "ibrahim_gan", "command": "keras-fracture reproduce ibrahim_gan", "date": "2026-12-02",
-          "versions": {"keras": "3"}}  # fmt: skip
-
-
-def test_a_repeated_run_replaces_its_numbers_and_no_others(tmp_path):
-    results.record(tmp_path, CONFIG, {"runs": [run("original", 0.5), run("synthetic", 0.6)]}, tmp_path)
-    path = results.record(
-        tmp_path, CONFIG | {"date": "2026-02-03"}, {"runs": [run("synthetic", 0.7)]}, tmp_path
-    )
-    kept = {entry["variant"]: entry for entry in json.loads(path.read_text())["runs"]}
-    assert kept["original"]["metrics"]["accuracy"]["value"] == 0.5
-    assert kept["synthetic"]["metrics"]["accuracy"]["value"] == 0.7
-    assert kept["synthetic"]["date"] == "2026-02-03"
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "kept"),
-    [
-        ({"width": 8}, {"width": 8}, [0.6]),
-        ({"width": 8}, {"width": 16}, [0.5, 0.6]),
-        ({}, {"width": 16}, [0.5, 0.6]),
-        (None, {}, [0.6]),  # of an earlier version
-        (None, {"width": 16}, [0.5, 0.6]),
-        ({"width": 16}, None, [0.5, 0.6]),
-    ],
-)
-def test_a_run_with_other_settings_replaces_nothing(tmp_path, before, after, kept):
-    for settings, accuracy in ((before, 0.5), (after, 0.6)):
-        config = CONFIG if settings is None else CONFIG | {"other_settings": settings}
-        results.record(tmp_path, config, {"runs": [run("original", accuracy)]}, tmp_path)
-    runs = results.read(tmp_path / "ibrahim_gan.json")["runs"]
-    assert [one["metrics"]["accuracy"]["value"] for one in runs] == kept
-    assert ("quick, width 16, 3" in tables.generate(tmp_path, "ibrahim_gan")) == (
-        {"width": 16} in (before, after)
-    )
-
-
-def test_a_row_of_an_earlier_version_tells_by_its_command_how_xrays_were_read(tmp_path):
-    config = CONFIG | {
-        "other_settings": {},
-        "command": f"{CONFIG['command']} --finding tumour --patient '(p)_'",
-    }
-    results.record(tmp_path, config, {"runs": [run("original", 0.5)]}, tmp_path)
-    read = {"settings": {"finding": "tumour", "patient": "(p)_"}}
-    results.record(tmp_path, config | read, {"runs": [run("original", 0.6)]}, tmp_path)
-    runs = results.read(tmp_path / "ibrahim_gan.json")["runs"]
-    assert [one["metrics"]["accuracy"]["value"] for one in runs] == [0.6]
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "kept"),
-    [
-        ({"finding": "fracture"}, {"finding": "tumour"}, [0.5, 0.6]),
-        ({"patient": "p1"}, {}, [0.5, 0.6]),
-        ({"finding": "fracture"}, {"finding": "fracture"}, [0.6]),
-        ({"splits": "a.csv"}, {"splits": "a.csv"}, [0.5, 0.6]),  # that holds another split by now
-        ({}, {}, [0.6]),  # the same data set, mended
-    ],
-)
-def test_a_run_on_xrays_read_otherwise_replaces_nothing(tmp_path, before, after, kept):
-    for number, reading in enumerate((before, after)):
-        config = CONFIG | {
-            "settings": reading,
-            "other_settings": {},
-            "split_digests": {"grouped": f"{number}"},
-        }
-        content = run("original", (0.5, 0.6)[number]) | {"split_policy": "grouped"}
-        results.record(tmp_path, config, {"runs": [content]}, tmp_path)
-    runs = results.read(tmp_path / "ibrahim_gan.json")["runs"]
-    assert [one["metrics"]["accuracy"]["value"] for one in runs] == kept
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "settings", "kept"),
-    [
-        ("--epochs 3 --resume --results results", "--set precision=auto --epochs 3", {}, [0.6]),
-        ("--epochs 3", "--set precision=auto --epochs 3 --set width=16", {"width": 16}, [0.5, 0.6]),
-        ("--set width=16", "--set precision=auto --set width=16", {"width": 16}, [0.6]),
-        ("--set width=16 --results results", "--set width=8", {"width": 8}, [0.5, 0.6]),
-        (
-            "--set width=16",
-            "--set width=16 --pretrained hands",
-            {"width": 16, "pretrained": "hands"},
-            [0.5, 0.6],
-        ),
-    ],
-)
-def test_of_a_run_that_recorded_no_settings_the_command_tells_them(tmp_path, before, after, settings, kept):
-    for words, others, accuracy in ((before, {}, 0.5), (after, {"other_settings": settings}, 0.6)):
-        config = CONFIG | {"command": f"keras-fracture reproduce ibrahim_gan {words}"} | others
-        results.record(tmp_path, config, {"runs": [run("original", accuracy)]}, tmp_path)
-    runs = results.read(tmp_path / "ibrahim_gan.json")["runs"]
-    assert [one["metrics"]["accuracy"]["value"] for one in runs] == kept
-
-
-def test_numbers_of_an_earlier_version_are_read_by_their_new_names(tmp_path):
-    (tmp_path / "judged.png").write_bytes(b"a figure")
-    old = run("original", 0.5) | {"kid": {"floor": 0.1, "pictures": 3}}
-    path = results.record(tmp_path, CONFIG, {"runs": [old], "figures": ["judged.png"]}, tmp_path)
-    (entry,) = results.read(path)["runs"]
-    assert entry["kid"] == {"real_vs_real": 0.1, "images": 3}
-    assert (tmp_path / "ibrahim_gan" / "phantom" / "original" / "metrics-over-epochs.png").is_file()
-
-
-def test_results_of_other_parts_stand_beside_each_other(tmp_path):
-    for part, accuracy in (("tibia", 0.1), ("femur", 0.2), ("tibia", 0.3)):
-        results.record(tmp_path, CONFIG, {"runs": [run("augmented", accuracy) | {"part": part}]}, tmp_path)
-    kept = results.read(tmp_path / "ibrahim_gan.json")["runs"]
-    assert [(one["part"], one["metrics"]["auc"]["value"]) for one in kept] == [("femur", 0.2), ("tibia", 0.3)]
-
-
-def test_figures_of_other_data_stand_beside_each_other(tmp_path):
-    (tmp_path / "auc.png").write_bytes(b"a figure")
-    for data in ("btxrd", "phantom"):
-        compared = [run(variant, 0.5) | {"data": data} for variant in ("original", "synthetic")]
-        results.record(tmp_path, CONFIG, {"runs": compared, "figures": ["auc.png"]}, tmp_path)
-    results.record(tmp_path, CONFIG, {"runs": [run("original", 0.5)], "figures": ["auc.png"]}, tmp_path)
-    kept = {path.relative_to(tmp_path / "ibrahim_gan").as_posix() for path in tmp_path.rglob("*/*.png")}
-    assert kept == {"btxrd/auc.png", "phantom/auc.png", "phantom/original/auc.png"}
-
-
-def test_own_xrays_in_folders_of_one_name_stand_beside_each_other(tmp_path):
-    for number, root in enumerate("abb"):
-        config = CONFIG | {"settings": {"data": str(tmp_path / root / "images")}, "other_settings": {}}
-        (tmp_path / "auc.png").write_bytes(root.encode())
-        content = run("original", (0.5, 0.6, 0.7)[number]) | {"data": "images"}
-        results.record(tmp_path, config, {"runs": [content], "figures": ["auc.png"]}, tmp_path)
-    runs = results.read(tmp_path / "ibrahim_gan.json")["runs"]
-    assert [one["metrics"]["accuracy"]["value"] for one in runs] == [0.5, 0.7]
-    assert [(tmp_path / one["figures"] / "auc.png").read_bytes() for one in runs] == [b"a", b"b"]
-
-
-def test_a_run_that_replaces_no_row_replaces_no_figure(tmp_path):
-    sizes = (112, 224, 112)
-    for number, size in enumerate(sizes):
-        (tmp_path / "roc.png").write_bytes(b"%d" % number)
-        content = run("original", 0.5) | {"image_size": size}
-        results.record(tmp_path, CONFIG, {"runs": [content], "figures": ["roc.png"]}, tmp_path)
-        if not number:  # as an earlier version recorded it
-            path = tmp_path / "ibrahim_gan.json"
-            old = results.read(path)
-            old["runs"][0].pop("figures")
-            path.write_text(json.dumps(old))
-    runs = results.read(tmp_path / "ibrahim_gan.json")["runs"]
-    assert [one["image_size"] for one in runs] == [224, 112]
-    assert [(tmp_path / one["figures"] / "roc.png").read_bytes() for one in runs] == [b"1", b"2"]
-    assert runs[1]["figures"] == "ibrahim_gan/phantom/original"
+from tests.papers.recorded import CONFIG, run
 
 
 def test_readme_tables_follow_the_results(tmp_path):
@@ -306,6 +149,18 @@ def front_row(folder):
     return row
 
 
+def test_rows_of_other_splits_and_sizes_are_not_merged(tmp_path):
+    for split, size, value in (("grouped", 64, 0.5), ("paper", 64, 0.6), ("grouped", 32, 0.7)):
+        row = run("original", value) | {"study": "learning_curve", "real_images": 100, "split_policy": split}
+        results.record(tmp_path, CONFIG, {"runs": [row | {"image_size": size}]}, tmp_path)
+    rows = tables.generate(tmp_path, "ibrahim_learning_curve").splitlines()[2:]
+    assert [row.split(" | ")[2:4] for row in rows] == [
+        ["0.500 (0.490 to 0.510)", "quick, 3"],
+        ["0.700 (0.690 to 0.710)", "quick, 3, 32 pixels"],
+        ["0.600 (0.590 to 0.610)", "quick, 3, paper split"],
+    ]
+
+
 def test_a_damaged_results_file_is_named(tmp_path):
     (tmp_path / "ibrahim_gan.json").write_text("{")
     with pytest.raises(OutputError, match="not a results file"):
@@ -349,11 +204,12 @@ def test_benchmarks_become_tables_with_their_conditions(tmp_path):
     # A billion operations an image: 30 images a second are 30 of 100 billion.
     row = "| resnet18 | 8, 224 | 11,177,538 | float32 | 30.0 | 24.0 | 1.25 | 30%, 24% | 283, 326 |"
     assert row in text and "| 3.2 | 1.0 | machine was busy | 3%, 1% |" in text
-    # The best of each side: 30 in float32 over 60 in bfloat16. The root of 0.5 * 3.2.
+    # The best of each side: 30 in float32 over 60 in bfloat16, without what was measured beside other work.
     assert (
-        "Geometric mean of the 2 ratios, each side at its faster precision: **1.26**, smallest 0.50." in text
+        "Geometric mean of the 1 ratios, each side at its faster precision: **0.50**, smallest 0.50. Left out, as the "
+        "machine was busy: 1 of 3 runs." in text
     )
-    assert "unit 3.20, resnet18 0.50; geometric mean **1.26**.\n<!-- end -->" in text
+    assert "resnet18 0.50; geometric mean **0.50**.\n<!-- end -->" in text
     assert "Some CPU, 2 cores (avx2); tensorflow 2.21.0, keras 3.15.1, torch 2.13.0." in text
     assert "Other programs used at most 50% of the CPU meanwhile." in text
     assert "`keras-fracture benchmark models`, 2026-12-02\n<!-- end -->" in text

@@ -391,3 +391,9 @@ def test_numbers_that_count_nothing_are_refused(name, value):
     images = np.zeros((10, 8, 8, 1), np.uint8)
     with pytest.raises(TrainingError, match=f"{name} must be a whole number.*Received: {value!r}"):
         running.make_train_dataset(images, np.arange(10), **{name: value})
+
+
+def test_an_epoch_without_a_loss_is_never_the_best():
+    rows = [{"val_loss": loss} for loss in (float("nan"), 0.5, 0.4)]
+    assert not running.BestEpoch("weights", rows, 1).over
+    assert running.BestEpoch("weights", [*rows, {"val_loss": float("nan")}, {"val_loss": 0.6}], 1).over

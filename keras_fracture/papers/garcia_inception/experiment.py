@@ -41,14 +41,16 @@ def doubled(split):
 
 
 def build_model(config, name, train):
-    """The net, which normalises by the mean and standard deviation of the training images."""
+    """The net, which normalises by the mean and standard deviation of the training images, or as its start does."""
     # Counted, not summed: a float32 sum over 10^9 pixels is off in the second digit.
     levels = sum(np.bincount(image.ravel(), minlength=256) for image in train.images) / train.images.size
     values = scale(np.arange(256, dtype=np.uint8), UNIT).astype(float)
     mean = float(levels @ values)
     std = float(np.sqrt(levels @ (values - mean) ** 2))
-    shape = {"num_classes": 2, "image_size": config.image_size}
-    return models.create("inception_net", **shape, **NETWORKS[name], mean=mean, std=std)
+    known = {"mean": mean, "std": std} | classifier.normalisation(config, name)
+    return models.create(
+        "inception_net", num_classes=2, image_size=config.image_size, **NETWORKS[name], **known
+    )
 
 
 def optimizer(config, steps):

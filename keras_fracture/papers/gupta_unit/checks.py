@@ -76,13 +76,14 @@ def choose_exponent(seams, limit):
     return max(hidden) if hidden else min(seams, default=None)
 
 
-def judge_patches(translator, healthy, lesions, seed, strategy):
+def judge_patches(translator, healthy, lesions, sources, seed, strategy):
     """What a lesion detector, which learnt from real patches, says of translated ones.
 
     Args:
         translator: `study.Translator`; the detector learns from its patches.
         healthy: `synthesis.Patches` of other X-rays, without a lesion.
         lesions: The same, with one.
+        sources: X-rays or patients that healthy patches and those of lesions are of, two arrays.
         seed: Of the detector.
         strategy: A `training.distribution.Distribution` to train under.
 
@@ -101,10 +102,10 @@ def judge_patches(translator, healthy, lesions, seed, strategy):
     )
     on_real = np.concatenate([before, real])
     truth = np.repeat([0, 1], [len(before), len(real)])
-    # An image has several patches: numbers apart, or a healthy image's would be taken for a lesion's.
-    sources = np.concatenate([healthy.rows, lesions.rows + healthy.rows.max() + 1])
     return {
-        "detector_auc": evaluation.scores(Predictions(truth, sources, on_real[None]), ("auc",))["auc"],
+        "detector_auc": evaluation.scores(
+            Predictions(truth, np.concatenate(sources), on_real[None]), ("auc",)
+        )["auc"],
         "raised": float((after > before).mean()),
         "score_before": float(before.mean()),
         "score_after": float(after.mean()),

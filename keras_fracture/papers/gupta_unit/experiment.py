@@ -369,8 +369,10 @@ def check(config, run, part, own, seams, exponent):
     """Whether patches look like lesions and turn back, on test images; and what `judge_exponents` found."""
     healthy = healthy_patches(config, part.test, own.lesions, config.patches, "checking")
     lesions = lesion_patches(config, part.test, config.patches, "checking")
+    test = part.test  # rows of healthy patches count healthy images alone
+    sources = test.sources[test.labels == 0][healthy.rows], test.sources[lesions.rows]
     return {
-        **judge_patches(own, healthy, lesions, config.seed, run.strategy),
+        **judge_patches(own, healthy, lesions, sources, config.seed, run.strategy),
         "exponent": exponent,
         "seam_auc": seams[exponent],
         "seams": {f"{n:g}": auc for n, auc in seams.items()},

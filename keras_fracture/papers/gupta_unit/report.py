@@ -10,7 +10,7 @@ from keras_fracture.experiment.splits import counts, how_told
 from keras_fracture.papers.gupta_unit.study import exactly
 from keras_fracture.progress import Bar
 from keras_fracture.report import figures, galleries
-from keras_fracture.report.markdown import Figures, counted, dated, decimal, markdown
+from keras_fracture.report.markdown import Figures, counted, dated, decimal, markdown, over_seeds
 from keras_fracture.report.results import others, profile
 
 ARMS = {
@@ -88,7 +88,7 @@ def checks_table(runs):
     checked = {(run["data"], run["part"], _steps(run)): run["checks"] for run in runs if run["checks"]}
     rows = [
         [
-            *names, decimal(checks["detector_auc"]), f"{100 * checks['raised']:.0f}",
+            *names, over_seeds(checks["detector_auc"]), f"{100 * checks['raised']:.0f}",
             f"{checks['score_before']:.2f}, {checks['score_after']:.2f}, {checks['score_lesions']:.2f}",
             f"{checks['cycle_error']:.3f}", decimal(checks["seam_auc"]),
             f"{checks.get('exponent', _EXPONENT):g}",
@@ -183,7 +183,10 @@ def _figures(config, studies, runs, folder):
         if study.own
     }
     figures.curves(
-        losses, folder / "unit-losses.png", "loss, weighted", "UNIT while training: mean of each epoch"
+        losses,
+        folder / "unit-losses.png",
+        "loss, without its weight",
+        "UNIT while training: mean of each epoch",
     )
     for study in studies:
         _stages(config, study, studies[0], folder)

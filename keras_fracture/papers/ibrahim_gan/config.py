@@ -78,7 +78,7 @@ class Config(config.Config):
         "smoke": {
             "seeds": 2, "gan_epochs": 1, "gan_steps": 2, "gan_width": 1 / 16, "gan_channels": 1,
             "synthetic_per_class": 64, "epochs": 1, "image_size": 32, "modern_width": 8, "modern_steps": 4,
-            "classifier_steps": 8, "sizes": (20,), "few_labels": (20,),
+            "classifier_steps": 16, "sizes": (20,), "few_labels": (20,),
         },
         # A tenth of the steps at five times the rate; the average keeps that from showing.
         "quick": {

@@ -159,7 +159,11 @@ def _study_table(study):
         rows, arms = {}, {}
         for run in runs:
             if run.get("study") == study:
-                row = run["data"], run["real_images"], f"{profile(run)}, {run['seeds']}", dated(run)
+                how = f"{profile(run)}, {run['seeds']}"
+                # Of nearly all runs the same, so they have no column.
+                how += "" if run["split_policy"] == "grouped" else f", {run['split_policy']} split"
+                how += "" if run.get("image_size", 64) == 64 else f", {run['image_size']} pixels"
+                row = run["data"], run["real_images"], how, dated(run)
                 rows.setdefault(row, {})[run["variant"]] = run["metrics"]
                 arms[run["variant"]] = (
                     f"{run['variant']}: {'AUC' if run['variant'] == BASELINE else 'gain, points'}"
