@@ -65,7 +65,14 @@ def test_the_report_begins_with_what_needs_no_network(lisbon):
     expected = roc_auc_score(labels, ours) - row["baselines"]["scores"][named["name"]]["auc"]["value"]
     assert named["auc_difference"]["value"] == pytest.approx(expected)
     assert 0 <= row["metrics"]["auc_within_body_part"]["value"] <= 1
-    assert f") `{named['name']}`: " in tables.generate(lisbon[1], "lisbon_resnet")
+    for name, score in row["body_parts"].items():
+        chosen = sets["test"].table["body_part"].to_numpy() == name
+        assert score["value"] == pytest.approx(roc_auc_score(labels[chosen], ours[chosen]))
+    table = tables.generate(lisbon[1], "lisbon_resnet")
+    assert (
+        f") `{named['name']}`: " in table
+        and f" {name} {score['value']:.2f} | {100 * row['pointing']['value']:.0f} |" in table
+    )
 
 
 def test_scores_are_those_of_the_stored_probabilities(lisbon):

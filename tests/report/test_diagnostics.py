@@ -126,6 +126,16 @@ def test_captions_of_several_seeds_name_each_threshold(predictions):
     assert "means of 2 seeds" in captions.confusion(evaluation.confusion(several), several, "at")
 
 
+def test_a_loss_says_what_else_it_holds():
+    lowest = {"resnet18": (3, 20)}
+    assert captions.loss(lowest) == (
+        "A validation loss that rises again means overfitting. Lowest validation loss: resnet18: epoch 3 of 20."
+    )
+    assert "The losses hold weight decay and that of body parts, too: a fall" in captions.loss(
+        lowest, ["weight decay", "that of body parts"]
+    )
+
+
 def test_the_worst_group_is_first_and_the_small_ones_are_last_and_named():
     rng = np.random.default_rng(0)
     labels = np.arange(120) % 2
