@@ -171,8 +171,10 @@ def unfinished_folder(path, resume=False):
     yield folder(unfinished), parts
     sweep(unfinished)
     try:
-        parts.unlink(missing_ok=True)
         _to_disk(unfinished)
+        parts.unlink(
+            missing_ok=True
+        )  # not before: it tells what settings a folder that is gone on with is of
         unfinished.replace(path)
         _sync(path.parent)
     except OSError as error:

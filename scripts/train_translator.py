@@ -40,6 +40,8 @@ def main(arguments=None):
         "--to", type=Path, default=Path("saved_models/unit_phantom"), help="folder of the model"
     )
     options = parser.parse_args(arguments)
+    if options.steps < 1 or options.steps % STEPS:
+        parser.error(f"--steps must be a multiple of {STEPS}. Received: {options.steps}")
     precision.configure("auto")
     keras.utils.set_random_seed(0)
     unit = build()

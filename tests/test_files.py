@@ -228,3 +228,16 @@ def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeyp
     before = done[: [what for what, _ in done].index("rename")]
     assert all(any(path.endswith(name) for _, path in before) for name in names)
     assert done[-1] == ("sync", str(tmp_path))
+
+
+def test_what_settings_a_folder_is_of_is_known_until_all_is_written(tmp_path, monkeypatch):
+    """A kill while images are flushed: whoever goes on with other settings would find images of no known ones."""
+
+    def killed(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "_to_disk", killed)
+    with pytest.raises(KeyboardInterrupt), files.unfinished_folder(tmp_path / "made") as (folder, parts):
+        (folder / "0.png").write_bytes(b"an image")
+        parts.write_text("settings")
+    assert (tmp_path / "made.unfinished" / "parts.jsonl").read_text() == "settings"

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
 from keras_fracture import cli, models, serving
 from keras_fracture.cli import predicting as predicting_command
@@ -260,3 +261,13 @@ def test_images_that_were_asked_about_are_not_asked_about_again(capsys, tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"whole.csv", "cut.csv"}
     code, _, error = predict(capsys, folder, "--model", model, "--resume")
     assert code == 2 and "--csv FILE" in error
+
+
+def test_the_verdict_of_a_sharp_model_is_that_of_evaluate():
+    """Near 1 float32 knows no more than 6e-8; what is left for the other class does."""
+    logits = np.array([18.0, 22.0, 26.0])
+    answers = np.stack([expit(-logits), expit(logits)], 1).astype("float32")
+    table = predicting_command._table(["a", "b", "c"], answers, ["healthy", "finding"], 1, expit(24.0))
+    assert table["verdict"].tolist() == ["no finding", "no finding", "finding"]
+    assert table["probability"].is_unique
+    np.testing.assert_allclose(1 - table["probability"], expit(-logits), rtol=1e-4)

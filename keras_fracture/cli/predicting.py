@@ -241,6 +241,8 @@ def _table(names, answers, classes, finding, threshold):
     """A row a file; the classes' own probabilities where they say more than one of them."""
     import pandas as pd
 
+    from keras_fracture.serving.metadata import of_finding
+
     columns = classes or [f"class {number}" for number in range(answers.shape[1])]
     if len(columns) != answers.shape[1]:
         raise ModelError(
@@ -249,8 +251,10 @@ def _table(names, answers, classes, finding, threshold):
         )
     parts = [pd.DataFrame({"file": names})]
     if finding is not None:
-        probability = answers[:, finding]
-        verdict = ["finding" if one >= threshold else "no finding" for one in probability.astype(float)]
+        exact = of_finding(answers, finding)
+        verdict = ["finding" if one >= threshold else "no finding" for one in exact]
+        # Only near 1 does it take more digits than float32 has.
+        probability = exact if exact.max(initial=0) > 0.999 else answers[:, finding]
         parts.append(
             pd.DataFrame({"probability": probability, "threshold": float(threshold), "verdict": verdict})
         )

@@ -19,6 +19,11 @@ from keras_fracture.errors import ImageError
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
+_NO_EXIF = (
+    "xmp",
+    "XML:com.adobe.xmp",
+    "Raw profile type exif",
+)  # texts in which an orientation may stand, too
 _LYING = (5, 6, 7, 8)  # its values whose width is the upright image's height
 _PHOTOMETRIC = 262  # TIFF's tag; 0 is WhiteIsZero
 _REDUCIBLE = ("JPEG", "MPO")  # Pillow's names of what JPEG decoders read
@@ -137,7 +142,8 @@ def _decode_pillow(data, name, end=b""):
     """The formats OpenCV does not read, and what is truncated; `end` is put behind the bytes."""
     try:
         with Image.open(io.BytesIO(data + end)) as image:
-            upright = ImageOps.exif_transpose(image)
+            image.load()
+            upright = ImageOps.exif_transpose(_by_exif_alone(image))
             # Pillow would clip more than 8 bits, and scale no float.
             deep = upright.mode == "F" or upright.mode.startswith("I")
             return np.asarray(upright if deep else upright.convert("L"))
@@ -156,7 +162,9 @@ def _alpha(data, name, shape):
                 colours = _decode_opencv(data, cv2.IMREAD_COLOR)[..., ::-1]
                 alpha = np.where((colours == key).all(axis=2), np.uint8(0), np.uint8(255))
             else:
-                alpha = np.asarray(ImageOps.exif_transpose(image).convert("RGBA").getchannel("A"))
+                image.load()
+                upright = ImageOps.exif_transpose(_by_exif_alone(image))
+                alpha = np.asarray(upright.convert("RGBA").getchannel("A"))
     except Exception:
         raise _unreadable(data, name) from None
     if alpha.shape != shape:
@@ -179,7 +187,7 @@ def size_of(data):
     segments.check(data)
     with Image.open(io.BytesIO(data)) as image:
         # Of TIFF Pillow says the upright size.
-        lying = image.format != "TIFF" and _orientation(image, data) in _LYING
+        lying = image.format != "TIFF" and orientation(image, data) in _LYING
         return image.size if lying else image.size[::-1]
 
 
@@ -189,14 +197,23 @@ def is_turned(data):
         return False
     segments.check(data)
     with Image.open(io.BytesIO(data)) as image:
-        return _orientation(image, data) != 1
+        return orientation(image, data) != 1
 
 
-def _orientation(image, data):
-    # Pillow decodes a whole PNG to look for EXIF that may be behind the pixels.
-    if data.startswith(_PNG_START) and b"eXIf" not in data:
-        return 1
-    return image.getexif().get(_ORIENTATION, 1)
+def orientation(image, data):
+    """How the EXIF of a file, opened by Pillow, says that it is stored: 1 is upright."""
+    if data.startswith(_PNG_START):
+        if b"eXIf" not in data:
+            return 1
+        image.load()  # it may be behind the pixels
+    return _by_exif_alone(image).getexif().get(_ORIENTATION, 1)
+
+
+def _by_exif_alone(image):
+    """The image without what Pillow, unlike OpenCV, turns images by as well."""
+    for name in _NO_EXIF:
+        image.info.pop(name, None)
+    return image
 
 
 def clahe(image, clip_limit=2.0, tiles=8):
@@ -289,4 +306,4 @@ def is_plain(data):
     with Image.open(io.BytesIO(data)) as image:
         plain = (image.format, image.mode) in (("JPEG", "L"), ("JPEG", "RGB"), ("PNG", "L"))
         plain = plain and not image.has_transparency_data
-        return plain and not is_truncated(data) and image.getexif().get(_ORIENTATION, 1) == 1
+        return plain and not is_truncated(data) and orientation(image, data) == 1

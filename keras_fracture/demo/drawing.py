@@ -139,7 +139,7 @@ def nearest_page(shelf, model, label, seeds, truncation, share):
     found = nearest(image)
     near = found.distance <= found.limit
     said = "so near that it counts as a copy" if near else "no copy"
-    kind = "training phantom" if shelf.data(model) == "phantom" else "phantom"
+    kind = "phantom to learn from" if shelf.data(model) == "phantom" else "phantom"
     figures = (
         showing.figure(image, f"<b>Generated</b>, {100 * share:.0f} % of the way", "a generated image"),
         showing.figure(found.image, f"<b>Nearest {kind}</b> of {found.searched:,}", "the nearest phantom"),

@@ -14,6 +14,7 @@ from keras_fracture.errors import ImageError
 from keras_fracture.report import answers
 from keras_fracture.report.figures import heated
 from keras_fracture.serving import limits
+from keras_fracture.serving.metadata import of_finding
 
 NOT_CLINICAL = "Not for clinical use. A model's answer is no diagnosis."
 _SIDE = 512  # pixels; explanations are computed and shown no larger
@@ -106,7 +107,7 @@ def read(image, reader, boxes=None):
 
     classifier, finding = reader.classifier, reader.finding
     data = decoding.encode_png(image)  # of a DICOM file no more than its pixels
-    probability = float(classifier.predict([data])[0, finding])
+    probability = float(of_finding(classifier.predict([data]), finding)[0])
     shown, occlusion = heat.occlusion_effect(classifier.predict, data, finding, side=_SIDE)
     _, square = heat.gradcam_effect(reader.network, classifier, data, finding)
     shape = shown.shape[:2]

@@ -17,7 +17,7 @@ from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.report.scored import METRICS
-from keras_fracture.serving.metadata import facts_of, finding_of, preparation, threshold_of
+from keras_fracture.serving.metadata import facts_of, finding_of, of_finding, preparation, threshold_of
 from keras_fracture.serving.releasing import model_of_run
 from keras_fracture.serving.versions import loaded, version_of
 
@@ -79,9 +79,9 @@ def _answers(rows, shared):
     filled = np.resize(np.arange(len(images)), shared["batch"])
     images = tf.constant(scale(images, pixel_range)[filled])
     probabilities = serve(images=images)["probabilities"].numpy()[: len(rows)]
-    told = [[one.decode() for one in chunk[column]] for column in COLUMNS[:3]]
+    told = [[one.decode() for one in chunk[column][: len(rows)]] for column in COLUMNS[:3]]
     findings = _of_finding(probabilities, shared["finding"], shared["classes"])
-    told += [chunk["label"].tolist(), findings.tolist()]
+    told += [chunk["label"][: len(rows)].tolist(), findings.tolist()]
     return [list(answer) for answer in zip(*told, strict=True)]
 
 
@@ -115,23 +115,17 @@ class _Reading:
 
 
 def _of_finding(probabilities, column, classes):
-    """Probabilities of a finding, float64 `(n,)`, from float32 `(n, 1 or 2)`, its column and how many are named.
-
-    Near 1 float32 knows steps of 6e-8 alone: there, what a second class leaves says more.
+    """`metadata.of_finding` from float32 `(n, 1 or 2)`, its column and how many classes are named.
 
     Raises:
         EvaluationError: There are more classes than two, or not as many as are named.
     """
-    probabilities = probabilities.astype(float)
     if not classes == probabilities.shape[1] <= 2:
         raise EvaluationError(
             "A classifier must have one class or two, and as many as it names: export it again. "
             f"Received: {probabilities.shape[1]}, of which {classes} are named"
         )
-    findings = probabilities[:, column]
-    if probabilities.shape[1] == 1:
-        return findings
-    return np.where(findings > 0.5, 1 - probabilities[:, 1 - column], findings)
+    return of_finding(probabilities, column)
 
 
 def text(table):

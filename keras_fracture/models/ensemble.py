@@ -1,5 +1,7 @@
 """Several trained classifiers as one model."""
 
+import dataclasses
+
 import keras
 from keras import ops
 
@@ -51,6 +53,16 @@ class Ensemble(keras.Model):
             raise ModelError(
                 "Members of an ensemble must have their classes in one order. "
                 f"Received: {' beside '.join(map(', '.join, sorted(orders)))}"
+            )
+        prepared = {
+            dataclasses.replace(one.preprocess, jpeg="full")
+            for one in members
+            if getattr(one, "preprocess", None)
+        }
+        if len(prepared) > 1:
+            raise ModelError(
+                "Members of an ensemble must take images that are prepared alike. "
+                f"Received: {' beside '.join(sorted(map(str, prepared)))}"
             )
         self.members, self.flips = members, bool(flips)
         first = members[0]

@@ -42,6 +42,7 @@ class Gate:
             try:
                 passed = self._check(scope)
                 body = await _body(passed, receive, hold)
+                self._check(scope)  # once more: while the body came, another version may have taken its place
             except refusing.RefusedError as refusal:
                 unread = {"Connection": "close"} if refusal.status in _UNREAD else None
                 return await refusing.response(refusal.status, refusal, unread)(scope, receive, counted)

@@ -22,7 +22,6 @@ MAX_HELD = 768 * 2**20  # bytes of all requests together, as they came and parse
 MAX_CALLS = 32  # of gRPC at a time; each holds up to `MAX_REQUEST`
 MAX_FIELDS = 10_000  # of a gRPC message, in those within it too
 MAX_SECONDS = 60  # in which a request must arrive, and then be answered
-_ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 
 
 def exists(path):
@@ -101,9 +100,6 @@ def check(data, name="image"):
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             (width, height), mode = image.size, image.mode
             count = image.n_frames if image.format == "PNG" else 1
-            # Pillow decodes a whole PNG to look for EXIF that is not in front of the pixels.
-            tagged = image.format != "PNG" or "exif" in image.info
-            turned = image.getexif().get(_ORIENTATION, 1) if tagged else 1
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} must have {MAX_PIXELS:,} pixels at most. Received: {error}") from None
     except Exception:
@@ -124,6 +120,15 @@ def check(data, name="image"):
         )
     if mode == "CMYK":
         raise ImageError(f"{name} must be grey or RGB: convert it. Received: CMYK")
-    if turned != 1:
+    if (turned := _orientation(data, name)) != 1:
         raise ImageError(f"{name} must be stored upright: turn it. Received: EXIF orientation {turned}")
     return width * height
+
+
+def _orientation(data, name):
+    """As `decoding.orientation`, which may decode a PNG: only of what is not too large."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return decoding.orientation(image, data)
+    except Exception:
+        raise ImageError(f"{name} is damaged: fetch it again. Received: {len(data):,} bytes") from None

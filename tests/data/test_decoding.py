@@ -3,10 +3,11 @@ import io
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from keras_fracture.data import decoding, levels, phantom
 from keras_fracture.errors import ImageError
+from keras_fracture.serving import limits
 
 
 @pytest.fixture(scope="module")
@@ -349,3 +350,20 @@ def test_the_size_is_that_of_the_image_as_it_is_turned_upright(kind, orientation
     upright = (40, 20) if orientation > 4 else (20, 40)
     assert decoding.size_of(data) == decoding.decode(data).image.shape == upright
     assert decoding.is_turned(data) == (orientation > 1)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_an_orientation_that_stands_in_xmp_alone_turns_nothing(kind):
+    """OpenCV knows EXIF's alone, Pillow both: size, boxes and what servers take go by what is decoded."""
+    words = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    chunk = PngImagePlugin.PngInfo()
+    chunk.add_itxt("XML:com.adobe.xmp", words.decode())
+    drawn = Image.fromarray(np.arange(800, dtype=np.uint8).reshape(20, 40))
+    data = _bytes(drawn, kind, **({"xmp": words} if kind == "JPEG" else {"pnginfo": chunk}))
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.getexif()[0x0112] == 6, "Pillow would turn it"
+    assert decoding.size_of(data) == decoding.decode(data).image.shape == (20, 40)
+    assert not decoding.is_turned(data) and decoding.is_plain(data)
+    limits.check(data)
+    cut = decoding.decode(data[:-1], "cut off") if kind == "JPEG" else decoding.decode(data)
+    assert cut.image.shape == (20, 40)

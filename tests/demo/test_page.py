@@ -170,7 +170,7 @@ def test_draw_x_rays(visit):
     visit.press("Draw")
     assert images(visit.shown("Seed 1")) == 10
     visit.press("Find the nearest phantom")
-    assert images(visit.shown("Nearest training phantom")) == 2
+    assert images(visit.shown("Nearest phantom to learn from")) == 2
     visit.check_layout()
 
 

@@ -50,6 +50,17 @@ def turned():
     return jpeg(exif=exif)
 
 
+def turned_behind():
+    """A PNG whose EXIF stands behind the pixels."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = saved(np.zeros((9, 12), np.uint8), "PNG", exif=exif)
+    start = data.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+    last = data.index(b"IEND") - 4
+    return data[:start] + data[end:last] + data[start:end] + data[last:]
+
+
 def palette():
     stream = io.BytesIO()
     Image.linear_gradient("L").quantize(16).save(stream, "PNG")
@@ -72,6 +83,7 @@ BAD_IMAGES = {
     "60,000 x 60,000 JPEG": (wide_jpeg(), "25,000,000 pixels at most"),
     "without pixels": (header_of(20, 20), "cnn cannot read what it was given"),
     "turned": (turned(), "EXIF orientation 6"),
+    "turned, as it says at its end": (turned_behind(), "EXIF orientation 6"),
     "CMYK": (ink(), "Received: CMYK"),
     "palette of 16 colours": (palette(), "save it as grey. Received: 4 bits"),
     "too many bytes": (jpeg() + b"\0" * limits.MAX_BYTES, "20,971,520 bytes at most"),
@@ -93,6 +105,12 @@ BAD_BODIES = {
         {"instances": np.full((1, 32, 32, 1), "a").tolist()},
         400,
         "float32 numbers",
+    ),
+    "scaled twice": (
+        PREDICT,
+        {"instances": np.linspace(0, 0.0039, 2048).reshape(2, 32, 32, 1).tolist()},
+        400,
+        "scale them once. Received: 2 images from 0 to 0.0039",
     ),
     "grey levels": (PREDICT, {"instances": np.full((1, 32, 32, 1), 90).tolist()}, 400, "between 0 and 1"),
     "other names": (PREDICT, {"instances": [{"pixels": [1]}]}, 400, "must hold images. Received:"),

@@ -88,6 +88,20 @@ def test_members_with_classes_in_different_orders_are_refused(tmp_path):
     models.Ensemble(members)
 
 
+def test_members_whose_images_are_prepared_otherwise_are_refused(tmp_path):
+    ways = ({}, {"clahe": (2.0, 8)}, {"jpeg": "reduced"})
+    prepared = [Preprocess(size=32, channels=1, **way) for way in ways]
+    plain, equalised, reduced = (
+        models.load(serving.export(network(), tmp_path / str(number), preprocess=one, metadata=FIRST))
+        for number, one in enumerate(prepared)
+    )
+    with pytest.raises(
+        ModelError, match=r"prepared alike. Received: .*clahe=\(2.0, 8\).* beside .*clahe=None"
+    ):
+        models.Ensemble([plain, equalised])
+    models.Ensemble([plain, reduced])  # another way to the same images
+
+
 def test_a_class_keeps_its_probability_however_the_model_is_exported_anew(first, images, tmp_path):
     expected = served(first, images)
     anew = releasing.release(first, tmp_path / "anew")
