@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from keras_fracture import parallel
-from keras_fracture.data import unread
+from keras_fracture.data import tables, unread
 from keras_fracture.data.catalogue import BOTH_LABELS, catalogue, title
 from keras_fracture.data.scan import SCALARS
 
@@ -182,6 +182,7 @@ def _cut_sources(table):
 
 def _leaks(table):
     """Test images whose source is also trained on, in the split the publisher gives."""
+    table = table.assign(published_split=tables.sides(table["published_split"]))
     train = table["published_split"] == "train"
     rows = table[~train & (table["published_split"] != "") & table["source"].isin(table[train]["source"])]
     origin = table[train].groupby("source")["named_source"].unique()

@@ -235,6 +235,14 @@ def _check_cells(rows, columns):
         raise ValueError(f"{rows:,} rows of {columns:,} columns, where {_CELLS:,} cells are plenty")
 
 
+def sides(published):
+    """The split that comes with each image; where some are given to test on, others are there to train on.
+
+    So `splits.assign` has it: an image without a split is dealt to train or validation.
+    """
+    return published.where((published != "") | ~published.isin(("val", "test")).any(), "train")
+
+
 def annotated(path, kind, parse):
     """The boxes of one image's annotation file; no file, no boxes.
 

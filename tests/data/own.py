@@ -103,15 +103,21 @@ def boxed_table(root, drawn):
     pd.DataFrame(rows).to_csv(root / "labels.csv", index=False)
 
 
-def coco(root, drawn):
+def coco(root, drawn, letters=()):
+    """Boxes of fractures, and of side letters on the images of the numbers given."""
     images, found = [], []
     for number, record in enumerate(drawn):
         write(root / "images" / record["filename"], record["image"])
         images.append({"id": number, "file_name": record["filename"], "width": SIZE, "height": SIZE})
         for box in record["boxes"]:
             left, top, right, bottom = pixels(box)
-            found.append({"image_id": number, "bbox": [left, top, right - left, bottom - top]})
-    (root / "annotations.json").write_text(json.dumps({"images": images, "annotations": found}))
+            found.append(
+                {"image_id": number, "bbox": [left, top, right - left, bottom - top], "category_id": 1}
+            )
+    found += [{"image_id": number, "bbox": [2, 2, 9, 9], "category_id": 2} for number in letters]
+    names = [{"id": 1, "name": "fracture"}, {"id": 2, "name": "text"}]
+    content = {"images": images, "annotations": found} | ({"categories": names} if letters else {})
+    (root / "annotations.json").write_text(json.dumps(content))
 
 
 def voc(root, drawn):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import time
 
@@ -183,6 +184,56 @@ def test_images_of_one_name_in_two_folders_stay_two(drawn, tmp_path):
     assert table["filename"].nunique() == len(table) and table["label"].sum() * 2 == len(table)
     records = data.load(str(tmp_path), finding="Läsion frontal")
     assert set(records.table["filename"]) < set(table["filename"])
+
+
+def test_of_boxes_of_several_kinds_those_of_the_finding_tell_it(drawn, tmp_path):
+    own.coco(tmp_path, drawn, letters=range(0, len(drawn), 3))
+    with pytest.raises(
+        DataError, match=r"boxes of several kinds.*--finding. Received: fracture \d+, text \d+$"
+    ):
+        find(str(tmp_path))
+    understood = find(str(tmp_path), finding="Fracture")
+    table = understood.table.set_index(understood.table["filename"].str.rpartition("/")[2])
+    for record in drawn:
+        assert table["label"][record["filename"]] == record["label"]
+        assert len(table["boxes"][record["filename"]]) == len(record["boxes"])
+    assert any(
+        re.search(r"boxes: 1 COCO files, fracture \d+, text \d+; of 'Fracture' alone", note)
+        for note in understood.notes
+    )
+
+
+@pytest.mark.parametrize(("write", "finding"), [(own.voc, "fracture"), (own.yolo, "0")])
+def test_boxes_of_the_finding_are_taken_out_of_each_kind_of_file(write, finding, drawn, tmp_path):
+    write(tmp_path, drawn)
+    sides = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    letter = f"<object><name>text</name>{sides}</object>"
+    for path in tmp_path.rglob("*.xml"):
+        text = path.read_text().replace("<bndbox>", "<name>fracture</name><bndbox>")
+        path.write_text(text.replace("</annotation>", f"{letter}</annotation>"))
+    for path in (tmp_path / "labels").rglob("*.txt"):
+        path.write_text("1 0.1 0.1 0.05 0.05\n" + path.read_text())
+    with pytest.raises(DataError, match=r"boxes of several kinds"):
+        find(str(tmp_path))
+    table = find(str(tmp_path), finding=finding).table
+    table = table.set_index(table["filename"].str.rpartition("/")[2])
+    for record in drawn:
+        assert table["label"][record["filename"]] == record["label"]
+        np.testing.assert_allclose(table["boxes"][record["filename"]], record["boxes"], atol=0.02)
+
+
+def test_an_image_without_a_split_beside_test_images_may_leak(drawn, tmp_path):
+    """It is dealt to train or validation: a patient whose other image is there to test on lies on two sides."""
+    splits = ["test" if number % 2 else "" for number in range(len(drawn))]
+    own.table(
+        tmp_path,
+        drawn,
+        dx=[str(r["label"]) for r in drawn],
+        split=splits,
+        pid=[f"p{n // 2}" for n in range(len(drawn))],
+    )
+    understood = find(str(tmp_path), columns="image=path,label=dx,patient=pid,split=split")
+    assert layout.leaks(understood.table).startswith(f"leak: {len(drawn) // 2} of")
 
 
 def test_a_healthy_image_with_a_box_contradicts_itself(drawn, tmp_path):

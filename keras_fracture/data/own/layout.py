@@ -96,10 +96,13 @@ def read(path, finding=None, columns=None, patient=None, state=""):
         raise DataError(
             f"{root} has no table that --columns could speak of: name its path. Received: {columns!r}"
         )
-    table, used, chosen, notes = _facts(folder, listed, columns)
+    table, used, chosen, notes, kinds = _facts(folder, listed, columns, finding)
     left_out = dict.fromkeys(set(folder.images).difference(table.index), f"not in {listed}")
     left_out |= {name: _why_not(name) for name in set(folder.others).difference(used)}
-    table["name"], where = _label_names(table, root, listed, finding)
+    boxes_alone = annotated.chosen(kinds, finding) and not _is_label(table, finding)
+    told = None if boxes_alone else finding
+    undecided = _listed(kinds) if len(kinds) > 1 and not annotated.chosen(kinds, finding) else ""
+    table["name"], where = _label_names(table, root, listed, told, undecided)
     blank = table["name"] == ""
     why = "in no class folder" if where.endswith(_BY_FOLDERS) else f"without a label in {listed}"
     left_out |= dict.fromkeys(table.index[blank], why)
@@ -110,7 +113,7 @@ def read(path, finding=None, columns=None, patient=None, state=""):
         )
     if burnt_in := int(table["burnt_in"].sum()):
         notes.append(f"{burnt_in:,} of {len(table):,} images say that text is burnt in")
-    table["label"], label_notes = _labels(table, where, finding)
+    table["label"], label_notes = _labels(table, where, told)
     table["source"], table["patient_told"], told = _sources(table, patient, chosen, root, listed)
     if where.endswith(_BY_FOLDERS):  # by class as Keras's image_dataset_from_directory, not by whole paths
         table = table.sort_values(["folder_split", "folder"], kind="stable")
@@ -121,15 +124,16 @@ def read(path, finding=None, columns=None, patient=None, state=""):
     return Layout(root, table, policies, tuple(used), left_out, key, [*notes, *label_notes], told)
 
 
-def _facts(folder, listed, columns):
+def _facts(folder, listed, columns, finding):
     """What folders, the table and annotation files say of each image.
 
     Returns:
-        A table with the image's path as index, the files that were read, the table's columns by role, and notes.
+        A table with the image's path as index, the files that were read, the table's columns by role, notes, and a
+        dict of what boxes are called to how many there are.
     """
     split, classes = folders.splits_and_classes(folder.images)
     table = pd.DataFrame({"folder_split": split, "folder": classes}, index=folder.images)
-    kind, used, boxes = annotated.find(folder)
+    kind, used, boxes, kinds = annotated.find(folder, finding)
     chosen, notes = {}, []
     if listed:
         rows, chosen = sheet.read(folder.root / listed, columns)
@@ -139,11 +143,18 @@ def _facts(folder, listed, columns):
             f"table: {listed}, " + ", ".join(f"{role} from {name!r}" for role, name in chosen.items())
         )
     if "boxes" in table:
-        return table, [listed], chosen, notes
+        return table, [listed], chosen, notes, {}
     table["boxes"] = [boxes.get(name, _NO_BOXES) for name in table.index]
     if kind:
-        notes.append(f"boxes: {len(used):,} {kind} files")
-    return table, [*used, *filter(None, [listed])], chosen, notes
+        alone = f"; of {finding!r} alone" if annotated.chosen(kinds, finding) and len(kinds) > 1 else ""
+        notes.append(f"boxes: {len(used):,} {kind} files{f', {_listed(kinds)}' if kinds else ''}{alone}")
+    return table, [*used, *filter(None, [listed])], chosen, notes, kinds
+
+
+def _listed(kinds):
+    """What boxes are called, and how many there are; the first five."""
+    words = [f"{name or 'without a name'} {count:,}" for name, count in kinds.items()]
+    return ", ".join(words[:5]) + ", ..." * (len(words) > 5)
 
 
 def _is_turned(path):
@@ -162,8 +173,14 @@ def _why_not(name):
     return f"not an image file that is read ({', '.join(folders.SUFFIXES)})"
 
 
-def _label_names(table, root, listed, finding):
-    """The label of each image as it is called, and what tells it."""
+def _is_label(table, finding):
+    """Whether the finding is called as one of the table's or folders' labels, not only as boxes are."""
+    names = table["label" if "label" in table else "folder"]
+    return finding.strip().lower() in {name.strip().lower() for name in names}
+
+
+def _label_names(table, root, listed, finding, kinds):
+    """The label of each image as it is called, and what tells it; `kinds` says of what boxes are, if not told."""
     if "label" in table:
         if (table["label"] == "").all():
             raise DataError(
@@ -183,6 +200,11 @@ def _label_names(table, root, listed, finding):
         raise DataError(
             f"{root} has no labels: two folders named after classes, a column of labels in labels.csv, or boxes tell "
             f"them. Received: {len(table)} images, the first is {table.index[0]!r}"
+        )
+    if kinds:
+        raise DataError(
+            f"{root} has boxes of several kinds, and those of the finding tell the labels: name it by --finding. "
+            f"Received: {kinds}"
         )
     return pd.Series(np.where(boxed, _BOXED, _BOXLESS), table.index), f"{root}{_BY_BOXES}"
 
@@ -295,7 +317,8 @@ def _finished(table):
 
 def leaks(table):
     """Sources on two sides of the split that comes with the images, as one line; "" where there are none."""
-    known = table[table["published_split"] != ""]
+    known = table.assign(published_split=tables.sides(table["published_split"]))
+    known = known[known["published_split"] != ""]
     sides = known.groupby("source")["published_split"].nunique()
     both = sides.index[sides > 1]
     if not len(both):
