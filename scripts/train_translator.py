@@ -136,7 +136,8 @@ def facts(steps, metrics):
     """Further facts for the model's `metadata.json`."""
     return {
         "trained_on": f"phantom, {PATCHES:,} patches of each kind at {PATCH} pixels, of phantoms with a lytic or "
-        f"sclerotic lesion and of healthy ones at {SIDE} pixels; {steps:,} steps of {BATCH} pairs, seed 0.",
+        f"sclerotic lesion and of healthy ones at {SIDE} pixels, all from the front (measured on both views); "
+        f"{steps:,} steps of {BATCH} pairs, seed 0.",
         "licence": catalogue.layout("phantom").LICENCE,
         "metrics": metrics,
         "command": f"python scripts/train_translator.py RUN --steps {steps}",

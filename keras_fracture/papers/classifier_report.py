@@ -44,7 +44,7 @@ def write(config, results, run, preprocess):
         said = scorer.text(result.predictions(name), result.sets["test"].table["filename"])
         files.write_text(folder / "predictions.csv", said)
         scores = _scores(result, functools.partial(result.predictions, name))
-        scores["train_accuracy"] = _train_accuracy(result.trained[name].histories)
+        scores["train_accuracy"] = _train_accuracy(config, result.trained[name].histories)
         images = f"{config.data_title}, {policy} split, test images"
         compared = compare_with(result.predictions(name), result.baselines)
         levels = _levels(config, name, compared)
@@ -56,7 +56,7 @@ def write(config, results, run, preprocess):
             row["pointing"] = explained[policy, name]["pointing"]
         if (config.seeds > 1 or config.flips) and not config.ensemble:
             alone = _scores(result, functools.partial(result.exported, name))
-            alone["train_accuracy"] = _train_accuracy(result.trained[name].histories[:1])
+            alone["train_accuracy"] = _train_accuracy(config, result.trained[name].histories[:1])
             row["saved_model_metrics"] = alone
         if len(result.predictions(name).probabilities) > 1:
             row["by_seed"] = evaluation.by_seed(result.predictions(name), scored.EACH.values())
@@ -140,10 +140,13 @@ def _scores(result, predictions):
     return scores | ({WITHIN: inside} if inside else {})
 
 
-def _train_accuracy(histories):
-    """Of the last epoch, on average, with the lowest and the highest seed."""
-    last = [float(history["accuracy"].iloc[-1]) for history in histories]
-    return {"value": float(np.mean(last)), "low": min(last), "high": max(last)}
+def _train_accuracy(config, histories):
+    """At 0.5, of the epoch whose weights are tested, on average, with the lowest and the highest seed."""
+    rows = [
+        -1 if config.patience is None else int(np.nanargmin(history["val_loss"])) for history in histories
+    ]
+    found = [float(history["accuracy"].iloc[row]) for history, row in zip(histories, rows, strict=True)]
+    return {"value": float(np.mean(found)), "low": min(found), "high": max(found)}
 
 
 def _chosen(config):

@@ -292,5 +292,6 @@ def overlays(images, heats, path, boxes=None, captions=None, columns=3):
     bar = figure.colorbar(ScalarMappable(cmap=HEAT), ax=axes, aspect=12 * rows)
     bar.ax.tick_params(labelsize=12)
     bar.set_label("heat over its maximum", fontsize=13)
-    figure.suptitle("Left the image, right its Grad-CAM heat; boxes mark findings", fontsize=14)
+    marked = "; boxes mark findings" if any(len(of_one) for of_one in boxes) else ""
+    figure.suptitle(f"Left the image, right its Grad-CAM heat{marked}", fontsize=14)
     return save(figure, path)

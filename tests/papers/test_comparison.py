@@ -98,7 +98,7 @@ def test_a_single_number_has_no_interval(tmp_path):
     one["reported"]["train_accuracy"] = 0.78
     record(tmp_path, "lisbon_resnet", [one])
     rows = rows_of(comparison.beside("lisbon_resnet", folder=tmp_path))
-    assert rows["training accuracy"] == ["0.78", "0.900"]
+    assert rows["training accuracy, threshold 0.5"] == ["0.78", "0.900"]
 
 
 def test_where_nothing_is_recorded_it_says_so(tmp_path):
