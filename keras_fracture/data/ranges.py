@@ -14,7 +14,7 @@ def check_training(data, pixel_range, classes=None):
 
     Such a training runs without a word, and what it gives is nonsense. Half of the range beyond either end is left to
     augmentation. Images of 0 to 1 lie within -1 to 1, too: they are known by having no pixel below 0, which the dark
-    borders of X-rays have. Images that were scaled twice lie within any range: they are known by having no contrast.
+    borders of X-rays have. Images that were scaled twice lie within any range: they are known by being all but black.
 
     Args:
         data: What `keras.Model.fit` takes: a `tf.data.Dataset`, a `keras.utils.PyDataset` or arrays. Others, such as
@@ -75,9 +75,9 @@ def _outside(least, most, pixel_range):
 
 
 def _scaled_twice(least, most, pixel_range):
-    """Whether images span no more than two grey levels, as after two divisions by 255; all of one level are left."""
+    """Whether images are all but black, as after two divisions by 255; those of one level alone are left."""
     low, high = pixel_range
-    return 0 < most - least < (high - low) / 127
+    return least < most < low + (high - low) / 127
 
 
 def _extremes(data, pixel_range, classes=None):

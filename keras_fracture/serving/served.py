@@ -151,9 +151,9 @@ class Served:
                 f"{key} must be finite {kind} numbers. Received: NaN, infinity or more than fits"
             )
         low, high = self._pixel_range if key == "images" else (-math.inf, math.inf)
-        if key == "images" and len(values) > 1 and 0 < np.ptp(values) < (high - low) / 127:
+        if key == "images" and len(values) > 1 and values.min() < values.max() < low + (high - low) / 127:
             raise RequestError(
-                f"{key} must lie between {low:g} and {high:g}, with more than two grey levels: scale them once. "
+                f"{key} must lie between {low:g} and {high:g}, and not be all but black: scale them once. "
                 f"Received: {len(values)} images from {values.min():g} to {values.max():g}"
             )
         if values.min() < low - 1e-3 or values.max() > high + 1e-3:
