@@ -172,9 +172,8 @@ def unfinished_folder(path, resume=False):
     sweep(unfinished)
     try:
         _to_disk(unfinished)
-        parts.unlink(
-            missing_ok=True
-        )  # not before: it tells what settings a folder that is gone on with is of
+        # Not before: it tells what settings a folder that is gone on with is of.
+        parts.unlink(missing_ok=True)
         unfinished.replace(path)
         _sync(path.parent)
     except OSError as error:

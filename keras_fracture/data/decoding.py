@@ -19,11 +19,8 @@ from keras_fracture.errors import ImageError
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
-_NO_EXIF = (
-    "xmp",
-    "XML:com.adobe.xmp",
-    "Raw profile type exif",
-)  # texts in which an orientation may stand, too
+# Texts in which an orientation may stand, too.
+_NO_EXIF = ("xmp", "XML:com.adobe.xmp", "Raw profile type exif")
 _LYING = (5, 6, 7, 8)  # its values whose width is the upright image's height
 _PHOTOMETRIC = 262  # TIFF's tag; 0 is WhiteIsZero
 _REDUCIBLE = ("JPEG", "MPO")  # Pillow's names of what JPEG decoders read

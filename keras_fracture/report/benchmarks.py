@@ -7,7 +7,7 @@ from scipy.stats import gmean
 
 from keras_fracture import files
 from keras_fracture.errors import OutputError
-from keras_fracture.report.markdown import markdown, plain
+from keras_fracture.report.markdown import counted, markdown, plain
 
 
 def record(path, section, content):
@@ -109,7 +109,7 @@ def _models(content):
     left, all_runs = sum(not run["fair"] for run in content["runs"]), len(content["runs"])
     busy_runs = f"Left out, as the machine was busy: {left} of {all_runs} runs. " if left else ""
     mean = (
-        f"Geometric mean of the {len(ratios)} ratios, each side at its faster precision: "
+        f"Geometric mean of {counted(len(ratios), 'ratio')}, each side at its faster precision: "
         f"**{gmean(list(ratios.values())):.2f}**, smallest {min(ratios.values()):.2f}. "
         if ratios
         else ""

@@ -206,7 +206,7 @@ def test_benchmarks_become_tables_with_their_conditions(tmp_path):
     assert row in text and "| 3.2 | 1.0 | machine was busy | 3%, 1% |" in text
     # The best of each side: 30 in float32 over 60 in bfloat16, without what was measured beside other work.
     assert (
-        "Geometric mean of the 1 ratios, each side at its faster precision: **0.50**, smallest 0.50. Left out, as the "
+        "Geometric mean of 1 ratio, each side at its faster precision: **0.50**, smallest 0.50. Left out, as the "
         "machine was busy: 1 of 3 runs." in text
     )
     assert "resnet18 0.50; geometric mean **0.50**.\n<!-- end -->" in text

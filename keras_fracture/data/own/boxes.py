@@ -28,8 +28,8 @@ def find(folder, finding=None):
     Raises:
         DataError: A file is damaged, names an image that is not there, or belongs to several.
     """
-    for read in (_one_each(folder, ".xml"), _coco(folder), _one_each(folder, ".txt")):
-        kind, paths, names_in, boxes_of = read
+    for read in (lambda: _one_each(folder, ".xml"), lambda: _coco(folder), lambda: _one_each(folder, ".txt")):
+        kind, paths, names_in, boxes_of = read()
         if paths:
             counted = collections.Counter(
                 name for path in paths for name in tables.parsed(folder.root / path, kind, names_in)
