@@ -22,6 +22,12 @@ def scaled(image, pixel_range):
     return image.astype("float32") * np.float32((high - low) / 255.0) + np.float32(low)
 
 
+def scaled_twice(least, most, pixel_range):
+    """Whether images are all but black, as after two divisions by 255; those of one level alone are left."""
+    low, high = pixel_range
+    return least < most < low + (high - low) / 127
+
+
 def to_levels(values, name="image", bits=None):
     """Brings grey values of any type to levels 0 to 255; uint8 is left as it is.
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_fracture.data.levels import scaled_twice
 from keras_fracture.errors import ModelError, TrainingError
 
 _INSPECTED = 32  # images before a training starts; of fewer, bright ones alone may lie in half of the range
@@ -28,7 +29,7 @@ def check_training(data, pixel_range, classes=None):
     for images, least, most in _extremes(data, pixel_range, classes):
         low, high = pixel_range
         halved = low < 0 <= least < most <= high  # 0 to 1 in place of -1 to 1
-        if halved or _outside(least, most, pixel_range) or _scaled_twice(least, most, pixel_range):
+        if halved or _outside(least, most, pixel_range) or scaled_twice(least, most, pixel_range):
             raise TrainingError(
                 f"The images to train on must lie between {low:g} and {high:g}, with dark pixels near {low:g}: use "
                 f"models.preprocessing.scale, or pixel_range=model.pixel_range where the batches are made. "
@@ -58,7 +59,7 @@ def check_images(data, pixel_range, purpose):
         ModelError: The images are in another range.
     """
     for images, least, most in _extremes(data, pixel_range):
-        twice = len(images) > 1 and _scaled_twice(least, most, pixel_range)
+        twice = len(images) > 1 and scaled_twice(least, most, pixel_range)
         if twice or _outside(least, most, pixel_range):
             low, high = pixel_range
             raise ModelError(
@@ -72,12 +73,6 @@ def _outside(least, most, pixel_range):
     low, high = pixel_range
     margin = (high - low) / 2
     return least < low - margin or most > high + margin
-
-
-def _scaled_twice(least, most, pixel_range):
-    """Whether images are all but black, as after two divisions by 255; those of one level alone are left."""
-    low, high = pixel_range
-    return least < most < low + (high - low) / 127
 
 
 def _extremes(data, pixel_range, classes=None):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 
+from keras_fracture.data.levels import scaled_twice
 from keras_fracture.errors import ModelError, RequestError
 from keras_fracture.serving import limits, preparing
 from keras_fracture.serving.batching import Batcher
@@ -151,7 +152,7 @@ class Served:
                 f"{key} must be finite {kind} numbers. Received: NaN, infinity or more than fits"
             )
         low, high = self._pixel_range if key == "images" else (-math.inf, math.inf)
-        if key == "images" and len(values) > 1 and values.min() < values.max() < low + (high - low) / 127:
+        if key == "images" and len(values) > 1 and scaled_twice(values.min(), values.max(), (low, high)):
             raise RequestError(
                 f"{key} must lie between {low:g} and {high:g}, and not be all but black: scale them once. "
                 f"Received: {len(values)} images from {values.min():g} to {values.max():g}"

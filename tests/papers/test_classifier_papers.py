@@ -68,10 +68,9 @@ def test_the_report_begins_with_what_needs_no_network(lisbon):
     for name, score in row["body_parts"].items():
         chosen = sets["test"].table["body_part"].to_numpy() == name
         assert score["value"] == pytest.approx(roc_auc_score(labels[chosen], ours[chosen]))
-    shown = f" {name} {score['value']:.2f} | {100 * row['pointing']['value']:.0f} |"
-    assert all(
-        part in tables.generate(lisbon[1], "lisbon_resnet") for part in (shown, f") `{named['name']}`: ")
-    )
+    table = tables.generate(lisbon[1], "lisbon_resnet")
+    assert f" {name} {score['value']:.2f} | {100 * row['pointing']['value']:.0f} |" in table
+    assert f") `{named['name']}`: " in table
 
 
 def test_scores_are_those_of_the_stored_probabilities(lisbon):
