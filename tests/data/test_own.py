@@ -203,6 +203,23 @@ def test_of_boxes_of_several_kinds_those_of_the_finding_tell_it(drawn, tmp_path)
     )
 
 
+def test_where_folders_tell_labels_boxes_of_several_kinds_are_used_once_one_is_named(drawn, tmp_path):
+    """Else side letters would count as findings, and healthy images with one as contradicting themselves."""
+    own.coco(tmp_path, drawn, letters=range(len(drawn)))
+    for record in drawn:
+        path = tmp_path / ("fractured" if record["label"] else "normal") / record["filename"]
+        path.parent.mkdir(exist_ok=True)
+        (tmp_path / "images" / record["filename"]).rename(path)
+    boxes = {}
+    for finding in (None, "fracture"):
+        understood = find(str(tmp_path), finding=finding)
+        assert understood.table["label"].sum() == sum(record["label"] for record in drawn)
+        assert (understood.table["conflict"] == "").all()
+        assert any("none is used" in note for note in understood.notes) == (finding is None)
+        boxes[finding] = understood.table["boxes"].map(len).sum()
+    assert boxes == {None: 0, "fracture": sum(len(record["boxes"]) for record in drawn)}
+
+
 @pytest.mark.parametrize(("write", "finding"), [(own.voc, "fracture"), (own.yolo, "0")])
 def test_boxes_of_the_finding_are_taken_out_of_each_kind_of_file(write, finding, drawn, tmp_path):
     write(tmp_path, drawn)

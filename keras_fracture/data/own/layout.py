@@ -103,6 +103,9 @@ def read(path, finding=None, columns=None, patient=None, state=""):
     told = None if boxes_alone else finding
     undecided = _listed(kinds) if len(kinds) > 1 and not annotated.chosen(kinds, finding) else ""
     table["name"], where = _label_names(table, root, listed, told, undecided)
+    if undecided:
+        table["boxes"] = [_NO_BOXES] * len(table)
+        notes.append("boxes: none is used, as they are of several kinds and --finding names none of these")
     blank = table["name"] == ""
     why = "in no class folder" if where.endswith(_BY_FOLDERS) else f"without a label in {listed}"
     left_out |= dict.fromkeys(table.index[blank], why)
