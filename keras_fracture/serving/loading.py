@@ -1,5 +1,7 @@
 """Trained models of this package back from their SavedModels as Keras models: `models.load`."""
 
+import re
+
 import keras
 import numpy as np
 
@@ -61,6 +63,11 @@ def _finding(facts, version):
         return None
 
 
+def _name(path):
+    """A weight's name and its layer's, without the numbers by which Keras and TensorFlow tell equal names apart."""
+    return [re.sub(r"_\d+$", "", part) for part in path.split(":")[0].split("/")[-2:]]
+
+
 def as_saved(version):
     """A trained model as a Keras model, its outputs in the order of the SavedModel's.
 
@@ -76,9 +83,11 @@ def as_saved(version):
         raise ModelError(f"{version} is no model of this package. Received: {facts['architecture']!r}")
     try:
         model = kind.from_config(facts["config"] | {"dtype": "float32"})
-        saved = [np.asarray(each) for each in loaded(version).model_variables]
-        for variable, value in zip(model.variables, saved, strict=True):
-            variable.assign(value)
+        for variable, saved in zip(model.variables, loaded(version).model_variables, strict=True):
+            # Weights of one shape may have changed places since the model was saved.
+            if _name(variable.path) != _name(saved.name):
+                raise ValueError(f"{saved.name} where {variable.path} is expected")
+            variable.assign(np.asarray(saved))
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, ModelError):
             raise

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -170,3 +171,16 @@ def test_metadata_that_name_other_classes_are_refused(first, classes, tmp_path):
         ModelError, match=r"as many classes as it has outputs, 2: export it again. Received: "
     ):
         models.load(version)
+
+
+def test_weights_that_changed_places_since_they_were_saved_are_refused(first, monkeypatch):
+    saved = loaded(first)
+    weights = list(saved.model_variables)
+    assert weights[2].shape == weights[3].shape  # gamma and beta
+    weights[2], weights[3] = weights[3], weights[2]
+    other = SimpleNamespace(model_variables=weights)
+    monkeypatch.setattr("keras_fracture.serving.loading.loaded", lambda version: other)
+    with pytest.raises(
+        ModelError, match=r"do not fit each other .*body/bn1/beta:0 where body/bn1/gamma is expected"
+    ):
+        models.load(first)
