@@ -40,8 +40,8 @@ class Predictions:
         threshold: From which probability on an image counts as a finding: of all runs, or `(runs,)`, of each.
 
     Raises:
-        EvaluationError: A shape differs, a class is missing, a source is not known, or probabilities (logits, say) or a
-            threshold are not from 0 to 1.
+        EvaluationError: A shape differs, a class is missing, a source is not known, probabilities (logits, say) or a
+            threshold are not from 0 to 1, or probabilities are of both classes.
     """
 
     labels: np.ndarray
@@ -74,6 +74,14 @@ class Predictions:
                 f"or all of these count as one. Received: {unknown} images without one"
             )
         _check_probabilities(self.probabilities)
+        both = len(self.probabilities) == 2 and np.allclose(self.probabilities.sum(0), 1, atol=1e-3)
+        if (
+            both and np.ptp(self.probabilities[0]) > 1e-2
+        ):  # two networks that learnt nothing may say 0.5 for all
+            raise EvaluationError(
+                "probabilities must be of the finding alone, a row a trained model: give `probabilities[[1]]`, if "
+                "that is its row. Received: two rows that add up to 1 for every image, as those of two classes do"
+            )
         runs, threshold = len(self.probabilities), _array("threshold", self.threshold, float)
         if threshold.shape not in ((), (runs,)) or not _are_shares(threshold):
             raise EvaluationError(
@@ -122,6 +130,8 @@ class Predictions:
 
 
 def _array(name, values, dtype):
+    if np.ma.is_masked(values):  # NumPy drops the mask and takes what lies below it
+        raise EvaluationError(f"{name} must have a value for every image. Received: a masked array")
     try:
         return np.asarray(values, dtype)
     except (TypeError, ValueError) as error:

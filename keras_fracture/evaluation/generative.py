@@ -39,10 +39,15 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
         deviations over splits) and the int `images`, how many were compared with how many.
 
     Raises:
-        EvaluationError: Fewer than two sources, too few images for `k`, or images of another kind.
+        EvaluationError: Fewer than two sources, too few images for `k`, or images of another kind or of two sizes.
     """
     for images, name in ((real, "real"), (fake, "fake")):
         features.check_images(images, name)
+    if real.shape[1:] != fake.shape[1:]:
+        raise EvaluationError(
+            f"Real and generated images must have one size: distances would be of that. Received: {real.shape[1:]} "
+            f"and {fake.shape[1:]}"
+        )
     sources = np.arange(len(real)) if sources is None else np.asarray(sources)
     if len(sources) != len(real):
         raise EvaluationError(

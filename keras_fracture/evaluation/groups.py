@@ -76,9 +76,14 @@ def within(predictions, groups, resamples=2000, seed=0):
         group only, or the groups that have both classes hold fewer than two sources with, or without, a finding.
 
     Raises:
-        EvaluationError: A class has fewer than two sources.
+        EvaluationError: A class has fewer than two sources, or an image has no group.
     """
     codes, _ = pd.factorize(np.asarray(groups))
+    if len(codes) != len(predictions.labels) or (codes < 0).any():
+        raise EvaluationError(
+            f"groups must name one for each of {len(predictions.labels)} images: call those that are not known "
+            f"'unknown'. Received: {len(codes)}, {int((codes < 0).sum())} of them missing"
+        )
     members = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
     both = [rows for rows in members if set(predictions.labels[rows]) == {0, 1}]
     inside = np.concatenate([np.empty(0, int), *both])

@@ -1,6 +1,7 @@
 """The model card: `metadata.json` as a page."""
 
 from keras_fracture.report.markdown import plain
+from keras_fracture.serving.metadata import threshold_of
 
 INTENDED_USE = (
     "Teaching and research on public data sets: how such a model is built, measured and served. **Not for clinical "
@@ -41,7 +42,8 @@ def text(name, facts):
     if facts.get("classes"):
         lines.append(f"Classes, in this order: {', '.join(facts['classes'])}.")
     if "threshold" in facts:
-        lines.append(f"Threshold: {facts['threshold']['value']:.4f}, {facts['threshold']['chosen']}.")
+        value, chosen = threshold_of(facts, name)
+        lines.append(f"Threshold: {value:.4f}{f', {chosen}' if chosen else ''}.")
     if "preprocess" in facts:
         settings = ", ".join(f"{key} {value}" for key, value in facts["preprocess"].items())
         by = "done by `serve_bytes`" if "serve_bytes" in facts["endpoints"] else "by `data.images.prepare`"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 
 import keras
@@ -10,6 +11,8 @@ import tensorflow as tf
 from keras_fracture import files
 from keras_fracture.errors import ModelError, OutputError
 from keras_fracture.serving import card, endpoints, warmup
+
+_LOG = logging.getLogger(__name__)
 
 
 def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0):
@@ -39,7 +42,8 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
         version: Positive integer.
         preprocess: The `data.Preprocess` a classifier was trained with.
         metadata: Further facts for `metadata.json`, see `card`. A classifier's `classes` are the names of its outputs
-            in their order, `finding` is one of them; of a model of `models.load` both are known.
+            in their order, `finding` is one of them; of a model of `models.load` both are known, but not its
+            `threshold`, which further training changes: a warning says where it is left out.
         exponent: Of the blending of `translate`, see `synthesis.blending.weights`.
 
     Returns:
@@ -124,6 +128,12 @@ def _named(model, metadata):
         )
     if finding is not None and finding not in [*classes, *map(str.lower, classes)]:
         raise ModelError(f"finding must be one of the classes that are named. Received: {finding!r}")
+    if (threshold := getattr(model, "threshold", 0.5)) != 0.5 and "threshold" not in metadata:
+        _LOG.warning(
+            'exported with a threshold of 0.5, not of %g, as it was loaded with: metadata={"threshold": {"value": %g}} '
+            "keeps it, unless the model was trained further",
+            threshold, threshold,
+        )  # fmt: skip
     facts = {"classes": classes or None, "finding": finding}
     return {name: value for name, value in facts.items() if value is not None}
 

@@ -8,7 +8,14 @@ import math
 import numpy as np
 
 from keras_fracture.errors import SynthesisError
-from keras_fracture.synthesis.resampling import SMALLEST, check_window, interpolation, resize, to_levels
+from keras_fracture.synthesis.resampling import (
+    SMALLEST,
+    check_levels,
+    check_window,
+    interpolation,
+    resize,
+    to_levels,
+)
 
 
 def weights(height, width, n):
@@ -62,7 +69,12 @@ def mix(image, patch, window, n):
 
 
 def blend(image, patch, window, n):
-    """`mix` of uint8 arrays, rounded to uint8; outside the window not a bit changes."""
+    """`mix` of uint8 arrays, rounded to uint8; outside the window not a bit changes.
+
+    Raises:
+        SynthesisError: Image or patch is not uint8, or as in `mix`.
+    """
+    check_levels(image, patch)
     return to_levels(mix(image, patch, window, n))
 
 

@@ -108,6 +108,7 @@ def lesion_patches(images, boxes, body_parts, size, count, seed, context=CONTEXT
     Raises:
         SynthesisError: No box at all, or as in `lesion_windows`.
     """
+    boxes, body_parts = list(boxes), list(body_parts)  # by place: a table's columns are asked by their index
     _check(images, body_parts, size, count, boxes)
     rng = np.random.default_rng(seed)
     turns = [
@@ -165,7 +166,8 @@ def healthy_patches(
     Raises:
         SynthesisError: A body part without lesions, no image in which a window fits, or a value not allowed.
     """
-    boxes = [()] * len(images) if boxes is None else boxes
+    boxes = [()] * len(images) if boxes is None else list(boxes)
+    body_parts = list(body_parts)
     _check(images, body_parts, size, count, boxes)
     if not (0 <= jitter < 1 and 0 <= black <= 1 and level > 0):
         raise SynthesisError(

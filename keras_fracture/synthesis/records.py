@@ -34,7 +34,14 @@ def describe(table, rows, windows, shape, *, n, seed, scores, model, weights):
         A `pandas.DataFrame`: filename, source and body_part of the real image; ymin, xmin, ymax, xmax, the box
         in which the patch outweighs the image along both axes, as fractions; top, left, height, width of the
         window; seed, score, model, weights, n.
+
+    Raises:
+        SynthesisError: `shape` is that of several images.
     """
+    if len(shape) not in (2, 3):
+        raise SynthesisError(
+            f"shape must be one image's height and width, such as images[0].shape. Received: {tuple(shape)}"
+        )
     windows = np.asarray(windows, np.int64)
     made = table.iloc[rows][["filename", "source", "body_part"]].reset_index(drop=True)
     # cos(|i|^n pi/2) is a half at |i|^n = 2/3.

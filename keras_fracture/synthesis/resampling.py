@@ -23,8 +23,9 @@ def cut(image, window, size):
         uint8 `(size, size, channels)`.
 
     Raises:
-        SynthesisError: The window does not lie in the image, or `size` is not positive.
+        SynthesisError: The image is not uint8, the window does not lie in it, or `size` is not positive.
     """
+    check_levels(image)
     check_size(size)
     top, left, height, width = check_window(window, image.shape)
     return to_levels(resize(image[top : top + height, left : left + width], size, size))
@@ -112,6 +113,16 @@ def check_images(images):
             "Images must be a uint8 array (n, height, width, channels), one or more. "
             f"Received: {images.dtype} {images.shape}"
         )
+
+
+def check_levels(*images):
+    """Raises `SynthesisError` unless images are uint8: floats from 0 to 1 would be rounded to black."""
+    for image in images:
+        if image.dtype != np.uint8:
+            raise SynthesisError(
+                "Images and patches must be uint8, from 0 to 255: scale and round those of a generator first. "
+                f"Received: {image.dtype}"
+            )
 
 
 def check_size(size):

@@ -144,7 +144,7 @@ def test_the_band_of_precision_and_recall_resamples_sources_and_seeds(prediction
     )
     alone, copied = (precision_recall(each, 10, 200) for each in (one, copies))
     np.testing.assert_allclose(copied, alone, atol=1e-12)
-    right, wrong = one.labels.astype(float), 1.0 - one.labels
+    right, wrong = one.labels.astype(float), 0.9 - 0.9 * one.labels
     apart = precision_recall(Predictions(one.labels, one.sources, np.stack([right, wrong])), 10, 200)
     assert (apart["low"] <= 0.5).all() and (apart["high"] == 1).any(), (
         "from two wrong seeds to two right ones"
@@ -346,3 +346,19 @@ def test_each_seed_has_the_value_that_it_would_have_alone():
         alone = [scores(several.of_run(run), (metric,), 2)[metric]["value"] for run in range(3)]
         assert numbers == pytest.approx(alone) and len(set(numbers)) == 3
         assert np.mean(numbers) == pytest.approx(scores(several, (metric,), 2)[metric]["value"])
+
+
+def test_probabilities_of_both_classes_are_not_two_models():
+    labels, finding = np.tile([0, 1], 20), np.linspace(0, 1, 40)
+    sources, both = np.arange(40).astype(str), np.stack([1 - finding, finding])
+    with pytest.raises(EvaluationError, match=r"of the finding alone.* two rows that add up to 1"):
+        Predictions(labels, sources, both)
+    assert len(Predictions(labels, sources, both[[1]]).probabilities) == 1
+    Predictions(labels, sources, np.full((2, 40), 0.5))  # two networks that learnt nothing
+
+
+def test_masked_values_are_not_taken_for_what_lies_below_the_mask():
+    labels, sources = np.tile([0, 1], 20), np.arange(40).astype(str)
+    masked = np.ma.masked_less(np.linspace(0, 1, 40)[None], 0.2)
+    with pytest.raises(EvaluationError, match=r"a value for every image. Received: a masked array"):
+        Predictions(labels, sources, masked)

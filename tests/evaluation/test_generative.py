@@ -109,3 +109,11 @@ def test_too_few_sources_or_images_are_said(draw, real, fake, settings, message)
 def test_images_of_another_kind_are_refused(draw):
     with pytest.raises(EvaluationError, match=r"fake must be uint8.*Received: float64 \(30, 16, 16, 1\)"):
         compare(draw(30), draw(30) / 255, pixels)
+
+
+def test_sets_of_two_sizes_are_not_compared():
+    images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 1), np.uint8)
+    with pytest.raises(
+        EvaluationError, match=r"must have one size.* Received: \(32, 32, 1\) and \(16, 16, 1\)"
+    ):
+        compare(images, images[:, ::2, ::2], lambda batch: batch.mean((1, 2)), sources=np.arange(40))

@@ -133,3 +133,11 @@ def test_pairs_of_a_single_finding_have_no_interval():
     predictions = Predictions(labels, np.arange(31).astype(str), labels[None].astype(float))
     assert within(predictions, groups, resamples=50) is None
     assert within(predictions, ["hand"] * 2 + ["hip"] * 29, resamples=50) is not None
+
+
+@pytest.mark.parametrize("groups", [["hand"] * 30, ["hand", None] * 20], ids=["few", "none"])
+def test_every_image_has_a_group(groups):
+    labels = np.tile([0, 1], 20)
+    predictions = Predictions(labels, np.arange(40).astype(str), np.linspace(0, 1, 40)[None])
+    with pytest.raises(EvaluationError, match="groups must name one for each of 40 images"):
+        within(predictions, groups)

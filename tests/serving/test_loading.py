@@ -121,6 +121,17 @@ def test_a_class_keeps_its_probability_however_the_model_is_exported_anew(first,
     np.testing.assert_allclose(served(renamed, images)["yes"], expected["fracture"], atol=1e-6)
 
 
+def test_a_threshold_that_is_left_out_is_said(first, tmp_path, caplog):
+    model = models.load(first)
+    lost = serving.export(model, tmp_path / "lost")
+    assert "a threshold of 0.5, not of 0.3" in caplog.text
+    assert "threshold" not in facts_of(lost)
+    caplog.clear()
+    kept = serving.export(model, tmp_path / "kept", metadata={"threshold": {"value": 0.3}})
+    assert not caplog.text
+    assert models.load(kept).threshold == 0.3
+
+
 @pytest.mark.parametrize("side", [24, 64])
 def test_images_of_another_size_are_refused(first, side):
     model, other = models.load(first), np.zeros((2, side, side, 1), np.uint8)

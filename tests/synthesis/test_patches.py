@@ -2,6 +2,7 @@ import dataclasses
 import logging
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from keras_fracture import synthesis
@@ -259,3 +260,27 @@ def test_bad_healthy_requests_are_one_line(radiographs, lesions):
         with pytest.raises(SynthesisError, match=message) as caught:
             synthesis.healthy_patches(well.images, well.parts, given, 8, 3, 0, **change)
         assert "\n" not in str(caught.value)
+
+
+def test_columns_of_a_table_go_with_images_by_place_not_by_index(radiographs, lesions):
+    sick, well = radiographs.sick, radiographs.well
+    turned = np.arange(len(sick.images))[::-1]
+    boxes, parts = pd.Series(list(sick.boxes), turned), pd.Series(list(sick.parts), turned)
+    expected = synthesis.lesion_patches(sick.images, sick.boxes, sick.parts, 16, 50, seed=0)
+    patches = synthesis.lesion_patches(sick.images, boxes, parts, 16, 50, seed=0)
+    np.testing.assert_array_equal(patches.images, expected.images)
+    np.testing.assert_array_equal(patches.body_parts, expected.body_parts)
+    assert len(set(expected.body_parts)) > 1
+    own = [np.array([[0.0, 0.0, 0.4, 0.4]]) if row % 2 else () for row in range(len(well.images))]
+    turned = np.arange(len(own))[::-1]
+    expected = synthesis.healthy_patches(well.images, well.parts, lesions, 16, 50, seed=1, boxes=own)
+    patches = synthesis.healthy_patches(
+        well.images,
+        pd.Series(list(well.parts), turned),
+        lesions,
+        16,
+        50,
+        seed=1,
+        boxes=pd.Series(own, turned),
+    )
+    np.testing.assert_array_equal(patches.images, expected.images)

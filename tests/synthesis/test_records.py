@@ -101,3 +101,10 @@ def test_what_is_not_marked_is_not_read(tmp_path):
     (tmp_path / "made" / "000001.png").unlink()
     with pytest.raises(DataError, match="No such file"):
         synthesis.read(tmp_path / "made")
+
+
+def test_the_shape_of_several_images_is_refused():
+    with pytest.raises(SynthesisError, match=r"one image's height and width, .* Received: \(2, 100, 80, 1\)"):
+        synthesis.describe(
+            REAL, [2, 0], WINDOWS, (2, 100, 80, 1), n=2, seed=0, scores=[0, 1], model="", weights=""
+        )

@@ -51,3 +51,16 @@ def test_size_must_be_positive(size):
         synthesis.cut(image, (0, 0, 9, 9), size)
     with pytest.raises(SynthesisError, match=f"1 pixel or more. Received: {size}"):
         synthesis.border(image[None], [(0, 0, 9, 9)], size)
+
+
+def test_images_from_0_to_1_are_not_rounded_to_black():
+    image, patch = np.full((30, 40, 1), 0.8, np.float32), np.full((1, 8, 8, 1), 200, np.uint8)
+    window, grey = (0, 0, 9, 9), np.full((1, 30, 40, 1), 200, np.uint8)
+    for call in (
+        lambda: synthesis.cut(image, window, 8),
+        lambda: synthesis.blend(grey[0], patch[0] / 255, window, 1),
+        lambda: synthesis.blend(image, patch[0], window, 1),
+        lambda: synthesis.copy_paste(grey, [window], patch / 255, 1, seed=0),
+    ):
+        with pytest.raises(SynthesisError, match=r"must be uint8, from 0 to 255: .* Received: float"):
+            call()
