@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_fracture.errors import EvaluationError
 from keras_fracture.evaluation import features
-from keras_fracture.evaluation.generative_metrics import fid, kid, ms_ssim, prdc
+from keras_fracture.evaluation.generative_metrics import fid, kid, kid_of_copies, ms_ssim, prdc
 
 METRICS = ("fid", "kid", "precision", "recall", "density", "coverage", "ms_ssim")
 
@@ -15,7 +15,8 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
     The real images are split into two random halves, with no source on both sides. `value` holds the
     generated images against the first half, `real_vs_real` the second half against the same first half, with equally
     many images each; both are means over `splits` such splits. A generator as good as the data would reach
-    `real_vs_real`, and the distances of small sets are far from 0 even there. One that was trained on these very
+    `real_vs_real`, and the distances of small sets are far from 0 even there; but KID's `real_vs_real` is larger by
+    `copies` than what images that are no copies of each other would reach. A generator that was trained on these very
     images knows both halves and may come nearer than that by copying: see `memorisation.near_copies`. `ms_ssim` needs
     no pairing: `value` is of generated images alone, `real_vs_real` of the first half.
 
@@ -36,7 +37,9 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
 
     Returns:
         A dict of each of `METRICS` to a dict of floats `value`, `std`, `real_vs_real`, `real_vs_real_std` (standard
-        deviations over splits) and the int `images`, how many were compared with how many.
+        deviations over splits) and the int `images`, how many were compared with how many. That of `kid` has
+        `copies`, too: what the second half's images of equal sources, such as copies of one X-ray, add to
+        `real_vs_real`, as a float; 0 where every image has a source of its own.
 
     Raises:
         EvaluationError: Fewer than two sources, too few images for `k`, or images of another kind or of two sizes.
@@ -67,7 +70,7 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
         features.extract(real, chosen, cached=cached),
         features.extract(fake, chosen),
     )
-    fake_scores, real_scores = [], []
+    fake_scores, real_scores, copies = [], [], []
     for split, pair in enumerate(half_pairs):
         generator = np.random.default_rng([seed, split])
         first, second = (generator.choice(half, count, replace=False) for half in pair)
@@ -78,7 +81,8 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
         real_scores.append(
             _measure(real_features[first], real_features[second], real[first], k, pairs, seed + split)
         )
-    return {
+        copies.append(kid_of_copies(real_features[second], sources[second]))
+    compared = {
         metric: {
             **_spread("value", "std", [scores[metric] for scores in fake_scores]),
             **_spread("real_vs_real", "real_vs_real_std", [scores[metric] for scores in real_scores]),
@@ -86,6 +90,8 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
         }
         for metric in METRICS
     }
+    compared["kid"]["copies"] = float(np.mean(copies))
+    return compared
 
 
 def _measure(real, other, images, k, pairs, seed):

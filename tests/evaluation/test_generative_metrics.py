@@ -6,6 +6,7 @@ from scipy.spatial.distance import cdist
 
 from keras_fracture.errors import EvaluationError
 from keras_fracture.evaluation import fid, kid, ms_ssim, prdc
+from keras_fracture.evaluation.generative_metrics import kid_of_copies
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +195,17 @@ def test_similarity_of_a_pair_is_the_product_of_its_scales():
 def test_similarity_needs_pairs_and_room_for_the_window(shape):
     with pytest.raises(EvaluationError, match="sides of 11 pixels"):
         ms_ssim(np.zeros(shape, np.uint8))
+
+
+def test_what_copies_add_to_the_distance_between_two_sets():
+    """New images of the same kind come nearer to a set of copies than another set of copies does."""
+    rng = np.random.default_rng(0)
+    real, other, copies = [], [], []
+    for _ in range(40):
+        first, second = (np.repeat(rng.standard_normal((15, 6)), 10, axis=0) for _ in range(2))
+        real.append(kid(first, second, subsets=1, size=150)[0])
+        other.append(kid(first, rng.standard_normal((150, 6)), subsets=1, size=150)[0])
+        copies.append(kid_of_copies(second, np.repeat(np.arange(15), 10)))
+    assert np.mean(real) > 1.5 * np.mean(other)
+    assert abs(np.mean(real) - np.mean(copies) - np.mean(other)) < 0.1 * np.mean(copies)
+    assert kid_of_copies(first, np.arange(150)) == 0

@@ -242,7 +242,8 @@ def _images(config, results, figures, folder):
     names = [name for name, there in (("poster", results.poster), ("modern", results.curve)) if there]
     lines = [
         f"*Good enough* was fixed beforehand: KID at most {GOOD_DISTANCE} times what two halves of the real training "
-        "images that share no X-ray may reach (mean and two standard deviations over five splits), coverage at least "
+        "images that share no X-ray may reach, less what copies of one X-ray add (mean and two standard deviations "
+        "over five splits), coverage at least "
         f"{GOOD_COVERAGE:g} of the real images'. Features: `{config.extractor}`.\n"
     ]
     if names:
