@@ -38,7 +38,8 @@ def for_logits(cls):
             for name in {"metrics", "weighted_metrics"} & set(bound.arguments):
                 bound.arguments[name] = _checked(bound.arguments[name], single)
             args, kwargs = bound.args[1:], bound.kwargs
-        return compile_(self, *args, **kwargs)
+        compile_(self, *args, **kwargs)
+        self.first_rate = constant_rate(self.optimizer)  # which callbacks and assignments change
 
     def compile_from_config(self, config):
         """Compiles a model of a file as it was, which Keras leaves where `compile` is not its own."""
@@ -57,6 +58,12 @@ def for_logits(cls):
         )
     cls.compile, cls.compile_from_config = compile_for_logits, compile_from_config
     return cls
+
+
+def constant_rate(optimizer):
+    """The learning rate that an optimizer has now; None where a schedule or a function gives it."""
+    rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
+    return float(keras.ops.convert_to_numpy(rate)) if isinstance(rate, keras.Variable) else None
 
 
 def _check_loss(loss, single):

@@ -297,29 +297,6 @@ def _train(model, dataset, callbacks, validation_data=None, **options):
     return model.fit(dataset, callbacks=callbacks, shuffle=False, **options)
 
 
-def reset_weights(model, seed):
-    """Takes a compiled model back to before its first step, with the first weights that `seed` draws.
-
-    What it has traced stays, and that is half of what a brief training of a deep network takes.
-
-    Args:
-        model: Built and compiled.
-        seed: Of Python's, NumPy's and TensorFlow's random numbers, too.
-    """
-    keras.utils.set_random_seed(seed)
-    with distribution.of(model.distribute_strategy).scope():
-        if not model.optimizer.built:  # a LossScaleOptimizer would add its variables a second time
-            model.optimizer.build(model.trainable_variables)
-        fresh = type(model).from_config(model.get_config())
-        optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
-        optimizer.build(model.trainable_variables)
-    for old, new in (
-        *zip(model.variables, fresh.variables, strict=True),
-        *zip(model.optimizer.variables, optimizer.variables, strict=True),
-    ):
-        old.assign(new)
-
-
 class BestEpoch(keras.callbacks.Callback):
     """Early stopping that a resumed run takes up: what it knows is in the history file.
 
