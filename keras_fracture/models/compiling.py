@@ -5,6 +5,7 @@ import inspect
 import warnings
 
 import keras
+import numpy as np
 
 from keras_fracture.errors import TrainingError
 
@@ -58,6 +59,45 @@ def for_logits(cls):
         )
     cls.compile, cls.compile_from_config = compile_for_logits, compile_from_config
     return cls
+
+
+def check_labels(model, labels):
+    """Raises `TrainingError` unless labels are of a model's classes.
+
+    Looked at are those of a GAN with classes, and of a classifier with one logit that learns by cross-entropy: whole or
+    soft labels from 0 to 1. Others, such as -1 and 1, have a loss that has no lowest value, without a word.
+
+    Args:
+        model: A compiled `keras.Model`.
+        labels: Array or tensor; a dict of them, of which "finding" is looked at; or None.
+    """
+    if labels is None:
+        return
+    if getattr(model, "label_classes", None) is not None:
+        from keras_fracture.data.ranges import check_classes  # here: see `registry`
+
+        check_classes(labels, model.label_classes)
+    network = getattr(model, "classifier", model)
+    if not hasattr(type(model).compile, "looks_at_logits") or not getattr(network, "include_top", True):
+        return
+    loss = getattr(model, "loss", None)
+    loss, labels = (one.get("finding") if isinstance(one, dict) else one for one in (loss, labels))
+    if labels is None or network.num_classes != 1 or not any(map(_is_binary, keras.tree.flatten(loss))):
+        return
+    values = np.asarray(labels)
+    if values.dtype.kind in "biuf" and not ((values >= 0) & (values <= 1)).all():  # NaN is not
+        raise TrainingError(
+            "labels of a network with one logit must lie from 0 to 1, 1 for a finding: map yours to 0 and 1, or build "
+            f"a network of more classes (num_classes). Received: {np.unique(values)[:9].tolist()}"
+        )
+
+
+def _is_binary(loss):
+    """Whether a loss is a cross-entropy of labels from 0 to 1."""
+    known = _known(loss, keras.losses.get)
+    kinds = keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy
+    functions = keras.losses.binary_crossentropy, keras.losses.binary_focal_crossentropy
+    return isinstance(known, kinds) or getattr(known, "func", known) in functions
 
 
 def constant_rate(optimizer):

@@ -203,7 +203,8 @@ def class_weights(labels):
         labels: 0 or 1 an image, both present.
 
     Raises:
-        TrainingError: There is one class alone, or labels are not one number an image.
+        TrainingError: There is one class alone, or labels are not one number an image, or others than 0 and 1 (or of
+            more classes, whole numbers from 0 without a gap).
     """
     labels = np.asarray(labels)
     if labels.ndim != 1:
@@ -214,5 +215,10 @@ def class_weights(labels):
     classes = np.unique(labels)
     if len(classes) < 2:
         raise TrainingError(f"Class weights need both classes. Received: labels {classes.tolist()}")
+    if not np.array_equal(classes, np.arange(len(classes))):
+        raise TrainingError(
+            f"Class weights need labels of 0 and 1, which Keras goes by: map yours to them. "
+            f"Received: labels {classes[:9].tolist()}"
+        )
     values = compute_class_weight("balanced", classes=classes, y=labels)
     return dict(zip(classes.tolist(), values.tolist(), strict=True))
