@@ -1,5 +1,7 @@
 """Whether images lie in the pixel range of the model that they are given to."""
 
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -69,6 +71,19 @@ def check_images(data, pixel_range, purpose, check_labels=None):
                 f"pixel_range=model.pixel_range where the batches are made. "
                 f"Received: {len(images)} images from {least:g} to {most:g}"
             )
+
+
+def steps(given):
+    """How many batches `keras.Model.fit` makes of its arguments, a dict; None where that is not known."""
+    data = given.get("x")
+    if isinstance(data, tf.data.Dataset):
+        count = int(data.cardinality())
+        return count if count > 0 else None
+    if isinstance(data, keras.utils.PyDataset):
+        return data.num_batches
+    count = next((len(one) for one in tf.nest.flatten(data) if getattr(one, "shape", ())), 0)
+    count = int(count * (1 - (given.get("validation_split") or 0)))
+    return math.ceil(count / (given.get("batch_size") or 32)) or None
 
 
 def _outside(least, most, pixel_range):

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import logging
 import warnings
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 
 from keras_fracture.errors import TrainingError
 
+_LOG = logging.getLogger(__name__)
 _ACCURACY = ("accuracy", "acc")  # of which Keras chooses the kind, by the shapes
 _CROSSENTROPY = ("crossentropy", "ce")  # likewise, and always of probabilities
 _METRICS = {  # of one logit, of several
@@ -104,6 +106,29 @@ def constant_rate(optimizer):
     """The learning rate that an optimizer has now; None where a schedule or a function gives it."""
     rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
     return float(keras.ops.convert_to_numpy(rate)) if isinstance(rate, keras.Variable) else None
+
+
+def check_schedule(model, steps, epochs, initial_epoch=0):
+    """Warns of a training that goes on where a cosine has taken the learning rate to 0, as of the steps of one epoch.
+
+    Args:
+        model: A compiled `keras.Model`.
+        steps: Of an epoch, or None, of which nothing is said.
+        epochs: As in `keras.Model.fit`, and so is the next.
+        initial_epoch: The first epoch.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    schedule = getattr(getattr(optimizer, "inner_optimizer", optimizer), "_learning_rate", None)
+    if not steps or not isinstance(schedule, keras.optimizers.schedules.CosineDecay) or schedule.alpha:
+        return
+    end = schedule.decay_steps + (schedule.warmup_steps if schedule.warmup_target is not None else 0)
+    last = int(optimizer.iterations) + (epochs - initial_epoch) * steps
+    if last > 1.05 * end:  # whole blocks of `steps_per_execution` may be a few more
+        _LOG.warning(
+            "the learning rate falls to 0 at step %d, and stays there to the end of this training, step %d, so that "
+            "nothing is learnt: give its schedule the steps of all epochs. Received: %d epochs of %d steps",
+            end, last, epochs - initial_epoch, steps,
+        )  # fmt: skip
 
 
 def _check_loss(loss, single):

@@ -6,7 +6,7 @@ import inspect
 import keras
 
 from keras_fracture.errors import FractureError, ModelError, meant, one_line
-from keras_fracture.models.compiling import check_labels, for_logits
+from keras_fracture.models.compiling import check_labels, check_schedule, for_logits
 
 _BUILDERS = {}
 
@@ -90,6 +90,8 @@ def _looking(method, name):
                 validation, labels = validation[0], validation[1] if len(validation) > 1 else None
             ranges.check_images(validation, pixel_range, "validate on", of_labels)
             of_labels(labels)
+            epochs = given.get("epochs", 1), given.get("initial_epoch", 0)
+            check_schedule(self, given.get("steps_per_epoch") or ranges.steps(given), *epochs)
         elif not kwargs.get("_use_cached_eval_dataset"):  # `fit` after each epoch, with what it was given
             ranges.check_images(x, pixel_range, _PURPOSES[name], None if "predict" in name else of_labels)
         of_labels(given.get("y"))

@@ -14,7 +14,7 @@ def sgd(learning_rate, steps, momentum=0.9, warmup=0):
 
     Args:
         learning_rate: The highest one.
-        steps: Steps of the whole training.
+        steps: Steps of the whole training, all epochs together; behind them nothing is learnt.
         momentum: Of the running gradient.
         warmup: Steps of linear growth from 0 to `learning_rate` before the cosine; they count among `steps`.
     """
@@ -26,7 +26,7 @@ def adamw(learning_rate, steps, weight_decay=0.01, warmup=0):
 
     Args:
         learning_rate: The highest one.
-        steps: Steps of the whole training.
+        steps: As in `sgd`.
         weight_decay: Decoupled, of kernels alone: biases and normalisation are left alone.
         warmup: As in `sgd`.
     """
@@ -40,7 +40,7 @@ def adam(learning_rate, steps, warmup=0):
 
     Args:
         learning_rate: The highest one.
-        steps: Steps of the whole training.
+        steps: As in `sgd`.
         warmup: As in `sgd`.
     """
     return keras.optimizers.Adam(_half_cosine(learning_rate, steps, warmup))
@@ -59,7 +59,8 @@ def _half_cosine(learning_rate, steps, warmup):
 def add_l2(model, weight_decay):
     """Adds `weight_decay / 2` times the squared kernels to a model's loss: PyTorch's `weight_decay` on kernels.
 
-    Biases and normalisation are left alone. Call it before `compile`.
+    Biases and normalisation are left alone. Call it before `compile`. Files do not hold it: call it again on what
+    `keras.saving.load_model` gives, before that trains on, or there is no penalty any more.
 
     Args:
         model: A built model.

@@ -16,7 +16,7 @@ from keras_fracture.data.counts import check_whole
 from keras_fracture.data.pipeline import finished
 from keras_fracture.data.ranges import check_training
 from keras_fracture.errors import TrainingError
-from keras_fracture.models.compiling import check_labels
+from keras_fracture.models.compiling import check_labels, check_schedule
 from keras_fracture.models.convolution import overwriting_layers
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, scale
 from keras_fracture.training import distribution, identity
@@ -301,6 +301,8 @@ def _train(model, dataset, callbacks, validation_data=None, **options):
     if validation_data is not None:
         options["validation_data"] = own.whole_shares(validation_data)
     callbacks = [Reseed(), StopOnNaN(), AverageStatistics(), *callbacks]
+    if own.workers > 1 or not hasattr(type(model).fit, "looks_at_range"):  # which looks at the schedule, too
+        check_schedule(model, options["steps_per_epoch"], options["epochs"], options.get("initial_epoch", 0))
     if own.workers > 1:
         # As the model's own `fit` does.
         check_training(dataset, getattr(model, "pixel_range", None), functools.partial(check_labels, model))
