@@ -72,14 +72,20 @@ def check_images(data, pixel_range, purpose, check_labels=None):
     for images, least, most in _extremes(data, pixel_range, check_labels):
         low, high = pixel_range
         twice = len(images) > 1 and scaled_twice(least, most, pixel_range)
-        slack = _SLACK * (high - low)
-        beyond = np.mean((images < low - slack) | (images > high + slack)) if purpose != "train on" else 0
-        if twice or _outside(least, most, pixel_range) or beyond > _OVERSHOOT:
+        shifted = purpose != "train on" and leaves(images, pixel_range)
+        if twice or shifted or _outside(least, most, pixel_range):
             raise ModelError(
                 f"The images to {purpose} must lie between {low:g} and {high:g}: use models.preprocessing.scale, or "
                 f"pixel_range=model.pixel_range where the batches are made. "
                 f"Received: {len(images)} images from {least:g} to {most:g}"
             )
+
+
+def leaves(images, pixel_range):
+    """Whether more pixels of an array lie outside a range than resizing puts there."""
+    low, high = pixel_range
+    slack = _SLACK * (high - low)
+    return np.mean((images < low - slack) | (images > high + slack)) > _OVERSHOOT
 
 
 def steps(given):
