@@ -109,7 +109,13 @@ class Augmentation:
 
         Returns:
             A float32 tensor of the same shape, within `value_range`.
+
+        Raises:
+            DataError: No `value_range` is given, and images are not floats from 0 to 1; in a graph, such as that of
+                `tf.data.Dataset.map`, only the type is known.
         """
+        if self.value_range is None:
+            _check_unit(images)
         images = tf.convert_to_tensor(images, tf.float32)
         drawn = self.draw(positions)
         low, high = UNIT if self.value_range is None else self.value_range
@@ -120,6 +126,24 @@ class Augmentation:
             changed = mean + (images - mean) * drawn["contrast"][:, None, None, None]
             images = tf.clip_by_value(changed, low, high)
         return images
+
+
+def _check_unit(images):
+    """Others would come out clipped to 0 to 1."""
+    from keras_fracture.data.ranges import leaves  # here: it imports Keras
+
+    symbolic = tf.is_tensor(images) and not hasattr(images, "numpy")
+    values = images if symbolic else np.asarray(images)
+    if not tf.as_dtype(values.dtype).is_floating or not (
+        symbolic or values.size == 0 or not leaves(values, UNIT)
+    ):
+        received = (
+            values.dtype.name if symbolic else f"{values.dtype} from {values.min():g} to {values.max():g}"
+        )
+        raise DataError(
+            "images to augment must be floats from 0 to 1, or in the value_range that the Augmentation is made for: "
+            f"use models.preprocessing.scale, or name the range. Received: {received}"
+        )
 
 
 def checked_augment(augment, pixel_range):

@@ -44,8 +44,9 @@ def extractor(which):
 
     Models of this package and any other Keras model get images resized (bilinear, antialiased) to
     `image_size`, grey repeated or colours averaged to `channels`, and scaled to `pixel_range`; a model without
-    these attributes gets its input's shape and 0 to 1. Features are what `features(images)` returns, or the
-    model itself where it has none; maps `(n, height, width, channels)` are averaged over space.
+    these attributes gets its input's shape and 0 to 1, unless it scales grey levels itself. Features are what
+    `features(images)` returns, or the model itself where it has none; maps `(n, height, width, channels)` are
+    averaged over space.
 
     Args:
         which: One of
@@ -60,7 +61,7 @@ def extractor(which):
         An `Extractor`.
 
     Raises:
-        EvaluationError: No such extractor.
+        EvaluationError: No such extractor, or a model without `pixel_range` that scales its images itself.
         WeightsError: Weights cannot be downloaded or read.
     """
     if isinstance(which, Extractor):
@@ -169,6 +170,11 @@ def _of_model(model, name):
     size = getattr(model, "image_size", None)
     size = (size, size) if isinstance(size, int) else shape[1:3]
     channels = getattr(model, "channels", None) or shape[3] or 3
+    if not hasattr(model, "pixel_range") and _rescales(model):
+        raise EvaluationError(
+            f"{name} scales its images itself, so that 0 to 1 would be all but black: set its pixel_range, such as "
+            "model.pixel_range = (0, 255), or pass a function of uint8 images. Received: a model with a Rescaling layer"
+        )
     low, high = getattr(model, "pixel_range", UNIT)
     return _pipeline(
         name,
@@ -179,6 +185,14 @@ def _of_model(model, name):
         getattr(model, "features", model),
         (low, high),
     )
+
+
+def _rescales(model):
+    """Whether a Keras model has a layer, at any depth, that divides as one takes grey levels to 0 to 1 or -1 to 1."""
+    import keras
+
+    layers = model._flatten_layers() if isinstance(model, keras.Layer) else ()
+    return any(isinstance(one, keras.layers.Rescaling) and np.max(one.scale) < 0.01 for one in layers)
 
 
 def _pipeline(name, model, size, channels, preprocess, features, *settings):

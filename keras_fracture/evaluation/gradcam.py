@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from keras_fracture.errors import EvaluationError
+from keras_fracture.data.levels import scaled_twice
+from keras_fracture.errors import EvaluationError, ModelError
 
 _TOLERANCE = 15 / 224  # of the longer side
 _ROUNDING = 1e-6  # by which float32 boxes may lie beside the image
@@ -26,7 +27,8 @@ def gradcam(model, images, finding=None):
 
     Raises:
         EvaluationError: No images of that shape, or a model without the two halves or with other outputs.
-        ModelError: Values outside the pixel range, or images of another size than the model takes.
+        ModelError: Values outside the pixel range, images that were scaled to it twice, or of another size than the
+            model takes.
     """
     return _heat(model, images, finding, _mean_gradients)
 
@@ -81,6 +83,13 @@ def _heat(model, images, finding, weigh):
         )
     check_size(images, model)
     check_range(images, model.pixel_range)
+    if len(images) > 1 and scaled_twice(
+        images.min(), images.max(), model.pixel_range
+    ):  # one may well be blank
+        raise ModelError(
+            "images must not be all but black, as they are after two divisions by 255: scale them once. "
+            f"Received: {len(images)} images from {images.min():g} to {images.max():g}"
+        )
     maps = tf.convert_to_tensor(model.features(images))
     with tf.GradientTape() as tape:
         tape.watch(maps)

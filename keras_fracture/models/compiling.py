@@ -2,12 +2,15 @@
 
 import functools
 import inspect
+import logging
 import warnings
 
 import keras
+import numpy as np
 
 from keras_fracture.errors import TrainingError
 
+_LOG = logging.getLogger(__name__)
 _ACCURACY = ("accuracy", "acc")  # of which Keras chooses the kind, by the shapes
 _CROSSENTROPY = ("crossentropy", "ce")  # likewise, and always of probabilities
 _METRICS = {  # of one logit, of several
@@ -38,7 +41,8 @@ def for_logits(cls):
             for name in {"metrics", "weighted_metrics"} & set(bound.arguments):
                 bound.arguments[name] = _checked(bound.arguments[name], single)
             args, kwargs = bound.args[1:], bound.kwargs
-        return compile_(self, *args, **kwargs)
+        compile_(self, *args, **kwargs)
+        self.first_rate = constant_rate(self.optimizer)  # which callbacks and assignments change
 
     def compile_from_config(self, config):
         """Compiles a model of a file as it was, which Keras leaves where `compile` is not its own."""
@@ -57,6 +61,74 @@ def for_logits(cls):
         )
     cls.compile, cls.compile_from_config = compile_for_logits, compile_from_config
     return cls
+
+
+def check_labels(model, labels):
+    """Raises `TrainingError` unless labels are of a model's classes.
+
+    Looked at are those of a GAN with classes, and of a classifier with one logit that learns by cross-entropy: whole or
+    soft labels from 0 to 1. Others, such as -1 and 1, have a loss that has no lowest value, without a word.
+
+    Args:
+        model: A compiled `keras.Model`.
+        labels: Array or tensor; a dict of them, of which "finding" is looked at; or None.
+    """
+    if labels is None:
+        return
+    if getattr(model, "label_classes", None) is not None:
+        from keras_fracture.data.ranges import check_classes  # here: see `registry`
+
+        check_classes(labels, model.label_classes)
+    network = getattr(model, "classifier", model)
+    if not hasattr(type(model).compile, "looks_at_logits") or not getattr(network, "include_top", True):
+        return
+    loss = getattr(model, "loss", None)
+    loss, labels = (one.get("finding") if isinstance(one, dict) else one for one in (loss, labels))
+    if labels is None or network.num_classes != 1 or not any(map(_is_binary, keras.tree.flatten(loss))):
+        return
+    values = np.asarray(labels)
+    if values.dtype.kind in "biuf" and not ((values >= 0) & (values <= 1)).all():  # NaN is not
+        raise TrainingError(
+            "labels of a network with one logit must lie from 0 to 1, 1 for a finding: map yours to 0 and 1, or build "
+            f"a network of more classes (num_classes). Received: {np.unique(values)[:9].tolist()}"
+        )
+
+
+def _is_binary(loss):
+    """Whether a loss is a cross-entropy of labels from 0 to 1."""
+    known = _known(loss, keras.losses.get)
+    kinds = keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy
+    functions = keras.losses.binary_crossentropy, keras.losses.binary_focal_crossentropy
+    return isinstance(known, kinds) or getattr(known, "func", known) in functions
+
+
+def constant_rate(optimizer):
+    """The learning rate that an optimizer has now; None where a schedule or a function gives it."""
+    rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
+    return float(keras.ops.convert_to_numpy(rate)) if isinstance(rate, keras.Variable) else None
+
+
+def check_schedule(model, steps, epochs, initial_epoch=0):
+    """Warns of a training that goes on where a cosine has taken the learning rate to 0, as of the steps of one epoch.
+
+    Args:
+        model: A compiled `keras.Model`.
+        steps: Of an epoch, or None, of which nothing is said.
+        epochs: As in `keras.Model.fit`, and so is the next.
+        initial_epoch: The first epoch.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    schedule = getattr(getattr(optimizer, "inner_optimizer", optimizer), "_learning_rate", None)
+    if not steps or not isinstance(schedule, keras.optimizers.schedules.CosineDecay) or schedule.alpha:
+        return
+    end = schedule.decay_steps + (schedule.warmup_steps if schedule.warmup_target is not None else 0)
+    last = int(optimizer.iterations) + (epochs - initial_epoch) * steps
+    if last > 1.05 * end:  # whole blocks of `steps_per_execution` may be a few more
+        _LOG.warning(
+            "the learning rate falls to 0 at step %d, and stays there to the end of this training, step %d, so that "
+            "nothing is learnt: give its schedule the steps of all epochs. Received: %d epochs of %d steps",
+            end, last, epochs - initial_epoch, steps,
+        )  # fmt: skip
 
 
 def _check_loss(loss, single):

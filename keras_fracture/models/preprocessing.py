@@ -58,7 +58,8 @@ def checked_normalisation(mean, std, channels):
         The two, sequences as tuples of floats.
 
     Raises:
-        ModelError: Not finite, a `std` that is not above 0, or another number of channels.
+        ModelError: Not finite, a `mean` that no pixels of 0 to 1 have, a `std` that is not above 0, or another number
+            of channels.
     """
     normalisation = []
     for name, value in (("mean", mean), ("std", std)):
@@ -68,6 +69,12 @@ def checked_normalisation(mean, std, channels):
                 f"{name} must be a finite number, or {channels} of them, one a channel. Received: {value}"
             )
         normalisation.append(tuple(numbers.tolist()) if numbers.ndim else value)
+    low, high = UNIT  # of every network with such numbers
+    if not ((np.asarray(mean) >= low) & (np.asarray(mean) <= high)).all():
+        raise ModelError(
+            f"mean must lie between {low:g} and {high:g}, as pixels do: divide numbers in grey levels by 255, and std "
+            f"alike. Received: {mean}"
+        )
     if not (np.asarray(std) > 0).all():
         raise ModelError(f"std must be above 0. Received: {std}")
     return tuple(normalisation)

@@ -6,7 +6,7 @@ import inspect
 import keras
 
 from keras_fracture.errors import FractureError, ModelError, meant, one_line
-from keras_fracture.models.compiling import for_logits
+from keras_fracture.models.compiling import check_labels, check_schedule, for_logits
 
 _BUILDERS = {}
 
@@ -57,7 +57,7 @@ def in_own_range(cls):
     """Class decorator: what Keras trains, measures and asks with looks at the first images, see `data.ranges`.
 
     So do `fit`, with its `validation_data`, `evaluate`, `predict`, and those for a single batch; calling the model
-    itself does not. A `pixel_range` of None takes any images.
+    itself does not. A `pixel_range` of None takes any images. Labels are looked at by `compiling.check_labels`.
     """
     if hasattr(cls.fit, "looks_at_range"):  # decorated already
         return cls
@@ -81,15 +81,20 @@ def _looking(method, name):
         # Here, because it inspects TensorFlow's datasets, and an architecture needs no TensorFlow.
         from keras_fracture.data import ranges
 
-        pixel_range = getattr(self, "pixel_range", None)
+        pixel_range, of_labels = getattr(self, "pixel_range", None), functools.partial(check_labels, self)
+        given = inspect.signature(getattr(keras.Model, name)).bind(self, x, *args, **kwargs).arguments
         if name == "fit":
-            ranges.check_training(x, pixel_range, getattr(self, "label_classes", None))
-            given = inspect.signature(keras.Model.fit).bind(self, x, *args, **kwargs).arguments
-            validation = given.get("validation_data")
-            validation = validation[0] if isinstance(validation, list | tuple) else validation
-            ranges.check_images(validation, pixel_range, "validate on")
+            ranges.check_training(x, pixel_range, of_labels)
+            validation, labels = given.get("validation_data"), None
+            if isinstance(validation, list | tuple):
+                validation, labels = validation[0], validation[1] if len(validation) > 1 else None
+            ranges.check_images(validation, pixel_range, "validate on", of_labels)
+            of_labels(labels)
+            epochs = given.get("epochs", 1), given.get("initial_epoch", 0)
+            check_schedule(self, given.get("steps_per_epoch") or ranges.steps(given), *epochs)
         elif not kwargs.get("_use_cached_eval_dataset"):  # `fit` after each epoch, with what it was given
-            ranges.check_images(x, pixel_range, _PURPOSES[name])
+            ranges.check_images(x, pixel_range, _PURPOSES[name], None if "predict" in name else of_labels)
+        of_labels(given.get("y"))
         return method(self, x, *args, **kwargs)
 
     method_in_own_range.looks_at_range = True

@@ -14,13 +14,13 @@ from keras_fracture.training.classifier import (
     sgd,
 )
 from keras_fracture.training.optimizers import Adam
+from keras_fracture.training.resetting import reset_weights
 from keras_fracture.training.running import (
     Reseed,
     fit,
     fit_briefly,
     make_train_dataset,
     pairs_of,
-    reset_weights,
 )
 from keras_fracture.training.unit import UNITModel
 

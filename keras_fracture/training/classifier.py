@@ -14,7 +14,7 @@ def sgd(learning_rate, steps, momentum=0.9, warmup=0):
 
     Args:
         learning_rate: The highest one.
-        steps: Steps of the whole training.
+        steps: Steps of the whole training, all epochs together; behind them nothing is learnt.
         momentum: Of the running gradient.
         warmup: Steps of linear growth from 0 to `learning_rate` before the cosine; they count among `steps`.
     """
@@ -26,7 +26,7 @@ def adamw(learning_rate, steps, weight_decay=0.01, warmup=0):
 
     Args:
         learning_rate: The highest one.
-        steps: Steps of the whole training.
+        steps: As in `sgd`.
         weight_decay: Decoupled, of kernels alone: biases and normalisation are left alone.
         warmup: As in `sgd`.
     """
@@ -40,7 +40,7 @@ def adam(learning_rate, steps, warmup=0):
 
     Args:
         learning_rate: The highest one.
-        steps: Steps of the whole training.
+        steps: As in `sgd`.
         warmup: As in `sgd`.
     """
     return keras.optimizers.Adam(_half_cosine(learning_rate, steps, warmup))
@@ -59,7 +59,8 @@ def _half_cosine(learning_rate, steps, warmup):
 def add_l2(model, weight_decay):
     """Adds `weight_decay / 2` times the squared kernels to a model's loss: PyTorch's `weight_decay` on kernels.
 
-    Biases and normalisation are left alone. Call it before `compile`.
+    Biases and normalisation are left alone. Call it before `compile`. Files do not hold it: call it again on what
+    `keras.saving.load_model` gives, before that trains on, or there is no penalty any more.
 
     Args:
         model: A built model.
@@ -203,7 +204,8 @@ def class_weights(labels):
         labels: 0 or 1 an image, both present.
 
     Raises:
-        TrainingError: There is one class alone, or labels are not one number an image.
+        TrainingError: There is one class alone, or labels are not one number an image, or others than 0 and 1 (or of
+            more classes, whole numbers from 0 without a gap).
     """
     labels = np.asarray(labels)
     if labels.ndim != 1:
@@ -214,5 +216,10 @@ def class_weights(labels):
     classes = np.unique(labels)
     if len(classes) < 2:
         raise TrainingError(f"Class weights need both classes. Received: labels {classes.tolist()}")
+    if not np.array_equal(classes, np.arange(len(classes))):
+        raise TrainingError(
+            f"Class weights need labels of 0 and 1, which Keras goes by: map yours to them. "
+            f"Received: labels {classes[:9].tolist()}"
+        )
     values = compute_class_weight("balanced", classes=classes, y=labels)
     return dict(zip(classes.tolist(), values.tolist(), strict=True))

@@ -35,13 +35,21 @@ class NonSaturating(AdversarialLoss):
 
     Args:
         reduction: "sum" adds the discriminator's two terms, "mean" averages them.
-        smoothing: The label of real images is `1 - smoothing`.
+        smoothing: The label of real images is `1 - smoothing`: 0 or more, and below a half.
+
+    Raises:
+        TrainingError: Another reduction, or such labels would call real images generated ones.
     """
 
     def __init__(self, reduction="sum", smoothing=0.0):
         factors = {"sum": 1.0, "mean": 0.5}
         if reduction not in factors:
             raise TrainingError(f"reduction must be sum or mean. Received: {reduction!r}")
+        if not 0 <= smoothing < 0.5:
+            raise TrainingError(
+                "smoothing must be 0 or more and below 0.5: the label of real images is 1 - smoothing, such as "
+                f"0.9 of 0.1. Received: {smoothing}"
+            )
         self.factor = factors[reduction]
         self.smoothing = smoothing
 

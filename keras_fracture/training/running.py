@@ -1,5 +1,6 @@
 """`fit`, resumable: the one way everything trains."""
 
+import functools
 import logging
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from keras_fracture.data.counts import check_whole
 from keras_fracture.data.pipeline import finished
 from keras_fracture.data.ranges import check_training
 from keras_fracture.errors import TrainingError
+from keras_fracture.models.compiling import check_labels, check_schedule
 from keras_fracture.models.convolution import overwriting_layers
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, scale
 from keras_fracture.training import distribution, identity
@@ -49,7 +51,8 @@ def make_train_dataset(
         A `tf.data.Dataset`, and its steps an epoch.
 
     Raises:
-        TrainingError: There is no image, or not one label an image; or a number is no whole number that it can be.
+        TrainingError: There is no image, or not one finite label an image; or a number is no whole number that it can
+            be.
         DataError: `augment` is none that can be used, see `data.Records.batched`.
         DistributionError: Replicas cannot share a batch equally.
     """
@@ -93,6 +96,12 @@ def _check_labels(images, labels):
     if labels is not None and len(labels) != len(images):
         raise TrainingError(
             f"Every image needs one label. Received: {len(images)} images and {len(labels)} labels"
+        )
+    values = np.asarray(() if labels is None else labels)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise TrainingError(
+            f"labels must be finite numbers: leave out images without one. Received: NaN or infinity "
+            f"of {(~np.isfinite(values)).sum()} among {values.size} labels"
         )
 
 
@@ -245,10 +254,12 @@ def fit_briefly(
         Metric name to its values, an array `(epochs,)`.
 
     Raises:
-        TrainingError: As in `make_train_dataset`, or not one label a validation image.
+        TrainingError: As in `make_train_dataset`, also of validation images; or labels are none of the model's classes.
     """
-    if validation is not None:
-        _check_labels(*validation)
+    for given in ((images, labels), validation or ()):
+        if given:
+            _check_labels(*given)
+            check_labels(model, given[1])
     with distribution.of(model.distribute_strategy).scope():
         stream, steps = make_train_dataset(
             images,
@@ -290,34 +301,13 @@ def _train(model, dataset, callbacks, validation_data=None, **options):
     if validation_data is not None:
         options["validation_data"] = own.whole_shares(validation_data)
     callbacks = [Reseed(), StopOnNaN(), AverageStatistics(), *callbacks]
+    if own.workers > 1 or not hasattr(type(model).fit, "looks_at_range"):  # which looks at the schedule, too
+        check_schedule(model, options["steps_per_epoch"], options["epochs"], options.get("initial_epoch", 0))
     if own.workers > 1:
-        ranges = (getattr(model, name, None) for name in ("pixel_range", "label_classes"))
-        check_training(dataset, *ranges)  # as the model's own `fit` does
+        # As the model's own `fit` does.
+        check_training(dataset, getattr(model, "pixel_range", None), functools.partial(check_labels, model))
         return distribution.fit(model, dataset, callbacks=callbacks, **options)
     return model.fit(dataset, callbacks=callbacks, shuffle=False, **options)
-
-
-def reset_weights(model, seed):
-    """Takes a compiled model back to before its first step, with the first weights that `seed` draws.
-
-    What it has traced stays, and that is half of what a brief training of a deep network takes.
-
-    Args:
-        model: Built and compiled.
-        seed: Of Python's, NumPy's and TensorFlow's random numbers, too.
-    """
-    keras.utils.set_random_seed(seed)
-    with distribution.of(model.distribute_strategy).scope():
-        if not model.optimizer.built:  # a LossScaleOptimizer would add its variables a second time
-            model.optimizer.build(model.trainable_variables)
-        fresh = type(model).from_config(model.get_config())
-        optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
-        optimizer.build(model.trainable_variables)
-    for old, new in (
-        *zip(model.variables, fresh.variables, strict=True),
-        *zip(model.optimizer.variables, optimizer.variables, strict=True),
-    ):
-        old.assign(new)
 
 
 class BestEpoch(keras.callbacks.Callback):

@@ -158,6 +158,31 @@ def test_an_augmentation_without_a_range_is_that_of_0_to_1():
     assert changed.numpy().max() == 1
 
 
+@pytest.mark.parametrize(
+    ("pixels", "received"),
+    [
+        (lambda images: (images * 255).astype(np.uint8), "uint8 from 0 to 25"),
+        (lambda images: images * 255, "float32 from 0.* to 25"),
+        (lambda images: tf.constant(images * 2 - 1), "float32 from -0.99"),
+        (lambda images: images - 0.5, "float32 from -0.49"),
+    ],
+)
+def test_pixels_of_another_range_than_0_to_1_are_refused_where_none_is_named(pixels, received):
+    images = pixels(np.random.default_rng(0).random((4, 16, 16, 1), "float32"))
+    with pytest.raises(DataError, match=f"must be floats from 0 to 1.*Received: {received}"):
+        Augmentation(seed=3)(images, range(4))
+    levels = Augmentation(seed=3, value_range=(0, 255))(np.asarray(images), range(4))
+    assert levels.shape == (4, 16, 16, 1)
+
+
+def test_pixels_of_a_graph_are_told_by_their_type():
+    dataset = tf.data.Dataset.from_tensors(np.zeros((4, 16, 16, 1), np.uint8))
+    with pytest.raises(DataError, match=r"Received: uint8$"):
+        dataset.map(lambda images: Augmentation()(images, range(4)))
+    scaled = dataset.map(lambda images: Augmentation()(tf.cast(images, tf.float32) / 255, range(4)))
+    assert next(iter(scaled)).shape == (4, 16, 16, 1)
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("value_range", "pixel_range"), [(UNIT, SYMMETRIC), (SYMMETRIC, UNIT)])
 def test_an_augmentation_of_another_range_is_refused(way, value_range, pixel_range, dummy_root):

@@ -58,6 +58,31 @@ def test_any_keras_model_gives_its_vectors_or_pooled_maps(images):
     np.testing.assert_allclose(flat.mean(1), pooled[:, 0], atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1 / 255, 1 / 127.5])
+def test_a_model_that_scales_grey_levels_itself_must_say_its_range(images, scale):
+    """It would see all of them as black."""
+    inputs = keras.Input((12, 12, 1))
+    inner = keras.Sequential(
+        [keras.Input((12, 12, 1)), keras.layers.Rescaling(scale), keras.layers.Flatten()]
+    )
+    model = keras.Model(inputs, inner(inputs), name="foreign")
+    with pytest.raises(EvaluationError, match=r"foreign scales its images itself.*pixel_range = \(0, 255\)"):
+        extract(images, model)
+    model.pixel_range = (0, 255)
+    taken = tf.image.resize(
+        tf.reduce_mean(tf.cast(images, "float32"), 3, keepdims=True), (12, 12), antialias=True
+    )
+    np.testing.assert_allclose(
+        extract(images, model), scale * np.reshape(taken, (len(images), -1)), atol=1e-4
+    )
+    doubled = keras.Sequential(
+        [keras.Input((12, 12, 1)), keras.layers.Rescaling(2.0, -1.0), keras.layers.Flatten()]
+    )
+    np.testing.assert_allclose(
+        extract(images, doubled), np.reshape(taken, (len(images), -1)) / 127.5 - 1, atol=1e-4
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

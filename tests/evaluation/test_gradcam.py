@@ -135,6 +135,9 @@ def test_wrong_models_and_images_are_named(images):
         gradcam(keras.Sequential(), images)
     with pytest.raises(ModelError, match="between 0"):
         gradcam(Averaging([[1.0], [1.0]]), images * 255)
+    with pytest.raises(ModelError, match=r"all but black.*Received: 3 images from"):
+        gradcam(Averaging([[1.0], [1.0]]), images / 255)
+    assert gradcam(Averaging([[1.0], [1.0]]), images[:1] / 255).any(), "one X-ray may be blank"
     headless = models.create("resnet18", image_size=32, width=4, depths=(1, 1, 1, 1), include_top=False)
     with pytest.raises(EvaluationError, match="Received: ResNet"):
         gradcam(headless, np.zeros((1, 32, 32, 3)))

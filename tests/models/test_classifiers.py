@@ -221,3 +221,19 @@ def test_mixed_bfloat16_gives_close_float32_logits():
 def test_wrong_settings_are_named(name, wrong):
     with pytest.raises(ModelError, match="Received: "):
         models.create(name, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "mean"),
+    [
+        ("compact_cnn", 127.5),
+        ("resnet18", (123.675, 116.28, 103.53)),
+        ("inception_net", 127.5),
+        ("efficientnet_lite0", 1.5),
+        ("drn_d_22", -0.5),
+    ],
+)
+def test_a_mean_in_grey_levels_is_refused(name, mean):
+    """Pixels lie from 0 to 1: all of them would come out far below any that the network learnt from."""
+    with pytest.raises(ModelError, match=r"mean must lie between 0 and 1.*by 255.*Received: [-(]?\d"):
+        models.create(name, mean=mean, std=58.4)

@@ -60,6 +60,12 @@ def test_unknown_reduction_is_refused():
         NonSaturating("median")
 
 
+@pytest.mark.parametrize("smoothing", [0.9, 0.5, -0.1, float("nan")])
+def test_labels_that_would_call_real_images_generated_are_refused(smoothing):
+    with pytest.raises(TrainingError, match=f"real images is 1 - smoothing.*Received: {smoothing}"):
+        NonSaturating(smoothing=smoothing)
+
+
 def test_a_step_moves_every_weight_of_both_networks_and_reports_the_losses(real):
     model = _model(dropout=0.0)
     noise = keras.random.normal((8, 8), seed=keras.random.SeedGenerator(3))

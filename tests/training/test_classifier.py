@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_fracture import models, training
 from keras_fracture.errors import ModelError, TrainingError
@@ -130,3 +131,46 @@ def test_a_teacher_whose_maps_are_of_another_size_is_refused():
     one = models.create("resnet18", num_classes=2, width=4, image_size=64, channels=1)
     with pytest.raises(ModelError, match=r"size, \(2, 2\). Received: \(8, 8\)"):
         training.WithTeacher(one, models.create("drn_d_22", num_classes=2, image_size=64, channels=1))
+
+
+@pytest.mark.parametrize("chosen", ["float32", "mixed_float16"])
+def test_a_rate_that_falls_to_zero_before_the_end_is_warned_of_once(chosen, caplog, tmp_path):
+    images, labels = np.zeros((8, 32, 32, 1), np.uint8), np.arange(8) % 2
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    scaled = np.linspace(0, 1, 8 * 32 * 32, dtype="float32").reshape(8, 32, 32, 1)
+    with training.precision.using(chosen):
+        model = models.create("compact_cnn", image_size=32)
+    pixels = tf.data.Dataset.from_tensor_slices((scaled, labels)).batch(4)
+
+    def ways(steps, warmup):
+        """Two epochs of two steps, each another way."""
+        for way in (
+            lambda: training.fit_briefly(model, images, labels, 2, batch_size=4),
+            lambda: model.fit(scaled, labels, 4, 2, verbose=0),
+            lambda: model.fit(pixels, epochs=2, verbose=0),
+            lambda: model.fit(pixels.repeat(), epochs=2, steps_per_epoch=2, verbose=0),
+        ):
+            model.compile(training.adam(1e-3, steps, warmup=warmup), loss)
+            caplog.clear()
+            way()
+            yield [one for one in caplog.messages if "learning rate" in one]
+
+    for (said,) in ways(2, 1):
+        assert "falls to 0 at step 2" in said and "step 4" in said
+        assert said.endswith("Received: 2 epochs of 2 steps")
+    assert list(ways(4, 1)) == [[]] * 4
+    training.fit_briefly(model, images, labels, 1, batch_size=4)  # behind those that went before
+    assert "falls to 0 at step 4" in caplog.messages[-1]
+
+
+def test_a_network_of_another_package_is_warned_of_its_rate_too(caplog):
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
+    model.pixel_range, model.channels = (0, 1), 1
+    images = np.zeros((8, 8, 8, 1), np.uint8)
+    for steps, said in ((4, []), (2, ["falls to 0 at step 2"])):
+        model.compile(training.sgd(0.1, steps), "mse")
+        training.fit_briefly(model, images, np.zeros(8), 2, batch_size=4)
+        assert [one for one in said if one in caplog.text] == said and len(caplog.messages) == len(said)
+    model.compile(keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 2, alpha=0.1)), "mse")
+    training.fit_briefly(model, images, np.zeros(8), 2, batch_size=4)
+    assert len(caplog.messages) == 1

@@ -177,6 +177,25 @@ def test_a_model_is_asked_and_measured_with_its_range_alone(images, way):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.parametrize("shift", [-0.5, -0.2, 0.1])
+def test_shifted_images_are_neither_measured_nor_asked_about(images, shift):
+    model = classifier()
+    ways = asked(model, images / np.float32(255) + np.float32(shift))
+    for way in set(WAYS) - {"train on a batch", "fit to a PyDataset"}:  # which leave room for augmentation
+        with pytest.raises(ModelError, match=message(0, 1)):
+            ways[way]()
+    ways["train on a batch"]()
+
+
+@pytest.mark.parametrize("method", ["bicubic", "lanczos5"])
+def test_what_resizing_overshoots_by_is_taken(radiographs, method):
+    one = np.stack([tf.image.resize(each[..., None] / 255, (64, 64), method) for each in radiographs])
+    one[:, 30:33, 30:33] = [[[-0.3], [1.3], [-0.3]]] * 3  # a letter of lead, whose rims overshoot most
+    model = models.create("resnet18", image_size=64, width=4, channels=1, num_classes=2)
+    for few in (one, one[:1]):
+        assert model.predict(few.astype("float32"), verbose=0).shape == (len(few), 2)
+
+
 def test_images_in_the_range_are_taken_every_way(images):
     model = classifier()
     for ask in asked(model, images.astype("float32") / 255).values():

@@ -16,7 +16,7 @@ import keras_fracture
 from keras_fracture import models
 from keras_fracture.errors import TrainingError
 from keras_fracture.models.preprocessing import SYMMETRIC
-from keras_fracture.training import callbacks, precision, running
+from keras_fracture.training import callbacks, running
 from keras_fracture.training import weights as saved
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -322,40 +322,6 @@ def test_a_finished_run_whose_history_is_gone_is_said(tmp_path):
     (tmp_path / "history.csv").unlink()
     with pytest.raises(TrainingError, match=r"no history.csv: delete its backup"):
         running.fit(model, stream, 2, tmp_path, validation_data=validation, verbose=0)
-
-
-@pytest.mark.parametrize("chosen", ["float32", "mixed_float16"])
-def test_a_restarted_model_trains_as_a_new_one_without_tracing_again(chosen):
-    with precision.using(chosen):
-        _restart_beside_a_new_model()
-
-
-def _restart_beside_a_new_model():
-    images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 1), dtype=np.uint8)
-    labels = np.arange(12) % 2
-
-    def compiled(seed):
-        keras.utils.set_random_seed(seed)
-        model = keras_fracture.models.create("compact_cnn", image_size=32)
-        model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
-        return model
-
-    def fit(model):
-        running.fit_briefly(
-            model, images, labels, 2, batch_size=4, seed=3, augment=keras_fracture.data.Augmentation(seed=1)
-        )
-
-    new, used = compiled(1), compiled(0)
-    for model in (new, used):
-        fit(model)
-    traced = used.train_function
-    running.reset_weights(used, 1)
-    assert used.optimizer.iterations == 0
-    fit(used)
-    assert used.train_function is traced
-    states = [[*model.variables, *model.optimizer.variables] for model in (new, used)]
-    for one, other in zip(*states, strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 def test_a_network_whose_training_overwrites_memory_is_named_before_it_trains(monkeypatch, caplog):
