@@ -13,7 +13,7 @@ from keras_fracture.errors import FractureError, OutputError
 from keras_fracture.experiment.config import configure, from_recorded
 from keras_fracture.experiment.runs import run_folder
 from keras_fracture.experiment.splits import Split, as_grey, load_splits
-from keras_fracture.papers.ibrahim_gan import answer, experiment, learning_curve
+from keras_fracture.papers.ibrahim_gan import answer, experiment, learning_curve, report
 from keras_fracture.papers.ibrahim_gan.config import Config
 from keras_fracture.papers.ibrahim_gan.experiment import ARMS
 from keras_fracture.papers.ibrahim_gan.gans import TrainedGAN, draw, good_enough
@@ -263,6 +263,37 @@ def test_equivalent_images_are_read_off_the_baselines_curve():
     assert curve.equivalent(100, "better")["value"] == pytest.approx(100), (
         "no more than the last size is known"
     )
+
+
+@pytest.mark.parametrize(
+    ("curve", "size", "level", "images", "rises"),
+    [
+        ((0.6, 0.7, 0.8), 100, 0.65, 50 * 2**0.5, True),
+        ((0.6, 0.7, 0.8), 100, 0.7, 100, True),
+        ((0.6, 0.7, 0.8), 100, 0.9, 200, True),
+        ((0.6, 0.7, 0.8), 100, 0.5, 50, True),
+        ((0.6, 0.7, 0.8), 50, 0.5, 50, True),
+        ((0.7, 0.6, 0.8), 100, 0.6, 100, True),  # equal to the baseline: worth no image, wherever that lies
+        ((0.7, 0.6, 0.8), 100, 0.65, 100 * 2**0.25, False),  # the smallest size reaches it, too
+        ((0.6, 0.7, 0.65), 100, 0.75, 200, False),
+        ((0.6, 0.55, 0.8), 50, 0.5, 50, False),
+        ((0.6, 0.7, 0.7), 50, 0.9, 200, False),
+    ],
+)
+def test_images_are_read_off_only_where_the_curve_rises(curve, size, level, images, rises):
+    read = learning_curve.read_off((50, 100, 200), curve, size, level)
+    assert read == (pytest.approx(images), rises)
+
+
+def test_equivalent_images_of_a_flat_curve_are_not_determined_and_harm_is_not_worth_nothing():
+    falling = {(50, "original"): 1.5, (100, "original"): 1.0, (200, "original"): 1.2}
+    curve = curve_of(falling | {(100, "better"): 1.3})
+    assert curve.equivalent(100, "better") is None
+    assert report._whole(None, 100, (50, 100, 200)) == "not determined"
+    same = {"value": 0.0, "low": 0.0, "high": 20.2}
+    assert report._whole(same, 50, (50, 100, 200)) == "+0 or fewer (+0 to +20)"
+    assert report._whole(same, 100, (50, 100, 200)) == "+0 (+0 to +20)"
+    assert report._whole(same | {"value": 150.0}, 50, (50, 100, 200)) == "+150 or more (+0 to +20)"
 
 
 def test_images_are_good_enough_by_distance_and_variety():
