@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -311,7 +312,32 @@ def test_images_are_good_enough_by_distance_and_variety():
     [(0.01, 0.05, "helped: **+3.0"), (-0.05, -0.01, "did harm: **+3.0"), (-0.01, 0.05, "no diff")],
 )
 def test_a_verdict_follows_the_interval(low, high, words):
-    assert words in answer.verdict({"value": 0.03, "low": low, "high": high})
+    gain = {"value": 0.03, "low": low, "high": high}
+    assert words in answer.verdict(gain)
+    assert answer.verdict(gain, few=True).startswith("too few X-rays to tell: +3.0")
+
+
+QUALITY = {"value": 0.1, "real_vs_real": 0.1, "real_vs_real_std": 0.1}
+
+
+def test_seeds_that_learn_from_the_same_images_do_not_cover_other_draws():
+    results = SimpleNamespace(poster={}, curve=None, few_labels=None)
+    gain = {"value": 0.03, "low": 0.01, "high": 0.05}
+    measured = {"learning_curve": {(8, "original"): {"auc": gain}, (8, "classic"): {"auc_gain": gain}}}
+
+    def said(**options):
+        config = configure(Config, "smoke", **options)
+        answer_to = answer.sentences(config, results, {}, measured)
+        return " ".join(answer_to)
+
+    assert "By chance at least one in twenty would, more with few seeds (2 here)" in said(seeds=2)
+    assert "resamples whole X-rays (sources, not files); one seed" in said(seeds=1)
+    assert "nor other draws" not in said(gans_per_class=1)
+    results.curve = SimpleNamespace(
+        quality={"good_enough": True, "kid": QUALITY, "coverage": QUALITY, "near_copies": QUALITY}
+    )
+    assert "(1 of each kind here), nor other draws of the real images" in said(gans_per_class=1)
+    assert "nor other draws" not in said(gans_per_class=2)
 
 
 def test_profiles_are_the_papers_numbers_and_overrides_win():
