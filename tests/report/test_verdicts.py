@@ -1,6 +1,7 @@
 """No verdict from too few X-rays, none of the average precision, and no seed where there is a single one."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from keras_fracture import evaluation
 from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.bootstrap import of_none_or_all
-from keras_fracture.papers import classifier_table
+from keras_fracture.papers import classifier_report, classifier_table
 from keras_fracture.report import baselines, captions, explanations, scored
 from keras_fracture.report.groups import ENOUGH, FEW
 
@@ -70,9 +71,15 @@ def test_the_rarer_class_has_so_many_xrays():
 def test_intervals_of_one_seed_cover_none():
     assert captions.resampled(3).endswith("whole X-rays (sources, not files) and seeds")
     assert captions.resampled(1).endswith("one seed, so that they do not cover training again")
-    assert captions.resampled(1, "ensemble").endswith(
-        "one ensemble, so that they do not cover training again"
-    )
+    for seeds, ensemble, end in (
+        (3, False, " and seeds.\n"),
+        (1, False, "not cover training again.\n"),
+        (3, True, "3 seeds.\n"),
+    ):
+        told = classifier_report._tested(SimpleNamespace(seeds=seeds, ensemble=ensemble, flips=False))
+        assert told.startswith("95 % intervals in brackets: bootstrap that resamples whole X-rays")
+        assert told.endswith(end) and ("; one ensemble, so that" in told) == ensemble
+    assert "seeds, where there are several" in baselines.HOW
 
 
 def test_heat_is_that_of_the_first_seed_and_stands_beside_chance():
