@@ -11,9 +11,8 @@ from keras_fracture.data import tables, unread
 from keras_fracture.data.catalogue import BOTH_LABELS, catalogue, title
 from keras_fracture.data.scan import SCALARS
 
-_SHORTCUT = (
-    0.60  # balanced accuracy from which one number alone is called a shortcut, if it is above `chance`
-)
+# Balanced accuracy from which one number alone is called a shortcut, if it is also above `chance`.
+_SHORTCUT = 0.60
 _PERMUTATIONS = 200
 
 

@@ -21,7 +21,7 @@ METRICS = {
 EACH = {"accuracy": "accuracy", "AUC": "auc"}  # that are shown of each seed
 _WIDE = 44  # characters of a title that fit above a figure
 SWAPPED = "AUC is below 0.5 with all of its interval: are healthy and finding swapped?"
-UNSURE = f"AUC is below 0.5 with all of its interval, but of {groups.FEW}: are healthy and finding swapped?"
+UNSURE = f"AUC is below 0.5, of {groups.FEW} whether healthy and finding are swapped"
 
 
 def score(predictions, table):

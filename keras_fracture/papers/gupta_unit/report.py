@@ -356,16 +356,11 @@ def _ratio(count):
 
 def _verdict(run):
     gain = run["metrics"]["auc_gain"]
-    verdict = (
-        FEW
-        if run["test_sources"] < ENOUGH
-        else (
-            "helped"
-            if gain["low"] > 0
-            else "did harm"
-            if gain["high"] < 0
-            else "no difference that can be shown"
-        )
-    )
+    if run["test_sources"] < ENOUGH:
+        verdict = FEW
+    elif gain["low"] > 0:
+        verdict = "helped"
+    else:
+        verdict = "did harm" if gain["high"] < 0 else "no difference that can be shown"
     painted = counted(run["added"], "painted image")  # one or two can hardly be what made a difference
     return f"{run['part']}, {run['variant']}: {verdict}, {decimal(gain, signed=True)}, by {painted};"
