@@ -117,7 +117,8 @@ def test_an_ensemble_is_the_mean_of_the_seeds(said, test_table, tmp_path, capsys
     content = json.loads((tmp_path / "scored" / "scores.json").read_text())
     assert content["metrics"]["auc"]["value"] == pytest.approx(auc, abs=1e-12)
     assert (content["seeds"], content["ensemble_of"]) == (1, 3)
-    assert "- ensemble_of: 3" in (tmp_path / "scored" / "report.md").read_text()
+    report = (tmp_path / "scored" / "report.md").read_text()
+    assert "- ensemble_of: 3" in report and "(sources, not files); one ensemble, so that" in report
 
 
 def test_one_seed_is_no_ensemble(said, capsys):

@@ -11,7 +11,9 @@ from keras_fracture.data import tables, unread
 from keras_fracture.data.catalogue import BOTH_LABELS, catalogue, title
 from keras_fracture.data.scan import SCALARS
 
-_SHORTCUT = 0.60  # balanced accuracy from which one number alone is called a shortcut
+# Balanced accuracy from which one number alone is called a shortcut, if it is also above `chance`.
+_SHORTCUT = 0.60
+_PERMUTATIONS = 200
 
 
 def audit(name, data_dir=None, progress=True, workers=parallel.HERE, **reading):
@@ -26,8 +28,8 @@ def audit(name, data_dir=None, progress=True, workers=parallel.HERE, **reading):
 
     Returns:
         A dict: `name`, `images`, `labels`, `body_parts`, `sources`, `scalars` (the balanced accuracy that each
-        number alone reaches), `unread` (see `unread.unread`) and `findings`, a list of dicts `kind`,
-        `count` (images), `detail` (one line), `files` (the offenders, sorted).
+        number alone reaches), `chance` (of the function of that name), `unread` (see `unread.unread`) and `findings`,
+        a list of dicts `kind`, `count` (images), `detail` (one line), `files` (the offenders, sorted).
     """
     return examine(title(name), catalogue(name, data_dir, progress=progress, workers=workers, **reading))
 
@@ -35,6 +37,7 @@ def audit(name, data_dir=None, progress=True, workers=parallel.HERE, **reading):
 def examine(name, data_set):
     """`audit` of a `Catalogue` that was read before."""
     table, pairs = data_set.table, data_set.near_pairs
+    by_chance = chance(table)
     findings = [
         _unreadable(table),
         _truncated(table),
@@ -50,7 +53,7 @@ def examine(name, data_set):
         _cut_sources(table),
         _leaks(table),
         _copy_depth(table),
-        *_shortcuts(table),
+        *_shortcuts(table, by_chance),
     ]
     return {
         "name": name,
@@ -63,6 +66,7 @@ def examine(name, data_set):
             "distinct": int(table["source"].nunique()),
         },
         "scalars": scalar_accuracies(table),
+        "chance": by_chance,
         "unread": data_set.unread,
         "findings": [finding for finding in findings if finding["count"]],
     }
@@ -212,12 +216,12 @@ def _copy_depth(table):
     return _finding("processing in one class only", rows, detail)
 
 
-def _shortcuts(table):
+def _shortcuts(table, by_chance):
     """One number alone that tells the classes apart better than it should, best first."""
     shortcuts = []
     for scalar in SCALARS:
         accuracy, threshold, above = threshold_accuracy(table[scalar], table["label"])
-        if accuracy >= _SHORTCUT:
+        if accuracy >= _SHORTCUT and accuracy > by_chance:
             predicted = (table[scalar] > threshold) == above
             rows = table[predicted & (table["label"] == 1)]
             side = "above" if above else "at most"
@@ -231,6 +235,36 @@ def _shortcuts(table):
 def scalar_accuracies(table):
     """Balanced accuracy that the best threshold on each scalar of the scan reaches, as a dict."""
     return {scalar: threshold_accuracy(table[scalar], table["label"])[0] for scalar in SCALARS}
+
+
+def chance(table, seed=0):
+    """The balanced accuracy that the best of all scalars stays below in 95 % of data sets whose labels mean nothing.
+
+    The best of so many scalars and thresholds reaches more than one half by chance, the more so the fewer the sources.
+    Here the labels change places, those of a source's images staying together, 200 times.
+
+    Args:
+        table: Of a `Catalogue`.
+        seed: Of the permutations.
+    """
+    rng, best = np.random.default_rng(seed), np.full(_PERMUTATIONS, 0.5)
+    codes, labels = pd.factorize(table["source"])[0], table["label"].to_numpy(int)
+    grouped = np.argsort(codes, kind="stable")
+    shuffled = np.empty((_PERMUTATIONS, len(labels)), np.int8)
+    for row in shuffled:
+        places = rng.permutation(codes.max(initial=-1) + 1)[codes[grouped]]
+        row[grouped] = labels[grouped[np.argsort(places, kind="stable")]]
+    for scalar in SCALARS:
+        values = table[scalar].to_numpy(float)
+        order = np.argsort(values, kind="stable")[: np.isfinite(values).sum()]  # NaN is last
+        last = np.append(np.flatnonzero(np.diff(values[order])), len(order) - 1)  # of each value
+        for number, row in enumerate(shuffled):
+            below = np.cumsum(row[order], dtype=np.int64)[last]
+            positives = below[-1] if len(order) else 0
+            if 0 < positives < len(order):
+                share = below / positives - (last + 1 - below) / (len(order) - positives)
+                best[number] = max(best[number], (1 + np.abs(share).max()) / 2)
+    return float(np.percentile(best, 95))
 
 
 def threshold_accuracy(values, labels):
@@ -306,6 +340,9 @@ def as_text(report):
         f"{'fault':<34}{'images':>9}  detail",
     ]
     best = max(report["scalars"], key=report["scalars"].get)
-    lines[2:2] = [f"best single number: {best}, balanced accuracy {report['scalars'][best]:.1%}"]
+    lines[2:2] = [
+        f"best single number: {best}, balanced accuracy {report['scalars'][best]:.1%}; among labels that change places "
+        f"by X-ray the best stays below {report['chance']:.1%} in 95 of 100 cases"
+    ]
     lines += [f"{f['kind']:<34}{f['count']:>9,}  {f['detail']}" for f in report["findings"]]
     return "\n".join(lines + unread.as_lines(report["unread"]))

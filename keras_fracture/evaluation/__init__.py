@@ -23,7 +23,7 @@ from keras_fracture.evaluation.gradcam import (
     gradcam_plus_plus,
     pointing_game,
 )
-from keras_fracture.evaluation.groups import by_group, most_confident_errors, within
+from keras_fracture.evaluation.groups import by_group, least_sources, most_confident_errors, within
 from keras_fracture.evaluation.memorisation import Copies, NearCopies, check_sources, near_copies
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "gradcam",
     "gradcam_plus_plus",
     "kid",
+    "least_sources",
     "most_confident_errors",
     "ms_ssim",
     "near_copies",

@@ -13,6 +13,7 @@ from keras_fracture import files, parallel
 from keras_fracture.data import catalogue, facts, loading, locations, splits
 from keras_fracture.errors import EvaluationError
 from keras_fracture.evaluation.classification import HEADLINE, Predictions, best_threshold, gains, scores
+from keras_fracture.evaluation.groups import least_sources
 
 NAMES = ("majority", "table", "file", "hog", "all")
 BLIND = ("majority", "table", "file")  # they have not seen the bone
@@ -186,11 +187,12 @@ def compare(predictions, baselines):
         A dict of `scores` (of each baseline, see `Baselines.scores`), `paired` (true), and of `strongest` and `blind`
         (the strongest of those that have not seen the bone), each a dict of `name`, `auc_difference` and
         `accuracy_difference`: the classifier's less the baseline's, with paired 95 % intervals over sources and seeds.
+        And `sources`: how many the rarer class has.
 
     Raises:
         EvaluationError: The images, or the numbers of runs, differ.
     """
-    result = {"scores": baselines.scores, "paired": True}
+    result = {"scores": baselines.scores, "paired": True, "sources": least_sources(predictions)}
     for what, among in (("strongest", NAMES), ("blind", BLIND)):
         name = baselines.strongest(among)
         differences = gains(predictions, baselines.test[name], HEADLINE)

@@ -13,6 +13,22 @@ _CONFIDENCE = 0.95  # share of resamples inside an interval
 _AT_ONCE = 2**25
 
 
+def of_none_or_all(hit, count):
+    """The 95 % interval of a share where no source was hit, or every one: resamples would all be alike.
+
+    Source: Clopper and Pearson 1934.
+
+    Args:
+        hit: Whether every one was, else none.
+        count: Sources.
+
+    Returns:
+        A dict of `low` and `high`.
+    """
+    reach = ((1 - _CONFIDENCE) / 2) ** (1 / count)
+    return {"low": reach, "high": 1.0} if hit else {"low": 0.0, "high": 1 - reach}
+
+
 class Clusters:
     """The sources of a test set, ready to be resampled.
 

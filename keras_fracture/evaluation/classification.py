@@ -326,12 +326,22 @@ def scores(predictions, metrics=HEADLINE, resamples=2000, seed=0):
         seed: Of the resampling.
 
     Returns:
-        A dict of metric to `value`, `low`, `high`.
+        A dict of metric to `value`, `low`, `high`: percentiles of resamples, those of `ece` mirrored at its value.
     """
     clusters = Clusters(predictions.sources, predictions.labels)
     statistic = predictions.statistics(metrics)
     found = clusters.intervals(statistic, len(predictions.probabilities), resamples, seed)
-    return dict(zip(metrics, found, strict=True))
+    found = dict(zip(metrics, found, strict=True))
+    return found | ({"ece": _mirrored(found["ece"])} if "ece" in found else {})
+
+
+def _mirrored(score):
+    """The basic interval of a calibration error, not below 0 nor without its value.
+
+    Noise makes this error larger: that of resamples lies above that of the images, as this one lies above the truth.
+    """
+    value, low, high = (score[name] for name in ("value", "low", "high"))
+    return {"value": value, "low": max(2 * value - high, 0.0), "high": min(max(2 * value - low, value), 1.0)}
 
 
 def by_seed(predictions, metrics=HEADLINE):

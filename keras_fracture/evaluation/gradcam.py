@@ -149,7 +149,7 @@ def chance(boxes, shape, tolerance=None):
     return float(np.mean([_target(boxes_of_image, shape, tolerance).mean() for boxes_of_image in boxes]))
 
 
-def chance_of_others(heat, boxes, tolerance=None):
+def chance_of_others(heat, boxes, tolerance=None, sources=None):
     """The share of images that the hottest point of another image's heat would hit, over all pairs.
 
     A map that lies on the limb, or in the middle, without looking at the image reaches this.
@@ -158,18 +158,27 @@ def chance_of_others(heat, boxes, tolerance=None):
         heat: As for `pointing_game`, of two images or more.
         boxes: As for `pointing_game`.
         tolerance: As for `pointing_game`.
+        sources: The source of each image: two of one source, which show the same finding, make no pair. None makes
+            each image its own.
 
     Raises:
-        EvaluationError: One image, or as for `pointing_game`.
+        EvaluationError: One image, all of one source, or as for `pointing_game`.
     """
     heat = _checked(heat, boxes)
     if len(heat) < 2:
         raise EvaluationError(f"Other images' heat needs two images. Received: {len(heat)}")
+    sources = np.arange(len(heat)) if sources is None else np.asarray(sources)
+    if sources.shape != (len(heat),):
+        raise EvaluationError(
+            f"sources must be one for each of {len(heat)} images. Received: {sources.shape}"
+        )
+    others = sources[:, None] != sources
+    if not others.any():
+        raise EvaluationError("Other images' heat needs images of two sources. Received: all of one")
     targets = np.stack([_target(own, heat.shape[1:], tolerance) for own in boxes])
     points = np.array([_hottest(each) if each.max() > 0 else (-1, -1) for each in heat])
     hits = targets[:, points[:, 0], points[:, 1]] & (points[:, 0] >= 0)  # (boxes of an image, heat of one)
-    np.fill_diagonal(hits, False)
-    return float(hits.sum() / (len(heat) * (len(heat) - 1)))
+    return float((hits & others).sum() / others.sum())
 
 
 def box_overlap(heat, boxes):

@@ -61,6 +61,17 @@ def _badness(group):
     return group["sources"] < 2, "auc" not in group, group.get("auc", group["accuracy"])
 
 
+def least_sources(predictions):
+    """How many sources the rarer class has: those with a finding, or those without any.
+
+    Args:
+        predictions: `Predictions`, or a split: anything with `labels` and `sources`.
+    """
+    sources = np.asarray(predictions.sources)
+    findings = len(set(sources[np.asarray(predictions.labels) == 1]))
+    return min(findings, len(set(sources)) - findings)
+
+
 def within(predictions, groups, resamples=2000, seed=0):
     """AUC among images of one group alone, weighted by pairs: what is left where the group itself tells nothing.
 

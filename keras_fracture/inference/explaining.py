@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras_fracture import evaluation
 from keras_fracture.data import decoding
 from keras_fracture.errors import EvaluationError
-from keras_fracture.evaluation.bootstrap import Clusters
+from keras_fracture.evaluation.bootstrap import Clusters, of_none_or_all
 from keras_fracture.inference import heat, scoring
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.progress import Bar
@@ -28,10 +28,10 @@ def measure(model, records, table, which=None):
         which: As in `scoring.evaluate`.
 
     Returns:
-        A dict: `images` (how many), `side` (pixels that the network takes), `auc` (of `table`), and `rows`, a dict a
-        method: `method`, `pointing` (`evaluation.pointing_game`), `overlap` (`evaluation.box_overlap`), dicts of
-        `value`, `low`, `high` and `chance` (random pixels), of the former also `chance_of_others` (other images' heat),
-        and `without` (images on which there is no heat).
+        A dict: `images` (how many), `sources` (X-rays that they are of), `side` (pixels that the network takes), `auc`
+        (of `table`), and `rows`, a dict a method: `method`, `pointing` (`evaluation.pointing_game`), `overlap`
+        (`evaluation.box_overlap`), dicts of `value`, `low`, `high` and `chance` (random pixels), of the former also
+        `chance_of_others` (other X-rays' heat), and `without` (images on which there is no heat).
 
     Raises:
         ModelError: It is no model of this package.
@@ -62,7 +62,8 @@ def measure(model, records, table, which=None):
             "without": int((heats.max((1, 2)) == 0).sum()),
         })  # fmt: skip
     auc = evaluation.scores(scoring.predictions(table, 0.5), ("auc",))["auc"]
-    return {"images": len(images), "side": int(images.shape[1]), "auc": auc, "rows": rows}
+    side = int(images.shape[1])
+    return {"images": len(images), "sources": clusters.count, "side": side, "auc": auc, "rows": rows}
 
 
 def pointing(model, records, table, which=None):
@@ -169,8 +170,9 @@ def _shown(model, records, table, which):
 def _pointing(heats, boxes, clusters):
     hits = evaluation.pointing_game(heats, boxes)
     return _mean(hits, clusters) | {
+        **({} if 0 < hits.sum() < len(hits) else of_none_or_all(hits[0], clusters.count)),
         "chance": evaluation.chance(boxes, heats.shape[1:]),
-        "chance_of_others": evaluation.chance_of_others(heats, boxes),
+        "chance_of_others": evaluation.chance_of_others(heats, boxes, sources=clusters.codes),
     }
 
 

@@ -35,11 +35,12 @@ def examine(model, records, table, which=None, seed=0):
         seed: Of the boxes that healthy images get, and of where boxes are moved to.
 
     Returns:
-        A dict. `rows`: a list of dicts, `change` (its name), `images`, `findings`, `changed` (images of which a pixel
-        is another), `auc`, maybe `within_body_part`, `difference` (AUC less that of the untouched images, paired), and
-        where boxes are filled `fill_auc`: the AUC of how much the fill changes, alone, which should be one half; where
-        findings are hidden also `less_elsewhere`, the AUC less that with as much hidden elsewhere. Scores are dicts of
-        `value`, `low` and `high`. `pointing`: see `explaining.pointing`, or None. `notes`: what is left out, and why.
+        A dict. `rows`: a list of dicts, `change` (its name), `images`, `findings`, `sources` (how many the rarer class
+        has), `changed` (images of which a pixel is another), `auc`, maybe `within_body_part`, `difference` (AUC less
+        that of the untouched images, paired), and where boxes are filled `fill_auc`: the AUC of how much the fill
+        changes, alone, which should be one half; where findings are hidden also `less_elsewhere`, the AUC less that
+        with as much hidden elsewhere. Scores are dicts of `value`, `low` and `high`. `pointing`: see
+        `explaining.pointing`, or None. `notes`: what is left out, and why.
         `seed`.
 
     Raises:
@@ -124,6 +125,7 @@ class _Examination:
             "change": name,
             "images": len(answers),
             "findings": int(after.labels.sum()),
+            "sources": evaluation.least_sources(after),
             "changed": changed,
         }
         row["auc"] = evaluation.scores(after, ("auc",))["auc"]

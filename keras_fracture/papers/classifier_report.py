@@ -21,7 +21,6 @@ from keras_fracture.report.markdown import Figures, counted, decimal, markdown, 
 
 _CLASSES = ("healthy", "finding")
 _PLOTS = ("roc", "precision-recall")  # that are recorded beside the numbers
-_ONCE = "; one {}, so that they do not cover training again.\n"
 
 
 def write(config, results, run, preprocess):
@@ -122,11 +121,11 @@ def _exported(config):
 def _tested(config):
     """What the numbers are of, and what their intervals cover, in words."""
     if not config.ensemble:
-        return " and seeds.\n" if config.seeds > 1 else _ONCE.format("seed")
+        return f"95 % intervals in brackets: {captions.resampled(config.seeds)}.\n"
     views = ", for each image and its mirror image" if config.flips else ""
     return (
-        _ONCE.format("ensemble")
-        + f"The ensemble averages the probabilities of {counted(config.seeds, 'seed')}{views}.\n"
+        f"95 % intervals in brackets: {captions.resampled(1, 'ensemble')}.\n"
+        f"The ensemble averages the probabilities of {counted(config.seeds, 'seed')}{views}.\n"
     )
 
 
@@ -175,7 +174,7 @@ def _explain(result, name, folder, told):
         told = told | {"failures.png": captions.failures(test.labels[wrong])}
     pointing = _pointing_game(trained.model, test, mean, folder)
     if pointing:
-        told = told | {"heat.png": captions.heat(pointing)}
+        told = told | {"heat.png": captions.heat(pointing, len(predictions.probabilities) > 1)}
     return {"groups": by_group, "pointing": pointing, "captions": told}
 
 
@@ -299,8 +298,7 @@ def _text(config, recorded, rows, splits, explained, curves, warnings):
             for row in rows
         ),
         *(f"{sentence}\n" for sentence in warnings),
-        "95 % intervals in brackets: bootstrap that resamples whole X-rays (sources, not files)"
-        + _tested(config),
+        _tested(config),
     ]
     for policy, split_counts in splits.items():
         own = [row for row in rows if row["split_policy"] == policy]

@@ -49,10 +49,15 @@ def _by_part(parts):
 
 
 def _pointing(hits):
-    return f"{100 * hits['value']:.0f}" if hits else ""
+    if not hits:
+        return ""
+    return f"{100 * hits['value']:.0f}" + (f" ({100 * hits['chance']:.0f})" if "chance" in hits else "")
 
 
-_MORE = {"body_parts": "test AUC by body part", "pointing": "Grad-CAM's hottest point on a box, %"}
+_MORE = {
+    "body_parts": "test AUC by body part",
+    "pointing": "hottest point of Grad-CAM (a random point) on a box, %, first seed or ensemble",
+}
 _SAID = {"body_parts": _by_part, "pointing": _pointing}
 
 

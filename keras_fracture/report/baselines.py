@@ -1,6 +1,7 @@
 """A classifier beside what needs no network, in words."""
 
 from keras_fracture.report import benchmarks
+from keras_fracture.report.groups import ENOUGH, FEW
 from keras_fracture.report.markdown import decimal, markdown, percent, plain
 
 SEEN = {
@@ -20,7 +21,8 @@ _TREES = {
 CELLS = ("AUC less that of the strongest trees", "AUC less that of trees that do not see the bone")
 HOW = (
     "Baselines are boosted trees fitted on the training split. The strongest is the one of the highest AUC on "
-    "validation, never on test. Differences are paired: the same X-rays and seeds are resampled for both."
+    "validation, never on test. Differences are paired: the same X-rays (and seeds, where there are several) are "
+    "resampled for both."
 )
 
 
@@ -31,14 +33,20 @@ def verdict(compared):
         compared: Of `evaluation.baselines.compare`.
     """
     strongest, blind = compared["strongest"], compared["blind"]
-    sentences = [_sentence(strongest)] if strongest != blind else []
-    return " ".join([*sentences, _sentence(blind, ", which do not see the bone")]) + _unpaired(
+    few = _few(compared)
+    sentences = [_sentence(strongest, few)] if strongest != blind else []
+    return " ".join([*sentences, _sentence(blind, few, ", which do not see the bone")]) + _unpaired(
         compared, " (*{}*)"
     )
 
 
-def _sentence(one, what=""):
-    words = _word(one)
+def _few(compared):
+    """Whether the test set has too few X-rays; of earlier versions' comparisons nothing is known."""
+    return compared.get("sources", ENOUGH) < ENOUGH
+
+
+def _sentence(one, few, what=""):
+    words = f"{FEW} whether it is better" if few else _word(one)
     return (
         f"{words[0].upper()}{words[1:]} than {_TREES[one['name']]} (`{one['name']}`){what}: "
         f"AUC {decimal(one['auc_difference'], signed=True)} and accuracy "
@@ -63,7 +71,8 @@ def cells(compared):
     if compared is None:
         return ["", ""]
     return [
-        f"{decimal(one['auc_difference'], signed=True)} `{one['name']}`: {_word(one)}{_unpaired(compared, ', *{}*')}"
+        f"{decimal(one['auc_difference'], signed=True)} `{one['name']}`: "
+        f"{FEW if _few(compared) else _word(one)}{_unpaired(compared, ', *{}*')}"
         for one in (compared["strongest"], compared["blind"])
     ]
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_fracture import evaluation
+from keras_fracture.report import groups
 from keras_fracture.report.markdown import counted, decimal
 
 SAME = (
@@ -38,7 +40,7 @@ def roc(predictions, scores, threshold):
         f"rate). {_band(predictions)} {_sentence(threshold)}, marked, {_mean(predictions)}"
         f"{_percent(scores['recall']['value'])} of the findings are found and "
         f"{_percent(1 - scores['specificity']['value'])} of the healthy images are false alarms. Guessing reaches "
-        f"an area of 0.5; this one, {decimal(scores['auc'])}, {_beside(scores['auc'], 0.5)}."
+        f"an area of 0.5; this one, {decimal(scores['auc'])}, {_beside(scores['auc'], 0.5, predictions)}."
     )
 
 
@@ -49,9 +51,9 @@ def precision_recall(predictions, scores, threshold):
         "of the images called findings, the share that show one (precision), against the share of the findings that "
         f"is found (recall). {_band(predictions)} {_sentence(threshold)}, marked, "
         f"{_mean(predictions)}{_percent(scores['precision']['value'])} of the alarms are right. Guessing reaches "
-        f"the share of findings among these images, {prevalence:.3f}; this average precision, {decimal(average)}, "
-        f"{_beside(average, prevalence)}. Where findings are rarer, the same sensitivity "
-        "and false-positive rate give less precision."
+        f"the share of findings among these images, {prevalence:.3f}, and more by luck where these are few; this "
+        f"average precision is {decimal(average)}. Where findings are rarer, the same sensitivity and false-positive "
+        "rate give less precision."
     )
 
 
@@ -114,11 +116,12 @@ def failures(labels):
     )
 
 
-def heat(pointing):
-    """Of heat maps beside boxes; `pointing` is a dict of `value`, `chance` and `images`."""
+def heat(pointing, several=False):
+    """Of heat maps beside boxes; `pointing` is a dict of `value`, `chance` and `images`, `several` are the seeds."""
+    whose = ", that of the first seed alone," if several else ""
     return (
         "where it looks (Grad-CAM) in some test images with a finding, one of each X-ray. Look whether the heat meets "
-        f"the box. Pointing game: its maximum lies in a box in {_percent(pointing['value'])} of all "
+        f"the box. Pointing game: its maximum{whose} lies in a box in {_percent(pointing['value'])} of all "
         f"{counted(pointing['images'], 'test image')} with boxes; a random pixel would in "
         f"{_percent(pointing['chance'])}."
     )
@@ -209,8 +212,16 @@ def _band(predictions):
     return f"The band holds 95 % of resamples of {what}, at each point."
 
 
-def _beside(score, level):
-    """Where a score's interval lies."""
+def resampled(runs, one="seed"):
+    """What intervals come from, in words; `one` is what there is a single one of where there are no several runs."""
+    again = " and seeds" if runs > 1 else f"; one {one}, so that they do not cover training again"
+    return f"bootstrap that resamples whole X-rays (sources, not files){again}"
+
+
+def _beside(score, level, predictions):
+    """Where a score's interval lies, if the X-rays suffice for one."""
+    if evaluation.least_sources(predictions) < groups.ENOUGH:
+        return f"comes from {groups.FEW}"
     if score["low"] > level:
         return "lies above that with all of its interval"
     if score["high"] < level:

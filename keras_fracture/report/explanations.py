@@ -5,6 +5,7 @@ from pathlib import Path
 
 from keras_fracture import files
 from keras_fracture.errors import OutputError, one_line
+from keras_fracture.report.groups import ENOUGH, FEW
 from keras_fracture.report.markdown import counted, markdown, percent, plain
 
 HEADER = (
@@ -72,13 +73,15 @@ def recorded(folder):
 
 def _rows(content):
     about = f"{content['model']} (test AUC {content['auc']['value']:.3f}), {content['data']}, {content['side']} px"
-    rows = []
+    rows, few = [], content.get("sources", ENOUGH) < ENOUGH  # earlier versions did not record it
     for row in content["rows"]:
         point, overlap = row["pointing"], row["overlap"]
         luck = (f"{100 * point[name]:.1f}" for name in ("chance", "chance_of_others"))
         area = percent(overlap), f"{100 * overlap['chance']:.1f}"
         images = f"{content['images']:,}, {row['without']:,}"
-        rows.append([about, row["method"], percent(point), *luck, _beyond(point), *area, images])
+        rows.append(
+            [about, row["method"], percent(point), *luck, FEW if few else _beyond(point), *area, images]
+        )
     return rows
 
 

@@ -2,7 +2,10 @@
 
 from keras_fracture.report.markdown import decimal, markdown, percent
 
-ENOUGH = 5  # X-rays with a finding, and without, from which on a group is ranked
+# X-rays with a finding, and without, from which on a group is ranked and an interval judged: of fewer, percentile
+# intervals are far too narrow.
+ENOUGH = 5
+FEW = "too few X-rays to tell"
 
 
 def body_parts(groups):

@@ -21,10 +21,13 @@ METRICS = {
 EACH = {"accuracy": "accuracy", "AUC": "auc"}  # that are shown of each seed
 _WIDE = 44  # characters of a title that fit above a figure
 SWAPPED = "AUC is below 0.5 with all of its interval: are healthy and finding swapped?"
+UNSURE = f"AUC is below 0.5, of {groups.FEW} whether healthy and finding are swapped"
 
 
 def score(predictions, table):
-    """All metrics and groups of predictions, as a dict: `metrics` and `groups`, of `evaluation.by_group`.
+    """All metrics and groups of predictions, as a dict: `metrics`, `groups`, of `evaluation.by_group`, and `sources`.
+
+    The last is how many the rarer class has.
 
     Args:
         predictions: `evaluation.Predictions`.
@@ -33,6 +36,7 @@ def score(predictions, table):
     return {
         "metrics": evaluation.scores(predictions, METRICS.values()),
         "groups": evaluation.by_group(predictions, table),
+        "sources": evaluation.least_sources(predictions),
     }
 
 
@@ -53,13 +57,15 @@ def lines(scored, differences, beside=()):
             for metric, one in metrics.items()
         ),
         *beside,
-        *([f"warning: {SWAPPED}"] if is_swapped(scored) else []),
+        *(f"warning: {words}" for words in swapped(scored)),
     ]
 
 
-def is_swapped(scored):
-    """Whether the AUC is below one half by more than chance."""
-    return scored["metrics"]["auc"]["high"] < 0.5
+def swapped(scored):
+    """A sentence if the AUC is below one half with all of its interval, as a list."""
+    if scored["metrics"]["auc"]["high"] >= 0.5:
+        return []
+    return [UNSURE if scored["sources"] < groups.ENOUGH else SWAPPED]
 
 
 def of_groups(groups):
@@ -96,6 +102,7 @@ def write(folder, heading, facts, predictions, scored, differences, beside=()):
         beside: As in `lines`.
     """
     folder, numbered = files.folder(Path(folder)), Figures()
+    one = "ensemble" if "ensemble_of" in facts else "seed"
     shown = plots(folder, heading, f"{facts['data']}, test images", predictions, scored["metrics"])
     files.write_text(folder / "groups.csv", tables.csv_text(scored["groups"]))
     content = facts | {"metrics": scored["metrics"], "differences": differences}
@@ -103,8 +110,8 @@ def write(folder, heading, facts, predictions, scored, differences, beside=()):
     text = [
         f"# {heading}\n",
         *(f"- {name}: {value}" for name, value in facts.items()),
-        "- 95 % intervals in brackets: bootstrap that resamples whole X-rays (sources, not files), and seeds.\n",
-        *([f"**{SWAPPED}**\n"] if is_swapped(scored) else []),
+        f"- 95 % intervals in brackets: {captions.resampled(len(predictions.probabilities), one)}.\n",
+        *(f"**{words}**\n" for words in swapped(scored)),
         markdown(
             ["test", ""], [[title, decimal(scored["metrics"][name])] for title, name in METRICS.items()]
         ),

@@ -10,10 +10,12 @@ from keras_fracture import files
 from keras_fracture.data import tables
 from keras_fracture.errors import OutputError, one_line
 from keras_fracture.report.figures import save
+from keras_fracture.report.groups import ENOUGH, FEW
 from keras_fracture.report.markdown import counted, decimal, markdown, percent, plain
 from keras_fracture.report.style import COLOURS, styled, subplots
 
-DROP = 0.10  # of AUC with the finding hidden, from which on a model is said to read it
+# Of what the AUC is above 0.5, lost with the finding hidden: the share from which on a model is said to read it.
+DROP = 0.25
 _COIN = 0.60  # below such an AUC there is nothing to lose
 _SCORES = ("auc", "difference", "less_elsewhere", "within_body_part", "fill_auc")
 HEADER = (
@@ -32,19 +34,21 @@ def verdict(result):
     if "less_elsewhere" not in rows.get("finding hidden", {}):
         return None
     hidden, untouched = rows["finding hidden"], rows["untouched"]["auc"]
-    drop, control = -hidden["difference"]["value"], hidden["less_elsewhere"]
+    loss, control = hidden["difference"], hidden["less_elsewhere"]  # negative where hiding costs something
+    limit = DROP * (untouched["value"] - 0.5)
+    told = f"{limit:.3f}, a quarter of what its AUC is above 0.5"
     if untouched["value"] < _COIN:
         words = f"Nothing to lose with an AUC of {decimal(untouched)}"
-    elif drop < DROP:
-        words = (
-            f"Reads something else than the finding, which may be hidden at a loss of less than {DROP:.2f}"
-        )
+    elif hidden.get("sources", ENOUGH) < ENOUGH:  # earlier versions did not record it
+        words = f"Whether it reads the finding: {FEW}"
+    elif loss["low"] > -limit:
+        words = f"Reads something else than the finding, which may be hidden at a loss of less than {told}"
+    elif loss["high"] > -limit:
+        words = f"Whether it reads the finding cannot be told: with it hidden the loss may be less than {told}, or more"
     elif control["high"] >= 0:
-        words = (
-            f"Loses at least {DROP:.2f} with the finding hidden, but maybe no more than by as much filling"
-        )
+        words = f"Loses at least {told}, with the finding hidden, but maybe no more than by as much filling"
     else:
-        words = f"Reads the finding: loses at least {DROP:.2f} with it hidden"
+        words = f"Reads the finding: with it hidden it loses at least {told}"
     said = [
         f"{name}: AUC {decimal(rows[name]['difference'], signed=True)}, and "
         f"{decimal(rows[name]['less_elsewhere'], signed=True)} compared with as much hidden elsewhere"

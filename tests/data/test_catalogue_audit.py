@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from keras_fracture.data import audit, datasets, decoding, phantom, splits
@@ -129,7 +130,9 @@ def test_planted_blur_is_reported_as_a_shortcut(planted, findings):
     reached = audit.scalar_accuracies(planted.table)
     assert set(reached) == set(SCALARS)
     shortcuts = [kind.removeprefix("shortcut: ") for kind in findings if kind.startswith("shortcut")]
-    assert shortcuts == sorted((s for s in SCALARS if reached[s] >= 0.6), key=lambda s: -reached[s])
+    least = audit.chance(planted.table)
+    assert 0.6 < least < 0.85, "twelve X-rays are few"
+    assert shortcuts == sorted((s for s in SCALARS if reached[s] > least), key=lambda s: -reached[s])
     for scalar in ("sharpness", "fine_detail"):
         values, labels = table[scalar].to_numpy(), table["label"].to_numpy()
         assert reached[scalar] == pytest.approx(_brute_force(values, labels)) and reached[scalar] > 0.75
@@ -160,6 +163,29 @@ def test_threshold_accuracy_equals_brute_force():
         predicted = (values > threshold) == above
         reached = (predicted[labels == 1].mean() + (~predicted)[labels == 0].mean()) / 2
         assert reached == pytest.approx(accuracy, abs=1e-12)
+
+
+def _noise(count, images=1, effect=0.0):
+    """A table of scalars that tell nothing, but for `effect` in the first; each source has so many alike images."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % 2
+    values = {scalar: rng.normal(size=count) for scalar in SCALARS}
+    values[SCALARS[0]] += effect * labels
+    each = {"label": labels, "source": np.arange(count).astype(str), "filename": labels.astype(str)} | values
+    return pd.DataFrame({name: np.repeat(column, images) for name, column in each.items()})
+
+
+def test_numbers_that_tell_nothing_are_no_shortcut_whatever_the_best_of_them_reaches():
+    few, many, copied = _noise(60), _noise(4000), _noise(60, images=5)
+    assert max(audit.scalar_accuracies(few).values()) > 0.6
+    assert audit.chance(few) == audit.chance(few) > 0.65 > 0.55 > audit.chance(many) > 0.5
+    assert audit.chance(copied) == pytest.approx(audit.chance(few), abs=0.03), "copies are no further X-rays"
+    for table in (few, many, copied):
+        assert audit._shortcuts(table, audit.chance(table)) == []
+    real = _noise(1000, effect=0.8)
+    (found,) = audit._shortcuts(real, audit.chance(real))
+    assert found["kind"] == f"shortcut: {SCALARS[0]}"
+    assert audit._shortcuts(_noise(4000, effect=0.2), 0.53) == [], "beyond chance, but too little to matter"
 
 
 def test_threshold_accuracy_leaves_out_what_was_not_measured():
@@ -226,6 +252,7 @@ def test_written_audit_reads_back_and_shows_every_fault(report, root, tmp_path):
     text = audit.as_text(report)
     assert "16 named sources, 12 distinct" in text
     assert all(finding["kind"] in text for finding in report["findings"])
+    assert f"the best stays below {report['chance']:.1%}" in text
 
 
 def test_clean_set_reports_no_leak_and_no_contradiction(dummy_root):

@@ -221,6 +221,20 @@ def test_the_curve_is_scikit_learns_inside_its_interval(predictions):
     assert curve["high"][1] - curve["low"][1] > 0.01
 
 
+def test_the_interval_of_a_calibration_error_holds_it_and_reaches_below_it():
+    rng = np.random.default_rng(0)
+    for count in (60, 300):  # predictions that are right: the error is noise alone
+        probabilities = rng.beta(1.2, 2.5, count)
+        calibrated = Predictions(rng.random(count) < probabilities, np.arange(count), probabilities[None])
+        found = scores(calibrated, ("ece", "auc"), 200)
+        weigh = calibrated.statistics(("ece", "auc"))
+        noisy, auc = Clusters(calibrated.sources, calibrated.labels).intervals(weigh, 1, 200)
+        assert found["ece"]["low"] == max(2 * noisy["value"] - noisy["high"], 0) < noisy["low"]
+        assert found["ece"]["high"] == max(2 * noisy["value"] - noisy["low"], noisy["value"]) < noisy["high"]
+        assert found["ece"]["low"] <= found["ece"]["value"] == noisy["value"] <= found["ece"]["high"]
+        assert found["auc"] == auc, "other metrics keep their percentiles"
+
+
 def test_calibration_bins_add_up_to_the_error(predictions):
     alone = Predictions(predictions.labels, predictions.sources, predictions.probabilities[:1])
     bins = calibration(alone)

@@ -277,5 +277,11 @@ def test_other_images_heat_hits_as_often_as_findings_share_a_place():
     # Images 0 and 1 hit each other's, and both hit the last one's: 4 of 12 pairs.
     assert chance_of_others(heat, boxes, tolerance=0) == pytest.approx(4 / 12)
     assert pointing_game(heat, boxes, tolerance=0).tolist() == [True, True, True, False]
+    # Of one X-ray the first two do not count: both hit the last one's alone, 2 of 10 pairs.
+    alike = ["x", "x", "y", "z"]
+    assert chance_of_others(heat, boxes, tolerance=0, sources=alike) == pytest.approx(2 / 10)
+    for odd, words in ((["x"] * 4, "images of two sources"), (["x"], "one for each of 4 images")):
+        with pytest.raises(EvaluationError, match=words):
+            chance_of_others(heat, boxes, sources=odd)
     with pytest.raises(EvaluationError, match="needs two images"):
         chance_of_others(heat[:1], boxes[:1])

@@ -149,7 +149,8 @@ def test_the_table_says_what_is_beyond_chance(exported, monkeypatch, tmp_path):
         report.write(tmp_path / name, result, facts | {"model": name})
     rows = [line.split(" | ") for line in report.recorded(tmp_path).splitlines() if line.startswith("| ")][2:]
     assert [row[0][2:6] for row in rows] == ["good"] * 4 + ["bad "] * 4, "the higher AUC first"
-    assert [row[5] for row in rows] == ["yes"] * 4 + ["less"] * 4
+    assert [row[5] for row in rows] == ["yes"] * 4 + ["not shown"] * 4
+    assert {row[2] for row in rows[4:]} == {"0.0 (0.0 to 14.2)"}, "24 X-rays without a hit prove little"
     assert "24 images with a box" in report.lines(result)[0]
     (tmp_path / "bad" / "explanations.json").write_text(json.dumps(facts))
     with pytest.raises(OutputError, match="holds no measured explanations"):

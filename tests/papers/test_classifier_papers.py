@@ -69,7 +69,7 @@ def test_the_report_begins_with_what_needs_no_network(lisbon):
         chosen = sets["test"].table["body_part"].to_numpy() == name
         assert score["value"] == pytest.approx(roc_auc_score(labels[chosen], ours[chosen]))
     table = tables.generate(lisbon[1], "lisbon_resnet")
-    assert f" {name} {score['value']:.2f} | {100 * row['pointing']['value']:.0f} |" in table
+    assert f" {name} {score['value']:.2f} | {100 * row['pointing']['value']:.0f} (" in table
     assert f") `{named['name']}`: " in table
 
 

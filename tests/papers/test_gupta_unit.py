@@ -132,6 +132,16 @@ def test_painted_images_come_from_healthy_training_images(run):
         np.testing.assert_array_equal(made[outside], before[name][outside])
 
 
+def test_few_xrays_get_no_verdict():
+    gain = {"value": 0.217, "low": 0.103, "high": 0.338}
+    row = {"part": "hip", "variant": "transfer", "added": 2, "metrics": {"auc_gain": gain}}
+    said = [report._verdict(row | {"test_sources": count}) for count in (4, 5)]
+    assert said[0].startswith(
+        "hip, transfer: too few X-rays to tell, +0.217 (+0.103 to +0.338), by 2 painted"
+    )
+    assert said[1].startswith("hip, transfer: helped, +0.217")
+
+
 def test_figures_are_kept_images_too_as_phantoms_are_drawn(run):
     _, results = run
     kept = {path.name for path in (results / "gupta_unit").rglob("*.png")}

@@ -28,14 +28,38 @@ def result(untouched, hidden, less_elsewhere):
     ("numbers", "words"),
     [
         ((0.87, 0.86, score(0.0)), "Reads something else than the finding"),
-        ((0.87, 0.7701, score(-0.1)), "Reads something else than the finding"),
-        ((0.87, 0.76, score(-0.1)), "Reads the finding"),
-        ((0.87, 0.70, score(-0.02)), "Loses at least 0.10 with the finding hidden, but maybe no more"),
+        # A quarter of 0.37 is 0.0925, the interval reaches 0.04 to both sides.
+        (
+            (0.87, 0.8176, score(-0.1)),
+            "Reads something else than the finding, which may be hidden at a loss of less than 0.09",
+        ),
+        (
+            (0.87, 0.8174, score(-0.1)),
+            "Whether it reads the finding cannot be told: with it hidden the loss may be less",
+        ),
+        ((0.87, 0.7701, score(-0.1)), "Whether it reads the finding cannot be told"),
+        ((0.87, 0.7376, score(-0.1)), "Whether it reads the finding cannot be told"),
+        ((0.87, 0.7374, score(-0.1)), "Reads the finding: with it hidden it loses at least 0.09"),
+        (
+            (0.87, 0.70, score(-0.02)),
+            "Loses at least 0.092, a quarter of what its AUC is above 0.5, with the finding",
+        ),
+        ((0.62, 0.54, score(-0.1)), "Reads the finding: with it hidden it loses at least 0.030"),
         ((0.57, 0.50, score(-0.1)), "Nothing to lose"),
     ],
 )
 def test_the_sentence_says_no_more_than_the_numbers(numbers, words):
     assert stress.verdict(result(*numbers)).startswith(words)
+
+
+def test_few_xrays_tell_nothing():
+    found = result(0.87, 0.6, score(-0.2))
+    found["rows"][1]["sources"] = 4
+    assert stress.verdict(found).startswith(
+        "Whether it reads the finding: too few X-rays to tell (finding hidden"
+    )
+    found["rows"][1]["sources"] = 5
+    assert stress.verdict(found).startswith("Reads the finding")
 
 
 def test_the_page_holds_what_was_written(tmp_path):

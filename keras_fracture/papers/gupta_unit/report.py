@@ -3,13 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from keras_fracture import files, synthesis
+from keras_fracture import evaluation, files, synthesis
 from keras_fracture.data import splits
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told
 from keras_fracture.papers.gupta_unit.study import exactly
 from keras_fracture.progress import Bar
-from keras_fracture.report import figures, galleries
+from keras_fracture.report import captions, figures, galleries
+from keras_fracture.report.groups import ENOUGH, FEW
 from keras_fracture.report.markdown import Figures, counted, dated, decimal, markdown, over_seeds
 from keras_fracture.report.results import others, profile
 
@@ -150,6 +151,7 @@ def _row(config, recorded, study, arm, scores):
         "added": result.added,
         "threshold": result.threshold,
         "tried": {exactly(limit): auc for limit, auc in result.tried.items()},
+        "test_sources": evaluation.least_sources(study.part.test),
         "metrics": scores,
         "reported": dict(zip(("auc", "low", "high", "threshold", "added"), reported, strict=True))
         if reported
@@ -232,8 +234,9 @@ def _text(config, recorded, rows, split_counts, checks, parts, folder):
         "**Do painted lesions help? (gain in test AUC over the baseline)**\n",
         *(f"- {_verdict(run)}" for run in rows if run["variant"] in ("augmented", "transfer")),
         "",
-        "95 % intervals in brackets: bootstrap that resamples whole X-rays and seeds; gains are paired. They do "
-        "not cover re-training the translators.\n",
+        f"95 % intervals in brackets, paired for gains: {captions.resampled(config.seeds)}. They do not cover "
+        "re-training the translators. Without any effect at least one gain in twenty has an interval that excludes 0, "
+        f"more with few seeds ({config.seeds} here), and all of a part share its test images.\n",
         "## Images (with a lesion : without)\n",
         markdown(
             ["part", "train", "validation", "test", "lesion images the translator saw"],
@@ -353,8 +356,11 @@ def _ratio(count):
 
 def _verdict(run):
     gain = run["metrics"]["auc_gain"]
-    verdict = (
-        "helped" if gain["low"] > 0 else "did harm" if gain["high"] < 0 else "no difference that can be shown"
-    )
+    if run["test_sources"] < ENOUGH:
+        verdict = FEW
+    elif gain["low"] > 0:
+        verdict = "helped"
+    else:
+        verdict = "did harm" if gain["high"] < 0 else "no difference that can be shown"
     painted = counted(run["added"], "painted image")  # one or two can hardly be what made a difference
     return f"{run['part']}, {run['variant']}: {verdict}, {decimal(gain, signed=True)}, by {painted};"

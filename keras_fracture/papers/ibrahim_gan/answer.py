@@ -2,8 +2,11 @@
 
 import numpy as np
 
+from keras_fracture import evaluation
 from keras_fracture.papers.ibrahim_gan.gans import reference
 from keras_fracture.papers.ibrahim_gan.learning_curve import BASELINE
+from keras_fracture.report import captions
+from keras_fracture.report.groups import ENOUGH, FEW
 from keras_fracture.report.markdown import counted, decimal, percent
 
 STUDIES = {"learning_curve": "real images", "few_labels": "labels"}
@@ -29,7 +32,8 @@ def sentences(config, results, scores, measured):
             arms = {arm: one for (at, arm), one in numbers.items() if at == size}
             lines.append(_at(name, size, arms))
     for policy, arms in scores.items():
-        parts = "; ".join(f"{what} {verdict(arms[arm]['accuracy_gain'])}" for arm, what in _ARMS.items())
+        few = evaluation.least_sources(results.poster[policy].sets["test"]) < ENOUGH
+        parts = "; ".join(f"{what} {verdict(arms[arm]['accuracy_gain'], few)}" for arm, what in _ARMS.items())
         lines.append(
             f"- **The poster's own networks, {policy} split**, accuracy, against the original images alone "
             f"({percent(arms['original']['accuracy'])} %): {parts}."
@@ -45,12 +49,19 @@ def sentences(config, results, scores, measured):
     return [
         *lines,
         f"- Of {counted(len(gains), 'gain')} over the original images {away} {'has' if away == 1 else 'have'} an "
-        f"interval that excludes 0; one in twenty would by chance. The median interval is "
+        f"interval that excludes 0. By chance at least one in twenty would, more with few seeds ({config.seeds} here), "
+        "and not one by one: gains share their test images. The median interval is "
         f"±{100 * half:.1f} points wide.\n",
-        "95 % intervals in brackets, **bold** where they exclude 0: bootstrap that resamples whole X-rays (sources, "
-        "not files) and seeds, paired for gains. They do not cover re-training the GANs "
-        f"({config.gans_per_class} of each kind here).\n",
+        "95 % intervals in brackets, **bold** where they exclude 0, paired for gains: "
+        f"{captions.resampled(config.seeds)}. They do not cover re-training the GANs "
+        f"({config.gans_per_class} of each kind here){_draws(config, results)}.\n",
     ]
+
+
+def _draws(config, results):
+    """With a single GAN all seeds learn from the images that this GAN saw."""
+    alike = results.curve and config.gans_per_class == 1
+    return ", nor other draws of the real images at each number of them" if alike else ""
 
 
 def qualities(results):
@@ -92,9 +103,11 @@ def bold(gain):
     return f"**{text}**" if excludes_zero(gain) else text
 
 
-def verdict(gain):
-    """What an interval of a gain in points says, in words."""
+def verdict(gain, few=False):
+    """What an interval of a gain in points says, in words; of `few` X-rays nothing."""
     points = f"{percent(gain, signed=True)} points"
+    if few:
+        return f"{FEW}: {points}"
     if gain["low"] > 0:
         return f"helped: **{points}**"
     if gain["high"] < 0:

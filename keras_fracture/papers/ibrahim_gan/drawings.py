@@ -113,7 +113,8 @@ def _poster(config, poster, scores, folder):
         figures.intervals(
             {f"ours, {policy} split": [arms[arm][metric] for arm in LABELS] for policy, arms in scores.items()},
             folder / f"arms-{metric}.png", list(LABELS.values()), f"test {name}",
-            f"Test {name} on {config.data_title}, {seeds}, 95 % intervals over X-rays and seeds",
+            f"Test {name} on {config.data_title}, {seeds}, 95 % intervals over X-rays"
+            + " and seeds" * (config.seeds > 1),
             reported and [reported[arm] for arm in LABELS],
         )  # fmt: skip
 

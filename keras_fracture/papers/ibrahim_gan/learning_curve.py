@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import logging
 
 import keras
@@ -87,20 +88,54 @@ class Curve:
     def equivalent(self, size, arm, baseline=BASELINE):
         """How many real images more would have taken the baseline's AUC to the arm's, with an interval.
 
-        The baseline's AUC is read between sizes on a logarithmic axis, and taken to rise with them. A value at the
-        last size, less this one, means "or more".
+        The baseline's AUC is read between sizes on a logarithmic axis, see `read_off`. A value at the last size, less
+        this one, means "or more", one at the first "or fewer".
+
+        Returns:
+            A dict of `value`, `low` and `high`; None where the baseline does not rise around the size and from there
+            to the arm's AUC, so that no number of images can be read.
         """
         test, runs = self.sets["test"], len(self.outcomes[size, arm])
         own = self.predictions(size, arm).statistic("auc")
         baselines = [self.predictions(each, baseline).statistic("auc") for each in self.sizes]
-        at = np.log(self.sizes)
 
-        def worth(weights, chosen):
-            rising = np.maximum.accumulate([one(weights, chosen) for one in baselines])
-            rising = rising + 1e-9 * np.arange(len(rising))  # where it does not rise, the smaller size counts
-            return float(np.exp(np.interp(own(weights, chosen), rising, at))) - size
+        def read(weights, chosen):
+            curve = [one(weights, chosen) for one in baselines]
+            return read_off(self.sizes, curve, size, own(weights, chosen))
 
-        return Clusters(test.sources, test.labels).interval(worth, runs, resamples=_RESAMPLES // 4)
+        if not read(np.ones(len(test.labels)), np.arange(runs))[1]:
+            return None
+        return Clusters(test.sources, test.labels).interval(
+            lambda weights, chosen: read(weights, chosen)[0] - size, runs, resamples=_RESAMPLES // 4
+        )
+
+
+def read_off(sizes, curve, size, level):
+    """At how many images a curve, followed from one of its sizes, first reaches a level.
+
+    Args:
+        sizes: Numbers of images, rising.
+        curve: A number for each.
+        size: One of the sizes.
+        level: What is to be reached: upwards of the size where it is above the curve there, else downwards.
+
+    Returns:
+        Images, on a logarithmic axis between sizes: the last, or the first, where the level is not reached. And whether
+        the curve rises between all sizes on the way and to both sides of `size`: else several numbers would do.
+    """
+    here = sizes.index(size)
+    if level == curve[here]:
+        return float(size), True
+    step = 1 if level > curve[here] else -1
+    rising = all(low < high for low, high in itertools.pairwise(curve[max(here - 1, 0) : here + 2]))
+    while 0 <= here + step < len(sizes):
+        ends = sorted((here, here + step))
+        low, high = (curve[end] for end in ends)
+        rising = rising and low < high
+        if (curve[here + step] - level) * step >= 0:
+            return float(np.exp(np.interp(level, (low, high), np.log([sizes[end] for end in ends])))), rising
+        here += step
+    return float(sizes[here]), rising
 
 
 def arms_of(config):

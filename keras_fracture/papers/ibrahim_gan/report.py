@@ -272,7 +272,8 @@ def _study(config, name, curve, numbers, figures):
             f"trained in each way for the same {config.classifier_steps:,} steps. {_ratio(config.ratios[0])} for each "
             "real one. *Equivalent images*: how many real images more would have taken the "
             "arm that it is held against (classic augmentation where the arm has it, else the original images) to "
-            'the same AUC; what reaches the last size means "or more".\n',
+            "the same AUC; *not determined* where the AUC of that arm does not rise around this number. An end at the "
+            'first size means "or fewer", at the last "or more".\n',
         ]
     else:
         lines = [
@@ -287,19 +288,13 @@ def _study(config, name, curve, numbers, figures):
         len(curve.sets["test"].labels), STUDIES[name], counted(config.seeds, "seed")
     )
     lines.append(figures.add(f"{name}.png", words))
-    header = [
-        STUDIES[name],
-        "arm",
-        "test AUC",
-        "gain over original, points",
-        "over classic",
-        "equivalent images",
-    ]
+    header = [STUDIES[name], "arm", "test AUC", "gain over original, points", "over classic",
+              "equivalent images"]  # fmt: skip
     rows = [
         [
             f"{size:,}", arm, decimal(one["auc"]),
             *(bold(one[key]) if key in one else "" for key in ("auc_gain", "auc_gain_over_classic")),
-            _whole(one.get("equivalent_images")),
+            _whole(one["equivalent_images"], size, curve.sizes) if "equivalent_images" in one else "",
         ]
         for (size, arm), one in numbers.items()
     ]  # fmt: skip
@@ -313,11 +308,12 @@ def _ratio(ratio):
     return "There is 1 synthetic image" if ratio == 1 else f"There are {ratio:g} synthetic images"
 
 
-def _whole(score):
-    if not score:
-        return ""
+def _whole(score, size, sizes):
+    if score is None:
+        return "not determined"
     value, low, high = (f"{round(score[key]) or 0:+,}" for key in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
+    beyond = {sizes[0] - size: " or fewer", sizes[-1] - size: " or more"}.get(round(score["value"]), "")
+    return f"{value}{beyond} ({low} to {high})"
 
 
 def _poster(config, scores, rows, splits, figures):
