@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from keras_fracture.errors import FractureError, OutputError
 from keras_fracture.experiment.config import configure, from_recorded
 from keras_fracture.experiment.runs import run_folder
 from keras_fracture.experiment.splits import Split, as_grey, load_splits
-from keras_fracture.papers.ibrahim_gan import answer, experiment, learning_curve
+from keras_fracture.papers.ibrahim_gan import answer, experiment, few_labels, learning_curve
 from keras_fracture.papers.ibrahim_gan.config import Config
 from keras_fracture.papers.ibrahim_gan.experiment import ARMS
 from keras_fracture.papers.ibrahim_gan.gans import TrainedGAN, draw, good_enough
@@ -22,6 +23,7 @@ from tests.drawings import assert_drawn
 
 TINY = {
     "gan_width": 1 / 64,
+    "epochs": 2,
     "synthetic_per_class": 20,
     "batch_size": 16,
     "policies": ("grouped",),
@@ -122,8 +124,8 @@ def test_each_size_has_every_arm_with_its_gains(metrics):
 
 def test_the_history_has_every_epoch_of_every_classifier_of_the_poster(finished):
     history = pd.read_csv(finished[0] / "history.csv")
-    assert len(history) == 1 * 2 * 4  # epochs, seeds, arms
-    assert history.groupby(["arm", "run"])["epoch"].max().eq(1).all()
+    assert len(history) == 2 * 2 * 4  # epochs, seeds, arms
+    assert history.groupby(["arm", "run"])["epoch"].max().eq(2).all()
     assert history["val_accuracy"].between(0, 1).all()
 
 
@@ -180,7 +182,9 @@ def test_figures_that_show_x_rays_are_kept_of_drawn_ones_alone(finished):
 def test_the_tables_show_a_row_for_each_number_of_images(finished):
     report = papers.get("ibrahim_gan").report
     runs = json.loads((finished[1] / "ibrahim_gan.json").read_text())["runs"]
-    assert len(report.table(runs).splitlines()) == 2 + 4, "the poster's arms alone"
+    table = report.table(runs)
+    assert len(table.splitlines()) == 2 + 4, "the poster's arms alone"
+    assert table.count("| smoke, epochs 2, ") == 4
     lines = report.TABLES["ibrahim_few_labels"](runs).splitlines()
     assert [line.split(" | ")[1] for line in lines[2:]] == ["8", "12"]
     assert lines[0].count("gain, points") == 3
@@ -231,9 +235,42 @@ def test_a_filter_that_nothing_passes_is_said(finished):
     with pytest.raises(FractureError, match=r"passes the filter.*Received: 1 at 8 real images"):
         papers.reproduce(
             "ibrahim_gan", "smoke", out=finished[0].with_name("filtered"),
-            **{name: value for name, value in TINY.items() if name not in ("gan_width", "synthetic_per_class")}
+            **{name: TINY[name] for name in TINY if name not in ("gan_width", "synthetic_per_class", "epochs")}
             | {"filters": (1.0,), "variant": "modern"},
         )  # fmt: skip
+
+
+def test_more_labels_than_generated_images_are_learnt_from_too(monkeypatch):
+    """Of 6 labels and 4 generated images each label counts once, of 2 labels twice."""
+    taught = []
+    data = split([str(k) for k in range(6)], [0, 1] * 3)
+    for name, value in {
+        "train_network": lambda _, __, real, synthetic=None, **___: taught.append((len(real[0]), synthetic)),
+        "predictor": lambda _: lambda images: np.linspace(0, 1, len(images)),
+        "probabilities": lambda *_: None,
+        "features": lambda _, __, images: np.arange(len(images) * 2.0).reshape(-1, 2) % 3,
+        "draw": lambda train, size, *_, **__: np.arange(size),
+    }.items():
+        monkeypatch.setattr(few_labels, name, value)
+    network = SimpleNamespace(pixel_range=(0, 1))
+    gan = TrainedGAN((np.zeros((4, 1, 1, 1), np.uint8),), None, None), []
+    sets = dict.fromkeys(("train", "validation", "test"), data)
+    for size in (6, 2):
+        few_labels._train_arm(
+            configure(Config, "smoke"), network, few_labels.SYNTHETIC, size, 0, *gan, sets, {}
+        )
+    assert [count for count, synthetic in taught if synthetic is not None] == [6, 4]
+
+
+def test_odd_halves_of_a_warm_start_are_said(caplog):
+    data = split([str(k) for k in range(12)], [0, 1] * 6)
+    for steps in (16, 800, 2000, 24, 8):
+        config = configure(Config, "smoke", sizes=(8,), few_labels=(8,), classifier_steps=steps)
+        learning_curve.check(config, data)
+    assert [message.split("differ: ")[1].split(". ")[0] for message in caplog.messages] == [
+        "16 on synthetic and 8 on real images",
+        "8 on synthetic and 0 on real images",
+    ]
 
 
 @pytest.mark.parametrize("labels", [(0,) * 9 + (1,) * 3, (0, 1) * 6])
@@ -295,6 +332,23 @@ def test_profiles_are_the_papers_numbers_and_overrides_win():
     assert Config.REPORTED == {"original": 0.92, "classic": 0.87, "synthetic": 0.91, "warm_start": 0.93}
     with pytest.raises(dataclasses.FrozenInstanceError):
         paper.seeds = 1
+
+
+def test_no_gan_is_trained_that_no_seed_uses():
+    assert configure(Config, "paper", seeds=3).gans == 3 and configure(Config, "paper").gans == 5
+    assert configure(Config, "quick").gans == 1
+
+
+def test_the_modern_study_has_one_split():
+    assert configure(Config, "paper", variant="modern").policies == ("grouped",)
+    assert configure(Config, "paper", variant="modern", policies=("paper",)).policies == ("paper",)
+    assert configure(Config, "paper").policies == ("grouped", "paper")
+
+
+def test_how_long_the_modern_gans_train_is_told_with_what_ends_it():
+    report = papers.get("ibrahim_gan").report
+    told = [report._gan_steps(configure(Config, profile)) for profile in ("quick", "paper")]
+    assert told == ["at most 3,000 steps and 300 passes over what each sees,", "6,000 steps"]
 
 
 def test_a_recorded_run_of_earlier_versions_is_the_posters_study():

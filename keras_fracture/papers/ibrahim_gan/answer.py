@@ -49,7 +49,7 @@ def sentences(config, results, scores, measured):
         f"±{100 * half:.1f} points wide.\n",
         "95 % intervals in brackets, **bold** where they exclude 0: bootstrap that resamples whole X-rays (sources, "
         "not files) and seeds, paired for gains. They do not cover re-training the GANs "
-        f"({config.gans_per_class} of each kind here).\n",
+        f"({config.gans} of each kind here).\n",
     ]
 
 
