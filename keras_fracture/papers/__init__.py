@@ -79,7 +79,7 @@ def reproduce(
         workers: `parallel.Workers` that train side by side what does not need each other; they change no number.
             None trains in this process.
         overrides: Further settings as `NAME=VALUE`, see `experiment.config.parse_overrides`.
-        **settings: Numbers that win over the profile's.
+        **settings: Numbers that win over the profile's, see `experiment.config.configure`.
 
     Returns:
         The run folder; None on workers other than the first, which keep nothing.
@@ -89,8 +89,6 @@ def reproduce(
     config_class = get(key).config.Config
     named = parse_overrides(config_class, overrides)
     config = configure(config_class, profile, **settings | named)
-    # What is not given is None too, and left out: a None that was asked for comes last.
-    config = dataclasses.replace(config, **{name: None for name, value in named.items() if value is None})
     check_used(config, profile, settings | named)
     return _execute(config, profile, out, resume, data_dir, results, strategy, workers)
 

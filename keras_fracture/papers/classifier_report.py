@@ -264,7 +264,7 @@ def _loss(config):
 def _added_to_loss(config):
     """What the loss holds beside that of the findings, in words."""
     parts = {
-        "weight decay": config.weight_decay,
+        "weight decay": config.l2,
         "that of body parts": config.body_parts,
         "what the teacher adds": config.teacher,
     }
