@@ -1,4 +1,5 @@
 import dataclasses
+import re
 import typing
 
 import pytest
@@ -230,6 +231,41 @@ def test_they_are_refused_on_the_command_line_before_a_folder_is_made(tmp_path, 
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and wanted in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "received"),
+    [
+        (["--epochs", "5", "--set", "epochs=9"], "5 and 9"),
+        (["--depth", "18", "--set", "models=resnet50"], r"\('resnet18',\) and \('resnet50',\)"),
+        (["--set", "width=8", "--set", "width=16"], "8 and 16"),
+        (["--splits", "s.csv", "--set", "policies=paper"], r"'s.csv' and \('paper',\)"),
+        (["--pretrained", "imagenet", "--set", "pretrained=none"], "'imagenet' and None"),
+    ],
+)
+def test_what_is_given_twice_is_refused(monkeypatch, capsys, words, received):
+    monkeypatch.setattr(papers, "_execute", lambda *_: pytest.fail("it was carried out"))
+    assert cli.main(["reproduce", "lisbon_resnet", *words]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and re.search(f": leave one out. Received: {received}$", said.strip())
+
+
+def test_the_same_may_be_said_twice(monkeypatch):
+    asked = []
+    monkeypatch.setattr(papers, "_execute", lambda config, *_: asked.append(config))
+    words = ["--depth", "18", "--set", "models=resnet18", "--set", "epochs=3", "--set", "epochs=3"]
+    assert cli.main(["reproduce", "lisbon_resnet", *words]) == 0
+    assert (asked[0].models, asked[0].epochs) == (("resnet18",), 3)
+
+
+def test_a_converted_network_has_one_number_of_classes(tmp_path, capsys):
+    words = ["convert", "w.pth", "--model", "resnet18", "--to", str(tmp_path / "w.weights.h5")]
+    assert cli.main([*words, "--num-classes", "2", "--set", "num_classes=5"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        said.count("\n") == 1
+        and "num_classes of resnet18 is given twice: leave one out. Received: 2 and 5" in said
+    )
 
 
 def test_settings_that_neither_profile_nor_variant_has_are_told():
