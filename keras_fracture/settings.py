@@ -22,7 +22,7 @@ def parse(whose, known, overrides):
         A dict of name to value.
 
     Raises:
-        FractureError: No such setting, or a value of another type.
+        FractureError: No such setting, a value of another type, or two values of one setting.
     """
     values = {}
     for text in overrides:
@@ -32,8 +32,22 @@ def parse(whose, known, overrides):
                 f"A setting of {whose} is NAME=VALUE, with a name of {', '.join(known)}. "
                 f"{'' if name in known else meant(name, known)}Received: {text!r}"
             )
-        values[name] = _value(f"{name} of {whose}", *known[name], value)
+        value = _value(f"{name} of {whose}", *known[name], value)
+        refuse_two(whose, name, values.get(name, value), value)
+        values[name] = value
     return values
+
+
+def refuse_two(whose, name, first, second):
+    """Refuses two values of one setting, unless they are equal.
+
+    Raises:
+        FractureError: They differ.
+    """
+    if first != second:
+        raise FractureError(
+            f"{name} of {whose} is given twice: leave one out. Received: {first!r:.80} and {second!r:.80}"
+        )
 
 
 def _value(what, annotation, default, text):

@@ -1,6 +1,7 @@
 """`predict`: probability, threshold and verdict, printed and as csv, and what is written to be looked at."""
 
 import os
+import shutil
 from pathlib import Path
 
 import keras
@@ -139,6 +140,22 @@ def test_without_a_known_finding_there_is_no_verdict(capsys, folder, tmp_path):
     assert code == 0 and out.splitlines()[0].split() == ["file", "left", "right"]
     assert error.startswith("no verdict: ") and "which of its classes is the finding" in error
     assert error.endswith("; not for clinical use\n") and error.count("\n") == 1
+
+
+def test_the_version_that_is_named_answers(capsys, tmp_path, folder, model):
+    """And not the highest, whose threshold is another one."""
+    for version, source in (("1", model), ("2", model.parent / "plain")):
+        shutil.copytree(source / "1", tmp_path / "cnn" / version)
+    said = []
+    for words in ((), ("--version", 2), ("--version", 1)):
+        csv = tmp_path / "answers.csv"
+        assert predict(capsys, folder, "--model", tmp_path / "cnn", "--csv", csv, *words)[0] == 0
+        said.append(pd.read_csv(csv)["threshold"][0])
+    assert said == [0.5, 0.5, pytest.approx(Classifier(model).threshold)]
+    for wrong in (0, 3):
+        code, out, error = predict(capsys, folder, "--model", tmp_path / "cnn", "--version", wrong)
+        assert (code, out, error.count("\n")) == (2, "", 1)
+        assert f"has no such version; those it has: 1, 2. Received: version {wrong}" in error
 
 
 class Server(clients.Client):

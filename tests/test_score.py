@@ -114,6 +114,7 @@ def test_an_ensemble_is_the_mean_of_the_seeds(said, test_table, tmp_path, capsys
     )
     assert code == 0 and "seeds: 1, an ensemble of 3\n" in out
     assert f"beside said: AUC {auc - of_seeds:+.3f} (" in out
+    assert "beside said: the ensemble against each of its 3 seeds, on average\n" in out
     content = json.loads((tmp_path / "scored" / "scores.json").read_text())
     assert content["metrics"]["auc"]["value"] == pytest.approx(auc, abs=1e-12)
     assert (content["seeds"], content["ensemble_of"]) == (1, 3)

@@ -118,7 +118,7 @@ def _reproduce(options, where):
         raise FractureError(
             f"Name a paper, one of {', '.join(papers.names())}, or a run's config.json (--from)"
         )
-    settings |= _shortcuts(options)
+    settings = {name: value for name, value in settings.items() if value is not None} | _shortcuts(options)
     return papers.reproduce(
         options.paper, options.profile or "quick", overrides=options.settings, **where, **settings
     )

@@ -31,7 +31,7 @@ def add_predict(commands):
         metavar="URL",
         help="http://HOST:PORT or grpc://HOST:PORT of TensorFlow Serving or `serve`",
     )
-    verb.add_argument("--version", type=int, help="of the server's model (default: the highest)")
+    verb.add_argument("--version", type=int, help="of the model (default: the highest)")
     verb.add_argument("--timeout", type=float, default=30, help="seconds a server may take (default 30)")
     verb.add_argument("--retries", type=int, default=3, help="of a request to a server (default 3)")
     verb.add_argument("--csv", metavar="FILE", help="also write the table here")
@@ -66,6 +66,10 @@ def add_predict(commands):
 def predict(options):
     """`predict`."""
     _check(options)
+    if options.version is not None and not options.server:
+        from keras_fracture.serving.versions import numbered
+
+        options.model = str(numbered(options.model, options.version))
     paths = _images(options.images)
     classifier = _classifier(options)
     paths, answers = _answers(options, classifier, paths)

@@ -32,7 +32,8 @@ def add_score(commands):
     verb.add_argument(
         "--average",
         action="store_true",
-        help="score the mean of the seeds' probabilities, one ensemble, in place of each seed",
+        help="score the mean of the seeds' probabilities, one ensemble, in place of each seed; --against's seeds are "
+        "not averaged: the ensemble is compared with each of them",
     )
     verb.add_argument(
         "--against", metavar="FILE", help="other predictions of the same images, for the difference"
@@ -87,6 +88,11 @@ def score(options):
         f"seeds: {facts['seeds']}{averaged}\nsplit {digest}\n"
         f"threshold {threshold:g}, {'as given' if options.threshold is not None else 'fixed, unless --threshold says'}"
     )
+    if options.average and any(len(one.probabilities) > 1 for one in others):
+        count = len(others[0].probabilities)
+        print(
+            f"beside {Path(options.against).stem}: the ensemble against each of its {count} seeds, on average"
+        )
     beside = _baselines(options, sets, ours, threshold)
     print("\n".join(scored.lines(result, differences, beside)))
     if options.out:

@@ -1,5 +1,7 @@
 """Split policies by name: which image is trained on, which is for validation, which for testing."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 
@@ -12,6 +14,7 @@ POLICIES = {
     "official": "the publisher's own lists; without both val and test, validation is cut from train by source",
 }
 FILE = "file"  # the policy of images that a split file deals out, see `split_files`
+_LOG = logging.getLogger(__name__)
 _PUBLISHED_TEST = ("val", "test")
 
 
@@ -24,7 +27,7 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0):
         shares: Of train, validation and test; they sum to 1. Where the publisher gives the test images
             (`paper` and `official`), only the ratio of train to validation counts, or none where val and test are
             both given.
-        seed: Of the drawing.
+        seed: Of the drawing; nothing is drawn, and that is logged, where the publisher's val and test are taken.
 
     Returns:
         Array of "train", "validation" or "test", one a row.
@@ -49,6 +52,11 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0):
         free, wanted = ~published_test, np.array([shares[0], shares[1], 0]) / (shares[0] + shares[1])
         if all_three:
             result[published == "val"], wanted = "validation", np.array([1.0, 0, 0])
+            if seed:
+                _LOG.warning(
+                    "the publisher deals out train, validation and test: of policy %s every seed is the same split. "
+                    "Received: seed %s", policy, seed,
+                )  # fmt: skip
     # One file is its own source where the paper drew files.
     groups = np.arange(len(table)) if policy == "paper" else pd.factorize(table["source"])[0]
     result[free] = _draw(table[free], groups[free], wanted, generator)

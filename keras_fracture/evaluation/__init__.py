@@ -8,10 +8,9 @@ from keras_fracture.evaluation.classification import (
     calibration,
     confusion,
     gains,
-    precision_recall,
-    roc,
     scores,
 )
+from keras_fracture.evaluation.curves import precision_recall, roc
 from keras_fracture.evaluation.features import Extractor, extract, extractor
 from keras_fracture.evaluation.generative import compare
 from keras_fracture.evaluation.generative_metrics import fid, kid, ms_ssim, prdc

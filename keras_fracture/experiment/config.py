@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from keras_fracture.errors import FractureError, meant
-from keras_fracture.experiment.limits import check
+from keras_fracture.experiment import limits
 from keras_fracture.settings import parse
 
 PROFILES = ("smoke", "quick", "paper")
@@ -80,7 +80,7 @@ class Config:
     precision: str = "float32"
 
     def __post_init__(self):
-        check(self)
+        limits.check(self)
         if self.splits is not None:
             if not self.keeps_splits:
                 raise FractureError(
@@ -118,6 +118,11 @@ class Config:
         """Settings that change nothing in this run, because of others: a dict of name to what they are settings of."""
         return {}
 
+    @classmethod
+    def understood(cls, settings):
+        """Recorded settings, by today's names, with the values that mean today what they meant to earlier versions."""
+        return settings
+
     def weight_files(self):
         """Of each setting that names weights to start or learn from: the paths of its files."""
         return {}
@@ -129,7 +134,7 @@ def configure(config_class, profile, **settings):
     Args:
         config_class: A subclass of `Config`.
         profile: One of `PROFILES`.
-        **settings: Numbers that win over the profile's; None is left out.
+        **settings: Numbers that win over the profile's. None is left out where a setting cannot be None.
 
     Raises:
         FractureError: No such profile, setting or variant, or a value is out of its range, see `limits.check`.
@@ -139,9 +144,10 @@ def configure(config_class, profile, **settings):
             f"No such profile. Choose one of {', '.join(PROFILES)}. {meant(profile, PROFILES)}Received: {profile!r}"
         )
     variants = config_class.VARIANTS
-    known = {field.name for field in dataclasses.fields(config_class)}
-    chosen = {name: value for name, value in settings.items() if value is not None}
-    unknown = sorted(set(chosen) - known)
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
+    may_be_none = {name for name, field in fields.items() if limits.may_be_none(field)}
+    chosen = {name: value for name, value in settings.items() if value is not None or name in may_be_none}
+    unknown = sorted(set(chosen) - set(fields))
     if unknown:
         raise FractureError(f"{config_class.key} has no setting {', '.join(unknown)}. Received: {chosen}")
     variant = chosen.get("variant")
@@ -234,13 +240,13 @@ def from_recorded(config_class, settings):
 
 
 def renamed(config_class, settings):
-    """Recorded settings by the names that they have now, with those that came later."""
+    """Recorded settings by the names and values that they have now, with those that came later."""
     known = {field.name for field in dataclasses.fields(config_class)}
     now = {
         RENAMED[name] if name not in known and RENAMED.get(name) in known else name: value
         for name, value in settings.items()
     }
-    return config_class.ADDED | now
+    return config_class.understood(config_class.ADDED | now)
 
 
 def _as_tuples(value):

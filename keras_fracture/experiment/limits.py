@@ -35,7 +35,7 @@ def check(config):
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         kinds = set(typing.get_args(field.type)) or {field.type}
-        if value is None and (type(None) in kinds or field.default is None):
+        if value is None and may_be_none(field):
             continue
         what = f"{field.name} of {config.key}"
         kinds -= {type(None)}
@@ -52,6 +52,11 @@ def check(config):
         raise FractureError(
             f"variant of {config.key} must be one of {', '.join(config.VARIANTS)}. Received: {variant!r}"
         )
+
+
+def may_be_none(field):
+    """Whether a setting, one of `dataclasses.fields`, may be None."""
+    return field.default is None or type(None) in typing.get_args(field.type)
 
 
 def _check_tuple(what, field, value, bounds):

@@ -6,6 +6,7 @@ import pkgutil
 from types import ModuleType
 
 from keras_fracture.errors import FractureError, meant
+from keras_fracture.settings import refuse_two
 
 __all__ = ["get", "names", "repeat", "reproduce"]
 
@@ -79,20 +80,37 @@ def reproduce(
         workers: `parallel.Workers` that train side by side what does not need each other; they change no number.
             None trains in this process.
         overrides: Further settings as `NAME=VALUE`, see `experiment.config.parse_overrides`.
-        **settings: Numbers that win over the profile's.
+        **settings: Numbers that win over the profile's, see `experiment.config.configure`.
 
     Returns:
         The run folder; None on workers other than the first, which keep nothing.
+
+    Raises:
+        FractureError: Settings contradict each other, are none, or change nothing in this run.
     """
     from keras_fracture.experiment.config import check_used, configure, parse_overrides
 
     config_class = get(key).config.Config
     named = parse_overrides(config_class, overrides)
-    config = configure(config_class, profile, **settings | named)
-    # What is not given is None too, and left out: a None that was asked for comes last.
-    config = dataclasses.replace(config, **{name: None for name, value in named.items() if value is None})
+    config = configure(config_class, profile, **_given_once(config_class, settings, named))
     check_used(config, profile, settings | named)
     return _execute(config, profile, out, resume, data_dir, results, strategy, workers)
+
+
+def _given_once(config_class, settings, named):
+    """The settings of two sources as one dict; refuses those that contradict each other."""
+    for name, value in named.items():
+        if settings.get(name) is not None:
+            refuse_two(config_class.key, name, settings[name], value)
+    given = settings | named
+    policies = {name: given[name] for name in ("policy", "policies") if given.get(name) is not None}
+    if policies and given.get("splits") is not None:
+        ((name, value),) = policies.items()
+        raise FractureError(
+            f"splits of {config_class.key} takes the place of {name}: leave one out. "
+            f"Received: {given['splits']!r:.80} and {value!r:.80}"
+        )
+    return given
 
 
 def repeat(config, *, out=None, resume=False, data_dir=None, results=None, strategy=None, workers=None):

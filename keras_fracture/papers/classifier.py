@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import logging
 from collections.abc import Callable
 
 import keras
@@ -10,13 +11,14 @@ import numpy as np
 
 from keras_fracture import evaluation, models, training
 from keras_fracture.data import Augmentation, batches
+from keras_fracture.errors import FractureError
 from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.baselines import Baselines
 from keras_fracture.evaluation.predicting import predictor
 from keras_fracture.experiment import ahead
 from keras_fracture.experiment.baselines import fit_baselines
 from keras_fracture.experiment.runs import export_if_missing, load_or_compute
-from keras_fracture.experiment.splits import load_splits, seen_by_training
+from keras_fracture.experiment.splits import load_records, load_splits, seen_by_training
 from keras_fracture.papers.teaching import (
     check_pretrained,
     load_pretrained,
@@ -26,6 +28,8 @@ from keras_fracture.papers.teaching import (
 )
 
 _EVALUATED = ("validation", "test")
+_JPEG = b"\xff\xd8"  # how such a file begins
+_LOG = logging.getLogger(__name__)
 
 
 def build_model(config, name, train):
@@ -126,6 +130,7 @@ def run(config, run, method):
     Returns:
         A dict of split policy to `PolicyResult`.
     """
+    check_images(config, run)
     ahead.train(
         config,
         run,
@@ -148,6 +153,36 @@ def run(config, run, method):
         }
         results[policy] = PolicyResult(sets, trained, baselines)
     return results
+
+
+def check_images(config, run):
+    """Warns of settings that change nothing with the images of a run, before anything is trained.
+
+    Raises:
+        FractureError: Body parts are to be learnt, though the variant does not, and there is one alone.
+    """
+    for policy in config.policies if config.body_parts or config.jpeg == "reduced" else ():
+        records = load_records(config, policy, run.data_dir)
+        parts = np.unique(records["train"].table["body_part"].to_numpy().astype(str))
+        if config.body_parts and len(parts) < 2:
+            if not type(config).VARIANTS[config.variant].get("body_parts", type(config).body_parts):
+                raise FractureError(
+                    f"body_parts of {config.key} needs training images of several body parts: leave it out. "
+                    f"Received: {', '.join(parts) or 'none'} alone"
+                )
+            _LOG.warning(
+                "all training images of the %s split show one body part, so that body_parts teaches nothing and is "
+                "left out. Received: %s", policy, parts[0],
+            )  # fmt: skip
+        if config.jpeg == "reduced" and not any(map(_holds_jpeg, records.values())):
+            _LOG.warning(
+                "no image of %s is a JPEG file, so that jpeg=reduced changes nothing", config.data_title
+            )
+
+
+def _holds_jpeg(records):
+    encoded = records.raw(["image"]).as_numpy_iterator()
+    return any(record["image"].startswith(_JPEG) for record in encoded)
 
 
 def _train_job(method, config, run, job):
@@ -196,8 +231,7 @@ def _threshold(config, sets, probabilities):
 
 def train_model(config, run, method, name, number, sets, folder):
     """Trains one model, or goes on where a killed run stopped; returns a dict of model, history, probabilities."""
-    several = len(_body_parts(sets)) > 1  # a single one, as of own X-rays that name none, teaches nothing
-    config = dataclasses.replace(config, body_parts=config.body_parts and several)
+    config = as_trained(config, sets)
     seed = config.seed + number
     keras.utils.set_random_seed(seed)
     steps = config.epochs * (len(sets["train"].labels) // min(config.batch_size, len(sets["train"].labels)))
@@ -222,6 +256,12 @@ def train_model(config, run, method, name, number, sets, folder):
     return {"model": model, "history": history, "probabilities": by_split, "exported": exported}
 
 
+def as_trained(config, sets):
+    """The configuration without body parts where there is one alone, as of own X-rays that name none."""
+    several = len(_body_parts(sets)) > 1
+    return dataclasses.replace(config, body_parts=config.body_parts and several)
+
+
 def export_model(config, method, model, sets, folder):
     """Writes `folder/saved_model`, unless it is there."""
     preprocess = dataclasses.replace(method.preprocess(config), channels=model.channels)
@@ -231,11 +271,11 @@ def export_model(config, method, model, sets, folder):
 
 
 def start_model(config, method, name, train, number=0):
-    """A model with the weights of `pretrained` where there are any, and the weight decay."""
+    """A model with the weights of `pretrained` where there are any, and L2 in its loss."""
     model = method.build_model(config, name, train)
     if config.pretrained:
         load_pretrained(config, model, name, number)
-    training.add_l2(model, config.weight_decay)
+    training.add_l2(model, config.l2)
     return model
 
 

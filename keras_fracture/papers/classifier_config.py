@@ -87,6 +87,11 @@ class ClassifierConfig(config.Config):
         return super().unused() | ({} if self.teacher else {"teacher_weight": "what learns from a teacher"})
 
     @property
+    def l2(self):
+        """What `training.add_l2` puts into the loss."""
+        return self.weight_decay
+
+    @property
     def starts_from_model(self):
         """Whether `pretrained` names a trained model: neither "imagenet" nor a file of weights."""
         given = self.pretrained

@@ -14,6 +14,7 @@ from keras_fracture.evaluation.baselines import compare as compare_with
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told, load_records
 from keras_fracture.models.preprocessing import scale
+from keras_fracture.papers.classifier import as_trained
 from keras_fracture.papers.classifier_table import WITHIN, table
 from keras_fracture.progress import Bar
 from keras_fracture.report import baselines, captions, figures, groups, scored
@@ -35,7 +36,7 @@ def write(config, results, run, preprocess):
     Returns:
         What `metrics.json` holds.
     """
-    recorded = read_config(run.folder)
+    recorded, config = read_config(run.folder), _as_trained(config, results)
     jobs = [(policy, name) for policy in results for name in config.models]
     rows, explained = [], {}
     for policy, name in Bar(jobs, "scores and figures", unit=" models"):
@@ -80,6 +81,12 @@ def write(config, results, run, preprocess):
             for plot in (*_PLOTS, *(["seeds"] if "by_seed" in row else []))
         ],
     )  # fmt: skip
+
+
+def _as_trained(config, results):
+    """The configuration as it was carried out, see `classifier.as_trained`."""
+    learnt = any(as_trained(config, result.sets).body_parts for result in results.values())
+    return dataclasses.replace(config, body_parts=learnt)
 
 
 def _row(config, recorded, policy, name, trained, scores):
@@ -263,7 +270,7 @@ def _loss(config):
 def _added_to_loss(config):
     """What the loss holds beside that of the findings, in words."""
     parts = {
-        "weight decay": config.weight_decay,
+        "weight decay": config.l2,
         "that of body parts": config.body_parts,
         "what the teacher adds": config.teacher,
     }

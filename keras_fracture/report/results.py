@@ -22,6 +22,7 @@ _SAME = (
     "real_images",
 )  # fmt: skip
 _READING = ("finding", "columns", "patient", "splits")  # of own X-rays, and of a file of splits
+_UNUSUAL = {"image_size": "{} pixels", "epochs": "epochs {}"}
 # Of a command, what rows tell by themselves, or what changes no number.
 _TOLD = (*_SAME, "depth", "models", "policies", "policy", "precision", "seed", "seeds", "results")
 
@@ -142,9 +143,28 @@ def others(run):
     return [f"{name} {_said(value)}" for name, value in run.get("other_settings", {}).items()]
 
 
-def profile(run):
-    """A recorded run's profile with `others`, as text."""
-    return ", ".join([run["profile"], *others(run)])
+def profile(run, config_class=None, *names):
+    """A recorded run's profile with what is other than there, as text.
+
+    Args:
+        run: The row.
+        config_class: The experiment's `experiment.config.Config`; needed for `names` alone.
+        *names: Of "image_size" and "epochs", those that no other cell of a table shows.
+    """
+    return ", ".join([run["profile"], *unusual(run, config_class, *names), *others(run)])
+
+
+def unusual(run, config_class, *names):
+    """Pixels and epochs of a recorded run that are not its profile's, as a list of texts; arguments of `profile`."""
+    if not names:
+        return []
+    usual = config_class.PROFILES.get(run["profile"], {}) | config_class.VARIANTS.get(run["variant"], {})
+    found = {name: run.get(name) for name in names}
+    return [
+        _UNUSUAL[name].format(value)
+        for name, value in found.items()
+        if value not in (None, usual.get(name, getattr(config_class, name)))
+    ]
 
 
 def _said(value):

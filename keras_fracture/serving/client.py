@@ -26,7 +26,7 @@ def connect(url, model=None, version=None, timeout=30.0, retries=3):
     Args:
         url: `http://HOST:PORT` or `https://HOST:PORT` (REST), or `grpc://HOST:PORT`.
         model: Its name; may be left out where a `keras-fracture serve` over REST has one model only.
-        version: Its number; default is the server's choice, the highest.
+        version: Its number, 1 or more; default is the server's choice, the highest.
         timeout: Seconds an answer may take.
         retries: How often a request is repeated when there is no connection or the server is busy.
 
@@ -34,11 +34,15 @@ def connect(url, model=None, version=None, timeout=30.0, retries=3):
         A `Client`. Nothing is sent yet, unless the model must be asked for.
 
     Raises:
-        ServerError: No such kind of URL, or no model is named and the server has not just one.
+        ServerError: No such kind of URL or version, or no model is named and the server has not just one.
     """
     kind = {"http": RestClient, "https": RestClient, "grpc": GrpcClient}.get(urlsplit(url).scheme)
     if kind is None or not urlsplit(url).netloc:
         raise ServerError(f"A server is http://, https:// or grpc://HOST:PORT. Received: {url!r}")
+    if version is not None and not (str(version).isdecimal() and int(version)):
+        raise ServerError(
+            f"A version is a number from 1; leave it out for the highest. Received: {version!r:.80}"
+        )
     return kind(url.rstrip("/"), model, version, timeout, retries)
 
 
@@ -99,7 +103,8 @@ class RestClient(Client):
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=again, pool_maxsize=32))
         model = model or self._only_model(url)
-        self._url = f"{url}/v1/models/{model}" + (f"/versions/{version}" if version else "") + ":predict"
+        number = "" if version is None else f"/versions/{version}"
+        self._url = f"{url}/v1/models/{model}{number}:predict"
 
     def _only_model(self, url):
         response = self._send("GET", f"{url}/v1/models")
@@ -156,7 +161,7 @@ class GrpcClient(Client):
         request = predict_pb2.PredictRequest()
         request.model_spec.name = self._model
         request.model_spec.signature_name = "serve_bytes"
-        if self._version:
+        if self._version is not None:
             request.model_spec.version.value = int(self._version)
         request.inputs["bytes"].CopyFrom(tf.make_tensor_proto(batch, tf.string, [len(batch)]))
         return tf.make_ndarray(self._send(request).outputs["probabilities"])

@@ -24,6 +24,24 @@ def version_of(folder):
     return max(found, key=lambda path: int(path.name))
 
 
+def numbered(model, version):
+    """The folder of one version of a model.
+
+    Args:
+        model: Path of the folder that holds its versions, or the name of a known model, see `zoo`.
+        version: Its number.
+
+    Raises:
+        ModelError: There is no such version.
+    """
+    folder = zoo.folder_of(model)
+    found = {int(path.name): path for path in versions(folder)}
+    if version not in found:
+        there = ", ".join(map(str, sorted(found))) or "none"
+        raise ModelError(f"{folder} has no such version; those it has: {there}. Received: version {version}")
+    return found[version]
+
+
 def models_in(*folders):
     """The model folders of some folders, by name; or a folder itself, if it is one model's, or a known model's name.
 

@@ -123,6 +123,17 @@ def test_official_keeps_the_published_lists_and_divides_no_train_source():
     assert (side[side != "test"] == "validation").mean() == pytest.approx(0.125, abs=0.02)
 
 
+def test_a_seed_that_draws_nothing_is_said(caplog):
+    table = _table(published=True)
+    splits.assign(table, "official", seed=3)  # draws the validation split
+    table.loc[table.index[::10], "published_split"] = "test"
+    sides = [splits.assign(table, "official", seed=seed) for seed in (0, 3)]
+    np.testing.assert_array_equal(*sides)
+    splits.assign(table, "grouped", seed=3)
+    assert [message.split(". ")[-1] for message in caplog.messages] == ["Received: seed 3"]
+    assert "of policy official every seed is the same split" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("table", "options", "words"),
     [

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 import typing
 
 import pytest
@@ -6,9 +7,11 @@ import pytest
 from keras_fracture import cli, papers
 from keras_fracture.errors import FractureError
 from keras_fracture.experiment import config as configs
+from keras_fracture.papers import classifier, classifier_report
 from keras_fracture.papers.gupta_unit import experiment as gupta_unit
 from keras_fracture.papers.gupta_unit import report as gupta_report
 from keras_fracture.papers.gupta_unit.config import Config as GuptaUNIT
+from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
 from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
 
 
@@ -48,6 +51,23 @@ def test_none_can_be_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(gupta_report, "write", lambda *_: {"runs": []})
     papers.reproduce("gupta_unit", "smoke", out=tmp_path / "run", overrides=["unit_ema=None"], seed=None)
     assert seen[0].unit_ema is None and seen[0].seed == GuptaUNIT.seed
+    papers.reproduce("gupta_unit", "smoke", out=tmp_path / "other", exponent=None, data=None)
+    assert (seen[1].exponent, seen[1].data) == (None, "phantom")
+
+
+def test_none_is_left_out_where_a_setting_cannot_be_none():
+    config = configs.configure(
+        LisbonResNet, "quick", variant="imagenet", pretrained=None, threshold=None, epochs=None
+    )
+    assert (config.pretrained, config.threshold, config.epochs) == (None, None, 8)
+    assert configs.configure(LisbonResNet, "quick", variant=None, models=None, colour=None).variant == "paper"
+
+
+def test_what_the_command_line_was_not_given_is_the_variants(monkeypatch):
+    asked = []
+    monkeypatch.setattr(papers, "_execute", lambda config, *_: asked.append(config))
+    assert cli.main(["reproduce", "lisbon_resnet", "--variant", "imagenet"]) == 0
+    assert (asked[0].pretrained, asked[0].epochs) == ("imagenet", 8)
 
 
 def test_gupta_unit_needs_a_translator():
@@ -81,6 +101,43 @@ def test_settings_of_an_earlier_version_are_completed_by_what_it_did():
     del recorded["gamma"]
     with pytest.raises(FractureError, match="have no counterpart"):
         configs.from_recorded(LisbonResNet, recorded)
+
+
+@pytest.mark.parametrize(
+    ("settings", "own", "l2"),
+    [
+        ({}, None, 0.0),
+        ({"variant": "tuned"}, None, 5e-4),
+        ({"variant": "imagenet"}, 0.01, 0.0),
+        ({"variant": "scratch", "weight_decay": 5e-4}, 5e-4, 0.0),
+        ({"variant": "imagenet", "optimizer": "sgd"}, None, 0.0),
+        ({"optimizer": "adamw"}, 0.01, 0.0),
+        ({"variant": "tuned", "optimizer": "adamw"}, 5e-4, 0.0),
+    ],
+)
+def test_weight_decay_is_adamws_own_or_l2_in_the_loss(settings, own, l2):
+    small = {"models": ("resnet18",), "pretrained": None, "width": 4, "image_size": 32}
+    config = configs.configure(LisbonResNet, "quick", **settings | small)
+    assert lisbon_resnet.optimizer(config, 20).weight_decay == own
+    model = classifier.start_model(config, lisbon_resnet.METHOD, "resnet18", None)
+    factors = {float(one.regularizer.l2) for one in model.trainable_variables if one.regularizer}
+    assert sorted(factors) == pytest.approx([l2 / 2] if l2 else [])
+    assert config.weight_decay == (own or l2), "as reports tell it"
+    assert ("weight decay" in classifier_report._added_to_loss(config)) == bool(l2)
+
+
+def test_adamw_of_an_earlier_version_decayed_by_one_hundredth_whatever_was_set():
+    usual = configs.configure(LisbonResNet, "quick", variant="imagenet")
+    recorded = dataclasses.asdict(usual) | {"weight_decay": 0.0}
+    assert configs.from_recorded(LisbonResNet, recorded) == usual
+    assert configs.renamed(LisbonResNet, recorded) == dataclasses.asdict(usual), "it can be resumed"
+    assert configs.other_settings(usual, "quick") == {}
+    plain = dataclasses.asdict(configs.configure(LisbonResNet, "quick"))
+    assert configs.renamed(LisbonResNet, plain)["weight_decay"] == 0
+    with pytest.raises(
+        FractureError, match=r"above 0 with adamw: leave it out for its usual 0.01. Received: 0"
+    ):
+        configs.configure(LisbonResNet, "quick", variant="imagenet", weight_decay=0.0)
 
 
 @pytest.mark.parametrize(
@@ -124,13 +181,16 @@ def test_settings_that_no_run_means_are_refused(key, name, value, words):
         ("garcia_inception", "tuned", "teacher_weight=3", "what learns from a teacher"),
         ("ibrahim_gan", "poster", "modern_steps=7", "the modern study"),
         ("ibrahim_gan", "modern", "epochs=7", "the poster's study"),
+        ("ibrahim_gan", "modern", "policies=grouped,paper", "the poster's study where it names several"),
+        ("ibrahim_gan", "both", "gans_per_class=5", r"5 seeds or more \(--seeds\)"),
         ("gupta_unit", None, "seam_limit=0.7", "a search for the exponent"),
     ],
 )
 def test_settings_that_would_change_nothing_are_refused(tmp_path, key, variant, setting, owner):
     name, _, value = setting.partition("=")
+    received = r"\('grouped', 'paper'\)" if name == "policies" else value
     with pytest.raises(
-        FractureError, match=f"^{name} of {key} is a setting of {owner}, .* Received: {value}"
+        FractureError, match=f"^{name} of {key} is a setting of {owner}, .* Received: {received}"
     ):
         papers.reproduce(
             key,
@@ -147,7 +207,6 @@ def test_settings_are_used_where_what_they_belong_to_is_asked_for_or_where_they_
         config_class = papers.get(key).config.Config
         named = configs.parse_overrides(config_class, words)
         config = configs.configure(config_class, "quick", **settings | named)
-        config = dataclasses.replace(config, **{one: None for one in named if named[one] is None})
         configs.check_used(config, "quick", settings | named)
 
     check("gupta_unit", ["seam_limit=0.7", "exponent=None"])
@@ -172,6 +231,41 @@ def test_they_are_refused_on_the_command_line_before_a_folder_is_made(tmp_path, 
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and wanted in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "received"),
+    [
+        (["--epochs", "5", "--set", "epochs=9"], "5 and 9"),
+        (["--depth", "18", "--set", "models=resnet50"], r"\('resnet18',\) and \('resnet50',\)"),
+        (["--set", "width=8", "--set", "width=16"], "8 and 16"),
+        (["--splits", "s.csv", "--set", "policies=paper"], r"'s.csv' and \('paper',\)"),
+        (["--pretrained", "imagenet", "--set", "pretrained=none"], "'imagenet' and None"),
+    ],
+)
+def test_what_is_given_twice_is_refused(monkeypatch, capsys, words, received):
+    monkeypatch.setattr(papers, "_execute", lambda *_: pytest.fail("it was carried out"))
+    assert cli.main(["reproduce", "lisbon_resnet", *words]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and re.search(f": leave one out. Received: {received}$", said.strip())
+
+
+def test_the_same_may_be_said_twice(monkeypatch):
+    asked = []
+    monkeypatch.setattr(papers, "_execute", lambda config, *_: asked.append(config))
+    words = ["--depth", "18", "--set", "models=resnet18", "--set", "epochs=3", "--set", "epochs=3"]
+    assert cli.main(["reproduce", "lisbon_resnet", *words]) == 0
+    assert (asked[0].models, asked[0].epochs) == (("resnet18",), 3)
+
+
+def test_a_converted_network_has_one_number_of_classes(tmp_path, capsys):
+    words = ["convert", "w.pth", "--model", "resnet18", "--to", str(tmp_path / "w.weights.h5")]
+    assert cli.main([*words, "--num-classes", "2", "--set", "num_classes=5"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        said.count("\n") == 1
+        and "num_classes of resnet18 is given twice: leave one out. Received: 2 and 5" in said
+    )
 
 
 def test_settings_that_neither_profile_nor_variant_has_are_told():

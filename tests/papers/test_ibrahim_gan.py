@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from keras_fracture import papers
@@ -14,15 +13,16 @@ from keras_fracture.errors import FractureError, OutputError
 from keras_fracture.experiment.config import configure, from_recorded
 from keras_fracture.experiment.runs import run_folder
 from keras_fracture.experiment.splits import Split, as_grey, load_splits
-from keras_fracture.papers.ibrahim_gan import answer, experiment, learning_curve, report
+from keras_fracture.papers.ibrahim_gan import experiment, few_labels, learning_curve
 from keras_fracture.papers.ibrahim_gan.config import Config
 from keras_fracture.papers.ibrahim_gan.experiment import ARMS
-from keras_fracture.papers.ibrahim_gan.gans import TrainedGAN, draw, good_enough
+from keras_fracture.papers.ibrahim_gan.gans import TrainedGAN, draw
 from keras_fracture.serving import releasing
 from tests.drawings import assert_drawn
 
 TINY = {
     "gan_width": 1 / 64,
+    "epochs": 2,
     "synthetic_per_class": 20,
     "batch_size": 16,
     "policies": ("grouped",),
@@ -123,8 +123,8 @@ def test_each_size_has_every_arm_with_its_gains(metrics):
 
 def test_the_history_has_every_epoch_of_every_classifier_of_the_poster(finished):
     history = pd.read_csv(finished[0] / "history.csv")
-    assert len(history) == 1 * 2 * 4  # epochs, seeds, arms
-    assert history.groupby(["arm", "run"])["epoch"].max().eq(1).all()
+    assert len(history) == 2 * 2 * 4  # epochs, seeds, arms
+    assert history.groupby(["arm", "run"])["epoch"].max().eq(2).all()
     assert history["val_accuracy"].between(0, 1).all()
 
 
@@ -181,7 +181,9 @@ def test_figures_that_show_x_rays_are_kept_of_drawn_ones_alone(finished):
 def test_the_tables_show_a_row_for_each_number_of_images(finished):
     report = papers.get("ibrahim_gan").report
     runs = json.loads((finished[1] / "ibrahim_gan.json").read_text())["runs"]
-    assert len(report.table(runs).splitlines()) == 2 + 4, "the poster's arms alone"
+    table = report.table(runs)
+    assert len(table.splitlines()) == 2 + 4, "the poster's arms alone"
+    assert table.count("| smoke, epochs 2, ") == 4
     lines = report.TABLES["ibrahim_few_labels"](runs).splitlines()
     assert [line.split(" | ")[1] for line in lines[2:]] == ["8", "12"]
     assert lines[0].count("gain, points") == 3
@@ -232,112 +234,42 @@ def test_a_filter_that_nothing_passes_is_said(finished):
     with pytest.raises(FractureError, match=r"passes the filter.*Received: 1 at 8 real images"):
         papers.reproduce(
             "ibrahim_gan", "smoke", out=finished[0].with_name("filtered"),
-            **{name: value for name, value in TINY.items() if name not in ("gan_width", "synthetic_per_class")}
+            **{name: TINY[name] for name in TINY if name not in ("gan_width", "synthetic_per_class", "epochs")}
             | {"filters": (1.0,), "variant": "modern"},
         )  # fmt: skip
 
 
-@pytest.mark.parametrize("labels", [(0,) * 9 + (1,) * 3, (0, 1) * 6])
-def test_synthetic_images_come_in_the_real_ones_shares(labels):
-    real = split([str(k) for k in range(12)], labels)
-    gan = TrainedGAN((np.zeros((20, 4, 4, 1), np.uint8), np.ones((20, 4, 4, 1), np.uint8)), None, None)
-    images, wanted = learning_curve.chosen(None, None, learning_curve.Arm("x", ratio=2.0), 0, real, gan)
-    assert wanted.tolist() == sorted([*labels, *labels])
-    assert (images.max((1, 2, 3)) == wanted).all()
+def test_more_labels_than_generated_images_are_learnt_from_too(monkeypatch):
+    """Of 6 labels and 4 generated images each label counts once, of 2 labels twice."""
+    taught = []
+    data = split([str(k) for k in range(6)], [0, 1] * 3)
+    for name, value in {
+        "train_network": lambda _, __, real, synthetic=None, **___: taught.append((len(real[0]), synthetic)),
+        "predictor": lambda _: lambda images: np.linspace(0, 1, len(images)),
+        "probabilities": lambda *_: None,
+        "features": lambda _, __, images: np.arange(len(images) * 2.0).reshape(-1, 2) % 3,
+        "draw": lambda train, size, *_, **__: np.arange(size),
+    }.items():
+        monkeypatch.setattr(few_labels, name, value)
+    network = SimpleNamespace(pixel_range=(0, 1))
+    gan = TrainedGAN((np.zeros((4, 1, 1, 1), np.uint8),), None, None), []
+    sets = dict.fromkeys(("train", "validation", "test"), data)
+    for size in (6, 2):
+        few_labels._train_arm(
+            configure(Config, "smoke"), network, few_labels.SYNTHETIC, size, 0, *gan, sets, {}
+        )
+    assert [count for count, synthetic in taught if synthetic is not None] == [6, 4]
 
 
-def curve_of(aucs, size=400):
-    """A `Curve` whose one arm beside the baseline ranks as many pairs rightly as the baseline does further on."""
-    rng = np.random.default_rng(0)
-    labels = np.repeat((0, 1), size // 2)
-    sets = {"test": split([str(k) for k in range(size)], labels)}
-    outcomes = {key: expit(labels * shift + rng.normal(size=size))[None] for key, shift in aucs.items()}
-    return learning_curve.Curve(sets, (50, 100, 200), ("original", "better"), outcomes, {})
-
-
-def test_equivalent_images_are_read_off_the_baselines_curve():
-    shifts = {(50, "original"): 0.2, (100, "original"): 1.0, (200, "original"): 2.0}
-    curve = curve_of(shifts | {(50, "better"): 1.0, (100, "better"): 9.0})
-    own = curve.equivalent(50, "better")
-    assert own["value"] == pytest.approx(50, abs=15), "as good as 100 images are"
-    assert own["low"] < own["value"] < own["high"]
-    assert curve.equivalent(100, "better")["value"] == pytest.approx(100), (
-        "no more than the last size is known"
-    )
-
-
-@pytest.mark.parametrize(
-    ("curve", "size", "level", "images", "rises"),
-    [
-        ((0.6, 0.7, 0.8), 100, 0.65, 50 * 2**0.5, True),
-        ((0.6, 0.7, 0.8), 100, 0.7, 100, True),
-        ((0.6, 0.7, 0.8), 100, 0.9, 200, True),
-        ((0.6, 0.7, 0.8), 100, 0.5, 50, True),
-        ((0.6, 0.7, 0.8), 50, 0.5, 50, True),
-        ((0.7, 0.6, 0.8), 100, 0.6, 100, True),  # equal to the baseline: worth no image, wherever that lies
-        ((0.7, 0.6, 0.8), 100, 0.65, 100 * 2**0.25, False),  # the smallest size reaches it, too
-        ((0.6, 0.7, 0.65), 100, 0.75, 200, False),
-        ((0.6, 0.55, 0.8), 50, 0.5, 50, False),
-        ((0.6, 0.7, 0.7), 50, 0.9, 200, False),
-    ],
-)
-def test_images_are_read_off_only_where_the_curve_rises(curve, size, level, images, rises):
-    read = learning_curve.read_off((50, 100, 200), curve, size, level)
-    assert read == (pytest.approx(images), rises)
-
-
-def test_equivalent_images_of_a_flat_curve_are_not_determined_and_harm_is_not_worth_nothing():
-    falling = {(50, "original"): 1.5, (100, "original"): 1.0, (200, "original"): 1.2}
-    curve = curve_of(falling | {(100, "better"): 1.3})
-    assert curve.equivalent(100, "better") is None
-    assert report._whole(None, 100, (50, 100, 200)) == "not determined"
-    same = {"value": 0.0, "low": 0.0, "high": 20.2}
-    assert report._whole(same, 50, (50, 100, 200)) == "+0 or fewer (+0 to +20)"
-    assert report._whole(same, 100, (50, 100, 200)) == "+0 (+0 to +20)"
-    assert report._whole(same | {"value": 150.0}, 50, (50, 100, 200)) == "+150 or more (+0 to +20)"
-
-
-def test_images_are_good_enough_by_distance_and_variety():
-    def of(kid, coverage):
-        return {"kid": {"value": kid, "real_vs_real": 0.001, "real_vs_real_std": 0.0005},
-                "coverage": {"value": coverage, "real_vs_real": 0.9}}  # fmt: skip
-
-    assert good_enough(of(0.016, 0.46))
-    assert not good_enough(of(0.017, 0.9))
-    assert not good_enough(of(0.001, 0.44))
-
-
-@pytest.mark.parametrize(
-    "low, high, words",
-    [(0.01, 0.05, "helped: **+3.0"), (-0.05, -0.01, "did harm: **+3.0"), (-0.01, 0.05, "no diff")],
-)
-def test_a_verdict_follows_the_interval(low, high, words):
-    gain = {"value": 0.03, "low": low, "high": high}
-    assert words in answer.verdict(gain)
-    assert answer.verdict(gain, few=True).startswith("too few X-rays to tell: +3.0")
-
-
-QUALITY = {"value": 0.1, "real_vs_real": 0.1, "real_vs_real_std": 0.1}
-
-
-def test_seeds_that_learn_from_the_same_images_do_not_cover_other_draws():
-    results = SimpleNamespace(poster={}, curve=None, few_labels=None)
-    gain = {"value": 0.03, "low": 0.01, "high": 0.05}
-    measured = {"learning_curve": {(8, "original"): {"auc": gain}, (8, "classic"): {"auc_gain": gain}}}
-
-    def said(**options):
-        config = configure(Config, "smoke", **options)
-        answer_to = answer.sentences(config, results, {}, measured)
-        return " ".join(answer_to)
-
-    assert "By chance at least one in twenty would, more with few seeds (2 here)" in said(seeds=2)
-    assert "resamples whole X-rays (sources, not files); one seed" in said(seeds=1)
-    assert "nor other draws" not in said(gans_per_class=1)
-    results.curve = SimpleNamespace(
-        quality={"good_enough": True, "kid": QUALITY, "coverage": QUALITY, "near_copies": QUALITY}
-    )
-    assert "(1 of each kind here), nor other draws of the real images" in said(gans_per_class=1)
-    assert "nor other draws" not in said(gans_per_class=2)
+def test_odd_halves_of_a_warm_start_are_said(caplog):
+    data = split([str(k) for k in range(12)], [0, 1] * 6)
+    for steps in (16, 800, 2000, 24, 8):
+        config = configure(Config, "smoke", sizes=(8,), few_labels=(8,), classifier_steps=steps)
+        learning_curve.check(config, data)
+    assert [message.split("differ: ")[1].split(". ")[0] for message in caplog.messages] == [
+        "16 on synthetic and 8 on real images",
+        "8 on synthetic and 0 on real images",
+    ]
 
 
 def test_profiles_are_the_papers_numbers_and_overrides_win():
@@ -352,6 +284,23 @@ def test_profiles_are_the_papers_numbers_and_overrides_win():
     assert Config.REPORTED == {"original": 0.92, "classic": 0.87, "synthetic": 0.91, "warm_start": 0.93}
     with pytest.raises(dataclasses.FrozenInstanceError):
         paper.seeds = 1
+
+
+def test_no_gan_is_trained_that_no_seed_uses():
+    assert configure(Config, "paper", seeds=3).gans == 3 and configure(Config, "paper").gans == 5
+    assert configure(Config, "quick").gans == 1
+
+
+def test_the_modern_study_has_one_split():
+    assert configure(Config, "paper", variant="modern").policies == ("grouped",)
+    assert configure(Config, "paper", variant="modern", policies=("paper",)).policies == ("paper",)
+    assert configure(Config, "paper").policies == ("grouped", "paper")
+
+
+def test_how_long_the_modern_gans_train_is_told_with_what_ends_it():
+    report = papers.get("ibrahim_gan").report
+    told = [report._gan_steps(configure(Config, profile)) for profile in ("quick", "paper")]
+    assert told == ["at most 3,000 steps and 300 passes over what each sees,", "6,000 steps"]
 
 
 def test_a_recorded_run_of_earlier_versions_is_the_posters_study():

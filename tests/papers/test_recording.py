@@ -4,7 +4,10 @@ import json
 
 import pytest
 
+from keras_fracture.experiment.config import configure
 from keras_fracture.papers import tables
+from keras_fracture.papers.ibrahim_gan.config import Config
+from keras_fracture.papers.ibrahim_gan.table import unlike_profile
 from keras_fracture.report import results
 from tests.papers.recorded import CONFIG, run
 
@@ -98,6 +101,18 @@ def test_of_a_run_that_recorded_no_settings_the_command_tells_them(tmp_path, bef
         results.record(tmp_path, config, {"runs": [run("original", accuracy)]}, tmp_path)
     runs = results.read(tmp_path / "ibrahim_gan.json")["runs"]
     assert [one["metrics"]["accuracy"]["value"] for one in runs] == kept
+
+
+def test_a_posters_run_of_other_epochs_replaces_no_row_of_an_earlier_version(tmp_path):
+    """Which says neither pixels nor epochs, as a run with the profile's does."""
+    for settings, accuracy in (({}, 0.5), ({"epochs": 1}, 0.6), ({"image_size": 32}, 0.7), ({}, 0.8)):
+        sizes = unlike_profile(configure(Config, "quick", **settings), "quick")
+        assert sizes == settings
+        results.record(tmp_path, CONFIG, {"runs": [run("original", accuracy) | sizes]}, tmp_path)
+    runs = results.read(tmp_path / "ibrahim_gan.json")["runs"]
+    assert [one["metrics"]["accuracy"]["value"] for one in runs] == [0.6, 0.7, 0.8]
+    rows = tables.generate(tmp_path, "ibrahim_gan").splitlines()[2:5]
+    assert [row.split(" | ")[-2] for row in rows] == ["quick, epochs 1, 3", "quick, 32 pixels, 3", "quick, 3"]
 
 
 def test_numbers_of_an_earlier_version_are_read_by_their_new_names(tmp_path):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_fracture import cli
+from keras_fracture import cli, papers
 from keras_fracture.errors import OutputError
 from keras_fracture.papers import tables
 from keras_fracture.report import results
@@ -223,6 +223,29 @@ def test_a_damaged_benchmark_is_named(damage, tmp_path):
     (tmp_path / "benchmark.json").write_text(json.dumps({"models": BENCHMARK | damage}))
     with pytest.raises(OutputError, match=r"benchmark models in .* is not of its form"):
         tables.generate(tmp_path, "benchmark_models")
+
+
+@pytest.mark.parametrize(
+    ("key", "settings", "wanted"),
+    [
+        ("bai_dcgan", {"image_size": 32, "epochs": 7}, "| quick, 32 pixels |"),
+        ("bai_dcgan", {"image_size": 64, "epochs": 7}, "| quick |"),
+        ("gupta_unit", {"image_size": 64, "epochs": 3}, "| quick, 64 pixels, epochs 3, 2 |"),
+        ("gupta_unit", {"image_size": 96, "epochs": 12}, "| quick, 2 |"),
+    ],
+)
+def test_tables_tell_pixels_and_epochs_that_are_not_the_profiles(key, settings, wanted):
+    row = results.read(Path(__file__).parents[2] / "results" / f"{key}.json")["runs"][0]
+    row = row | {"other_settings": {}, "profile": "quick", "seeds": 2} | settings
+    report = papers.get(key).report
+    assert wanted in report.table([row])
+
+
+def test_checks_of_translators_on_other_pixels_stand_beside_each_other():
+    runs = results.read(Path(__file__).parents[2] / "results" / "gupta_unit.json")["runs"]
+    row = next(run for run in runs if run["checks"])
+    lines = papers.get("gupta_unit").report.checks_table([row, row | {"image_size": 64}]).splitlines()
+    assert [", 64 pixels |" in line for line in lines] == [False, False, False, True]
 
 
 def test_all_papers_stand_in_one_table(tmp_path):

@@ -152,6 +152,13 @@ def test_what_is_asked_is_tensorflow_servings_contract(rest, remote, contents):
     assert list(request.inputs["bytes"].string_val) == contents[:2]
 
 
+@pytest.mark.parametrize("version", [0, -1, "latest", True])
+def test_what_is_no_version_is_not_taken_for_the_highest(version):
+    for url in ("http://localhost:1", "grpc://localhost:1"):
+        with pytest.raises(ServerError, match=f"^A version is a number from 1; .* Received: {version!r}$"):
+            serving.connect(url, "cnn", version=version)
+
+
 def test_a_busy_server_is_asked_again_as_often_as_allowed(either, contents):
     busy, url = either
     with serving.connect(url, "cnn", **LIMITS) as client:

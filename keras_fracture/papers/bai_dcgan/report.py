@@ -7,6 +7,7 @@ from keras_fracture import files
 from keras_fracture.data import sheets
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told
+from keras_fracture.papers.bai_dcgan.config import Config
 from keras_fracture.papers.bai_dcgan.experiment import gan_training_data
 from keras_fracture.report import figures, galleries
 from keras_fracture.report.markdown import (
@@ -113,7 +114,8 @@ def table(runs):
             over_seeds(scores["kid"]),
             f"{scores['kid']['real_vs_real']:.3f}", f"{100 * copies['value']:.1f}",
             f"{100 * copies['real_vs_real']:.1f}",
-            f"{run['epochs']}, {run['minutes']['value']:.0f}, {run['seeds']}", profile(run), dated(run),
+            f"{run['epochs']}, {run['minutes']['value']:.0f}, {run['seeds']}",
+            profile(run, Config, "image_size"), dated(run),
         ])  # fmt: skip
     return markdown(header, rows)
 

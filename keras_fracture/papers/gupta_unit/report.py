@@ -7,12 +7,13 @@ from keras_fracture import evaluation, files, synthesis
 from keras_fracture.data import splits
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told
+from keras_fracture.papers.gupta_unit.config import Config
 from keras_fracture.papers.gupta_unit.study import exactly
 from keras_fracture.progress import Bar
 from keras_fracture.report import captions, figures, galleries
 from keras_fracture.report.groups import ENOUGH, FEW
 from keras_fracture.report.markdown import Figures, counted, dated, decimal, markdown, over_seeds
-from keras_fracture.report.results import others, profile
+from keras_fracture.report.results import others, profile, unusual
 
 ARMS = {
     "unvaried": "no variation of images",
@@ -37,6 +38,7 @@ FRONT = (  # of README
         ("without painted lesions", {"variant": "baseline"}),
     ),
 )
+_SIZES = ("image_size", "epochs")  # that the tables show where they are not the profile's
 _LOSSES = ("gan", "reconstruction", "cycle")
 _EXPONENT = 2.0  # of all rows that do not say theirs
 
@@ -75,7 +77,13 @@ def table(runs):
     header = ["data", "part", "trained on", "lesions", "threshold", "painted", "ours: test AUC", "gain in AUC",
               "paper: AUC", "steps of UNIT", "profile, seeds", "date"]  # fmt: skip
     rows = [
-        [run["data"], *row, f"{run['unit_steps']:,}", f"{profile(run)}, {run['seeds']}", dated(run)]
+        [
+            run["data"],
+            *row,
+            f"{run['unit_steps']:,}",
+            f"{profile(run, Config, *_SIZES)}, {run['seeds']}",
+            dated(run),
+        ]
         for run, row in zip(runs, _arm_rows(runs), strict=True)
     ]
     return markdown(header, rows)
@@ -126,7 +134,7 @@ def _arm_rows(runs):
 
 def _steps(run):
     """Steps of the translator, and the settings that are not the profile's."""
-    return ", ".join([f"{run['unit_steps']:,}", *others(run)])
+    return ", ".join([f"{run['unit_steps']:,}", *unusual(run, Config, *_SIZES), *others(run)])
 
 
 def _reported_auc(reported):

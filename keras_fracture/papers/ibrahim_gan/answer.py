@@ -54,13 +54,13 @@ def sentences(config, results, scores, measured):
         f"±{100 * half:.1f} points wide.\n",
         "95 % intervals in brackets, **bold** where they exclude 0, paired for gains: "
         f"{captions.resampled(config.seeds)}. They do not cover re-training the GANs "
-        f"({config.gans_per_class} of each kind here){_draws(config, results)}.\n",
+        f"({config.gans} of each kind here){_draws(config, results)}.\n",
     ]
 
 
 def _draws(config, results):
     """With a single GAN all seeds learn from the images that this GAN saw."""
-    alike = results.curve and config.gans_per_class == 1
+    alike = results.curve and config.gans == 1
     return ", nor other draws of the real images at each number of them" if alike else ""
 
 

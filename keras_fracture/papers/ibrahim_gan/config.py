@@ -43,7 +43,8 @@ class Config(config.Config):
     Attributes:
         variant: One of `STUDIES`.
         policies: Split policies of the poster's study; the modern one is carried out on the first.
-        gans_per_class: GANs of each kind; seed k uses GAN k modulo `gans_per_class`, and the images it saw.
+        gans_per_class: GANs of each kind, no more than seeds; seed k uses GAN k modulo their number, and the images it
+            saw.
         gan_epochs: Epochs of each of the poster's GANs.
         gan_steps: Steps a GAN epoch; None is a pass over the class.
         gan_width: Factor on the generator's channel counts; 1 is the poster's.
@@ -89,7 +90,7 @@ class Config(config.Config):
         },
         "paper": {"seeds": 5, "gans_per_class": 5},
     }  # fmt: skip
-    VARIANTS: ClassVar = {name: {} for name in STUDIES}
+    VARIANTS: ClassVar = {"poster": {}, "modern": {"policies": ("grouped",)}, "both": {}}
     TOLD: ClassVar = (*config.Config.TOLD, "sizes", "few_labels")
     MAY_BE_ZERO: ClassVar = (*config.Config.MAY_BE_ZERO, "auxiliary")
     SHARES: ClassVar = ("gan_ema", "modern_ema", "filters")
@@ -142,8 +143,17 @@ class Config(config.Config):
     def unused(self):
         """See `experiment.config.Config.unused`."""
         idle = {} if "poster" in self.studies else dict.fromkeys(_POSTER, "the poster's study")
+        if idle and len(self.policies) > 1:
+            idle["policies"] = "the poster's study where it names several"
+        if self.gans_per_class > self.seeds:
+            idle["gans_per_class"] = f"{self.gans_per_class} seeds or more (--seeds)"
         idle |= {} if "modern" in self.studies else dict.fromkeys(_MODERN, "the modern study")
         return super().unused() | idle
+
+    @property
+    def gans(self):
+        """How many GANs of each kind are trained: `gans_per_class`, but none that no seed uses."""
+        return min(self.gans_per_class, self.seeds)
 
     @property
     def studies(self):

@@ -78,21 +78,19 @@ def compare(config, run, policy, sets):
     """The poster's four arms under one split policy, a `Comparison`."""
     classifier = build_classifier(config, run.strategy)
     folder = run.folder / policy
-    gans = [
-        train_poster(config, run, sets["train"], number, folder) for number in range(config.gans_per_class)
-    ]
+    gans = [train_poster(config, run, sets["train"], number, folder) for number in range(config.gans)]
     baselines = fit_baselines(config, sets, run.data_dir, threshold=0.5)
     outcomes = {arm: [] for arm in ARMS}
     jobs = [(arm, seed) for seed in range(config.seeds) for arm in ARMS]
     for arm, seed in Bar(jobs, f"poster's classifiers, {policy}", unit=" runs"):
-        gan = gans[seed % config.gans_per_class]
+        gan = gans[seed % config.gans]
         outcomes[arm].append(train_arm(config, classifier, arm, seed, sets, gan, folder / "classifiers"))
     return Comparison(sets, gans, quality(config, sets, gans[0]), outcomes, baselines)
 
 
 def train_ahead(config, run, train):
     """Has workers train all GANs, then all classifiers; `train` is the training split of the modern study."""
-    numbers, seeds, sizes = range(config.gans_per_class), range(config.seeds), sizes_of(config, train)
+    numbers, seeds, sizes = range(config.gans), range(config.seeds), sizes_of(config, train)
     gans = {
         "poster": itertools.product(config.policies, (0, 1), numbers),
         "modern": itertools.product(sizes, numbers),
@@ -123,7 +121,7 @@ def _train_gan(config, run, job):
 def _train_arm(config, run, job):
     """One classifier, by a worker."""
     study, what, arm, seed = job
-    number = seed % config.gans_per_class
+    number = seed % config.gans
     if study == "poster":
         sets, folder = _sets(config, run, what), run.folder / what
         gan = train_poster(config, run, sets["train"], number, folder)

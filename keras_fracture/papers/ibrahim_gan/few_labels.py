@@ -34,12 +34,12 @@ _UNLABELLED = 4000  # generated images that the classifier of few labels labels
 def study(config, run, sets):
     """Trains the unlabelled GAN, then all arms at every number of labels; returns a `learning_curve.Curve`."""
     network = build_network(config, run.strategy)
-    gans = [train_gan(config, run, sets["train"], number) for number in range(config.gans_per_class)]
+    gans = [train_gan(config, run, sets["train"], number) for number in range(config.gans)]
     outcomes = {(size, arm): [] for size in config.few_labels for arm in ARMS}
     known = {}
     jobs = [(size, number) for size in config.few_labels for number in range(config.seeds)]
     for size, number in Bar(jobs, "classifiers of few labels", unit=" runs"):
-        gan = gans[number % config.gans_per_class]
+        gan = gans[number % config.gans]
         for arm in ARMS:
             outcomes[size, arm].append(train_arm(config, run, network, arm, size, number, gan, sets, known))
     outcomes = {key: np.stack(each) for key, each in outcomes.items()}
@@ -87,7 +87,7 @@ def _train_arm(config, network, arm, size, number, gan, weights, sets, known):
         return {name: predict(images[name]) for name in wanted}
 
     def of_features():
-        key = number % config.gans_per_class
+        key = number % config.gans
         if key not in known:
             known[key] = {name: features(config, weights, own) for name, own in images.items()}
         linear = make_pipeline(StandardScaler(), LogisticRegression(C=_REGULARISATION, max_iter=1000))
@@ -103,7 +103,7 @@ def _train_arm(config, network, arm, size, number, gan, weights, sets, known):
     labellers = of_network(weights, ["validation", "generated"]), of_features()
     best = max(labellers, key=lambda own: roc_auc_score(sets["validation"].labels, own["validation"]))
     # Every label counts as much as the generated images that were labelled by it.
-    often = len(images["generated"]) // size
+    often = max(1, len(images["generated"]) // size)
     real = [np.repeat(part, often, axis=0) for part in (few.images, few.labels)]
     fit(real, synthetic=(images["generated"], best["generated"]))
     return {"probabilities": probabilities(network, images["test"])}

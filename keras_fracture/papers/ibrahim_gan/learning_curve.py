@@ -157,7 +157,14 @@ def arms_of(config):
 
 
 def check(config, train):
-    """Raises `FractureError` where images of a size or labels cannot be drawn, see `gans.draw`."""
+    """Raises `FractureError` where images of a size or labels cannot be drawn, see `gans.draw`; warns of odd halves."""
+    half, steps = _half(config), config.classifier_steps
+    if 2 * half != steps:
+        _LOG.warning(
+            "the arm warm start trains in blocks of %d steps, so its halves differ: %d on synthetic and %d on real "
+            "images. A classifier_steps that %d divides gives equal ones. Received: %d",
+            _BLOCK, half, max(0, steps - half), 2 * _BLOCK, steps,
+        )  # fmt: skip
     for count in (*config.sizes, *config.few_labels):
         draw(train, count, config.seed)
     if max(config.sizes) >= len(train.labels):
@@ -179,11 +186,11 @@ def study(config, run, sets):
     network = build_network(config, run.strategy)
     outcomes, gans, seen = {(size, arm.name): [] for size in sizes for arm in arms}, {}, {}
     for size in sizes:
-        made = [train_gan(config, run, train, size, number) for number in range(config.gans_per_class)]
+        made = [train_gan(config, run, train, size, number) for number in range(config.gans)]
         gans[size] = made[0]
         jobs = [(arm, number) for number in range(config.seeds) for arm in arms]
         for arm, number in Bar(jobs, f"classifiers, {size} real images", unit=" runs"):
-            gan = made[number % config.gans_per_class]
+            gan = made[number % config.gans]
             stored = train_arm(config, run, network, arm, number, size, gan, sets)
             outcomes[size, arm.name].append(stored["probabilities"])
             if (arm.name, number) == ("classic", 0):
@@ -225,7 +232,7 @@ def train_arm(config, run, network, arm, number, size, gan, sets):
         gan: The `gans.TrainedGAN` of this size and seed.
         sets: Split name to `Split`.
     """
-    real = _taken(sets["train"], size, config.seed + number % config.gans_per_class)
+    real = _taken(sets["train"], size, config.seed + number % config.gans)
     fit = functools.partial(_train_arm, config, network, arm, number, real, gan, sets)
     name = f"{arm.name.replace(' ', '')}-{number}.npz"
     return load_or_compute(run.folder / "modern" / f"{size}" / name, fit)
@@ -270,6 +277,11 @@ def chosen(config, network, arm, number, real, gan):
         images.append(made[:wanted])
         labels.append(np.full(len(images[-1]), label))
     return np.concatenate(images), np.concatenate(labels)
+
+
+def _half(config):
+    """Steps of the warm start on synthetic images: half, in whole blocks. Beyond all steps the learning rate is 0."""
+    return -(-(config.classifier_steps // 2) // _BLOCK) * _BLOCK
 
 
 def create_network(config):

@@ -11,10 +11,12 @@ from keras_fracture.papers.ibrahim_gan import drawings
 from keras_fracture.papers.ibrahim_gan.answer import STUDIES, bold, qualities, sentences
 from keras_fracture.papers.ibrahim_gan.gans import GOOD_COVERAGE, GOOD_DISTANCE
 from keras_fracture.papers.ibrahim_gan.learning_curve import BASELINE
+from keras_fracture.papers.ibrahim_gan.table import TABLES, compare, table, unlike_profile
 from keras_fracture.progress import Bar
 from keras_fracture.report import baselines
-from keras_fracture.report.markdown import Figures, counted, dated, decimal, markdown, overlap, percent
-from keras_fracture.report.results import profile
+from keras_fracture.report.markdown import Figures, counted, decimal, markdown, overlap, percent
+
+__all__ = ["FRONT", "HEADLINES", "TABLES", "compare", "kept_figures", "measure", "table", "write"]
 
 # What the table of all papers shows: what is measured, its metric, and which runs measured it.
 _POSTER = {"model": "compact_cnn", "split_policy": "grouped"}
@@ -50,6 +52,7 @@ def write(config, results, run):
             "variant": arm,
             "model": "compact_cnn",
             "split_policy": policy,
+            **unlike_profile(config, recorded["profile"]),
             **common,
             "saved_model": f"{policy}/classifiers/{arm}/saved_model",
             "metrics": scores[policy][arm],
@@ -130,74 +133,6 @@ def measure(curve):
         if size < curve.sizes[-1]:  # beyond the last nothing is known
             metrics["equivalent_images"] = curve.equivalent(size, arm, over)
     return numbers
-
-
-def table(runs):
-    """README's table: one row for each of the poster's arms in a run."""
-    header = ["data", "split", "arm", "paper: accuracy %", "ours: test accuracy %", "test AUC",
-              "gain in accuracy, points", "validation accuracy %", baselines.CELLS[0], "profile, seeds",
-              "date"]  # fmt: skip
-    rows = []
-    for run in runs:
-        if "study" in run:
-            continue
-        scores = run["metrics"]
-        gain = scores.get("accuracy_gain")
-        rows.append([
-            run["data"], run["split_policy"], run["variant"], f"{100 * run['reported']['accuracy']:.0f}",
-            percent(scores["accuracy"]), decimal(scores["auc"]), percent(gain, signed=True) if gain else "",
-            percent(scores["validation_accuracy"]), baselines.cells(run.get("baselines"))[0],
-            f"{profile(run)}, {run['seeds']}", dated(run),
-        ])  # fmt: skip
-    return markdown(header, rows)
-
-
-def _study_table(study):
-    """A function of runs that gives README's table of a study: a row for each data set and number of images."""
-
-    def table_of(runs):
-        rows, arms = {}, {}
-        for run in runs:
-            if run.get("study") == study:
-                how = f"{profile(run)}, {run['seeds']}"
-                # Of nearly all runs the same, so they have no column.
-                how += "" if run["split_policy"] == "grouped" else f", {run['split_policy']} split"
-                how += "" if run.get("image_size", 64) == 64 else f", {run['image_size']} pixels"
-                row = run["data"], run["real_images"], how, dated(run)
-                rows.setdefault(row, {})[run["variant"]] = run["metrics"]
-                arms[run["variant"]] = (
-                    f"{run['variant']}: {'AUC' if run['variant'] == BASELINE else 'gain, points'}"
-                )
-        header = ["data", STUDIES[study], *arms.values(), "profile, seeds", "date"]
-        return markdown(header, [
-            [data, f"{size:,}", *(_cell(numbers.get(arm), arm) for arm in arms), how, date]
-            for (data, size, how, date), numbers in sorted(rows.items(), key=lambda row: row[0])
-        ])  # fmt: skip
-
-    return table_of
-
-
-def _cell(metrics, arm):
-    if metrics is None:
-        return ""
-    return decimal(metrics["auc"]) if arm == BASELINE else bold(metrics["auc_gain"])
-
-
-TABLES = {f"ibrahim_{study}": _study_table(study) for study in STUDIES}
-
-
-def compare(run):
-    """One run beside the paper: what the table is about, and name of a number to (the paper's, ours)."""
-    arm, scores = run["variant"], run["metrics"]
-    if "study" in run:
-        return f"{run['model']}, {run['study'].replace('_', ' ')}", {
-            f"{arm}: AUC with {run['real_images']} {STUDIES[run['study']]}": ("", decimal(scores["auc"]))
-        }
-    return run["model"], {
-        f"{arm}: accuracy": (f"{run['reported']['accuracy']:g}", decimal(scores["accuracy"])),
-        f"{arm}: AUC": ("", decimal(scores["auc"])),
-        f"{arm}: validation accuracy": ("", decimal(scores["validation_accuracy"])),
-    }
 
 
 def _history(poster):
@@ -344,7 +279,8 @@ def _poster(config, scores, rows, splits, figures):
 def _limits(config, results):
     lines = [
         "- A longer or better GAN: where the images are not good enough, the question has not been asked yet.",
-        "- Other draws of the real images and other trainings of the GANs: `--set gans_per_class=5` draws both anew.",
+        "- Other draws of the real images and other trainings of the GANs: `--seeds 5 --set gans_per_class=5` draws "
+        "both anew.",
         f"- Other data: this is `{config.data_title}`" + (", drawn by a program and easier than hospital X-rays."
                                                    if config.data == "phantom" else "."),
         "- Another classifier, or another number of steps: all arms here get the same.\n",
@@ -363,7 +299,7 @@ def _how(config, recorded):
         f"{counted(config.epochs, 'epoch')}."
     )
     modern = (
-        f"- Modern GANs: DCGAN of width {config.modern_width}, {config.modern_steps:,} steps of {config.batch_size} "
+        f"- Modern GANs: DCGAN of width {config.modern_width}, {_gan_steps(config)} of {config.batch_size} "
         f"images, Adam {config.modern_learning_rate:g}, DiffAugment, weight average {config.modern_ema:g}, class loss "
         f"{config.auxiliary:g}; classifiers: Adam 0.0004 with a cosine, {config.classifier_steps:,} steps."
     )
@@ -380,6 +316,14 @@ def _how(config, recorded):
         f"- Versions: {', '.join(f'{name} {version}' for name, version in recorded['versions'].items())}.\n",
         "Not for clinical use.",
     ]
+
+
+def _gan_steps(config):
+    """How long the modern GANs train, in words."""
+    steps = f"{config.modern_steps:,} steps"
+    if config.modern_passes is None:
+        return steps
+    return f"at most {steps} and {config.modern_passes:,} passes over what each sees,"
 
 
 def _arms_table(config, scores):

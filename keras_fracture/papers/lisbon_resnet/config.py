@@ -8,7 +8,7 @@ from keras_fracture.papers.classifier_config import ClassifierConfig
 
 DEPTHS = (18, 34, 50, 101, 152)
 LITE = tuple(f"efficientnet_lite{size}" for size in range(3))
-OPTIMIZERS = ("sgd", "adamw")
+OPTIMIZERS = {"sgd": 0.0, "adamw": 0.01}  # and their weight decay where none is given
 # What a user would start from today: no ResNet and no focal loss, but weights that know ImageNet.
 _IMAGENET = {
     "models": ("efficientnet_lite0",),
@@ -60,6 +60,8 @@ class Config(ClassifierConfig):
     Attributes:
         width: Channels of the first stage of a ResNet; 64 is the paper's.
         optimizer: "sgd" as in the paper, or "adamw".
+        weight_decay: Of the kernels: with "sgd" L2 in the loss, with "adamw" its own decoupled decay. None is 0 with
+            the first, 0.01 with the second, which needs more than 0.
         warmup: Share of the steps in which the learning rate grows to its highest.
         gamma: Of the focal loss; 0 is cross-entropy.
         alpha: Of the focal loss.
@@ -117,6 +119,7 @@ class Config(ClassifierConfig):
     policies: tuple = ("grouped",)
     models: tuple = tuple(f"resnet{depth}" for depth in DEPTHS)
     learning_rate: float = 0.01
+    weight_decay: float | None = None
     width: int = 64
     optimizer: str = "sgd"
     warmup: float = 0.0
@@ -135,10 +138,28 @@ class Config(ClassifierConfig):
             raise FractureError(
                 f"optimizer must be one of {', '.join(OPTIMIZERS)}. Received: {self.optimizer!r}"
             )
+        if self.weight_decay is None:
+            object.__setattr__(self, "weight_decay", OPTIMIZERS[self.optimizer])
+        if self.optimizer == "adamw" and self.weight_decay == 0:
+            raise FractureError(
+                f"weight_decay of {self.key} must be above 0 with adamw: leave it out for its usual "
+                f"{OPTIMIZERS['adamw']}. Received: {self.weight_decay}"
+            )
         if self.smoothing == 1:
             raise FractureError(
                 f"smoothing of {self.key} must be below 1, where all labels are alike. Received: {self.smoothing}"
             )
+
+    @classmethod
+    def understood(cls, settings):
+        """See `experiment.config.Config.understood`: AdamW of earlier versions decayed by 0.01 whatever was set."""
+        plain = settings.get("optimizer") == "adamw" and settings.get("weight_decay") == 0
+        return super().understood(settings | ({"weight_decay": OPTIMIZERS["adamw"]} if plain else {}))
+
+    @property
+    def l2(self):
+        """See `ClassifierConfig.l2`."""
+        return 0.0 if self.optimizer == "adamw" else self.weight_decay
 
     def unused(self):
         """See `experiment.config.Config.unused`."""

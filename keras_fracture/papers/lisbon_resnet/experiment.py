@@ -30,7 +30,8 @@ def build_model(config, name, train):
 def optimizer(config, steps):
     """SGD with momentum (Methodologies 4); AdamW in the variant `imagenet`."""
     if config.optimizer == "adamw":
-        return training.adamw(config.learning_rate, steps, warmup=int(config.warmup * steps))
+        decay, warmup = config.weight_decay, int(config.warmup * steps)
+        return training.adamw(config.learning_rate, steps, weight_decay=decay, warmup=warmup)
     return training.sgd(config.learning_rate, steps, momentum=0.9, warmup=int(config.warmup * steps))
 
 

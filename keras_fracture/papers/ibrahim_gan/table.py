@@ -1,0 +1,88 @@
+"""The tables of recorded runs, and one run beside the poster."""
+
+from keras_fracture.experiment.config import configure
+from keras_fracture.papers.ibrahim_gan.answer import STUDIES, bold
+from keras_fracture.papers.ibrahim_gan.config import Config
+from keras_fracture.papers.ibrahim_gan.learning_curve import BASELINE
+from keras_fracture.report import baselines
+from keras_fracture.report.markdown import dated, decimal, markdown, percent
+from keras_fracture.report.results import profile
+
+_SIZES = ("image_size", "epochs")
+
+
+def unlike_profile(config, profile):
+    """Pixels and epochs that a row of the poster's study says, a dict: without them it has its profile's.
+
+    So rows of earlier versions, which say neither, are those of a run with the profile's numbers.
+    """
+    usual = configure(Config, profile, variant=config.variant)
+    return {name: getattr(config, name) for name in _SIZES if getattr(config, name) != getattr(usual, name)}
+
+
+def table(runs):
+    """README's table: one row for each of the poster's arms in a run."""
+    header = ["data", "split", "arm", "paper: accuracy %", "ours: test accuracy %", "test AUC",
+              "gain in accuracy, points", "validation accuracy %", baselines.CELLS[0], "profile, seeds",
+              "date"]  # fmt: skip
+    rows = []
+    for run in runs:
+        if "study" in run:
+            continue
+        scores = run["metrics"]
+        gain = scores.get("accuracy_gain")
+        rows.append([
+            run["data"], run["split_policy"], run["variant"], f"{100 * run['reported']['accuracy']:.0f}",
+            percent(scores["accuracy"]), decimal(scores["auc"]), percent(gain, signed=True) if gain else "",
+            percent(scores["validation_accuracy"]), baselines.cells(run.get("baselines"))[0],
+            f"{profile(run, Config, *_SIZES)}, {run['seeds']}", dated(run),
+        ])  # fmt: skip
+    return markdown(header, rows)
+
+
+def _study_table(study):
+    """A function of runs that gives README's table of a study: a row for each data set and number of images."""
+
+    def table_of(runs):
+        rows, arms = {}, {}
+        for run in runs:
+            if run.get("study") == study:
+                how = f"{profile(run)}, {run['seeds']}"
+                # Of nearly all runs the same, so they have no column.
+                how += "" if run["split_policy"] == "grouped" else f", {run['split_policy']} split"
+                how += "" if run.get("image_size", 64) == 64 else f", {run['image_size']} pixels"
+                row = run["data"], run["real_images"], how, dated(run)
+                rows.setdefault(row, {})[run["variant"]] = run["metrics"]
+                arms[run["variant"]] = (
+                    f"{run['variant']}: {'AUC' if run['variant'] == BASELINE else 'gain, points'}"
+                )
+        header = ["data", STUDIES[study], *arms.values(), "profile, seeds", "date"]
+        return markdown(header, [
+            [data, f"{size:,}", *(_cell(numbers.get(arm), arm) for arm in arms), how, date]
+            for (data, size, how, date), numbers in sorted(rows.items(), key=lambda row: row[0])
+        ])  # fmt: skip
+
+    return table_of
+
+
+def _cell(metrics, arm):
+    if metrics is None:
+        return ""
+    return decimal(metrics["auc"]) if arm == BASELINE else bold(metrics["auc_gain"])
+
+
+TABLES = {f"ibrahim_{study}": _study_table(study) for study in STUDIES}
+
+
+def compare(run):
+    """One run beside the paper: what the table is about, and name of a number to (the paper's, ours)."""
+    arm, scores = run["variant"], run["metrics"]
+    if "study" in run:
+        return f"{run['model']}, {run['study'].replace('_', ' ')}", {
+            f"{arm}: AUC with {run['real_images']} {STUDIES[run['study']]}": ("", decimal(scores["auc"]))
+        }
+    return run["model"], {
+        f"{arm}: accuracy": (f"{run['reported']['accuracy']:g}", decimal(scores["accuracy"])),
+        f"{arm}: AUC": ("", decimal(scores["auc"])),
+        f"{arm}: validation accuracy": ("", decimal(scores["validation_accuracy"])),
+    }

@@ -1,0 +1,116 @@
+"""What `ibrahim_gan` answers of its numbers, and the images that its arms learn from."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from keras_fracture.experiment.config import configure
+from keras_fracture.papers.ibrahim_gan import answer, learning_curve, report
+from keras_fracture.papers.ibrahim_gan.config import Config
+from keras_fracture.papers.ibrahim_gan.gans import TrainedGAN, good_enough
+from tests.papers.test_ibrahim_gan import split
+
+
+@pytest.mark.parametrize("labels", [(0,) * 9 + (1,) * 3, (0, 1) * 6])
+def test_synthetic_images_come_in_the_real_ones_shares(labels):
+    real = split([str(k) for k in range(12)], labels)
+    gan = TrainedGAN((np.zeros((20, 4, 4, 1), np.uint8), np.ones((20, 4, 4, 1), np.uint8)), None, None)
+    images, wanted = learning_curve.chosen(None, None, learning_curve.Arm("x", ratio=2.0), 0, real, gan)
+    assert wanted.tolist() == sorted([*labels, *labels])
+    assert (images.max((1, 2, 3)) == wanted).all()
+
+
+def curve_of(aucs, size=400):
+    """A `Curve` whose one arm beside the baseline ranks as many pairs rightly as the baseline does further on."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat((0, 1), size // 2)
+    sets = {"test": split([str(k) for k in range(size)], labels)}
+    outcomes = {key: expit(labels * shift + rng.normal(size=size))[None] for key, shift in aucs.items()}
+    return learning_curve.Curve(sets, (50, 100, 200), ("original", "better"), outcomes, {})
+
+
+def test_equivalent_images_are_read_off_the_baselines_curve():
+    shifts = {(50, "original"): 0.2, (100, "original"): 1.0, (200, "original"): 2.0}
+    curve = curve_of(shifts | {(50, "better"): 1.0, (100, "better"): 9.0})
+    own = curve.equivalent(50, "better")
+    assert own["value"] == pytest.approx(50, abs=15), "as good as 100 images are"
+    assert own["low"] < own["value"] < own["high"]
+    assert curve.equivalent(100, "better")["value"] == pytest.approx(100), (
+        "no more than the last size is known"
+    )
+
+
+@pytest.mark.parametrize(
+    ("curve", "size", "level", "images", "rises"),
+    [
+        ((0.6, 0.7, 0.8), 100, 0.65, 50 * 2**0.5, True),
+        ((0.6, 0.7, 0.8), 100, 0.7, 100, True),
+        ((0.6, 0.7, 0.8), 100, 0.9, 200, True),
+        ((0.6, 0.7, 0.8), 100, 0.5, 50, True),
+        ((0.6, 0.7, 0.8), 50, 0.5, 50, True),
+        ((0.7, 0.6, 0.8), 100, 0.6, 100, True),  # equal to the baseline: worth no image, wherever that lies
+        ((0.7, 0.6, 0.8), 100, 0.65, 100 * 2**0.25, False),  # the smallest size reaches it, too
+        ((0.6, 0.7, 0.65), 100, 0.75, 200, False),
+        ((0.6, 0.55, 0.8), 50, 0.5, 50, False),
+        ((0.6, 0.7, 0.7), 50, 0.9, 200, False),
+    ],
+)
+def test_images_are_read_off_only_where_the_curve_rises(curve, size, level, images, rises):
+    read = learning_curve.read_off((50, 100, 200), curve, size, level)
+    assert read == (pytest.approx(images), rises)
+
+
+def test_equivalent_images_of_a_flat_curve_are_not_determined_and_harm_is_not_worth_nothing():
+    falling = {(50, "original"): 1.5, (100, "original"): 1.0, (200, "original"): 1.2}
+    curve = curve_of(falling | {(100, "better"): 1.3})
+    assert curve.equivalent(100, "better") is None
+    assert report._whole(None, 100, (50, 100, 200)) == "not determined"
+    same = {"value": 0.0, "low": 0.0, "high": 20.2}
+    assert report._whole(same, 50, (50, 100, 200)) == "+0 or fewer (+0 to +20)"
+    assert report._whole(same, 100, (50, 100, 200)) == "+0 (+0 to +20)"
+    assert report._whole(same | {"value": 150.0}, 50, (50, 100, 200)) == "+150 or more (+0 to +20)"
+
+
+def test_images_are_good_enough_by_distance_and_variety():
+    def of(kid, coverage):
+        return {"kid": {"value": kid, "real_vs_real": 0.001, "real_vs_real_std": 0.0005},
+                "coverage": {"value": coverage, "real_vs_real": 0.9}}  # fmt: skip
+
+    assert good_enough(of(0.016, 0.46))
+    assert not good_enough(of(0.017, 0.9))
+    assert not good_enough(of(0.001, 0.44))
+
+
+@pytest.mark.parametrize(
+    "low, high, words",
+    [(0.01, 0.05, "helped: **+3.0"), (-0.05, -0.01, "did harm: **+3.0"), (-0.01, 0.05, "no diff")],
+)
+def test_a_verdict_follows_the_interval(low, high, words):
+    gain = {"value": 0.03, "low": low, "high": high}
+    assert words in answer.verdict(gain)
+    assert answer.verdict(gain, few=True).startswith("too few X-rays to tell: +3.0")
+
+
+QUALITY = {"value": 0.1, "real_vs_real": 0.1, "real_vs_real_std": 0.1}
+
+
+def test_seeds_that_learn_from_the_same_images_do_not_cover_other_draws():
+    results = SimpleNamespace(poster={}, curve=None, few_labels=None)
+    gain = {"value": 0.03, "low": 0.01, "high": 0.05}
+    measured = {"learning_curve": {(8, "original"): {"auc": gain}, (8, "classic"): {"auc_gain": gain}}}
+
+    def said(**options):
+        config = configure(Config, "smoke", **options)
+        answer_to = answer.sentences(config, results, {}, measured)
+        return " ".join(answer_to)
+
+    assert "By chance at least one in twenty would, more with few seeds (2 here)" in said(seeds=2)
+    assert "resamples whole X-rays (sources, not files); one seed" in said(seeds=1)
+    assert "nor other draws" not in said(gans_per_class=1)
+    results.curve = SimpleNamespace(
+        quality={"good_enough": True, "kid": QUALITY, "coverage": QUALITY, "near_copies": QUALITY}
+    )
+    assert "(1 of each kind here), nor other draws of the real images" in said(gans_per_class=1)
+    assert "nor other draws" not in said(gans_per_class=2)
