@@ -90,7 +90,7 @@ def test_images_are_good_enough_by_distance_and_variety():
 def test_a_verdict_follows_the_interval(low, high, words):
     gain = {"value": 0.03, "low": low, "high": high}
     assert words in answer.verdict(gain)
-    assert answer.verdict(gain, few=True).startswith("too few X-rays to tell: +3.0")
+    assert answer.verdict(gain, few=True).startswith("cannot be judged (too few X-rays to tell): +3.0")
 
 
 QUALITY = {"value": 0.1, "real_vs_real": 0.1, "real_vs_real_std": 0.1}

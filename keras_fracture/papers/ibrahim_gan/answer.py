@@ -31,9 +31,13 @@ def sentences(config, results, scores, measured):
         for size in dict.fromkeys(size for size, _ in numbers):
             arms = {arm: one for (at, arm), one in numbers.items() if at == size}
             lines.append(_at(name, size, arms))
+    few = {
+        policy: evaluation.least_sources(results.poster[policy].sets["test"]) < ENOUGH for policy in scores
+    }
     for policy, arms in scores.items():
-        few = evaluation.least_sources(results.poster[policy].sets["test"]) < ENOUGH
-        parts = "; ".join(f"{what} {verdict(arms[arm]['accuracy_gain'], few)}" for arm, what in _ARMS.items())
+        parts = "; ".join(
+            f"{what} {verdict(arms[arm]['accuracy_gain'], few[policy])}" for arm, what in _ARMS.items()
+        )
         lines.append(
             f"- **The poster's own networks, {policy} split**, accuracy, against the original images alone "
             f"({percent(arms['original']['accuracy'])} %): {parts}."
@@ -42,19 +46,30 @@ def sentences(config, results, scores, measured):
         one["auc_gain"] for numbers in measured.values() for one in numbers.values() if "auc_gain" in one
     ]
     gains += [
-        one["accuracy_gain"] for arms in scores.values() for one in arms.values() if "accuracy_gain" in one
+        one["accuracy_gain"]
+        for policy, arms in scores.items()
+        for one in arms.values()
+        if "accuracy_gain" in one and not few[policy]
     ]
-    away = sum(excludes_zero(gain) for gain in gains)
-    half = float(np.median([(gain["high"] - gain["low"]) / 2 for gain in gains]))
     return [
         *lines,
-        f"- Of {counted(len(gains), 'gain')} over the original images {away} {'has' if away == 1 else 'have'} an "
-        f"interval that excludes 0. By chance at least one in twenty would, more with few seeds ({config.seeds} here), "
-        "and not one by one: gains share their test images. The median interval is "
-        f"±{100 * half:.1f} points wide.\n",
+        *_counted_gains(gains, config.seeds),
         "95 % intervals in brackets, **bold** where they exclude 0, paired for gains: "
         f"{captions.resampled(config.seeds)}. They do not cover re-training the GANs "
         f"({config.gans} of each kind here){_draws(config, results)}.\n",
+    ]
+
+
+def _counted_gains(gains, seeds):
+    """How many of the gains that can be judged exclude 0, a line; none where there are none."""
+    if not gains:
+        return []
+    away = sum(excludes_zero(gain) for gain in gains)
+    half = float(np.median([(gain["high"] - gain["low"]) / 2 for gain in gains]))
+    return [
+        f"- Of {counted(len(gains), 'gain')} over the original images {away} {'has' if away == 1 else 'have'} an "
+        f"interval that excludes 0. By chance at least one in twenty would, more with few seeds ({seeds} here), "
+        f"and not one by one: gains share their test images. The median interval is ±{100 * half:.1f} points wide.\n"
     ]
 
 
@@ -72,13 +87,13 @@ def qualities(results):
 
 def _images(name, quality):
     kid, coverage, copies = (quality[key] for key in ("kid", "coverage", "near_copies"))
-    times = kid["value"] / reference(kid)
+    times = kid["value"] / max(reference(kid), 1e-9)
     return (
         f"- **Images of {name} good enough to ask the question: {'yes' if quality['good_enough'] else 'no'}.** Kernel "
         f"distance to the real images (KID) {kid['value']:.4f}, {times:.1f} times what two halves of the real images "
-        f"may reach ({reference(kid):.4f}); coverage {coverage['value']:.2f} (real images "
-        f"{coverage['real_vs_real']:.2f}); near copies of training images {100 * copies['value']:.1f} % (real images "
-        f"{100 * copies['real_vs_real']:.1f} %)."
+        f"may reach, less what copies of one X-ray add ({reference(kid):.4f}); coverage {coverage['value']:.2f} (real "
+        f"images {coverage['real_vs_real']:.2f}); near copies of training images {100 * copies['value']:.1f} % (real "
+        f"images {100 * copies['real_vs_real']:.1f} %)."
     )
 
 
@@ -107,7 +122,7 @@ def verdict(gain, few=False):
     """What an interval of a gain in points says, in words; of `few` X-rays nothing."""
     points = f"{percent(gain, signed=True)} points"
     if few:
-        return f"{FEW}: {points}"
+        return f"cannot be judged ({FEW}): {points}"
     if gain["low"] > 0:
         return f"helped: **{points}**"
     if gain["high"] < 0:

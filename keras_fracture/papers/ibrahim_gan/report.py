@@ -1,5 +1,7 @@
 """Do synthetic X-rays help a classifier? The answer first, then the poster's arms and ours at each number of images."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 
@@ -14,6 +16,7 @@ from keras_fracture.papers.ibrahim_gan.learning_curve import BASELINE
 from keras_fracture.papers.ibrahim_gan.table import TABLES, compare, table, unlike_profile
 from keras_fracture.progress import Bar
 from keras_fracture.report import baselines
+from keras_fracture.report.groups import ENOUGH
 from keras_fracture.report.markdown import Figures, counted, decimal, markdown, overlap, percent
 
 __all__ = ["FRONT", "HEADLINES", "TABLES", "compare", "kept_figures", "measure", "table", "write"]
@@ -260,8 +263,9 @@ def _poster(config, scores, rows, splits, figures):
         "the training images.\n",
     ]
     for policy in scores:
-        lines += [f"### {policy} split\n", overlap(splits[policy]), _arms_table(config, scores[policy])]
         own = [row for row in rows if row["split_policy"] == policy and "baselines" in row]
+        few = own[0]["baselines"].get("sources", ENOUGH) < ENOUGH
+        lines += [f"### {policy} split\n", overlap(splits[policy]), _arms_table(config, scores[policy], few)]
         lines += [f"- {row['variant']}: {baselines.verdict(row['baselines'])}" for row in own]
         lines += [f"\n{baselines.HOW}\n", baselines.table(own[0]["baselines"]["scores"])]
     arms = "mean over seeds, 95 % intervals"
@@ -326,14 +330,16 @@ def _gan_steps(config):
     return f"at most {steps} and {config.modern_passes:,} passes over what each sees,"
 
 
-def _arms_table(config, scores):
+def _arms_table(config, scores, few):
+    """The arms of a split; of `few` X-rays no gain is in bold, which would be a verdict."""
+    gain = functools.partial(percent, signed=True) if few else bold
     header = ["arm", "accuracy %, paper", "test accuracy %, ours", "test AUC, ours",
               "gain in test accuracy over original, points", "validation accuracy %, last epoch"]  # fmt: skip
     rows = [
         [
             drawings.LABELS[arm].replace("\n", " "), f"{100 * config.REPORTED[arm]:.0f}",
             percent(score["accuracy"]), decimal(score["auc"]),
-            bold(score["accuracy_gain"]) if arm != "original" else "",
+            gain(score["accuracy_gain"]) if arm != "original" else "",
             percent(score["validation_accuracy"]),
         ]
         for arm, score in scores.items()
