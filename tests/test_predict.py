@@ -147,11 +147,12 @@ def test_the_version_that_is_named_answers(capsys, tmp_path, folder, model):
     for version, source in (("1", model), ("2", model.parent / "plain")):
         shutil.copytree(source / "1", tmp_path / "cnn" / version)
     said = []
-    for words in ((), ("--version", 2), ("--version", 1)):
+    asked = ["cnn"], ["cnn", "--version", 2], ["cnn", "--version", 1], ["cnn/1", "--version", 1]
+    for name, *words in asked:
         csv = tmp_path / "answers.csv"
-        assert predict(capsys, folder, "--model", tmp_path / "cnn", "--csv", csv, *words)[0] == 0
+        assert predict(capsys, folder, "--model", tmp_path / name, "--csv", csv, *words)[0] == 0
         said.append(pd.read_csv(csv)["threshold"][0])
-    assert said == [0.5, 0.5, pytest.approx(Classifier(model).threshold)]
+    assert said == [0.5, 0.5, *2 * [pytest.approx(Classifier(model).threshold)]]
     for wrong in (0, 3):
         code, out, error = predict(capsys, folder, "--model", tmp_path / "cnn", "--version", wrong)
         assert (code, out, error.count("\n")) == (2, "", 1)

@@ -257,10 +257,12 @@ def chance(table, seed=0):
     for scalar in SCALARS:
         values = table[scalar].to_numpy(float)
         order = np.argsort(values, kind="stable")[: np.isfinite(values).sum()]  # NaN is last
+        if not len(order):  # no file could be read
+            continue
         last = np.append(np.flatnonzero(np.diff(values[order])), len(order) - 1)  # of each value
         for number, row in enumerate(shuffled):
             below = np.cumsum(row[order], dtype=np.int64)[last]
-            positives = below[-1] if len(order) else 0
+            positives = below[-1]
             if 0 < positives < len(order):
                 share = below / positives - (last + 1 - below) / (len(order) - positives)
                 best[number] = max(best[number], (1 + np.abs(share).max()) / 2)

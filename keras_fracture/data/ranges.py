@@ -147,7 +147,7 @@ def _first_batches(take, total, check_labels):
     # The last batch is left: `data.batched` counts an epoch there.
     for element in take(min(_INSPECTED, total - 1) if total > 1 else _INSPECTED):
         batches.append(_images_in(element))
-        if check_labels is not None and isinstance(element, tuple) and len(element) > 1:
+        if check_labels is not None and isinstance(element, tuple) and len(element) == 2:  # without weights
             check_labels(element[1])
         count += len(batches[-1][0]) if batches[-1] else _INSPECTED
         if count >= _INSPECTED:

@@ -41,8 +41,8 @@ def for_logits(cls):
             for name in {"metrics", "weighted_metrics"} & set(bound.arguments):
                 bound.arguments[name] = _checked(bound.arguments[name], single)
             args, kwargs = bound.args[1:], bound.kwargs
-        compile_(self, *args, **kwargs)
-        self.first_rate = constant_rate(self.optimizer)  # which callbacks and assignments change
+        self.__dict__.pop("first_rate", None)
+        return compile_(self, *args, **kwargs)
 
     def compile_from_config(self, config):
         """Compiles a model of a file as it was, which Keras leaves where `compile` is not its own."""
@@ -84,6 +84,10 @@ def check_labels(model, labels):
         return
     loss = getattr(model, "loss", None)
     loss, labels = (one.get("finding") if isinstance(one, dict) else one for one in (loss, labels))
+    if isinstance(labels, list | tuple) and any(
+        hasattr(one, "shape") for one in labels
+    ):  # one for each output
+        return
     if labels is None or network.num_classes != 1 or not any(map(_is_binary, keras.tree.flatten(loss))):
         return
     values = np.asarray(labels)
@@ -103,9 +107,21 @@ def _is_binary(loss):
 
 
 def constant_rate(optimizer):
-    """The learning rate that an optimizer has now; None where a schedule or a function gives it."""
-    rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
+    """The learning rate that an optimizer has now; None where a schedule or a function gives it, or there is none."""
+    rate = getattr(getattr(optimizer, "inner_optimizer", optimizer), "_learning_rate", None)
     return float(keras.ops.convert_to_numpy(rate)) if isinstance(rate, keras.Variable) else None
+
+
+def steps_taken(optimizer):
+    """How many steps an optimizer has taken, also where a strategy mirrors their number."""
+    return int(keras.ops.convert_to_numpy(optimizer.iterations))
+
+
+def note_rate(model):
+    """Keeps a constant learning rate as `first_rate` before a first step; callbacks may lower it later."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None and not steps_taken(optimizer):
+        model.first_rate = constant_rate(optimizer)
 
 
 def check_schedule(model, steps, epochs, initial_epoch=0):
@@ -122,7 +138,7 @@ def check_schedule(model, steps, epochs, initial_epoch=0):
     if not steps or not isinstance(schedule, keras.optimizers.schedules.CosineDecay) or schedule.alpha:
         return
     end = schedule.decay_steps + (schedule.warmup_steps if schedule.warmup_target is not None else 0)
-    last = int(optimizer.iterations) + (epochs - initial_epoch) * steps
+    last = steps_taken(optimizer) + (epochs - initial_epoch) * steps
     if last > 1.05 * end:  # whole blocks of `steps_per_execution` may be a few more
         _LOG.warning(
             "the learning rate falls to 0 at step %d, and stays there to the end of this training, step %d, so that "

@@ -6,7 +6,7 @@ import inspect
 import keras
 
 from keras_fracture.errors import FractureError, ModelError, meant, one_line
-from keras_fracture.models.compiling import check_labels, check_schedule, for_logits
+from keras_fracture.models.compiling import check_labels, check_schedule, for_logits, note_rate
 
 _BUILDERS = {}
 
@@ -81,20 +81,22 @@ def _looking(method, name):
         # Here, because it inspects TensorFlow's datasets, and an architecture needs no TensorFlow.
         from keras_fracture.data import ranges
 
+        note_rate(self)
         pixel_range, of_labels = getattr(self, "pixel_range", None), functools.partial(check_labels, self)
         given = inspect.signature(getattr(keras.Model, name)).bind(self, x, *args, **kwargs).arguments
         if name == "fit":
             ranges.check_training(x, pixel_range, of_labels)
             validation, labels = given.get("validation_data"), None
             if isinstance(validation, list | tuple):
-                validation, labels = validation[0], validation[1] if len(validation) > 1 else None
+                # Labels of no weight may be any.
+                validation, labels = validation[0], validation[1] if len(validation) == 2 else None
             ranges.check_images(validation, pixel_range, "validate on", of_labels)
             of_labels(labels)
             epochs = given.get("epochs", 1), given.get("initial_epoch", 0)
             check_schedule(self, given.get("steps_per_epoch") or ranges.steps(given), *epochs)
         elif not kwargs.get("_use_cached_eval_dataset"):  # `fit` after each epoch, with what it was given
             ranges.check_images(x, pixel_range, _PURPOSES[name], None if "predict" in name else of_labels)
-        of_labels(given.get("y"))
+        of_labels(given.get("y") if given.get("sample_weight") is None else None)
         return method(self, x, *args, **kwargs)
 
     method_in_own_range.looks_at_range = True

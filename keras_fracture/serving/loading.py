@@ -64,8 +64,11 @@ def _finding(facts, version):
 
 
 def _name(path):
-    """A weight's name and its layer's, without the numbers by which Keras and TensorFlow tell equal names apart."""
-    return [re.sub(r"_\d+$", "", part) for part in path.split(":")[0].split("/")[-2:]]
+    """What a weight is called in its layer, without the numbers by which equal names are told apart.
+
+    Not the layer's name: models that were exported earlier have other ones.
+    """
+    return re.sub(r"_\d+$", "", path.split(":")[0].split("/")[-1])
 
 
 def as_saved(version):

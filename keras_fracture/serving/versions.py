@@ -35,6 +35,8 @@ def numbered(model, version):
         ModelError: There is no such version.
     """
     folder = zoo.folder_of(model)
+    if _is_version(folder) and folder.name == str(version):
+        return folder
     found = {int(path.name): path for path in versions(folder)}
     if version not in found:
         there = ", ".join(map(str, sorted(found))) or "none"

@@ -4,7 +4,7 @@ import logging
 
 import keras
 
-from keras_fracture.models.compiling import constant_rate
+from keras_fracture.models.compiling import constant_rate, steps_taken
 from keras_fracture.training import distribution
 
 _LOG = logging.getLogger(__name__)
@@ -14,18 +14,18 @@ def reset_weights(model, seed):
     """Takes a compiled model back to before its first step, with the first weights that `seed` draws.
 
     What it has traced stays, and that is half of what a brief training of a deep network takes. A teacher's weights
-    stay, too. A constant learning rate becomes that which the model was compiled with, whatever callbacks made of it.
+    stay, too. A constant learning rate becomes that with which the model began to train, whatever callbacks made of it.
     Of models of other packages that is not known: one that has trained keeps the rate that it has, with a warning.
 
     Args:
         model: Built and compiled.
         seed: Of Python's, NumPy's and TensorFlow's random numbers, too.
     """
-    rate = getattr(model, "first_rate", None)
-    now = constant_rate(model.optimizer)
-    if not hasattr(model, "first_rate") and now is not None and int(model.optimizer.iterations):
+    now, trained = constant_rate(model.optimizer), steps_taken(model.optimizer) > 0
+    rate = getattr(model, "first_rate", None) if trained else None
+    if trained and now is not None and not hasattr(model, "first_rate"):
         _LOG.warning(
-            "the learning rate that %s was compiled with is not known, and stays what it is now, which callbacks may "
+            "the learning rate with which %s began is not known, and stays what it is now, which callbacks may "
             "have lowered: compile the model anew to be sure. Received: %g", model.name, now,
         )  # fmt: skip
     keras.utils.set_random_seed(seed)

@@ -243,6 +243,13 @@ def test_equal_hash_is_near_also_where_pixels_differ(tmp_path):
     assert "equal pixels, other file" not in counts and "contradictory label" not in counts
 
 
+def test_files_none_of_which_can_be_read_have_no_shortcut(planted):
+    table = planted.table.copy()
+    for scalar in SCALARS:
+        table[scalar] = np.nan
+    assert audit.chance(table) == 0.5
+
+
 def test_written_audit_reads_back_and_shows_every_fault(report, root, tmp_path):
     paths = audit.write(report, tmp_path / "out", root)
     assert [path.name for path in paths] == ["audit.json", "audit.png"]

@@ -159,7 +159,8 @@ def test_a_rate_that_falls_to_zero_before_the_end_is_warned_of_once(chosen, capl
         assert "falls to 0 at step 2" in said and "step 4" in said
         assert said.endswith("Received: 2 epochs of 2 steps")
     assert list(ways(4, 1)) == [[]] * 4
-    training.fit_briefly(model, images, labels, 1, batch_size=4)  # behind those that went before
+    # Behind those that went before; float16 skips steps that overflow.
+    training.fit_briefly(model, images, labels, 3, batch_size=4)
     assert "falls to 0 at step 4" in caplog.messages[-1]
 
 

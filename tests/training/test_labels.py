@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_fracture import models, training
 from keras_fracture.errors import TrainingError
+from keras_fracture.models import compiling
 
 LOSS = keras.losses.BinaryCrossentropy(from_logits=True)
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 1), np.uint8)
@@ -101,3 +102,12 @@ def test_class_weights_are_of_labels_as_keras_counts_them(labels):
     with pytest.raises(TrainingError, match=r"labels of 0 and 1.*Received: labels \["):
         training.class_weights(labels)
     assert training.class_weights([0.0, 1.0, 2.0, 2.0]) == pytest.approx({0: 4 / 3, 1: 4 / 3, 2: 2 / 3})
+
+
+def test_labels_of_no_weight_may_be_any_and_lists_are_one_for_each_output():
+    model = models.create("compact_cnn", image_size=32)
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    images, labels = np.random.default_rng(0).random((4, 32, 32, 1), "float32"), np.array([0, 1, -1, 1.0])
+    loss = model.evaluate(images, labels, sample_weight=np.array([1, 1, 0, 1.0]), verbose=0)
+    assert np.isfinite(loss)
+    compiling.check_labels(model, [np.zeros(4), np.full((4, 2), 7)])

@@ -56,15 +56,19 @@ def test_a_restart_draws_the_student_anew_and_leaves_its_teacher():
 
 
 @pytest.mark.parametrize("chosen", ["float32", "mixed_float16"])
-def test_a_restart_starts_from_the_rate_that_was_compiled(chosen, caplog):
+def test_a_restart_starts_from_the_rate_that_training_began_with(chosen, caplog):
     with precision.using(chosen):
         model = small()
         model.compile(
             keras.optimizers.SGD(0.25), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         )
+        model.train_on_batch(np.zeros((2, 32, 32, 1), "float32"), np.arange(2))
         model.optimizer.learning_rate = 1e-3  # as ReduceLROnPlateau does
         training.reset_weights(model, 1)
-    assert float(model.optimizer.learning_rate) == 0.25 and not caplog.records
+        assert float(model.optimizer.learning_rate) == 0.25 and not caplog.records
+        model.optimizer.learning_rate = 0.125  # chosen for the next training
+        training.reset_weights(model, 2)
+        assert float(model.optimizer.learning_rate) == 0.125
 
 
 def test_a_restart_of_a_schedule_starts_it_again():
@@ -85,4 +89,4 @@ def test_a_rate_that_is_not_known_is_warned_of_once_a_model_has_trained(caplog):
     model.train_on_batch(np.zeros((2, 2)), np.zeros((2, 1)))
     training.reset_weights(model, 1)
     (said,) = caplog.messages
-    assert "that foreign was compiled with is not known" in said and said.endswith("Received: 0.25")
+    assert "with which foreign began is not known" in said and said.endswith("Received: 0.25")
