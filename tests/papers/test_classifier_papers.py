@@ -209,7 +209,7 @@ def test_captions_are_those_of_the_runs_numbers(lisbon):
     assert (
         f"threshold {row['threshold']:.3g} (chosen on validation for the highest balanced accuracy)" in text
     )
-    assert f"this average precision, {decimal(scores['average_precision'])}, " in text
+    assert f"average precision is {decimal(scores['average_precision'])}. Where" in text
     recorded = {path.name for path in (lisbon[1] / "lisbon_resnet").rglob("*.png")}
     assert recorded == {"roc.png", "precision-recall.png"}, "plots alone, no X-rays"
 
