@@ -75,9 +75,8 @@ class Predictions:
             )
         _check_probabilities(self.probabilities)
         both = len(self.probabilities) == 2 and np.allclose(self.probabilities.sum(0), 1, atol=1e-3)
-        if (
-            both and np.ptp(self.probabilities[0]) > 1e-2
-        ):  # two networks that learnt nothing may say 0.5 for all
+        # Two networks that learnt nothing may say 0.5 for all.
+        if both and np.ptp(self.probabilities[0]) > 1e-2:
             raise EvaluationError(
                 "probabilities must be of the finding alone, a row a trained model: give `probabilities[[1]]`, if "
                 "that is its row. Received: two rows that add up to 1 for every image, as those of two classes do"

@@ -83,9 +83,8 @@ def _heat(model, images, finding, weigh):
         )
     check_size(images, model)
     check_range(images, model.pixel_range)
-    if len(images) > 1 and scaled_twice(
-        images.min(), images.max(), model.pixel_range
-    ):  # one may well be blank
+    # A single one may well be blank.
+    if len(images) > 1 and scaled_twice(images.min(), images.max(), model.pixel_range):
         raise ModelError(
             "images must not be all but black, as they are after two divisions by 255: scale them once. "
             f"Received: {len(images)} images from {images.min():g} to {images.max():g}"

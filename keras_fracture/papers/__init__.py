@@ -105,7 +105,7 @@ def _given_once(config_class, settings, named):
     given = settings | named
     policies = {name: given[name] for name in ("policy", "policies") if given.get(name) is not None}
     if policies and given.get("splits") is not None:
-        ((name, value),) = policies.items()
+        name, value = next(iter(policies.items()))
         raise FractureError(
             f"splits of {config_class.key} takes the place of {name}: leave one out. "
             f"Received: {given['splits']!r:.80} and {value!r:.80}"
