@@ -56,6 +56,7 @@ _IMAGENET = f"{_LISBON} --variant imagenet --set policies=grouped"
 _SCHEDULE = f"{_LISBON} --profile paper"
 _QUICK_GARCIA = "garcia_inception --set precision=auto"
 _GARCIA = "garcia_inception --profile paper --set precision=auto"
+_QUICK_BAI = "bai_dcgan --set precision=auto"
 _BAI = "bai_dcgan --profile paper --set precision=auto"
 _GUPTA = "gupta_unit --profile paper --set precision=auto --set width=32 --set patch_size=128 --seeds 5"
 _IBRAHIM = "ibrahim_gan --profile paper --data kaggle_fracture --set precision=auto --set gans_per_class=1"
@@ -74,9 +75,9 @@ RUNS = (
     Run("bai_phantom", f"{_GENERATOR} --data phantom --epochs 60 --set width=16", 0.1),
     Run("bai_fracatlas", f"{_GENERATOR} --data fracatlas --epochs 60 --set width=32", 0.3),
     # Rows from before augmentation and splits were mended, which no longer run below replaces.
-    Run("bai_quick", "bai_dcgan --set precision=auto --epochs 60", 0.2),
+    Run("bai_quick", f"{_QUICK_BAI} --epochs 60", 0.2),
     # The reading of the paper whose losses are its own: see `dcgan_tries.py`.
-    Run("bai_quick_one_noise", "bai_dcgan --set precision=auto --epochs 60 --set fresh_noise=False", 0.3),
+    Run("bai_quick_one_noise", f"{_QUICK_BAI} --epochs 60 --set fresh_noise=False", 0.3),
     Run(
         "poster_kaggle",
         "ibrahim_gan --variant poster --data kaggle_fracture --set policies=grouped,paper",
@@ -142,9 +143,7 @@ RUNS = (
     Run("garcia_published", f"{_GARCIA} --variant published_code --seeds 1 --set policies=paper", 0.2),
     Run("garcia_published_seeds", f"{_GARCIA} --variant published_code --seeds 8 --set policies=paper", 0.9),
     Run("lisbon_scratch", f"{_LISBON} --variant scratch --set policies=grouped", 0.2),
-    Run(
-        "bai_quick_modern_seeds", "bai_dcgan --set precision=auto --epochs 18 --variant modern --seeds 3", 0.4
-    ),
+    Run("bai_quick_modern_seeds", f"{_QUICK_BAI} --epochs 18 --variant modern --seeds 3", 0.4),
     Run(
         "garcia_published_cosine",
         f"{_GARCIA} --variant published_code_cosine --seeds 3 --set policies=paper",
@@ -163,6 +162,8 @@ RUNS = (
     Run("lisbon_grouped_34", f"{_SCHEDULE} --depth 34 --seeds 3 --set policies=grouped", 1.0),
     Run("garcia_paper_split", f"{_GARCIA} --seeds 8 --set image_size=112 --set policies=paper", 6.6),
     Run("garcia_grouped", f"{_GARCIA} --seeds 8 --set image_size=112 --set policies=grouped", 6.6),
+    Run("bai_paper_60", f"{_BAI} --epochs 60", 0.7),
+    Run("bai_one_noise_60", f"{_BAI} --epochs 60 --set fresh_noise=False", 0.7),
     Run("bai_paper", f"{_BAI} --epochs 900", 5.7),
     Run("bai_one_noise", f"{_BAI} --epochs 900 --set fresh_noise=False", 5.7),
     Run("bai_modern", f"{_BAI} --epochs 900 --variant modern", 11.0),
