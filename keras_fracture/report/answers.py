@@ -1,6 +1,7 @@
 """What a model says of images, to be looked at: each beside its explanation, all on one sheet, and a page to scroll."""
 
 import base64
+import contextlib
 import html
 import io
 import tempfile
@@ -61,6 +62,7 @@ def write(folder, table, explained, method, words):
 
     All images share one scale, up to the largest effect of all; what is below `FLOOR` is not coloured. Images are
     held one at a time, and those of the sheet small; sheet and page show the images with the highest probabilities.
+    What an earlier call has written of other images into the folder is taken away.
 
     Args:
         folder: Folder to write to.
@@ -100,6 +102,7 @@ def write(folder, table, explained, method, words):
         _contact_sheet(folder / "contact-sheet.png", tiles, known, order, top, method)
         with files.writing(folder / "answers.html") as beside, open(beside, "w", encoding="utf-8") as page:
             page.writelines(_page(table, cards, order, top, method, words))
+    _remove_earlier(folder, {_path(folder, number, file) for number, file in enumerate(known["file"])})
     return folder / "answers.html"
 
 
@@ -119,6 +122,14 @@ def _kept(folder, number):
 
 def _path(folder, number, file):
     return folder / f"{number:04d}-{Path(file).stem[:40]}.png"
+
+
+def _remove_earlier(folder, written):
+    """Deletes overlays of an earlier call: beside those of this one, they would pass for its answers."""
+    for path in set(folder.glob("[0-9][0-9][0-9][0-9]*-*.png")) - written:
+        with contextlib.suppress(OSError), Image.open(path) as opened:
+            if {"heat", "source"} <= opened.info.keys():
+                path.unlink()
 
 
 def _short(file, length):

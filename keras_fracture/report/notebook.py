@@ -57,7 +57,8 @@ class LiveCurves(keras.callbacks.Callback):
 
     Args:
         path: PNG to write.
-        names: Of what to draw, as in the epoch's logs; those that a training lacks are left out.
+        names: Of what to draw, as in the epoch's logs; those that a training lacks are left out. Where an epoch lacks
+            one, as `val_loss` under `validation_freq`, its line has no point.
         ylabel: With its unit.
         suptitle: Of the figure.
     """
@@ -65,12 +66,15 @@ class LiveCurves(keras.callbacks.Callback):
     def __init__(self, path, names=("loss", "val_loss"), ylabel="loss (nats)", suptitle="While training"):
         super().__init__()
         self.path, self.names, self.ylabel, self.suptitle = Path(path), names, ylabel, suptitle
-        self.lines, self.handle = {}, None
+        self.lines, self.handle, self.drawn = {}, None, 0
 
     def on_epoch_end(self, epoch, logs=None):
         for name in self.names:
             if name in (logs or {}):
-                self.lines.setdefault(name, []).append(float(logs[name]))
+                self.lines.setdefault(name, [np.nan] * self.drawn)
+            if name in self.lines:
+                self.lines[name].append(float((logs or {}).get(name, np.nan)))
+        self.drawn += 1
         figures.curves({"": self.lines}, self.path, self.ylabel, self.suptitle)
         image = _image(self.path)
         if self.handle is None:

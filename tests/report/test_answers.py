@@ -130,6 +130,16 @@ def test_of_many_images_the_most_probable_are_shown(tmp_path, table, monkeypatch
     assert len(list(tmp_path.glob("0*.png"))) == 3
 
 
+def test_overlays_of_an_earlier_call_do_not_pass_for_answers(tmp_path, table):
+    answers.write(tmp_path, table, explained(), "gradcam", "model")
+    own = [tmp_path / name for name in ("0007-own.png", "1234-notes.png")]
+    Image.new("L", (4, 4)).save(own[0])
+    own[1].write_bytes(b"no image")
+    answers.write(tmp_path, table[1:2], list(explained())[1:2], "gradcam", "model")
+    left = sorted(path.name for path in tmp_path.glob("[0-9]*.png"))
+    assert left[1:] == [path.name for path in own] and left[0].startswith("0000-") and "img" in left[0]
+
+
 def test_the_sheet_shows_the_most_probable_finding_first(written):
     sheet = decoding.decode((written / "contact-sheet.png").read_bytes()).image
     colour = np.asarray(Image.open(written / "contact-sheet.png").convert("RGB"), int)

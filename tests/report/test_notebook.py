@@ -88,3 +88,11 @@ def test_tensorflow_is_quiet_once_asked_to_be():
         assert not tensorflow.isEnabledFor(logging.WARNING) and tensorflow.isEnabledFor(logging.ERROR)
     finally:
         tensorflow.setLevel(level)
+
+
+def test_a_metric_that_some_epochs_lack_stays_at_its_epochs(screen, tmp_path):
+    live = notebook.LiveCurves(tmp_path / "live.png")
+    for epoch in range(1, 6):
+        live.on_epoch_end(epoch - 1, {"loss": 5.0 - epoch} | ({"val_loss": 6.0} if epoch in (3, 5) else {}))
+    assert live.lines["loss"] == [4, 3, 2, 1, 0]
+    np.testing.assert_array_equal(live.lines["val_loss"], [np.nan, np.nan, 6, np.nan, 6])

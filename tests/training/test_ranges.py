@@ -48,8 +48,7 @@ def message(low, high):
     return rf"must lie between {low} and {high}.*Received: \d+ images from"
 
 
-@pytest.mark.parametrize("wrong", [UNIT, (0.0, 255.0)])
-@pytest.mark.parametrize("batch_size", [1, 8, 40])
+@pytest.mark.parametrize(("wrong", "batch_size"), [(UNIT, 1), ((0.0, 255.0), 8), (UNIT, 40)])
 def test_a_gan_of_minus_one_to_one_refuses_other_ranges(images, tmp_path, wrong, batch_size):
     model = gan()
     before = model.generator.get_weights()
