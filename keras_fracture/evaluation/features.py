@@ -173,7 +173,8 @@ def _of_model(model, name):
     if not hasattr(model, "pixel_range") and _rescales(model):
         raise EvaluationError(
             f"{name} scales its images itself, so that 0 to 1 would be all but black: set its pixel_range, such as "
-            "model.pixel_range = (0, 255), or pass a function of uint8 images. Received: a model with a Rescaling layer"
+            "model.pixel_range = (0, 255), or pass a function of uint8 images. Received: a model with a layer of "
+            "Rescaling or Normalization for grey levels"
         )
     low, high = getattr(model, "pixel_range", UNIT)
     return _pipeline(
@@ -188,11 +189,18 @@ def _of_model(model, name):
 
 
 def _rescales(model):
-    """Whether a Keras model has a layer, at any depth, that divides as one takes grey levels to 0 to 1 or -1 to 1."""
+    """Whether a Keras model has a layer, at any depth, that takes grey levels to 0 to 1, -1 to 1 or about 0.
+
+    Those of `keras.applications` divide by 127.5 or more, or subtract what is no mean of an image of 0 to 1.
+    """
     import keras
 
     layers = model._flatten_layers() if isinstance(model, keras.Layer) else ()
-    return any(isinstance(one, keras.layers.Rescaling) and np.max(one.scale) < 0.01 for one in layers)
+    return any(
+        (isinstance(one, keras.layers.Rescaling) and np.max(one.scale) < 0.01)
+        or (isinstance(one, keras.layers.Normalization) and one.built and np.max(np.abs(one.mean)) > 2)
+        for one in layers
+    )
 
 
 def _pipeline(name, model, size, channels, preprocess, features, *settings):

@@ -83,6 +83,18 @@ def test_a_model_that_scales_grey_levels_itself_must_say_its_range(images, scale
     )
 
 
+def test_a_model_that_standardises_grey_levels_must_say_its_range_too(images):
+    """As ConvNeXt of `keras.applications` does."""
+
+    def standardising(mean):
+        layers = keras.layers.Normalization(mean=[mean], variance=[0.05]), keras.layers.Flatten()
+        return keras.Sequential([keras.Input((12, 12, 1)), *layers], name="foreign")
+
+    with pytest.raises(EvaluationError, match=r"foreign scales its images itself.*or Normalization"):
+        extract(images, standardising(120.0))
+    assert np.abs(extract(images, standardising(0.5))).max() < 3
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
