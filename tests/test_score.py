@@ -10,7 +10,8 @@ from sklearn import metrics
 from keras_fracture import cli, data
 from keras_fracture.data import split_files
 from keras_fracture.data.datasets.phantom import layout
-from keras_fracture.evaluation import baselines
+from keras_fracture.errors import EvaluationError
+from keras_fracture.evaluation import baselines, scorer
 from keras_fracture.report import scored
 from tests.data import phantoms
 
@@ -223,6 +224,22 @@ def test_bad_predictions_are_one_line_and_write_nothing(said, columns, words, tm
     )
     assert code == 2 and not out and error.count("\n") == 1 and words in error
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_file_of_semicolons_gives_the_same_scores(said, tmp_path, capsys):
+    path = said()
+    pd.read_csv(path).to_csv(tmp_path / "semicolons.csv", index=False, sep=";")
+    assert (
+        run(capsys, tmp_path / "semicolons.csv")[1].splitlines()[3:] == run(capsys, path)[1].splitlines()[3:]
+    )
+
+
+def test_behind_folders_of_another_machine_the_longest_name_is_meant():
+    known = ["1.png", "a/1.png", "b/c/2.png", "d/2.png"]
+    said = scorer._resolved("p.csv", "clinic", ["/root/a/1.png", "/x/1.png", "b\\c\\2.png", "1.png"], known)
+    assert list(said.values()) == ["a/1.png", "1.png", "b/c/2.png", "1.png"]
+    with pytest.raises(EvaluationError, match="2 images of clinic have"):
+        scorer._resolved("p.csv", "clinic", ["2.png"], known)
 
 
 def test_images_of_training_are_refused(said, capsys):

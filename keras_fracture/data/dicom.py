@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from keras_fracture import files
-from keras_fracture.data import locations, segments
+from keras_fracture.data import locations, segments, tables
 from keras_fracture.errors import DataError, FractureError, ImageError, one_line
 
 _MAGIC = b"DICM"  # behind 128 free bytes
@@ -36,12 +36,14 @@ class Facts(NamedTuple):
         body_part: In lower case, '' where it is not said.
         view: In lower case, such as "ap", '' where it is not said.
         burnt_in: Whether words are said to be burnt into the pixels, a patient's name maybe; None where nothing is.
+        folded_patient: As `patient`, and the same for spellings that may mean one patient, see `tables.folded_name`.
     """
 
     patient: str
     body_part: str
     view: str
     burnt_in: bool | None
+    folded_patient: str = ""
 
 
 def is_dicom(data):
@@ -298,14 +300,17 @@ def _stretched(dataset, values, padded):
 def _facts(dataset):
     patient = " ".join(str(dataset.get("PatientID") or "").split())
     salt = _salt(locations.cache_dir())
-    marks = hmac.new(salt, patient.encode(), hashlib.sha256).hexdigest()[:16]
-    name = f"dicom-{hashlib.sha256(salt).hexdigest()[:8]}-{marks}"
+    name, folded = (
+        f"dicom-{hashlib.sha256(salt).hexdigest()[:8]}-{hmac.new(salt, one.encode(), hashlib.sha256).hexdigest()[:16]}"
+        for one in (patient, tables.folded_name(patient))
+    )
     burnt_in = {"YES": True, "NO": False}.get(str(dataset.get("BurnedInAnnotation")).strip().upper())
     return Facts(
         name if patient else "",
         _words(dataset, "BodyPartExamined", "AnatomicRegionSequence"),
         _words(dataset, "ViewPosition", "ViewCodeSequence"),
         burnt_in,
+        folded if patient else "",
     )
 
 

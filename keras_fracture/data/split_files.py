@@ -149,7 +149,9 @@ def read(path):
             content = stream.read(_LARGEST + 1)
         if len(content) > _LARGEST:
             raise ValueError(f"more than {_LARGEST:,} bytes of text")
-        rows = tables.from_csv(tables.read_csv(content, dtype=str, keep_default_na=False))
+        rows = tables.from_csv(
+            tables.read_csv(content, sep=tables.separator(content), dtype=str, keep_default_na=False)
+        )
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path} is no split file that can be read. Received: {one_line(error)}") from None
     if missing := [column for column in ("filename", "split") if column not in rows]:
@@ -189,6 +191,7 @@ def assign(given, name, usable, root=None):
             or a split lacks a class.
     """
     rows, path = given.table.set_index("filename"), given.path
+    name = root.name if name == "own" and root else name
     unknown = rows.index[~rows.index.isin(usable["filename"])]
     if len(unknown):
         raise DataError(

@@ -5,6 +5,7 @@ import functools
 import io
 import logging
 import re
+import unicodedata
 import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
@@ -146,12 +147,23 @@ def read_csv(path, **options):
         **options: Of pandas.
 
     Raises:
-        ValueError: It would.
+        ValueError: It would, or its rows have more cells than its header.
     """
     content = path if isinstance(path, bytes) else Path(path).read_bytes()
     columns = len(pd.read_csv(io.BytesIO(content), nrows=0, **options).columns)
     _check_cells(max(content.count(b"\n"), content.count(b"\r")), columns)
-    return pd.read_csv(io.BytesIO(content), **options)
+    table = pd.read_csv(io.BytesIO(content), **options)
+    if not isinstance(table.index, pd.RangeIndex):  # which pandas takes for the names of the rows
+        raise ValueError(
+            f"rows of more cells than the {columns} of the header, maybe by a comma at their end"
+        )
+    return table
+
+
+def separator(content):
+    """What parts the cells of a csv file, told by its first line: a comma, a semicolon or a tab."""
+    header = content.partition(b"\n")[0]
+    return max((b",", b";", b"\t"), key=header.count).decode()
 
 
 def read_excel(path, **options):
@@ -317,6 +329,13 @@ def one_hot_names(frame, columns, several, none="unknown"):
     names[values.sum(1) > 1] = several
     names[values.sum(1) == 0] = none
     return names.astype(str)
+
+
+def folded_name(name):
+    """A patient's name as those of other spellings may be meant: without case, punctuation and leading zeros."""
+    plain = unicodedata.normalize("NFKC", name).casefold().removesuffix(".0")
+    parts = re.findall(r"[^\W\d_]+|\d+", plain)
+    return "-".join(part.lstrip("0") or "0" if part[0].isdigit() else part for part in parts) or name
 
 
 def normalised(boxes, width, height):

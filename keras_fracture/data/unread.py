@@ -29,6 +29,8 @@ def unread(root, layout, filenames):
             continue
         if hidden:
             why = "written by macOS beside another file"
+        elif any(part.startswith(".") for part in name.split("/")):
+            why = "hidden: its name, or that of its folder, begins with a dot"
         elif name in reasons:
             why = reasons[name]
         elif name.rpartition("/")[0] not in folders:

@@ -40,7 +40,8 @@ def read(path):
     """
     path = Path(path)
     try:
-        rows = tables.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+        options = {"sep": tables.separator(path.read_bytes()), "skipinitialspace": True}
+        rows = tables.read_csv(path, dtype=str, keep_default_na=False, **options)
     except FileNotFoundError:
         raise EvaluationError(f"There is no such file. Received: {path}") from None
     except (OSError, ValueError) as error:
@@ -204,6 +205,10 @@ def _resolved(path, data, names, known):
         parts = PurePosixPath(given.strip().replace("\\", "/")).parts
         same = [one for one in by_last.get(parts[-1] if parts else "", ()) if _ends_alike(one, parts)]
         same = [one for one in same if one == parts] or same  # a name in full means itself
+        if all(
+            len(one) <= len(parts) for one in same
+        ):  # behind folders of another machine the longest is meant
+            same = sorted(same, key=len)[-1:]
         if not same:
             raise EvaluationError(
                 f"{path} names an image that is not among those of {data} (some are in no split: those that contradict "

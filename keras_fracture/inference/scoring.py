@@ -194,7 +194,20 @@ def seen(model, data, table, which=None):
     name = catalogue.title(data)
     if any(one.data == name and dicom.salts(table["source"]) != one.salts for one in said):
         return None
+    _warn_of_other_name(said, name, table)
     return among(said, name, table)
+
+
+def _warn_of_other_name(said, name, table):
+    """A renamed folder, or a copy of another name, passes for another data set: its files' names tell."""
+    for one in said:
+        if one.data != name and one.images and name not in catalogue.NAMES:
+            alike = int(np.isin(sources.digests(one.data, table["filename"]), one.images).sum())
+            if 2 * alike > len(table):
+                _LOG.warning(
+                    "%d of %d images are called as those of %r that the model has learnt from: if this is that folder "
+                    "under another name, they are no test. Received: %r", alike, len(table), one.data, name,
+                )  # fmt: skip
 
 
 class Seen(NamedTuple):

@@ -328,6 +328,17 @@ def test_a_copy_that_gives_an_xray_another_name_does_not_make_it_unseen(monkeypa
     assert scoring.seen("m", "clinic", grown).tolist() == [True, True, False]
 
 
+def test_a_folder_that_was_renamed_is_named(monkeypatch, caplog):
+    sets = {"train": _images("p1", "p2", "p3"), "validation": _images("p4")}
+    monkeypatch.setattr(scoring, "find", lambda model, which: ("1", seen_by_training("clinic", sets)))
+    table = pd.DataFrame({"source": ["p1", "p2", "p9"], "filename": ["0.png", "1.png", "new.png"]})
+    assert not scoring.seen("m", "renamed", table).any()
+    assert "2 of 3 images are called as those of 'clinic'" in caplog.text
+    caplog.clear()
+    scoring.seen("m", "other", table.assign(filename=["x.png", "y.png", "1.png"]))  # one name by chance
+    assert scoring.seen("m", "clinic", table).tolist() == [True, True, False] and not caplog.text
+
+
 def test_a_run_says_what_its_models_have_seen():
     sets = {name: types.SimpleNamespace(sources=np.array(rows)) for name, rows in
             {"train": ["a", "a", "b"], "validation": ["c"], "test": ["d"]}.items()}  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 from keras_fracture.data import annotations, tables
 from keras_fracture.errors import DataError
 
+COCO = "COCO"
 _KINDS = {
     ".xml": ("PASCAL VOC", annotations.voc, annotations.voc_names),
     ".txt": ("YOLO", annotations.yolo, annotations.yolo_names),
@@ -98,7 +99,7 @@ def _coco(folder):
                 boxes[image] = np.concatenate([boxes.get(image, np.zeros((0, 4), np.float32)), found])
         return boxes
 
-    return "COCO", paths, annotations.coco_names, boxes_of
+    return COCO, paths, annotations.coco_names, boxes_of
 
 
 def _is_coco(path):

@@ -5,7 +5,10 @@ import re
 from keras_fracture.errors import DataError
 
 _HEALTHY = re.compile(
-    r"(normal|healthy|negative|neg|none|false|0( 0)?|(no|without)\b.*"
+    r"(normal|healthy|negative|neg|none|false|0( 0)?"
+    # Not what only begins so: "no displacement fracture", "no information".
+    r"|(no|without)( (a|any|acute|bone|bony|visible|evidence of|signs? of|significant|obvious))*"
+    r"( (fractures?|breaks?|abnormalit(y|ies)|tumou?rs?|lesions?|findings?|disease|injur(y|ies)|patholog(y|ies)))?"
     r"|(un|non|not) ?(a )?(fractured?|fractures|affected|broken|abnormal|tumou?rs?|lesions?|findings?))$"
 )
 _FINDING = re.compile(

@@ -96,7 +96,7 @@ def read(path, finding=None, columns=None, patient=None, state=""):
         raise DataError(
             f"{root} has no table that --columns could speak of: name its path. Received: {columns!r}"
         )
-    table, used, chosen, notes, kinds = _facts(folder, listed, columns, finding)
+    table, kind, used, chosen, notes, kinds = _facts(folder, listed, columns, finding)
     left_out = dict.fromkeys(set(folder.images).difference(table.index), f"not in {listed}")
     left_out |= {name: _why_not(name) for name in set(folder.others).difference(used)}
     boxes_alone = annotated.chosen(kinds, finding) and not _is_label(table, finding)
@@ -108,6 +108,14 @@ def read(path, finding=None, columns=None, patient=None, state=""):
         notes.append("boxes: none is used, as they are of several kinds and --finding names none of these")
     blank = table["name"] == ""
     why = "in no class folder" if where.endswith(_BY_FOLDERS) else f"without a label in {listed}"
+    if where.endswith(_BY_BOXES) and not table["annotated"].all():
+        if kind == annotated.COCO:  # which lists healthy images, too
+            blank, why = ~table["annotated"], "not among the images of the COCO files"
+        else:
+            notes.append(
+                f"{(~table['annotated']).sum():,} of {len(table):,} images have no {kind} file and count as healthy: "
+                "leave out those that nobody looked at"
+            )
     left_out |= dict.fromkeys(table.index[blank], why)
     table = _tagged(table[~blank].copy(), root)
     if turned := sum(_is_turned(root / name) for name in table.index[table["boxes"].map(len) > 0]):
@@ -131,8 +139,8 @@ def _facts(folder, listed, columns, finding):
     """What folders, the table and annotation files say of each image.
 
     Returns:
-        A table with the image's path as index, the files that were read, the table's columns by role, notes, and a
-        dict of what boxes are called to how many there are.
+        A table with the image's path as index, which kind of annotation files there is, the files that were read, the
+        table's columns by role, notes, and a dict of what boxes are called to how many there are.
     """
     split, classes = folders.splits_and_classes(folder.images)
     table = pd.DataFrame({"folder_split": split, "folder": classes}, index=folder.images)
@@ -146,12 +154,13 @@ def _facts(folder, listed, columns, finding):
             f"table: {listed}, " + ", ".join(f"{role} from {name!r}" for role, name in chosen.items())
         )
     if "boxes" in table:
-        return table, [listed], chosen, notes, {}
+        return table.assign(annotated=True), "", [listed], chosen, notes, {}
+    table["annotated"] = table.index.isin(list(boxes))
     table["boxes"] = [boxes.get(name, _NO_BOXES) for name in table.index]
     if kind:
         alone = f"; of {finding!r} alone" if annotated.chosen(kinds, finding) and len(kinds) > 1 else ""
         notes.append(f"boxes: {len(used):,} {kind} files{f', {_listed(kinds)}' if kinds else ''}{alone}")
-    return table, [*used, *filter(None, [listed])], chosen, notes, kinds
+    return table, kind, [*used, *filter(None, [listed])], chosen, notes, kinds
 
 
 def _listed(kinds):
@@ -213,13 +222,14 @@ def _label_names(table, root, listed, finding, kinds):
 
 
 def _tagged(table, root):
-    """The table with what DICOM tags say: `tagged_patient`, `burnt_in`, body part and view where nothing else does."""
+    """The table with what DICOM tags say: patients, `burnt_in`, body part and view where nothing else does."""
     said = [
-        dicom.facts(root / name) if folders.is_dicom(root / name) else ("", "", "", None)
+        dicom.facts(root / name) if folders.is_dicom(root / name) else dicom.Facts("", "", "", None)
         for name in table.index
     ]
     tags = pd.DataFrame(said, table.index, dicom.Facts._fields)
-    table["tagged_patient"], table["burnt_in"] = tags["patient"], tags["burnt_in"].map(bool)
+    table["tagged_patient"], table["folded_patient"] = tags["patient"], tags["folded_patient"]
+    table["burnt_in"] = tags["burnt_in"].map(bool)
     for column in ("body_part", "view"):
         stated = table[column] if column in table else pd.Series("", table.index)
         # One name where both tell: "Hand" of the table is "HAND" of the tag.
@@ -250,7 +260,8 @@ def _sources(table, patient, chosen, root, listed):
         column = f" {listed} has a column {chosen.get('patient')!r}: leave --patient out to use it."
         sources = _by_pattern(table.index, patient, instead=column if "patient" in chosen else "")
         sources = pd.Series(sources, table.index)
-        return sources, True, f"{_patients(sources)}, named by '{printable(patient)}' in the files' paths."
+        words = f"{_patients(sources)}, named by '{printable(patient)}' in the files' paths.{_alike(sources)}"
+        return sources, True, words
     for role in ("patient", "tagged_patient", "study"):
         if role in table and (table[role] != "").any():
             by = f"the column {chosen[role]!r}" if role in chosen else "the DICOM tag PatientID, hashed"
@@ -265,9 +276,28 @@ def _sources(table, patient, chosen, root, listed):
             return (
                 table[role].where(known, table.index.to_series()),
                 known & (role != "study"),
-                f"{_patients(table[role][known], role == 'study')}, named by {by}{alone}.",
+                f"{_patients(table[role][known], role == 'study')}, named by {by}{alone}."
+                + _alike(
+                    table[role][known], table["folded_patient"][known] if role == "tagged_patient" else None
+                ),
             )
     return table.index.to_series(), False, _UNTOLD
+
+
+def _alike(names, folded=None):
+    """A sentence on names that may mean one patient, whose images a grouped split would part; "" where none do."""
+    names = names.drop_duplicates()
+    folded = names.map(tables.folded_name) if folded is None else folded[names.index]
+    again = folded.duplicated(keep=False)
+    if not again.any():
+        return ""
+    count = int(again.sum() - folded[again].nunique())
+    said = names[folded == folded[again].iloc[0]].tolist()[:2]
+    example = "" if dicom.salts(said) else f", such as {said[0]!r} and {said[1]!r}"
+    return (
+        f" {len(names):,} names are {len(names) - count:,} where case, blanks, punctuation and leading zeros do not "
+        f"count{example}: if these are one patient, write it one way, or a split may part its images."
+    )
 
 
 def _patients(names, studies=False):

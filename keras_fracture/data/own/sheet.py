@@ -13,6 +13,19 @@ SUFFIXES = (".csv", ".xlsx")
 NAMES = ("labels", "metadata")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _SIDES = ("x", "y", "width", "height")
+_MISSING = (
+    "nan",
+    "none",
+    "null",
+    "na",
+    "n/a",
+    "<na>",
+    "nat",
+    "unknown",
+    "?",
+    "-",
+)  # for no patient
+_ROUNDED = 1.05  # what a corner in fractions of an image may come to
 # What columns are usually called, the first name that is there counts.
 ROLES = {
     "image": ("image", "filename", "file_name", "file", "path", "filepath", "file_path", "image_path", "image_name",
@@ -77,8 +90,7 @@ def read(path, columns=None):
         raise DataError(
             f"{path} is not a table that can be read: save it as csv in UTF-8. Received: {one_line(error)}"
         ) from None
-    frame.columns = [str(name).strip() for name in frame.columns]
-    if len(twice := frame.columns[frame.columns.duplicated()]):
+    if len(twice := frame.columns[frame.columns.duplicated() & (frame.columns != "")]):
         raise DataError(f"{path} has two columns of one name: rename one. Received: {twice[0]!r}")
     chosen = _by_name(frame.columns) | _told(columns, frame.columns, path)
     if "image" not in chosen:
@@ -86,17 +98,22 @@ def read(path, columns=None):
             f"{path} has no column that names images: tell it by --columns image=NAME. "
             f"Received: {', '.join(frame.columns)}"
         )
-    texts = {role: frame[column].fillna("").astype(str).str.strip() for role, column in chosen.items()}
+    texts = {role: frame[column].str.strip() for role, column in chosen.items()}
+    for role in {"patient", "study"} & set(texts):  # else all of them were one patient
+        texts[role] = texts[role].mask(texts[role].str.lower().isin(_MISSING), "")
     return pd.DataFrame(texts), chosen
 
 
 def _text(path):
+    """Its rows below the header, as text; pandas would rename the second of two columns of one name."""
+    options = {"dtype": str, "keep_default_na": False, "header": None}
     if path.suffix.lower() == ".xlsx":
-        return tables.read_excel(path, dtype=str, keep_default_na=False)
-    with path.open(encoding="utf-8-sig") as stream:
-        header = stream.readline()
-    separator = max(",;\t", key=header.count)
-    return tables.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        rows = tables.read_excel(path, **options).fillna("")
+    else:
+        content = path.read_bytes()
+        rows = tables.read_csv(content, sep=tables.separator(content), encoding="utf-8-sig", **options)
+    names = [str(name).strip() for name in rows.iloc[0]]
+    return rows.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
 
 
 def _by_name(columns):
@@ -199,14 +216,21 @@ def _check_once(sheet, boxed, where):
 
 
 def _boxes(sheet, boxed, folder, where):
-    """Boxes by image, as fractions; numbers up to 1 in the whole table are fractions already."""
+    """Boxes by image, as fractions; what no box of pixels can be, in the whole table, are fractions already."""
     rows = sheet[(sheet[list(boxed)] != "").any(axis=1)]
     try:
         numbers = rows[list(boxed)].astype(float).to_numpy()
     except ValueError as error:
         raise DataError(f"{where} has a box that is no four numbers: mend it. Received: {error}") from None
-    fractions = len(numbers) == 0 or np.nanmax(numbers) <= 1
-    if boxed == _SIDES:  # whose ends may be beyond 1 by rounding
+    small = ~(numbers > _ROUNDED).any(axis=1)
+    fractions = small.all()
+    if small.any() and not fractions:
+        both = (rows[mask].iloc[0] for mask in (small, ~small))
+        raise DataError(
+            f"{where} has boxes in fractions of the image and others in pixels: write all in one way. Received: "
+            + " and ".join(f"{', '.join(one[list(boxed)])} of {one['image']!r}" for one in both)
+        )
+    if boxed == _SIDES:
         numbers = np.hstack([numbers[:, :2], numbers[:, :2] + numbers[:, 2:]])
     found = {}
     for name, places in rows.groupby("image").indices.items():
