@@ -68,6 +68,8 @@ def test_the_report_begins_with_the_answer_and_holds_every_arm_with_the_posters_
     assert before.count("**With ") == 2 + 2  # sizes and all, numbers of labels
     for reported in ("92", "87", "91", "93"):
         assert f"| {reported} |" in after
+    assert "all networks of the modern study get the same; the poster's do not" in after
+    assert "| original after warm start on synthetic | 32 | 93 |" in after, "two trainings of 2 x 8 steps"
     assert "**0 of" in text, "the grouped split must not leak"
     figures = ["samples", "neighbours-poster", "neighbours-modern", "learning_curve", "few_labels", "options",
                "arms-accuracy", "arms-auc", "classifier-accuracy", "gan-losses"]  # fmt: skip
@@ -89,6 +91,13 @@ def test_the_posters_arms_have_intervals_and_gains_against_the_original_arm(fini
     recorded = json.loads((finished[1] / "ibrahim_gan.json").read_text())
     assert [run["metrics"] for run in recorded["runs"]] == [run["metrics"] for run in metrics["runs"]]
     assert {"command", "date", "versions", "reported"} <= set(recorded["runs"][0])
+
+
+def test_the_posters_arms_take_the_steps_that_their_images_make():
+    config = configure(Config, "smoke", synthetic_per_class=100, batch_size=10, epochs=3)
+    steps = {arm: experiment.steps_of(config, arm, 155) for arm in ARMS}
+    # 15, 35 and 20 batches an epoch, in blocks of 8.
+    assert steps == {"original": 48, "classic": 48, "synthetic": 120, "warm_start": 72 + 48}
 
 
 def test_a_classifiers_model_card_tells_of_the_first_seed_alone(finished, tmp_path):

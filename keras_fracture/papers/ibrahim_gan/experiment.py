@@ -172,6 +172,14 @@ def build_classifier(config, strategy=ONE_DEVICE):
     return model
 
 
+def steps_of(config, arm, real):
+    """Steps of `train_classifier` on `real` images: arms get equal epochs, and so the more steps the more images."""
+    made = 2 * config.synthetic_per_class
+    trainings = {"synthetic": [real + made], "warm_start": [made, real]}.get(arm, [real])
+    passes = [images // min(config.batch_size, images) for images in trainings]
+    return config.epochs * sum(-(-steps // _BLOCK) * _BLOCK for steps in passes)
+
+
 def train_classifier(config, model, arm, number, sets, synthetic, folder):
     """Trains one classifier of an arm anew; returns probabilities on the test split and the history.
 
