@@ -151,6 +151,24 @@ def test_words_for_reported_losses():
     assert report._reported(1, 3.1071) == "3.1071 (1)"
 
 
+def test_the_papers_losses_stand_beside_losses_of_their_kind_alone():
+    row = {
+        "losses": {
+            name: dict.fromkeys(("first", "last", "lowest", "highest"), 1.0) for name in Config.REPORTED
+        }
+    }
+    words = {}
+    for loss in ("non_saturating", "wasserstein", "hinge", "pearson"):
+        config = configure(Config, "smoke")
+        object.__setattr__(config, "loss", loss)
+        words[loss] = report._losses_caption(config)
+        assert ("3.1071 (1)" in report._losses_table(config, row)) == (loss == "non_saturating")
+        assert ("near 0 means that it tells" in words[loss]) == (loss in ("non_saturating", "hinge"))
+    assert words["non_saturating"].endswith("ones.") and "what the paper reports" in words["non_saturating"]
+    assert "near 0 it does not tell them apart" in words["wasserstein"]
+    assert words["pearson"].endswith("the paper's are cross-entropies, and not drawn.")
+
+
 def test_a_finished_run_is_trained_further_to_the_numbers_of_a_longer_one(smoke_run, tmp_path):
     folder, results = smoke_run("bai_dcgan", seeds=2)
     longer, _ = smoke_run("bai_dcgan", seeds=2, epochs=3)

@@ -49,6 +49,15 @@ _UTILITY = {
     "trts": "train on real, test on synthetic",
 }
 _NETWORKS = {"g_loss": "generator", "d_loss": "discriminator"}
+_TELLS = "a discriminator's loss near 0 means that it tells generated images from real ones"
+# What to look at in the figure of a loss; of one of your own nothing is known.
+_LOOK = {
+    "non_saturating": f"Look whether ours run through the paper's; {_TELLS}.",
+    "hinge": f"With this loss, {_TELLS}.",
+    "least_squares": f"With this loss, {_TELLS}.",
+    "wasserstein": "The discriminator's is minus the distance that it finds between real and generated images, plus "
+    "its gradient penalty: near 0 it does not tell them apart.",
+}
 
 
 def write(config, results, run):
@@ -159,7 +168,9 @@ def _loss_range(histories, name):
 def _figures(config, results, folder):
     """Writes all figures; returns the names of those that show no real image."""
     histories = [gan.history for gan in results.gans]
-    figures.losses(histories, config.REPORTED, folder / "losses.png", f"{config.key}, {config.variant}")
+    unit = " (nats)" if config.loss == "non_saturating" else ""
+    title = f"{config.key}, {config.variant}"
+    figures.losses(histories, _reported_of(config), folder / "losses.png", title, unit)
     scores = results.scores[0]
     real_vs_real = {
         "kid": scores["kid"]["real_vs_real"],
@@ -167,7 +178,7 @@ def _figures(config, results, folder):
     }
     figures.metrics_over_epochs(
         histories, real_vs_real, folder / "metrics-over-epochs.png",
-        f"{config.key}, {config.variant}: while training",
+        f"{config.key}, {config.variant}: while training", config.seed,
     )  # fmt: skip
     generated = results.gans[0].generated["finding"]
     generator = np.random.default_rng(config.seed)
@@ -200,12 +211,7 @@ def _text(config, recorded, row, counts_, folder):
         overlap(counts_),
         "## Losses\n",
         _losses_table(config, row),
-        numbered.add(
-            "losses.png",
-            f"Losses over epochs, {counted(config.seeds, 'seed')}, and what the paper reports of them. Look whether "
-            "ours run through the paper's; a discriminator's loss near 0 means that it tells generated images from "
-            "real ones.",
-        ),
+        numbered.add("losses.png", _losses_caption(config)),
         "## How near to real images\n",
         f"Features: `{config.extractor}`. *Real against real* is the same measure between two halves of the real "
         f"training images that share no X-ray, {row['metrics']['kid']['images']:.0f} images a side. A GAN that repeats "
@@ -256,12 +262,27 @@ def _shown(config, folder, numbered):
     return [numbered.add(name, words) for name, words in captions.items() if (folder / name).exists()]
 
 
+def _reported_of(config):
+    """The paper's losses by epoch; none where ours are of another kind and cannot lie beside them."""
+    same = config.loss == "non_saturating"
+    return config.REPORTED if same else {name: [] for name in config.REPORTED}
+
+
+def _losses_caption(config):
+    beside = ", and what the paper reports of them"
+    if config.loss != "non_saturating":
+        beside = f", of the loss {config.loss}: the paper's are cross-entropies, and not drawn"
+    return (
+        f"Losses over epochs, {counted(config.seeds, 'seed')}{beside}. {_LOOK.get(config.loss, '')}".rstrip()
+    )
+
+
 def _losses_table(config, row):
     rows = [
         [
             _NETWORKS[name], f"{loss['first']:.3f}", f"{loss['last']:.3f}",
             f"{loss['lowest']:.3f} to {loss['highest']:.3f}",
-            "; ".join(_reported(*point) for point in config.REPORTED[name]),
+            "; ".join(_reported(*point) for point in _reported_of(config)[name]),
         ]
         for name, loss in row["losses"].items()
     ]  # fmt: skip
