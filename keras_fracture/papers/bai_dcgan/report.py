@@ -8,7 +8,7 @@ from keras_fracture.data import sheets
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told
 from keras_fracture.papers.bai_dcgan.config import Config
-from keras_fracture.papers.bai_dcgan.experiment import gan_training_data
+from keras_fracture.papers.bai_dcgan.experiment import gan_training_data, utility_epochs
 from keras_fracture.report import figures, galleries
 from keras_fracture.report.markdown import (
     Figures,
@@ -222,14 +222,17 @@ def _text(config, recorded, row, counts_, folder):
         _measures_table(row),
         *_shown(config, folder, numbered),
         "## Is it any use to a classifier?\n",
-        "Equally many images of each class, the same small CNN (compact_cnn, 3 seeds), the first GAN's images. "
+        "Both trainings get as many images of a class as the other, drawn from the larger set, of the first GAN's "
+        "images; test sets are as they come, and *larger class* is the accuracy there of an answer that looks at no "
+        "image. The same small CNN (compact_cnn, 3 seeds) learns for "
+        f"{counted(utility_epochs(config), 'epoch')}{_fewer(config)}. "
         + (
             ""
             if config.condition == "label"
             else "The GAN draws findings only: healthy images are real ones. "
         )
         + "Real test images are those of the split above, with its leaks.\n",
-        _utility_table(row),
+        _utility_table(config, row, counts_["test"]),
         "## How this was made\n",
         f"- Command: `{recorded['command']}`, {recorded['date']}, first seed {config.seed}.",
         f"- Width {config.width}, {config.channels} channel(s), batch {config.batch_size}, Adam "
@@ -307,9 +310,27 @@ def _measures_table(row):
     return markdown(["measure", "generated", "lowest and highest seed", "real against real"], rows)
 
 
-def _utility_table(row):
+def _fewer(config):
+    """Of a short run, that others have had more of them."""
+    usual = utility_epochs(Config())
+    few = utility_epochs(config) < usual
+    return f", no more than the GAN (runs of {usual} epochs or more: {usual})" if few else ""
+
+
+def _larger_class(config, test):
+    """The share of the larger class in each arm's test set; `test` is the test split's `counts`."""
+    findings, healthy = test["findings"], test["images"] - test["findings"]
+    real = max(findings, healthy) / test["images"]
+    made = config.generated_images
+    drawn = made if config.condition == "label" else healthy
+    return {"trtr": real, "tstr": real, "trts": max(made, drawn) / (made + drawn)}
+
+
+def _utility_table(config, row, test):
+    larger = _larger_class(config, test)
     rows = [
-        [words, percent(row["utility"][arm]["accuracy"]), decimal(row["utility"][arm]["auc"])]
+        [words, percent(row["utility"][arm]["accuracy"]), f"{100 * larger[arm]:.1f}",
+         decimal(row["utility"][arm]["auc"])]
         for arm, words in _UTILITY.items()
-    ]
-    return markdown(["", "accuracy %", "AUC"], rows)
+    ]  # fmt: skip
+    return markdown(["", "accuracy %", "larger class %", "AUC"], rows)
