@@ -120,7 +120,7 @@ def test_seeds_that_learn_from_the_same_images_do_not_cover_other_draws():
 def test_which_gan_is_judged_is_said():
     quality = {"good_enough": True, "kid": QUALITY, "coverage": QUALITY, "near_copies": QUALITY}
     curve = SimpleNamespace(sizes=(8, 3000), quality=quality)
-    comparison = SimpleNamespace(sets={"train": split("abc", (0, 1, 1))}, quality=quality)
+    comparison = SimpleNamespace(sets={"train": split(list("abc"), (0, 1, 1))}, quality=quality)
 
     def said(gans):
         config = configure(Config, "smoke", seeds=3, gans_per_class=gans)
