@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from keras_fracture import papers
 from keras_fracture.data.datasets.phantom import layout as phantom_layout
-from keras_fracture.errors import FractureError, OutputError
+from keras_fracture.errors import EvaluationError, FractureError, OutputError
 from keras_fracture.experiment.config import configure, from_recorded
 from keras_fracture.experiment.runs import run_folder
 from keras_fracture.experiment.splits import Split, as_grey, load_splits
@@ -237,6 +237,21 @@ def test_what_cannot_be_drawn_is_said():
         configure(Config, "smoke", filters=("half",))
     with pytest.raises(FractureError, match="No such variant"):
         configure(Config, "smoke", variant="future")
+
+
+@pytest.mark.parametrize("variant", Config.VARIANTS)
+def test_too_few_sources_are_said_before_anything_is_trained(variant, monkeypatch):
+    def train(*_):
+        raise AssertionError("trained")
+
+    few = split([f"{k}" for k in range(24)], [0, 1] * 12)
+    monkeypatch.setattr(
+        experiment, "load_splits", lambda *_: dict.fromkeys(("train", "validation", "test"), few)
+    )
+    monkeypatch.setattr(experiment, "train_ahead", train)
+    run = SimpleNamespace(data_dir=None)
+    with pytest.raises(EvaluationError, match=r"30 sources.*Received: 24 sources"):
+        experiment.run(configure(Config, "smoke", variant=variant), run)
 
 
 def test_a_filter_that_nothing_passes_is_said(finished):

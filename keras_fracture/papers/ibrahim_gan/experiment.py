@@ -63,6 +63,8 @@ def run(config, run):
         policy: load_splits(config, preprocess(config), policy, run.data_dir) for policy in config.policies
     }
     first = next(iter(sets.values()))
+    for own in sets.values() if "poster" in config.studies else [first]:  # that images will be held against
+        evaluation.check_sources(np.concatenate([own["train"].sources, own["test"].sources]))
     if "modern" in config.studies:  # what cannot be drawn is said now, and not after the first GAN
         learning_curve.check(config, first["train"])
     train_ahead(config, run, first["train"])
