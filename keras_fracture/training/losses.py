@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_fracture.errors import TrainingError
+from keras_fracture.errors import TrainingError, meant
 from keras_fracture.training import replicas
 
 
@@ -129,7 +129,9 @@ def get(name, **options):
         TrainingError: No such loss, or it does not take these options.
     """
     if name not in _LOSSES:
-        raise TrainingError(f"No such loss. Choose one of {', '.join(_LOSSES)}. Received: {name!r}")
+        raise TrainingError(
+            f"No such loss. Choose one of {', '.join(_LOSSES)}. {meant(name, _LOSSES)}Received: {name!r}"
+        )
     try:
         return _LOSSES[name](**options)
     except TypeError as error:
