@@ -189,11 +189,14 @@ class AdversarialModel(TwoOptimizers):
             d_optimizer: Of the discriminator.
             loss: A `losses.AdversarialLoss`, or a name that `losses.get` knows; default `NonSaturating()`.
             **kwargs: As in `keras.Model.compile`.
+
+        Raises:
+            TrainingError: The loss is none, see `losses.checked`.
         """
         super().compile(optimizer=None, **kwargs)
         self.d_optimizer = scaled(d_optimizer, self.discriminator.dtype_policy)
         self.g_optimizer = scaled(g_optimizer, self.generator.dtype_policy)
-        self.adversarial_loss = losses.get(loss) if isinstance(loss, str) else loss or losses.NonSaturating()
+        self.adversarial_loss = losses.NonSaturating() if loss is None else losses.checked(loss)
         # Built here, so that a backup can be restored before the first step.
         self.d_optimizer.build(self.discriminator.trainable_variables)
         self.g_optimizer.build(self.generator.trainable_variables)
