@@ -103,7 +103,7 @@ def test_losses_without_reported_values_show_ours_and_their_unit(drawn, tmp_path
     history = pd.DataFrame({"epoch": [1, 2], "g_loss": [1.0, 2.0], "d_loss": [-0.5, -2.0]})
     paper = {"g_loss": [(1, 3.1)], "d_loss": [(1, 1.6)]}
     figures.losses([history], paper, tmp_path / "l.png", "Title")
-    figures.losses([history], dict.fromkeys(paper, []), tmp_path / "l.png", "Title", unit="")
+    figures.losses([history], {name: [] for name in paper}, tmp_path / "l.png", "Title", unit="")
     reported, ours = (figure.axes[1] for figure in drawn)
     assert [len(axis.lines) for axis in (reported, ours)] == [2, 1]
     assert ours.get_ylabel() == "loss, mean of the epoch" == reported.get_ylabel().replace(" (nats)", "")
