@@ -68,6 +68,7 @@ def test_the_report_begins_with_the_answer_and_holds_every_arm_with_the_posters_
     assert before.count("**With ") == 2 + 2  # sizes and all, numbers of labels
     for reported in ("92", "87", "91", "93"):
         assert f"| {reported} |" in after
+    assert "*synthetic*: real and synthetic images together; *classic + synthetic*" in after
     assert "all networks of the modern study get the same; the poster's do not" in after
     assert "| original after warm start on synthetic | 32 | 93 |" in after, "two trainings of 2 x 8 steps"
     assert "**0 of" in text, "the grouped split must not leak"

@@ -209,6 +209,7 @@ def _text(config, recorded, row, counts_, folder):
         f"{row['minutes']['value']:.0f} minutes a GAN, {config.seeds} seed(s).\n",
         *how_told(config),
         overlap(counts_),
+        *_within(config, counts_),
         "## Losses\n",
         _losses_table(config, row),
         numbered.add("losses.png", _losses_caption(config)),
@@ -263,6 +264,17 @@ def _shown(config, folder, numbered):
         "closest-features.png": f"The same by features ({config.extractor}) in place of grey levels.",
     }
     return [numbered.add(name, words) for name, words in captions.items() if (folder / name).exists()]
+
+
+def _within(config, counts_):
+    """That under the paper's policy one split is part of another, see `experiment.prepare_splits`."""
+    if config.policy != "paper":
+        return []
+    inside, train = (counts_[name]["images"] for name in ("validation", "train"))
+    return [
+        f"The {inside:,} validation images, drawn from the paper's training set, are among the {train:,} training "
+        "images: the GAN learns from them too.\n"
+    ]
 
 
 def _reported_of(config):

@@ -209,7 +209,10 @@ def _study(config, name, curve, numbers, figures):
             "At each number of real images (half of each class, whole X-rays; the last is all of them) a "
             "class-conditional DCGAN sees *only those*, and the classifier, the network of its discriminator, is "
             f"trained in each way for the same {config.classifier_steps:,} steps. {_ratio(config.ratios[0])} for each "
-            "real one. *Equivalent images*: how many real images more would have taken the "
+            "real one. *Classic*: real images, turned, moved and mirrored while training; *synthetic*: real and "
+            "synthetic images together; *classic + synthetic*: the same, all turned, moved and mirrored; *warm start*: "
+            "half of the steps on synthetic images alone, then half on real ones. "
+            "*Equivalent images*: how many real images more would have taken the "
             "arm that it is held against (classic augmentation where the arm has it, else the original images) to "
             "the same AUC; *not determined* where the AUC of that arm does not rise around this number. An end at the "
             'first size means "or fewer", at the last "or more".\n',
