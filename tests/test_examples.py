@@ -56,6 +56,9 @@ def test_a_loss_of_ones_own_trains_a_gan(hands, monkeypatch, capsys):
 def test_the_page_on_extending_has_a_loss_that_trains(hands):
     text = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
     code = re.findall(r"```python\n(.*?)```", text, re.S)[0]
+    assert "no such loss" in text.lower() and '"pearson": PearsonLeastSquares,' in text, (
+        "before --set loss=pearson"
+    )
     assert 'load("phantom")' in code and "epochs=10" in code
     code = code.replace('load("phantom")', f'load("{hands}")').replace("width=16", "width=4")
     made = {}

@@ -24,7 +24,7 @@ def add_reproduce(commands):
         metavar="FILE",
         help="instead: a run's config.json, whose settings are all repeated",
     )
-    verb.add_argument("--profile", help="smoke (seconds), quick (minutes, default) or paper (GPU)")
+    verb.add_argument("--profile", help="smoke (seconds to minutes), quick (minutes, default) or paper (GPU)")
     verb.add_argument(
         "--data", metavar="NAME", help="data set, or the path of your own X-rays (default: the paper's)"
     )

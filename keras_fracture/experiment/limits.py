@@ -10,6 +10,8 @@ from keras_fracture.errors import FractureError
 
 _NAME = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 _REPEATED = ("shares", "widths")  # whose values may be equal: elsewhere each is one more row of results
+_CHANNELS = ("channels", "gan_channels")  # of images: grey or in colours
+_AVERAGES = ("ema", "gan_ema", "modern_ema", "unit_ema")  # at a decay of 1 they would stay where they begin
 _MOST = 1_000_000  # of what is counted and has no limit of its own
 
 
@@ -22,9 +24,9 @@ def check(config):
     """Refuses settings that no run could mean.
 
     Whole numbers must be 1 or more, others above 0, except those that the configuration lists in `MAY_BE_ZERO`; those
-    in `SHARES` at most 1, those in `MOST` what it says, and other whole numbers at most a million. Texts are names, but
-    those in `WORDS`. Tuples must not be empty, nor hold a value twice. A setting may be None where
-    its annotation or its default says so.
+    in `SHARES` at most 1, those in `MOST` what it says, and other whole numbers at most a million. Images have 1 or 3
+    channels, and an average's decay is below 1. Texts are names, but those in `WORDS`. Tuples must not be empty, nor
+    hold a value twice. A setting may be None where its annotation or its default says so.
 
     Args:
         config: An `experiment.config.Config`.
@@ -45,6 +47,10 @@ def check(config):
             _check_tuple(what, field, value, bounds)
         else:
             _check_one(what, kinds, value, bounds)
+        if field.name in _CHANNELS and value == 2:
+            raise FractureError(f"{what} must be 1 or 3, grey or in colours. Received: 2")
+        if field.name in _AVERAGES and value == 1:
+            raise FractureError(f"{what} must be below 1, else the average never moves. Received: {value!r}")
         if field.name not in config.WORDS:
             _check_names(what, value)
     variant = getattr(config, "variant", None)

@@ -93,14 +93,15 @@ def curves(panels, path, ylabel, suptitle, xlabel="epoch"):
 
 
 @styled
-def losses(histories, reported, path, suptitle):
+def losses(histories, reported, path, suptitle, unit=" (nats)"):
     """Both losses of a GAN over epochs, with what a paper reports drawn in.
 
     Args:
         histories: One `pandas.DataFrame` a seed with `epoch` and the losses.
-        reported: Dict of loss name to a list of (epoch or range of epochs, value or range of values).
+        reported: Dict of loss name to a list of (epoch or range of epochs, value or range of values), empty of none.
         path: PNG to write.
         suptitle: Of the figure.
+        unit: Of the losses, behind their name: only cross-entropies are in nats.
     """
     figure, axes = subplots(1, len(reported), figsize=(5.6 * len(reported), 4.2))
     for axis, (name, points) in zip(axes, reported.items(), strict=True):
@@ -118,7 +119,7 @@ def losses(histories, reported, path, suptitle):
             else:
                 axis.fill_between([first, last], low, high, alpha=0.25, lw=0, **style)
         axis.set(title=name.replace("d_loss", "discriminator").replace("g_loss", "generator"), xlabel="epoch")
-        axis.set(xscale="log", ylabel="loss (nats), mean of the epoch")
+        axis.set(xscale="log", ylabel=f"loss{unit}, mean of the epoch")
         axis.xaxis.set_major_formatter("{x:g}")
     axes[-1].legend(fontsize=9)
     figure.suptitle(suptitle)
@@ -126,7 +127,7 @@ def losses(histories, reported, path, suptitle):
 
 
 @styled
-def metrics_over_epochs(histories, real_vs_real, path, suptitle):
+def metrics_over_epochs(histories, real_vs_real, path, suptitle, seed=0):
     """KID and the share of near copies over epochs, with what real images reach.
 
     Args:
@@ -134,15 +135,18 @@ def metrics_over_epochs(histories, real_vs_real, path, suptitle):
         real_vs_real: Dict of the two names to the number of real images against real ones.
         path: PNG to write.
         suptitle: Of the figure.
+        seed: The first history's; the others' follow.
     """
     labels = {"kid": "KID to the training images", "near_copies": "share of near copies"}
     figure, axes = subplots(1, 2, figsize=(11.2, 4.2))
     for axis, (name, label) in zip(axes, labels.items(), strict=True):
         for number, history in enumerate(histories):
             measured = history.dropna(subset=[name])
-            axis.plot(
-                measured["epoch"], measured[name], "o-", ms=3.5, color=COLOURS[number], label=f"seed {number}"
-            )
+            style = {
+                "color": COLOURS[number % len(COLOURS)],
+                "marker": MARKERS[number // len(COLOURS) % len(MARKERS)],
+            }
+            axis.plot(measured["epoch"], measured[name], ms=3.5, label=f"seed {seed + number}", **style)
         axis.axhline(real_vs_real[name], ls="--", color="grey", label="real against real")
         axis.set(xlabel="epoch", ylabel=label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))

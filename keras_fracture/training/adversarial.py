@@ -61,6 +61,12 @@ class TwoOptimizers(keras.Model):
                 `compile=False`.
         """
         if not hasattr(self, "adversarial_loss"):  # Keras takes what `load_model` read for compiled
+            if own := getattr(self, "loss_of_file", None):
+                raise TrainingError(
+                    f"The file of this model has a loss of your own, {own}, which cannot be made from it: call "
+                    f"compile(g_optimizer=..., d_optimizer=..., loss={own}(...)) before fit; optimizers start anew. "
+                    f"Received: {self.name}, not compiled"
+                )
             raise TrainingError(
                 "Call compile(g_optimizer=..., d_optimizer=...) before fit, or load the model by "
                 f"keras.saving.load_model(path), compiled as it was. Received: {self.name}, not compiled"
@@ -88,17 +94,20 @@ class TwoOptimizers(keras.Model):
         )
 
     def get_compile_config(self):
-        """See `keras.Model`; empty where the loss is of another package, which could not be made again."""
+        """See `keras.Model`; of a loss of another package, which could not be made again, its name alone."""
         if not hasattr(self, "adversarial_loss"):
             return {}
         loss = losses.config_of(self.adversarial_loss)
-        return loss and {
+        if not loss:
+            return {"own_loss": type(self.adversarial_loss).__name__}
+        return {
             "loss": loss,
             **{name: keras.saving.serialize_keras_object(getattr(self, name)) for name in _OPTIMIZERS},
         }
 
     def compile_from_config(self, config):
         """See `keras.Model`."""
+        self.loss_of_file = config.get("own_loss")
         if "loss" not in config or "d_optimizer" not in config:  # saved by an earlier version
             return
         optimizers = {name: keras.saving.deserialize_keras_object(config[name]) for name in _OPTIMIZERS}
@@ -189,11 +198,14 @@ class AdversarialModel(TwoOptimizers):
             d_optimizer: Of the discriminator.
             loss: A `losses.AdversarialLoss`, or a name that `losses.get` knows; default `NonSaturating()`.
             **kwargs: As in `keras.Model.compile`.
+
+        Raises:
+            TrainingError: The loss is none, see `losses.checked`.
         """
         super().compile(optimizer=None, **kwargs)
         self.d_optimizer = scaled(d_optimizer, self.discriminator.dtype_policy)
         self.g_optimizer = scaled(g_optimizer, self.generator.dtype_policy)
-        self.adversarial_loss = losses.get(loss) if isinstance(loss, str) else loss or losses.NonSaturating()
+        self.adversarial_loss = losses.NonSaturating() if loss is None else losses.checked(loss)
         # Built here, so that a backup can be restored before the first step.
         self.d_optimizer.build(self.discriminator.trainable_variables)
         self.g_optimizer.build(self.generator.trainable_variables)

@@ -142,9 +142,12 @@ class EpochBackup(keras.callbacks.Callback):
                 f"{path} lacks the settings of its training, {_beside(path).name}: delete its folder to train again. "
                 f"Received: {one_line(error)}"
             ) from None
-        # A model that goes on in the process that trained it has the learning rate that it has by now.
-        if self.settings is not None and self.settings not in (started, started | {"optimizers": optimizers}):
-            odd = [name for name in self.settings if self.settings[name] != started.get(name)]
+        # A model that goes on in the process that trained it has the learning rate and the loss that it has by now.
+        later = {"optimizers": optimizers, "adversarial_loss": before.get("adversarial_loss")}
+        later = {name: value for name, value in later.items() if name in before}
+        asked = self.settings and {name: value for name, value in self.settings.items() if name in started}
+        if asked is not None and asked not in (started, started | later):
+            odd = [name for name in asked if asked[name] != started[name]]
             raise TrainingError(
                 f"{path.parent} was trained with other settings of {', '.join(odd)}: name another folder, or ask for "
                 f"the same. Expected: {_shortened(started, odd)}. Received: {_shortened(self.settings, odd)}"
@@ -220,7 +223,7 @@ class EpochBackup(keras.callbacks.Callback):
         ]
         facts = {"settings": self.settings, "optimizers": optimizers_of(self.model), "counted": counted}
         facts |= {"steps": self.steps, "data": self.data, "model": identity.of_model(self.model)}
-        facts["first_weights"] = self.first_weights
+        facts |= {"first_weights": self.first_weights, "adversarial_loss": identity.of_loss(self.model)}
         files.write_text(_beside(after), json.dumps(facts, indent=1) + "\n")
         save_weights(self.model, after)
         self._keep(after)

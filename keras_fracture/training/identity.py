@@ -93,9 +93,29 @@ def of_model(model):
     return dict(_settings(model.get_config(), ""))
 
 
+def of_loss(model):
+    """Class, numbers and texts of a model's adversarial loss as they are now, a dict for JSON; of other models None."""
+    loss = getattr(model, "adversarial_loss", None)
+    if not hasattr(loss, "discriminator"):
+        return None
+    attributes = {}
+    for kind in reversed(type(loss).__mro__):  # those of a class too: `gradient_penalty` is one
+        attributes |= vars(kind)
+    attributes |= vars(loss) | {"gradient_penalty": float(loss.gradient_penalty)}
+    plain = {
+        name: value.item() if isinstance(value, np.generic) else value for name, value in attributes.items()
+    }
+    return {"class": type(loss).__name__} | {
+        name: value
+        for name, value in sorted(plain.items())
+        if isinstance(value, str | bool | int | float) and not name.startswith("__")
+    }
+
+
 def _settings(config, place):
     if isinstance(config, dict):
         if not str(config.get("registered_name", _OWN)).startswith(_OWN):
+            yield f"{place}.class_name", config.get("class_name")
             return
         for name, value in config.items():
             if name not in _LEFT_OUT:
@@ -109,7 +129,12 @@ def _settings(config, place):
 
 def other_model(before, now):
     """Names of what differs between two models' `of_model`, as far as both say it."""
-    return [name for name in before if name in now and not _close(before[name], now[name])]
+    odd = [name for name in before if name in now and not _close(before[name], now[name])]
+    # What is an object for one and None for the other, such as an augmentation, has its parts as names.
+    for one, other in ((before, now), (now, before)):
+        empty = [name for name, value in one.items() if value is None and name not in other]
+        odd += [name for name in empty if any(part.startswith(f"{name}.") for part in other)]
+    return odd
 
 
 def _close(one, other):

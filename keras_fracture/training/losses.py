@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_fracture.errors import TrainingError
+from keras_fracture.errors import TrainingError, meant
 from keras_fracture.training import replicas
 
 
@@ -129,11 +129,64 @@ def get(name, **options):
         TrainingError: No such loss, or it does not take these options.
     """
     if name not in _LOSSES:
-        raise TrainingError(f"No such loss. Choose one of {', '.join(_LOSSES)}. Received: {name!r}")
+        raise TrainingError(
+            f"No such loss. Choose one of {', '.join(_LOSSES)}. {meant(name, _LOSSES)}Received: {name!r}"
+        )
     try:
         return _LOSSES[name](**options)
     except TypeError as error:
         raise TrainingError(f"{name} cannot be built so: {error}. Received: {options}") from error
+
+
+def checked(loss, shape=(2, 1)):
+    """An adversarial loss as models train with it, of a name too; one of your own is tried on two logits.
+
+    Args:
+        loss: A name for `get`, or an object with the methods and the attribute of an `AdversarialLoss`.
+        shape: Of the discriminator's logits of two images.
+
+    Raises:
+        TrainingError: It is no such object, its penalty has a negative weight, or a method returns no scalar tensor.
+    """
+    if isinstance(loss, str):
+        return get(loss)
+    if isinstance(loss, type):
+        raise TrainingError(f"loss must be an object: write loss={loss.__name__}(). Received: a class")
+    if not all(hasattr(loss, name) for name in ("discriminator", "generator", "gradient_penalty")):
+        raise TrainingError(
+            f"loss must be one of {', '.join(_LOSSES)}, or an object of a subclass of AdversarialLoss: Keras's losses "
+            f"know no generator. Received: {getattr(loss, '__name__', type(loss).__name__)}"
+        )
+    if not loss.gradient_penalty >= 0:
+        raise TrainingError(
+            f"gradient_penalty of {type(loss).__name__} must be 0 or more. Received: {loss.gradient_penalty}"
+        )
+    if not config_of(loss):
+        _try(loss, tf.zeros(shape))
+    return loss
+
+
+def _try(loss, logits):
+    """Refuses a loss whose gradient would be that of a sum, or none."""
+    for method, given in ((loss.discriminator, (logits, logits)), (loss.generator, (logits,))):
+        try:
+            with keras.StatelessScope():  # so that what it counts or draws begins with the training
+                value = method(*given)
+        except (
+            Exception
+        ):  # such as one that asks for the replica that it is computed in, or for whole batches
+            continue
+        what = f"{type(loss).__name__}.{method.__name__}"
+        if not tf.is_tensor(value):
+            raise TrainingError(
+                f"{what} must return a float32 tensor, which has a gradient: compute it by keras.ops, not by float() "
+                f"or numpy. Received: {type(value).__name__}"
+            )
+        if value.shape.num_elements() != 1:
+            raise TrainingError(
+                f"{what} must return a scalar, such as keras.ops.mean(...): of an array the gradient would be its "
+                f"sum's. Received: shape {tuple(value.shape)} of {logits.shape[0]} logits"
+            )
 
 
 def config_of(loss):

@@ -178,6 +178,7 @@ def fit(
     settings = {
         "optimizers": optimizers_of(model),
         "loss": _name_of(getattr(model, "loss", None)),
+        "adversarial_loss": identity.of_loss(model),
         "patience": patience,
     }
     settings["class_weight"] = {str(label): float(weight) for label, weight in (class_weight or {}).items()}

@@ -108,14 +108,15 @@ class UNITModel(TwoOptimizers):
             **kwargs: As in `keras.Model.compile`.
 
         Raises:
-            TrainingError: The loss needs a gradient penalty.
+            TrainingError: The loss needs a gradient penalty, or is none, see `losses.checked`.
         """
         super().compile(optimizer=None, **kwargs)
         preset = self.translator.preset
         self.d_optimizer = scaled(d_optimizer or adam(preset), self.discriminator_a.dtype_policy)
         self.g_optimizer = scaled(g_optimizer or adam(preset), self.translator.dtype_policy)
+        # Each scale's logits are a map.
         self.adversarial_loss = (
-            losses.get(loss) if isinstance(loss, str) else loss or adversarial_loss(preset)
+            adversarial_loss(preset) if loss is None else losses.checked(loss, (2, 4, 4, 1))
         )
         if self.adversarial_loss.gradient_penalty:
             raise TrainingError(f"UNIT is trained without gradient penalty. Received: {loss!r}")

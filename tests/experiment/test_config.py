@@ -8,11 +8,13 @@ from keras_fracture import cli, papers
 from keras_fracture.errors import FractureError
 from keras_fracture.experiment import config as configs
 from keras_fracture.papers import classifier, classifier_report
+from keras_fracture.papers.bai_dcgan.config import Config as BaiDCGAN
 from keras_fracture.papers.gupta_unit import experiment as gupta_unit
 from keras_fracture.papers.gupta_unit import report as gupta_report
 from keras_fracture.papers.gupta_unit.config import Config as GuptaUNIT
 from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
 from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
+from keras_fracture.training import losses
 
 
 def test_settings_take_the_type_of_their_default():
@@ -73,6 +75,34 @@ def test_what_the_command_line_was_not_given_is_the_variants(monkeypatch):
 def test_gupta_unit_needs_a_translator():
     with pytest.raises(FractureError, match=r"translators of gupta_unit must be 1 or more. Received: 0"):
         GuptaUNIT(translators=0)
+
+
+@pytest.mark.parametrize(
+    ("key", "settings", "words"),
+    [
+        ("bai_dcgan", {"channels": 2}, "channels of bai_dcgan must be 1 or 3"),
+        ("ibrahim_gan", {"gan_channels": 2}, "gan_channels of ibrahim_gan must be 1 or 3"),
+        ("bai_dcgan", {"ema": 1.0}, "ema of bai_dcgan must be below 1"),
+        ("ibrahim_gan", {"modern_ema": 1.0}, "modern_ema of ibrahim_gan must be below 1"),
+        ("gupta_unit", {"unit_ema": 1.0}, "unit_ema of gupta_unit must be below 1"),
+        ("bai_dcgan", {"image_size": 48}, "image_size of bai_dcgan must be one of 32, 64, 128"),
+        ("ibrahim_gan", {"image_size": 48}, "must be one of 32, 64, 128 for the modern study"),
+        ("bai_dcgan", {"loss": "Hinge"}, r"Choose one of non_saturating.*Did you mean hinge\?"),
+    ],
+)
+def test_what_no_gan_could_train_with_is_refused_before_data_are_read(key, settings, words):
+    kind = papers.get(key).config.Config
+    with pytest.raises(FractureError, match=rf"{words}.* Received: '?{next(iter(settings.values()))}"):
+        configs.configure(kind, "smoke", **settings)
+
+
+def test_what_a_gan_can_train_with_is_taken(monkeypatch):
+    for name in ("hinge", "least_squares", "wasserstein", "mine"):
+        monkeypatch.setitem(losses._LOSSES, "mine", losses.Hinge)
+        assert configs.configure(BaiDCGAN, "smoke", loss=name).loss == name
+    assert configs.configure(BaiDCGAN, "smoke", channels=3, ema=0.999, image_size=64).ema == 0.999
+    ibrahim = papers.get("ibrahim_gan").config.Config
+    assert configs.configure(ibrahim, "smoke", variant="poster", image_size=48).image_size == 48
 
 
 @pytest.mark.parametrize("key", papers.names())

@@ -98,6 +98,12 @@ def test_the_report_has_each_seed_beside_real_against_real(modern):
     text = (folder / "report.md").read_text()
     assert "3.1071 (1)" in text and "1.5-2.2 (100-900)" in text
     assert "(samples.gif)" in text
+    train, validation = (metrics["splits"]["paper"][name]["images"] for name in ("train", "validation"))
+    assert (
+        f"The {validation:,} validation images, drawn from the paper's training set, are among the {train:,}"
+        in text
+    )
+    assert "learns for 2 epochs, no more than the GAN (runs of 20 epochs or more: 20)" in text
     assert_figures(folder)
     history = pd.read_csv(folder / "history.csv")
     assert history.groupby("run")["kid"].count().tolist() == [2, 2]
@@ -149,6 +155,32 @@ def test_words_for_reported_losses():
     assert report._reported((100, 900), (1.5, 2.2)) == "1.5-2.2 (100-900)"
     assert report._reported((210, 900), (0.84, 0.84)) == "0.84 (210-900)"
     assert report._reported(1, 3.1071) == "3.1071 (1)"
+
+
+def test_the_larger_class_of_each_test_set_is_that_of_its_images():
+    findings_only = configure(Config, "smoke", generated_images=100)
+    both = configure(Config, "smoke", generated_images=100, condition="label")
+    test = {"images": 50, "findings": 20}
+    assert report._larger_class(findings_only, test) == {"trtr": 0.6, "tstr": 0.6, "trts": 100 / 130}
+    assert report._larger_class(both, test) == {"trtr": 0.6, "tstr": 0.6, "trts": 0.5}
+
+
+def test_the_papers_losses_stand_beside_losses_of_their_kind_alone():
+    row = {
+        "losses": {
+            name: dict.fromkeys(("first", "last", "lowest", "highest"), 1.0) for name in Config.REPORTED
+        }
+    }
+    words = {}
+    for loss in ("non_saturating", "wasserstein", "hinge", "pearson"):
+        config = configure(Config, "smoke")
+        object.__setattr__(config, "loss", loss)
+        words[loss] = report._losses_caption(config)
+        assert ("3.1071 (1)" in report._losses_table(config, row)) == (loss == "non_saturating")
+        assert ("near 0 means that it tells" in words[loss]) == (loss in ("non_saturating", "hinge"))
+    assert words["non_saturating"].endswith("ones.") and "what the paper reports" in words["non_saturating"]
+    assert "near 0 it does not tell them apart" in words["wasserstein"]
+    assert words["pearson"].endswith("the paper's are cross-entropies, and not drawn.")
 
 
 def test_a_finished_run_is_trained_further_to_the_numbers_of_a_longer_one(smoke_run, tmp_path):

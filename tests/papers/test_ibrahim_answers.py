@@ -110,7 +110,25 @@ def test_seeds_that_learn_from_the_same_images_do_not_cover_other_draws():
     assert "resamples whole X-rays (sources, not files); one seed" in said(seeds=1)
     assert "nor other draws" not in said(gans_per_class=1)
     results.curve = SimpleNamespace(
-        quality={"good_enough": True, "kid": QUALITY, "coverage": QUALITY, "near_copies": QUALITY}
+        sizes=(8, 3000),
+        quality={"good_enough": True, "kid": QUALITY, "coverage": QUALITY, "near_copies": QUALITY},
     )
     assert "(1 of each kind here), nor other draws of the real images" in said(gans_per_class=1)
     assert "nor other draws" not in said(gans_per_class=2)
+
+
+def test_which_gan_is_judged_is_said():
+    quality = {"good_enough": True, "kid": QUALITY, "coverage": QUALITY, "near_copies": QUALITY}
+    curve = SimpleNamespace(sizes=(8, 3000), quality=quality)
+    comparison = SimpleNamespace(sets={"train": split(list("abc"), (0, 1, 1))}, quality=quality)
+
+    def said(gans):
+        config = configure(Config, "smoke", seeds=3, gans_per_class=gans)
+        results = SimpleNamespace(poster={"grouped": comparison}, curve=curve, few_labels=None)
+        return answer._judged(config, results).values()
+
+    assert [words.split(";")[0] for words in said(3)] == [
+        "Judged are the GANs of all 3 training images, the first of 3 of each class.",
+        "Judged is the GAN of all 3,000 real images, the first of 3",
+    ]
+    assert "those of fewer images were not judged" in [*said(1)][1] and "first" not in "".join(said(1))

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from keras_fracture import papers
 from keras_fracture.data.datasets.phantom import layout as phantom_layout
-from keras_fracture.errors import FractureError, OutputError
+from keras_fracture.errors import EvaluationError, FractureError, OutputError
 from keras_fracture.experiment.config import configure, from_recorded
 from keras_fracture.experiment.runs import run_folder
 from keras_fracture.experiment.splits import Split, as_grey, load_splits
@@ -61,13 +61,20 @@ def rows(metrics, study=None):
     }
 
 
-def test_the_report_begins_with_the_answer_and_holds_every_arm_with_the_posters_number(finished):
+def test_the_report_begins_with_the_answer_and_holds_every_arm_with_the_posters_number(finished, metrics):
     text = (finished[0] / "report.md").read_text()
     before, after = text.split("## The images")
     assert "good enough to ask the question: no" in before, "a GAN of four steps draws no bones"
     assert before.count("**With ") == 2 + 2  # sizes and all, numbers of labels
     for reported in ("92", "87", "91", "93"):
         assert f"| {reported} |" in after
+    assert "*synthetic*: real and synthetic images together; *classic + synthetic*" in after
+    assert "all networks of the modern study get the same; the poster's do not" in after
+    real = metrics["splits"]["grouped"]["train"]["images"]
+    steps = 2 * (
+        8 + 8 * -(-(real // 16) // 8)
+    )  # epochs of 40 generated, then of the real images, in blocks of 8
+    assert f"| warm start on synthetic | {steps:,} | 93 |" in after
     assert "**0 of" in text, "the grouped split must not leak"
     figures = ["samples", "neighbours-poster", "neighbours-modern", "learning_curve", "few_labels", "options",
                "arms-accuracy", "arms-auc", "classifier-accuracy", "gan-losses"]  # fmt: skip
@@ -89,6 +96,13 @@ def test_the_posters_arms_have_intervals_and_gains_against_the_original_arm(fini
     recorded = json.loads((finished[1] / "ibrahim_gan.json").read_text())
     assert [run["metrics"] for run in recorded["runs"]] == [run["metrics"] for run in metrics["runs"]]
     assert {"command", "date", "versions", "reported"} <= set(recorded["runs"][0])
+
+
+def test_the_posters_arms_take_the_steps_that_their_images_make():
+    config = configure(Config, "smoke", synthetic_per_class=100, batch_size=10, epochs=3)
+    steps = {arm: experiment.steps_of(config, arm, 155) for arm in ARMS}
+    # 15, 35 and 20 batches an epoch, in blocks of 8.
+    assert steps == {"original": 48, "classic": 48, "synthetic": 120, "warm_start": 72 + 48}
 
 
 def test_a_classifiers_model_card_tells_of_the_first_seed_alone(finished, tmp_path):
@@ -228,6 +242,21 @@ def test_what_cannot_be_drawn_is_said():
         configure(Config, "smoke", filters=("half",))
     with pytest.raises(FractureError, match="No such variant"):
         configure(Config, "smoke", variant="future")
+
+
+@pytest.mark.parametrize("variant", Config.VARIANTS)
+def test_too_few_sources_are_said_before_anything_is_trained(variant, monkeypatch):
+    def train(*_):
+        raise AssertionError("trained")
+
+    few = split([f"{k}" for k in range(24)], [0, 1] * 12)
+    monkeypatch.setattr(
+        experiment, "load_splits", lambda *_: dict.fromkeys(("train", "validation", "test"), few)
+    )
+    monkeypatch.setattr(experiment, "train_ahead", train)
+    run = SimpleNamespace(data_dir=None)
+    with pytest.raises(EvaluationError, match=r"30 sources.*Received: 24 sources"):
+        experiment.run(configure(Config, "smoke", variant=variant), run)
 
 
 def test_a_filter_that_nothing_passes_is_said(finished):

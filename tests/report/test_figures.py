@@ -2,6 +2,7 @@ import cv2
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 from keras_fracture.data import phantom
@@ -86,6 +87,26 @@ def test_overlays_put_boxes_on_both_halves(drawn, tmp_path):
     shown = axes[2].images[0].get_array()
     np.testing.assert_array_equal(shown[:, :64], np.repeat(images[2], 3, 2))
     assert cv2.imread(str(path)).std() > 20
+
+
+def test_many_seeds_are_told_apart_by_their_own_numbers(drawn, tmp_path):
+    history = pd.DataFrame({"epoch": [1, 2], "kid": [0.5, np.nan], "near_copies": [0.1, np.nan]})
+    real = {"kid": 0.1, "near_copies": 0.01}
+    figures.metrics_over_epochs([history] * 9, real, tmp_path / "m.png", "Title", seed=7)
+    axis = drawn[0].axes[0]
+    words = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert words == [*(f"seed {seed}" for seed in range(7, 16)), "real against real"]
+    assert len({(line.get_color(), line.get_marker()) for line in axis.lines}) == 10
+
+
+def test_losses_without_reported_values_show_ours_and_their_unit(drawn, tmp_path):
+    history = pd.DataFrame({"epoch": [1, 2], "g_loss": [1.0, 2.0], "d_loss": [-0.5, -2.0]})
+    paper = {"g_loss": [(1, 3.1)], "d_loss": [(1, 1.6)]}
+    figures.losses([history], paper, tmp_path / "l.png", "Title")
+    figures.losses([history], {name: [] for name in paper}, tmp_path / "l.png", "Title", unit="")
+    reported, ours = (figure.axes[1] for figure in drawn)
+    assert [len(axis.lines) for axis in (reported, ours)] == [2, 1]
+    assert ours.get_ylabel() == "loss, mean of the epoch" == reported.get_ylabel().replace(" (nats)", "")
 
 
 def test_drawing_leaves_matplotlib_as_it_was(tmp_path):

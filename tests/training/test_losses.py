@@ -63,6 +63,58 @@ def test_lookup_passes_options_and_refuses_what_is_not_there():
             call()
 
 
+class Own(losses.Hinge):
+    """A loss of one's own, whose generator's is what it is given."""
+
+    def __init__(self, of_fake, penalty=0.0):
+        self.of_fake, self.gradient_penalty = of_fake, penalty
+
+    def generator(self, fake):
+        return self.of_fake(fake)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (Own(lambda fake: fake**2), r"Own.generator must return a scalar.*Received: shape \(2, 1\)"),
+        (Own(lambda fake: float(fake[0, 0])), "Own.generator must return a float32 tensor.*Received: float"),
+        (Own(lambda fake: None), "Received: NoneType"),
+        (Own(tf.reduce_mean, -10.0), "gradient_penalty of Own must be 0 or more. Received: -10.0"),
+        (Own(tf.reduce_mean, float("nan")), "Received: nan"),
+        (losses.Hinge, r"write loss=Hinge\(\). Received: a class"),
+        (keras.losses.BinaryCrossentropy(), "subclass of AdversarialLoss.*Received: BinaryCrossentropy"),
+        (keras.losses.hinge, "subclass of AdversarialLoss.*Received: hinge"),
+    ],
+)
+def test_losses_that_would_train_in_another_way_are_refused_in_one_line(loss, words):
+    with pytest.raises(TrainingError, match=f"^.*{words}.*$"):
+        losses.checked(loss)
+
+
+def test_a_loss_is_tried_on_maps_of_logits_where_models_have_them():
+    loss = Own(lambda fake: tf.reduce_mean(fake, (0, 3)))
+    with pytest.raises(TrainingError, match=r"shape \(4, 4\) of 2 logits"):
+        losses.checked(loss, (2, 4, 4, 1))
+
+
+def test_losses_of_ones_own_are_taken_as_they_are():
+    drawn = keras.random.SeedGenerator(3)
+    before = np.array(drawn.state)
+
+    def fails(fake):
+        raise RuntimeError("called outside of a replica")
+
+    for of_fake in (
+        tf.reduce_mean,
+        lambda fake: tf.reduce_mean(fake, 0),  # one number, if in an array
+        lambda fake: tf.reduce_mean(fake) * keras.random.uniform((), seed=drawn),
+        fails,
+    ):
+        loss = Own(of_fake, 10.0)
+        assert losses.checked(loss) is loss
+    np.testing.assert_array_equal(drawn.state, before)
+
+
 @pytest.fixture(scope="module")
 def images():
     rng = np.random.default_rng(2)

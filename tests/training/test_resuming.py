@@ -10,7 +10,8 @@ import tensorflow as tf
 from keras_fracture import models
 from keras_fracture.data import Augmentation
 from keras_fracture.errors import TrainingError
-from keras_fracture.training import running
+from keras_fracture.training import augmentation, identity, losses, running
+from keras_fracture.training.adversarial import AdversarialModel
 from tests.training import killed_run
 
 
@@ -198,3 +199,75 @@ def test_a_backup_whose_history_is_gone_is_refused(tmp_path, epochs):
     (tmp_path / "history.csv").unlink()
     with pytest.raises(TrainingError, match=r"backup of epoch 1 but no history\.csv"):
         _train(tmp_path, epochs)
+
+
+class Margin(losses.Hinge):
+    """A loss of one's own, whose weight a callback may move while it trains."""
+
+    def __init__(self, weight=1.0):
+        self._weight = weight
+
+    def generator(self, fake):
+        return self._weight * super().generator(fake)
+
+
+def _gan(folder, epochs, loss=None, augment=None, gan=None, callbacks=()):
+    if gan is None:
+        gan = killed_run.model()
+        gan = AdversarialModel(gan.generator, gan.discriminator, seed=7, augment=augment)
+        optimizers = {name: keras.optimizers.Adam(1e-3) for name in ("g_optimizer", "d_optimizer")}
+        gan.compile(**optimizers, loss=loss)
+    return gan, running.fit(gan, killed_run.stream, epochs, folder, callbacks=callbacks, verbose=0)
+
+
+@pytest.fixture
+def eager():
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def test_a_gan_of_another_loss_or_augmentation_is_not_resumed(tmp_path, eager):
+    _gan(tmp_path, 1, Margin())
+    for loss in (None, Margin(2.0), type("Margin", (Margin,), {"gradient_penalty": 3.0})()):
+        for epochs in (1, 2):
+            with pytest.raises(
+                TrainingError, match="other settings of adversarial_loss: name another folder"
+            ):
+                _gan(tmp_path, epochs, loss)
+    for augment in (augmentation.DiffAugment(), type("Own", (augmentation.DiffAugment,), {})()):
+        with pytest.raises(TrainingError, match=r"with another model.*Expected: augment null"):
+            _gan(tmp_path, 1, Margin(), augment)
+
+
+def test_a_loss_that_a_callback_changes_goes_on_in_this_process_and_in_the_next(tmp_path, eager):
+    def halve(epoch, logs):
+        gan.adversarial_loss._weight /= 2
+
+    gan, _ = _gan(tmp_path / "none", 1, Margin())
+    halving = [keras.callbacks.LambdaCallback(on_epoch_end=halve)]
+    _gan(tmp_path, 1, gan=gan, callbacks=halving)
+    assert len(_gan(tmp_path, 2, gan=gan, callbacks=halving)[1]) == 2
+    assert gan.adversarial_loss._weight == 0.25
+    gan.adversarial_loss._weight = 0.5  # with which this training went on
+    assert len(_gan(tmp_path, 2, gan=gan)[1]) == 2
+
+
+def test_a_gan_of_a_version_that_did_not_record_its_loss_goes_on(tmp_path, eager):
+    _gan(tmp_path, 1)
+    path = next((tmp_path / "backup").glob("*.json"))
+    facts = json.loads(path.read_text())
+    assert facts.pop("adversarial_loss") == facts["settings"].pop("adversarial_loss") == {
+        "class": "NonSaturating", "factor": 1.0, "gradient_penalty": 0.0, "smoothing": 0.0,
+    }  # fmt: skip
+    path.write_text(json.dumps(facts))
+    assert len(_gan(tmp_path, 1, "hinge")[1]) == 1
+    assert len(_gan(tmp_path, 2, "hinge")[1]) == 2
+    with pytest.raises(TrainingError, match="other settings of adversarial_loss"):
+        _gan(tmp_path, 2)
+
+
+def test_what_is_an_object_for_one_model_and_none_for_another_tells_them_apart():
+    none, one = {"augment": None, "seed": 1}, {"augment.class_name": "DiffAugment", "seed": 1}
+    assert identity.other_model(none, one) == identity.other_model(one, none) == ["augment"]
+    assert identity.other_model(none, none) == identity.other_model(none, {"seed": 1}) == []

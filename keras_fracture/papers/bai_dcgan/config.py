@@ -7,6 +7,8 @@ from keras_fracture.errors import FractureError
 from keras_fracture.experiment import config
 
 CONDITIONS = (None, "label", "body_part")
+IMAGE_SIZES = (32, 64, 128)  # of a DCGAN's networks
+_LOSSES = ("non_saturating", "hinge", "least_squares", "wasserstein")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,5 +109,14 @@ class Config(config.Config):
         super().__post_init__()
         if self.condition not in CONDITIONS:
             raise FractureError(f"condition must be label, body_part or None. Received: {self.condition!r}")
+        if self.image_size not in IMAGE_SIZES:
+            raise FractureError(
+                f"image_size of bai_dcgan must be one of {', '.join(map(str, IMAGE_SIZES))}. "
+                f"Received: {self.image_size}"
+            )
+        if self.loss not in _LOSSES:  # one of your own, or none: only then Keras is worth its time here
+            from keras_fracture.training import losses
+
+            losses.get(self.loss)
         if self.dropout == 1:
             raise FractureError("dropout of bai_dcgan must be below 1, else nothing is left. Received: 1.0")

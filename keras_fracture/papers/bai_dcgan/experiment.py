@@ -195,6 +195,11 @@ def evaluate(config, sets, generated, extractor, seed):
     return scores | {f"copies_{kind}": one.summary() for kind, one in near.items()}, near
 
 
+def utility_epochs(config):
+    """Of the classifiers of `evaluate_utility`: few where a run is to be short."""
+    return min(20, config.epochs)
+
+
 def evaluate_utility(config, run, sets, generated):
     """Classifiers trained or tested on generated images; on real healthy ones where the GAN draws none."""
 
@@ -215,7 +220,7 @@ def evaluate_utility(config, run, sets, generated):
             *labelled(generated.get("healthy", test.of(0)), generated["finding"]),
             np.concatenate([healthy, drawn]),
         ),
-        epochs=min(20, config.epochs),
+        epochs=utility_epochs(config),
         seed=config.seed,
         strategy=run.strategy,
     )

@@ -8,7 +8,7 @@ from keras_fracture.data import sheets
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told
 from keras_fracture.papers.bai_dcgan.config import Config
-from keras_fracture.papers.bai_dcgan.experiment import gan_training_data
+from keras_fracture.papers.bai_dcgan.experiment import gan_training_data, utility_epochs
 from keras_fracture.report import figures, galleries
 from keras_fracture.report.markdown import (
     Figures,
@@ -49,6 +49,15 @@ _UTILITY = {
     "trts": "train on real, test on synthetic",
 }
 _NETWORKS = {"g_loss": "generator", "d_loss": "discriminator"}
+_TELLS = "a discriminator's loss near 0 means that it tells generated images from real ones"
+# What to look at in the figure of a loss; of one of your own nothing is known.
+_LOOK = {
+    "non_saturating": f"Look whether ours run through the paper's; {_TELLS}.",
+    "hinge": f"With this loss, {_TELLS}.",
+    "least_squares": f"With this loss, {_TELLS}.",
+    "wasserstein": "The discriminator's is minus the distance that it finds between real and generated images, plus "
+    "its gradient penalty: near 0 it does not tell them apart.",
+}
 
 
 def write(config, results, run):
@@ -159,7 +168,9 @@ def _loss_range(histories, name):
 def _figures(config, results, folder):
     """Writes all figures; returns the names of those that show no real image."""
     histories = [gan.history for gan in results.gans]
-    figures.losses(histories, config.REPORTED, folder / "losses.png", f"{config.key}, {config.variant}")
+    unit = " (nats)" if config.loss == "non_saturating" else ""
+    title = f"{config.key}, {config.variant}"
+    figures.losses(histories, _reported_of(config), folder / "losses.png", title, unit)
     scores = results.scores[0]
     real_vs_real = {
         "kid": scores["kid"]["real_vs_real"],
@@ -167,7 +178,7 @@ def _figures(config, results, folder):
     }
     figures.metrics_over_epochs(
         histories, real_vs_real, folder / "metrics-over-epochs.png",
-        f"{config.key}, {config.variant}: while training",
+        f"{config.key}, {config.variant}: while training", config.seed,
     )  # fmt: skip
     generated = results.gans[0].generated["finding"]
     generator = np.random.default_rng(config.seed)
@@ -198,14 +209,10 @@ def _text(config, recorded, row, counts_, folder):
         f"{row['minutes']['value']:.0f} minutes a GAN, {config.seeds} seed(s).\n",
         *how_told(config),
         overlap(counts_),
+        *_within(config, counts_),
         "## Losses\n",
         _losses_table(config, row),
-        numbered.add(
-            "losses.png",
-            f"Losses over epochs, {counted(config.seeds, 'seed')}, and what the paper reports of them. Look whether "
-            "ours run through the paper's; a discriminator's loss near 0 means that it tells generated images from "
-            "real ones.",
-        ),
+        numbered.add("losses.png", _losses_caption(config)),
         "## How near to real images\n",
         f"Features: `{config.extractor}`. *Real against real* is the same measure between two halves of the real "
         f"training images that share no X-ray, {row['metrics']['kid']['images']:.0f} images a side. A GAN that repeats "
@@ -216,14 +223,17 @@ def _text(config, recorded, row, counts_, folder):
         _measures_table(row),
         *_shown(config, folder, numbered),
         "## Is it any use to a classifier?\n",
-        "Equally many images of each class, the same small CNN (compact_cnn, 3 seeds), the first GAN's images. "
+        "Both trainings get as many images of a class as the other, drawn from the larger set, of the first GAN's "
+        "images; test sets are as they come, and *larger class* is the accuracy there of an answer that looks at no "
+        "image. The same small CNN (compact_cnn, 3 seeds) learns for "
+        f"{counted(utility_epochs(config), 'epoch')}{_fewer(config)}. "
         + (
             ""
             if config.condition == "label"
             else "The GAN draws findings only: healthy images are real ones. "
         )
         + "Real test images are those of the split above, with its leaks.\n",
-        _utility_table(row),
+        _utility_table(config, row, counts_["test"]),
         "## How this was made\n",
         f"- Command: `{recorded['command']}`, {recorded['date']}, first seed {config.seed}.",
         f"- Width {config.width}, {config.channels} channel(s), batch {config.batch_size}, Adam "
@@ -256,12 +266,38 @@ def _shown(config, folder, numbered):
     return [numbered.add(name, words) for name, words in captions.items() if (folder / name).exists()]
 
 
+def _within(config, counts_):
+    """That under the paper's policy one split is part of another, see `experiment.prepare_splits`."""
+    if config.policy != "paper":
+        return []
+    inside, train = (counts_[name]["images"] for name in ("validation", "train"))
+    return [
+        f"The {inside:,} validation images, drawn from the paper's training set, are among the {train:,} training "
+        "images: the GAN learns from them too.\n"
+    ]
+
+
+def _reported_of(config):
+    """The paper's losses by epoch; none where ours are of another kind and cannot lie beside them."""
+    same = config.loss == "non_saturating"
+    return config.REPORTED if same else {name: [] for name in config.REPORTED}
+
+
+def _losses_caption(config):
+    beside = ", and what the paper reports of them"
+    if config.loss != "non_saturating":
+        beside = f", of the loss {config.loss}: the paper's are cross-entropies, and not drawn"
+    return (
+        f"Losses over epochs, {counted(config.seeds, 'seed')}{beside}. {_LOOK.get(config.loss, '')}".rstrip()
+    )
+
+
 def _losses_table(config, row):
     rows = [
         [
             _NETWORKS[name], f"{loss['first']:.3f}", f"{loss['last']:.3f}",
             f"{loss['lowest']:.3f} to {loss['highest']:.3f}",
-            "; ".join(_reported(*point) for point in config.REPORTED[name]),
+            "; ".join(_reported(*point) for point in _reported_of(config)[name]),
         ]
         for name, loss in row["losses"].items()
     ]  # fmt: skip
@@ -286,9 +322,27 @@ def _measures_table(row):
     return markdown(["measure", "generated", "lowest and highest seed", "real against real"], rows)
 
 
-def _utility_table(row):
+def _fewer(config):
+    """Of a short run, that others have had more of them."""
+    usual = utility_epochs(Config())
+    few = utility_epochs(config) < usual
+    return f", no more than the GAN (runs of {usual} epochs or more: {usual})" if few else ""
+
+
+def _larger_class(config, test):
+    """The share of the larger class in each arm's test set; `test` is the test split's `counts`."""
+    findings, healthy = test["findings"], test["images"] - test["findings"]
+    real = max(findings, healthy) / test["images"]
+    made = config.generated_images
+    drawn = made if config.condition == "label" else healthy
+    return {"trtr": real, "tstr": real, "trts": max(made, drawn) / (made + drawn)}
+
+
+def _utility_table(config, row, test):
+    larger = _larger_class(config, test)
     rows = [
-        [words, percent(row["utility"][arm]["accuracy"]), decimal(row["utility"][arm]["auc"])]
+        [words, percent(row["utility"][arm]["accuracy"]), f"{100 * larger[arm]:.1f}",
+         decimal(row["utility"][arm]["auc"])]
         for arm, words in _UTILITY.items()
-    ]
-    return markdown(["", "accuracy %", "AUC"], rows)
+    ]  # fmt: skip
+    return markdown(["", "accuracy %", "larger class %", "AUC"], rows)

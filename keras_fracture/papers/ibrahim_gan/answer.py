@@ -26,7 +26,8 @@ def sentences(config, results, scores, measured):
         scores: Split policy to arm to the poster's scores.
         measured: Study to what `report.measure` gives.
     """
-    lines = [_images(name, quality) for name, quality in qualities(results).items()]
+    judged = _judged(config, results)
+    lines = [f"{_images(name, quality)} {judged[name]}" for name, quality in qualities(results).items()]
     for name, numbers in measured.items():
         for size in dict.fromkeys(size for size, _ in numbers):
             arms = {arm: one for (at, arm), one in numbers.items() if at == size}
@@ -83,6 +84,23 @@ def qualities(results):
     """`gans.quality` by the words that name the generator."""
     named = {f"the poster's GANs ({policy} split)": one.quality for policy, one in results.poster.items()}
     return named | ({"the modern GAN": results.curve.quality} if results.curve else {})
+
+
+def _judged(config, results):
+    """Which of its GANs the word is about, by the names of `qualities`."""
+    first = f"the first of {config.gans}" if config.gans > 1 else "the only ones"
+    words = {
+        f"the poster's GANs ({policy} split)": f"Judged are the GANs of all {len(one.sets['train'].labels):,} training "
+        f"images, {first} of each class."
+        for policy, one in results.poster.items()
+    }
+    if results.curve:
+        words["the modern GAN"] = (
+            f"Judged is the GAN of all {results.curve.sizes[-1]:,} real images"
+            f"{f', the first of {config.gans}' if config.gans > 1 else ''}; those of fewer images were not judged: "
+            "where gains with fewer stand below, whether their images were good enough is not known."
+        )
+    return words
 
 
 def _images(name, quality):

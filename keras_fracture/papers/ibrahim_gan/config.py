@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from keras_fracture.errors import FractureError
 from keras_fracture.experiment import config
+from keras_fracture.papers.bai_dcgan.config import IMAGE_SIZES
 
 STUDIES = {
     "poster": ("poster",),
@@ -130,6 +131,11 @@ class Config(config.Config):
 
     def __post_init__(self):
         super().__post_init__()
+        if "modern" in self.studies and self.image_size not in IMAGE_SIZES:
+            raise FractureError(
+                f"image_size of {self.key} must be one of {', '.join(map(str, IMAGE_SIZES))} for the modern study. "
+                f"Received: {self.image_size}"
+            )
         if not all(isinstance(one, float) for one in self.filters or ()):
             raise FractureError(f"filters of {self.key} must be numbers below 1. Received: {self.filters}")
         for name in ("sizes", "few_labels"):

@@ -63,6 +63,8 @@ def run(config, run):
         policy: load_splits(config, preprocess(config), policy, run.data_dir) for policy in config.policies
     }
     first = next(iter(sets.values()))
+    for own in sets.values() if "poster" in config.studies else [first]:  # that images will be held against
+        evaluation.check_sources(np.concatenate([own["train"].sources, own["test"].sources]))
     if "modern" in config.studies:  # what cannot be drawn is said now, and not after the first GAN
         learning_curve.check(config, first["train"])
     train_ahead(config, run, first["train"])
@@ -170,6 +172,14 @@ def build_classifier(config, strategy=ONE_DEVICE):
             steps_per_execution=_BLOCK,
         )
     return model
+
+
+def steps_of(config, arm, real):
+    """Steps of `train_classifier` on `real` images: arms get equal epochs, and so the more steps the more images."""
+    made = 2 * config.synthetic_per_class
+    trainings = {"synthetic": [real + made], "warm_start": [made, real]}.get(arm, [real])
+    passes = [images // min(config.batch_size, images) for images in trainings]
+    return config.epochs * sum(-(-steps // _BLOCK) * _BLOCK for steps in passes)
 
 
 def train_classifier(config, model, arm, number, sets, synthetic, folder):

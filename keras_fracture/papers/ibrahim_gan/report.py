@@ -11,6 +11,7 @@ from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told
 from keras_fracture.papers.ibrahim_gan import drawings
 from keras_fracture.papers.ibrahim_gan.answer import STUDIES, bold, qualities, sentences
+from keras_fracture.papers.ibrahim_gan.experiment import steps_of
 from keras_fracture.papers.ibrahim_gan.gans import GOOD_COVERAGE, GOOD_DISTANCE
 from keras_fracture.papers.ibrahim_gan.learning_curve import BASELINE
 from keras_fracture.papers.ibrahim_gan.table import TABLES, compare, table, unlike_profile
@@ -208,7 +209,10 @@ def _study(config, name, curve, numbers, figures):
             "At each number of real images (half of each class, whole X-rays; the last is all of them) a "
             "class-conditional DCGAN sees *only those*, and the classifier, the network of its discriminator, is "
             f"trained in each way for the same {config.classifier_steps:,} steps. {_ratio(config.ratios[0])} for each "
-            "real one. *Equivalent images*: how many real images more would have taken the "
+            "real one. *Classic*: real images, turned, moved and mirrored while training; *synthetic*: real and "
+            "synthetic images together; *classic + synthetic*: the same, all turned, moved and mirrored; *warm start*: "
+            "half of the steps on synthetic images alone, then half on real ones. "
+            "*Equivalent images*: how many real images more would have taken the "
             "arm that it is held against (classic augmentation where the arm has it, else the original images) to "
             "the same AUC; *not determined* where the AUC of that arm does not rise around this number. An end at the "
             'first size means "or fewer", at the last "or more".\n',
@@ -260,12 +264,14 @@ def _poster(config, scores, rows, splits, figures):
         "The poster trains a compact CNN of 13,585 parameters on a dense GAN's images, one GAN a class, and reports "
         "accuracies of 92 % (original images), 87 % (classic augmentation), 91 % (with synthetic images) and 93 % "
         "(warm start on synthetic images); it does not say by which test images, nor how far these share X-rays with "
-        "the training images.\n",
+        f"the training images. All arms train for {counted(config.epochs, 'epoch')}, and so not for the same steps: "
+        "synthetic images make an epoch longer, and a warm start is a training more.\n",
     ]
     for policy in scores:
         own = [row for row in rows if row["split_policy"] == policy and "baselines" in row]
         few = own[0]["baselines"].get("sources", ENOUGH) < ENOUGH
-        lines += [f"### {policy} split\n", overlap(splits[policy]), _arms_table(config, scores[policy], few)]
+        lines += [f"### {policy} split\n", overlap(splits[policy])]
+        lines.append(_arms_table(config, scores[policy], few, splits[policy]["train"]["images"]))
         lines += [f"- {row['variant']}: {baselines.verdict(row['baselines'])}" for row in own]
         lines += [f"\n{baselines.HOW}\n", baselines.table(own[0]["baselines"]["scores"])]
     arms = "mean over seeds, 95 % intervals"
@@ -287,7 +293,8 @@ def _limits(config, results):
         "both anew.",
         f"- Other data: this is `{config.data_title}`" + (", drawn by a program and easier than hospital X-rays."
                                                    if config.data == "phantom" else "."),
-        "- Another classifier, or another number of steps: all arms here get the same.\n",
+        "- Another classifier, or another number of steps: all networks of the modern study get the same"
+        + ("; the poster's do not, see its table.\n" if results.poster else ".\n"),
     ]  # fmt: skip
     return lines if results.curve or results.few_labels else [*lines[:3], ""]
 
@@ -330,14 +337,15 @@ def _gan_steps(config):
     return f"at most {steps} and {config.modern_passes:,} passes over what each sees,"
 
 
-def _arms_table(config, scores, few):
-    """The arms of a split; of `few` X-rays no gain is in bold, which would be a verdict."""
+def _arms_table(config, scores, few, real):
+    """The arms of a split of `real` training images; of `few` X-rays no gain is in bold, which would be a verdict."""
     gain = functools.partial(percent, signed=True) if few else bold
-    header = ["arm", "accuracy %, paper", "test accuracy %, ours", "test AUC, ours",
+    header = ["arm", "steps", "accuracy %, paper", "test accuracy %, ours", "test AUC, ours",
               "gain in test accuracy over original, points", "validation accuracy %, last epoch"]  # fmt: skip
     rows = [
         [
-            drawings.LABELS[arm].replace("\n", " "), f"{100 * config.REPORTED[arm]:.0f}",
+            drawings.LABELS[arm].replace("\n", " "), f"{steps_of(config, arm, real):,}",
+            f"{100 * config.REPORTED[arm]:.0f}",
             percent(score["accuracy"]), decimal(score["auc"]),
             gain(score["accuracy_gain"]) if arm != "original" else "",
             percent(score["validation_accuracy"]),
