@@ -71,9 +71,8 @@ def test_the_report_begins_with_the_answer_and_holds_every_arm_with_the_posters_
     assert "*synthetic*: real and synthetic images together; *classic + synthetic*" in after
     assert "all networks of the modern study get the same; the poster's do not" in after
     real = metrics["splits"]["grouped"]["train"]["images"]
-    steps = 2 * (
-        8 + 8 * -(-(real // 16) // 8)
-    )  # epochs of 40 generated, then of the real images, in blocks of 8
+    # Epochs of 40 generated, then of the real images, in blocks of 8 steps.
+    steps = 2 * (8 + 8 * -(-(real // 16) // 8))
     assert f"| warm start on synthetic | {steps:,} | 93 |" in after
     assert "**0 of" in text, "the grouped split must not leak"
     figures = ["samples", "neighbours-poster", "neighbours-modern", "learning_curve", "few_labels", "options",
