@@ -14,6 +14,8 @@ _INSPECTED = 32  # images before a training starts; of fewer, bright ones alone 
 # Beyond the range by a twentieth of it lie up to 0.5 % of the pixels of any X-ray of the three real sets that was
 # resized to 64, 224 or 512 pixels by Pillow's bicubic or Lanczos, and by far more those of a shifted one.
 _SLACK, _OVERSHOOT = 0.05, 0.02
+# NaN compares as neither below nor above any range.
+_NOT_FINITE = "The images to {} must be finite numbers from {:g} to {:g}. Received: NaN or infinity"
 
 
 def check_training(data, pixel_range, check_labels=None):
@@ -35,6 +37,8 @@ def check_training(data, pixel_range, check_labels=None):
     """
     for images, least, most in _extremes(data, pixel_range, check_labels):
         low, high = pixel_range
+        if not math.isfinite(least + most):
+            raise TrainingError(_NOT_FINITE.format("train on", low, high))
         halved = low < 0 <= least < most <= high  # 0 to 1 in place of -1 to 1
         if halved or _outside(least, most, pixel_range) or scaled_twice(least, most, pixel_range):
             raise TrainingError(
@@ -71,6 +75,8 @@ def check_images(data, pixel_range, purpose, check_labels=None):
     """
     for images, least, most in _extremes(data, pixel_range, check_labels):
         low, high = pixel_range
+        if not math.isfinite(least + most):
+            raise ModelError(_NOT_FINITE.format(purpose, low, high))
         twice = len(images) > 1 and scaled_twice(least, most, pixel_range)
         shifted = purpose != "train on" and leaves(images, pixel_range)
         if twice or shifted or _outside(least, most, pixel_range):

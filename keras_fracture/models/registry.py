@@ -2,13 +2,16 @@
 
 import functools
 import inspect
+import logging
 
 import keras
+import numpy as np
 
 from keras_fracture.errors import FractureError, ModelError, meant, one_line
 from keras_fracture.models.compiling import check_labels, check_schedule, for_logits, note_rate
 
 _BUILDERS = {}
+_LOG = logging.getLogger(__name__)
 
 
 def register(name, **defaults):
@@ -97,12 +100,29 @@ def _looking(method, name):
         elif not kwargs.get("_use_cached_eval_dataset"):  # `fit` after each epoch, with what it was given
             ranges.check_images(x, pixel_range, _PURPOSES[name], None if "predict" in name else of_labels)
         of_labels(given.get("y") if given.get("sample_weight") is None else None)
-        return method(self, x, *args, **kwargs)
+        result = method(self, x, *args, **kwargs)
+        if name == "fit" and (spoilt := not_finite(self.weights)):  # which the loss need not show
+            _LOG.warning(
+                "a weight is not finite after this training, and what the model says is nonsense: look for NaN in the "
+                "images, or lower the learning rate, and train anew. Received: NaN or infinity in %s", spoilt,
+            )  # fmt: skip
+        return result
 
     method_in_own_range.looks_at_range = True
     if method is getattr(keras.Model, name):
         method_in_own_range.__doc__ = f"`keras.Model.{name}`, which looks at the range of the first images."
     return method_in_own_range
+
+
+def not_finite(weights):
+    """The path of the first weight that holds NaN or infinity, or None.
+
+    A network may go on with finite numbers: on CPUs a ReLU that is fused into its convolution turns NaN to 0.
+    """
+    for weight in weights:
+        if not np.isfinite(np.asarray(weight)).all():
+            return getattr(weight, "path", weight.name)
+    return None
 
 
 def names():

@@ -12,6 +12,7 @@ from keras_fracture import evaluation, models, serving
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import ModelError
 from keras_fracture.evaluation.predicting import predictor, probabilities
+from keras_fracture.inference.predicting import Classifier
 from keras_fracture.serving import releasing
 from keras_fracture.serving.metadata import facts_of
 from keras_fracture.serving.versions import loaded
@@ -195,3 +196,19 @@ def test_weights_that_changed_places_since_they_were_saved_are_refused(first, mo
         ModelError, match=r"do not fit each other .*body/bn1/beta:0 where body/bn1/gamma is expected"
     ):
         models.load(first)
+
+
+def test_weights_that_are_not_finite_are_neither_exported_nor_loaded(first, tmp_path, monkeypatch):
+    model = models.load(first)
+    model.weights[0].assign(np.full(model.weights[0].shape, np.nan))
+    with pytest.raises(ModelError, match=r"finite to be exported: .* Received: NaN or infinity in .*kernel"):
+        serving.export(model, tmp_path / "spoilt")
+    assert not list(tmp_path.iterdir())
+    with monkeypatch.context() as patch:  # of an earlier version of this package
+        patch.setattr("keras_fracture.serving.exporting.not_finite", lambda weights: None)
+        spoilt = serving.export(model, tmp_path / "spoilt", preprocess=PREPARED)
+    for opened in (models.load, Classifier):
+        with pytest.raises(
+            ModelError, match=r"weights that are not finite: .* Received: NaN or infinity in "
+        ):
+            opened(spoilt)

@@ -226,3 +226,29 @@ def test_a_bright_patch_may_be_asked_about_and_a_generator_keeps_its_first_batch
         translator.predict(bright.astype("float32"), verbose=0)
     passed = (one for one in [(images[:4] / np.float32(255), LABELS[:4])] * 2)
     assert classifier().predict(passed, verbose=0).shape == (8, 2)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_images_that_are_not_finite_are_refused_every_way(images, bad):
+    model, spoilt = classifier(), images / np.float32(255)
+    spoilt[::12, 5, 5] = bad
+    before = model.get_weights()
+    for ask in asked(model, spoilt).values():
+        with pytest.raises(
+            (ModelError, TrainingError), match=r"finite numbers from 0 to 1\. Received: NaN or inf"
+        ):
+            ask()
+    blank = np.zeros((2, 32, 32, 1), "float32")
+    assert np.isfinite(model.predict(blank, verbose=0)).all(), "one X-ray may be blank"
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_training_that_leaves_weights_that_are_not_finite_says_so(images, caplog):
+    model, spoilt = classifier(), np.tile(images / np.float32(255), (7, 1, 1, 1))
+    model.fit(spoilt, np.arange(280) % 2, batch_size=140, verbose=0)
+    assert not caplog.messages
+    spoilt[270, 5, 5] = np.nan  # behind the images that are looked at
+    model.fit(spoilt, np.arange(280) % 2, batch_size=140, verbose=0)
+    (said,) = caplog.messages
+    assert "not finite after this training" in said and "Received: NaN or infinity in " in said
