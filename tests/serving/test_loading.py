@@ -133,6 +133,18 @@ def test_a_threshold_that_is_left_out_is_said(first, tmp_path, caplog):
     assert models.load(kept).threshold == 0.3
 
 
+def test_a_keras_file_is_exported_with_a_word_on_what_it_lacks(first, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(releasing, "export", lambda *given: None)
+    models.load(first).save(tmp_path / "net.keras")
+    releasing.release(tmp_path / "net.keras", tmp_path / "net")
+    assert "holds no threshold, preprocessing or names of classes" in caplog.text
+    caplog.clear()
+    models.create("dcgan_generator", image_size=32, width=2).save(tmp_path / "gan.keras")
+    releasing.release(tmp_path / "gan.keras", tmp_path / "gan")
+    releasing.release(None, tmp_path / "net", model="compact_cnn")
+    assert not caplog.text
+
+
 @pytest.mark.parametrize("side", [24, 64])
 def test_images_of_another_size_are_refused(first, side):
     model, other = models.load(first), np.zeros((2, side, side, 1), np.uint8)
