@@ -3,11 +3,13 @@
 import functools
 import inspect
 import logging
+import math
 
+import h5py
 import keras
 import numpy as np
 
-from keras_fracture.errors import FractureError, ModelError, meant, one_line
+from keras_fracture.errors import FractureError, ModelError, WeightsError, meant, one_line
 from keras_fracture.models.compiling import check_labels, check_schedule, for_logits, note_rate
 
 _BUILDERS = {}
@@ -18,11 +20,11 @@ def register(name, **defaults):
     """Class decorator: `models.create(name, **overrides)` builds the class with `defaults | overrides`.
 
     Several names may share a class (`resnet18`, `resnet34`); apply the decorator once for each. It implies
-    `by_own_policy` and `in_own_range`, and of a classifier `for_logits`.
+    `by_own_policy`, `in_own_range` and `of_own_weights`, and of a classifier `for_logits`.
     """
 
     def decorate(cls):
-        built = in_own_range(by_own_policy(cls))
+        built = of_own_weights(in_own_range(by_own_policy(cls)))
         _BUILDERS[name] = functools.partial(
             for_logits(built) if hasattr(cls, "classify") else built, **defaults
         )
@@ -112,6 +114,50 @@ def _looking(method, name):
     if method is getattr(keras.Model, name):
         method_in_own_range.__doc__ = f"`keras.Model.{name}`, which looks at the range of the first images."
     return method_in_own_range
+
+
+def of_own_weights(cls):
+    """Class decorator: `load_weights` refuses a file of a deeper network, of which Keras takes the half that fits.
+
+    A file may hold layers beside, such as a head that the model does not have, and optimizers.
+    """
+    load = cls.load_weights
+    if hasattr(load, "looks_at_file"):  # decorated already
+        return cls
+
+    @functools.wraps(load)
+    def load_own_weights(self, filepath, skip_mismatch=False, **kwargs):
+        if not skip_mismatch and str(filepath).endswith(".weights.h5"):
+            held, own = _weights_in(filepath, self), sum(math.prod(one.shape) for one in self.variables)
+            if held > own:
+                raise WeightsError(
+                    "The file is of a deeper network, of which Keras would take what fits: create that one, or pass "
+                    f"skip_mismatch=True. Received: {held:,} weights in layers of the names of these, which have "
+                    f"{own:,}, in {filepath}"
+                )
+        return load(self, filepath, skip_mismatch=skip_mismatch, **kwargs)
+
+    load_own_weights.looks_at_file = True
+    cls.load_weights = load_own_weights
+    return cls
+
+
+def _weights_in(path, model):
+    """How many weights a file holds of the layers that a model has; 0 where Keras will say what is wrong with it."""
+    sizes = []
+
+    def visit(name, item):
+        parts = name.split("/")
+        beside = any(part == "optimizer" or part.startswith("seed_generator") for part in parts)
+        if hasattr(item, "size") and not beside and getattr(model, parts[0], None) is not None:
+            sizes.append(item.size)
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(visit)
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError):
+        return 0
+    return sum(sizes)
 
 
 def not_finite(weights):
