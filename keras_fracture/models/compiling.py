@@ -109,6 +109,24 @@ def check_labels(model, labels):
         )
 
 
+def check_class_weight(model, weights):
+    """Raises `TrainingError` unless the keys of a `class_weight` are numbers of a classifier's classes, or it is None.
+
+    Keras looks up the number of each label, and takes 1 where it finds none.
+    """
+    network = getattr(model, "classifier", model)
+    if not isinstance(weights, dict) or not hasattr(type(model).compile, "looks_at_logits"):
+        return
+    if not getattr(network, "include_top", True):
+        return
+    classes = range(max(network.num_classes, 2))
+    if any(key not in classes for key in weights):
+        raise TrainingError(
+            f"class_weight is a dict of numbers of classes, from 0 to {classes[-1]}, to their weights (see "
+            f"training.class_weights). Received: {weights}"
+        )
+
+
 def _is_binary(loss):
     """Whether a loss is a cross-entropy of labels from 0 to 1."""
     known = _known(loss, keras.losses.get)

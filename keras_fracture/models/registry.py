@@ -10,7 +10,13 @@ import keras
 import numpy as np
 
 from keras_fracture.errors import FractureError, ModelError, WeightsError, meant, one_line
-from keras_fracture.models.compiling import check_labels, check_schedule, for_logits, note_rate
+from keras_fracture.models.compiling import (
+    check_class_weight,
+    check_labels,
+    check_schedule,
+    for_logits,
+    note_rate,
+)
 
 _BUILDERS = {}
 _LOG = logging.getLogger(__name__)
@@ -89,6 +95,7 @@ def _looking(method, name):
         note_rate(self)
         pixel_range, of_labels = getattr(self, "pixel_range", None), functools.partial(check_labels, self)
         given = inspect.signature(getattr(keras.Model, name)).bind(self, x, *args, **kwargs).arguments
+        check_class_weight(self, given.get("class_weight"))
         if name == "fit":
             ranges.check_training(x, pixel_range, of_labels)
             validation, labels = given.get("validation_data"), None
