@@ -127,6 +127,14 @@ def check_class_weight(model, weights):
         )
 
 
+def own_size(model):
+    """The side in pixels of the images that a classifier was built for; None where any will do."""
+    network = getattr(model, "classifier", model)
+    if not hasattr(network, "classify") or not getattr(network, "include_top", True):
+        return None
+    return getattr(network, "image_size", None)
+
+
 def _is_binary(loss):
     """Whether a loss is a cross-entropy of labels from 0 to 1."""
     known = _known(loss, keras.losses.get)

@@ -16,6 +16,7 @@ from keras_fracture.models.compiling import (
     check_schedule,
     for_logits,
     note_rate,
+    own_size,
 )
 
 _BUILDERS = {}
@@ -96,18 +97,21 @@ def _looking(method, name):
         pixel_range, of_labels = getattr(self, "pixel_range", None), functools.partial(check_labels, self)
         given = inspect.signature(getattr(keras.Model, name)).bind(self, x, *args, **kwargs).arguments
         check_class_weight(self, given.get("class_weight"))
+        size = own_size(self)
         if name == "fit":
-            ranges.check_training(x, pixel_range, of_labels)
+            ranges.check_training(x, pixel_range, of_labels, size)
             validation, labels = given.get("validation_data"), None
             if isinstance(validation, list | tuple):
                 # Labels of no weight may be any.
                 validation, labels = validation[0], validation[1] if len(validation) == 2 else None
-            ranges.check_images(validation, pixel_range, "validate on", of_labels)
+            ranges.check_images(validation, pixel_range, "validate on", of_labels, size)
             of_labels(labels)
             epochs = given.get("epochs", 1), given.get("initial_epoch", 0)
             check_schedule(self, given.get("steps_per_epoch") or ranges.steps(given), *epochs)
         elif not kwargs.get("_use_cached_eval_dataset"):  # `fit` after each epoch, with what it was given
-            ranges.check_images(x, pixel_range, _PURPOSES[name], None if "predict" in name else of_labels)
+            ranges.check_images(
+                x, pixel_range, _PURPOSES[name], None if "predict" in name else of_labels, size
+            )
         of_labels(given.get("y") if given.get("sample_weight") is None else None)
         result = method(self, x, *args, **kwargs)
         if name == "fit" and (spoilt := not_finite(self.weights)):  # which the loss need not show

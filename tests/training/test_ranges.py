@@ -252,3 +252,20 @@ def test_a_training_that_leaves_weights_that_are_not_finite_says_so(images, capl
     model.fit(spoilt, np.arange(280) % 2, batch_size=140, verbose=0)
     (said,) = caplog.messages
     assert "not finite after this training" in said and "Received: NaN or infinity in " in said
+
+
+@pytest.mark.filterwarnings("error:The images to")
+def test_images_of_another_size_than_the_models_are_warned_of(images):
+    model, scaled = classifier(), images / np.float32(255)
+    larger = scaled.repeat(2, 1).repeat(2, 2)
+    for ask in asked(model, larger).values():
+        with pytest.warns(
+            UserWarning, match=r"of another size than the model's.*at 32 x 32 pixels. Received: \(\d+, 64"
+        ):
+            ask()
+    with pytest.warns(UserWarning, match=r"to predict are of another size"):
+        models.Ensemble([classifier(), classifier()]).predict(larger, verbose=0)
+    asked(model, scaled)["validate"]()
+    small = {"image_size": 32, "width": 4, "depths": (1, 1, 1, 1), "channels": 1, "num_classes": 2}
+    for free in ({"image_size": None}, {"include_top": False}):  # which take any
+        models.create("resnet18", **small | free).predict(larger[:2], verbose=0)
