@@ -238,7 +238,7 @@ def _mistaken(one, single):
     names = {kind, function.__name__ if is_function else type(function).__name__}
     if names & _OF_DIFFERENCES:
         _LOG.warning(
-            "logits, of any size, are compared with labels as if they were probabilities: of findings take a "
+            "outputs are compared with labels as they are, which suits numbers such as ages: to tell findings take a "
             "cross-entropy with from_logits=True. Received: %s", min(names & _OF_DIFFERENCES),
         )  # fmt: skip
     of_classes = isinstance(one, keras.metrics.IoU) and not isinstance(one, keras.metrics.BinaryIoU)

@@ -130,7 +130,7 @@ def test_one_logit_is_no_choice_among_classes():
 def test_differences_of_logits_and_labels_are_warned_of(caplog):
     network().compile("adam", "mse")
     (said,) = caplog.messages
-    assert "as if they were probabilities" in said and said.endswith("Received: mean_squared_error")
+    assert "to tell findings take a cross-entropy" in said and said.endswith("Received: mean_squared_error")
     caplog.clear()
     network().compile("adam", LOSS, metrics=[METRICS.RootMeanSquaredError()])
     assert caplog.messages[0].endswith("Received: RootMeanSquaredError")
