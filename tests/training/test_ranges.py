@@ -247,10 +247,10 @@ def test_images_that_are_not_finite_are_refused_every_way(images, bad):
 def test_a_training_that_leaves_weights_that_are_not_finite_says_so(images, caplog):
     model, spoilt = classifier(), np.tile(images / np.float32(255), (7, 1, 1, 1))
     model.fit(spoilt, np.arange(280) % 2, batch_size=140, verbose=0)
-    assert not caplog.messages
+    assert "finite" not in caplog.text
     spoilt[270, 5, 5] = np.nan  # behind the images that are looked at
     model.fit(spoilt, np.arange(280) % 2, batch_size=140, verbose=0)
-    (said,) = caplog.messages
+    (said,) = (one for one in caplog.messages if "finite" in one)  # TensorFlow may say something, too
     assert "not finite after this training" in said and "Received: NaN or infinity in " in said
 
 
