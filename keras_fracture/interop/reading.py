@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pickle
 import re
 import warnings
@@ -62,6 +63,11 @@ def read(source):
     """
     if isinstance(source, Mapping):
         return "state dict", _tidy(_unwrapped(source, "state dict"), "state dict"), True
+    if not isinstance(source, str | os.PathLike):
+        raise WeightsError(
+            "Weights are a file or a state dict: of a PyTorch module give module.state_dict(). "
+            f"Received: {type(source).__name__}"
+        )
     path = Path(source)
     ending(path, ENDINGS)
     if not path.is_file():
@@ -153,7 +159,13 @@ def _tidy(state, where):
                 f"{where}: {name} must be floating point, of 16 bits or more: whole numbers are those of a quantized "
                 f"network, whose scales are not read. Save it before it is quantized. Received: {dtype}"
             )
-        value = value.detach().cpu().float().numpy() if hasattr(value, "detach") else value
+        try:
+            value = value.detach().cpu().float().numpy() if hasattr(value, "detach") else value
+        except (RuntimeError, TypeError) as error:  # sparse, or on the device "meta"
+            raise WeightsError(
+                f"{where}: {name} must hold all its numbers, so save it dense and on the CPU. "
+                f"Received: {value.layout} on {value.device} ({line(error)})"
+            ) from None
         tidy[str(name)] = np.asarray(value, "float32")
     if state and not tidy:
         name, value = next(iter(state.items()))

@@ -75,7 +75,8 @@ def load_torch_weights(model, source, names=None, any_head=False):
         source: Path of a `.pth`, `.pt`, `.pth.tar`, `.ckpt` or `.bin` (PyTorch needed) or `.safetensors` file, or a
             state dict of tensors or arrays.
         names: How parameters meet. None: by name where the file has the model's own names, otherwise one
-            by one in the order of definition. "torchvision_resnet", "drn" or "dcgan": by those names. "munit": as
+            by one in the order of definition, unless a name of the model's own would land on another
+            parameter. "torchvision_resnet", "drn" or "dcgan": by those names. "munit": as
             UNIT's authors save both generators in one file, {"a": ..., "b": ...}, and "efficientnet_lite": as the
             package of that name calls them; both are taken by themselves for such a file. A
             dict: from the model's parameter or layer names (`to_torch_state_dict(model)` lists them) to the file's.
@@ -93,7 +94,7 @@ def load_torch_weights(model, source, names=None, any_head=False):
         names = "munit"
     if names is None and isinstance(model, EfficientNetLite) and "_conv_stem.weight" in state:
         names = "efficientnet_lite"
-    wanted = renamed(model, parameters, names)
+    own = wanted = renamed(model, parameters, names)
     state = without_prefix(state, wanted)
     passed_over = spare(model)
     by_name = {name for name in state if name in wanted or not passed_over.match(name)}
@@ -103,7 +104,7 @@ def load_torch_weights(model, source, names=None, any_head=False):
                 f"{where}: a .safetensors file keeps no order and its names are not the model's: pass names. "
                 f"Received: {next(iter(state), 'no parameters')} where the model has {wanted[0]}"
             )
-        wanted, by_name = list(state), set(state)
+        own, wanted, by_name = wanted, list(state), set(state)
     head = _head(model, parameters) if any_head else None
     arrays = {}
     for number, parameter in enumerate(parameters):
@@ -117,6 +118,13 @@ def load_torch_weights(model, source, names=None, any_head=False):
         if of_head and len(array) != parameter.shape[0] and array.shape[1:] == parameter.shape[1:]:
             continue
         _check(where, parameter, name, state)
+        if (
+            name != own[number] and name in own
+        ):  # by the order alone blocks of equal shape would change places
+            raise WeightsError(
+                f"{where}: some names are the model's own, but in another order than its, and others are unknown: "
+                f"rename those, or pass names. Received: {name} where the model has {own[number]}"
+            )
         arrays[number] = parameter.to_keras(array)
     _check_beyond(where, model, state, by_name - set(wanted[: len(parameters)]))
     for number, array in arrays.items():

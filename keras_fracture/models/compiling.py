@@ -18,6 +18,18 @@ _METRICS = {  # of one logit, of several
     "keras.metrics.Recall(thresholds=0)",
     False: "'accuracy', or evaluation.scores of what evaluation.predicting.probabilities gives",
 }
+# Keras's own that take outputs for probabilities or numbers of classes, whatever their settings, by function or class.
+_OF_PROBABILITIES = {
+    "accuracy", "categorical_generalized_cross_entropy", "dice", "kl_divergence", "mean_squared_logarithmic_error",
+    "poisson", "tversky",
+}  # fmt: skip
+# Those that choose among the outputs: of one there is no choice, and it is always right.
+_OF_SEVERAL = {
+    "categorical_accuracy", "categorical_crossentropy", "categorical_focal_crossentropy", "sparse_categorical_accuracy",
+    "sparse_categorical_crossentropy", "sparse_top_k_categorical_accuracy", "top_k_categorical_accuracy",
+    "F1Score", "FBetaScore", "SparseTopKCategoricalAccuracy", "TopKCategoricalAccuracy",
+}  # fmt: skip
+_OF_DIFFERENCES = {"mean_absolute_error", "mean_squared_error", "RootMeanSquaredError"}
 
 
 def for_logits(cls):
@@ -36,8 +48,7 @@ def for_logits(cls):
         if getattr(network, "include_top", True):
             single = network.num_classes == 1
             bound = inspect.signature(keras.Model.compile).bind(self, *args, **kwargs)
-            for loss in keras.tree.flatten(bound.arguments.get("loss")):
-                _check_loss(loss, single)
+            _check_loss(bound.arguments.get("loss"), single)
             for name in {"metrics", "weighted_metrics"} & set(bound.arguments):
                 bound.arguments[name] = _checked(bound.arguments[name], single)
             args, kwargs = bound.args[1:], bound.kwargs
@@ -98,6 +109,32 @@ def check_labels(model, labels):
         )
 
 
+def check_class_weight(model, weights):
+    """Raises `TrainingError` unless the keys of a `class_weight` are numbers of a classifier's classes, or it is None.
+
+    Keras looks up the number of each label, and takes 1 where it finds none.
+    """
+    network = getattr(model, "classifier", model)
+    if not isinstance(weights, dict) or not hasattr(type(model).compile, "looks_at_logits"):
+        return
+    if not getattr(network, "include_top", True):
+        return
+    classes = range(max(network.num_classes, 2))
+    if any(key not in classes for key in weights):
+        raise TrainingError(
+            f"class_weight is a dict of numbers of classes, from 0 to {classes[-1]}, to their weights (see "
+            f"training.class_weights). Received: {weights}"
+        )
+
+
+def own_size(model):
+    """The side in pixels of the images that a classifier was built for; None where any will do."""
+    network = getattr(model, "classifier", model)
+    if not hasattr(network, "classify") or not getattr(network, "include_top", True):
+        return None
+    return getattr(network, "image_size", None)
+
+
 def _is_binary(loss):
     """Whether a loss is a cross-entropy of labels from 0 to 1."""
     known = _known(loss, keras.losses.get)
@@ -148,25 +185,32 @@ def check_schedule(model, steps, epochs, initial_epoch=0):
 
 
 def _check_loss(loss, single):
-    if _of_probabilities(_known(loss, keras.losses.get)):
+    if isinstance(loss, dict):  # an output each; body parts, which are learnt beside, are several
+        for name, one in loss.items():
+            _check_loss(one, single and name != "body_part")
+    elif isinstance(loss, list | tuple):
+        for one in loss:
+            _check_loss(one, single and len(loss) == 1)
+    elif given := _mistaken(_known(loss, keras.losses.get), single):
         kind = "BinaryCrossentropy" if single else "SparseCategoricalCrossentropy"
         raise TrainingError(
-            "This network gives logits, of which the loss must know: write "
+            f"This network gives {given}, of which the loss must know: write "
             f"keras.losses.{kind}(from_logits=True). Received: {_words(loss)}"
         )
 
 
 def _checked(metrics, single):
     """Metrics as they were given, "accuracy" of a single logit excepted."""
-    if isinstance(metrics, dict):  # an output each; body parts, which are learnt beside, are several
+    if isinstance(metrics, dict):
         return {name: _checked(one, single and name != "body_part") for name, one in metrics.items()}
     if isinstance(metrics, list | tuple):
         return [_checked(one, single) for one in metrics]
     if metrics in _ACCURACY:
         return keras.metrics.BinaryAccuracy(metrics, threshold=0.0) if single else metrics
-    if metrics in _CROSSENTROPY or _of_probabilities(_known(metrics, keras.metrics.get)):
+    given = "logits" if metrics in _CROSSENTROPY else _mistaken(_known(metrics, keras.metrics.get), single)
+    if given:
         raise TrainingError(
-            f"This network gives logits, of which metrics must know: write {_METRICS[single]}. "
+            f"This network gives {given}, of which metrics must know: write {_METRICS[single]}. "
             f"Received: {_words(metrics)}"
         )
     return metrics
@@ -180,21 +224,50 @@ def _known(given, get):
         return given
 
 
-def _of_probabilities(one):
-    """Whether a loss or a metric of Keras's own, object or function, takes what it is given for probabilities."""
+def _mistaken(one, single):
+    """What a loss or a metric of Keras's own, object or function, takes for something else, in words; or None.
+
+    A warning is given of those that compare logits with labels, which may be meant.
+    """
+    kind, one = type(one).__name__, _within(one)
     function = getattr(one, "func", one)  # of a functools.partial
-    home = function if inspect.isfunction(function) else type(function)
+    is_function = inspect.isfunction(function)
+    home = function if is_function else type(function)
     if home.__module__.partition(".")[0] != "keras":  # others may well know of logits
-        return False
+        return None
+    names = {kind, function.__name__ if is_function else type(function).__name__}
+    if names & _OF_DIFFERENCES:
+        _LOG.warning(
+            "outputs are compared with labels as they are, which suits numbers such as ages: to tell findings take a "
+            "cross-entropy with from_logits=True. Received: %s", min(names & _OF_DIFFERENCES),
+        )  # fmt: skip
+    of_classes = isinstance(one, keras.metrics.IoU) and not isinstance(one, keras.metrics.BinaryIoU)
+    of_classes = of_classes and (single or one.sparse_y_pred)
+    if of_classes or names & _OF_PROBABILITIES or _by_settings(one, function):
+        return "logits"
+    none_to_choose = single and names & _OF_SEVERAL and getattr(one, "threshold", None) is None
+    return "one logit alone" if none_to_choose else None
+
+
+def _within(one):
+    """The function of a wrapper of Keras's own with its settings, as a partial; anything else as it is."""
+    function = getattr(one, "_fn", getattr(one, "fn", None))
+    if not callable(function) or type(one).__module__.partition(".")[0] != "keras":
+        return one
+    return functools.partial(_within(function), **one._fn_kwargs)
+
+
+def _by_settings(one, function):
+    """Whether the settings of what is Keras's own are those for probabilities."""
     if inspect.isfunction(function):
         defaults = {name: each.default for name, each in inspect.signature(one).parameters.items()}
         return defaults.get("from_logits") is False or defaults.get("threshold") == 0.5
-    of_logits = getattr(one, "from_logits", getattr(one, "_from_logits", None))
+    of_logits = getattr(function, "from_logits", getattr(function, "_from_logits", None))
     if of_logits is not None:
         return not of_logits
     # Several thresholds must be probabilities, says Keras.
-    several = any(0 < each < 1 for each in getattr(one, "thresholds", None) or ())
-    return several or getattr(one, "threshold", None) == 0.5
+    several = any(0 < each < 1 for each in getattr(function, "thresholds", None) or ())
+    return several or getattr(function, "threshold", None) == 0.5
 
 
 def _words(given):

@@ -2,24 +2,36 @@
 
 import functools
 import inspect
+import logging
+import math
 
+import h5py
 import keras
+import numpy as np
 
-from keras_fracture.errors import FractureError, ModelError, meant, one_line
-from keras_fracture.models.compiling import check_labels, check_schedule, for_logits, note_rate
+from keras_fracture.errors import FractureError, ModelError, WeightsError, meant, one_line
+from keras_fracture.models.compiling import (
+    check_class_weight,
+    check_labels,
+    check_schedule,
+    for_logits,
+    note_rate,
+    own_size,
+)
 
 _BUILDERS = {}
+_LOG = logging.getLogger(__name__)
 
 
 def register(name, **defaults):
     """Class decorator: `models.create(name, **overrides)` builds the class with `defaults | overrides`.
 
     Several names may share a class (`resnet18`, `resnet34`); apply the decorator once for each. It implies
-    `by_own_policy` and `in_own_range`, and of a classifier `for_logits`.
+    `by_own_policy`, `in_own_range` and `of_own_weights`, and of a classifier `for_logits`.
     """
 
     def decorate(cls):
-        built = in_own_range(by_own_policy(cls))
+        built = of_own_weights(in_own_range(by_own_policy(cls)))
         _BUILDERS[name] = functools.partial(
             for_logits(built) if hasattr(cls, "classify") else built, **defaults
         )
@@ -84,25 +96,90 @@ def _looking(method, name):
         note_rate(self)
         pixel_range, of_labels = getattr(self, "pixel_range", None), functools.partial(check_labels, self)
         given = inspect.signature(getattr(keras.Model, name)).bind(self, x, *args, **kwargs).arguments
+        check_class_weight(self, given.get("class_weight"))
+        size = own_size(self)
         if name == "fit":
-            ranges.check_training(x, pixel_range, of_labels)
+            ranges.check_training(x, pixel_range, of_labels, size)
             validation, labels = given.get("validation_data"), None
             if isinstance(validation, list | tuple):
                 # Labels of no weight may be any.
                 validation, labels = validation[0], validation[1] if len(validation) == 2 else None
-            ranges.check_images(validation, pixel_range, "validate on", of_labels)
+            ranges.check_images(validation, pixel_range, "validate on", of_labels, size)
             of_labels(labels)
             epochs = given.get("epochs", 1), given.get("initial_epoch", 0)
             check_schedule(self, given.get("steps_per_epoch") or ranges.steps(given), *epochs)
         elif not kwargs.get("_use_cached_eval_dataset"):  # `fit` after each epoch, with what it was given
-            ranges.check_images(x, pixel_range, _PURPOSES[name], None if "predict" in name else of_labels)
+            ranges.check_images(
+                x, pixel_range, _PURPOSES[name], None if "predict" in name else of_labels, size
+            )
         of_labels(given.get("y") if given.get("sample_weight") is None else None)
-        return method(self, x, *args, **kwargs)
+        result = method(self, x, *args, **kwargs)
+        if name == "fit" and (spoilt := not_finite(self.weights)):  # which the loss need not show
+            _LOG.warning(
+                "a weight is not finite after this training, and what the model says is nonsense: look for NaN in the "
+                "images, or lower the learning rate, and train anew. Received: NaN or infinity in %s", spoilt,
+            )  # fmt: skip
+        return result
 
     method_in_own_range.looks_at_range = True
     if method is getattr(keras.Model, name):
         method_in_own_range.__doc__ = f"`keras.Model.{name}`, which looks at the range of the first images."
     return method_in_own_range
+
+
+def of_own_weights(cls):
+    """Class decorator: `load_weights` refuses a file of a deeper network, of which Keras takes the half that fits.
+
+    A file may hold layers beside, such as a head that the model does not have, and optimizers.
+    """
+    load = cls.load_weights
+    if hasattr(load, "looks_at_file"):  # decorated already
+        return cls
+
+    @functools.wraps(load)
+    def load_own_weights(self, filepath, skip_mismatch=False, **kwargs):
+        if not skip_mismatch and str(filepath).endswith(".weights.h5"):
+            held, own = _weights_in(filepath, self), sum(math.prod(one.shape) for one in self.variables)
+            if held > own:
+                raise WeightsError(
+                    "The file is of a deeper network, of which Keras would take what fits: create that one, or pass "
+                    f"skip_mismatch=True. Received: {held:,} weights in layers of the names of these, which have "
+                    f"{own:,}, in {filepath}"
+                )
+        return load(self, filepath, skip_mismatch=skip_mismatch, **kwargs)
+
+    load_own_weights.looks_at_file = True
+    cls.load_weights = load_own_weights
+    return cls
+
+
+def _weights_in(path, model):
+    """How many weights a file holds of the layers that a model has; 0 where Keras will say what is wrong with it."""
+    sizes = []
+
+    def visit(name, item):
+        parts = name.split("/")
+        beside = any(part == "optimizer" or part.startswith("seed_generator") for part in parts)
+        if hasattr(item, "size") and not beside and getattr(model, parts[0], None) is not None:
+            sizes.append(item.size)
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(visit)
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError):
+        return 0
+    return sum(sizes)
+
+
+def not_finite(weights):
+    """The path of the first weight that holds NaN or infinity, or None.
+
+    A network may go on with finite numbers: on CPUs a ReLU that is fused into its convolution turns NaN to 0.
+    """
+    for weight in weights:
+        if not np.isfinite(np.asarray(weight)).all():
+            return getattr(weight, "path", weight.name)
+    return None
 
 
 def names():

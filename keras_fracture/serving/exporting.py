@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_fracture import files
 from keras_fracture.errors import ModelError, OutputError
+from keras_fracture.models.registry import not_finite
 from keras_fracture.serving import card, endpoints, warmup
 
 _LOG = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
 
     Raises:
         ModelError: The model is none of this package, `preprocess` makes other images than it takes, or `classes` or
-            `finding` do not fit it.
+            `finding` do not fit it, or a weight is NaN or infinite.
         OutputError: It exists already, or cannot be written.
     """
     if not hasattr(model, "image_size"):
@@ -63,6 +64,11 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
         raise ModelError(
             f"preprocess must make what the model takes, {model.image_size} pixels and {model.channels} channel(s). "
             f"Received: {preprocess}"
+        )
+    if spoilt := not_finite(model.weights):
+        raise ModelError(
+            "weights must be finite to be exported: train anew, or go back to an earlier epoch. "
+            f"Received: NaN or infinity in {spoilt}"
         )
     named = _named(model, metadata or {})
     target = Path(path) / str(version)

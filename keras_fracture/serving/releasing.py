@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 
 from keras_fracture import models, training
@@ -16,6 +17,7 @@ from keras_fracture.serving.versions import version_of
 from keras_fracture.settings import parse
 from keras_fracture.training.weights import load_keras
 
+_LOG = logging.getLogger(__name__)
 _NOT_SHIPPED = ("architecture", "config", "parameters", "pixel_range", "preprocess", "endpoints",
                 "not_for_clinical_use", "warm_up_requests", "exponent")  # fmt: skip
 
@@ -72,6 +74,11 @@ def release(
                 f"A .keras file holds its architecture: leave out --model and --set. Received: {path}"
             )
         network = of_keras(path)
+        if hasattr(network, "classify") and getattr(network, "include_top", True):
+            _LOG.warning(
+                "a .keras file holds no threshold, preprocessing or names of classes: the model is exported with a "
+                "threshold of 0.5, and with what --preprocess and --classes say. Received: %s", path,
+            )  # fmt: skip
     elif not model:
         raise ModelError(
             "Name a run folder or a .keras file, or an architecture by --model (with or without its weights file). "

@@ -92,9 +92,11 @@ def loaded(version):
     """The SavedModel of a version as TensorFlow loads it. It is a program: load none that you would not run.
 
     Raises:
-        ModelError: It is damaged.
+        ModelError: It is damaged, or a weight is NaN or infinite.
     """
     import tensorflow as tf
+
+    from keras_fracture.models.registry import not_finite
 
     try:
         model = tf.saved_model.load(str(version))
@@ -104,6 +106,10 @@ def loaded(version):
         raise ModelError(
             f"{version} holds no whole SavedModel ({one_line(error)}): export it again"
         ) from None
+    if spoilt := not_finite(model.model_variables):  # its answers may be finite all the same
+        raise ModelError(
+            f"{version} holds weights that are not finite: export another one. Received: NaN or infinity in {spoilt}"
+        )
     return model
 
 

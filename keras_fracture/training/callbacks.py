@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_fracture import files
 from keras_fracture.errors import TrainingError, one_line
+from keras_fracture.models.registry import not_finite
 from keras_fracture.progress import Bar
 from keras_fracture.training import identity
 from keras_fracture.training.weights import save_weights
@@ -51,7 +52,10 @@ class SampleGrid(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Raises `TrainingError` at the first step whose losses are not finite, naming it and the last finite ones."""
+    """Raises `TrainingError` at the first step whose losses are not finite, naming it and the last finite ones.
+
+    After each epoch it looks at the weights, too: NaN in them need not come through to a loss.
+    """
 
     def __init__(self):
         super().__init__()
@@ -70,6 +74,13 @@ class StopOnNaN(keras.callbacks.Callback):
             f"Losses are not finite at epoch {self.epoch + 1}, step {batch + 1} (last finite: {last}). The "
             f"backup of the last whole epoch is kept: lower the learning rate or the precision and use --resume"
         )
+
+    def on_epoch_end(self, epoch, logs=None):
+        if spoilt := not_finite(self.model.weights):
+            raise TrainingError(
+                f"Weights are not finite after epoch {epoch + 1}, though losses are. The backup of the epoch before is "
+                f"kept: look for NaN in the images, or lower the learning rate. Received: NaN or infinity in {spoilt}"
+            )
 
 
 class EpochBackup(keras.callbacks.Callback):

@@ -116,6 +116,32 @@ def not_a_number_in_safetensors(folder):
     return folder / "file.safetensors", "Received: NaN or infinity in fc.bias"
 
 
+def sparse(folder):
+    state = tiny_twin().state_dict()
+    state["conv1.weight"] = state["conv1.weight"].to_sparse()
+    return state, r"conv1.weight must hold all its numbers.*Received: torch.sparse_coo on cpu"
+
+
+def meta(folder):
+    state = tiny_twin().state_dict()
+    state["fc.bias"] = state["fc.bias"].to("meta")
+    return state, r"fc.bias must hold all its numbers.*Received: torch.strided on meta"
+
+
+def halves_of_a_block_in_another_order(folder):
+    """Both are of one shape, and the head has another name, so that all would go by the order."""
+    state = {name.replace("fc.", "head."): value for name, value in tiny_twin().state_dict().items()}
+    first, second = (
+        {name: state.pop(name) for name in list(state) if name.startswith(parts)}
+        for parts in (("layer1.0.conv1.", "layer1.0.bn1."), ("layer1.0.conv2.", "layer1.0.bn2."))
+    )
+    stem = {name: state.pop(name) for name in list(state) if not name.startswith(("layer", "head"))}
+    said = (
+        r"another order than its.*Received: layer1.0.conv2.weight where the model has layer1.0.conv1.weight"
+    )
+    return stem | second | first | state, said
+
+
 def halved(path):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
@@ -185,6 +211,9 @@ CASES = [
     too_short,
     too_long,
     not_a_number,
+    sparse,
+    meta,
+    halves_of_a_block_in_another_order,
     quantized,
     quantized_in_safetensors,
     quantized_to_float8,
@@ -336,3 +365,11 @@ def test_packed_checkpoints_are_not_unpacked(victim, tmp_path):
         archive.writestr("packed/data/0", bytes(2**27))
     with pytest.raises(WeightsError, match=r"Takes far more memory than it has bytes, 134,217,728 where"):
         load_torch_weights(victim, path)
+
+
+def test_a_module_in_place_of_its_state_dict_is_said(victim):
+    with pytest.raises(WeightsError, match=r"give module.state_dict\(\). Received: ResNet$"):
+        load_torch_weights(victim, tiny_twin())
+    renamed = {name.replace("fc.", "head."): value for name, value in tiny_twin(1).state_dict().items()}
+    load_torch_weights(victim, renamed)  # by the order, which is the model's
+    np.testing.assert_array_equal(victim.fc.bias, renamed["head.bias"])

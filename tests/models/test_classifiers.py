@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_fracture import models
-from keras_fracture.errors import ModelError
+from keras_fracture.errors import ModelError, WeightsError
 
 SLOW = pytest.mark.slow
 GOLDEN = {
@@ -237,3 +237,25 @@ def test_a_mean_in_grey_levels_is_refused(name, mean):
     """Pixels lie from 0 to 1: all of them would come out far below any that the network learnt from."""
     with pytest.raises(ModelError, match=r"mean must lie between 0 and 1.*by 255.*Received: [-(]?\d"):
         models.create(name, mean=mean, std=58.4)
+
+
+def test_weights_of_a_deeper_network_are_refused_and_nothing_else(tmp_path):
+    small, path = SMALL["resnet18"], tmp_path / "file.weights.h5"
+    deeper = models.create("resnet18", **small | {"depths": (2, 1, 1, 1)})
+    deeper.save_weights(path)
+    model = models.create("resnet18", **small)
+    before = model.get_weights()
+    with pytest.raises(
+        WeightsError, match=r"of a deeper network, .* Received: [\d,]+ weights .*file.weights.h5$"
+    ):
+        model.load_weights(path)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    model.load_weights(path, skip_mismatch=True)
+    headless = models.create("resnet18", **small | {"depths": (2, 1, 1, 1), "include_top": False})
+    headless.load_weights(path)
+    np.testing.assert_array_equal(headless.conv1.kernel, deeper.conv1.kernel)
+    model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
+    model.optimizer.build(model.trainable_variables)
+    model.save_weights(path)  # with what Adam keeps, twice the weights
+    models.create("resnet18", **small).load_weights(path)

@@ -79,6 +79,63 @@ def test_metrics_of_probabilities_are_refused(metric, outputs):
             model.compile("adam", right, **given)
 
 
+LOSSES, METRICS = keras.losses, keras.metrics
+SPARSE = LOSSES.SparseCategoricalCrossentropy(from_logits=True)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize(
+    ("losses", "metrics"),
+    [
+        (["dice", "Dice", LOSSES.Dice()], [METRICS.MeanIoU(2), METRICS.IoU(2, [1])]),
+        (["tversky", LOSSES.Tversky(), LOSSES.CategoricalGeneralizedCrossEntropy()], ["Accuracy", METRICS.Accuracy()]),
+        (["kl_divergence", "kld", LOSSES.KLDivergence()], ["kl_divergence", METRICS.KLDivergence()]),
+        (["poisson", LOSSES.poisson, LOSSES.Poisson()], ["poisson", METRICS.Poisson()]),
+        (["msle", LOSSES.MeanSquaredLogarithmicError()], ["msle", METRICS.MeanSquaredLogarithmicError()]),
+        ([], [METRICS.MeanMetricWrapper(METRICS.binary_accuracy), METRICS.BinaryIoU()]),
+    ],
+)  # fmt: skip
+def test_what_says_nothing_of_logits_in_its_settings_is_refused_too(losses, metrics, outputs):
+    model = network(outputs)
+    for loss in losses:
+        with pytest.raises(TrainingError, match="gives logits, of which the loss must know"):
+            model.compile("adam", loss)
+    for metric in metrics:
+        with pytest.raises(TrainingError, match="gives logits, of which metrics must know"):
+            model.compile("adam", BY_LOGITS[outputs], metrics=[metric])
+
+
+def test_one_logit_is_no_choice_among_classes():
+    several = [
+        METRICS.CategoricalAccuracy(), METRICS.SparseCategoricalAccuracy(), METRICS.SparseTopKCategoricalAccuracy(1),
+        METRICS.F1Score(), METRICS.SparseCategoricalCrossentropy(from_logits=True),
+    ]  # fmt: skip
+    one, two = network(), network(2)
+    for loss in (SPARSE, LOSSES.CategoricalCrossentropy(from_logits=True)):
+        with pytest.raises(
+            TrainingError, match=r"one logit alone, .* write keras.losses.BinaryCrossentropy\(from_l"
+        ):
+            one.compile("adam", loss)
+        two.compile("adam", loss)
+    for metric in several:
+        with pytest.raises(
+            TrainingError, match=r"one logit alone, .* write keras.metrics.BinaryAccuracy\(thres"
+        ):
+            one.compile("adam", LOSS, metrics=[metric])
+        two.compile("adam", BY_LOGITS[2], metrics=[metric])
+    two.compile("adam", BY_LOGITS[2], metrics=[METRICS.OneHotMeanIoU(2)])
+    one.compile("adam", LOSS, metrics=[METRICS.MeanMetricWrapper(METRICS.binary_accuracy, threshold=0.0)])
+
+
+def test_differences_of_logits_and_labels_are_warned_of(caplog):
+    network().compile("adam", "mse")
+    (said,) = caplog.messages
+    assert "to tell findings take a cross-entropy" in said and said.endswith("Received: mean_squared_error")
+    caplog.clear()
+    network().compile("adam", LOSS, metrics=[METRICS.RootMeanSquaredError()])
+    assert caplog.messages[0].endswith("Received: RootMeanSquaredError")
+
+
 def test_accuracy_of_one_logit_is_that_of_its_probability(data):
     images, labels = data
     model = network()

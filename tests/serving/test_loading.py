@@ -12,6 +12,7 @@ from keras_fracture import evaluation, models, serving
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import ModelError
 from keras_fracture.evaluation.predicting import predictor, probabilities
+from keras_fracture.inference.predicting import Classifier
 from keras_fracture.serving import releasing
 from keras_fracture.serving.metadata import facts_of
 from keras_fracture.serving.versions import loaded
@@ -132,6 +133,18 @@ def test_a_threshold_that_is_left_out_is_said(first, tmp_path, caplog):
     assert models.load(kept).threshold == 0.3
 
 
+def test_a_keras_file_is_exported_with_a_word_on_what_it_lacks(first, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(releasing, "export", lambda *given: None)
+    models.load(first).save(tmp_path / "net.keras")
+    releasing.release(tmp_path / "net.keras", tmp_path / "net")
+    assert "holds no threshold, preprocessing or names of classes" in caplog.text
+    caplog.clear()
+    models.create("dcgan_generator", image_size=32, width=2).save(tmp_path / "gan.keras")
+    releasing.release(tmp_path / "gan.keras", tmp_path / "gan")
+    releasing.release(None, tmp_path / "net", model="compact_cnn")
+    assert not caplog.text
+
+
 @pytest.mark.parametrize("side", [24, 64])
 def test_images_of_another_size_are_refused(first, side):
     model, other = models.load(first), np.zeros((2, side, side, 1), np.uint8)
@@ -195,3 +208,19 @@ def test_weights_that_changed_places_since_they_were_saved_are_refused(first, mo
         ModelError, match=r"do not fit each other .*body/bn1/beta:0 where body/bn1/gamma is expected"
     ):
         models.load(first)
+
+
+def test_weights_that_are_not_finite_are_neither_exported_nor_loaded(first, tmp_path, monkeypatch):
+    model = models.load(first)
+    model.weights[0].assign(np.full(model.weights[0].shape, np.nan))
+    with pytest.raises(ModelError, match=r"finite to be exported: .* Received: NaN or infinity in .*kernel"):
+        serving.export(model, tmp_path / "spoilt")
+    assert not list(tmp_path.iterdir())
+    with monkeypatch.context() as patch:  # of an earlier version of this package
+        patch.setattr("keras_fracture.serving.exporting.not_finite", lambda weights: None)
+        spoilt = serving.export(model, tmp_path / "spoilt", preprocess=PREPARED)
+    for opened in (models.load, Classifier):
+        with pytest.raises(
+            ModelError, match=r"weights that are not finite: .* Received: NaN or infinity in "
+        ):
+            opened(spoilt)

@@ -111,3 +111,18 @@ def test_labels_of_no_weight_may_be_any_and_lists_are_one_for_each_output():
     loss = model.evaluate(images, labels, sample_weight=np.array([1, 1, 0, 1.0]), verbose=0)
     assert np.isfinite(loss)
     compiling.check_labels(model, [np.zeros(4), np.full((4, 2), 7)])
+
+
+@pytest.mark.parametrize("weights", [{"healthy": 1, "finding": 3}, {"0": 1, "1": 3}, {1: 1, 2: 3}, {0.5: 2}])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_class_weights_of_no_class_are_refused(weights, outputs):
+    """Keras takes each image for as much as any other then."""
+    model = models.create("compact_cnn", image_size=32, num_classes=outputs)
+    kind = keras.losses.SparseCategoricalCrossentropy if outputs == 2 else keras.losses.BinaryCrossentropy
+    model.compile("sgd", kind(from_logits=True))
+    images, labels = np.zeros((4, 32, 32, 1), "float32"), np.arange(4) % 2
+    for train in (model.fit, model.train_on_batch):
+        with pytest.raises(TrainingError, match=r"numbers of classes, from 0 to 1, .*Received: \{"):
+            train(images, labels, class_weight=weights)
+    for right in ({0: 1.0, 1: 3.0}, {np.int64(1): 3.0}, {True: 2.0}):
+        model.train_on_batch(images, labels, class_weight=right)

@@ -226,3 +226,46 @@ def test_a_bright_patch_may_be_asked_about_and_a_generator_keeps_its_first_batch
         translator.predict(bright.astype("float32"), verbose=0)
     passed = (one for one in [(images[:4] / np.float32(255), LABELS[:4])] * 2)
     assert classifier().predict(passed, verbose=0).shape == (8, 2)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_images_that_are_not_finite_are_refused_every_way(images, bad):
+    model, spoilt = classifier(), images / np.float32(255)
+    spoilt[::12, 5, 5] = bad
+    before = model.get_weights()
+    for ask in asked(model, spoilt).values():
+        with pytest.raises(
+            (ModelError, TrainingError), match=r"finite numbers from 0 to 1\. Received: NaN or inf"
+        ):
+            ask()
+    blank = np.zeros((2, 32, 32, 1), "float32")
+    assert np.isfinite(model.predict(blank, verbose=0)).all(), "one X-ray may be blank"
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_training_that_leaves_weights_that_are_not_finite_says_so(images, caplog):
+    model, spoilt = classifier(), np.tile(images / np.float32(255), (7, 1, 1, 1))
+    model.fit(spoilt, np.arange(280) % 2, batch_size=140, verbose=0)
+    assert "finite" not in caplog.text
+    spoilt[270, 5, 5] = np.nan  # behind the images that are looked at
+    model.fit(spoilt, np.arange(280) % 2, batch_size=140, verbose=0)
+    (said,) = (one for one in caplog.messages if "finite" in one)  # TensorFlow may say something, too
+    assert "not finite after this training" in said and "Received: NaN or infinity in " in said
+
+
+@pytest.mark.filterwarnings("error:The images to")
+def test_images_of_another_size_than_the_models_are_warned_of(images):
+    model, scaled = classifier(), images / np.float32(255)
+    larger = scaled.repeat(2, 1).repeat(2, 2)
+    for ask in asked(model, larger).values():
+        with pytest.warns(
+            UserWarning, match=r"of another size than the model's.*at 32 x 32 pixels. Received: \(\d+, 64"
+        ):
+            ask()
+    with pytest.warns(UserWarning, match=r"to predict are of another size"):
+        models.Ensemble([classifier(), classifier()]).predict(larger, verbose=0)
+    asked(model, scaled)["validate"]()
+    small = {"image_size": 32, "width": 4, "depths": (1, 1, 1, 1), "channels": 1, "num_classes": 2}
+    for free in ({"image_size": None}, {"include_top": False}):  # which take any
+        models.create("resnet18", **small | free).predict(larger[:2], verbose=0)

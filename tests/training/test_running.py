@@ -214,6 +214,19 @@ def test_stop_on_nan_lets_finite_losses_pass():
             watch.on_train_batch_end(1, {"loss": bad})
 
 
+def test_weights_that_are_not_finite_stop_the_run_though_losses_are_finite(tmp_path):
+    class Spoil(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.d_optimizer.iterations.numpy() == 2 * killed_run.STEPS:
+                self.model.discriminator.trainable_variables[-1].assign([np.nan])
+
+    with pytest.raises(
+        TrainingError, match=r"after epoch 2, .* is kept: .*Received: NaN or infinity in .*bias"
+    ):
+        killed_run.train(tmp_path, 4, callbacks=[Spoil()])
+    assert callbacks.EpochBackup(tmp_path / "backup").saved()[1] == 1
+
+
 def test_reseed_gives_every_epoch_its_own_numbers():
     model = killed_run.model()
     reseed = running.Reseed()
