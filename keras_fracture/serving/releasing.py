@@ -11,7 +11,7 @@ from keras_fracture.interop import convert
 from keras_fracture.report.results import renamed
 from keras_fracture.serving.exporting import export
 from keras_fracture.serving.loading import as_saved
-from keras_fracture.serving.metadata import facts_of, preparation
+from keras_fracture.serving.metadata import facts_of, preparation, thresholded
 from keras_fracture.serving.versions import version_of
 from keras_fracture.settings import parse
 from keras_fracture.training.weights import load_keras
@@ -212,9 +212,7 @@ def model_of_run(run, which):
         "matter.",
     }
     if "threshold" in row:
-        fixed = metrics["settings"].get("threshold") is not None
-        chosen = "fixed beforehand" if fixed else "chosen on validation for the highest balanced accuracy"
-        facts["threshold"] = {"value": row["threshold"], "chosen": chosen}
+        facts["threshold"] = thresholded(row["threshold"], metrics["settings"].get("threshold") is not None)
     return run / row["saved_model"], facts
 
 
