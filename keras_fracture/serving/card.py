@@ -60,7 +60,8 @@ def text(name, facts):
             f"Licence of these images: {facts['licence']}. Of the weights: Apache-2.0, where that leaves it to us.\n"
         )
     if "metrics" in facts:
-        lines.append("## Measured (95 % interval)\n")
+        sure = any("low" in score for score in facts["metrics"].values())
+        lines.append(f"## Measured{' (95 % interval)' if sure else ''}\n")
         lines += [f"- {key.replace('_', ' ')}: {_score(score)}" for key, score in facts["metrics"].items()]
         lines.append("")
     if "limits" in facts:

@@ -195,6 +195,9 @@ def model_of_run(run, which):
     averaged = several and not metrics["settings"].get("ensemble")
     alone = "saved_model_metrics" in row or "metrics" not in row or not averaged  # a GAN's are its own
     of = f"Metrics are {_OF_THE_MODEL if alone else _OF_THE_RUN}."
+    scores = {name: _plain(score) for name, score in measured.items() if _is_score(score)}
+    sure = any("low" in score for score in scores.values())
+    say = "Intervals resample whole X-rays of one data set" if sure else "They are of one data set"
     facts = {
         "trained_on": f"{row['data']}, split policy `{row['split_policy']}`: "
         + "; ".join(
@@ -204,12 +207,11 @@ def model_of_run(run, which):
         + f". {counts['test']['images_of_training_sources']} test images show an X-ray or patient that was trained on. "
         f"Profile `{row['profile']}`, {_seeds(metrics['settings'])}.{_origin(metrics['settings'])}",
         **({"licence": catalogue.layout(row["data"]).LICENCE} if row["data"] in catalogue.NAMES else {}),
-        "metrics": {name: _plain(score) for name, score in measured.items() if _is_score(score)},
+        "metrics": scores,
         "command": config["command"],
         "date": config["date"],
         "versions": config["versions"],
-        "limits": f"{of} Intervals resample whole X-rays of one data set: another hospital's images are another "
-        "matter.",
+        "limits": f"{of} {say}: another hospital's images are another matter.",
     }
     if "threshold" in row:
         facts["threshold"] = thresholded(row["threshold"], metrics["settings"].get("threshold") is not None)
