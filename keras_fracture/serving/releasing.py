@@ -9,6 +9,7 @@ from keras_fracture.data import Preprocess, catalogue
 from keras_fracture.errors import ModelError, one_line
 from keras_fracture.interop import convert
 from keras_fracture.report.results import renamed
+from keras_fracture.serving import card
 from keras_fracture.serving.exporting import export
 from keras_fracture.serving.loading import as_saved
 from keras_fracture.serving.metadata import facts_of, preparation, thresholded
@@ -112,7 +113,9 @@ def _anew(saved, to, version, facts=()):
     prepared = preparation(saved)[0] if "preprocess" in known else None
     blended = {"exponent": known["exponent"]} if "exponent" in known else {}
     known = {name: fact for name, fact in known.items() if name not in _NOT_SHIPPED} | dict(facts)
-    return export(as_saved(saved), to, version, prepared, known, **blended)  # as its metadata's classes are
+    made = export(as_saved(saved), to, version, prepared, known, **blended)  # as its metadata's classes are
+    card.copy_samples(saved, made)
+    return made
 
 
 def arguments_of(model, overrides):
