@@ -155,10 +155,10 @@ class Served:
                 f"{key} must be finite {kind} numbers. Received: NaN, infinity or more than fits"
             )
         low, high = self._pixel_range if key == "images" else (-math.inf, math.inf)
-        if key == "images" and len(values) > 1 and scaled_twice(values.min(), values.max(), (low, high)):
+        if key == "images" and scaled_twice(values.min(), values.max(), (low, high)):
             raise RequestError(
                 f"{key} must lie between {low:g} and {high:g}, and not be all but black: scale them once. "
-                f"Received: {len(values)} images from {values.min():g} to {values.max():g}"
+                f"Received: {len(values)} image(s) from {values.min():g} to {values.max():g}"
             )
         if values.min() < low - 1e-3 or values.max() > high + 1e-3:
             least, most = values.min(), values.max()
