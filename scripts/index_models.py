@@ -44,24 +44,28 @@ def main():
 
 
 def write_card(folder):
-    """A model's page: what is known of it, the licence of its images, and some images of what draws or paints."""
+    """A model's page: what is known of it, the licence of its images, and some images of what draws or paints.
+
+    Both go into its metadata too, so that whatever is exported from it says them.
+    """
     version = version_of(folder)
     facts = facts_of(version)
-    text = card.text(folder.name, facts | {"licence": catalogue.layout(_data(facts)).LICENCE})
+    known = facts | {"licence": catalogue.layout(_data(facts)).LICENCE}
+    samples = version / card.SAMPLES
     if "latent_dim" in facts["config"]:
-        samples = version / "samples.png"
         if not samples.exists():
             source = generating.load(folder)
             labels = np.arange(32) % source.num_classes if source.num_classes else None
             sheets.grid(np.stack(list(generating.draw(source, 32, 0, labels))), samples)
-        text += "\n![What it draws, healthy and with a finding in turn](samples.png)\n"
+        known["samples"] = "What it draws, healthy and with a finding in turn"
     if facts["architecture"] == "UNIT":
-        samples = version / "samples.png"
         if not samples.exists():
             healthy = train_translator.held_out(1000)[0][:8]  # of those that were measured
             sheets.grid(np.concatenate([healthy, translated(version, healthy)]), samples, 8)
-        text += "\n![Healthy patches of held-out phantoms, and below each its translation](samples.png)\n"
-    write_text(version / "model_card.md", text)
+        known["samples"] = "Healthy patches of held-out phantoms, and below each its translation"
+    if known != facts:
+        write_text(version / "metadata.json", json.dumps(known, indent=1) + "\n")
+    write_text(version / "model_card.md", card.text(folder.name, known))
 
 
 def translated(version, images):

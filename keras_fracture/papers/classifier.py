@@ -26,6 +26,7 @@ from keras_fracture.papers.teaching import (
     normalisation_of,
     seen_before,
 )
+from keras_fracture.serving.metadata import thresholded
 
 _EVALUATED = ("validation", "test")
 _JPEG = b"\xff\xd8"  # how such a file begins
@@ -210,7 +211,7 @@ def train_seeds(config, run, method, name, sets, folder):
         model = models.Ensemble([one["model"] for one in seeds], flips=config.flips)
         by_split = {split: rows.mean(axis=0, keepdims=True) for split, rows in by_split.items()}
         exported = {split: rows[0] for split, rows in by_split.items()}
-        export_model(config, method, model, sets, folder / "ensemble")
+        export_model(config, method, model, sets, exported["validation"], folder / "ensemble")
     thresholds = tuple(_threshold(config, sets, row) for row in by_split["validation"])
     return TrainedModel(
         model,
@@ -252,7 +253,7 @@ def train_model(config, run, method, name, number, sets, folder):
                 folder / "probabilities-exported.npz",
                 lambda: {split: predict(sets[split].images) for split in _EVALUATED},
             )
-        export_model(config, method, model, sets, folder)
+        export_model(config, method, model, sets, (exported or by_split)["validation"], folder)
     return {"model": model, "history": history, "probabilities": by_split, "exported": exported}
 
 
@@ -262,10 +263,11 @@ def as_trained(config, sets):
     return dataclasses.replace(config, body_parts=config.body_parts and several)
 
 
-def export_model(config, method, model, sets, folder):
-    """Writes `folder/saved_model`, unless it is there."""
+def export_model(config, method, model, sets, probabilities, folder):
+    """Writes `folder/saved_model`, unless it is there; its threshold is that of its `probabilities` of validation."""
     preprocess = dataclasses.replace(method.preprocess(config), channels=model.channels)
-    metadata = {"classes": ["healthy", "finding"], "finding": "finding"}
+    threshold = thresholded(_threshold(config, sets, probabilities), config.threshold is not None)
+    metadata = {"classes": ["healthy", "finding"], "finding": "finding", "threshold": threshold}
     metadata |= seen_by_training(config.data, sets, **seen_before(config))
     export_if_missing(model, folder / "saved_model", preprocess=preprocess, metadata=metadata)
 

@@ -1,8 +1,11 @@
 """The model card: `metadata.json` as a page."""
 
+import shutil
+
 from keras_fracture.report.markdown import plain
 from keras_fracture.serving.metadata import threshold_of
 
+SAMPLES = "samples.png"  # beside the card of a model whose metadata have a caption for it
 INTENDED_USE = (
     "Teaching and research on public data sets: how such a model is built, measured and served. **Not for clinical "
     "use**: it was never tested on patients, and no authority has seen it."
@@ -18,7 +21,7 @@ def text(name, facts):
             where they are known `classes` (names, in the order of the probabilities), `exponent` (of a translator's
             blending), `threshold` (a dict of `value` and `chosen`, in words), `trained_on` and `command` (words),
             `metrics` (name to a dict of `value` and maybe `low` and `high`), `limits` and `licence` (words; of the
-            images), `converted` (see `converting.convert`).
+            images), `converted` (see `converting.convert`), `samples` (words; the caption of `SAMPLES`).
 
     Returns:
         The page.
@@ -60,14 +63,23 @@ def text(name, facts):
             f"Licence of these images: {facts['licence']}. Of the weights: Apache-2.0, where that leaves it to us.\n"
         )
     if "metrics" in facts:
-        lines.append("## Measured (95 % interval)\n")
+        sure = any("low" in score for score in facts["metrics"].values())
+        lines.append(f"## Measured{' (95 % interval)' if sure else ''}\n")
         lines += [f"- {key.replace('_', ' ')}: {_score(score)}" for key, score in facts["metrics"].items()]
         lines.append("")
     if "limits" in facts:
         lines.append(f"{facts['limits']}\n")
     if "command" in facts:
         lines.append(f"Made by `{facts['command']}`.")
+    if "samples" in facts:
+        lines.append(f"\n![{facts['samples']}]({SAMPLES})")
     return "\n".join(lines) + "\n"
+
+
+def copy_samples(version, folder):
+    """Copies the picture that a card shows to where the same weights are exported anew."""
+    if (version / SAMPLES).is_file():
+        shutil.copyfile(version / SAMPLES, folder / SAMPLES)
 
 
 def _architecture(facts):

@@ -103,6 +103,7 @@ def convert(form, saved, to, version=1):
         text = json.dumps(facts, indent=1) + "\n"
         (folder / "metadata.json").write_text(text, encoding="utf-8")
         (folder / "model_card.md").write_text(card.text(name, facts), encoding="utf-8")
+        card.copy_samples(saved, folder)
     return target, difference
 
 

@@ -81,6 +81,12 @@ def threshold_of(facts, model):
     return value, chosen
 
 
+def thresholded(value, fixed):
+    """What metadata say of a run's threshold: its value, and how it was chosen, in words."""
+    chosen = "fixed beforehand" if fixed else "chosen on validation for the highest balanced accuracy"
+    return {"value": float(value), "chosen": chosen}
+
+
 def preparation(folder):
     """How images are prepared for an exported classifier: its `Preprocess` and its pixel range.
 

@@ -39,6 +39,8 @@ def v1(served, body):
             body = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise RequestError(f"A request is JSON: {error}") from None
+    if isinstance(body, dict) and None not in (body.get("inputs"), body.get("instances")):
+        raise RequestError("A request has instances or inputs. Received: both")
     if isinstance(body, dict) and isinstance(body.get("inputs"), dict | list):
         return {"outputs": _lists(_columns(served, body["inputs"], body.get("signature_name")))}
     rows = body.get("instances") if isinstance(body, dict) else None
@@ -224,6 +226,9 @@ def _of_json(key, values, dtype):
     if dtype == "string":
         if not isinstance(values, list) or not all(map(_is_coded, values)):
             raise RequestError(f'{key} must be bytes in base64: {{"b64": "..."}}')
+        if further := {name for value in values for name in value if name != "b64"}:
+            held = ", ".join(sorted(further))[:60]
+            raise RequestError(f'{key} must be {{"b64": "..."}} and no more. Received: b64 beside {held}')
         return _objects([_decoded(key, value["b64"]) for value in values])
     try:
         return np.array(values)

@@ -10,9 +10,10 @@ from keras_fracture.data import Preprocess, catalogue
 from keras_fracture.errors import ModelError, one_line
 from keras_fracture.interop import convert
 from keras_fracture.report.results import renamed
+from keras_fracture.serving import card
 from keras_fracture.serving.exporting import export
 from keras_fracture.serving.loading import as_saved
-from keras_fracture.serving.metadata import facts_of, preparation
+from keras_fracture.serving.metadata import facts_of, preparation, thresholded
 from keras_fracture.serving.versions import version_of
 from keras_fracture.settings import parse
 from keras_fracture.training.weights import load_keras
@@ -119,7 +120,9 @@ def _anew(saved, to, version, facts=()):
     prepared = preparation(saved)[0] if "preprocess" in known else None
     blended = {"exponent": known["exponent"]} if "exponent" in known else {}
     known = {name: fact for name, fact in known.items() if name not in _NOT_SHIPPED} | dict(facts)
-    return export(as_saved(saved), to, version, prepared, known, **blended)  # as its metadata's classes are
+    made = export(as_saved(saved), to, version, prepared, known, **blended)  # as its metadata's classes are
+    card.copy_samples(saved, made)
+    return made
 
 
 def arguments_of(model, overrides):
@@ -202,6 +205,9 @@ def model_of_run(run, which):
     averaged = several and not metrics["settings"].get("ensemble")
     alone = "saved_model_metrics" in row or "metrics" not in row or not averaged  # a GAN's are its own
     of = f"Metrics are {_OF_THE_MODEL if alone else _OF_THE_RUN}."
+    scores = {name: _plain(score) for name, score in measured.items() if _is_score(score)}
+    sure = any("low" in score for score in scores.values())
+    say = "Intervals resample whole X-rays of one data set" if sure else "They are of one data set"
     facts = {
         "trained_on": f"{row['data']}, split policy `{row['split_policy']}`: "
         + "; ".join(
@@ -211,17 +217,14 @@ def model_of_run(run, which):
         + f". {counts['test']['images_of_training_sources']} test images show an X-ray or patient that was trained on. "
         f"Profile `{row['profile']}`, {_seeds(metrics['settings'])}.{_origin(metrics['settings'])}",
         **({"licence": catalogue.layout(row["data"]).LICENCE} if row["data"] in catalogue.NAMES else {}),
-        "metrics": {name: _plain(score) for name, score in measured.items() if _is_score(score)},
+        "metrics": scores,
         "command": config["command"],
         "date": config["date"],
         "versions": config["versions"],
-        "limits": f"{of} Intervals resample whole X-rays of one data set: another hospital's images are another "
-        "matter.",
+        "limits": f"{of} {say}: another hospital's images are another matter.",
     }
     if "threshold" in row:
-        fixed = metrics["settings"].get("threshold") is not None
-        chosen = "fixed beforehand" if fixed else "chosen on validation for the highest balanced accuracy"
-        facts["threshold"] = {"value": row["threshold"], "chosen": chosen}
+        facts["threshold"] = thresholded(row["threshold"], metrics["settings"].get("threshold") is not None)
     return run / row["saved_model"], facts
 
 

@@ -13,7 +13,7 @@ from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from keras_fracture.errors import FractureError, ModelError
 from keras_fracture.serving import limits, protocols, refusing
 from keras_fracture.serving.served import Served
-from keras_fracture.serving.versions import models_in
+from keras_fracture.serving.versions import models_in, unfinished
 
 THREADS = 16  # requests taken apart or waiting to be run, see `batching.PARALLEL`; others wait for a thread
 _LOG = logging.getLogger(__name__)
@@ -38,6 +38,9 @@ class Repository(kserve.ModelRepository):
             except ModelError as error:
                 _LOG.warning("%s is not served: %s", path.name, error)
                 failed = error
+            else:
+                if newer := unfinished(path, self.find(path.name).version):
+                    _LOG.warning("%s is served, but not its newer version: %s", path.name, newer)
         if not self.models:
             raise failed
 
@@ -45,20 +48,28 @@ class Repository(kserve.ModelRepository):
         """Loads the highest version of a model, of a new one too. If it cannot be loaded, all stays as it was.
 
         Raises:
-            ModelNotFound: The folder has none of that name.
-            InvalidInput: It is damaged, or not whole yet.
+            ModelNotFound: The folder has none of that name, and none is served.
+            InvalidInput: It is damaged or not whole yet, or all versions of a model that is served were deleted.
         """
+        before = self.get_model(name)
         try:
             folders = {path.name: path for path in models_in(*self.folders)}
         except ModelError:
             folders = {}
+        if name not in folders and before:
+            raise InvalidInput(
+                f"{name} has no version in its folder any more, and version {before.version}, as it was loaded, goes "
+                "on answering: copy a version there, or unload it"
+            )
         if name not in folders:
             raise ModelNotFound(name)
         try:
-            self.update(Model(folders[name]))
+            model = Model(folders[name])
+            if newer := unfinished(folders[name], model.version):
+                raise ModelError(newer)
+            self.update(model)
         except ModelError as error:
             _LOG.warning("%s is not loaded: %s", name, error)
-            before = self.get_model(name)
             kept = f"version {before.version} goes on answering" if before else "it is not served"
             raise InvalidInput(
                 f"The highest version of {name} is damaged or not whole yet, and {kept}: see the server's log"
@@ -159,7 +170,11 @@ class Extension(ModelRepositoryExtension):
 
     async def load(self, model_name):
         await asyncio.to_thread(self._model_registry.load, model_name)
-        return {"name": model_name, "load": True}
+        return {
+            "name": model_name,
+            "load": True,
+            "version": str(self._model_registry.find(model_name).version),
+        }
 
     async def unload(self, model_name):
         await super().unload(model_name)

@@ -29,7 +29,8 @@ class Served:
         signatures: The SavedModel's own description of them, TensorFlow Serving's `SignatureDefMap`.
 
     Raises:
-        ModelError: It holds no SavedModel of this package, or one that is damaged.
+        ModelError: It holds no SavedModel of this package, one that is damaged, or one that prepares images otherwise
+            than its metadata say.
     """
 
     def __init__(self, folder):
@@ -46,7 +47,9 @@ class Served:
             )
         functions = {name: self._loaded.signatures[name] for name in self.endpoints}
         if "serve_bytes" in functions and "preprocess" in facts:
-            functions["serve_bytes"] = preparing.serve_bytes(path, functions["serving_default"])
+            own = preparing.serve_bytes(path, functions["serving_default"])
+            preparing.check(path, own, functions["serve_bytes"])
+            functions["serve_bytes"] = own
         self._batchers = {name: Batcher(function) for name, function in functions.items()}
         (graph,) = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
         self.signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=graph.signature_def)
@@ -152,10 +155,10 @@ class Served:
                 f"{key} must be finite {kind} numbers. Received: NaN, infinity or more than fits"
             )
         low, high = self._pixel_range if key == "images" else (-math.inf, math.inf)
-        if key == "images" and len(values) > 1 and scaled_twice(values.min(), values.max(), (low, high)):
+        if key == "images" and scaled_twice(values.min(), values.max(), (low, high)):
             raise RequestError(
                 f"{key} must lie between {low:g} and {high:g}, and not be all but black: scale them once. "
-                f"Received: {len(values)} images from {values.min():g} to {values.max():g}"
+                f"Received: {len(values)} image(s) from {values.min():g} to {values.max():g}"
             )
         if values.min() < low - 1e-3 or values.max() > high + 1e-3:
             least, most = values.min(), values.max()

@@ -76,7 +76,7 @@ def _bound(host, port):
 async def _run(repository, keeper, http, host, grpc_port):
     rest_port = http.getsockname()[1]
     plane, extension = _DataPlane(repository), Extension(repository)
-    _add_routes(repository, plane)
+    _add_routes(repository, plane, extension)
     RESTServer("kserve.model_server:app", plane, extension, rest_port).create_application()
     memory = holding.Memory()
     app.add_middleware(Gate, repository=repository, keeper=keeper, memory=memory)
@@ -97,8 +97,8 @@ async def _run(repository, keeper, http, host, grpc_port):
     await remote.stop(grace=10)
 
 
-def _add_routes(repository, plane):
-    """Those of TensorFlow Serving, before KServe's: of two that fit, the first answers."""
+def _add_routes(repository, plane, extension):
+    """Those of TensorFlow Serving, and a `load` that says the version, before KServe's: the first that fits answers."""
 
     @app.get("/v1/models/{name}")
     async def status(name: str):
@@ -112,6 +112,10 @@ def _add_routes(repository, plane):
         model = repository.find(name)
         spec = {"name": name, "signature_name": "", "version": str(model.version)}
         return {"model_spec": spec, "metadata": {"signature_def": _plain(model.served.signatures)}}
+
+    @app.post("/v2/repository/models/{name}/load")
+    async def load(name: str):
+        return await extension.load(name)
 
     @app.get("/healthz")
     async def healthy():

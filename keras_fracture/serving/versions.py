@@ -13,15 +13,15 @@ def version_of(folder):
         folder: Path, or the name of a known model, see `zoo`.
 
     Raises:
-        ModelError: It holds no SavedModel of this package.
+        ModelError: It holds no SavedModel of this package, or two of one number.
     """
     folder = zoo.folder_of(folder)
     if _is_version(folder):
         return folder
-    found = versions(folder)
+    found = _by_number(folder)
     if not found:
         raise ModelError(f"{folder} holds no SavedModel written by this package (NUMBER/metadata.json)")
-    return max(found, key=lambda path: int(path.name))
+    return found[max(found)]
 
 
 def numbered(model, version):
@@ -32,12 +32,12 @@ def numbered(model, version):
         version: Its number.
 
     Raises:
-        ModelError: There is no such version.
+        ModelError: There is no such version, or two of one number.
     """
     folder = zoo.folder_of(model)
     if _is_version(folder) and folder.name == str(version):
         return folder
-    found = {int(path.name): path for path in versions(folder)}
+    found = _by_number(folder)
     if version not in found:
         there = ", ".join(map(str, sorted(found))) or "none"
         raise ModelError(f"{folder} has no such version; those it has: {there}. Received: version {version}")
@@ -116,6 +116,35 @@ def loaded(version):
 def versions(folder):
     """The SavedModels' versions in a model's folder, as paths; what is converted for other runtimes is none."""
     return [path for path in folder.glob("*") if path.name.isdecimal() and _is_version(path)]
+
+
+def unfinished(folder, version):
+    """What is wrong with a model's folder that has a higher number than `version` and is no version; None if none.
+
+    TensorFlow Serving takes such a folder for one once it holds `saved_model.pb`.
+    """
+    later = [path for path in folder.glob("*") if path.name.isdecimal() and int(path.name) > version]
+    for path in later:
+        if path.is_dir() and not _is_version(path) and not any(path.glob("model.*")):
+            return f"{path} is not whole, it has no metadata.json: finish copying it, or take it away"
+    return None
+
+
+def _by_number(folder):
+    """A model's versions by their numbers.
+
+    Raises:
+        ModelError: Two have one number.
+    """
+    found = {}
+    for path in sorted(versions(folder)):
+        number = int(path.name)
+        if number in found:
+            raise ModelError(
+                f"{folder} has version {number} twice: take one away. Received: {found[number].name} and {path.name}"
+            )
+        found[number] = path
+    return found
 
 
 def _is_version(folder):

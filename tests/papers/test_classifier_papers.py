@@ -153,6 +153,8 @@ def test_a_run_is_released_with_all_it_knows(lisbon, tmp_path, capsys):
         "value": row["threshold"],
         "chosen": "chosen on validation for the highest balanced accuracy",
     }
+    own = json.loads((folder / row["saved_model"] / "1" / "metadata.json").read_text())
+    assert own["threshold"] == facts["threshold"], "predict takes the run's own SavedModel as well"
     assert facts["classes"] == ["healthy", "finding"]
     assert facts["metrics"]["auc"]["value"] == row["metrics"]["auc"]["value"]
     assert "0 test images show an X-ray " in facts["trained_on"]
@@ -185,6 +187,9 @@ def test_a_model_card_tells_of_the_model_alone(smoke_run, tmp_path):
     assert (folder / "grouped" / "resnet18" / "seeds.png").is_file()
     checked = sets["validation"].labels, probabilities(model, sets["validation"].images)
     assert facts["threshold"]["value"] == pytest.approx(evaluation.best_threshold(*checked), abs=1e-6)
+    assert (
+        models.load(folder / row["saved_model"]).threshold == facts["threshold"]["value"] == row["threshold"]
+    )
     assert facts["metrics"]["validation_auc"]["value"] == pytest.approx(roc_auc_score(*checked), abs=1e-6)
     inside = evaluation.within(
         evaluation.Predictions(labels, sets["test"].sources, ours[None], 0.5), sets["test"].table["body_part"]

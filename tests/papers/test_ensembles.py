@@ -38,6 +38,7 @@ def test_an_ensemble_is_exported_with_its_own_numbers(smoke_run, tmp_path):
     validation = load_splits(settings, lisbon_resnet.preprocess(settings), "grouped")["validation"]
     threshold = evaluation.best_threshold(validation.labels, probabilities(model, validation.images))
     assert facts["threshold"]["value"] == row["threshold"] == pytest.approx(threshold, abs=1e-6)
+    assert models.load(folder / row["saved_model"]).threshold == row["threshold"]
     assert facts["limits"].startswith("Metrics are this model's.")
     card = (tmp_path / "net" / "1" / "model_card.md").read_text()
     assert "Profile `smoke`, seeds 0 to 1." in card

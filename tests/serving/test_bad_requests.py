@@ -18,7 +18,18 @@ from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from keras_fracture.serving import limits
-from tests.serving.asking import KNOWN, PREDICT, TOKEN, WAIT, channel, predictions, rows, saved, v2_request
+from tests.serving.asking import (
+    KNOWN,
+    PREDICT,
+    TOKEN,
+    WAIT,
+    channel,
+    coded,
+    predictions,
+    rows,
+    saved,
+    v2_request,
+)
 
 
 def header_of(width, height):
@@ -110,7 +121,20 @@ BAD_BODIES = {
         PREDICT,
         {"instances": np.linspace(0, 0.0039, 2048).reshape(2, 32, 32, 1).tolist()},
         400,
-        "scale them once. Received: 2 images from 0 to 0.0039",
+        "scale them once. Received: 2 image(s) from 0 to 0.0039",
+    ),
+    "scaled twice, alone": (
+        PREDICT,
+        {"instances": np.linspace(0, 0.0039, 1024).reshape(1, 32, 32, 1).tolist()},
+        400,
+        "scale them once. Received: 1 image(s) from 0 to 0.0039",
+    ),
+    "rows and columns": (PREDICT, rows(jpeg()) | {"inputs": [coded(jpeg())]}, 400, "Received: both"),
+    "more than base64": (
+        PREDICT,
+        {"instances": [coded(jpeg()) | {"x": 1}]},
+        400,
+        "and no more. Received: b64 beside x",
     ),
     "grey levels": (PREDICT, {"instances": np.full((1, 32, 32, 1), 90).tolist()}, 400, "between 0 and 1"),
     "other names": (PREDICT, {"instances": [{"pixels": [1]}]}, 400, "must hold images. Received:"),

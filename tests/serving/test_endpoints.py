@@ -11,6 +11,8 @@ from keras_fracture.data import Preprocess, phantom
 from keras_fracture.errors import ModelError
 from keras_fracture.models.preprocessing import unscale
 from keras_fracture.serving import releasing
+from keras_fracture.serving.card import text
+from keras_fracture.serving.metadata import facts_of
 from tests.serving import batching
 from tests.serving.asking import saved
 
@@ -195,9 +197,11 @@ def test_the_card_says_what_metadata_say(tmp_path):
     card = (version / "model_card.md").read_text()
     for words in (
         "# net\n", "Not for clinical use", "`images` float32 (n, 32, 32, 3)", "healthy, finding", "0.2500",
-        "- auc: 0.750 (0.600 to 0.875)", "`keras-fracture reproduce nothing`",
+        "## Measured (95 % interval)\n", "- auc: 0.750 (0.600 to 0.875)", "`keras-fracture reproduce nothing`",
     ):  # fmt: skip
         assert words in card, words
+    without = {"metrics": {"kid": {"value": 0.01}}}
+    assert "## Measured\n" in text("net", facts_of(version) | without), "no number has an interval"
 
 
 def test_no_such_model_is_a_line(tmp_path):

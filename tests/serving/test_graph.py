@@ -275,6 +275,16 @@ def test_our_server_refuses_what_the_saved_model_cannot_decode(served, radiograp
         Served(served[2].parent).run("serve_bytes", {"bytes": np.array([damaged], object)})
 
 
+def test_a_jpeg_damaged_in_the_middle_is_answered_as_the_saved_model_does(served, radiographs):
+    """A limit of libjpeg, which only prints a warning: `serving/README.md` says so."""
+    whole = saved(Image.fromarray(radiographs[0]), "JPEG")
+    middle = len(whole) // 2
+    damaged = whole[:middle] + bytes(64) + whole[middle + 64 :]
+    expected = tf.saved_model.load(str(served[2])).signatures["serve_bytes"](bytes=tf.constant([damaged]))
+    given = Served(served[2].parent).run("serve_bytes", {"bytes": np.array([damaged], object)})
+    np.testing.assert_allclose(given["probabilities"], expected["probabilities"], rtol=0, atol=1e-6)
+
+
 def test_every_operation_is_tensorflows_own(served):
     saved_model = saved_model_pb2.SavedModel.FromString((served[2] / "saved_model.pb").read_bytes())
     (graph_def,) = [meta.graph_def for meta in saved_model.meta_graphs]

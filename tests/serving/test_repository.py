@@ -1,5 +1,7 @@
 """Models that are loaded, damaged or half copied, and who may load them."""
 
+import asyncio
+import functools
 import logging
 import shutil
 
@@ -8,14 +10,15 @@ import numpy as np
 import pytest
 import requests
 import tensorflow as tf
-from kserve.errors import InvalidInput
+from kserve.errors import InvalidInput, ModelNotFound
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as v2_pb2
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as v2_grpc
 
 from keras_fracture import cli
 from keras_fracture.errors import ModelError, ServerError
 from keras_fracture.serving import refusing
-from keras_fracture.serving.repository import Repository
+from keras_fracture.serving.repository import Extension, Repository
+from keras_fracture.serving.versions import numbered, version_of
 from tests.serving.asking import KNOWN, TOKEN, WAIT, Started, channel, free_port, predictions, rows
 
 LOAD = "/v2/repository/models/{}/load"
@@ -62,6 +65,40 @@ def test_a_half_copied_version_changes_nothing(folder, part, caplog):
 def test_a_version_without_an_endpoint_that_it_promises_is_not_loaded(folder):
     described = folder / "cnn" / "2" / "metadata.json"
     described.write_text(described.read_text().replace('"serve_bytes"', '"other"'))
+    with pytest.raises(InvalidInput, match="it is not served"):
+        Repository(folder).load("cnn")
+
+
+def test_a_newer_version_that_lacks_its_metadata_is_told(folder, caplog):
+    described = shutil.move(folder / "cnn" / "2" / "metadata.json", folder.parent)
+    repository = Repository(folder)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("cnn is served, but not its newer version: ")
+    before = repository.find("cnn")
+    with pytest.raises(InvalidInput, match="not whole yet, and version 1 goes on answering"):
+        repository.load("cnn")
+    assert repository.find("cnn") is before and "2 is not whole, it has no metadata.json" in caplog.text
+    shutil.move(described, folder / "cnn" / "2")
+    assert asyncio.run(Extension(repository).load("cnn")) == {"name": "cnn", "load": True, "version": "2"}
+
+
+def test_a_model_whose_versions_were_deleted_is_said_to_go_on(folder):
+    repository = Repository(folder)
+    shutil.rmtree(folder / "cnn")
+    with pytest.raises(
+        InvalidInput, match="no version in its folder any more, and version 2, as it was loaded"
+    ):
+        repository.load("cnn")
+    assert repository.find("cnn").version == 2
+    with pytest.raises(ModelNotFound):
+        repository.load("nope")
+
+
+def test_one_number_twice_is_refused(folder):
+    shutil.copytree(folder / "cnn" / "1", folder / "cnn" / "01")
+    for find in (version_of, functools.partial(numbered, version=1)):
+        with pytest.raises(ModelError, match=r"version 1 twice: take one away. Received: 01 and 1$"):
+            find(folder / "cnn")
     with pytest.raises(InvalidInput, match="it is not served"):
         Repository(folder).load("cnn")
 

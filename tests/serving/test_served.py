@@ -1,9 +1,13 @@
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_fracture import inference, models, serving
-from keras_fracture.errors import RequestError
+from keras_fracture.errors import ModelError, RequestError
 from keras_fracture.serving import endpoints
 from keras_fracture.serving.served import Served
 
@@ -61,3 +65,21 @@ def test_models_exported_with_single_numbers_still_answer(tmp_path, monkeypatch)
     with pytest.raises(RequestError, match="generate takes n, seed, label"):
         old.run("generate", numbers(seed=[0], number=[0], label=[1]))
     assert len(inference.generate(tmp_path / "old", tmp_path / "drawn", 2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"resize": "bilinear"}, r"probabilities 0\.\d+ apart"),
+        ({"clahe": [2.0, 8]}, "apart"),
+        ({"size": 32}, "do not fit"),
+    ],
+)
+def test_metadata_that_prepare_images_otherwise_than_the_saved_model_are_refused(tmp_path, changed, said):
+    version = tmp_path / "cnn" / "1"
+    shutil.copytree(Path(__file__).parents[2] / "saved_models" / "compact_cnn" / "1", version)
+    Served(version.parent)
+    facts = json.loads((version / "metadata.json").read_text(encoding="utf-8"))
+    (version / "metadata.json").write_text(json.dumps(facts | {"preprocess": facts["preprocess"] | changed}))
+    with pytest.raises(ModelError, match=said):
+        Served(version.parent)

@@ -67,6 +67,14 @@ def test_v1_answers_prepared_images(server):
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)
 
 
+def test_a_blank_image_is_answered(server):
+    for level in (0.0, 0.002):
+        images = np.full((1, 32, 32, 1), level, "float32")
+        answered = predictions(server.post("/v1/models/cnn:predict", {"instances": images.tolist()}))
+        expected = server.own(endpoint="serving_default", images=tf.constant(images))
+        np.testing.assert_allclose(answered, expected, atol=1e-6)
+
+
 def test_v1_draws_from_noise_and_labels(server):
     noise = np.random.default_rng(0).standard_normal((2, 100)).astype("float32")
     body = {"instances": [{"noise": row.tolist(), "labels": k} for k, row in enumerate(noise)]}
@@ -176,7 +184,8 @@ def test_a_new_version_is_loaded_on_request(server, files):
     try:
         for version, source in ((9, 1), (10, 2)):
             shutil.copytree(server.folder / "cnn" / str(source), server.folder / "late" / str(version))
-            assert server.post("/v2/repository/models/late/load", b"", headers=KNOWN).ok
+            answer = server.post("/v2/repository/models/late/load", b"", headers=KNOWN)
+            assert answer.json() == {"name": "late", "load": True, "version": str(version)}
             probabilities.append(
                 predictions(server.post(f"/v1/models/late/versions/{version}:predict", rows(*files)))
             )

@@ -217,7 +217,7 @@ def test_a_run_of_an_earlier_version_is_released(classifier, tmp_path):
     shutil.copytree(folder, run / "net" / "saved_model")
     count = {"pictures": 7, "sources": 5, "pictures_of_training_sources": 2}
     row = {"split_policy": "grouped", "model": "compact_cnn", "variant": "paper", "data": "phantom", "profile": "smoke",
-           "metrics": {}, "saved_model": "net/saved_model"}  # fmt: skip
+           "metrics": {"kid": {"value": 0.01}}, "saved_model": "net/saved_model"}  # fmt: skip
     splits = {"grouped": dict.fromkeys(("train", "validation", "test"), count)}
     metrics = {"runs": [row], "splits": splits, "settings": {"seed": 0}}
     (run / "metrics.json").write_text(json.dumps(metrics))
@@ -235,6 +235,8 @@ def test_a_run_of_an_earlier_version_is_released(classifier, tmp_path):
         "train 7 images of 5 X-rays or patients" in metadata["trained_on"]
         and "2 test images" in metadata["trained_on"]
     )
+    card = (tmp_path / "model" / "1" / "model_card.md").read_text()
+    assert "## Measured\n" in card and "kid: 0.010\n" in card and "nterval" not in card, "none was recorded"
 
 
 def test_a_saved_model_is_exported_anew_with_what_it_says_of_itself(classifier, tmp_path, capsys):

@@ -17,7 +17,8 @@ from keras_fracture import models
 from keras_fracture.data import decoding
 from keras_fracture.inference.predicting import Classifier
 from keras_fracture.models.preprocessing import scale
-from keras_fracture.serving.metadata import preparation
+from keras_fracture.serving import card, releasing
+from keras_fracture.serving.metadata import facts_of, preparation
 from tests.serving import batching
 from tests.serving.asking import saved
 
@@ -44,14 +45,16 @@ def test_they_are_small():
 @pytest.mark.parametrize("name", NAMES)
 def test_each_says_where_it_comes_from(name):
     text = (FOLDER / name / "1" / "metadata.json").read_text(encoding="utf-8")
-    facts, card = json.loads(text), (FOLDER / name / "1" / "model_card.md").read_text(encoding="utf-8")
+    facts, page = json.loads(text), (FOLDER / name / "1" / "model_card.md").read_text(encoding="utf-8")
     made_by = (
         "python scripts/train_translator.py RUN " if name in TRANSLATORS else "keras-fracture reproduce "
     )
     assert facts["command"].startswith(made_by) and "/" not in facts["command"].removeprefix(made_by)
     assert facts["not_for_clinical_use"] and facts["date"] and facts["trained_on"] and facts["metrics"]
     for words in (facts["command"], facts["trained_on"], "**Not for clinical use**"):
-        assert words in card
+        assert words in page
+    assert card.text(name, facts) == page, "what is exported from it says the same"
+    assert "Licence of these images: " in page and (card.SAMPLES in page) == (name not in CLASSIFIERS)
     if name in CLASSIFIERS:
         assert "fracatlas, split policy `grouped`" in facts["trained_on"]
         assert "0 test images show an X-ray " in facts["trained_on"]
@@ -108,6 +111,14 @@ def test_the_loaded_generator_draws_what_its_saved_model_does(name):
     signature = tf.saved_model.load(str(FOLDER / name / "1")).signatures["serving_default"]
     drawn = signature(noise=tf.constant(noise), labels=tf.constant(labels, tf.int32))["images"]
     np.testing.assert_allclose(model(noise, labels, training=False), drawn, atol=1e-5)
+
+
+def test_a_generator_that_is_exported_anew_keeps_its_licence_and_what_it_shows(tmp_path):
+    version, anew = FOLDER / "dcgan_phantom" / "1", releasing.release("dcgan_phantom", tmp_path / "gan", 2)
+    for fact in ("licence", "samples"):
+        assert facts_of(anew)[fact] == facts_of(version)[fact]
+    assert f"]({card.SAMPLES})" in (anew / "model_card.md").read_text(encoding="utf-8")
+    assert (anew / card.SAMPLES).read_bytes() == (version / card.SAMPLES).read_bytes()
 
 
 @pytest.mark.parametrize("name", TRANSLATORS)

@@ -21,6 +21,7 @@ from keras_fracture.papers.ibrahim_gan import few_labels, learning_curve
 from keras_fracture.papers.ibrahim_gan.gans import quality, train_dense, train_poster
 from keras_fracture.papers.ibrahim_gan.learning_curve import sizes_of
 from keras_fracture.progress import Bar
+from keras_fracture.serving.metadata import thresholded
 from keras_fracture.training.distribution import ONE_DEVICE
 
 ARMS = {
@@ -214,7 +215,7 @@ def train_classifier(config, model, arm, number, sets, synthetic, folder):
         metadata = {
             "classes": ["finding"],
             "finding": "finding",
-            "threshold": {"value": 0.5, "chosen": "fixed beforehand"},
+            "threshold": thresholded(0.5, fixed=True),
             **seen_by_training(config.data, sets),
         }
         export_if_missing(
