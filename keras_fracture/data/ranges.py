@@ -1,4 +1,4 @@
-"""Whether images lie in the pixel range of the model that they are given to."""
+"""Whether images lie in the pixel range of the model that they are given to, and its weights are numbers."""
 
 import math
 import warnings
@@ -180,3 +180,14 @@ def _first_batches(take, total, check_labels):
 def _images_in(nested):
     """All that has four axes."""
     return [one for one in tf.nest.flatten(nested) if len(getattr(one, "shape", ())) == 4]
+
+
+def not_finite(weights):
+    """The path of the first weight that holds NaN or infinity, or None.
+
+    A network may go on with finite numbers: on CPUs a ReLU that is fused into its convolution turns NaN to 0.
+    """
+    for weight in weights:
+        if not np.isfinite(np.asarray(weight)).all():
+            return getattr(weight, "path", weight.name)
+    return None

@@ -7,7 +7,6 @@ import math
 
 import h5py
 import keras
-import numpy as np
 
 from keras_fracture.errors import FractureError, ModelError, WeightsError, meant, one_line
 from keras_fracture.models.compiling import (
@@ -114,7 +113,7 @@ def _looking(method, name):
             )
         of_labels(given.get("y") if given.get("sample_weight") is None else None)
         result = method(self, x, *args, **kwargs)
-        if name == "fit" and (spoilt := not_finite(self.weights)):  # which the loss need not show
+        if name == "fit" and (spoilt := ranges.not_finite(self.weights)):  # which the loss need not show
             _LOG.warning(
                 "a weight is not finite after this training, and what the model says is nonsense: look for NaN in the "
                 "images, or lower the learning rate, and train anew. Received: NaN or infinity in %s", spoilt,
@@ -169,17 +168,6 @@ def _weights_in(path, model):
     except (OSError, RuntimeError, ValueError, KeyError, TypeError):
         return 0
     return sum(sizes)
-
-
-def not_finite(weights):
-    """The path of the first weight that holds NaN or infinity, or None.
-
-    A network may go on with finite numbers: on CPUs a ReLU that is fused into its convolution turns NaN to 0.
-    """
-    for weight in weights:
-        if not np.isfinite(np.asarray(weight)).all():
-            return getattr(weight, "path", weight.name)
-    return None
 
 
 def names():

@@ -9,8 +9,8 @@ import keras
 import tensorflow as tf
 
 from keras_fracture import files
+from keras_fracture.data.ranges import not_finite
 from keras_fracture.errors import ModelError, OutputError
-from keras_fracture.models.registry import not_finite
 from keras_fracture.serving import card, endpoints, warmup
 
 _LOG = logging.getLogger(__name__)

@@ -96,7 +96,7 @@ def loaded(version):
     """
     import tensorflow as tf
 
-    from keras_fracture.models.registry import not_finite
+    from keras_fracture.data.ranges import not_finite
 
     try:
         model = tf.saved_model.load(str(version))

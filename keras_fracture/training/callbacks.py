@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_fracture import files
+from keras_fracture.data.ranges import not_finite
 from keras_fracture.errors import TrainingError, one_line
-from keras_fracture.models.registry import not_finite
 from keras_fracture.progress import Bar
 from keras_fracture.training import identity
 from keras_fracture.training.weights import save_weights
