@@ -52,9 +52,7 @@ def add_reproduce(commands):
     )  # fmt: skip
     verb.add_argument("--out", metavar="DIR", help="run folder (default: runs/PAPER/TIME)")
     verb.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on with the newest unfinished run, or with --out (bai_dcgan: also to more --epochs)",
+        "--resume", action="store_true", help="go on with the newest unfinished run, or with --out"
     )
     verb.add_argument(
         "--strategy", default="none", metavar="NAME",

@@ -67,9 +67,6 @@ class Config:
         "data", "finding", "columns", "patient", "splits", "seed", "seeds", "precision", "policies", "policy", "models",
         "variant", "image_size", "epochs",
     )  # fmt: skip
-    # Whether a run that goes on may be told another number of `epochs`: only where the first ones are trained the same
-    # whatever is to follow, so without a learning rate that falls towards the last.
-    EPOCHS_MAY_CHANGE: ClassVar = False
     # Further options of `keras-fracture reproduce`: name to (setting, function of one word, help).
     OPTIONS: ClassVar = {}
 

@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from keras_fracture import files, parallel, serving
 from keras_fracture.errors import DistributionError, FractureError, OutputError, one_line
@@ -144,10 +143,8 @@ def start(config, profile, folder, resume, computed_in="float32", strategy=distr
 
     Its `computed_in` is the precision that the run was started in, which "auto" alone does not say.
 
-    Where `EPOCHS_MAY_CHANGE`, a run may go on to another number of epochs, as if it had been started with that.
-
     Raises:
-        OutputError: The run to go on with was started with other settings, or has trained more epochs than asked for.
+        OutputError: The run to go on with was started with other settings.
     """
     settings = json.loads(json.dumps(dataclasses.asdict(config)))
     content = {"paper": config.key, "profile": profile, "settings": settings, "computed_in": computed_in}
@@ -161,15 +158,9 @@ def start(config, profile, folder, resume, computed_in="float32", strategy=distr
         earlier = configs.renamed(type(config), before["settings"])
         if earlier != settings:
             names = [name for name in settings if earlier.get(name) != settings[name]]
-            if names != ["epochs"] or not config.EPOCHS_MAY_CHANGE:
-                raise OutputError(
-                    f"{folder} was started with other settings of {', '.join(names)}: name another folder"
-                )
-            _keep_trainings_alone(Path(folder), config.epochs)
-            before |= {
-                name: content[name] for name in ("settings", "other_settings", "profile", "command", "date")
-            }
-            files.write_text(path, json.dumps(before, indent=1) + "\n")
+            raise OutputError(
+                f"{folder} was started with other settings of {', '.join(names)}: name another folder"
+            )
         if further := _resumed_under(content["versions"], before, folder):
             before |= further
             files.write_text(path, json.dumps(before, indent=1) + "\n")
@@ -177,27 +168,6 @@ def start(config, profile, folder, resume, computed_in="float32", strategy=distr
         return {name: content[name] for name in ("computed_in", "other_settings")} | before
     files.write_text(path, json.dumps(content, indent=1) + "\n")
     return content
-
-
-def _keep_trainings_alone(folder, epochs):
-    """Removes what was made of networks that are to be trained further: all but what trainings go on from."""
-    for history in folder.rglob("history.csv"):
-        trained = (
-            0 if history.parent == folder else len(pd.read_csv(history))
-        )  # the report's own is of all runs
-        if trained > epochs:
-            raise OutputError(
-                f"{history.parent} is trained beyond that: name another folder, or more epochs. "
-                f"Received: {epochs} epochs, {trained} done"
-            )
-    for path in sorted(folder.rglob("*"), reverse=True):  # what a folder holds, then the folder
-        first, *others = path.relative_to(folder).parts
-        if first in ("config.json", ".lock") or {"backup", "samples", "history.csv"} & set(others):
-            continue
-        if not path.is_dir():
-            path.unlink()
-        elif not any(path.iterdir()):
-            path.rmdir()
 
 
 def _resumed_under(versions, before, folder):

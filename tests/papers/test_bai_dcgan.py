@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from keras_fracture import inference, papers
-from keras_fracture.errors import FractureError, OutputError
+from keras_fracture import inference
+from keras_fracture.errors import FractureError
 from keras_fracture.experiment.config import configure
 from keras_fracture.experiment.splits import Split, load_splits
 from keras_fracture.papers import tables
@@ -181,28 +181,3 @@ def test_the_papers_losses_stand_beside_losses_of_their_kind_alone():
     assert words["non_saturating"].endswith("ones.") and "what the paper reports" in words["non_saturating"]
     assert "near 0 it does not tell them apart" in words["wasserstein"]
     assert words["pearson"].endswith("the paper's are cross-entropies, and not drawn.")
-
-
-def test_a_finished_run_is_trained_further_to_the_numbers_of_a_longer_one(smoke_run, tmp_path):
-    folder, results = smoke_run("bai_dcgan", seeds=2)
-    longer, _ = smoke_run("bai_dcgan", seeds=2, epochs=3)
-    before = json.loads((folder / "metrics.json").read_text())
-    (folder / "run-0" / "saved_model" / "old").touch()
-    papers.reproduce("bai_dcgan", "smoke", out=folder, results=results, resume=True, seeds=2, epochs=3)
-    after, wanted = (json.loads((one / "metrics.json").read_text()) for one in (folder, longer))
-    assert after["runs"][0]["metrics"] == wanted["runs"][0]["metrics"] != before["runs"][0]["metrics"]
-    for name in ("generated.npz", "generator.keras"):
-        assert (folder / "run-1" / name).is_file()
-    with (
-        np.load(folder / "run-1" / "generated.npz") as one,
-        np.load(longer / "run-1" / "generated.npz") as other,
-    ):
-        np.testing.assert_array_equal(one["finding"], other["finding"])
-    assert not (folder / "run-0" / "saved_model" / "old").exists()
-    assert json.loads((folder / "config.json").read_text())["settings"]["epochs"] == 3
-    assert [row["epochs"] for row in json.loads((results / "bai_dcgan.json").read_text())["runs"]] == [2, 3]
-    with pytest.raises(OutputError, match=r"run-. is trained beyond that.*Received: 2 epochs, 3 done"):
-        papers.reproduce("bai_dcgan", "smoke", out=folder, resume=True, seeds=2, epochs=2)
-    assert (folder / "report.md").is_file()
-    with pytest.raises(OutputError, match="other settings of epochs, width"):
-        papers.reproduce("bai_dcgan", "smoke", out=folder, resume=True, seeds=2, epochs=4, width=16)

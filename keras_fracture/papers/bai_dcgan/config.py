@@ -18,7 +18,6 @@ class Config(config.Config):
         keras-fracture reproduce bai_dcgan                                     # quick: half the width
         keras-fracture reproduce bai_dcgan --profile paper --epochs 60
         keras-fracture reproduce bai_dcgan --profile paper --epochs 60 --variant modern
-        keras-fracture reproduce bai_dcgan --profile paper --epochs 90 --resume --out runs/bai_dcgan/TIME  # 30 more
 
     Source: Bai, "Bone fractured X-ray data generation based on DCGAN". Reported: both losses at some epochs
     (`REPORTED`), no distance to the real images; ours: results/bai_dcgan.json. Quick: half an hour on two cores, a
@@ -79,7 +78,6 @@ class Config(config.Config):
     SHARES: ClassVar = ("dropout", "ema")
     MAY_BE_ZERO: ClassVar = (*config.Config.MAY_BE_ZERO, "dropout")
     ADDED: ClassVar = config.Config.ADDED | {"dropout": 0.0}
-    EPOCHS_MAY_CHANGE: ClassVar = True
 
     data: str = "kaggle_fracture"
     policy: str = "paper"
