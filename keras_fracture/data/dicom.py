@@ -299,6 +299,7 @@ def _stretched(dataset, values, padded):
 
 def _facts(dataset):
     patient = " ".join(str(dataset.get("PatientID") or "").split())
+    patient = "" if patient.lower() in tables.MISSING else patient
     salt = _salt(locations.cache_dir())
     name, folded = (
         f"dicom-{hashlib.sha256(salt).hexdigest()[:8]}-{hmac.new(salt, one.encode(), hashlib.sha256).hexdigest()[:16]}"

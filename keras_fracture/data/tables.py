@@ -29,6 +29,8 @@ COLUMNS = {
     "conflict": "why the label contradicts itself, '' where it does not",
 }
 _LARGEST = 100 * 2**20  # bytes of an xlsx file, unpacked
+# What programs and people write for a patient who is not known.
+MISSING = ("nan", "none", "null", "na", "n/a", "<na>", "nat", "unknown", "?", "-")
 PATHS = ("file", "filename", "same_as")  # columns of csv files that hold paths
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 _CELLS = 20_000_000  # of a table; rows that are short, or not there, are filled up
@@ -162,7 +164,7 @@ def read_csv(path, **options):
 
 def separator(content):
     """What parts the cells of a csv file, told by its first line: a comma, a semicolon or a tab."""
-    header = content.partition(b"\n")[0]
+    header = re.split(rb"[\r\n]", content, maxsplit=1)[0]
     return max((b",", b";", b"\t"), key=header.count).decode()
 
 

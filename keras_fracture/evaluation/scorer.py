@@ -40,8 +40,9 @@ def read(path):
     """
     path = Path(path)
     try:
-        options = {"sep": tables.separator(path.read_bytes()), "skipinitialspace": True}
-        rows = tables.read_csv(path, dtype=str, keep_default_na=False, **options)
+        content = path.read_bytes()  # once: it may be a pipe
+        options = {"sep": tables.separator(content), "skipinitialspace": True}
+        rows = tables.read_csv(content, dtype=str, keep_default_na=False, **options)
     except FileNotFoundError:
         raise EvaluationError(f"There is no such file. Received: {path}") from None
     except (OSError, ValueError) as error:

@@ -20,8 +20,7 @@ _METRICS = {  # of one logit, of several
 }
 # Keras's own that take outputs for probabilities or numbers of classes, whatever their settings, by function or class.
 _OF_PROBABILITIES = {
-    "accuracy", "categorical_generalized_cross_entropy", "dice", "kl_divergence", "mean_squared_logarithmic_error",
-    "poisson", "tversky",
+    "accuracy", "categorical_generalized_cross_entropy", "dice", "kl_divergence", "poisson", "tversky",
 }  # fmt: skip
 # Those that choose among the outputs: of one there is no choice, and it is always right.
 _OF_SEVERAL = {
@@ -29,7 +28,9 @@ _OF_SEVERAL = {
     "sparse_categorical_crossentropy", "sparse_top_k_categorical_accuracy", "top_k_categorical_accuracy",
     "F1Score", "FBetaScore", "SparseTopKCategoricalAccuracy", "TopKCategoricalAccuracy",
 }  # fmt: skip
-_OF_DIFFERENCES = {"mean_absolute_error", "mean_squared_error", "RootMeanSquaredError"}
+_OF_DIFFERENCES = {
+    "mean_absolute_error", "mean_squared_error", "mean_squared_logarithmic_error", "RootMeanSquaredError",
+}  # fmt: skip
 
 
 def for_logits(cls):

@@ -137,13 +137,14 @@ def of_own_weights(cls):
 
     @functools.wraps(load)
     def load_own_weights(self, filepath, skip_mismatch=False, **kwargs):
-        if not skip_mismatch and str(filepath).endswith(".weights.h5"):
+        skips = skip_mismatch or kwargs.get("objects_to_skip")
+        if not skips and str(filepath).endswith(".weights.h5"):
             held, own = _weights_in(filepath, self), sum(math.prod(one.shape) for one in self.variables)
             if held > own:
                 raise WeightsError(
-                    "The file is of a deeper network, of which Keras would take what fits: create that one, or pass "
-                    f"skip_mismatch=True. Received: {held:,} weights in layers of the names of these, which have "
-                    f"{own:,}, in {filepath}"
+                    "The file is of a larger network, of which Keras would take what fits, if only its depth differs: "
+                    f"create that one, or pass skip_mismatch=True. Received: {held:,} weights in layers of the names of"
+                    f" these, which have {own:,}, in {filepath}"
                 )
         return load(self, filepath, skip_mismatch=skip_mismatch, **kwargs)
 

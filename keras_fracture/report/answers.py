@@ -126,8 +126,14 @@ def _path(folder, number, file):
 
 def _remove_earlier(folder, written):
     """Deletes overlays of an earlier call: beside those of this one, they would pass for its answers."""
-    for path in set(folder.glob("[0-9][0-9][0-9][0-9]*-*.png")) - written:
-        with contextlib.suppress(OSError), Image.open(path) as opened:
+    kept = {path.name.casefold() for path in written}  # some file systems know no case
+    for path in folder.glob("[0-9][0-9][0-9][0-9]*-*.png"):
+        if path.name.casefold() in kept:
+            continue
+        with (
+            contextlib.suppress(OSError, ValueError, Image.DecompressionBombError),
+            Image.open(path) as opened,
+        ):
             if {"heat", "source"} <= opened.info.keys():
                 path.unlink()
 

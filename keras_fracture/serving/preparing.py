@@ -72,6 +72,8 @@ def check(version, own, graph):
             {name: each.numpy() for name, each in run(bytes=data).items()} for run in (own, graph)
         )
         apart = [name for name in wanted if not np.allclose(given[name], wanted[name], 0, _ROUNDING, True)]
+    except tf.errors.ResourceExhaustedError:
+        raise
     except Exception as error:  # such as images of another size than the network's
         raise ModelError(
             f"{version} and its metadata.json do not fit each other ({one_line(error)}): export it again"

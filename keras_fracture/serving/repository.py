@@ -1,6 +1,7 @@
 """The models that are served, as KServe wants them."""
 
 import asyncio
+import contextlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
@@ -52,10 +53,10 @@ class Repository(kserve.ModelRepository):
             InvalidInput: It is damaged or not whole yet, or all versions of a model that is served were deleted.
         """
         before = self.get_model(name)
-        try:
-            folders = {path.name: path for path in models_in(*self.folders)}
-        except ModelError:
-            folders = {}
+        folders = {}
+        for folder in self.folders:
+            with contextlib.suppress(ModelError):  # one without a model is not the fault of another's
+                folders = {path.name: path for path in models_in(folder)} | folders
         if name not in folders and before:
             raise InvalidInput(
                 f"{name} has no version in its folder any more, and version {before.version}, as it was loaded, goes "
@@ -66,7 +67,9 @@ class Repository(kserve.ModelRepository):
         try:
             model = Model(folders[name])
             if newer := unfinished(folders[name], model.version):
-                raise ModelError(newer)
+                if before:
+                    raise ModelError(newer)
+                _LOG.warning("%s is served, but not its newer version: %s", name, newer)
             self.update(model)
         except ModelError as error:
             _LOG.warning("%s is not loaded: %s", name, error)

@@ -38,6 +38,7 @@ class Served:
         facts = facts_of(path)
         self.name, self.version = folder.name, int(path.name)
         self.endpoints = facts["endpoints"]
+        self._classifies = any("probabilities" in each["outputs"] for each in self.endpoints.values())
         self._pixel_range = facts["pixel_range"] or (-math.inf, math.inf)
         self._loaded = loaded(path)  # signatures alone do not keep their variables
         missing = set(self.endpoints) - set(self._loaded.signatures)
@@ -155,7 +156,8 @@ class Served:
                 f"{key} must be finite {kind} numbers. Received: NaN, infinity or more than fits"
             )
         low, high = self._pixel_range if key == "images" else (-math.inf, math.inf)
-        if key == "images" and scaled_twice(values.min(), values.max(), (low, high)):
+        whole = len(values) > 1 or self._classifies  # one patch that is painted into may be background
+        if key == "images" and whole and scaled_twice(values.min(), values.max(), (low, high)):
             raise RequestError(
                 f"{key} must lie between {low:g} and {high:g}, and not be all but black: scale them once. "
                 f"Received: {len(values)} image(s) from {values.min():g} to {values.max():g}"

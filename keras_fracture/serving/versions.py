@@ -125,7 +125,8 @@ def unfinished(folder, version):
     """
     later = [path for path in folder.glob("*") if path.name.isdecimal() and int(path.name) > version]
     for path in later:
-        if path.is_dir() and not _is_version(path) and not any(path.glob("model.*")):
+        begun = any((path / name).exists() for name in ("saved_model.pb", "variables"))
+        if begun and not _is_version(path) and not any(path.glob("model.*")):
             return f"{path} is not whole, it has no metadata.json: finish copying it, or take it away"
     return None
 

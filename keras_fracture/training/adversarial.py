@@ -96,7 +96,8 @@ class TwoOptimizers(keras.Model):
     def get_compile_config(self):
         """See `keras.Model`; of a loss of another package, which could not be made again, its name alone."""
         if not hasattr(self, "adversarial_loss"):
-            return {}
+            own = getattr(self, "loss_of_file", None)
+            return {"own_loss": own} if own else {}
         loss = losses.config_of(self.adversarial_loss)
         if not loss:
             return {"own_loss": type(self.adversarial_loss).__name__}

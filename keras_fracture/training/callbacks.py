@@ -78,8 +78,9 @@ class StopOnNaN(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if spoilt := not_finite(self.model.weights):
             raise TrainingError(
-                f"Weights are not finite after epoch {epoch + 1}, though losses are. The backup of the epoch before is "
-                f"kept: look for NaN in the images, or lower the learning rate. Received: NaN or infinity in {spoilt}"
+                f"Weights are not finite after epoch {epoch + 1}, though losses are. The backup of the epoch before, "
+                "if there is one, is kept: look for NaN in the images, or lower the learning rate. "
+                f"Received: NaN or infinity in {spoilt}"
             )
 
 
@@ -157,12 +158,18 @@ class EpochBackup(keras.callbacks.Callback):
         later = {"optimizers": optimizers, "adversarial_loss": before.get("adversarial_loss")}
         later = {name: value for name, value in later.items() if name in before}
         asked = self.settings and {name: value for name, value in self.settings.items() if name in started}
-        if asked is not None and asked not in (started, started | later):
-            odd = [name for name in asked if asked[name] != started[name]]
+        asked = asked or {}
+        if odd := [
+            name for name in asked if asked[name] not in (started[name], later.get(name, started[name]))
+        ]:
             raise TrainingError(
                 f"{path.parent} was trained with other settings of {', '.join(odd)}: name another folder, or ask for "
                 f"the same. Expected: {_shortened(started, odd)}. Received: {_shortened(self.settings, odd)}"
             )
+        # So that the next process may begin as this training did, too.
+        self.settings = self.settings and self.settings | {
+            name: started[name] for name in later if name in started
+        }
         now = identity.of_model(model)
         if odd := identity.other_model(known, now):
             raise TrainingError(

@@ -101,7 +101,7 @@ def of_loss(model):
     attributes = {}
     for kind in reversed(type(loss).__mro__):  # those of a class too: `gradient_penalty` is one
         attributes |= vars(kind)
-    attributes |= vars(loss) | {"gradient_penalty": float(loss.gradient_penalty)}
+    attributes |= vars(loss) | {"gradient_penalty": float(loss.gradient_penalty or 0)}
     plain = {
         name: value.item() if isinstance(value, np.generic) else value for name, value in attributes.items()
     }
@@ -109,6 +109,8 @@ def of_loss(model):
         name: value
         for name, value in sorted(plain.items())
         if isinstance(value, str | bool | int | float) and not name.startswith("__")
+        # NaN, as something that is not known yet, equals nothing.
+        if not isinstance(value, float) or math.isfinite(value)
     }
 
 

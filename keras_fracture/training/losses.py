@@ -157,7 +157,7 @@ def checked(loss, shape=(2, 1)):
             f"loss must be one of {', '.join(_LOSSES)}, or an object of a subclass of AdversarialLoss: Keras's losses "
             f"know no generator. Received: {getattr(loss, '__name__', type(loss).__name__)}"
         )
-    if not loss.gradient_penalty >= 0:
+    if not (loss.gradient_penalty or 0) >= 0:
         raise TrainingError(
             f"gradient_penalty of {type(loss).__name__} must be 0 or more. Received: {loss.gradient_penalty}"
         )

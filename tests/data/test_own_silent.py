@@ -51,8 +51,12 @@ def test_boxes_in_fractions_and_in_pixels_in_one_table_are_refused(pair):
         DataError, match=r"others in pixels.*Received: 0.2, 0.3, 0.4, 0.5 of 'b.png' and 20, 30, 40, 50"
     ):
         pair("image,label,xmin,ymin,xmax,ymax\na.png,1,20,30,40,50\nb.png,1,0.2,0.3,0.4,0.5\n")
-    found = pair("image,label,xmin,ymin,xmax,ymax\na.png,1,0,0,2,1\nb.png,0,,,,\n")
-    np.testing.assert_allclose(found.table["boxes"][0], [[0, 0, 0.01, 0.02]], atol=1e-6)
+    found = pair("image,label,xmin,ymin,xmax,ymax\na.png,1,0,0,20,10\nb.png,0,0,0,1,1\n")  # of one pixel
+    np.testing.assert_allclose(
+        np.concatenate(found.table["boxes"]), [[0, 0, 0.1, 0.2], [0, 0, 0.01, 0.01]], atol=1e-6
+    )
+    with pytest.raises(DataError, match=r"a box that 'b.png' cannot have"):
+        pair("image,label,xmin,ymin,xmax,ymax\na.png,1,0,0,20,10\nb.png,0,0,0,0,0\n")
 
 
 def test_a_comma_at_the_end_of_each_row_does_not_shift_the_columns(pair):
@@ -66,6 +70,16 @@ def test_rows_of_more_cells_than_the_header_are_refused_everywhere():
     with pytest.raises(ValueError, match="more cells than the 2 of the header"):
         tables.read_csv(b"a,b\n1,2,\n3,4,\n")
     assert tables.read_csv(b"a,b\n1,2\n", header=None).shape == (2, 2)
+
+
+def test_columns_without_a_name_and_columns_that_are_not_used_are_left_alone(pair):
+    for text, columns in (
+        (",label\na.png,1\nb.png,0\n", "image=Unnamed: 0"),
+        (",,label\n0,a.png,1\n1,b.png,0\n", "image=Unnamed: 1"),
+        ("image,label,note,note\na.png,1,x,y\nb.png,0,x,y\n", None),
+    ):
+        found = pair(text, columns=columns).table.set_index("filename")["label"]
+        assert found.to_dict() == {"a.png": 1, "b.png": 0}
 
 
 def test_two_columns_of_one_name_are_named(pair):
@@ -88,6 +102,31 @@ def test_of_coco_files_images_that_are_not_listed_are_left_out(drawn, tmp_path):
     assert lost == "not among the images of the COCO files"
 
 
+def test_a_coco_file_of_findings_alone_says_nothing_of_the_rest(drawn, tmp_path):
+    own.coco(tmp_path, drawn)
+    path = tmp_path / "annotations.json"
+    content = json.loads(path.read_text())
+    boxed = {one["image_id"] for one in content["annotations"]}
+    content["images"] = [image for image in content["images"] if image["id"] in boxed]
+    path.write_text(json.dumps(content))
+    found = find(str(tmp_path))
+    assert len(found.table) == len(drawn) and found.table["label"].sum() == len(boxed)
+    assert any(
+        f"{len(drawn) - len(boxed)} of {len(drawn)} images are in no COCO file" in one for one in found.notes
+    )
+
+
+@pytest.mark.parametrize("healthy", ["no displaced fracture", "no information"])
+def test_folders_that_speak_of_findings_are_not_passed_over_for_boxes(drawn, tmp_path, healthy):
+    own.voc(tmp_path / "fracture", drawn[:3])
+    for record in drawn[3:6]:
+        own.write(tmp_path / healthy / record["filename"], record["image"])
+    with pytest.raises(DataError, match="name it by --finding"):
+        find(str(tmp_path))
+    told = find(str(tmp_path), finding="fracture").table.set_index("filename")["label"]
+    assert told.map(int).to_dict() == {name: int(name.startswith("fracture/")) for name in told.index}
+
+
 def test_how_many_images_nobody_annotated_is_said(drawn, tmp_path):
     own.voc(tmp_path, drawn)
     healthy = [record for record in drawn if not len(record["boxes"])]
@@ -95,7 +134,7 @@ def test_how_many_images_nobody_annotated_is_said(drawn, tmp_path):
     for record in healthy[:3]:
         (tmp_path / record["filename"]).with_suffix(".xml").unlink()
     (note,) = [note for note in find(str(tmp_path)).notes if "count as healthy" in note]
-    assert note.startswith(f"3 of {len(drawn)} images have no PASCAL VOC file")
+    assert note.startswith(f"3 of {len(drawn)} images are in no PASCAL VOC file")
 
 
 @pytest.mark.parametrize(
@@ -121,15 +160,22 @@ def test_spellings_in_dicom_tags_are_counted_and_not_shown(drawn, tmp_path):
         (folder / f"{number}.dcm").write_bytes(content)
     told = find(str(tmp_path)).told
     assert "3 names are 2 where case" in told and "AB0" not in told and "such as" not in told
+    for path in tmp_path.rglob("*.dcm"):
+        path.write_bytes(own.dicom(drawn[0]["image"][..., 0] + int(path.stem), 8, PatientID="UNKNOWN"))
+    assert "No patients are told" in find(str(tmp_path)).told
 
 
 @pytest.mark.parametrize("missing", ["nan", "None", "N/A", "unknown", "?"])
 def test_what_programs_write_for_no_patient_is_not_one_large_patient(pair, missing):
     found = pair(f"image,label,patient\na.png,1,{missing}\nb.png,0,{missing}\n")
     assert found.table["source"].tolist() == ["a.png", "b.png"] and not found.table["patient_told"].any()
+    found = pair(f"image,label,patient\na.png,1,{missing}\nb.png,0,p1\n")
+    assert f"and 1 images without one ({missing!r}), each of its own" in found.told
 
 
-@pytest.mark.parametrize("name", ["no information", "No-displacement fracture", "without cast", "no AP view"])
+@pytest.mark.parametrize(
+    "name", ["no information", "No-displacement fracture", "without cast", "no AP view", "no bone"]
+)
 def test_not_all_that_begins_with_no_is_healthy(name):
     with pytest.raises(DataError, match="names do not tell the finding"):
         labels.binary((name, "fracture"), None, "here")

@@ -246,7 +246,7 @@ def test_weights_of_a_deeper_network_are_refused_and_nothing_else(tmp_path):
     model = models.create("resnet18", **small)
     before = model.get_weights()
     with pytest.raises(
-        WeightsError, match=r"of a deeper network, .* Received: [\d,]+ weights .*file.weights.h5$"
+        WeightsError, match=r"of a larger network, .* Received: [\d,]+ weights .*file.weights.h5$"
     ):
         model.load_weights(path)
     for old, new in zip(before, model.get_weights(), strict=True):

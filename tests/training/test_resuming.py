@@ -249,8 +249,11 @@ def test_a_loss_that_a_callback_changes_goes_on_in_this_process_and_in_the_next(
     _gan(tmp_path, 1, gan=gan, callbacks=halving)
     assert len(_gan(tmp_path, 2, gan=gan, callbacks=halving)[1]) == 2
     assert gan.adversarial_loss._weight == 0.25
-    gan.adversarial_loss._weight = 0.5  # with which this training went on
-    assert len(_gan(tmp_path, 2, gan=gan)[1]) == 2
+    fresh, _ = _gan(tmp_path / "fresh", 1, Margin())  # as another process makes it
+    assert len(_gan(tmp_path, 2, gan=fresh, callbacks=halving)[1]) == 2
+    fresh.adversarial_loss._weight = 0.75
+    with pytest.raises(TrainingError, match="other settings of adversarial_loss"):
+        _gan(tmp_path, 3, gan=fresh, callbacks=halving)
 
 
 def test_a_gan_of_a_version_that_did_not_record_its_loss_goes_on(tmp_path, eager):

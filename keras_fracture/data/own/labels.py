@@ -6,11 +6,20 @@ from keras_fracture.errors import DataError
 
 _HEALTHY = re.compile(
     r"(normal|healthy|negative|neg|none|false|0( 0)?"
-    # Not what only begins so: "no displacement fracture", "no information".
-    r"|(no|without)( (a|any|acute|bone|bony|visible|evidence of|signs? of|significant|obvious))*"
-    r"( (fractures?|breaks?|abnormalit(y|ies)|tumou?rs?|lesions?|findings?|disease|injur(y|ies)|patholog(y|ies)))?"
     r"|(un|non|not) ?(a )?(fractured?|fractures|affected|broken|abnormal|tumou?rs?|lesions?|findings?))$"
 )
+_NO = re.compile(r"(no|not|without)\b")
+# Behind "no": of what there is none, and what may stand around it. Other words may name a kind of finding, as in "no
+# displacement fracture", or no finding at all, as in "no information".
+_NONE_OF = re.compile(
+    r"fractur(e|es|ed)|fx|breaks?|broken|abnormal(ity|ities)?|anomal(y|ies)|tumou?rs?|lesions?|findings?|diseases?"
+    r"|injur(y|ies)|patholog(y|ies)|dislocations?|cancer|pneumonia|positive"
+)
+_AROUND = {
+    "a", "an", "any", "acute", "and", "bone", "bones", "bony", "definite", "detected", "evidence", "evident", "found",
+    "identified", "noted", "obvious", "of", "or", "osseous", "pathological", "present", "seen", "sign", "signs",
+    "significant", "the", "visible",
+}  # fmt: skip
 _FINDING = re.compile(
     r"((bone |with )?(fractured?|fractures|broken|abnormal|tumou?rs?|lesions?|findings?|positive|pos|yes|true|1( 0)?)"
     r"( bone)?)$"
@@ -47,8 +56,8 @@ def binary(names, finding, where):
         if len(chosen) == len(names):
             raise DataError(f"{where} has one class alone, the finding. Received: {listed}")
         return {name: int(name in chosen) for name in names}
-    plain = {name: " ".join(re.split(r"[\W_]+", name.lower())).strip() for name in names}
-    healthy = [name for name in names if _HEALTHY.match(plain[name])]
+    plain = {name: _plain(name) for name in names}
+    healthy = [name for name in names if _is_healthy(plain[name])]
     found = [name for name in names if name not in healthy and _FINDING.match(plain[name])]
     if len(names) > 2 or (len(healthy), len(found)) != (1, 1):
         raise DataError(
@@ -56,3 +65,21 @@ def binary(names, finding, where):
             f"as healthy. Received: {listed}"
         )
     return {name: int(name == found[0]) for name in names}
+
+
+def tells(name):
+    """Whether a label's name, such as that of a folder, speaks of a finding or of none, if only to people."""
+    plain = _plain(name)
+    return bool(_is_healthy(plain) or _FINDING.match(plain) or _NO.match(plain))
+
+
+def _plain(name):
+    return " ".join(re.split(r"[\W_]+", name.lower())).strip()
+
+
+def _is_healthy(plain):
+    if not _NO.match(plain):
+        return bool(_HEALTHY.match(plain))
+    others = [word for word in plain.split()[1:] if word not in _AROUND]
+    none_of = all(map(_NONE_OF.fullmatch, others))
+    return none_of and bool(others or plain in ("no", "not", "without"))

@@ -109,11 +109,12 @@ def read(path, finding=None, columns=None, patient=None, state=""):
     blank = table["name"] == ""
     why = "in no class folder" if where.endswith(_BY_FOLDERS) else f"without a label in {listed}"
     if where.endswith(_BY_BOXES) and not table["annotated"].all():
-        if kind == annotated.COCO:  # which lists healthy images, too
+        boxed = table["boxes"].map(len) > 0
+        if kind == annotated.COCO and (table["annotated"] & ~boxed).any():  # it lists healthy images, too
             blank, why = ~table["annotated"], "not among the images of the COCO files"
         else:
             notes.append(
-                f"{(~table['annotated']).sum():,} of {len(table):,} images have no {kind} file and count as healthy: "
+                f"{(~table['annotated']).sum():,} of {len(table):,} images are in no {kind} file and count as healthy: "
                 "leave out those that nobody looked at"
             )
     left_out |= dict.fromkeys(table.index[blank], why)
@@ -206,7 +207,7 @@ def _label_names(table, root, listed, finding, kinds):
             labels.binary(named, finding, f"{root}{_BY_FOLDERS}")
             return table["folder"], f"{root}{_BY_FOLDERS}"
     except DataError:
-        if finding or not boxed.any():
+        if finding or not boxed.any() or any(map(labels.tells, named)):
             raise
     if not boxed.any():
         raise DataError(
@@ -265,14 +266,17 @@ def _sources(table, patient, chosen, root, listed):
     for role in ("patient", "tagged_patient", "study"):
         if role in table and (table[role] != "").any():
             by = f"the column {chosen[role]!r}" if role in chosen else "the DICOM tag PatientID, hashed"
-            known = table[role] != ""
+            missing = table[role].str.lower().isin(tables.MISSING)  # else all of them were one patient
+            known = (table[role] != "") & ~missing
+            called = ", ".join(map(repr, table[role][missing].unique()))
             if role == "patient" and (table["tagged_patient"][~known] != "").any():
                 raise DataError(
                     f"{root} has patients in the column {chosen[role]!r} of some images and in the DICOM tag PatientID "
                     "of others, which cannot be told to be the same: fill the column, or leave it out. Received: "
                     f"{int((~known).sum()):,} images without one, the first is {table.index[~known][0]!r}"
                 )
-            alone = f", and {(~known).sum():,} images without one, each of its own" * bool((~known).any())
+            alone = f", and {(~known).sum():,} images without one{f' ({called})' if called else ''}, each of its own"
+            alone *= bool((~known).any())
             return (
                 table[role].where(known, table.index.to_series()),
                 known & (role != "study"),

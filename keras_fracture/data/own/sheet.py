@@ -13,18 +13,6 @@ SUFFIXES = (".csv", ".xlsx")
 NAMES = ("labels", "metadata")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _SIDES = ("x", "y", "width", "height")
-_MISSING = (
-    "nan",
-    "none",
-    "null",
-    "na",
-    "n/a",
-    "<na>",
-    "nat",
-    "unknown",
-    "?",
-    "-",
-)  # for no patient
 _ROUNDED = 1.05  # what a corner in fractions of an image may come to
 # What columns are usually called, the first name that is there counts.
 ROLES = {
@@ -88,19 +76,21 @@ def read(path, columns=None):
         raise DataError(f"Reading {path} takes openpyxl: pip install openpyxl") from None
     except Exception as error:  # whatever the parsers of a damaged file run into
         raise DataError(
-            f"{path} is not a table that can be read: save it as csv in UTF-8. Received: {one_line(error)}"
+            f"{path} is not a table that can be read: save it as csv in UTF-8, its first line with a name for each "
+            f"column. Received: {one_line(error)}"
         ) from None
-    if len(twice := frame.columns[frame.columns.duplicated() & (frame.columns != "")]):
-        raise DataError(f"{path} has two columns of one name: rename one. Received: {twice[0]!r}")
     chosen = _by_name(frame.columns) | _told(columns, frame.columns, path)
+    twice = frame.columns[frame.columns.duplicated()]
+    if used := [
+        name for name in twice if name in chosen.values()
+    ]:  # of others there may be as many as there are
+        raise DataError(f"{path} has two columns of one name: rename one. Received: {used[0]!r}")
     if "image" not in chosen:
         raise DataError(
             f"{path} has no column that names images: tell it by --columns image=NAME. "
             f"Received: {', '.join(frame.columns)}"
         )
     texts = {role: frame[column].str.strip() for role, column in chosen.items()}
-    for role in {"patient", "study"} & set(texts):  # else all of them were one patient
-        texts[role] = texts[role].mask(texts[role].str.lower().isin(_MISSING), "")
     return pd.DataFrame(texts), chosen
 
 
@@ -112,7 +102,10 @@ def _text(path):
     else:
         content = path.read_bytes()
         rows = tables.read_csv(content, sep=tables.separator(content), encoding="utf-8-sig", **options)
-    names = [str(name).strip() for name in rows.iloc[0]]
+    if not len(rows):
+        raise ValueError("no rows")
+    # What pandas calls a column without a name.
+    names = [str(name).strip() or f"Unnamed: {number}" for number, name in enumerate(rows.iloc[0])]
     return rows.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
 
 
@@ -222,10 +215,13 @@ def _boxes(sheet, boxed, folder, where):
         numbers = rows[list(boxed)].astype(float).to_numpy()
     except ValueError as error:
         raise DataError(f"{where} has a box that is no four numbers: mend it. Received: {error}") from None
-    small = ~(numbers > _ROUNDED).any(axis=1)
-    fractions = small.all()
-    if small.any() and not fractions:
-        both = (rows[mask].iloc[0] for mask in (small, ~small))
+    large = (numbers > _ROUNDED).any(axis=1)  # in pixels
+    parts = ~large & (np.isfinite(numbers) & (numbers % 1 > 0)).any(
+        axis=1
+    )  # what is left may be either, or no box
+    fractions = not large.any()
+    if parts.any() and not fractions:
+        both = (rows[mask].iloc[0] for mask in (parts, large))
         raise DataError(
             f"{where} has boxes in fractions of the image and others in pixels: write all in one way. Received: "
             + " and ".join(f"{', '.join(one[list(boxed)])} of {one['image']!r}" for one in both)

@@ -93,7 +93,7 @@ def write(config, results, run):
             name: _mean_over_seeds([scores[name] for scores in results.scores]) for name in results.scores[0]
         },
         "utility": results.utility,
-        "reported": config.REPORTED,
+        "reported": _reported_of(config),
     }
     if config.seeds > 1:
         row["saved_model_metrics"] = results.scores[0]
@@ -116,7 +116,7 @@ def table(runs):
     for run in runs:
         scores, losses = run["metrics"], []
         for name in _NETWORKS:
-            losses += [f"{run['reported'][name][-1][1]:.2f}", f"{run['losses'][name]['last']:.2f}"]
+            losses += [_paper_says(run, name, -1, ".2f"), f"{run['losses'][name]['last']:.2f}"]
         copies = scores["copies_features"]
         rows.append([
             run["data"], run["split_policy"], run["variant"], *losses,
@@ -129,13 +129,19 @@ def table(runs):
     return markdown(header, rows)
 
 
+def _paper_says(run, name, epoch, form):
+    """What the paper reports of a loss; nothing of other losses than its own."""
+    points = run["reported"][name]
+    return format(points[epoch][1], form) if points else ""
+
+
 def compare(run):
     """One run beside the paper: what the table is about, and name of a number to (the paper's, ours)."""
     numbers = {}
     for name, network in _NETWORKS.items():
         for end, epoch in (("first", 0), ("last", -1)):
-            reported = run["reported"][name][epoch][1]
-            numbers[f"{network} loss, {end} epoch"] = (f"{reported:g}", f"{run['losses'][name][end]:.4f}")
+            reported = _paper_says(run, name, epoch, "g")
+            numbers[f"{network} loss, {end} epoch"] = (reported, f"{run['losses'][name][end]:.4f}")
     for name, words in (("kid", "KID"), ("fid", "FID"), ("copies_features", "share of near copies")):
         score = run["metrics"][name]
         numbers[words] = ("", f"{score['value']:.4f} (real against real {score['real_vs_real']:.4f})")
