@@ -44,7 +44,7 @@ def headlines(folder):
                 score, reported = run["metrics"][metric], (run["reported"] or {}).get(metric)
                 rows.append([
                     f"`{key}`", what, f"{reported:.3f}" if reported else "not given", over_seeds(score),
-                    _how_measured(run, where),
+                    _how_measured(key, run, where),
                 ])  # fmt: skip
     return markdown(["key", "measured", "paper", "ours", "how ours was measured"], rows)
 
@@ -71,7 +71,7 @@ def front(folder):
                 rows.append([
                     f"[{key}](docs/papers/{key}.md)", what, f"{reported:.2f}" if reported else "",
                     over_seeds(run["metrics"][metric]), _level(run, runs, metric, *level),
-                    _how_measured(run, where),
+                    _how_measured(key, run, where),
                 ])  # fmt: skip
     return markdown(["paper", "measured", "paper says", "we measured", "to compare with", "on"], rows)
 
@@ -119,13 +119,15 @@ def _runs(path):
     return plain(results.read(path)["runs"])
 
 
-def _how_measured(run, where):
+def _how_measured(key, run, where):
     part = f", {run['part']}" if "part" in run else ""
     named = "variant" in where or run["variant"] == "paper"  # in the second column, or not worth naming
     variant = "" if named else f", variant {run['variant']}"
     pixels = f", {run['image_size']} pixels" if "image_size" in run else ""
+    # Else a run that was cut short would pass for the profile's whole schedule.
+    cut = "".join(f", {one}" for one in results.unusual(run, papers.get(key).config.Config, "epochs"))
     return (
-        f"{run['data']}{part}, {run['split_policy']} split{variant}, profile {run['profile']}{pixels}, "
+        f"{run['data']}{part}, {run['split_policy']} split{variant}, profile {run['profile']}{cut}{pixels}, "
         f"seeds: {run['seeds']}{''.join(f', {one}' for one in results.others(run))}, {dated(run)}"
     )
 

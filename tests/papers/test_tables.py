@@ -258,6 +258,16 @@ def test_all_papers_stand_in_one_table(tmp_path):
     assert rows[2].endswith("| phantom, grouped split, profile quick, seeds: 3, 2026-12-02 |")
 
 
+@pytest.mark.parametrize(
+    ("epochs", "words"), [(60, "profile paper, epochs 60, 64"), (900, "profile paper, 64")]
+)
+def test_a_run_that_was_cut_does_not_pass_for_the_whole_schedule(tmp_path, epochs, words):
+    recorded = results.read(Path(__file__).parents[2] / "results" / "bai_dcgan.json")
+    row = recorded["runs"][0] | {"profile": "paper", "variant": "paper", "epochs": epochs}
+    (tmp_path / "bai_dcgan.json").write_text(json.dumps(recorded | {"runs": [row]}))
+    assert words in tables.generate(tmp_path, "papers")
+
+
 def test_checks_of_patches_are_shown_once_a_part(tmp_path):
     score = {"value": 0.9, "low": 0.8, "high": 0.95}
     checks = {"detector_auc": score, "raised": 0.934, "score_before": 0.1, "score_after": 0.8, "score_lesions": 0.9,
