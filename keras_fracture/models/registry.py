@@ -149,6 +149,8 @@ def of_own_weights(cls):
         return load(self, filepath, skip_mismatch=skip_mismatch, **kwargs)
 
     load_own_weights.looks_at_file = True
+    if load is keras.Model.load_weights:
+        load_own_weights.__doc__ = "`keras.Model.load_weights`, which refuses the file of a larger network."
     cls.load_weights = load_own_weights
     return cls
 
