@@ -156,8 +156,9 @@ class Served:
                 f"{key} must be finite {kind} numbers. Received: NaN, infinity or more than fits"
             )
         low, high = self._pixel_range if key == "images" else (-math.inf, math.inf)
-        whole = len(values) > 1 or self._classifies  # one patch that is painted into may be background
-        if key == "images" and whole and scaled_twice(values.min(), values.max(), (low, high)):
+        # One patch that is painted into may be background.
+        whole = key == "images" and (len(values) > 1 or self._classifies)
+        if whole and scaled_twice(values.min(), values.max(), (low, high)):
             raise RequestError(
                 f"{key} must lie between {low:g} and {high:g}, and not be all but black: scale them once. "
                 f"Received: {len(values)} image(s) from {values.min():g} to {values.max():g}"

@@ -197,8 +197,8 @@ def test_facts_hold_no_identity_and_are_the_same_for_one_cache(tmp_path, monkeyp
 def test_facts_that_are_not_said(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path))
     said = {"PatientID": "", "BodyPartExamined": None, "BurnedInAnnotation": "NO"}
-    assert dicom.read(written(RAMP, 12, **said))[1] == ("", "", "", False)
-    assert dicom.read(written(RAMP, 12))[1][1:] == ("", "", None)
+    assert dicom.read(written(RAMP, 12, **said))[1] == ("", "", "", False, "")
+    assert dicom.read(written(RAMP, 12))[1][1:4] == ("", "", None)
     region = Dataset()
     region.CodeMeaning = "Wrist joint"
     _, facts = dicom.read(written(RAMP, 12, AnatomicRegionSequence=[region], ViewCodeSequence=[region]))
