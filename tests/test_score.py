@@ -236,7 +236,9 @@ def test_a_file_of_semicolons_gives_the_same_scores(said, tmp_path, capsys):
 
 def test_behind_folders_of_another_machine_the_longest_name_is_meant():
     known = ["1.png", "a/1.png", "b/c/2.png", "d/2.png"]
-    said = scorer._resolved("p.csv", "clinic", ["/root/a/1.png", "/x/1.png", "b\\c\\2.png", "1.png"], known)
+    said = scorer._resolved(
+        "p.csv", "clinic", ["/elsewhere/a/1.png", "/x/1.png", "b\\c\\2.png", "1.png"], known
+    )
     assert list(said.values()) == ["a/1.png", "1.png", "b/c/2.png", "1.png"]
     with pytest.raises(EvaluationError, match="2 images of clinic have"):
         scorer._resolved("p.csv", "clinic", ["2.png"], known)

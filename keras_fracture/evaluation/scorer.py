@@ -206,9 +206,8 @@ def _resolved(path, data, names, known):
         parts = PurePosixPath(given.strip().replace("\\", "/")).parts
         same = [one for one in by_last.get(parts[-1] if parts else "", ()) if _ends_alike(one, parts)]
         same = [one for one in same if one == parts] or same  # a name in full means itself
-        if all(
-            len(one) <= len(parts) for one in same
-        ):  # behind folders of another machine the longest is meant
+        # Behind folders of another machine the longest is meant.
+        if all(len(one) <= len(parts) for one in same):
             same = sorted(same, key=len)[-1:]
         if not same:
             raise EvaluationError(

@@ -118,9 +118,8 @@ def load_torch_weights(model, source, names=None, any_head=False):
         if of_head and len(array) != parameter.shape[0] and array.shape[1:] == parameter.shape[1:]:
             continue
         _check(where, parameter, name, state)
-        if (
-            name != own[number] and name in own
-        ):  # by the order alone blocks of equal shape would change places
+        # By the order alone blocks of equal shape would change places.
+        if name != own[number] and name in own:
             raise WeightsError(
                 f"{where}: some names are the model's own, but in another order than its, and others are unknown: "
                 f"rename those, or pass names. Received: {name} where the model has {own[number]}"

@@ -157,11 +157,9 @@ class EpochBackup(keras.callbacks.Callback):
         # A model that goes on in the process that trained it has the learning rate and the loss that it has by now.
         later = {"optimizers": optimizers, "adversarial_loss": before.get("adversarial_loss")}
         later = {name: value for name, value in later.items() if name in before}
-        asked = self.settings and {name: value for name, value in self.settings.items() if name in started}
-        asked = asked or {}
-        if odd := [
-            name for name in asked if asked[name] not in (started[name], later.get(name, started[name]))
-        ]:
+        asked = {name: value for name, value in (self.settings or {}).items() if name in started}
+        odd = [name for name in asked if asked[name] not in (started[name], later.get(name, started[name]))]
+        if odd:
             raise TrainingError(
                 f"{path.parent} was trained with other settings of {', '.join(odd)}: name another folder, or ask for "
                 f"the same. Expected: {_shortened(started, odd)}. Received: {_shortened(self.settings, odd)}"

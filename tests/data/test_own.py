@@ -38,10 +38,8 @@ def drawn():
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("KERAS_FRACTURE_CACHE", str(folder))
-    return folder
+def cache(empty_cache):
+    return empty_cache
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

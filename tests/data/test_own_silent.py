@@ -21,8 +21,8 @@ def drawn():
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("KERAS_FRACTURE_CACHE", str(tmp_path_factory.mktemp("cache")))
+def cache(empty_cache):
+    return empty_cache
 
 
 @pytest.fixture

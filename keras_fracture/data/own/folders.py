@@ -71,9 +71,8 @@ class Folder:
         """
         name = name.strip().replace("\\", "/")
         if name.startswith("/") or name[1:3] == ":/":
-            inside = (
-                Path(name).parent.resolve() / Path(name).name
-            )  # an image may be a link itself, or be linked to
+            # An image may be a link itself, or be linked to.
+            inside = Path(name).parent.resolve() / Path(name).name
             inside = inside if inside.is_relative_to(self.root) else Path(name).resolve()
             if not inside.is_relative_to(self.root):
                 raise _leaves(name, where, self.root)

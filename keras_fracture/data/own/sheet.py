@@ -81,9 +81,7 @@ def read(path, columns=None):
         ) from None
     chosen = _by_name(frame.columns) | _told(columns, frame.columns, path)
     twice = frame.columns[frame.columns.duplicated()]
-    if used := [
-        name for name in twice if name in chosen.values()
-    ]:  # of others there may be as many as there are
+    if used := [name for name in twice if name in chosen.values()]:
         raise DataError(f"{path} has two columns of one name: rename one. Received: {used[0]!r}")
     if "image" not in chosen:
         raise DataError(
@@ -216,9 +214,8 @@ def _boxes(sheet, boxed, folder, where):
     except ValueError as error:
         raise DataError(f"{where} has a box that is no four numbers: mend it. Received: {error}") from None
     large = (numbers > _ROUNDED).any(axis=1)  # in pixels
-    parts = ~large & (np.isfinite(numbers) & (numbers % 1 > 0)).any(
-        axis=1
-    )  # what is left may be either, or no box
+    # Whole numbers up to 1 may be either, or no box.
+    parts = ~large & (np.isfinite(numbers) & (numbers % 1 > 0)).any(axis=1)
     fractions = not large.any()
     if parts.any() and not fractions:
         both = (rows[mask].iloc[0] for mask in (parts, large))
