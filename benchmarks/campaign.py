@@ -13,7 +13,6 @@ results/ already, from here or another machine, is trained again only if `--only
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import os
 import shlex
@@ -22,6 +21,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -32,12 +32,12 @@ from keras_fracture.machine import BFLOAT16, cpu_fields
 CHECKOUT = Path(__file__).resolve().parents[1]
 FOLDER = CHECKOUT / "runs" / "campaign"
 RESULTS = CHECKOUT / "results"
+LIST = Path(__file__).with_name("campaign.csv")  # in the order of their worth
 HEARTBEAT = 20  # seconds between two notes of how long a run has taken
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One training of the campaign.
+class Run(NamedTuple):
+    """One training of the campaign, a row of `campaign.csv`.
 
     Attributes:
         name: Of its folder.
@@ -50,131 +50,8 @@ class Run:
     hours: float
 
 
-_LISBON = "lisbon_resnet --set precision=auto"
-_TUNED = f"{_LISBON} --variant tuned --set policies=grouped"
-_IMAGENET = f"{_LISBON} --variant imagenet --set policies=grouped"
-_SCHEDULE = f"{_LISBON} --profile paper"
-_QUICK_GARCIA = "garcia_inception --set precision=auto"
-_GARCIA = "garcia_inception --profile paper --set precision=auto"
-_QUICK_BAI = "bai_dcgan --set precision=auto"
-_BAI = "bai_dcgan --profile paper --set precision=auto"
-_GUPTA = "gupta_unit --profile paper --set precision=auto --set width=32 --set patch_size=128 --seeds 5"
-_IBRAHIM = "ibrahim_gan --profile paper --data kaggle_fracture --set precision=auto --set gans_per_class=1"
-_MODERN = (
-    "ibrahim_gan --profile paper --variant modern --set precision=auto --set policies=grouped --set gans_per_class=1 "
-    "--set modern_steps=3000 --set classifier_steps=1000 --set sizes=100,500 --set few_labels=50,100,200"
-)
-_GENERATOR = "bai_dcgan --variant modern --set precision=auto --set policy=grouped --set channels=1"
-RUNS = (
-    # What synthetic images are worth, three sets of real X-rays and the drawn one.
-    Run("modern_btxrd", f"{_MODERN} --data btxrd", 0.5),
-    Run("modern_fracatlas", f"{_MODERN} --data fracatlas", 0.5),
-    Run("modern_kaggle", f"{_MODERN} --data kaggle_fracture", 0.5),
-    Run("modern_phantom", f"{_MODERN} --data phantom", 0.5),
-    # Generators that may be passed on: of drawn images, and of FracAtlas (CC BY 4.0).
-    Run("bai_phantom", f"{_GENERATOR} --data phantom --epochs 60 --set width=16", 0.1),
-    Run("bai_fracatlas", f"{_GENERATOR} --data fracatlas --epochs 60 --set width=32", 0.3),
-    # Rows from before augmentation and splits were mended, which no longer run below replaces.
-    Run("bai_quick", f"{_QUICK_BAI} --epochs 60", 0.2),
-    # The reading of the paper whose losses are its own: see `dcgan_tries.py`.
-    Run("bai_quick_one_noise", f"{_QUICK_BAI} --epochs 60 --set fresh_noise=False", 0.3),
-    Run(
-        "poster_kaggle",
-        "ibrahim_gan --variant poster --data kaggle_fracture --set policies=grouped,paper",
-        0.4,
-    ),
-    Run("gupta_quick_phantom", "gupta_unit --data phantom --set precision=auto", 0.5),
-    Run("garcia_quick", f"{_QUICK_GARCIA} --set policies=grouped,paper", 0.2),
-    Run("gupta_quick", "gupta_unit --set precision=auto", 0.6),
-    Run("gupta_quick_fracatlas", "gupta_unit --data fracatlas --set precision=auto", 0.6),
-    Run("garcia_quick_96", f"{_QUICK_GARCIA} --set policies=paper --set image_size=96 --epochs 5", 0.1),
-    Run("lisbon_quick_18", f"{_LISBON} --depth 18", 0.1),
-    Run("lisbon_quick_tuned_34", f"{_TUNED} --depth 34 --epochs 40 --set width=16 --set image_size=64", 0.1),
-    Run("lisbon_quick_deeper", f"{_LISBON} --depth 50 101 152 --epochs 1", 0.2),
-    Run("lisbon_one_seed", f"{_SCHEDULE} --depth 18 34 --set policies=grouped", 0.5),
-    # The papers' own schedules, and what goes beyond them.
-    Run(
-        "lisbon_tuned_34_ensemble",
-        f"{_TUNED} --depth 34 --set width=32 --set image_size=128 --set flips=True --seeds 3 --set ensemble=True",
-        1.2,
-    ),
-    Run(
-        "lisbon_distilled_34",
-        f"{_LISBON} --variant distilled --set policies=grouped --set width=32 --set flips=True",
-        0.35,
-    ),
-    # Most X-rays of FracAtlas are 373 by 454 pixels; at first smaller ones, as these take twice as long.
-    Run(
-        "lisbon_imagenet_320_to_448",
-        f"{_IMAGENET} --pretrained efficientnet_lite0_fracatlas --epochs 5 --set image_size=448 "
-        "--set learning_rate=0.0003 --set flips=True",
-        0.5,
-    ),
-    Run(
-        "lisbon_imagenet_lite2_320",
-        f"{_IMAGENET} --set models=efficientnet_lite2 --set image_size=320 --set flips=True",
-        0.7,
-    ),
-    Run("lisbon_imagenet_320_longer", f"{_IMAGENET} --epochs 16 --set image_size=320 --set flips=True", 0.7),
-    Run(
-        "lisbon_distilled_34_320",
-        f"{_LISBON} --variant distilled --set policies=grouped --set width=32 --set flips=True "
-        "--set image_size=320 --set teacher=efficientnet_lite0_fracatlas",
-        0.8,
-    ),
-    Run(
-        "lisbon_distilled_34_320_ensemble",
-        f"{_LISBON} --variant distilled --set policies=grouped --set width=32 --set flips=True --seeds 3 "
-        "--set ensemble=True --set image_size=320 --set teacher=efficientnet_lite0_fracatlas",
-        2.4,
-    ),
-    Run(
-        "lisbon_distilled_34_ensemble",
-        f"{_LISBON} --variant distilled --set policies=grouped --set width=32 --set flips=True --seeds 3 "
-        "--set ensemble=True",
-        1.0,
-    ),
-    Run("lisbon_imagenet_320", f"{_IMAGENET} --set image_size=320", 0.4),
-    Run(
-        "lisbon_imagenet_320_ensemble",
-        f"{_IMAGENET} --set image_size=320 --seeds 3 --set flips=True --set ensemble=True",
-        1.2,
-    ),
-    Run("garcia_published", f"{_GARCIA} --variant published_code --seeds 1 --set policies=paper", 0.2),
-    Run("garcia_published_seeds", f"{_GARCIA} --variant published_code --seeds 8 --set policies=paper", 0.9),
-    Run("lisbon_scratch", f"{_LISBON} --variant scratch --set policies=grouped", 0.2),
-    Run("bai_quick_modern_seeds", f"{_QUICK_BAI} --epochs 18 --variant modern --seeds 3", 0.4),
-    Run(
-        "garcia_published_cosine",
-        f"{_GARCIA} --variant published_code_cosine --seeds 3 --set policies=paper",
-        0.35,
-    ),
-    Run("garcia_112", f"{_GARCIA} --seeds 1 --set image_size=112 --set policies=paper", 0.9),
-    Run("lisbon_imagenet_seeds", f"{_IMAGENET} --epochs 16 --seeds 3", 1.0),
-    Run(
-        "lisbon_imagenet_ensemble",
-        f"{_IMAGENET} --epochs 16 --seeds 3 --set flips=True --set ensemble=True",
-        1.0,
-    ),
-    Run("lisbon_tuned_18", f"{_TUNED} --depth 18 --epochs 40 --set width=32 --set image_size=128", 0.4),
-    Run("lisbon_tuned_34", f"{_TUNED} --depth 34 --set width=64 --set image_size=128", 1.8),
-    Run("lisbon_grouped_18", f"{_SCHEDULE} --depth 18 --seeds 3 --set policies=grouped", 0.5),
-    Run("lisbon_grouped_34", f"{_SCHEDULE} --depth 34 --seeds 3 --set policies=grouped", 1.0),
-    Run("garcia_paper_split", f"{_GARCIA} --seeds 8 --set image_size=112 --set policies=paper", 6.6),
-    Run("garcia_grouped", f"{_GARCIA} --seeds 8 --set image_size=112 --set policies=grouped", 6.6),
-    Run("bai_paper_60", f"{_BAI} --epochs 60", 0.7),
-    Run("bai_one_noise_60", f"{_BAI} --epochs 60 --set fresh_noise=False", 0.7),
-    Run("bai_paper", f"{_BAI} --epochs 900", 5.7),
-    Run("bai_one_noise", f"{_BAI} --epochs 900 --set fresh_noise=False", 5.7),
-    Run("bai_modern", f"{_BAI} --epochs 900 --variant modern", 11.0),
-    Run("gupta_btxrd", f"{_GUPTA} --data btxrd", 5.0),
-    Run("gupta_fracatlas", f"{_GUPTA} --data fracatlas", 5.0),
-    Run("lisbon_paper_split", f"{_SCHEDULE} --depth 18 34 --seeds 3 --set policies=paper", 1.5),
-    Run("lisbon_deeper", f"{_SCHEDULE} --depth 50 101 152 --seeds 1 --set policies=grouped,paper", 5.0),
-    Run("ibrahim_paper_split", f"{_IBRAHIM} --set policies=paper", 6.0),
-    Run("ibrahim_grouped", f"{_IBRAHIM} --set policies=grouped", 6.0),
-    Run("garcia_224", f"{_GARCIA} --seeds 1 --set image_size=224 --set policies=paper", 2.7),
-    Run("bai_modern_seeds", f"{_BAI} --epochs 300 --variant modern --seeds 3", 11.0),
+RUNS = tuple(
+    Run(*row) for row in pd.read_csv(LIST)[["name", "arguments", "hours"]].itertuples(index=False, name=None)
 )
 
 
