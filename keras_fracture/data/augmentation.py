@@ -116,15 +116,37 @@ class Augmentation:
         """
         if self.value_range is None:
             _check_unit(images)
-        images = tf.convert_to_tensor(images, tf.float32)
         drawn = self.draw(positions)
         low, high = UNIT if self.value_range is None else self.value_range
-        if self.flip or self.rotation or self.zoom or self.shift:
-            images = _transformed(images, drawn, low)
+        images = self._moved(tf.convert_to_tensor(images, tf.float32), drawn, low)
         if self.contrast:
             mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
             changed = mean + (images - mean) * drawn["contrast"][:, None, None, None]
             images = tf.clip_by_value(changed, low, high)
+        return images
+
+    def with_masks(self, images, masks, positions):
+        """Changes a batch, and what marks places in its images as these move.
+
+        Args:
+            images: As in `__call__`.
+            masks: float32 `(batch, height, width, k)`, such as 1 on a finding and 0 beside it.
+            positions: As in `draw`.
+
+        Returns:
+            A pair of float32 tensors: images as from `__call__`, and masks, 0 where nothing of the image lies; at edges
+            they take values between.
+
+        Raises:
+            DataError: As in `__call__`.
+        """
+        changed = self(images, positions)
+        masks = tf.convert_to_tensor(masks, tf.float32)
+        return changed, self._moved(masks, self.draw(positions), 0.0)
+
+    def _moved(self, images, drawn, fill):
+        if self.flip or self.rotation or self.zoom or self.shift:
+            return _transformed(images, drawn, fill)
         return images
 
 

@@ -19,6 +19,7 @@ from keras_fracture.experiment import ahead
 from keras_fracture.experiment.baselines import fit_baselines
 from keras_fracture.experiment.runs import export_if_missing, load_or_compute
 from keras_fracture.experiment.splits import load_records, load_splits, seen_by_training
+from keras_fracture.papers.targets import body_parts, split_targets, targets, with_masks
 from keras_fracture.papers.teaching import (
     check_pretrained,
     load_pretrained,
@@ -160,11 +161,15 @@ def check_images(config, run):
     """Warns of settings that change nothing with the images of a run, before anything is trained.
 
     Raises:
-        FractureError: Body parts are to be learnt, though the variant does not, and there is one alone.
+        FractureError: Body parts are to be learnt, though the variant does not, and there is one alone; or boxes,
+            and there are none.
     """
-    for policy in config.policies if config.body_parts or config.jpeg == "reduced" else ():
+    looked_at = config.body_parts or config.box_weight or config.jpeg == "reduced"
+    for policy in config.policies if looked_at else ():
         records = load_records(config, policy, run.data_dir)
-        parts = np.unique(records["train"].table["body_part"].to_numpy().astype(str))
+        if config.box_weight:
+            _check_boxes(config, records["train"].table, policy)
+        parts = body_parts(records) if config.body_parts else ()
         if config.body_parts and len(parts) < 2:
             if not type(config).VARIANTS[config.variant].get("body_parts", type(config).body_parts):
                 raise FractureError(
@@ -179,6 +184,21 @@ def check_images(config, run):
             _LOG.warning(
                 "no image of %s is a JPEG file, so that jpeg=reduced changes nothing", config.data_title
             )
+
+
+def _check_boxes(config, table, policy):
+    findings = table[table["label"] == 1]
+    marked = sum(len(boxes) > 0 for boxes in findings["boxes"])
+    if not marked:
+        raise FractureError(
+            f"box_weight of {config.key} needs training images with boxes: leave it out. Received: "
+            f"{config.data_title}, {len(findings):,} findings of the {policy} split without one"
+        )
+    if marked < len(findings):
+        _LOG.warning(
+            "of %s of %s findings of the %s split no box is known: what lies where in these images is not learnt",
+            f"{len(findings) - marked:,}", f"{len(findings):,}", policy,
+        )  # fmt: skip
 
 
 def _holds_jpeg(records):
@@ -259,7 +279,7 @@ def train_model(config, run, method, name, number, sets, folder):
 
 def as_trained(config, sets):
     """The configuration without body parts where there is one alone, as of own X-rays that name none."""
-    several = len(_body_parts(sets)) > 1
+    several = len(body_parts(sets)) > 1
     return dataclasses.replace(config, body_parts=config.body_parts and several)
 
 
@@ -284,11 +304,20 @@ def start_model(config, method, name, train, number=0):
 def compile_model(config, method, model, sets, steps, teacher=None):
     """What `fit` trains, compiled: the model, or the model with a teacher or a head for body parts."""
     accuracy = keras.metrics.CategoricalAccuracy("accuracy")
+    if config.box_weight:
+        with_boxes = training.WithBoxes(model)
+        with_boxes.compile(
+            method.optimizer(config, steps),
+            {"finding": method.loss(config), "boxes": training.BoxLoss()},
+            loss_weights={"finding": 1.0, "boxes": config.box_weight},
+            metrics={"finding": [accuracy]},
+        )
+        return with_boxes
     if not config.body_parts:
         trained = training.WithTeacher(model, teacher, config.teacher_weight) if teacher else model
         trained.compile(method.optimizer(config, steps), method.loss(config), metrics=[accuracy])
         return trained
-    with_parts = training.WithBodyPart(model, len(_body_parts(sets)))
+    with_parts = training.WithBodyPart(model, len(body_parts(sets)))
     with_parts.compile(
         method.optimizer(config, steps),
         {
@@ -303,6 +332,11 @@ def compile_model(config, method, model, sets, steps, teacher=None):
 def fit(config, trained, model, sets, seed, folder):
     """Trains on the training split, with the validation split after each epoch; returns the history."""
     train, validation = sets["train"], sets["validation"]
+    augment = Augmentation(seed=seed, value_range=model.pixel_range) if config.augment else None
+    channels = model.channels
+    if config.box_weight:  # masks travel as one more channel
+        train, validation, channels = with_masks(train), with_masks(validation), None
+        augment = augment and training.AugmentWithMasks(augment)
 
     def stream(first):
         dataset, steps = training.make_train_dataset(
@@ -312,17 +346,17 @@ def fit(config, trained, model, sets, seed, folder):
             seed=seed,
             first_epoch=first,
             pixel_range=model.pixel_range,
-            augment=Augmentation(seed=seed, value_range=model.pixel_range) if config.augment else None,
-            channels=model.channels,
+            augment=augment,
+            channels=channels,
         )
-        return split_targets(config, dataset), steps
+        return split_targets(config, dataset, trained), steps
 
     validation_data = batches(
         (validation.images, targets(config, validation, sets)),
         len(validation.labels),
         64,
         pixel_range=model.pixel_range,
-        channels=model.channels,
+        channels=channels,
     )
     return training.fit(
         trained,
@@ -330,34 +364,8 @@ def fit(config, trained, model, sets, seed, folder):
         config.epochs,
         folder,
         callbacks=[training.Progress(f"{folder.parent.name}, {folder.parents[1].name}", config.epochs)],
-        validation_data=split_targets(config, validation_data),
+        validation_data=split_targets(config, validation_data, trained),
         patience=config.patience,
         class_weight=training.class_weights(train.labels) if config.balanced else None,
         verbose=0,
     ).rename(columns=lambda column: column.replace("finding_accuracy", "accuracy"))
-
-
-def targets(config, split, sets):
-    """One-hot labels `(n, 2)`, followed by one-hot body parts where they are learnt too."""
-    labels = one_hot(split.labels)
-    if not config.body_parts:
-        return labels
-    parts = split.table["body_part"].to_numpy()[:, None] == _body_parts(sets)
-    return np.concatenate([labels, parts.astype("float32")], axis=1)
-
-
-def split_targets(config, dataset):
-    """The targets of a dataset by the outputs of what is trained."""
-    if not config.body_parts:
-        return dataset
-    return dataset.map(lambda images, both: (images, {"finding": both[:, :2], "body_part": both[:, 2:]}))
-
-
-def one_hot(labels):
-    """Labels 0 or 1 as float32 `(n, 2)`."""
-    return np.eye(2, dtype="float32")[labels]
-
-
-def _body_parts(sets):
-    """Names of the body parts that are trained on, in order."""
-    return np.unique(sets["train"].table["body_part"].to_numpy().astype(str))

@@ -24,6 +24,8 @@ class ClassifierConfig(config.Config):
         augment: Whether training images are changed a little (flip, rotation, zoom, shift, contrast).
         balanced: Whether both classes weigh alike in the loss.
         body_parts: Whether body parts are learnt beside findings, see `training.WithBodyPart`.
+        box_weight: Factor of what is lost by telling badly where annotated boxes lie, see `training.WithBoxes`; 0 does
+            not learn it.
         weight_decay: L2 weight decay of the kernels.
         patience: Early stopping, see `training.fit`; off in the papers.
         threshold: Probability from which on an image counts as a finding; None chooses that of each seed on
@@ -41,9 +43,11 @@ class ClassifierConfig(config.Config):
     """
 
     VARIANTS: ClassVar = {"paper": {}}
-    MAY_BE_ZERO: ClassVar = (*config.Config.MAY_BE_ZERO, "weight_decay", "threshold")
+    MAY_BE_ZERO: ClassVar = (*config.Config.MAY_BE_ZERO, "box_weight", "weight_decay", "threshold")
     SHARES: ClassVar = ("threshold",)
-    ADDED: ClassVar = config.Config.ADDED | {"ensemble": False, "teacher": None, "teacher_weight": 2.0}
+    ADDED: ClassVar = config.Config.ADDED | {
+        "ensemble": False, "teacher": None, "teacher_weight": 2.0, "box_weight": 0.0,
+    }  # fmt: skip
     # Beside the paper's own REPORTED what others print for the same test images: of a model and a metric, by whom.
     PRINTED: ClassVar = {}
 
@@ -59,6 +63,7 @@ class ClassifierConfig(config.Config):
     augment: bool = False
     balanced: bool = False
     body_parts: bool = False
+    box_weight: float = 0.0
     weight_decay: float = 0.0
     patience: int | None = None
     threshold: float | None = None
@@ -77,10 +82,11 @@ class ClassifierConfig(config.Config):
                 f"ensemble of {self.key} averages over several seeds, or with flips over mirror images. "
                 "Received: one seed, without flips"
             )
-        if self.balanced and self.body_parts:
-            raise FractureError("balanced weighs the classes of one target: it does not go with body_parts")
-        if self.teacher and self.body_parts:
-            raise FractureError("teacher and body_parts both add to the loss: leave one out")
+        added = [name for name in ("body_parts", "box_weight", "teacher") if getattr(self, name)]
+        if self.balanced and set(added) & {"body_parts", "box_weight"}:
+            raise FractureError(f"balanced weighs the classes of one target: it does not go with {added[0]}")
+        if len(added) > 1:
+            raise FractureError(f"{' and '.join(added)} add to the loss: leave one out")
 
     def unused(self):
         """See `experiment.config.Config.unused`."""

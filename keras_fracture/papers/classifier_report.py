@@ -272,6 +272,7 @@ def _added_to_loss(config):
     parts = {
         "weight decay": config.l2,
         "that of body parts": config.body_parts,
+        "that of boxes": config.box_weight,
         "what the teacher adds": config.teacher,
     }
     return [part for part, there in parts.items() if there]

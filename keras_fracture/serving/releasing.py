@@ -145,7 +145,8 @@ def of_keras(path):
     model = load_keras(path)
     if isinstance(model, training.AdversarialModel | training.UNITModel):
         return model.sampler
-    return model.classifier if isinstance(model, training.WithBodyPart | training.WithTeacher) else model
+    beside = training.WithBodyPart | training.WithBoxes | training.WithTeacher
+    return model.classifier if isinstance(model, beside) else model
 
 
 def _described(network, preprocess, classes, finding):

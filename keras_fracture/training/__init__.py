@@ -3,6 +3,7 @@
 from keras_fracture.training import distribution, losses, precision
 from keras_fracture.training.adversarial import AdversarialModel, sample
 from keras_fracture.training.augmentation import AdaptiveAugment, DiffAugment
+from keras_fracture.training.boxes import AugmentWithMasks, BoxLoss, WithBoxes, split_masks, with_masks
 from keras_fracture.training.callbacks import Progress, SampleGrid, StopOnNaN
 from keras_fracture.training.classifier import (
     WithBodyPart,
@@ -28,6 +29,8 @@ __all__ = [
     "Adam",
     "AdaptiveAugment",
     "AdversarialModel",
+    "AugmentWithMasks",
+    "BoxLoss",
     "DiffAugment",
     "Progress",
     "Reseed",
@@ -35,6 +38,7 @@ __all__ = [
     "StopOnNaN",
     "UNITModel",
     "WithBodyPart",
+    "WithBoxes",
     "WithTeacher",
     "adam",
     "adamw",
@@ -50,6 +54,8 @@ __all__ = [
     "reset_weights",
     "sample",
     "sgd",
+    "split_masks",
+    "with_masks",
 ]
 
 

@@ -57,3 +57,24 @@ def test_jpeg_files_that_are_none_are_not_reduced_which_is_said(given, tmp_path,
     assert caplog.messages == []
     check(tmp_path, jpeg="reduced")
     assert caplog.messages == ["no image of phantom is a JPEG file, so that jpeg=reduced changes nothing"]
+
+
+def test_boxes_that_are_not_there_are_refused_or_said(monkeypatch, tmp_path, caplog):
+    one = [[0.1, 0.1, 0.2, 0.2]]
+
+    def given(*boxes):
+        table = pd.DataFrame({"label": [1, 1, 0], "boxes": [*boxes, []]})
+        records = {"train": SimpleNamespace(table=table)}
+        monkeypatch.setattr(classifier, "load_records", lambda *_: records)
+
+    given(one, one)
+    check(tmp_path, box_weight=0.3)
+    assert caplog.messages == []
+    given(one, [])
+    check(tmp_path, box_weight=0.3)
+    assert caplog.messages == [
+        "of 1 of 2 findings of the grouped split no box is known: what lies where in these images is not learnt"
+    ]
+    given([], [])
+    with pytest.raises(FractureError, match="phantom, 2 findings of the grouped split without one"):
+        check(tmp_path, box_weight=0.3)

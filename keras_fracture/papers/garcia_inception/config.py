@@ -75,6 +75,8 @@ class Config(ClassifierConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.doubled and self.box_weight:  # mirror images keep the table's boxes
+            raise FractureError("box_weight goes with doubled=False alone: mirror images have no boxes")
         unknown = [name for name in self.models if name not in NETWORKS]
         if unknown:
             raise FractureError(
