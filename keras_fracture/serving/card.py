@@ -83,11 +83,14 @@ def copy_samples(version, folder):
 
 
 def _architecture(facts):
-    members = facts.get("config", {}).get("members")
+    config = facts.get("config", {})
+    members, network = config.get("members"), config.get("network")
+    if network:
+        return f"{facts['architecture']} of {network['architecture']}"
     if not members:
         return facts["architecture"]
-    views = ", of images and their mirror images" if facts["config"]["flips"] else ""
-    kind = members[0]["architecture"]
+    views = ", of images and their mirror images" if config["flips"] else ""
+    kind = _architecture(members[0])
     return f"{facts['architecture']} of {len(members)} {kind}, the mean of their probabilities{views}"
 
 
