@@ -12,6 +12,7 @@ from keras_fracture.cli import (
     data,
     demo,
     evaluating,
+    judging,
     models,
     papers,
     predicting,
@@ -112,6 +113,7 @@ def build_parser():
     papers.add_reproduce(commands)
     evaluating.add_evaluate(commands)
     scoring.add_score(commands)
+    judging.add_judge(commands)
     models.add_models(commands)
     models.add_generate(commands)
     models.add_export(commands)

@@ -1,7 +1,6 @@
 """What a trained model says of image files: probability, threshold, verdict, and what speaks for a finding."""
 
 import sys
-from pathlib import Path
 
 from keras_fracture import progress
 from keras_fracture.cli import verbs
@@ -70,7 +69,7 @@ def predict(options):
         from keras_fracture.serving.versions import numbered
 
         options.model = str(numbered(options.model, options.version))
-    paths = _images(options.images)
+    paths = verbs.image_files(options.images)
     classifier = _classifier(options)
     paths, answers = _answers(options, classifier, paths)
     finding, threshold, words = _understood(options, classifier, answers.shape[1])
@@ -132,25 +131,6 @@ def _classifier(options):
 def _title(options):
     """What the model is called."""
     return options.model or options.server
-
-
-def _images(paths):
-    """Paths of image files; in place of a folder those of all images below it."""
-    from keras_fracture.data.own import folders
-    from keras_fracture.errors import ImageError
-    from keras_fracture.serving import limits
-
-    found = []
-    for path in paths:
-        if not Path(path).is_dir():
-            limits.exists(path)
-            found.append(path)
-            continue
-        below = folders.Folder(path).images
-        if not below:
-            raise ImageError(f"{path} holds no images ({', '.join(folders.SUFFIXES)}): name another folder")
-        found += [str(Path(path) / name) for name in below]
-    return found
 
 
 def _answers(options, classifier, paths):

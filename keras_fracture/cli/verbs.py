@@ -126,3 +126,22 @@ def parts(out, resume):
     if not resume:
         path.unlink(missing_ok=True)
     return path
+
+
+def image_files(paths):
+    """Paths of image files; in place of a folder those of all images below it."""
+    from keras_fracture.data.own import folders
+    from keras_fracture.errors import ImageError
+    from keras_fracture.serving import limits
+
+    found = []
+    for path in paths:
+        if not Path(path).is_dir():
+            limits.exists(path)
+            found.append(path)
+            continue
+        below = folders.Folder(path).images
+        if not below:
+            raise ImageError(f"{path} holds no images ({', '.join(folders.SUFFIXES)}): name another folder")
+        found += [str(Path(path) / name) for name in below]
+    return found

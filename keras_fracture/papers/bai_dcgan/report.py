@@ -10,6 +10,7 @@ from keras_fracture.experiment.splits import counts, how_told
 from keras_fracture.papers.bai_dcgan.config import Config
 from keras_fracture.papers.bai_dcgan.experiment import gan_training_data, utility_epochs
 from keras_fracture.report import figures, galleries
+from keras_fracture.report.generated import MEASURES
 from keras_fracture.report.markdown import (
     Figures,
     counted,
@@ -32,17 +33,6 @@ FRONT = (
         ("between two halves of the real ones", "real_vs_real"),
     ),
 )  # of README
-_MEASURES = {
-    "kid": "KID (kernel distance), lower is better",
-    "fid": "FID (Fréchet distance), lower is better",
-    "precision": "precision: share of generated images that look real",
-    "recall": "recall: share of real images the generator could draw",
-    "density": "density",
-    "coverage": "coverage",
-    "ms_ssim": "MS-SSIM between images of the set, lower is more diverse",
-    "copies_pixels": "near copies, by pixels",
-    "copies_features": "near copies, by features",
-}
 _UTILITY = {
     "trtr": "train on real, test on real",
     "tstr": "train on synthetic, test on real",
@@ -321,7 +311,7 @@ def _reported(epoch, value):
 
 def _measures_table(row):
     rows = []
-    for name, words in _MEASURES.items():
+    for name, words in MEASURES.items():
         score = row["metrics"][name]
         spread = f"{score['low']:.4f} to {score['high']:.4f}"
         rows.append([words, f"{score['value']:.4f}", spread, f"{score['real_vs_real']:.4f}"])

@@ -1,0 +1,141 @@
+"""How near generated images come to a data set's real ones, and whether they are copies of these: of any generator."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_fracture import evaluation
+from keras_fracture.data.decoding import decode
+from keras_fracture.data.images import Preprocess
+from keras_fracture.data.tables import read_csv
+from keras_fracture.errors import ImageError
+from keras_fracture.progress import Bar
+from keras_fracture.synthesis.records import TABLE
+
+LABELS = {"finding": 1, "healthy": 0, "all": None}
+_NEIGHBOURS = 5
+
+
+class Judgement(NamedTuple):
+    """What `judge` found.
+
+    Attributes:
+        scores: What `evaluation.compare` returns, and `copies_pixels` and `copies_features`, see
+            `evaluation.NearCopies.summary`.
+        counts: How many images were `generated`, and `real`, of how many `sources`; and `known`, how many the
+            generator may have copied.
+        neighbours: Of precision to coverage.
+    """
+
+    scores: dict
+    counts: dict
+    neighbours: int
+
+
+def read(paths, size=None):
+    """Image files as a generator made them: uint8 `(n, side, side, 1)`.
+
+    Args:
+        paths: Of the files; colours become grey.
+        size: The side that all are brought to, fitted and padded; None keeps that of the files, which are square then
+            and of one size.
+
+    Raises:
+        ImageError: A file is no image, or they are of several sizes or not square.
+    """
+    images, preprocess = [], size and Preprocess(size=size)
+    for path in Bar(paths, "read images", unit=" images"):
+        image = decode(Path(path).read_bytes(), path).image
+        if preprocess is None and image.shape != (len(image), len(image)):
+            raise ImageError(
+                f"Generated images must be square, as networks draw them: give --size, to which all are fitted. "
+                f"Received: {image.shape[0]} x {image.shape[1]} pixels in {path}"
+            )
+        if preprocess is None and images and image.shape != images[0].shape[:2]:
+            raise ImageError(
+                f"Generated images must be of one size: give --size, to which all are fitted. Received: "
+                f"{len(images[0])} and {len(image)} pixels, the latter in {path}"
+            )
+        images.append(preprocess(image) if preprocess else image[..., None])
+    return np.stack(images)
+
+
+def of_label(paths, label):
+    """Paths of image files, without those of another label by the `images.csv` that `generate` writes beside them.
+
+    Args:
+        paths: Of the files.
+        label: One of `LABELS`; "all" keeps all.
+
+    Raises:
+        ImageError: None is left.
+    """
+    if label == "all":
+        return paths
+    others = {
+        str(table.parent / name)
+        for table in {Path(path).parent / TABLE for path in paths}
+        if table.is_file()
+        for name, own in _classes(table)
+        if own in LABELS and own != label
+    }
+    kept = [path for path in paths if str(path) not in others]
+    if not kept:
+        raise ImageError(
+            f"None of the generated images is of the label {label} by their {TABLE}: name another --label"
+        )
+    return kept
+
+
+def _classes(table):
+    rows = read_csv(table, dtype=str, keep_default_na=False)
+    return zip(rows["file"], rows["class"], strict=True) if {"file", "class"} <= set(rows) else ()
+
+
+def judge(generated, real, known, label="finding", extractor="xray", seed=0):
+    """Compares generated images with real ones that their generator has not seen, and looks for copies of those it has.
+
+    Args:
+        generated: uint8 `(n, side, side, 1)`.
+        real: `data.Records` to compare with, such as a test split.
+        known: `data.Records` that the generator was trained on.
+        label: Which of their images are meant, one of `LABELS`.
+        extractor: See `evaluation.features.extractor`.
+        seed: Of all drawing.
+
+    Returns:
+        A `Judgement`.
+
+    Raises:
+        EvaluationError: Too few images, or sources, on either side.
+    """
+    preprocess = Preprocess(size=generated.shape[1])
+    (reals, sources), (knowns, of_known) = (_of(records, label, preprocess) for records in (real, known))
+    # Balls that reach no further than the copies of one X-ray would count those alone.
+    most = np.unique(sources, return_counts=True)[1].max(initial=0)
+    neighbours = int(max(_NEIGHBOURS, most))
+    scores = evaluation.compare(reals, generated, extractor, sources=sources, k=neighbours, seed=seed)
+    near = evaluation.near_copies(
+        generated,
+        knowns,
+        reals,
+        train_sources=of_known,
+        held_out_sources=sources,
+        extractor=extractor,
+        seed=seed,
+    )
+    scores |= {f"copies_{kind}": one.summary() for kind, one in near.items()}
+    counts = {
+        "generated": len(generated),
+        "real": len(reals),
+        "sources": len(set(sources)),
+        "known": len(knowns),
+    }
+    return Judgement(scores, counts, neighbours)
+
+
+def _of(records, label, preprocess):
+    images, labels = records.arrays(preprocess)
+    wanted = np.ones(len(labels), bool) if LABELS[label] is None else labels == LABELS[label]
+    return images[wanted], records.table["source"].to_numpy().astype(str)[wanted]
