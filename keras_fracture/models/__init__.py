@@ -7,7 +7,6 @@ from keras_fracture.models.drn import DRN
 from keras_fracture.models.efficientnet_lite import EfficientNetLite
 from keras_fracture.models.ensemble import Ensemble
 from keras_fracture.models.inception import InceptionNet
-from keras_fracture.models.locating import LocatingClassifier
 from keras_fracture.models.registry import arguments, create, names
 from keras_fracture.models.resnet import ResNet
 from keras_fracture.models.unit import UNIT, UNITDiscriminator
@@ -23,7 +22,6 @@ __all__ = [
     "EfficientNetLite",
     "Ensemble",
     "InceptionNet",
-    "LocatingClassifier",
     "ResNet",
     "UNITDiscriminator",
     "arguments",

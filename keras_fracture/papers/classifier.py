@@ -295,8 +295,6 @@ def export_model(config, method, model, sets, probabilities, folder):
 def start_model(config, method, name, train, number=0):
     """A model with the weights of `pretrained` where there are any, and L2 in its loss."""
     model = method.build_model(config, name, train)
-    if config.box_weight:
-        model = models.LocatingClassifier(model)
     if config.pretrained:
         load_pretrained(config, model, name, number)
     training.add_l2(model, config.l2)

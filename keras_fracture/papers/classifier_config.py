@@ -24,8 +24,8 @@ class ClassifierConfig(config.Config):
         augment: Whether training images are changed a little (flip, rotation, zoom, shift, contrast).
         balanced: Whether both classes weigh alike in the loss.
         body_parts: Whether body parts are learnt beside findings, see `training.WithBodyPart`.
-        box_weight: Factor of what is lost by telling badly where annotated boxes lie, see `training.WithBoxes`, by a
-            network that becomes a `models.LocatingClassifier`; 0 does neither.
+        box_weight: Factor of what is lost by telling badly where annotated boxes lie, see `training.WithBoxes`; 0 does
+            not learn it.
         weight_decay: L2 weight decay of the kernels.
         patience: Early stopping, see `training.fit`; off in the papers.
         threshold: Probability from which on an image counts as a finding; None chooses that of each seed on

@@ -133,7 +133,6 @@ def normalisation_of(config, name):
     """`(mean, std)` of a model that starts from `pretrained`, or None where weights say nothing of it."""
     if config.starts_from_model:
         theirs = _member(config.pretrained, 0)
-        theirs = getattr(theirs, "network", theirs)
         return (theirs.mean, theirs.std) if hasattr(theirs, "mean") else None
     if config.pretrained and classes_in(_weights_file(config, name)) == _IMAGENET_CLASSES:
         return IMAGENET
@@ -152,16 +151,15 @@ def load_pretrained(config, model, name, number=0):
     Raises:
         WeightsError: They do not fit.
     """
-    network = getattr(model, "network", model)  # whose cells, if it has any, begin anew
     if not config.starts_from_model:
-        load_weights(network, _weights_file(config, name), any_head=True)
+        load_weights(model, _weights_file(config, name), any_head=True)
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "start.weights.h5"
-        theirs = _member(config.pretrained, number)
-        # Of two classes the second is the finding, as here.
-        getattr(theirs, "network", theirs).save_weights(path)
-        load_weights(network, path, any_head=True)
+        _member(config.pretrained, number).save_weights(
+            path
+        )  # of two classes the second is the finding, as here
+        load_weights(model, path, any_head=True)
 
 
 def _weights_file(config, name):

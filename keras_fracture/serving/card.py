@@ -83,14 +83,11 @@ def copy_samples(version, folder):
 
 
 def _architecture(facts):
-    config = facts.get("config", {})
-    members, network = config.get("members"), config.get("network")
-    if network:
-        return f"{facts['architecture']} of {network['architecture']}"
+    members = facts.get("config", {}).get("members")
     if not members:
         return facts["architecture"]
-    views = ", of images and their mirror images" if config["flips"] else ""
-    kind = _architecture(members[0])
+    views = ", of images and their mirror images" if facts["config"]["flips"] else ""
+    kind = members[0]["architecture"]
     return f"{facts['architecture']} of {len(members)} {kind}, the mean of their probabilities{views}"
 
 

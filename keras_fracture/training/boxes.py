@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from keras_fracture.data import Augmentation
 from keras_fracture.data.pipeline import grey_to
-from keras_fracture.errors import ModelError
 from keras_fracture.models.compiling import for_logits
 from keras_fracture.models.registry import by_own_policy, in_own_range
 
 _UNKNOWN = -1.0  # of the cells of an image whose finding nobody has marked
+_PRIOR = 0.01  # share of cells on a finding that training starts from
 
 
 @for_logits
@@ -21,29 +21,33 @@ _UNKNOWN = -1.0  # of the cells of an image whose finding nobody has marked
 @by_own_policy
 @keras.saving.register_keras_serializable("keras_fracture")
 class WithBoxes(keras.Model):
-    """A classifier that learns to tell where findings lie beside whether there are any.
+    """A classifier that learns to tell where findings lie beside whether there are any, from the same last maps.
 
     Only for training, where a few hundred findings teach little and most of each image is not the finding: a box says
-    which part is. Train this, then use `classifier`. Takes what the classifier takes; gives a dict of its logits
-    `finding` and of the logits `boxes` of its cells `(batch, rows, columns)`, with `BoxLoss` for these in `compile`.
+    which part is. A 1x1 convolution gives a logit for each position of the last maps, a cell. Train this, then use
+    `classifier`. Takes what the classifier takes; gives a dict of its logits `finding` and of logits `boxes` `(batch,
+    rows, columns)`, with `BoxLoss` for these in `compile`.
 
     Args:
-        classifier: A `models.LocatingClassifier`.
+        classifier: A built model with `features` and `classify`.
     """
 
     def __init__(self, classifier, **kwargs):
         super().__init__(**kwargs)
-        if not hasattr(classifier, "cells"):
-            raise ModelError(
-                f"What learns boxes must be a models.LocatingClassifier. Received: {type(classifier).__name__}"
-            )
-        self.classifier, self.grid = classifier, classifier.grid
+        self.classifier = classifier
+        side = classifier.image_size
+        maps = classifier.features(keras.ops.zeros((1, side, side, classifier.channels)))
+        self.cells = tuple(maps.shape[1:3])
+        # As RetinaNet begins, or the many cells beside findings outweigh all else in the first steps.
+        rare = keras.initializers.Constant(math.log(_PRIOR / (1 - _PRIOR)))
+        self.head = keras.layers.Conv2D(1, 1, bias_initializer=rare, dtype="float32", name="head")
+        self.head.build(maps.shape)
         self.built = True
 
     def call(self, images, training=False):
         maps = self.classifier.features(images, training=training)
         logits = self.classifier.classify(maps, training=training)
-        return {"finding": logits, "boxes": self.classifier.cells(maps)}
+        return {"finding": logits, "boxes": self.head(maps)[..., 0]}
 
     @property
     def pixel_range(self):
@@ -120,21 +124,21 @@ def split_masks(dataset, model):
             none.
         model: A `WithBoxes`.
     """
-    (low, high), grid, channels = model.pixel_range, model.grid, model.classifier.channels
+    (low, high), cells, channels = model.pixel_range, model.cells, model.classifier.channels
 
     def split(both, targets):
         images, masks = both[..., :-1], (both[..., -1:] - low) / (high - low)
         known = targets[:, -1][:, None, None] > 0
-        boxes = tf.where(known, in_cells(masks, grid), _UNKNOWN)
+        boxes = tf.where(known, in_cells(masks, cells), _UNKNOWN)
         return grey_to(images, channels), {"finding": targets[:, :-1], "boxes": boxes}
 
     return dataset.map(split)
 
 
-def in_cells(masks, grid):
-    """The highest value of masks `(batch, height, width, 1)` in each cell of a grid `(rows, columns)`."""
-    steps = [-(-side // count) for side, count in zip(masks.shape[1:3], grid, strict=True)]
-    whole = [step * count for step, count in zip(steps, grid, strict=True)]
+def in_cells(masks, cells):
+    """The highest value of masks `(batch, height, width, 1)` in each of `cells`: `(batch, rows, columns)`."""
+    steps = [-(-side // count) for side, count in zip(masks.shape[1:3], cells, strict=True)]
+    whole = [step * count for step, count in zip(steps, cells, strict=True)]
     if whole != list(masks.shape[1:3]):
         masks = tf.image.resize(masks, whole, "nearest")
     return tf.nn.max_pool2d(masks, steps, steps, "VALID")[..., 0]

@@ -51,7 +51,7 @@ def test_losses_of_probabilities_are_refused(loss):
     [
         lambda one: models.Ensemble([one]),
         lambda one: training.WithBodyPart(one, 3),
-        lambda one: training.WithBoxes(models.LocatingClassifier(one)),
+        training.WithBoxes,
         lambda one: training.WithTeacher(one, network()),
     ],
 )

@@ -12,10 +12,6 @@ from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
 from keras_fracture.training.boxes import in_cells
 
 
-def locating(name, **shape):
-    return models.LocatingClassifier(models.create(name, **shape))
-
-
 def spots(count=8, side=64):
     """Noise, half of it with a bright square; their boxes and labels."""
     rng = np.random.default_rng(0)
@@ -85,11 +81,11 @@ def test_the_loss_is_the_cross_entropy_of_known_cells_by_those_on_a_finding():
 def test_targets_of_images_whose_finding_nobody_marked_are_unknown():
     images, boxes, labels = spots(4)
     both = training.with_masks(images, boxes)
-    model = training.WithBoxes(locating("resnet18", num_classes=2, width=4, image_size=64, channels=3))
+    model = training.WithBoxes(models.create("resnet18", num_classes=2, width=4, image_size=64, channels=3))
     targets = np.concatenate([np.eye(2)[labels], [[1], [1], [1], [0]]], axis=1).astype("float32")
     stream, _ = training.make_train_dataset(both, targets, batch_size=4, pixel_range=model.pixel_range)
     given, wanted = next(iter(training.split_masks(stream, model)))
-    assert given.shape == (4, 64, 64, 3) and wanted["boxes"].shape == (4, *model.grid)
+    assert given.shape == (4, 64, 64, 3) and wanted["boxes"].shape == (4, *model.cells)
     finding, found = np.asarray(wanted["finding"]), np.asarray(wanted["boxes"])
     assert found[finding[:, 0] == 1].max() == 0
     kinds = sorted((one.min(), one.max()) for one in found[finding[:, 1] == 1])
@@ -99,7 +95,7 @@ def test_targets_of_images_whose_finding_nobody_marked_are_unknown():
 def test_a_network_learns_where_findings_lie_and_its_logits_stay_its_own():
     keras.utils.set_random_seed(0)
     images, boxes, labels = spots(32)
-    network = locating("resnet18", num_classes=2, width=8, image_size=64, channels=1)
+    network = models.create("resnet18", num_classes=2, width=8, image_size=64, channels=1)
     model = training.WithBoxes(network)
     scaled = models.preprocessing.scale(images, network.pixel_range)
     outputs = model(scaled)
@@ -119,14 +115,14 @@ def test_a_network_learns_where_findings_lie_and_its_logits_stay_its_own():
     assert history[-1] < 0.5 * history[0]
     hottest = np.asarray(model(scaled)["boxes"]).reshape(32, -1).argmax(axis=1)
     masks = tf.constant(training.with_masks(images, boxes)[..., 1:], tf.float32)
-    on_finding = np.asarray(in_cells(masks, model.grid)).reshape(32, -1)[np.arange(32), hottest]
+    on_finding = np.asarray(in_cells(masks, model.cells)).reshape(32, -1)[np.arange(32), hottest]
     assert (on_finding[labels == 1] == 255).mean() > 0.8
 
 
 def test_what_learns_boxes_is_saved_and_released_as_the_network(tmp_path):
     from keras_fracture.serving.releasing import of_keras
 
-    model = training.WithBoxes(locating("compact_cnn", image_size=32))
+    model = training.WithBoxes(models.create("compact_cnn", image_size=32))
     model.save(tmp_path / "both.keras")
     images = np.random.default_rng(0).random((2, 32, 32, 1), "float32")
     again = keras.saving.load_model(tmp_path / "both.keras")
