@@ -101,7 +101,7 @@ def test_a_teacher_of_images_prepared_otherwise_is_refused(sets, teacher):
 
 
 def test_what_cannot_be_taught_is_refused(few_phantoms, tmp_path, capsys):
-    with pytest.raises(FractureError, match="teacher and body_parts"):
+    with pytest.raises(FractureError, match="body_parts and teacher"):
         settings(teacher="efficientnet_lite0_ensemble", body_parts=True)
     out = tmp_path / "run"
     given = [
