@@ -120,6 +120,8 @@ def test_an_ensemble_is_the_mean_of_the_seeds(said, test_table, tmp_path, capsys
     assert content["metrics"]["auc"]["value"] == pytest.approx(auc, abs=1e-12)
     assert (content["seeds"], content["ensemble_of"]) == (1, 3)
     report = (tmp_path / "scored" / "report.md").read_text()
+    assert "| beside `said` | of `said` | these predictions less those of `said` |" in report
+    assert f"| AUC | {of_seeds:.3f} | {auc - of_seeds:+.3f} (" in report
     assert "- ensemble_of: 3" in report and "(sources, not files); one ensemble, so that" in report
 
 
@@ -146,6 +148,7 @@ def test_a_difference_has_a_paired_interval(said, test_table, capsys):
         ]
     )
     assert code == 0 and f"beside flat: AUC {auc - 0.5:+.3f} (" in out
+    assert "), these predictions less those of flat (0.500)\n" in out
 
 
 def test_baselines_are_compared_at_the_same_threshold(said, capsys, monkeypatch):

@@ -41,6 +41,7 @@ def examine(name, data_set):
     findings = [
         _unreadable(table),
         _truncated(table),
+        _synthetic(table),
         _inverted(table),
         _deep(table),
         _conflicts(table),
@@ -85,6 +86,11 @@ def _truncated(table):
     rows = table[table["truncated"]]
     labels = " and ".join(f"{n} of label {label}" for label, n in rows["label"].value_counts().items())
     return _finding("truncated", rows, f"file ends before its end marker: {labels}; recovered")
+
+
+def _synthetic(table):
+    made = table["synthetic"] if "synthetic" in table else np.zeros(len(table), bool)
+    return _finding("synthetic", table[made], "drawn by a network, as a column or their own files say")
 
 
 def _inverted(table):

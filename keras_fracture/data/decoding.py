@@ -18,6 +18,7 @@ from keras_fracture.errors import ImageError
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_SYNTHETIC, _HEAD = b"tEXtsynthetic\0true", 4096  # a text field, and the bytes in which it stands
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 # Texts in which an orientation may stand, too.
 _NO_EXIF = ("xmp", "XML:com.adobe.xmp", "Raw profile type exif")
@@ -289,6 +290,13 @@ def encode_png(image, text=None):
         return stream.getvalue()
     image = image if image.ndim == 2 else image[..., ::-1]
     return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes()
+
+
+def is_synthetic(path):
+    """Whether a file is a PNG that says so in a text field before its pixels, as `synthesis.encode` marks images."""
+    with open(path, "rb") as stream:
+        head = stream.read(_HEAD)
+    return head.startswith(_PNG_START) and _SYNTHETIC in head.partition(b"IDAT")[0]
 
 
 @recover_truncated

@@ -188,7 +188,7 @@ def assign(given, name, usable, root=None):
 
     Raises:
         DataError: The file names images that are not there, or other labels, or its hashes are those of other pixels,
-            or a split lacks a class.
+            or a split lacks a class; or it tests on synthetic images.
     """
     rows, path = given.table.set_index("filename"), given.path
     name = root.name if name == "own" and root else name
@@ -211,6 +211,7 @@ def assign(given, name, usable, root=None):
     _say_leaks(path, ours, said)
     side = np.full(len(usable), "", object)
     side[inside] = said["split"]
+    splits.check_synthetic(side, splits.synthetic(usable), path)
     return side.astype(str)
 
 

@@ -22,7 +22,8 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0):
     """Assigns every image to a split.
 
     Args:
-        table: At least the columns `label`, `body_part`, `source`, `published_split` of `tables.COLUMNS`.
+        table: At least the columns `label`, `body_part`, `source`, `published_split` of `tables.COLUMNS`; and maybe
+            `synthetic`: such images, and with them all of their source, are trained on, unless the publisher says.
         policy: One of `POLICIES`.
         shares: Of train, validation and test; they sum to 1. Where the publisher gives the test images
             (`paper` and `official`), only the ratio of train to validation counts, or none where val and test are
@@ -33,7 +34,8 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0):
         Array of "train", "validation" or "test", one a row.
 
     Raises:
-        DataError: Unknown policy, shares that do not sum to 1, or a split that would lack a class.
+        DataError: Unknown policy, shares that do not sum to 1, a split that would lack a class, or synthetic images
+            among those that the publisher tests on.
     """
     check(policy, shares)
     shares = np.asarray(shares, float)
@@ -59,17 +61,49 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0):
                 )  # fmt: skip
     # One file is its own source where the paper drew files.
     groups = np.arange(len(table)) if policy == "paper" else pd.factorize(table["source"])[0]
-    result[free] = _draw(table[free], groups[free], wanted, generator)
+    made = synthetic(table)
+    if (trained := free & np.isin(groups, groups[made])).any():
+        result[trained], free = "train", free & ~trained
+    check_synthetic(result, made, "the split that comes with the images")
+    if free.any():
+        result[free] = _draw(table[free], groups[free], wanted, generator)
     for split, share in zip(NAMES, shares, strict=True):
         present = set(table["label"][result == split])
         if share and present != {0, 1}:
-            sources = table.groupby("label")["source"].nunique().to_dict()
+            sources = table[~trained].groupby("label")["source"].nunique().to_dict()
+            apart = ", beside synthetic images and their like, which are trained on" * bool(trained.any())
             raise DataError(
                 f"Split {split} would lack a class: each class needs a source for every split that has a share of "
                 f"{tuple(map(float, shares))}. Received: {sources.get(0, 0)} sources of healthy images and "
-                f"{sources.get(1, 0)} of findings"
+                f"{sources.get(1, 0)} of findings{apart}"
             )
     return result.astype(str)
+
+
+def synthetic(table):
+    """Which images are synthetic, bool `(n,)`; none where all are, so that these can be dealt out at all."""
+    made = table["synthetic"].to_numpy(bool) if "synthetic" in table else np.zeros(len(table), bool)
+    return made & ~made.all()
+
+
+def check_synthetic(side, made, whose):
+    """Raises `DataError` if a split tests on synthetic images among real ones; of validation that is logged.
+
+    Args:
+        side: The split of each image, an array of str.
+        made: Which are `synthetic`.
+        whose: Split, for the sentence.
+    """
+    if count := int((made & (side == "test")).sum()):
+        raise DataError(
+            f"Synthetic images are no test of what is found in real ones: {whose} must have them in train. "
+            f"Received: {count:,} of {(side == 'test').sum():,} test images"
+        )
+    if count := int((made & (side == "validation")).sum()):
+        _LOG.warning(
+            "%d of %d validation images are synthetic: epochs and thresholds are chosen by them",
+            count, (side == "validation").sum(),
+        )  # fmt: skip
 
 
 def check(policy, shares):

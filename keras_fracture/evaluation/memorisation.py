@@ -79,7 +79,9 @@ class Copies:
     and the threshold of the others is applied to each.
 
     Distances are, in pixels, the root mean square difference of grey levels from 0 to 1, of the image or its
-    mirror image, whichever is nearer; in features, Euclidean.
+    mirror image, whichever is nearer; in features, Euclidean, of the image as it is. So copies that are rotated or
+    upside down are overlooked, in features mirrored ones, too, unless `turned` is set; cropped, shifted and, in
+    features, noisy ones are in either case: a low share does not prove that nothing was learnt by heart.
 
     Args:
         train: uint8 `(m, height, width, 1 or 3)`, what the generator was trained on.
@@ -91,6 +93,8 @@ class Copies:
         percentile: Of real distances, from 0 to 100.
         seed: Of the folds.
         cached: Whether features of real images are kept on disk.
+        turned: Whether each image, generated or real, is also looked at in all quarter turns and mirrored (of images
+            that are not square, half turns); takes four times as long in pixels, eight times in features.
 
     Raises:
         EvaluationError: Images of different shapes, sources that do not match, or fewer than `FEWEST` of them.
@@ -98,7 +102,7 @@ class Copies:
 
     def __init__(
         self, train, held_out, *, train_sources=None, held_out_sources=None, extractor=None, percentile=1.0,
-        seed=0, cached=True,
+        seed=0, cached=True, turned=False,
     ):  # fmt: skip
         self._real = {"train": train, "held_out": held_out}
         _same_shape(self._real)
@@ -117,6 +121,7 @@ class Copies:
         self._codes = dict(zip(self._real, np.split(codes, [len(train)]), strict=True))
         self.extractor = extractor if extractor is None else features.extractor(extractor)
         self._percentile, self._seed, self._cached = percentile, seed, cached
+        self._turned = turned
 
     def by_pixels(self, fake):
         """`NearCopies` of generated images, uint8 `(n, height, width, 1 or 3)`, in distances of pixels."""
@@ -127,7 +132,7 @@ class Copies:
         """The same in distances of features."""
         _same_shape({"fake": fake, **self._real})
         made = features.extract(fake, self.extractor)
-        return self._near_copies(nearest(made, self._features["train"]), *self._real_features)
+        return self._near_copies(self._nearest_features(made, fake), *self._real_features)
 
     def _near_copies(self, generated, threshold, real_vs_real):
         indices, distances = generated
@@ -144,12 +149,15 @@ class Copies:
         return _flat(self._real["train"])
 
     def _nearest_pixels(self, images, codes=None):
-        candidates = [
-            nearest(_flat(way), self._rows, self._same(codes)) for way in (images, images[:, :, ::-1])
-        ]
-        indices, distances = (np.stack(both) for both in zip(*candidates, strict=True))
-        better = distances.argmin(0)[None]
-        return [np.take_along_axis(both, better, 0)[0] for both in (indices, distances)]
+        ways = _ways(images) if self._turned else (images, images[:, :, ::-1])
+        return _nearest_way(nearest(_flat(way), self._rows, self._same(codes)) for way in ways)
+
+    def _nearest_features(self, rows, images, codes=None):
+        """Of images and, in `rows`, what their features are as they stand."""
+        ways = _ways(images)[1:] if self._turned else ()
+        further = (features.extract(way, self.extractor) for way in ways)
+        same = self._same(codes)
+        return _nearest_way(nearest(one, self._features["train"], same) for one in (rows, *further))
 
     def _same(self, codes):
         """Which training images show the X-ray of which image, bool; None where that is not asked."""
@@ -173,9 +181,9 @@ class Copies:
     @functools.cached_property
     def _real_features(self):
         """The same in features, at the first use."""
-        train = self._features["train"]
         return self._calibrated(
-            nearest(rows, train, self._same(self._codes[name]))[1] for name, rows in self._features.items()
+            self._nearest_features(rows, self._real[name], self._codes[name])[1]
+            for name, rows in self._features.items()
         )
 
     def _calibrated(self, distances):
@@ -246,6 +254,19 @@ def nearest(rows, references, excluded=None):
     indices = np.concatenate(list(pairwise_distances_chunked(rows, references, reduce_func=pick)))
     # Once more without the shortcut for squared distances, which leaves equal rows apart.
     return indices, np.linalg.norm(rows.astype(float) - references[indices], axis=1)
+
+
+def _ways(images):
+    """Images as they are, then in all quarter turns and mirrored that leave their shape."""
+    turns = [np.rot90(way, times, (1, 2)) for way in (images, images[:, :, ::-1]) for times in range(4)]
+    return [way for way in turns if way.shape == images.shape]
+
+
+def _nearest_way(candidates):
+    """Of what `nearest` gives for several ways to look at images, that of the nearest way."""
+    indices, distances = (np.stack(all_) for all_ in zip(*candidates, strict=True))
+    better = distances.argmin(0)[None]
+    return [np.take_along_axis(one, better, 0)[0] for one in (indices, distances)]
 
 
 def _flat(images):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -9,13 +10,16 @@ import pandas as pd
 import scipy
 
 from keras_fracture.data import tables
-from keras_fracture.errors import EvaluationError, one_line
+from keras_fracture.data.own import labels as named
+from keras_fracture.errors import DataError, EvaluationError, one_line
 from keras_fracture.evaluation.classification import Predictions, gains
 
 _LOG = logging.getLogger(__name__)
 THRESHOLD = 0.5
 # What tells the probability of a finding: itself, its logit, or the probabilities of both classes.
 KINDS = (("probability",), ("logit",), ("healthy", "finding"))
+_IMAGES = ("filename", "file", "image")  # what names an image, the first that is there; `predict` says file
+_COMMA = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?", re.IGNORECASE)  # a number as much of Europe writes it
 COMPARED = (
     "auc",
     "average_precision",
@@ -29,8 +33,9 @@ def read(path):
     """Reads predictions.
 
     Args:
-        path: A csv file with the columns `filename`, one of `KINDS`, where there are several trained models `seed`, and
-            maybe `label`, which `predictions` then checks. Others are passed over.
+        path: A csv file with the columns `filename` (or `file`, or `image`), one of `KINDS`, where there are several
+            trained models `seed`, and maybe `label`, which `predictions` then checks. Others are passed over. Where
+            semicolons or tabs part its columns, numbers may have decimal commas.
 
     Returns:
         A `pandas.DataFrame` of str `filename` and `seed`, float `probability`, and maybe `label`, in the file's order.
@@ -49,6 +54,7 @@ def read(path):
         raise EvaluationError(
             f"{path} holds no table that can be read. Received: {one_line(error)}"
         ) from None
+    rows = rows.rename(columns={next((one for one in _IMAGES if one in rows), ""): "filename"})
     kinds = [kind for kind in KINDS if set(kind) <= set(rows)]
     if "filename" not in rows or len(kinds) != 1:
         raise EvaluationError(
@@ -57,10 +63,22 @@ def read(path):
         )
     if not len(rows):
         raise EvaluationError(f"{path} must hold a row for each test image. Received: no row")
+    if options["sep"] != ",":
+        rows = rows.assign(**{column: _with_points(rows[column]) for column in kinds[0]})
     numbers = {column: _numbers(path, rows, column) for column in kinds[0]}
     table = pd.DataFrame({"filename": rows["filename"], "seed": rows.get("seed", "0")})
     table["probability"] = _probabilities(path, rows, numbers)
     return table.assign(label=rows["label"]) if "label" in rows else table
+
+
+def _with_points(texts):
+    """Numbers as text with decimal points, where a comma can be nothing else: none has a point as well."""
+    commas = texts.str.strip().str.fullmatch(_COMMA)
+    return (
+        texts.mask(commas, texts.str.replace(",", "."))
+        if not texts.str.contains(".", regex=False).any()
+        else texts
+    )
 
 
 def _numbers(path, rows, column):
@@ -77,10 +95,25 @@ def _numbers(path, rows, column):
         row = int(np.argmax(odd))
         wanted = "a finite number" if column == "logit" else "a number from 0 to 1"
         raise EvaluationError(
-            f"{path} must give {wanted} as {column} in each row. Received: {rows[column][row]!r} of "
-            f"{rows['filename'][row]!r} in row {row + 2}, and {odd.sum() - 1:,} more"
+            f"{path} must give {wanted} as {column} in each row{_advice(rows[column], numbers, column)}. Received: "
+            f"{rows[column][row]!r} of {rows['filename'][row]!r} in row {row + 2}, and {odd.sum() - 1:,} more"
         )
     return numbers
+
+
+def _advice(texts, numbers, column):
+    """What to do about numbers that are none as wanted, behind a colon; "" where that cannot be told."""
+    told = numbers[np.isfinite(numbers)]
+    percentages = (
+        column != "logit" and len(told) and told.min() >= 0 and np.median(told) > 1 and told.max() <= 100
+    )
+    if percentages or texts.str.contains("%").any():
+        return ": divide percentages by 100, and leave the sign out"
+    if texts.str.strip().str.fullmatch(_COMMA).any():
+        return ": write decimal points, all of them, or part the columns by semicolons"
+    if column == "probability" and len(told) == len(numbers) and (told.min() < 0 or told.max() > 1):
+        return ": if they are logits, call the column logit; divide percentages by 100"
+    return ""
 
 
 def _probabilities(path, rows, numbers):
@@ -232,13 +265,27 @@ def _check_labels(path, rows, test):
     if "label" not in rows:
         return
     labels = rows["filename"].map(test.set_index("filename")["label"]).astype(str)
-    odd = (rows["label"].str.strip() != labels).to_numpy()
+    findings = sorted(set(test["finding"][test["label"] == 1])) if "finding" in test else []
+    odd = (_as_numbers(rows["label"].str.strip().str.lower(), findings) != labels).to_numpy()
     if odd.any():
         row = rows.iloc[int(np.argmax(odd))]
+        names = f", or by name ({', '.join(findings[:5])}{', ...' * (len(findings) > 5)})" if findings else ""
         raise EvaluationError(
-            f"{path} must give labels as the data set does, 0 healthy and 1 a finding, or none. Received: "
+            f"{path} must give labels as the data set does, 0 healthy and 1 a finding{names}, or none. Received: "
             f"{row['label']!r} of {row['filename']!r}, and {odd.sum() - 1:,} more"
         )
+
+
+def _as_numbers(said, findings):
+    """Labels as "0" and "1": numbers, names of the data set's findings among others, or two names that tell."""
+    if said.isin(("0", "1", "0.0", "1.0")).all():
+        return said.str[:1]
+    if (is_finding := said.isin([name.lower() for name in findings])).any():
+        return is_finding.astype(int).astype(str)
+    try:
+        return said.map(named.binary(said, None, "labels")).astype(str)
+    except DataError:
+        return said
 
 
 def difference(ours, theirs, metrics=COMPARED):

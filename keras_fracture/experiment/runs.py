@@ -81,7 +81,8 @@ def execute(
         )
     with distribution.using(strategy) as own, precision.using(config.precision) as computed_in:
         folder = run_folder(config.key, out, resume) if own.chief or resume else out
-        with run_lock(folder) if own.chief else contextlib.nullcontext():
+        new = own.chief and not resume
+        with run_lock(folder) if own.chief else contextlib.nullcontext(), _given_back(folder, new):
             with own.worker_dir(folder) as worker_dir:
                 recorded = start(config, profile, worker_dir, resume, computed_in, own)
                 record_fingerprints(config, recorded, worker_dir, data_dir)
@@ -136,6 +137,22 @@ def run_lock(folder):
             raise OutputError(f"{folder} is written by another process: wait for it, or name another folder")
         files.sweep(folder)
         yield
+
+
+@contextlib.contextmanager
+def _given_back(folder, new):
+    """Where a `new` run is refused before it left more than `config.json`, that goes too: it may be started anew."""
+    try:
+        yield
+    except FractureError:
+        if new and not any(map(_is_left, folder.rglob("*"))):
+            (folder / "config.json").unlink(missing_ok=True)
+        raise
+
+
+def _is_left(path):
+    """Whether a path in a run folder is a file that a training or what comes after it left."""
+    return path.is_file() and path.name != "config.json" and not path.name.startswith(".")
 
 
 def start(config, profile, folder, resume, computed_in="float32", strategy=distribution.ONE_DEVICE):

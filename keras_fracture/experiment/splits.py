@@ -166,6 +166,14 @@ def seen_by_training(name, sets, earlier=(), unknown=None):
     return {"seen_sources": seen | ({"unknown": unknown} if unknown else {})}
 
 
+def synthetic(config, table):
+    """Which images of a table are synthetic, bool `(n,)`; None for published data sets, which have none."""
+    if config.data in catalogue.NAMES:
+        return None
+    known = catalogue.find(config.data, **config.reading)[0].table
+    return table["filename"].isin(known["filename"][known["synthetic"]])
+
+
 def how_told(config):
     """Of a report's first lines: how the patients of own X-rays are known; none for published data sets."""
     if config.data in catalogue.NAMES:

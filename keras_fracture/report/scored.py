@@ -52,7 +52,8 @@ def lines(scored, differences, beside=()):
         *(f"{title:<33}{decimal(scored['metrics'][metric])}" for title, metric in METRICS.items()),
         *of_groups(scored["groups"]),
         *(
-            f"beside {name}: {_title(metric)} {decimal(one, signed=True)}"
+            f"beside {name}: {_title(metric)} {decimal(one, signed=True)}, these predictions less those of {name} "
+            f"({_of_other(scored, metric, one):.3f})"
             for name, metrics in differences.items()
             for metric, one in metrics.items()
         ),
@@ -83,6 +84,11 @@ def _of_group(row, metric):
     if np.isnan(value):
         return "not defined"
     return f"{value:.3f}" if np.isnan(low) else decimal({"value": value, "low": low, "high": high})
+
+
+def _of_other(scored, metric, difference):
+    """What the predictions that were compared with reach by themselves."""
+    return scored["metrics"][metric]["value"] - difference["value"]
 
 
 def _title(metric):
@@ -117,8 +123,11 @@ def write(folder, heading, facts, predictions, scored, differences, beside=()):
         ),
         *(
             markdown(
-                [f"beside `{name}`", "difference"],
-                [[_title(metric), decimal(one, signed=True)] for metric, one in metrics.items()],
+                [f"beside `{name}`", f"of `{name}`", f"these predictions less those of `{name}`"],
+                [
+                    [_title(metric), f"{_of_other(scored, metric, one):.3f}", decimal(one, signed=True)]
+                    for metric, one in metrics.items()
+                ],
             )
             for name, metrics in differences.items()
         ),

@@ -6,12 +6,13 @@ import re
 import shutil
 import time
 
+import cv2
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 
-from keras_fracture import data
+from keras_fracture import cli, data, synthesis
 from keras_fracture.data import audit, catalogue, decoding, splits
 from keras_fracture.data.own import find, folders, labels, layout, remembered
 from keras_fracture.errors import DataError
@@ -162,6 +163,46 @@ def test_an_experiment_reads_own_xrays_as_its_settings_say(drawn, tmp_path):
     (line,) = experiment.how_told(config)
     assert line == f"{len({record['source'] for record in drawn})} patients, named by the column 'pid'.\n"
     assert experiment.how_told(Config(data="phantom")) == []
+
+
+def test_synthetic_images_are_counted_and_for_training_alone(drawn, tmp_path, capsys, caplog):
+    frame = own.table(tmp_path, drawn, dx=[record["label"] for record in drawn], synthetic="")
+    before = find(str(tmp_path), columns=COLUMNS)
+    frame.loc[0, "synthetic"] = "True"
+    frame.to_csv(tmp_path / "labels.csv", index=False)
+    for record in drawn[1:4]:  # as `generate` and `synthesis.write` mark them
+        image = cv2.imread(str(tmp_path / "images" / record["filename"]))
+        (tmp_path / "images" / record["filename"]).write_bytes(synthesis.encode(image, {"seed": 1}, ["seed"]))
+    found = find(str(tmp_path), columns=COLUMNS)
+    made = set(found.table["filename"][found.table["synthetic"]])
+    assert made == {f"images/{record['filename']}" for record in drawn[:4]}
+    said = f"4 of {len(drawn)} images are synthetic: these are for training alone"
+    assert found.told.endswith(f" 4{said[1:]}.") and "synthetic" not in before.told
+    builder = data.prepare(str(tmp_path), columns=COLUMNS)
+    names = {split: set(data.Records(builder, split).table["filename"]) for split in splits.NAMES}
+    assert made <= names["train"] and said in caplog.messages
+    cli.main(["data", "check", str(tmp_path), "--columns", COLUMNS])
+    assert said in capsys.readouterr().out
+    report = audit.audit(str(tmp_path), progress=False, columns=COLUMNS)
+    assert [one["files"] for one in report["findings"] if one["kind"] == "synthetic"] == [sorted(made)]
+    given = tmp_path.parent / "splits.csv"
+    sides = {name: split for split, some in names.items() for name in some} | {min(made): "test"}
+    pd.DataFrame(sides.items(), columns=["filename", "split"]).to_csv(given, index=False)
+    with pytest.raises(DataError, match=r"splits\.csv must have them in train\. Received: 1 of "):
+        data.prepare(str(tmp_path), splits=given, columns=COLUMNS)
+    table = pd.DataFrame({"filename": sorted(names["train"])})
+    config = Config(data=str(tmp_path), columns=COLUMNS)
+    assert set(table["filename"][experiment.synthetic(config, table)]) == made
+
+
+def test_of_nothing_but_synthetic_images_it_is_said_that_they_tell_nothing(drawn, tmp_path):
+    own.table(tmp_path, drawn, synthetic=True)
+    assert "nothing of real X-rays" in find(str(tmp_path), columns=COLUMNS, finding="spiral").told
+    own.table(tmp_path, drawn, synthetic="perhaps")
+    with pytest.raises(
+        DataError, match=r"true or false of whether an image is synthetic\. Received: 'perhaps'"
+    ):
+        find(str(tmp_path), columns=COLUMNS)
 
 
 def test_a_data_set_is_called_alike_however_its_path_is_written(drawn, tmp_path, monkeypatch):

@@ -134,9 +134,54 @@ def test_a_seed_that_draws_nothing_is_said(caplog):
     assert "of policy official every seed is the same split" in caplog.text
 
 
+@pytest.mark.parametrize("policy", ["grouped", "paper"])
+def test_synthetic_images_are_trained_on_alone_and_real_ones_dealt_out_as_without_them(policy):
+    real = _table()
+    painted = real[:3].assign(label=1)  # into real images, whose sources they share
+    drawn = _table(50).assign(source=[f"drawn {number}" for number in range(len(_table(50)))])
+    table = pd.concat(
+        [real.assign(synthetic=False), *(one.assign(synthetic=True) for one in (drawn, painted))]
+    )
+    side = splits.assign(table, policy)
+    assert set(side[table["synthetic"]]) == {"train"}
+    like = real["source"].isin(painted["source"]) & (policy == "grouped")
+    assert set(side[: len(real)][like]) <= {"train"}
+    np.testing.assert_array_equal(side[: len(real)][~like], splits.assign(real[~like], policy))
+
+
+def test_synthetic_images_that_the_publisher_tests_on_are_refused_and_for_validation_said(caplog):
+    table = _table(published=True).assign(synthetic=False)
+    table.loc[table.index[::10], "published_split"] = "test"
+    table.loc[0, "synthetic"] = True
+    for said, words in (("train", ""), ("val", "1 of "), ("test", None)):
+        table.loc[0, "published_split"] = said
+        if words is None:
+            with pytest.raises(DataError, match=r"must have them in train\. Received: 1 of \d+ test images"):
+                splits.assign(table, "official")
+            continue
+        caplog.clear()
+        splits.assign(table, "official")
+        assert caplog.text.count("validation images are synthetic") == bool(words)
+    splits.assign(table, "grouped")  # does not ask the publisher
+
+
+def test_where_the_publisher_holds_out_the_real_images_all_training_may_be_synthetic():
+    table = _table(published=True)
+    table.loc[table.index[::3], "published_split"] = "test"
+    table["synthetic"] = table["published_split"] == "train"
+    side = splits.assign(table, "official")
+    assert (side == table["published_split"].replace("val", "validation")).all()
+
+
+def test_nothing_but_synthetic_images_is_dealt_out_as_ever():
+    table = _table()
+    np.testing.assert_array_equal(splits.assign(table.assign(synthetic=True)), splits.assign(table))
+
+
 @pytest.mark.parametrize(
     ("table", "options", "words"),
     [
+        (_table().assign(synthetic=_table()["label"] == 1), {}, "0 of findings, beside synthetic images"),
         (_table(), {"policy": "random"}, "No such split policy.*'random'"),
         (_table(), {"policy": "official"}, "no official split"),
         (_table(), {"shares": (0.5, 0.2, 0.2)}, "sum to 1"),

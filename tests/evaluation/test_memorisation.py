@@ -30,6 +30,25 @@ def test_planted_copies_are_found_mirrored_and_noisy_ones_too(sets):
     assert nearest.tolist() == [7, 23, 41]
 
 
+def test_turned_copies_are_found_where_that_is_asked(sets):
+    own, train, held_out = sets[0][:5], *sets[1:]
+    turned = [
+        np.rot90(train[[3]], 1, (1, 2)),
+        train[[12]][:, ::-1],
+        np.rot90(train[[30]][:, :, ::-1], 3, (1, 2)),
+    ]
+    fake, flat = np.concatenate([own, *turned]), lambda images: images.reshape(len(images), -1) / 255
+    upright = near_copies(fake, train, held_out, extractor=flat)
+    found = near_copies(fake, train, held_out, extractor=flat, turned=True)
+    for name in ("pixels", "features"):
+        assert upright[name].share == 0 and found[name].share == 3 / 8
+        assert found[name].indices[5:].tolist() == [3, 12, 30] and found[name].distances[5:].max() < 1e-6
+        assert (found[name].distances <= upright[name].distances).all()
+        assert found[name].threshold <= upright[name].threshold and found[name].real_vs_real < 0.03
+    wide, others = train[:, :5], held_out[:, :5]
+    assert near_copies(wide[[8]][:, ::-1, ::-1], wide, others, turned=True)["pixels"].distances == [0]
+
+
 def test_distances_are_root_mean_squares_of_the_nearer_way_round(sets):
     fake, train, _ = sets
     copies = near_copies(*sets)["pixels"]

@@ -56,6 +56,32 @@ def test_probabilities_logits_and_both_classes_are_the_same(tmp_path):
         assert one.threshold == 0.25
 
 
+@pytest.mark.parametrize("sep", [";", "\t"])
+@pytest.mark.parametrize("names", ["file", "image", "filename"])
+def test_a_table_of_a_spreadsheet_with_decimal_commas_is_read(tmp_path, sep, names):
+    rows = table(healthy=1 - SAID, finding=SAID, image="of no use").rename(columns={"filename": names})
+    rows = rows.loc[:, ~rows.columns.duplicated()]
+    rows.to_csv(tmp_path / "said.csv", sep=sep, decimal=",", index=False)
+    one = scorer.predictions(tmp_path / "said.csv", "hands", TEST, FURTHER)
+    np.testing.assert_allclose(one.probabilities, SAID[None], rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "names", [("0.0", "1.0"), ("healthy", "fracture"), ("No Finding", "Oblique"), ("normal", " finding ")]
+)
+def test_labels_by_their_names_are_those_of_the_data_set(tmp_path, names):
+    test = TEST.assign(finding=["none"] * 4 + ["oblique", "spiral", "spiral", "oblique"])
+    said = [names[label] for label in TEST["label"]]
+    said = [
+        name if name != "Oblique" else finding for name, finding in zip(said, test["finding"], strict=True)
+    ]
+    table(probability=SAID, label=said).to_csv(tmp_path / "said.csv", index=False)
+    scorer.predictions(tmp_path / "said.csv", "hands", test, FURTHER)
+    table(probability=SAID, label=said[::-1]).to_csv(tmp_path / "said.csv", index=False)
+    with pytest.raises(EvaluationError, match=r"or by name \(oblique, spiral\), or none\. Received: "):
+        scorer.predictions(tmp_path / "said.csv", "hands", test, FURTHER)
+
+
 def test_near_one_both_classes_tell_more_than_one(tmp_path):
     healthy = np.array([1, 1, 1, 1, 4e-9, 3e-9, 2e-9, 1e-9])
     one = predictions(tmp_path, table(finding=1 - np.round(healthy), healthy=healthy))
@@ -110,6 +136,19 @@ def test_names_may_have_more_folders_or_fewer(tmp_path, names):
         (changed(3, probability=""), "a number from 0 to 1 .*Received: '' of"),
         (changed(3, probability=1.0001), "a number from 0 to 1 .*1.0001"),
         (changed(3, probability=-0.1), "a number from 0 to 1 "),
+        (changed(3, probability="0,8"), "each row: write decimal points, all .*'0,8' of"),
+        (table(probability=100 * SAID), r"each row: divide percentages by 100, .*'10\.0' of"),
+        (
+            changed(3, probability="30%"),
+            "each row: divide percentages by 100, and leave the sign out.*'30%' of",
+        ),
+        (table(probability=scipy.special.logit(SAID)), "each row: if they are logits, call the column logit"),
+        (changed(3, probability="0,3").to_csv(index=False, sep=";"), "decimal points, all of them.*'0,3' of"),
+        (
+            table(probability=SAID, label=["fracture", "healthy"] * 4),
+            "labels as.*'fracture' of.*, and 3 more",
+        ),
+        (table(probability=SAID, label="who knows"), "0 healthy and 1 a finding, or none.*and 7 more"),
         (changed(3, probability="high"), "a number from 0 to 1 .*'high'"),
         (table(logit=[*SAID[:7], np.inf]), "a finite number as logit"),
         (table(finding=SAID, healthy=SAID), "that sum to 1. Received: 0.1 and 0.1"),

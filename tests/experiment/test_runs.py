@@ -49,6 +49,32 @@ def test_an_experiment_runs_in_its_precision_and_leaves_none_behind(tmp_path):
     assert not (tmp_path / "float8").exists()
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_run_refused_before_training_leaves_its_folder_to_the_corrected_one(tmp_path, trained):
+    folder = tmp_path / "run"
+
+    def refuse(_, run):
+        if trained:
+            files.write_bytes(files.folder(run.folder / "run-0") / "weights.h5", b"trained")
+        assert (run.folder / "config.json").is_file()
+        raise FractureError("the training split has fewer")
+
+    def execute(seed, experiment):
+        runs.execute(Seeing(seed=seed), "quick", experiment, lambda *_: None, out=folder)
+
+    with pytest.raises(FractureError, match="has fewer"):
+        execute(0, refuse)
+    if trained:
+        with pytest.raises(FractureError, match="holds a run already"):
+            execute(1, lambda *_: None)
+    else:
+        execute(1, lambda *_: None)
+    assert json.loads((folder / "config.json").read_text())["settings"]["seed"] == (0 if trained else 1)
+    with pytest.raises(FractureError, match="holds a run already"):
+        execute(2, refuse)
+    assert (folder / "config.json").is_file()
+
+
 @pytest.fixture
 def seen(monkeypatch):
     """The configurations of gupta_unit that were asked to run; nothing is trained or written."""

@@ -5,7 +5,7 @@ import logging
 import tensorflow_datasets as tfds
 
 from keras_fracture.data import builder, splits
-from keras_fracture.data.own.layout import Layout, leaks
+from keras_fracture.data.own.layout import Layout, leaks, synthetic
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,5 +34,7 @@ class Builder(builder.FractureBuilder, skip_registration=True):
     def _table(self, dl_manager):
         rows, root = super()._table(dl_manager)
         if self.builder_config.policy not in ("grouped", splits.FILE) and (line := leaks(rows)):
+            _LOG.warning("%s", line)
+        if line := synthetic(rows):
             _LOG.warning("%s", line)
         return rows, root

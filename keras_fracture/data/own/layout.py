@@ -36,7 +36,7 @@ class Layout:
         left_out: Files that are not used: a dict of path to why.
         key: Hash of all that the table follows from.
         notes: How it was understood, a list of lines.
-        told: How sources are known, one sentence.
+        told: How sources are known, one sentence; and of synthetic images, where there are some, another.
     """
 
     root: Path
@@ -125,6 +125,7 @@ def read(path, finding=None, columns=None, patient=None, state=""):
         )
     if burnt_in := int(table["burnt_in"].sum()):
         notes.append(f"{burnt_in:,} of {len(table):,} images say that text is burnt in")
+    table["synthetic"] = _synthetic(table, root)
     table["label"], label_notes = _labels(table, where, told)
     table["source"], table["patient_told"], told = _sources(table, patient, chosen, root, listed)
     if where.endswith(_BY_FOLDERS):  # by class as Keras's image_dataset_from_directory, not by whole paths
@@ -132,6 +133,10 @@ def read(path, finding=None, columns=None, patient=None, state=""):
     table = _finished(table)
     policies = ("grouped", "paper", *["official"] * bool((table["published_split"] != "").any()))
     facts = [state, str(path), finding, columns, patient]
+    if line := synthetic(table):
+        told = f"{told} {line[0].upper()}{line[1:]}."
+        # Earlier versions dealt them out to all splits, as where there are no others.
+        facts += ["synthetic in train"] * (not table["synthetic"].all())
     key = hashlib.sha1(json.dumps(facts).encode()).hexdigest()[:16]
     return Layout(root, table, policies, tuple(used), left_out, key, [*notes, *label_notes], told)
 
@@ -240,6 +245,20 @@ def _tagged(table, root):
     return table
 
 
+def _synthetic(table, root):
+    """Whether each image is synthetic, as a column of the table or its own file says."""
+    stated = table["synthetic"] if "synthetic" in table else pd.Series(False, table.index)
+    marked = [name.lower().endswith(".png") and _is_marked(root / name) for name in table.index]
+    return stated | np.array(marked, bool)
+
+
+def _is_marked(path):
+    try:
+        return decoding.is_synthetic(path)
+    except OSError:  # reported where it is decoded
+        return False
+
+
 def _labels(table, where, finding):
     """Labels 0 and 1, and a line on each."""
     if where.endswith(_BY_BOXES) and finding is None and table["name"].nunique() == 2:
@@ -344,12 +363,21 @@ def _finished(table):
             "boxes": table["boxes"],
             "published_split": split,
             "patient_told": table["patient_told"],
+            "synthetic": table["synthetic"],
             "conflict": np.where(healthy_boxed, "label healthy, but with a box", ""),
         }
     )
     for column in ("body_part", "view", "center"):
         result[column] = table[column].replace("", "unknown") if column in table else "unknown"
     return tables.filled(result.reset_index(drop=True))
+
+
+def synthetic(table):
+    """How many images are synthetic, as one line; "" where none is."""
+    count = int(table["synthetic"].sum())
+    if count == len(table):
+        return f"all {count:,} images are synthetic: what is measured on them says nothing of real X-rays"
+    return f"{count:,} of {len(table):,} images are synthetic: these are for training alone" if count else ""
 
 
 def leaks(table):

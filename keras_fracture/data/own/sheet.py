@@ -13,6 +13,8 @@ SUFFIXES = (".csv", ".xlsx")
 NAMES = ("labels", "metadata")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _SIDES = ("x", "y", "width", "height")
+_TRUTHS = {"true": True, "yes": True, "1": True, "1.0": True}
+_TRUTHS |= dict.fromkeys(("false", "no", "0", "0.0", "", *tables.MISSING), False)
 _ROUNDED = 1.05  # what a corner in fractions of an image may come to
 # What columns are usually called, the first name that is there counts.
 ROLES = {
@@ -26,6 +28,7 @@ ROLES = {
     "view": ("view", "projection", "view_position", "viewposition"),
     "center": ("center", "centre", "hospital", "site", "institution", "department", "ward"),
     "split": ("split", "set", "subset", "partition", "dataset_split", "official_split"),
+    "synthetic": ("synthetic", "is_synthetic"),
     "xmin": ("xmin", "x_min", "x1", "left"),
     "ymin": ("ymin", "y_min", "y1", "top"),
     "xmax": ("xmax", "x_max", "x2", "right"),
@@ -149,7 +152,7 @@ def by_image(sheet, folder, path):
 
     Returns:
         A `pandas.DataFrame` of the columns of `sheet` but those of boxes, with the image's path as index, `split` as
-        "train", "val", "test" or "", and `boxes` where there are any.
+        "train", "val", "test" or "", `synthetic` as bool, and `boxes` where there are any.
 
     Raises:
         DataError: A blank name, an image that is not there, rows that are equal or contradict each other.
@@ -168,6 +171,8 @@ def by_image(sheet, folder, path):
     sheet = sheet.assign(image=sheet["image"].map(known))
     if "split" in sheet:
         sheet["split"] = _splits(sheet["split"], where)
+    if "synthetic" in sheet:
+        sheet["synthetic"] = _truths(sheet["synthetic"], where)
     boxed = next((kind for kind in (_CORNERS, _SIDES) if set(kind) <= set(sheet)), ())
     _check_once(sheet, boxed, where)
     table = sheet.drop_duplicates("image").set_index("image").drop(columns=list(boxed))
@@ -184,6 +189,15 @@ def _splits(values, where):
             f"{where} has a split that is neither train, val nor test. Received: {values[odd].iloc[0]!r}"
         )
     return split
+
+
+def _truths(values, where):
+    truths = values.str.lower().map(_TRUTHS)
+    if (odd := truths.isna()).any():
+        raise DataError(
+            f"{where} must say true or false of whether an image is synthetic. Received: {values[odd].iloc[0]!r}"
+        )
+    return truths.astype(bool)
 
 
 def _check_once(sheet, boxed, where):

@@ -215,7 +215,9 @@ def _text(config, recorded, row, counts_, folder):
         "images of both halves can lie below it: look at the near copies too. "
         f"Of its KID {row['metrics']['kid']['copies']:.4f} comes from copies of one X-ray, which images as good as the "
         "data would not owe. Of near copies *real against real* is the share of real images that lie as near to "
-        "a training image of another X-ray, about 1 % by the threshold's making.\n",
+        "a training image of another X-ray, about 1 % by the threshold's making. Copies are found as they stand (by "
+        "pixels also mirrored left to right): rotated or cropped ones are overlooked, so that a low share does not "
+        "prove that nothing was learnt by heart.\n",
         _measures_table(row),
         *_shown(config, folder, numbered),
         "## Is it any use to a classifier?\n",

@@ -15,7 +15,7 @@ from keras_fracture.data import Augmentation, Preprocess
 from keras_fracture.evaluation.predicting import predictor, probabilities
 from keras_fracture.experiment import ahead
 from keras_fracture.experiment.runs import load_or_compute, save_if_missing
-from keras_fracture.experiment.splits import Split, concatenate, load_splits
+from keras_fracture.experiment.splits import Split, concatenate, load_splits, synthetic
 from keras_fracture.papers.gupta_unit.checks import LowestKID, choose_exponent, judge_patches, judge_seams
 from keras_fracture.papers.gupta_unit.parts import parts_of
 from keras_fracture.papers.gupta_unit.study import Arm, Study, Translator, exactly
@@ -74,6 +74,8 @@ def load_parts(config, run):
     """The three parts of the data set, a list of `parts.Part`."""
     sets = load_splits(config, preprocess(config), "grouped", run.data_dir)
     images = concatenate(sets["train"], sets["validation"], sets["test"])
+    if (made := synthetic(config, images.table)) is not None:  # which are no test in another split either
+        images = dataclasses.replace(images, table=images.table.assign(synthetic=made))
     return parts_of(images, config.data, config.shares, config.min_lesions, config.seed)
 
 

@@ -183,7 +183,8 @@ def _images(config, results, figures, folder):
         f"*Good enough* was fixed beforehand: KID at most {GOOD_DISTANCE} times what two halves of the real training "
         "images that share no X-ray may reach, less what copies of one X-ray add (mean and two standard deviations "
         "over five splits), coverage at least "
-        f"{GOOD_COVERAGE:g} of the real images'. Features: `{config.extractor}`.\n"
+        f"{GOOD_COVERAGE:g} of the real images'. Features: `{config.extractor}`. Near copies are found upright "
+        "alone: rotated, mirrored or cropped ones are overlooked.\n"
     ]
     if names:
         lines.append(figures.add("samples.png", drawings.SAMPLES))
