@@ -26,6 +26,8 @@ HEADLINE = ("accuracy", "auc")
 _UNKNOWN = ("", "nan", "NaN", "None", "<NA>", "NaT")  # what a missing source becomes as str
 _ROUNDING = 1e-6  # by which float32 probabilities may lie beside 0 to 1
 _BINS = 10  # of equal width, for the expected calibration error
+# Not by linspace, of which 0.3, 0.6 and 0.7 are larger than these numbers: they would lie in the bin below their own.
+_EDGES = np.arange(_BINS + 1) / _BINS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +190,7 @@ def _calibrated(predictions, metrics):
 
 def _binned(probabilities):
     """The bin, from 0 to `_BINS` - 1, of each probability."""
-    return np.digitize(probabilities, np.linspace(0, 1, _BINS + 1)[1:-1])
+    return np.digitize(probabilities, _EDGES[1:-1])
 
 
 def calibration(predictions):
@@ -204,14 +206,14 @@ def calibration(predictions):
         A `pandas.DataFrame`, a row a bin of equal width: `low`, `high` (its edges), `probability` (mean
         predicted), `observed` (share of findings), `images`; NaN means where a bin is empty.
     """
-    bins, edges = _binned(predictions.probabilities).ravel(), np.linspace(0, 1, _BINS + 1)
+    bins = _binned(predictions.probabilities).ravel()
     labels = np.broadcast_to(predictions.labels, predictions.probabilities.shape).ravel()
     images = np.bincount(bins, minlength=_BINS)
     counted = np.where(images, images, np.nan)
     return pd.DataFrame(
         {
-            "low": edges[:-1],
-            "high": edges[1:],
+            "low": _EDGES[:-1],
+            "high": _EDGES[1:],
             "probability": np.bincount(bins, predictions.probabilities.ravel(), _BINS) / counted,
             "observed": np.bincount(bins, labels, _BINS) / counted,
             "images": images,

@@ -14,6 +14,7 @@ from keras_fracture.evaluation import (
     bootstrap,
     by_seed,
     calibration,
+    classification,
     confusion,
     gains,
     precision_recall,
@@ -46,7 +47,7 @@ def test_values_are_scikit_learns_averaged_over_runs(predictions):
 
 def ece(labels, probabilities):
     """Expected calibration error by its definition: share of a bin times how far its mean is off."""
-    total, edges = 0.0, np.linspace(0, 1, 11)
+    total, edges = 0.0, np.arange(11) / 10
     for low, high in itertools.pairwise(edges):
         inside = (probabilities >= low) & ((probabilities < high) | (high == 1))
         if inside.any():
@@ -253,6 +254,18 @@ def test_calibration_bins_by_hand():
     assert bins.loc[[0, 3, 9], "probability"].tolist() == pytest.approx([0.05, 0.34, 1.0])
     assert bins.loc[1, ["observed", "probability"]].isna().all()
     assert (bins.loc[3, "low"], bins.loc[3, "high"]) == pytest.approx((0.3, 0.4))
+
+
+def test_a_probability_of_one_decimal_lies_in_the_bin_that_it_begins():
+    labels, sources = np.arange(10) % 2, np.arange(10).astype(str)
+    bins = calibration(Predictions(labels, sources, np.arange(10)[None] / 10))
+    assert bins["images"].tolist() == [1] * 10
+    assert (bins["probability"] == bins["low"]).all() and bins["high"].tolist() == [k / 10 for k in range(1, 11)]
+    # Float32 numbers, as networks give them, lie in the bins that linspace's edges had put them into.
+    rng, edges = np.random.default_rng(0), np.linspace(0, 1, 11)
+    near = np.nextafter(edges.astype("f4"), rng.integers(0, 2, (50, 11), dtype="i4").astype("f4"))
+    given = np.concatenate([rng.random(100_000, "f4"), near.ravel(), edges.astype("f4")]).astype(float)
+    np.testing.assert_array_equal(classification._binned(given), np.digitize(given, edges[1:-1]))
 
 
 def test_confusion_counts_one_run_and_averages_several(predictions):
