@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
+from keras_fracture.data.levels import checked_range
 from keras_fracture.errors import DataError
 from keras_fracture.models.preprocessing import UNIT
 
@@ -55,6 +56,8 @@ class Augmentation:
             raise DataError(
                 f"rotation, zoom (below 1), shift and contrast must be finite and not negative. Received: {sizes}"
             )
+        if self.value_range is not None:
+            checked_range(self.value_range, "value_range")
 
     def within(self, pixel_range):
         """This augmentation of pixels in `pixel_range`, `(low, high)`.
@@ -173,10 +176,11 @@ def checked_augment(augment, pixel_range):
 
     Raises:
         DataError: It is one of Keras's random layers, whose numbers come in the order in which batches happen to run,
-            or an `Augmentation` of another range.
+            or an `Augmentation` of another range; or `pixel_range` is none.
     """
     import keras
 
+    checked_range(pixel_range)
     if isinstance(augment, keras.layers.Layer):
         raise DataError(
             "augment must be a data.Augmentation, or a function of images and their positions in training: a Keras "

@@ -191,6 +191,18 @@ def test_an_augmentation_of_another_range_is_refused(way, value_range, pixel_ran
         WAYS[way](dummy_root, options)
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("pixel_range", [(1, 0), (0, np.nan), (0, 0), (-np.inf, 1), None, (0, 1, 2)])
+def test_a_range_that_would_invert_images_is_refused(way, pixel_range, dummy_root):
+    with pytest.raises(
+        DataError, match=r"pixel_range must be \(low, high\), two finite numbers, the lower one"
+    ):
+        WAYS[way](dummy_root, {"pixel_range": pixel_range})
+    for images in (_images(2), tf.constant(_images(2))):
+        with pytest.raises(DataError, match="the lower one first"):
+            models.preprocessing.scale(images, pixel_range)
+
+
 def _images(count=24, size=16):
     return np.random.default_rng(0).integers(0, 256, (count, size, size, 1), np.uint8)
 
