@@ -38,7 +38,7 @@ class Clusters:
             None resamples all sources alike.
 
     Raises:
-        EvaluationError: A class, or without labels the test set, has fewer than two sources.
+        EvaluationError: Fewer than two sources show label 0 alone, or label 1, or without labels there are fewer.
     """
 
     def __init__(self, sources, labels=None):
@@ -52,12 +52,13 @@ class Clusters:
         kind = np.zeros(self.count, int)
         np.maximum.at(kind, self.codes, np.asarray(labels, int))
         self.strata = [np.flatnonzero(kind == value) for value in (0, 1)]
-        for value, members in enumerate(self.strata):
-            if len(members) < 2:
-                raise EvaluationError(
-                    f"An interval needs at least two sources of each label. "
-                    f"Received: {len(members)} of label {value}"
-                )
+        if min(map(len, self.strata)) < 2:
+            healthy, finding = map(len, self.strata)
+            both = len(np.intersect1d(*(self.codes[np.asarray(labels, int) == value] for value in (0, 1))))
+            raise EvaluationError(
+                "An interval needs at least two sources that show label 0 alone, and two that show label 1. "
+                f"Received: {healthy} and {finding}" + (f", of which {both} show both" if both else "")
+            )
 
     def interval(self, statistic, runs=1, resamples=2000, seed=0):
         """The 95 % percentile interval of a statistic, over sources and over runs.

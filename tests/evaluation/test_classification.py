@@ -321,8 +321,10 @@ def test_what_is_not_defined_is_said(predictions):
         Predictions(np.array([0, 1]), np.array(["a"]), np.array([[0.5, 0.1]]))
     with pytest.raises(EvaluationError, match=r"probabilities must be \(runs, 2\)"):
         Predictions(np.array([0, 1]), np.array(["a", "b"]), np.array([0.5, 0.1]))
-    with pytest.raises(EvaluationError, match="at least two sources"):
+    with pytest.raises(EvaluationError, match=r"at least two sources.*Received: 1 and 2$"):
         Clusters(["a", "b", "c"], [0, 1, 1])
+    with pytest.raises(EvaluationError, match=r"Received: 1 and 2, of which 2 show both$"):
+        Clusters(list("abcbca"), [0, 0, 1, 1, 0, 0])
     with pytest.raises(EvaluationError, match=r"at least two sources. Received: 1"):
         Clusters(["a", "a"])
     with pytest.raises(EvaluationError, match="metric must be one of"):
