@@ -1,5 +1,7 @@
 """How near a generator's images come to real ones: distances between sets, beside the same between real halves."""
 
+import warnings
+
 import numpy as np
 
 from keras_fracture.errors import EvaluationError
@@ -7,6 +9,7 @@ from keras_fracture.evaluation import features
 from keras_fracture.evaluation.generative_metrics import fid, kid, kid_of_copies, ms_ssim, prdc
 
 METRICS = ("fid", "kid", "precision", "recall", "density", "coverage", "ms_ssim")
+_FEW = 10  # times k; of fewer images the balls round them hold most of the others
 
 
 def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, seed=0, cached=True):
@@ -66,6 +69,7 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
             f"Received: {count} a side, of {len(np.unique(sources))} sources and {len(fake)} generated"
         )
     chosen = features.extractor(extractor)
+    _warn_of_few_or_equal(real, fake, count, k)
     real_features, fake_features = (
         features.extract(real, chosen, cached=cached),
         features.extract(fake, chosen),
@@ -95,6 +99,23 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
 
 
 def _measure(real, other, images, k, pairs, seed):
+def _warn_of_few_or_equal(real, fake, count, k):
+    """Warns of sets whose numbers would say little, or what they do not."""
+    if count < _FEW * k:
+        warnings.warn(
+            f"precision to coverage of fewer than {_FEW} times k = {k} images a side say little: generate more, or "
+            f"give more real sources. Received: {count} a side",
+            stacklevel=3,
+        )
+    known = {hash(image.tobytes()) for image in real}
+    if equal := sum(hash(image.tobytes()) in known for image in fake):
+        warnings.warn(
+            "generated images that are real ones come nearer to them than other real images do: leave them out, unless "
+            f"the generator made them. Received: {equal} of {len(fake)} generated images equal a real one",
+            stacklevel=3,
+        )
+
+
     """All metrics once, from features `real` and `other` and the images whose diversity is asked for."""
     return {
         "fid": fid(real, other),

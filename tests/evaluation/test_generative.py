@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -114,6 +115,16 @@ def test_images_of_another_kind_are_refused(draw):
 def test_sets_of_two_sizes_are_not_compared():
     images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 1), np.uint8)
     with pytest.raises(
+def test_few_images_and_those_that_are_real_ones_are_warned_of(draw):
+    real = draw(80)
+    with pytest.warns(UserWarning, match="fewer than 10 times k = 5 images a side.*Received: 40 a side"):
+        compare(real, draw(40), pixels, splits=1, pairs=2)
+    with pytest.warns(UserWarning, match="Received: 7 of 40 generated images equal a real one"):
+        compare(real, np.concatenate([real[:7], draw(33)]), pixels, splits=1, pairs=2, k=4)
+    with warnings.catch_warnings(action="error", category=UserWarning):
+        compare(real, draw(40), pixels, splits=1, pairs=2, k=4)
+
+
         EvaluationError, match=r"must have one size.* Received: \(32, 32, 1\) and \(16, 16, 1\)"
     ):
         compare(images, images[:, ::2, ::2], lambda batch: batch.mean((1, 2)), sources=np.arange(40))
