@@ -1,12 +1,12 @@
 """Intervals by resampling sources, not files: images of one X-ray stand or fall together."""
 
-import numbers
 import warnings
 
 import numpy as np
 from scipy import stats
 
 from keras_fracture.errors import EvaluationError
+from keras_fracture.evaluation.checks import check_numbers
 
 _CONFIDENCE = 0.95  # share of resamples inside an interval
 # Sources drawn before their statistics are computed: 0.5 GB, which are all 2,000 resamples of 16,000 sources.
@@ -81,7 +81,7 @@ class Clusters:
         Args:
             statistic: As of `interval`, but of a sequence of numbers.
             runs: As of `interval`, like the arguments that follow.
-            resamples: Bootstrap resamples, 1 or more.
+            resamples: Bootstrap resamples, 2 or more.
             seed: Of the resampling.
 
         Returns:
@@ -89,10 +89,9 @@ class Clusters:
             defined there, does not count.
 
         Raises:
-            EvaluationError: `resamples` is no whole number from 1.
+            EvaluationError: `resamples` is no whole number from 2, or `seed` none from 0.
         """
-        if isinstance(resamples, bool) or not isinstance(resamples, numbers.Integral) or resamples < 1:
-            raise EvaluationError(f"resamples must be a whole number from 1. Received: {resamples!r}")
+        check_numbers(seed, resamples=(resamples, 2))
         data = [*self.strata, np.arange(runs)] if runs > 1 else self.strata
 
         def of(*drawn):

@@ -8,6 +8,7 @@ from sklearn.metrics import pairwise_distances_chunked
 
 from keras_fracture.errors import EvaluationError
 from keras_fracture.evaluation import features
+from keras_fracture.evaluation.checks import known_sources
 
 FEWEST = 30  # sources; of fewer, one lies among the nearest percent or none does
 _FOLDS = 10
@@ -118,7 +119,6 @@ class Copies:
         self._codes = dict(zip(self._real, np.split(codes, [len(train)]), strict=True))
         self.extractor = extractor if extractor is None else features.extractor(extractor)
         self._percentile, self._seed, self._cached = percentile, seed, cached
-
         self._check_repeats(codes)
 
     def _check_repeats(self, codes):
@@ -137,6 +137,7 @@ class Copies:
                 f"too near but an equal one. Received: {int(repeats.sum())} of {len(codes)} real images that repeat a "
                 "training image of another source"
             )
+
     def by_pixels(self, fake):
         """`NearCopies` of generated images, uint8 `(n, height, width, 1 or 3)`, in distances of pixels."""
         _same_shape({"fake": fake, **self._real})
@@ -219,9 +220,9 @@ def check_sources(sources):
     """The number of each source, int `(n,)`, from 0.
 
     Raises:
-        EvaluationError: There are too few to say how near real images come to each other.
+        EvaluationError: One is not known, or there are too few to say how near real images come to each other.
     """
-    names, codes = np.unique(np.asarray(sources), return_inverse=True)
+    names, codes = np.unique(known_sources(sources), return_inverse=True)
     if len(names) < FEWEST:
         raise EvaluationError(
             f"How near is too near for chance is told by real images of {FEWEST} sources (X-rays) or more: of fewer, "

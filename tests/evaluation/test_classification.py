@@ -260,7 +260,7 @@ def test_a_probability_of_one_decimal_lies_in_the_bin_that_it_begins():
     labels, sources = np.arange(10) % 2, np.arange(10).astype(str)
     bins = calibration(Predictions(labels, sources, np.arange(10)[None] / 10))
     assert bins["images"].tolist() == [1] * 10
-    assert (bins["probability"] == bins["low"]).all() and bins["high"].tolist() == [k / 10 for k in range(1, 11)]
+    assert (bins["probability"] == bins["low"]).all() and (bins["high"] == np.arange(1, 11) / 10).all()
     # Float32 numbers, as networks give them, lie in the bins that linspace's edges had put them into.
     rng, edges = np.random.default_rng(0), np.linspace(0, 1, 11)
     near = np.nextafter(edges.astype("f4"), rng.integers(0, 2, (50, 11), dtype="i4").astype("f4"))
@@ -358,11 +358,18 @@ def test_logits_percentages_and_unknown_sources_are_refused(predictions):
         Predictions(labels[:, None], sources, probabilities)
     with pytest.raises(EvaluationError, match="probabilities must be an array of numbers"):
         Predictions(labels, sources, np.full((1, 320), "much"))
-    for odd in (0, -1, 2.5, True, None):
-        with pytest.raises(
-            EvaluationError, match=f"resamples must be a whole number from 1. Received: {odd}"
-        ):
-            scores(predictions, resamples=odd)
+    with pytest.raises(EvaluationError, match=r"labels must be 0 or 1.*Received: 2 missing"):
+        Predictions(np.where(np.arange(320) < 2, np.nan, labels), sources, probabilities)
+    for ask, name, values in (
+        (scores, "resamples", (0, 1, -1, 2.5, True, None)), (scores, "seed", (-1, 1.5)), (roc, "points", (0, 2.5)),
+        (precision_recall, "points", (0, "9")),
+    ):  # fmt: skip
+        for odd in values:
+            with pytest.raises(EvaluationError, match=f"{name} must be a whole number, .* Received: {odd!r}"):
+                ask(predictions, **{name: odd})
+    for ask in (scores, by_seed, lambda one, names: gains(one, one, names)):
+        with pytest.raises(EvaluationError, match=r"a list of names: give \['auc'\]"):
+            ask(predictions, "auc")
 
 
 def test_each_seed_has_the_value_that_it_would_have_alone():

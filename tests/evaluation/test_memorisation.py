@@ -128,5 +128,8 @@ def test_what_cannot_be_compared_is_refused(sets):
         near_copies(fake, train, held_out, train_sources=np.arange(60), held_out_sources=np.arange(59))
     with pytest.raises(EvaluationError, match=r"30 sources \(X-rays\) or more.*Received: 29 sources"):
         near_copies(fake, train[:20], held_out[:9])
+    with pytest.raises(EvaluationError, match="Received: 1 images without one"):
+        sources = np.array([None, *range(59)], object)
+        near_copies(fake, train, held_out, train_sources=sources, held_out_sources=np.arange(100, 160))
     with pytest.raises(EvaluationError, match="training image of another source"):
         near_copies(fake, train, held_out, train_sources=np.zeros(60), held_out_sources=np.arange(60))
