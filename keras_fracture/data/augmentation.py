@@ -2,14 +2,18 @@
 
 import dataclasses
 import math
+import numbers
 import zlib
 
 import numpy as np
 import tensorflow as tf
 
+from keras_fracture.data.counts import check_whole
+from keras_fracture.data.levels import checked_range
 from keras_fracture.errors import DataError
 from keras_fracture.models.preprocessing import UNIT
 
+_MOST = {"rotation": 0.5, "zoom": 1, "shift": 1, "contrast": 1}  # below it, but for rotation and contrast
 FLIPS = (None, "horizontal", "vertical", "horizontal_and_vertical")
 # In this order, also where some are switched off: what one draws does not depend on the others.
 PARAMETERS = ("flip_horizontal", "flip_vertical", "rotation", "zoom", "shift_down", "shift_right", "contrast")
@@ -27,13 +31,13 @@ class Augmentation:
 
     Attributes:
         flip: "horizontal", "vertical", "horizontal_and_vertical", or None; each with a chance of one half.
-        rotation: Largest angle as a fraction of a full turn.
+        rotation: Largest angle as a fraction of a full turn, up to 0.5, which is any angle.
         zoom: Largest change of scale, below 1.
-        shift: Largest shift as a fraction of the side, each way.
-        contrast: Largest change of the distance of grey levels from their mean, as a fraction.
+        shift: Largest shift as a fraction of the side, each way, below 1.
+        contrast: Largest change of the distance of grey levels from their mean, as a fraction, up to 1.
         value_range: The pixels' range; uncovered pixels get its low end, and contrast is clipped to it. None is the
             `pixel_range` of the batches that it changes, and 0 to 1 where it is called by itself.
-        seed: Of the drawing, an integer.
+        seed: Of the drawing, a whole number, 0 or more.
 
     Raises:
         DataError: A value is not allowed.
@@ -50,11 +54,17 @@ class Augmentation:
     def __post_init__(self):
         if self.flip not in FLIPS:
             raise DataError(f"flip must be one of {', '.join(map(str, FLIPS))}. Received: {self.flip!r}")
-        sizes = (self.rotation, self.zoom, self.shift, self.contrast)
-        if not all(math.isfinite(size) and size >= 0 for size in sizes) or self.zoom >= 1:
-            raise DataError(
-                f"rotation, zoom (below 1), shift and contrast must be finite and not negative. Received: {sizes}"
-            )
+        for name, most in _MOST.items():
+            size, itself = getattr(self, name), name in ("rotation", "contrast")
+            # More shows nothing of the image, or turns bright and dark round; NaN is no size.
+            if not isinstance(size, numbers.Real) or not (0 <= size < most or (itself and size == most)):
+                raise DataError(
+                    f"{name} must be a number from 0 to {'' if itself else 'below '}{most}"
+                    f"{', of full turns' if name == 'rotation' else ''}. Received: {size!r:.80}"
+                )
+        check_whole(DataError, seed=(self.seed, 0))
+        if self.value_range is not None:
+            checked_range(self.value_range, "value_range")
 
     def within(self, pixel_range):
         """This augmentation of pixels in `pixel_range`, `(low, high)`.
@@ -80,7 +90,18 @@ class Augmentation:
         Returns:
             A dict of `PARAMETERS` to float32 `(batch,)`: flips 0 or 1, rotation in radians, zoom and contrast as
             factors, shifts as fractions of the side.
+
+        Raises:
+            DataError: Positions are no whole numbers.
         """
+        positions = tf.convert_to_tensor(positions)
+        # Floats below 1 would all be 0.
+        whole = positions.dtype.is_integer or positions.shape.num_elements() == 0
+        if not whole or positions.shape.rank not in (1, None):
+            raise DataError(
+                "positions must be whole numbers, (batch,), as of range(len(images)). "
+                f"Received: {positions.dtype.name} {positions.shape}"
+            )
         # Not the seed itself, which also draws the order of the images.
         key = int(np.random.SeedSequence([self.seed, zlib.crc32(b"augmentation")]).generate_state(1)[0])
         uniform = tf.map_fn(
@@ -112,13 +133,20 @@ class Augmentation:
 
         Raises:
             DataError: No `value_range` is given, and images are not floats from 0 to 1; in a graph, such as that of
-                `tf.data.Dataset.map`, only the type is known.
+                `tf.data.Dataset.map`, only the type is known. Or images are no batch, or have no position each.
         """
         if self.value_range is None:
             _check_unit(images)
+        images, positions = tf.convert_to_tensor(images, tf.float32), tf.convert_to_tensor(positions)
+        # In a graph a shape may not be known. One position would be drawn for several images alike.
+        if images.shape.rank not in (4, None) or not positions.shape.is_compatible_with(images.shape[:1]):
+            raise DataError(
+                "images must be a batch, (batch, height, width, channels), and positions (batch,), one an image: give "
+                f"a single image as images[None]. Received: images {images.shape}, positions {positions.shape}"
+            )
         drawn = self.draw(positions)
         low, high = UNIT if self.value_range is None else self.value_range
-        images = self._moved(tf.convert_to_tensor(images, tf.float32), drawn, low)
+        images = self._moved(images, drawn, low)
         if self.contrast:
             mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
             changed = mean + (images - mean) * drawn["contrast"][:, None, None, None]
@@ -173,10 +201,11 @@ def checked_augment(augment, pixel_range):
 
     Raises:
         DataError: It is one of Keras's random layers, whose numbers come in the order in which batches happen to run,
-            or an `Augmentation` of another range.
+            or an `Augmentation` of another range; or `pixel_range` is none.
     """
     import keras
 
+    checked_range(pixel_range)
     if isinstance(augment, keras.layers.Layer):
         raise DataError(
             "augment must be a data.Augmentation, or a function of images and their positions in training: a Keras "

@@ -1,10 +1,11 @@
 """Pixel values of any depth to 8-bit grey levels: one rule for files and arrays; `serving.graph` keeps it as well."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from keras_fracture.errors import ImageError
+from keras_fracture.errors import DataError, ImageError
 
 DEPTHS = (8, 10, 12, 14, 16)  # bits that detectors and converters use
 
@@ -16,9 +17,26 @@ class Levels(NamedTuple):
     bits: int
 
 
+def checked_range(pixel_range, name="pixel_range"):
+    """The range as it is, which all that scales or augments pixels passes.
+
+    Raises:
+        DataError: It is no two finite numbers, or not the lower one first: images would come out inverted.
+    """
+    try:
+        low, high = map(float, pixel_range)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not -math.inf < low < high < math.inf:  # NaN is neither
+        raise DataError(
+            f"{name} must be (low, high), two finite numbers, the lower one first. Received: {pixel_range!r:.80}"
+        )
+    return pixel_range
+
+
 def scaled(image, pixel_range):
     """Levels, a uint8 array, as float32 between `low` and `high` of a pixel range."""
-    low, high = pixel_range
+    low, high = checked_range(pixel_range)
     return image.astype("float32") * np.float32((high - low) / 255.0) + np.float32(low)
 
 

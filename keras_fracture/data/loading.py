@@ -5,6 +5,7 @@ import functools
 import importlib
 import io
 import logging
+import re
 import shutil
 
 from keras_fracture import files, parallel
@@ -140,7 +141,7 @@ def load(name, split="train", policy="grouped", **options):
 
     Args:
         name: As in `prepare`.
-        split: "train", "validation" or "test".
+        split: "train", "validation" or "test"; parts of them `data.Records` takes.
         policy: One of `splits.POLICIES`.
         **options: Those of `prepare`.
 
@@ -155,6 +156,11 @@ def load(name, split="train", policy="grouped", **options):
     from keras_fracture.data.pipeline import Records
 
     if split not in NAMES:
+        if re.match(rf"({'|'.join(NAMES)})\s*[\[+]", str(split)):  # TFDS's words, which `Records` takes
+            raise DataError(
+                "Parts of splits, between which one patient's images may be divided, are taken by "
+                f"data.Records(data.prepare({name!r}), {split!r}). Received: {split!r}"
+            )
         raise DataError(
             f"No such split. Choose one of {', '.join(NAMES)}. {meant(split, NAMES)}Received: {split!r}"
         )

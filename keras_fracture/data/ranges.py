@@ -1,7 +1,6 @@
 """Whether images lie in the pixel range of the model that they are given to, and its weights are numbers."""
 
 import math
-import warnings
 
 import keras
 import numpy as np
@@ -19,7 +18,7 @@ _SLACK, _OVERSHOOT = 0.05, 0.02
 _NOT_FINITE = "The images to {} must be finite numbers from {:g} to {:g}. Received: NaN or infinity"
 
 
-def check_training(data, pixel_range, check_labels=None, size=None):
+def check_training(data, pixel_range, check_labels=None, check_size=None):
     """Refuses training images that cannot be in a model's range, going by the first of them, and labels beside them.
 
     Such a training runs without a word, and what it gives is nonsense. Half of the range beyond either end is left to
@@ -32,15 +31,17 @@ def check_training(data, pixel_range, check_labels=None, size=None):
         pixel_range: `(low, high)`, the model's; None takes any.
         check_labels: Function that raises an error of labels that do not fit, called with those beside images in a
             dataset; None takes any labels.
-        size: Side of the images that the model was built for, others than which are warned of; None takes any. They
-            may be meant, as where a training begins with small ones.
+        check_size: Function that warns or raises an error of images of another size than the model's, called with their
+            shape and what they are there to do; None takes any.
 
     Raises:
         TrainingError: The images are in another range.
+        ModelError: They are of a size that the model does not take.
     """
     for images, least, most in _extremes(data, pixel_range, check_labels):
         low, high = pixel_range
-        _check_size(images, size, "train on")
+        if check_size is not None:
+            check_size(images.shape, "train on")
         if not math.isfinite(least + most):
             raise TrainingError(_NOT_FINITE.format("train on", low, high))
         halved = low < 0 <= least < most <= high  # 0 to 1 in place of -1 to 1
@@ -62,7 +63,7 @@ def check_classes(labels, classes):
         )
 
 
-def check_images(data, pixel_range, purpose, check_labels=None, size=None):
+def check_images(data, pixel_range, purpose, check_labels=None, check_size=None):
     """As `check_training`, of images that a model is asked or measured with; few ones may well have no dark pixel.
 
     Those are not augmented, so that hardly any pixel may lie outside: resizing by cubics or Lanczos overshoots beside
@@ -73,14 +74,15 @@ def check_images(data, pixel_range, purpose, check_labels=None, size=None):
         pixel_range: `(low, high)`.
         purpose: What the images are there to do; to "train on" leaves half of the range to augmentation.
         check_labels: As in `check_training`, and so is the next.
-        size: Side of the images.
+        check_size: The same.
 
     Raises:
-        ModelError: The images are in another range.
+        ModelError: The images are in another range, or of a size that the model does not take.
     """
     for images, least, most in _extremes(data, pixel_range, check_labels):
         low, high = pixel_range
-        _check_size(images, size, purpose)
+        if check_size is not None:
+            check_size(images.shape, purpose)
         if not math.isfinite(least + most):
             raise ModelError(_NOT_FINITE.format(purpose, low, high))
         twice = len(images) > 1 and scaled_twice(least, most, pixel_range)
@@ -91,16 +93,6 @@ def check_images(data, pixel_range, purpose, check_labels=None, size=None):
                 f"pixel_range=model.pixel_range where the batches are made. "
                 f"Received: {len(images)} images from {least:g} to {most:g}"
             )
-
-
-def _check_size(images, size, purpose):
-    """Warns, once in a place, of images of another size than the one that a model was built for."""
-    if size is not None and images.shape[1:3] != (size, size):
-        warnings.warn(
-            f"The images to {purpose} are of another size than the model's, for which it answers, but far worse unless "
-            f"it was trained so: prepare them at {size} x {size} pixels. Received: {images.shape}",
-            stacklevel=2,
-        )
 
 
 def leaves(images, pixel_range):

@@ -1,12 +1,12 @@
 """Intervals by resampling sources, not files: images of one X-ray stand or fall together."""
 
-import numbers
 import warnings
 
 import numpy as np
 from scipy import stats
 
 from keras_fracture.errors import EvaluationError
+from keras_fracture.evaluation.checks import check_numbers
 
 _CONFIDENCE = 0.95  # share of resamples inside an interval
 # Sources drawn before their statistics are computed: 0.5 GB, which are all 2,000 resamples of 16,000 sources.
@@ -38,7 +38,7 @@ class Clusters:
             None resamples all sources alike.
 
     Raises:
-        EvaluationError: A class, or without labels the test set, has fewer than two sources.
+        EvaluationError: Fewer than two sources show label 0 alone, or label 1, or without labels there are fewer.
     """
 
     def __init__(self, sources, labels=None):
@@ -52,12 +52,13 @@ class Clusters:
         kind = np.zeros(self.count, int)
         np.maximum.at(kind, self.codes, np.asarray(labels, int))
         self.strata = [np.flatnonzero(kind == value) for value in (0, 1)]
-        for value, members in enumerate(self.strata):
-            if len(members) < 2:
-                raise EvaluationError(
-                    f"An interval needs at least two sources of each label. "
-                    f"Received: {len(members)} of label {value}"
-                )
+        if min(map(len, self.strata)) < 2:
+            healthy, finding = map(len, self.strata)
+            both = len(np.intersect1d(*(self.codes[np.asarray(labels, int) == value] for value in (0, 1))))
+            raise EvaluationError(
+                "An interval needs at least two sources that show label 0 alone, and two that show label 1. "
+                f"Received: {healthy} and {finding}" + (f", of which {both} show both" if both else "")
+            )
 
     def interval(self, statistic, runs=1, resamples=2000, seed=0):
         """The 95 % percentile interval of a statistic, over sources and over runs.
@@ -80,7 +81,7 @@ class Clusters:
         Args:
             statistic: As of `interval`, but of a sequence of numbers.
             runs: As of `interval`, like the arguments that follow.
-            resamples: Bootstrap resamples, 1 or more.
+            resamples: Bootstrap resamples, 2 or more.
             seed: Of the resampling.
 
         Returns:
@@ -88,10 +89,9 @@ class Clusters:
             defined there, does not count.
 
         Raises:
-            EvaluationError: `resamples` is no whole number from 1.
+            EvaluationError: `resamples` is no whole number from 2, or `seed` none from 0.
         """
-        if isinstance(resamples, bool) or not isinstance(resamples, numbers.Integral) or resamples < 1:
-            raise EvaluationError(f"resamples must be a whole number from 1. Received: {resamples!r}")
+        check_numbers(seed, resamples=(resamples, 2))
         data = [*self.strata, np.arange(runs)] if runs > 1 else self.strata
 
         def of(*drawn):

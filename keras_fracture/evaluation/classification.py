@@ -8,6 +8,7 @@ from sklearn.metrics import roc_curve
 
 from keras_fracture.errors import EvaluationError, one_line
 from keras_fracture.evaluation.bootstrap import Clusters
+from keras_fracture.evaluation.checks import known_sources
 from keras_fracture.evaluation.ranking import Ranked
 
 # Of weighted counts: true and false positives, true and false negatives.
@@ -23,9 +24,10 @@ _RANKED = Ranked.METRICS
 _CALIBRATED = ("brier", "ece")
 METRICS = (*_COUNTED, *_RANKED, *_CALIBRATED)
 HEADLINE = ("accuracy", "auc")
-_UNKNOWN = ("", "nan", "NaN", "None", "<NA>", "NaT")  # what a missing source becomes as str
 _ROUNDING = 1e-6  # by which float32 probabilities may lie beside 0 to 1
 _BINS = 10  # of equal width, for the expected calibration error
+# Not by linspace, of which 0.3, 0.6 and 0.7 are larger than these numbers: they would lie in the bin below their own.
+_EDGES = np.arange(_BINS + 1) / _BINS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,16 +65,16 @@ class Predictions:
             raise EvaluationError(
                 f"sources must be one for each of {len(self.labels)} images. Received: {self.sources.shape}"
             )
+        if unknown := int(pd.isna(self.labels).sum()):
+            raise EvaluationError(
+                f"labels must be 0 or 1 for every image: leave those out that have none. Received: {unknown} missing"
+            )
         if (classes := set(self.labels.tolist())) != {0, 1}:
             raise EvaluationError(
                 f"The test set must hold both classes: AUC is not defined otherwise. "
                 f"Received: labels {sorted(classes, key=str)}"
             )
-        if unknown := int((pd.isna(self.sources) | np.isin(self.sources.astype(str), _UNKNOWN)).sum()):
-            raise EvaluationError(
-                "sources must name the patient or X-ray of every image: give one that is not known a name of its own, "
-                f"or all of these count as one. Received: {unknown} images without one"
-            )
+        known_sources(self.sources)
         _check_probabilities(self.probabilities)
         both = len(self.probabilities) == 2 and np.allclose(self.probabilities.sum(0), 1, atol=1e-3)
         # Two networks that learnt nothing may say 0.5 for all.
@@ -110,6 +112,10 @@ class Predictions:
 
     def statistics(self, metrics):
         """A function of image weights and run numbers that gives all these metrics, for `Clusters.intervals`."""
+        if isinstance(metrics, str):
+            raise EvaluationError(
+                f"metrics must be a list of names: give [{metrics!r}]. Received: {metrics!r}"
+            )
         for metric in metrics:
             if metric not in METRICS:
                 raise EvaluationError(f"metric must be one of {', '.join(METRICS)}. Received: {metric!r}")
@@ -188,7 +194,7 @@ def _calibrated(predictions, metrics):
 
 def _binned(probabilities):
     """The bin, from 0 to `_BINS` - 1, of each probability."""
-    return np.digitize(probabilities, np.linspace(0, 1, _BINS + 1)[1:-1])
+    return np.digitize(probabilities, _EDGES[1:-1])
 
 
 def calibration(predictions):
@@ -204,14 +210,14 @@ def calibration(predictions):
         A `pandas.DataFrame`, a row a bin of equal width: `low`, `high` (its edges), `probability` (mean
         predicted), `observed` (share of findings), `images`; NaN means where a bin is empty.
     """
-    bins, edges = _binned(predictions.probabilities).ravel(), np.linspace(0, 1, _BINS + 1)
+    bins = _binned(predictions.probabilities).ravel()
     labels = np.broadcast_to(predictions.labels, predictions.probabilities.shape).ravel()
     images = np.bincount(bins, minlength=_BINS)
     counted = np.where(images, images, np.nan)
     return pd.DataFrame(
         {
-            "low": edges[:-1],
-            "high": edges[1:],
+            "low": _EDGES[:-1],
+            "high": _EDGES[1:],
             "probability": np.bincount(bins, predictions.probabilities.ravel(), _BINS) / counted,
             "observed": np.bincount(bins, labels, _BINS) / counted,
             "images": images,
@@ -301,14 +307,9 @@ def by_seed(predictions, metrics=HEADLINE):
     Returns:
         A dict of metric to a list of floats, one a run, in their order.
     """
-    every = np.ones(len(predictions.labels))
-    return {
-        metric: [
-            predictions.statistic(metric)(every, np.array([run]))
-            for run in range(len(predictions.probabilities))
-        ]
-        for metric in metrics
-    }
+    every, statistic = np.ones(len(predictions.labels)), predictions.statistics(metrics)
+    runs = [statistic(every, np.array([run])) for run in range(len(predictions.probabilities))]
+    return {metric: [float(run[column]) for run in runs] for column, metric in enumerate(metrics)}
 
 
 def gains(predictions, baseline, metrics=HEADLINE, resamples=2000, seed=0):

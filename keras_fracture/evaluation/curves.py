@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from keras_fracture.evaluation.bootstrap import Clusters
+from keras_fracture.evaluation.checks import check_numbers
 from keras_fracture.evaluation.ranking import Ranked
 
 
@@ -19,6 +20,7 @@ def roc(predictions, points=41, resamples=500, seed=0):
     Returns:
         A `pandas.DataFrame`, a row a point: `false_positive_rate`, and of the sensitivity `value`, `low`, `high`.
     """
+    check_numbers(seed, points=(points, 1))
     rates = np.linspace(0, 1, points)
     sensitivities = _along(
         predictions, lambda one, weights: one.sensitivity(1 - rates, weights), resamples, seed
@@ -40,6 +42,7 @@ def precision_recall(predictions, points=40, resamples=500, seed=0):
     Returns:
         A `pandas.DataFrame`, a row a point: `recall`, and of the precision `value`, `low`, `high`.
     """
+    check_numbers(seed, points=(points, 1))
     recalls = np.linspace(0, 1, points + 1)[1:]
     precisions = _along(predictions, lambda one, weights: one.precision(recalls, weights), resamples, seed)
     return precisions.assign(recall=recalls)

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_fracture import files
 from keras_fracture.data import locations
+from keras_fracture.data.levels import checked_range
 from keras_fracture.errors import EvaluationError, ModelError, WeightsError, one_line
 from keras_fracture.progress import Bar
 
@@ -176,7 +177,7 @@ def _of_model(model, name):
             "model.pixel_range = (0, 255), or pass a function of uint8 images. Received: a model with a layer of "
             "Rescaling or Normalization for grey levels"
         )
-    low, high = getattr(model, "pixel_range", UNIT)
+    low, high = checked_range(getattr(model, "pixel_range", UNIT))
     return _pipeline(
         name,
         model,

@@ -1,11 +1,15 @@
 """How near a generator's images come to real ones: distances between sets, beside the same between real halves."""
 
+import warnings
+
 import numpy as np
 
 from keras_fracture.errors import EvaluationError
 from keras_fracture.evaluation import features
+from keras_fracture.evaluation.checks import check_numbers, known_sources
 from keras_fracture.evaluation.generative_metrics import fid, kid, kid_of_copies, ms_ssim, prdc
 
+_FEW = 10  # times k; of fewer images the balls round them hold most of the others
 METRICS = ("fid", "kid", "precision", "recall", "density", "coverage", "ms_ssim")
 
 
@@ -42,7 +46,8 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
         `real_vs_real`, as a float; 0 where every image has a source of its own.
 
     Raises:
-        EvaluationError: Fewer than two sources, too few images for `k`, or images of another kind or of two sizes.
+        EvaluationError: Fewer than two sources or one that is not known, too few images for `k`, a number that is not
+            whole, or images of another kind or of two sizes.
     """
     for images, name in ((real, "real"), (fake, "fake")):
         features.check_images(images, name)
@@ -51,13 +56,12 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
             f"Real and generated images must have one size: distances would be of that. Received: {real.shape[1:]} "
             f"and {fake.shape[1:]}"
         )
-    sources = np.arange(len(real)) if sources is None else np.asarray(sources)
+    check_numbers(seed, splits=(splits, 1), k=(k, 1), pairs=(pairs, 1))
+    sources = np.arange(len(real)) if sources is None else known_sources(sources)
     if len(sources) != len(real):
         raise EvaluationError(
             f"sources must have an entry for each of {len(real)} real images. Received: {len(sources)}"
         )
-    if splits < 1:
-        raise EvaluationError(f"splits must be at least 1. Received: {splits}")
     half_pairs = [halves(sources, seed + split) for split in range(splits)]
     count = min(len(fake), *(len(half) for pair in half_pairs for half in pair))
     if count <= k:
@@ -65,6 +69,7 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
             f"Each side needs more than k = {k} images: give more real sources or generate more. "
             f"Received: {count} a side, of {len(np.unique(sources))} sources and {len(fake)} generated"
         )
+    _warn_of_few_or_equal(real, fake, count, k)
     chosen = features.extractor(extractor)
     real_features, fake_features = (
         features.extract(real, chosen, cached=cached),
@@ -92,6 +97,23 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
     }
     compared["kid"]["copies"] = float(np.mean(copies))
     return compared
+
+
+def _warn_of_few_or_equal(real, fake, count, k):
+    """Warns of sets whose numbers would say little, or what they do not."""
+    if count < _FEW * k:
+        warnings.warn(
+            f"precision to coverage of fewer than {_FEW} times k = {k} images a side say little: generate more, or "
+            f"give more real sources. Received: {count} a side",
+            stacklevel=3,
+        )
+    known = {hash(image.tobytes()) for image in real}
+    if equal := sum(hash(image.tobytes()) in known for image in fake):
+        warnings.warn(
+            "generated images that are real ones come nearer to them than other real images do: leave them out, unless "
+            f"the generator made them. Received: {equal} of {len(fake)} generated images equal a real one",
+            stacklevel=3,
+        )
 
 
 def _measure(real, other, images, k, pairs, seed):

@@ -6,6 +6,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from keras_fracture.errors import EvaluationError
 from keras_fracture.evaluation import features
+from keras_fracture.evaluation.checks import check_numbers, known_sources
 
 # Wang, Simoncelli and Bovik 2003, Section 3.2: the weight of each scale, finest first, and the window's side.
 _SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -58,11 +59,12 @@ def kid(real, fake, subsets=100, size=None, seed=0):
         Mean and standard deviation over subsets.
 
     Raises:
-        EvaluationError: Other shapes, NaN or infinity, or `size` beyond the smaller set.
+        EvaluationError: Other shapes, NaN or infinity, `size` beyond the smaller set, or a number that is not whole.
     """
     real, fake = _check(real, fake)
     most = min(len(real), len(fake))
     size = max(2, min(1000, most // 2)) if size is None else size
+    check_numbers(seed, subsets=(subsets, None), size=(size, None))
     if not 2 <= size <= most or subsets < 1:
         raise EvaluationError(
             f"subsets must be at least 1 and size from 2 to the smaller set's {most}. "
@@ -89,9 +91,13 @@ def kid_of_copies(rows, sources):
 
     Returns:
         The mean kernel of all pairs less that of pairs of two sources, float; 0 where there are none of one source.
+
+    Raises:
+        EvaluationError: A source is not known.
     """
+    _, codes = np.unique(known_sources(sources), return_inverse=True)
     base = rows.astype(float) @ rows.T.astype(float) / rows.shape[1] + 1
-    kernel, alike = base**3, sources[:, None] == sources
+    kernel, alike = base**3, codes[:, None] == codes
     apart = kernel[~alike]
     if alike.sum() == len(rows) or not len(apart):
         return 0.0
@@ -135,6 +141,7 @@ def prdc(real, fake, k=5):
         EvaluationError: Other shapes, NaN or infinity.
     """
     real, fake = _check(real, fake)
+    check_numbers(None, k=(k, None))
     if not 1 <= k < min(len(real), len(fake)):
         raise EvaluationError(
             f"k must be at least 1 and below the number of images. Received: k {k}, "
@@ -183,6 +190,7 @@ def ms_ssim(images, pairs=500, seed=0):
     import tensorflow as tf  # here: the other metrics do without, and importing it takes seconds
 
     features.check_images(images)
+    check_numbers(seed, pairs=(pairs, None))
     side = min(images.shape[1:3])
     if len(images) < 2 or side < _WINDOW or pairs < 1:
         raise EvaluationError(

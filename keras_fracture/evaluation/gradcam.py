@@ -121,7 +121,8 @@ def pointing_game(heat, boxes, tolerance=None):
         bool `(n,)`.
 
     Raises:
-        EvaluationError: Other shapes, an image without boxes, or a box that is not such fractions (pixels, say).
+        EvaluationError: Other shapes, heat that is not finite, an image without boxes, or a box that is not such
+            fractions (pixels, say).
     """
     heat = _checked(heat, boxes)
     targets = [_target(boxes_of_image, heat.shape[1:], tolerance) for boxes_of_image in boxes]
@@ -212,6 +213,10 @@ def _checked(heat, boxes):
     if heat.ndim != 3 or len(heat) != len(boxes):
         raise EvaluationError(
             f"heat must be (n, height, width) with boxes for each. Received: {heat.shape}, {len(boxes)} boxes"
+        )
+    if odd := int((~np.isfinite(heat)).any((1, 2)).sum()):
+        raise EvaluationError(
+            f"heat must be finite. Received: {odd} of {len(heat)} images with NaN or infinity"
         )
     return heat
 

@@ -21,7 +21,7 @@ def by_group(predictions, table, columns=COLUMNS, resamples=500):
         predictions: `Predictions`.
         table: `pandas.DataFrame`, a row an image in the order of `predictions.labels`, such as
             `data.Records.table`.
-        columns: Names of columns that make groups; those `table` lacks are passed over.
+        columns: Names of columns that make groups; those `table` lacks are passed over, if it has any of them.
         resamples: Bootstrap resamples.
 
     Returns:
@@ -31,8 +31,13 @@ def by_group(predictions, table, columns=COLUMNS, resamples=500):
         source.
 
     Raises:
-        EvaluationError: The table's rows are not the images predicted.
+        EvaluationError: The table's rows are not the images predicted, or it has none of the columns.
     """
+    if isinstance(columns, str) or (len(columns) and not any(name in table for name in columns)):
+        raise EvaluationError(
+            f"columns must be a list of names, one of them a column of the table: {', '.join(map(str, table))}. "
+            f"Received: {columns!r}"
+        )
     if len(table) != len(predictions.labels):
         raise EvaluationError(
             f"The table must have a row for each of {len(predictions.labels)} images. Received: {len(table)}"

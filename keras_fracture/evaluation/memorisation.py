@@ -8,6 +8,7 @@ from sklearn.metrics import pairwise_distances_chunked
 
 from keras_fracture.errors import EvaluationError
 from keras_fracture.evaluation import features
+from keras_fracture.evaluation.checks import known_sources
 
 FEWEST = 30  # sources; of fewer, one lies among the nearest percent or none does
 _FOLDS = 10
@@ -97,7 +98,8 @@ class Copies:
             that are not square, half turns); takes four times as long in pixels, eight times in features.
 
     Raises:
-        EvaluationError: Images of different shapes, sources that do not match, or fewer than `FEWEST` of them.
+        EvaluationError: Images of different shapes, sources that do not match or are not known, or fewer than `FEWEST`
+            of them; or so many of the images repeat training images of other sources that the threshold would be 0.
     """
 
     def __init__(
@@ -122,6 +124,24 @@ class Copies:
         self.extractor = extractor if extractor is None else features.extractor(extractor)
         self._percentile, self._seed, self._cached = percentile, seed, cached
         self._turned = turned
+        self._check_repeats(codes)
+
+    def _check_repeats(self, codes):
+        """Refuses so many equal images of two sources that no image would be too near but an equal one."""
+        keys = [hash(image.tobytes()) for images in self._real.values() for image in images]
+        shown = {}  # sources by training image
+        for key, code in zip(keys, self._codes["train"], strict=False):  # which come first
+            shown.setdefault(key, set()).add(code)
+        repeats = np.array(
+            [bool(shown.get(key, set()) - {code}) for key, code in zip(keys, codes, strict=True)]
+        )
+        share = np.average(repeats, weights=1 / np.bincount(codes)[codes])
+        if repeats.any() and share >= self._percentile / 100:
+            raise EvaluationError(
+                "held_out must show other X-rays than train, or sources must say which are the same: else no image is "
+                f"too near but an equal one. Received: {int(repeats.sum())} of {len(codes)} real images that repeat a "
+                "training image of another source"
+            )
 
     def by_pixels(self, fake):
         """`NearCopies` of generated images, uint8 `(n, height, width, 1 or 3)`, in distances of pixels."""
@@ -208,9 +228,9 @@ def check_sources(sources):
     """The number of each source, int `(n,)`, from 0.
 
     Raises:
-        EvaluationError: There are too few to say how near real images come to each other.
+        EvaluationError: One is not known, or there are too few to say how near real images come to each other.
     """
-    names, codes = np.unique(np.asarray(sources), return_inverse=True)
+    names, codes = np.unique(known_sources(sources), return_inverse=True)
     if len(names) < FEWEST:
         raise EvaluationError(
             f"How near is too near for chance is told by real images of {FEWEST} sources (X-rays) or more: of fewer, "

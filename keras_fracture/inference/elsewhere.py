@@ -49,7 +49,9 @@ def examine(model, data, table, records=None, which=None):
         "observed": float(labels.mean()),
         "ece": values["ece"],
         "thresholds": [_at_threshold(one) for one in (own, best)],
-        "groups": evaluation.by_group(own, groups, ("body_part", "view")),
+        "groups": evaluation.by_group(
+            own, groups, [name for name in ("body_part", "view") if name in groups]
+        ),
     }
 
 

@@ -8,7 +8,7 @@ import warnings
 import keras
 import numpy as np
 
-from keras_fracture.errors import TrainingError
+from keras_fracture.errors import ModelError, TrainingError
 
 _LOG = logging.getLogger(__name__)
 _ACCURACY = ("accuracy", "acc")  # of which Keras chooses the kind, by the shapes
@@ -128,12 +128,33 @@ def check_class_weight(model, weights):
         )
 
 
-def own_size(model):
-    """The side in pixels of the images that a classifier was built for; None where any will do."""
+def check_image_size(model, shape, purpose):
+    """Warns of images of another size than a classifier was built for, or raises `ModelError` if it takes no others."""
     network = getattr(model, "classifier", model)
-    if not hasattr(network, "classify") or not getattr(network, "include_top", True):
-        return None
-    return getattr(network, "image_size", None)
+    side = getattr(network, "image_size", None)
+    classifies = hasattr(network, "classify") and getattr(network, "include_top", True)
+    if not classifies or side is None or shape[1:3] == (side, side):
+        return
+    if not _answers(network, shape):
+        raise ModelError(
+            f"The images to {purpose} must be of the model's size, since it takes no others: prepare them at {side} x "
+            f"{side} pixels. Received: {shape}"
+        )
+    warnings.warn(
+        f"The images to {purpose} are of another size than the model's, for which it answers, but far worse unless "
+        f"it was trained so: prepare them at {side} x {side} pixels. Received: {shape}",
+        stacklevel=2,
+    )
+
+
+def _answers(network, shape):
+    # Others average their maps, of any size; to try them takes seconds.
+    if any(isinstance(layer, keras.layers.Flatten) for layer in network._flatten_layers()):
+        try:
+            network.compute_output_spec(keras.KerasTensor((1, *shape[1:3], network.channels)))
+        except ValueError:
+            return False
+    return True
 
 
 def _is_binary(loss):

@@ -24,13 +24,14 @@ def scale(images, pixel_range):
 
     Raises:
         ModelError: Another type: levels of 16 bits would leave the range, and floats that lie in it come out black.
+        DataError: A range that is none, such as (1, 0).
     """
     check_levels(images.dtype)
     if isinstance(images, np.ndarray):
         return levels.scaled(images, pixel_range)
     from keras import ops
 
-    low, high = pixel_range
+    low, high = levels.checked_range(pixel_range)
     scaled = ops.cast(images, "float32") * ((high - low) / 255.0)
     return (
         scaled + low if low else scaled
@@ -46,9 +47,9 @@ def check_levels(dtype):
 
 def unscale(images, pixel_range):
     """Maps a model's pixel range back to uint8 grey levels, rounding and clipping."""
-    low, high = pixel_range
-    levels = (np.asarray(images, "float32") - low) * (255.0 / (high - low))
-    return np.clip(np.rint(levels), 0, 255).astype("uint8")
+    low, high = levels.checked_range(pixel_range)
+    grey = (np.asarray(images, "float32") - low) * (255.0 / (high - low))
+    return np.clip(np.rint(grey), 0, 255).astype("uint8")
 
 
 def checked_normalisation(mean, std, channels):

@@ -11,11 +11,11 @@ import keras
 from keras_fracture.errors import FractureError, ModelError, WeightsError, meant, one_line
 from keras_fracture.models.compiling import (
     check_class_weight,
+    check_image_size,
     check_labels,
     check_schedule,
     for_logits,
     note_rate,
-    own_size,
 )
 
 _BUILDERS = {}
@@ -96,20 +96,20 @@ def _looking(method, name):
         pixel_range, of_labels = getattr(self, "pixel_range", None), functools.partial(check_labels, self)
         given = inspect.signature(getattr(keras.Model, name)).bind(self, x, *args, **kwargs).arguments
         check_class_weight(self, given.get("class_weight"))
-        size = own_size(self)
+        of_size = functools.partial(check_image_size, self)
         if name == "fit":
-            ranges.check_training(x, pixel_range, of_labels, size)
+            ranges.check_training(x, pixel_range, of_labels, of_size)
             validation, labels = given.get("validation_data"), None
             if isinstance(validation, list | tuple):
                 # Labels of no weight may be any.
                 validation, labels = validation[0], validation[1] if len(validation) == 2 else None
-            ranges.check_images(validation, pixel_range, "validate on", of_labels, size)
+            ranges.check_images(validation, pixel_range, "validate on", of_labels, of_size)
             of_labels(labels)
             epochs = given.get("epochs", 1), given.get("initial_epoch", 0)
             check_schedule(self, given.get("steps_per_epoch") or ranges.steps(given), *epochs)
         elif not kwargs.get("_use_cached_eval_dataset"):  # `fit` after each epoch, with what it was given
             ranges.check_images(
-                x, pixel_range, _PURPOSES[name], None if "predict" in name else of_labels, size
+                x, pixel_range, _PURPOSES[name], None if "predict" in name else of_labels, of_size
             )
         of_labels(given.get("y") if given.get("sample_weight") is None else None)
         result = method(self, x, *args, **kwargs)

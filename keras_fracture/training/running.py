@@ -16,7 +16,7 @@ from keras_fracture.data.counts import check_whole
 from keras_fracture.data.pipeline import finished
 from keras_fracture.data.ranges import check_training
 from keras_fracture.errors import TrainingError
-from keras_fracture.models.compiling import check_class_weight, check_labels, check_schedule, own_size
+from keras_fracture.models.compiling import check_class_weight, check_image_size, check_labels, check_schedule
 from keras_fracture.models.convolution import overwriting_layers
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, scale
 from keras_fracture.training import distribution, identity
@@ -307,8 +307,8 @@ def _train(model, dataset, callbacks, validation_data=None, **options):
     if own.workers > 1:
         # As the model's own `fit` does.
         check_class_weight(model, options.get("class_weight"))
-        of_labels = functools.partial(check_labels, model)
-        check_training(dataset, getattr(model, "pixel_range", None), of_labels, own_size(model))
+        checks = (functools.partial(one, model) for one in (check_labels, check_image_size))
+        check_training(dataset, getattr(model, "pixel_range", None), *checks)
         return distribution.fit(model, dataset, callbacks=callbacks, **options)
     return model.fit(dataset, callbacks=callbacks, shuffle=False, **options)
 

@@ -1,4 +1,5 @@
 import itertools
+import re
 from collections import Counter
 
 import cv2
@@ -33,6 +34,15 @@ def tables(tmp_path_factory):
 
 def _first(kind, part, seed=0):
     return next(s for s in phantom.plan(seed) if s.finding == kind and s.body_part == part)
+
+
+@pytest.mark.parametrize("split", ["train[:10%]", "test [5:]", "train+validation"])
+def test_a_part_of_a_split_is_named_by_its_way(split):
+    way = re.escape(f"data.Records(data.prepare('phantom'), '{split}')")
+    with pytest.raises(DataError, match=f"taken by {way}"):
+        data.load("phantom", split)
+    with pytest.raises(DataError, match=r"No such split.*Did you mean train"):
+        data.load("phantom", "trian")
 
 
 def test_record_has_the_documented_types(sample):

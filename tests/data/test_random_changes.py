@@ -116,11 +116,56 @@ def test_everything_off_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    "options", [{"flip": "sideways"}, {"zoom": 1.0}, {"rotation": -0.1}, {"contrast": float("nan")}]
+    ("options", "message"),
+    [
+        ({"flip": "sideways"}, "flip must be one of.*Received: 'sideways'"),
+        ({"zoom": 1.0}, "zoom must be a number from 0 to below 1. Received: 1.0"),
+        ({"rotation": -0.1}, "rotation must be a number from 0 to 0.5, of full turns. Received: -0.1"),
+        ({"rotation": 15}, "Received: 15"),
+        ({"rotation": (0.1, 0.2)}, r"rotation must be a number.*Received: \(0.1, 0.2\)"),
+        ({"shift": 5}, "shift must be a number from 0 to below 1. Received: 5"),
+        ({"shift": None}, "Received: None"),
+        ({"contrast": float("nan")}, "contrast must be a number from 0 to 1. Received: nan"),
+        ({"contrast": 2.0}, "Received: 2.0"),
+        ({"seed": 1.5}, "seed must be a whole number, 0 or more. Received: 1.5"),
+        ({"seed": -1}, "Received: -1"),
+        ({"value_range": (1, 0)}, r"value_range must be \(low, high\).*Received: \(1, 0\)"),
+        ({"value_range": (0, float("inf"))}, "two finite numbers"),
+    ],
 )
-def test_what_cannot_be_is_refused(options):
-    with pytest.raises(DataError, match="Received"):
+def test_what_cannot_be_is_refused(options, message):
+    with pytest.raises(DataError, match=message):
         Augmentation(**options)
+    Augmentation(rotation=0.5, zoom=np.float32(0.9), shift=0.99, contrast=1, seed=np.int64(3))
+
+
+@pytest.mark.parametrize(
+    ("count", "positions", "received"),
+    [
+        (4, [5], r"images \(4, 8, 8, 1\), positions \(1,\)"),
+        (4, 5, r"positions \(\)"),
+        (2, [0.2, 0.7], r"whole numbers.*Received: float32 \(2,\)"),
+        (None, [0], r"images\[None\]. Received: images \(8, 8, 1\), positions \(1,\)"),
+    ],
+)
+def test_every_image_of_a_batch_has_a_position(count, positions, received):
+    images = np.zeros((8, 8, 1) if count is None else (count, 8, 8, 1), "float32")
+    with pytest.raises(DataError, match=received) as error:
+        EVERYTHING(images, positions)
+    assert "\n" not in str(error.value)
+
+
+def test_images_and_positions_of_unknown_shape_are_changed_in_a_graph():
+    images = _images(4).astype("float32") / 255
+    unknown = (tf.TensorSpec(None, tf.float32), tf.TensorSpec(None, tf.int64))
+
+    @tf.function(input_signature=unknown)
+    def changed(batch, positions):
+        batch.set_shape((None, 16, 16, 1))
+        return EVERYTHING(batch, positions)
+
+    np.testing.assert_array_equal(changed(images, np.arange(4)), EVERYTHING(images, range(4)))
+    assert EVERYTHING(images[:0], []).shape == (0, 16, 16, 1)
 
 
 def test_a_layer_with_a_state_of_its_own_is_refused():
@@ -189,6 +234,18 @@ def test_an_augmentation_of_another_range_is_refused(way, value_range, pixel_ran
     options = {"augment": Augmentation(value_range=value_range), "pixel_range": pixel_range}
     with pytest.raises(DataError, match="value_range of an Augmentation must be"):
         WAYS[way](dummy_root, options)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("pixel_range", [(1, 0), (0, np.nan), (0, 0), (-np.inf, 1), None, (0, 1, 2)])
+def test_a_range_that_would_invert_images_is_refused(way, pixel_range, dummy_root):
+    with pytest.raises(
+        DataError, match=r"pixel_range must be \(low, high\), two finite numbers, the lower one"
+    ):
+        WAYS[way](dummy_root, {"pixel_range": pixel_range})
+    for images in (_images(2), tf.constant(_images(2))):
+        with pytest.raises(DataError, match="the lower one first"):
+            models.preprocessing.scale(images, pixel_range)
 
 
 def _images(count=24, size=16):

@@ -14,6 +14,7 @@ from keras_fracture.evaluation import (
     bootstrap,
     by_seed,
     calibration,
+    classification,
     confusion,
     gains,
     precision_recall,
@@ -46,7 +47,7 @@ def test_values_are_scikit_learns_averaged_over_runs(predictions):
 
 def ece(labels, probabilities):
     """Expected calibration error by its definition: share of a bin times how far its mean is off."""
-    total, edges = 0.0, np.linspace(0, 1, 11)
+    total, edges = 0.0, np.arange(11) / 10
     for low, high in itertools.pairwise(edges):
         inside = (probabilities >= low) & ((probabilities < high) | (high == 1))
         if inside.any():
@@ -255,6 +256,18 @@ def test_calibration_bins_by_hand():
     assert (bins.loc[3, "low"], bins.loc[3, "high"]) == pytest.approx((0.3, 0.4))
 
 
+def test_a_probability_of_one_decimal_lies_in_the_bin_that_it_begins():
+    labels, sources = np.arange(10) % 2, np.arange(10).astype(str)
+    bins = calibration(Predictions(labels, sources, np.arange(10)[None] / 10))
+    assert bins["images"].tolist() == [1] * 10
+    assert (bins["probability"] == bins["low"]).all() and (bins["high"] == np.arange(1, 11) / 10).all()
+    # Float32 numbers, as networks give them, lie in the bins that linspace's edges had put them into.
+    rng, edges = np.random.default_rng(0), np.linspace(0, 1, 11)
+    near = np.nextafter(edges.astype("f4"), rng.integers(0, 2, (50, 11), dtype="i4").astype("f4"))
+    given = np.concatenate([rng.random(100_000, "f4"), near.ravel(), edges.astype("f4")]).astype(float)
+    np.testing.assert_array_equal(classification._binned(given), np.digitize(given, edges[1:-1]))
+
+
 def test_confusion_counts_one_run_and_averages_several(predictions):
     labels, sources = predictions.labels, predictions.sources
     tables = []
@@ -308,8 +321,10 @@ def test_what_is_not_defined_is_said(predictions):
         Predictions(np.array([0, 1]), np.array(["a"]), np.array([[0.5, 0.1]]))
     with pytest.raises(EvaluationError, match=r"probabilities must be \(runs, 2\)"):
         Predictions(np.array([0, 1]), np.array(["a", "b"]), np.array([0.5, 0.1]))
-    with pytest.raises(EvaluationError, match="at least two sources"):
+    with pytest.raises(EvaluationError, match=r"at least two sources.*Received: 1 and 2$"):
         Clusters(["a", "b", "c"], [0, 1, 1])
+    with pytest.raises(EvaluationError, match=r"Received: 1 and 2, of which 2 show both$"):
+        Clusters(list("abcbca"), [0, 0, 1, 1, 0, 0])
     with pytest.raises(EvaluationError, match=r"at least two sources. Received: 1"):
         Clusters(["a", "a"])
     with pytest.raises(EvaluationError, match="metric must be one of"):
@@ -343,11 +358,18 @@ def test_logits_percentages_and_unknown_sources_are_refused(predictions):
         Predictions(labels[:, None], sources, probabilities)
     with pytest.raises(EvaluationError, match="probabilities must be an array of numbers"):
         Predictions(labels, sources, np.full((1, 320), "much"))
-    for odd in (0, -1, 2.5, True, None):
-        with pytest.raises(
-            EvaluationError, match=f"resamples must be a whole number from 1. Received: {odd}"
-        ):
-            scores(predictions, resamples=odd)
+    with pytest.raises(EvaluationError, match=r"labels must be 0 or 1.*Received: 2 missing"):
+        Predictions(np.where(np.arange(320) < 2, np.nan, labels), sources, probabilities)
+    for ask, name, values in (
+        (scores, "resamples", (0, 1, -1, 2.5, True, None)), (scores, "seed", (-1, 1.5)), (roc, "points", (0, 2.5)),
+        (precision_recall, "points", (0, "9")),
+    ):  # fmt: skip
+        for odd in values:
+            with pytest.raises(EvaluationError, match=f"{name} must be a whole number, .* Received: {odd!r}"):
+                ask(predictions, **{name: odd})
+    for ask in (scores, by_seed, lambda one, names: gains(one, one, names)):
+        with pytest.raises(EvaluationError, match=r"a list of names: give \['auc'\]"):
+            ask(predictions, "auc")
 
 
 def test_each_seed_has_the_value_that_it_would_have_alone():

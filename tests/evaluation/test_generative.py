@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -98,12 +99,30 @@ def test_the_result_is_plain_json_and_repeats(draw):
         (10, 30, {}, "more than k = 5 images.*Received: 5 a side, of 10 sources and 30 generated"),
         (30, 4, {}, "Received: 4 a side, of 30 sources and 4 generated"),
         (30, 30, {"sources": np.repeat([0, 1], [28, 2])}, "Received: 2 a side, of 2 sources"),
-        (30, 30, {"splits": 0}, "splits must be at least 1. Received: 0"),
+        (30, 30, {"sources": [*range(28), np.nan, np.nan]}, "Received: 2 images without one"),
+        (
+            30,
+            30,
+            {"sources": [*"abcdefghijklmnopqrstuvwxyzabc", None]},
+            "a name of its own.*Received: 1 images",
+        ),
+        (30, 30, {"splits": 0}, "splits must be a whole number, 1 or more. Received: 0"),
+        (30, 30, {"k": 2.5}, "k must be a whole number, 1 or more. Received: 2.5"),
     ],
 )
 def test_too_few_sources_or_images_are_said(draw, real, fake, settings, message):
     with pytest.raises(EvaluationError, match=message):
         compare(draw(real), draw(fake), pixels, **settings)
+
+
+def test_few_images_and_those_that_are_real_ones_are_warned_of(draw):
+    real = draw(80)
+    with pytest.warns(UserWarning, match="fewer than 10 times k = 5 images a side.*Received: 40 a side"):
+        compare(real, draw(40), pixels, splits=1, pairs=2)
+    with pytest.warns(UserWarning, match="Received: 7 of 40 generated images equal a real one"):
+        compare(real, np.concatenate([real[:7], draw(33)]), pixels, splits=1, pairs=2, k=4)
+    with warnings.catch_warnings(action="error", category=UserWarning):
+        compare(real, draw(40), pixels, splits=1, pairs=2, k=4)
 
 
 def test_images_of_another_kind_are_refused(draw):

@@ -143,6 +143,11 @@ def test_sets_too_small_for_the_setting_are_refused(sets):
         kid(*sets, size=71)
     with pytest.raises(EvaluationError, match="Received: k 5, 90 real and 5 generated"):
         prdc(sets[0], sets[1][:5])
+    for name, odd in (("size", 10.5), ("subsets", 2.5), ("seed", -1)):
+        with pytest.raises(EvaluationError, match=f"{name} must be a whole number.*Received: {odd}"):
+            kid(*sets, **{name: odd})
+    with pytest.raises(EvaluationError, match=r"k must be a whole number. Received: 2.5"):
+        prdc(*sets, 2.5)
 
 
 @pytest.mark.parametrize("side", [11, 32, 64])
@@ -209,3 +214,7 @@ def test_what_copies_add_to_the_distance_between_two_sets():
     assert np.mean(real) > 1.5 * np.mean(other)
     assert abs(np.mean(real) - np.mean(copies) - np.mean(other)) < 0.1 * np.mean(copies)
     assert kid_of_copies(first, np.arange(150)) == 0
+    named = [f"x{number}" for number in np.repeat(np.arange(15), 10)]
+    assert kid_of_copies(second, named) == copies[-1]
+    with pytest.raises(EvaluationError, match="Received: 10 images without one"):
+        kid_of_copies(second, [None if name == "x3" else name for name in named])

@@ -231,6 +231,14 @@ def test_boxes_that_are_no_fractions_are_refused(box):
             call(heat, boxes)
 
 
+@pytest.mark.parametrize("measure", [pointing_game, box_overlap, chance_of_others])
+def test_heat_that_is_not_finite_is_refused(measure):
+    heat = np.ones((3, 8, 8))
+    heat[1, 2, 2] = np.nan
+    with pytest.raises(EvaluationError, match=r"heat must be finite. Received: 1 of 3 images with NaN"):
+        measure(heat, [np.array([[0.2, 0.2, 0.5, 0.5]])] * 3)
+
+
 def test_boxes_may_touch_the_edge_as_float32_tells_it():
     beside = np.nextafter(np.float32(1), np.float32(2))
     assert chance([np.array([[0, 0, beside, beside]], "float32")], (40, 20), 0) == 1

@@ -84,8 +84,13 @@ def test_the_worst_group_comes_first_and_single_sources_last(predictions):
     assert groups["accuracy"].iloc[0] < groups["accuracy"].iloc[1]
 
 
-def test_columns_that_are_not_there_give_an_empty_table(predictions, table):
-    groups = by_group(predictions, table, columns=("view",))
+@pytest.mark.parametrize("columns", [("view",), "hardware"])
+def test_columns_that_are_not_there_are_said(predictions, table, columns):
+    with pytest.raises(
+        EvaluationError, match="one of them a column of the table: label, body_part, hardware, age"
+    ):
+        by_group(predictions, table, columns=columns)
+    groups = by_group(predictions, table, columns=())
     assert len(groups) == 0 and "accuracy_low" in groups
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_fracture.errors import EvaluationError
-from keras_fracture.evaluation import near_copies
+from keras_fracture.evaluation import Copies, near_copies
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +109,13 @@ def test_copies_of_the_same_xray_do_not_make_the_threshold(sets):
     held_out = np.concatenate([held_out, train[:20]])  # a leak, known by its source
     sources = np.concatenate([np.arange(100, 160), np.arange(20)])
     told = near_copies(fake, train, held_out, train_sources=np.arange(60), held_out_sources=sources)["pixels"]
-    untold = near_copies(fake, train, held_out)["pixels"]
-    assert untold.threshold == 0
     assert told.threshold > 0.1
+    with pytest.raises(
+        EvaluationError, match=r"held_out must show other.*Received: 20 of 140 real images that repeat"
+    ):
+        Copies(train, held_out)
+    one = np.concatenate([held_out[:60], train[:1]])  # as two blank X-rays may be
+    assert near_copies(fake, train, one)["pixels"].threshold > 0.1
 
 
 def test_features_are_searched_as_pixels_are(sets):
@@ -143,5 +147,8 @@ def test_what_cannot_be_compared_is_refused(sets):
         near_copies(fake, train, held_out, train_sources=np.arange(60), held_out_sources=np.arange(59))
     with pytest.raises(EvaluationError, match=r"30 sources \(X-rays\) or more.*Received: 29 sources"):
         near_copies(fake, train[:20], held_out[:9])
+    with pytest.raises(EvaluationError, match="Received: 1 images without one"):
+        sources = np.array([None, *range(59)], object)
+        near_copies(fake, train, held_out, train_sources=sources, held_out_sources=np.arange(100, 160))
     with pytest.raises(EvaluationError, match="training image of another source"):
         near_copies(fake, train, held_out, train_sources=np.zeros(60), held_out_sources=np.arange(60))

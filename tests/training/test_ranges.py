@@ -266,6 +266,13 @@ def test_images_of_another_size_than_the_models_are_warned_of(images):
     with pytest.warns(UserWarning, match=r"to predict are of another size"):
         models.Ensemble([classifier(), classifier()]).predict(larger, verbose=0)
     asked(model, scaled)["validate"]()
+    fixed = models.create("compact_cnn", image_size=32)
+    with pytest.raises(
+        ModelError, match=r"to predict must be of the model's size.*at 32 x 32.*\(2, 64, 64, 1\)"
+    ):
+        fixed.predict(larger[:2], verbose=0)
+    with pytest.warns(UserWarning, match="to predict are of another size"):
+        fixed.predict(larger[:2, :33, :33], verbose=0)  # of which its convolutions make maps of the same size
     small = {"image_size": 32, "width": 4, "depths": (1, 1, 1, 1), "channels": 1, "num_classes": 2}
     for free in ({"image_size": None}, {"include_top": False}):  # which take any
         models.create("resnet18", **small | free).predict(larger[:2], verbose=0)
