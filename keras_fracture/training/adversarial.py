@@ -237,6 +237,7 @@ class AdversarialModel(TwoOptimizers):
         real, labels = self._checked(data)
         given = () if labels is None else (labels,)
         augment = self.augment or (lambda images: images)
+        weight = replicas.weight_of(ops.shape(real)[0])
 
         def generate():
             noise = replicas.drawn(
@@ -268,12 +269,12 @@ class AdversarialModel(TwoOptimizers):
                     d_loss += self.adversarial_loss.gradient_penalty * penalty
                 if self.r1:
                     d_loss += self.r1 * losses.r1_penalty(discriminate, inputs[0])
-                d_scaled = self.d_optimizer.scale_loss(replicas.share_of(d_loss))
+                d_scaled = self.d_optimizer.scale_loss(replicas.share_of(d_loss, weight))
             self._update(self.d_optimizer, d_tape, d_scaled, self.discriminator)
             fake = generate() if self.fresh_noise else fake
             fake_logits_again, mistaken = judge(augment(fake))
             g_loss = self.adversarial_loss.generator(fake_logits_again) + mistaken
-            g_scaled = self.g_optimizer.scale_loss(replicas.share_of(g_loss))
+            g_scaled = self.g_optimizer.scale_loss(replicas.share_of(g_loss, weight))
         self._update(self.g_optimizer, g_tape, g_scaled, self.generator)
         if self.augment is not None:
             self.augment.adapt(real_logits)
@@ -286,7 +287,7 @@ class AdversarialModel(TwoOptimizers):
             "d_fake": ops.mean(ops.sigmoid(fake_logits)),
         }
         for name, value in values.items():
-            self.trackers[name].update_state(value)
+            replicas.track(self.trackers[name], value, weight)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
     def _checked(self, data):

@@ -169,7 +169,7 @@ class UNITModel(TwoOptimizers):
     def train_step(self, data):
         real = self._checked(data)
         discriminators = self.discriminator_a, self.discriminator_b
-        weights = self.loss_weights
+        weights, weight = self.loss_weights, replicas.weight_of(ops.shape(real[0])[0])
         with tf.GradientTape() as g_tape:
             fake, terms = self._translated(*real)
             with tf.GradientTape() as d_tape:
@@ -178,20 +178,20 @@ class UNITModel(TwoOptimizers):
                     for discriminator, *images in zip(discriminators, real, fake, strict=True)
                     for logits in discriminator(tf.stop_gradient(ops.concatenate(images)))
                 )
-                d_scaled = self.d_optimizer.scale_loss(replicas.share_of(d_loss))
+                d_scaled = self.d_optimizer.scale_loss(replicas.share_of(d_loss, weight))
             self._update(self.d_optimizer, d_tape, d_scaled, self._discriminator_variables())
             terms["gan"] = sum(
                 self.adversarial_loss.generator(logits)
                 for discriminator, images in zip(discriminators, fake, strict=True)
                 for logits in discriminator(images)
             )
-            g_loss = sum(weight * terms[name] for name, weight in weights.items())
-            g_scaled = self.g_optimizer.scale_loss(replicas.share_of(g_loss))
+            g_loss = sum(factor * terms[name] for name, factor in weights.items())
+            g_scaled = self.g_optimizer.scale_loss(replicas.share_of(g_loss, weight))
         self._update(self.g_optimizer, g_tape, g_scaled, self.translator.trainable_variables)
         if self.ema_translator is not None:
             follow(self.ema_translator, self.translator, self.ema)
         for name, value in (terms | {"d_loss": d_loss, "g_loss": g_loss}).items():
-            self.trackers[name].update_state(value)
+            replicas.track(self.trackers[name], value, weight)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
     def _update(self, optimizer, tape, loss, weights):
