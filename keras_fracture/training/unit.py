@@ -9,8 +9,9 @@ from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.preprocessing import scale, unscale
 from keras_fracture.models.registry import in_own_range
 from keras_fracture.training import losses, replicas
-from keras_fracture.training.adversarial import TwoOptimizers, average_of, follow, scaled
+from keras_fracture.training.adversarial import average_of, follow
 from keras_fracture.training.optimizers import Adam
+from keras_fracture.training.two_optimizers import TwoOptimizers, scaled
 
 WEIGHTS = {
     "nips2017": {"gan": 10.0, "reconstruction": 100.0, "kl": 0.1, "cycle": 100.0, "cycle_kl": 0.1},
