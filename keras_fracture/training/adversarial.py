@@ -9,7 +9,7 @@ from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.preprocessing import unscale
 from keras_fracture.models.registry import in_own_range
 from keras_fracture.training import losses, replicas
-from keras_fracture.training.two_optimizers import TwoOptimizers, scaled
+from keras_fracture.training.two_optimizers import TwoOptimizers, scaled, unpacked
 
 
 def average_of(network):
@@ -188,21 +188,17 @@ class AdversarialModel(TwoOptimizers):
 
     def _checked(self, data):
         """Real images, and their labels where the networks have classes, else None."""
-        real, *labels = data if isinstance(data, tuple | list) else (data,)
+        real, labels = unpacked(data)
         if real.shape[-1] != self.discriminator.channels:
             raise TrainingError(
                 f"The networks take images of {self.discriminator.channels} channels: see `channels` of "
                 f"`make_train_dataset`. Received: {real.shape[-1]} channels"
             )
-        if len(labels) > 1:
-            raise TrainingError(
-                "GANs take no weights of images: leave them out. Received: (images, labels, weights)"
-            )
         if self.label_classes is None:
             return real, None
-        if not labels:
+        if labels is None:
             raise TrainingError("Networks with classes are trained on (images, labels). Received: images")
-        return real, ops.cast(labels[0], "int32")
+        return real, ops.cast(labels, "int32")
 
     @staticmethod
     def _update(optimizer, tape, loss, model):

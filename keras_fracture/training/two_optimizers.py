@@ -24,6 +24,20 @@ def scaled(optimizer, policy):
     return optimizer
 
 
+def unpacked(data):
+    """What `train_step` is given, as (x, y): Keras hands over (x, y, None), too.
+
+    Raises:
+        TrainingError: There are weights of images.
+    """
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+    if weights is not None:
+        raise TrainingError(
+            "GANs take no weights of images: leave them out. Received: (images, labels, weights)"
+        )
+    return x, y
+
+
 def _is_unset(value):
     return value is None or (isinstance(value, float) and value == 0)
 
@@ -42,6 +56,19 @@ class TwoOptimizers(keras.Model):
             TrainingError: There are such, a label is no class, or the model is not compiled, as after `load_model` with
                 `compile=False`.
         """
+        self._check("fit", args, kwargs)
+        return super().fit(*args, **kwargs)
+
+    def train_on_batch(self, *args, **kwargs):
+        """`keras.Model.train_on_batch`, without what `fit` refuses.
+
+        Raises:
+            TrainingError: As in `fit`.
+        """
+        self._check("train_on_batch", args, kwargs)
+        return super().train_on_batch(*args, **kwargs)
+
+    def _check(self, method, args, kwargs):
         if not hasattr(self, "adversarial_loss"):  # Keras takes what `load_model` read for compiled
             if own := getattr(self, "loss_of_file", None):
                 raise TrainingError(
@@ -53,7 +80,7 @@ class TwoOptimizers(keras.Model):
                 "Call compile(g_optimizer=..., d_optimizer=...) before fit, or load the model by "
                 f"keras.saving.load_model(path), compiled as it was. Received: {self.name}, not compiled"
             )
-        given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
+        given = inspect.signature(getattr(keras.Model, method)).bind(self, *args, **kwargs).arguments
         if unused := [name for name in _UNUSED if not _is_unset(given.get(name))]:
             raise TrainingError(
                 f"{type(self).__name__} takes no {', '.join(unused)}, which would change nothing: leave it out, and "
@@ -62,7 +89,6 @@ class TwoOptimizers(keras.Model):
         classes = getattr(self, "label_classes", None)
         if classes is not None and given.get("y") is not None:
             check_classes(given["y"], classes)
-        return super().fit(*args, **kwargs)
 
     def evaluate(self, *args, **kwargs):
         """Of GANs there is no loss that tells how good they are.
@@ -70,9 +96,20 @@ class TwoOptimizers(keras.Model):
         Raises:
             TrainingError: Always.
         """
-        raise TrainingError(
+        raise self._not_evaluated("evaluate")
+
+    def test_on_batch(self, *args, **kwargs):
+        """As `evaluate`.
+
+        Raises:
+            TrainingError: Always.
+        """
+        raise self._not_evaluated("test_on_batch")
+
+    def _not_evaluated(self, method):
+        return TrainingError(
             f"{type(self).__name__} is not evaluated by its losses: measure its images by `evaluation`, such as "
-            "`evaluation.kid`. Received: evaluate"
+            f"`evaluation.kid`. Received: {method}"
         )
 
     def get_compile_config(self):

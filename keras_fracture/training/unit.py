@@ -11,7 +11,7 @@ from keras_fracture.models.registry import in_own_range
 from keras_fracture.training import losses, replicas
 from keras_fracture.training.adversarial import average_of, follow
 from keras_fracture.training.optimizers import Adam
-from keras_fracture.training.two_optimizers import TwoOptimizers, scaled
+from keras_fracture.training.two_optimizers import TwoOptimizers, scaled, unpacked
 
 WEIGHTS = {
     "nips2017": {"gan": 10.0, "reconstruction": 100.0, "kl": 0.1, "cycle": 100.0, "cycle_kl": 0.1},
@@ -207,6 +207,8 @@ class UNITModel(TwoOptimizers):
     def _checked(self, data):
         net = self.translator
         shape = (net.image_size, net.image_size, net.channels)
+        x, y = unpacked(data)
+        data = x if y is None else (x, y)  # `train_on_batch` takes a pair, too
         if not isinstance(data, tuple | list) or len(data) != 2:
             raise TrainingError("UNIT is trained on pairs (healthy, lesion), see pairs_of. Received: no pair")
         for images in data:

@@ -271,5 +271,23 @@ def test_weights_beside_the_labels_of_a_dataset_are_refused():
 
 
 def test_a_gan_is_not_evaluated_by_its_losses():
-    with pytest.raises(TrainingError, match="measure its images"):
-        _conditional().evaluate(IMAGES, np.arange(8) % 2)
+    for name in ("evaluate", "test_on_batch"):
+        with pytest.raises(TrainingError, match=f"measure its images.*Received: {name}$"):
+            getattr(_conditional(), name)(IMAGES, np.arange(8) % 2)
+
+
+def test_a_batch_is_trained_on_as_by_fit(real):
+    """Keras hands over (images, None, None), which was taken for weights of images."""
+    by_fit, alone = (_model(dropout=0.0, run_eagerly=True) for _ in range(2))
+    expected = by_fit.fit(real, batch_size=8, shuffle=False, verbose=0).history
+    received = alone.train_on_batch(real.numpy(), return_dict=True)
+    assert {name: [float(value)] for name, value in received.items()} == expected
+    for one, other in zip(by_fit.weights, alone.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(TrainingError, match="takes no class_weight"):
+        alone.train_on_batch(real, class_weight={0: 1.0})
+    conditional = _conditional()
+    conditional.run_eagerly = True
+    assert np.isfinite(conditional.train_on_batch(IMAGES, np.arange(8) % 2)).all()
+    with pytest.raises(TrainingError, match=r"on \(images, labels\)\. Received: images"):
+        conditional.train_on_batch(IMAGES)
