@@ -9,7 +9,7 @@ from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.preprocessing import unscale
 from keras_fracture.models.registry import in_own_range
 from keras_fracture.training import losses, replicas
-from keras_fracture.training.two_optimizers import TwoOptimizers, scaled, unpacked
+from keras_fracture.training.two_optimizers import TwoOptimizers, unpacked
 
 
 def average_of(network):
@@ -91,21 +91,20 @@ class AdversarialModel(TwoOptimizers):
         """Sets optimizers and loss, by keyword: two optimizers in the wrong order would train without a word.
 
         Args:
-            g_optimizer: Of the generator.
-            d_optimizer: Of the discriminator.
+            g_optimizer: Of the generator; an object or a name, such as "adam".
+            d_optimizer: Of the discriminator; likewise, and another one.
             loss: A `losses.AdversarialLoss`, or a name that `losses.get` knows; default `NonSaturating()`.
-            **kwargs: As in `keras.Model.compile`.
+            **kwargs: As in `keras.Model.compile`, such as `jit_compile`; not metrics or weights of losses.
 
         Raises:
-            TrainingError: The loss is none, see `losses.checked`.
+            TrainingError: The loss is none, see `losses.checked`; or the rest cannot be, see
+                `TwoOptimizers.set_compiled`.
         """
-        super().compile(optimizer=None, **kwargs)
-        self.d_optimizer = scaled(d_optimizer, self.discriminator.dtype_policy)
-        self.g_optimizer = scaled(g_optimizer, self.generator.dtype_policy)
-        self.adversarial_loss = losses.NonSaturating() if loss is None else losses.checked(loss)
-        # Built here, so that a backup can be restored before the first step.
-        self.d_optimizer.build(self.discriminator.trainable_variables)
-        self.g_optimizer.build(self.generator.trainable_variables)
+        loss = losses.NonSaturating() if loss is None else losses.checked(loss)
+        self.set_compiled(g_optimizer, d_optimizer, loss, **kwargs)
+
+    def networks_of(self, name):
+        return [self.generator if name == "g_optimizer" else self.discriminator]
 
     @property
     def metrics(self):

@@ -11,7 +11,7 @@ from keras_fracture.models.registry import in_own_range
 from keras_fracture.training import losses, replicas
 from keras_fracture.training.adversarial import average_of, follow
 from keras_fracture.training.optimizers import Adam
-from keras_fracture.training.two_optimizers import TwoOptimizers, scaled, unpacked
+from keras_fracture.training.two_optimizers import TwoOptimizers, unpacked
 
 WEIGHTS = {
     "nips2017": {"gan": 10.0, "reconstruction": 100.0, "kl": 0.1, "cycle": 100.0, "cycle_kl": 0.1},
@@ -106,24 +106,23 @@ class UNITModel(TwoOptimizers):
             d_optimizer: Of both discriminators; default `adam(preset)`.
             loss: A `losses.AdversarialLoss` without gradient penalty, or a name that `losses.get` knows; default
                 `adversarial_loss(preset)`.
-            **kwargs: As in `keras.Model.compile`.
+            **kwargs: As in `keras.Model.compile`, such as `jit_compile`; not metrics or weights of losses.
 
         Raises:
-            TrainingError: The loss needs a gradient penalty, or is none, see `losses.checked`.
+            TrainingError: The loss needs a gradient penalty, or is none, see `losses.checked`; or the rest cannot be,
+                see `TwoOptimizers.set_compiled`.
         """
-        super().compile(optimizer=None, **kwargs)
         preset = self.translator.preset
-        self.d_optimizer = scaled(d_optimizer or adam(preset), self.discriminator_a.dtype_policy)
-        self.g_optimizer = scaled(g_optimizer or adam(preset), self.translator.dtype_policy)
         # Each scale's logits are a map.
-        self.adversarial_loss = (
-            adversarial_loss(preset) if loss is None else losses.checked(loss, (2, 4, 4, 1))
-        )
-        if self.adversarial_loss.gradient_penalty:
+        own = adversarial_loss(preset) if loss is None else losses.checked(loss, (2, 4, 4, 1))
+        if own.gradient_penalty:
             raise TrainingError(f"UNIT is trained without gradient penalty. Received: {loss!r}")
-        # Built here, so that a backup can be restored before the first step.
-        self.d_optimizer.build(self._discriminator_variables())
-        self.g_optimizer.build(self.translator.trainable_variables)
+        self.set_compiled(g_optimizer or adam(preset), d_optimizer or adam(preset), own, **kwargs)
+
+    def networks_of(self, name):
+        if name == "g_optimizer":
+            return [self.translator]
+        return [self.discriminator_a, self.discriminator_b]
 
     @property
     def metrics(self):
