@@ -91,7 +91,7 @@ class TwoOptimizers(keras.Model):
 
         Raises:
             TrainingError: An optimizer is none, the same one as the other, or has an average of weights, which would
-                change nothing; and so would metrics and weights of losses.
+                change nothing; and so would metrics and weights of losses. Or there is nothing that it could train.
         """
         if unused := [name for name in _NOT_COMPILED if kwargs.get(name)]:
             raise TrainingError(
@@ -105,6 +105,11 @@ class TwoOptimizers(keras.Model):
             raise TrainingError(
                 "g_optimizer and d_optimizer must be two objects, for each keeps what it knows of its own weights: "
                 f"make it twice. Received: one {type(g_optimizer).__name__} for both"
+            )
+        if idle := [name for name in _OPTIMIZERS if not self._learnt(name)]:
+            raise TrainingError(
+                f"All that {idle[0]} is for is frozen, and Keras's optimizers fail on nothing: set `trainable` of a "
+                "part of it to True, or its learning rate to 0. Received: 0 weights to train"
             )
         super().compile(optimizer=None, **kwargs)
         for name in reversed(_OPTIMIZERS):

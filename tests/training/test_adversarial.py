@@ -339,6 +339,9 @@ def test_a_part_that_was_frozen_after_compile_is_named(real):
     model.train_on_batch(real)
     for old, new in zip(before, frozen.weights, strict=True):
         np.testing.assert_array_equal(old, new)
+    model.discriminator.trainable = False
+    with pytest.raises(TrainingError, match=r"^All that d_optimizer is for is frozen.*0 weights to train$"):
+        model.compile(g_optimizer="sgd", d_optimizer="sgd")
 
 
 @pytest.mark.parametrize(
