@@ -83,8 +83,9 @@ class FusedBatchNormalization(layers.BatchNormalization):
         axes = [axis for axis in range(len(inputs.shape)) if axis != self.axis % len(inputs.shape)]
         values = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         local_count = ops.cast(ops.size(values) // values.shape[self.axis], values.dtype)
-        count = local_count * replicas.num_replicas_in_sync  # shares of a batch are equal
-        mean = replicas.all_reduce("SUM", ops.sum(values, axis=axes, keepdims=True)) / count
+        # Shares of an epoch's last batch need not be equal.
+        total, count = replicas.all_reduce("SUM", [ops.sum(values, axis=axes, keepdims=True), local_count])
+        mean = total / count
         variance = (
             replicas.all_reduce("SUM", ops.sum(ops.square(values - mean), axis=axes, keepdims=True)) / count
         )

@@ -1,35 +1,15 @@
 """One training loop for every GAN that starts from noise."""
 
-import inspect
-
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_fracture.data.ranges import check_classes
 from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.preprocessing import unscale
 from keras_fracture.models.registry import in_own_range
 from keras_fracture.training import losses, replicas
-
-_UNUSED = ("sample_weight", "class_weight", "validation_data", "validation_split")  # of `fit`'s arguments
-_OPTIMIZERS = ("g_optimizer", "d_optimizer")  # in the order of the networks, generator first
-
-
-def scaled(optimizer, policy):
-    """Wraps an optimizer in a `LossScaleOptimizer` where float16 gradients would underflow.
-
-    Keras does this itself for `model.optimizer` only.
-    """
-    needed = policy.compute_dtype == "float16"
-    if needed and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return keras.optimizers.LossScaleOptimizer(optimizer)
-    return optimizer
-
-
-def _is_unset(value):
-    return value is None or (isinstance(value, float) and value == 0)
+from keras_fracture.training.two_optimizers import TwoOptimizers, unpacked
 
 
 def average_of(network):
@@ -44,90 +24,6 @@ def follow(average, network, decay):
     """Moves an average's weights by the share `1 - decay` of the way to the network's."""
     for averaged, weight in zip(average.weights, network.weights, strict=True):
         averaged.assign(weight + decay * (averaged - weight))
-
-
-class TwoOptimizers(keras.Model):
-    """What models trained by `g_optimizer` and `d_optimizer` share: they are saved with all that `fit` goes on from.
-
-    `keras.saving.load_model` compiles such a model as it was, with both optimizers and where they were, and random
-    numbers go on too, which Keras by itself does not save.
-    """
-
-    def fit(self, *args, **kwargs):
-        """`keras.Model.fit`, without weights of images or classes and without validation, which have no meaning here.
-
-        Raises:
-            TrainingError: There are such, a label is no class, or the model is not compiled, as after `load_model` with
-                `compile=False`.
-        """
-        if not hasattr(self, "adversarial_loss"):  # Keras takes what `load_model` read for compiled
-            if own := getattr(self, "loss_of_file", None):
-                raise TrainingError(
-                    f"The file of this model has a loss of your own, {own}, which cannot be made from it: call "
-                    f"compile(g_optimizer=..., d_optimizer=..., loss={own}(...)) before fit; optimizers start anew. "
-                    f"Received: {self.name}, not compiled"
-                )
-            raise TrainingError(
-                "Call compile(g_optimizer=..., d_optimizer=...) before fit, or load the model by "
-                f"keras.saving.load_model(path), compiled as it was. Received: {self.name}, not compiled"
-            )
-        given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
-        if unused := [name for name in _UNUSED if not _is_unset(given.get(name))]:
-            raise TrainingError(
-                f"{type(self).__name__} takes no {', '.join(unused)}, which would change nothing: leave it out, and "
-                f"measure samples by `evaluation`. Received: {', '.join(unused)}"
-            )
-        classes = getattr(self, "label_classes", None)
-        if classes is not None and given.get("y") is not None:
-            check_classes(given["y"], classes)
-        return super().fit(*args, **kwargs)
-
-    def evaluate(self, *args, **kwargs):
-        """Of GANs there is no loss that tells how good they are.
-
-        Raises:
-            TrainingError: Always.
-        """
-        raise TrainingError(
-            f"{type(self).__name__} is not evaluated by its losses: measure its images by `evaluation`, such as "
-            "`evaluation.kid`. Received: evaluate"
-        )
-
-    def get_compile_config(self):
-        """See `keras.Model`; of a loss of another package, which could not be made again, its name alone."""
-        if not hasattr(self, "adversarial_loss"):
-            own = getattr(self, "loss_of_file", None)
-            return {"own_loss": own} if own else {}
-        loss = losses.config_of(self.adversarial_loss)
-        if not loss:
-            return {"own_loss": type(self.adversarial_loss).__name__}
-        return {
-            "loss": loss,
-            **{name: keras.saving.serialize_keras_object(getattr(self, name)) for name in _OPTIMIZERS},
-        }
-
-    def compile_from_config(self, config):
-        """See `keras.Model`."""
-        self.loss_of_file = config.get("own_loss")
-        if "loss" not in config or "d_optimizer" not in config:  # saved by an earlier version
-            return
-        optimizers = {name: keras.saving.deserialize_keras_object(config[name]) for name in _OPTIMIZERS}
-        self.compile(**optimizers, loss=losses.get(**config["loss"]))
-
-    def _seeds(self):
-        """States of all random generators: of the noise, of dropout, of augmentation."""
-        return [one for one in self.non_trainable_variables if "seed_generator" in one.path]
-
-    def save_own_variables(self, store):
-        """See `keras.Model`."""
-        super().save_own_variables(store)
-        store["seeds"] = np.array([np.asarray(state) for state in self._seeds()])
-
-    def load_own_variables(self, store):
-        """See `keras.Model`."""
-        if "seeds" in store:  # not in files of earlier versions
-            for state, saved in zip(self._seeds(), np.asarray(store["seeds"]), strict=True):
-                state.assign(saved)
 
 
 @in_own_range
@@ -195,21 +91,20 @@ class AdversarialModel(TwoOptimizers):
         """Sets optimizers and loss, by keyword: two optimizers in the wrong order would train without a word.
 
         Args:
-            g_optimizer: Of the generator.
-            d_optimizer: Of the discriminator.
+            g_optimizer: Of the generator; an object or a name, such as "adam".
+            d_optimizer: Of the discriminator; likewise, and another one.
             loss: A `losses.AdversarialLoss`, or a name that `losses.get` knows; default `NonSaturating()`.
-            **kwargs: As in `keras.Model.compile`.
+            **kwargs: As in `keras.Model.compile`, such as `jit_compile`; not metrics or weights of losses.
 
         Raises:
-            TrainingError: The loss is none, see `losses.checked`.
+            TrainingError: The loss is none, see `losses.checked`; or the rest cannot be, see
+                `TwoOptimizers.set_compiled`.
         """
-        super().compile(optimizer=None, **kwargs)
-        self.d_optimizer = scaled(d_optimizer, self.discriminator.dtype_policy)
-        self.g_optimizer = scaled(g_optimizer, self.generator.dtype_policy)
-        self.adversarial_loss = losses.NonSaturating() if loss is None else losses.checked(loss)
-        # Built here, so that a backup can be restored before the first step.
-        self.d_optimizer.build(self.discriminator.trainable_variables)
-        self.g_optimizer.build(self.generator.trainable_variables)
+        loss = losses.NonSaturating() if loss is None else losses.checked(loss)
+        self.set_compiled(g_optimizer, d_optimizer, loss, **kwargs)
+
+    def networks_of(self, name):
+        return [self.generator if name == "g_optimizer" else self.discriminator]
 
     @property
     def metrics(self):
@@ -237,6 +132,7 @@ class AdversarialModel(TwoOptimizers):
         real, labels = self._checked(data)
         given = () if labels is None else (labels,)
         augment = self.augment or (lambda images: images)
+        weight = replicas.weight_of(ops.shape(real)[0])
 
         def generate():
             noise = replicas.drawn(
@@ -268,12 +164,12 @@ class AdversarialModel(TwoOptimizers):
                     d_loss += self.adversarial_loss.gradient_penalty * penalty
                 if self.r1:
                     d_loss += self.r1 * losses.r1_penalty(discriminate, inputs[0])
-                d_scaled = self.d_optimizer.scale_loss(replicas.share_of(d_loss))
+                d_scaled = self.d_optimizer.scale_loss(replicas.share_of(d_loss, weight))
             self._update(self.d_optimizer, d_tape, d_scaled, self.discriminator)
             fake = generate() if self.fresh_noise else fake
             fake_logits_again, mistaken = judge(augment(fake))
             g_loss = self.adversarial_loss.generator(fake_logits_again) + mistaken
-            g_scaled = self.g_optimizer.scale_loss(replicas.share_of(g_loss))
+            g_scaled = self.g_optimizer.scale_loss(replicas.share_of(g_loss, weight))
         self._update(self.g_optimizer, g_tape, g_scaled, self.generator)
         if self.augment is not None:
             self.augment.adapt(real_logits)
@@ -286,26 +182,22 @@ class AdversarialModel(TwoOptimizers):
             "d_fake": ops.mean(ops.sigmoid(fake_logits)),
         }
         for name, value in values.items():
-            self.trackers[name].update_state(value)
+            replicas.track(self.trackers[name], value, weight)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
     def _checked(self, data):
         """Real images, and their labels where the networks have classes, else None."""
-        real, *labels = data if isinstance(data, tuple | list) else (data,)
+        real, labels = unpacked(data)
         if real.shape[-1] != self.discriminator.channels:
             raise TrainingError(
                 f"The networks take images of {self.discriminator.channels} channels: see `channels` of "
                 f"`make_train_dataset`. Received: {real.shape[-1]} channels"
             )
-        if len(labels) > 1:
-            raise TrainingError(
-                "GANs take no weights of images: leave them out. Received: (images, labels, weights)"
-            )
         if self.label_classes is None:
             return real, None
-        if not labels:
+        if labels is None:
             raise TrainingError("Networks with classes are trained on (images, labels). Received: images")
-        return real, ops.cast(labels[0], "int32")
+        return real, ops.cast(labels, "int32")
 
     @staticmethod
     def _update(optimizer, tape, loss, model):

@@ -105,7 +105,8 @@ class AdaptiveAugment(DiffAugment):
 
     def adapt(self, real_logits):
         """Moves the probability a step, up where the mean sign of logits `(batch, 1)` is above the target."""
-        sureness = replicas.mean(ops.mean(ops.sign(ops.cast(real_logits, "float32"))))
+        weight = replicas.weight_of(ops.shape(real_logits)[0])
+        sureness = replicas.mean(ops.mean(ops.sign(ops.cast(real_logits, "float32"))), weight)
         excess = ops.sign(sureness - self.target)
         step = ops.cast(replicas.rows(ops.shape(real_logits)[0]), "float32") / self.images
         self.probability.assign(ops.clip(self.probability + step * excess, 0.0, 1.0))

@@ -9,8 +9,9 @@ from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.preprocessing import scale, unscale
 from keras_fracture.models.registry import in_own_range
 from keras_fracture.training import losses, replicas
-from keras_fracture.training.adversarial import TwoOptimizers, average_of, follow, scaled
+from keras_fracture.training.adversarial import average_of, follow
 from keras_fracture.training.optimizers import Adam
+from keras_fracture.training.two_optimizers import TwoOptimizers, unpacked
 
 WEIGHTS = {
     "nips2017": {"gan": 10.0, "reconstruction": 100.0, "kl": 0.1, "cycle": 100.0, "cycle_kl": 0.1},
@@ -105,24 +106,23 @@ class UNITModel(TwoOptimizers):
             d_optimizer: Of both discriminators; default `adam(preset)`.
             loss: A `losses.AdversarialLoss` without gradient penalty, or a name that `losses.get` knows; default
                 `adversarial_loss(preset)`.
-            **kwargs: As in `keras.Model.compile`.
+            **kwargs: As in `keras.Model.compile`, such as `jit_compile`; not metrics or weights of losses.
 
         Raises:
-            TrainingError: The loss needs a gradient penalty, or is none, see `losses.checked`.
+            TrainingError: The loss needs a gradient penalty, or is none, see `losses.checked`; or the rest cannot be,
+                see `TwoOptimizers.set_compiled`.
         """
-        super().compile(optimizer=None, **kwargs)
         preset = self.translator.preset
-        self.d_optimizer = scaled(d_optimizer or adam(preset), self.discriminator_a.dtype_policy)
-        self.g_optimizer = scaled(g_optimizer or adam(preset), self.translator.dtype_policy)
         # Each scale's logits are a map.
-        self.adversarial_loss = (
-            adversarial_loss(preset) if loss is None else losses.checked(loss, (2, 4, 4, 1))
-        )
-        if self.adversarial_loss.gradient_penalty:
+        own = adversarial_loss(preset) if loss is None else losses.checked(loss, (2, 4, 4, 1))
+        if own.gradient_penalty:
             raise TrainingError(f"UNIT is trained without gradient penalty. Received: {loss!r}")
-        # Built here, so that a backup can be restored before the first step.
-        self.d_optimizer.build(self._discriminator_variables())
-        self.g_optimizer.build(self.translator.trainable_variables)
+        self.set_compiled(g_optimizer or adam(preset), d_optimizer or adam(preset), own, **kwargs)
+
+    def networks_of(self, name):
+        if name == "g_optimizer":
+            return [self.translator]
+        return [self.discriminator_a, self.discriminator_b]
 
     @property
     def metrics(self):
@@ -169,7 +169,7 @@ class UNITModel(TwoOptimizers):
     def train_step(self, data):
         real = self._checked(data)
         discriminators = self.discriminator_a, self.discriminator_b
-        weights = self.loss_weights
+        weights, weight = self.loss_weights, replicas.weight_of(ops.shape(real[0])[0])
         with tf.GradientTape() as g_tape:
             fake, terms = self._translated(*real)
             with tf.GradientTape() as d_tape:
@@ -178,20 +178,20 @@ class UNITModel(TwoOptimizers):
                     for discriminator, *images in zip(discriminators, real, fake, strict=True)
                     for logits in discriminator(tf.stop_gradient(ops.concatenate(images)))
                 )
-                d_scaled = self.d_optimizer.scale_loss(replicas.share_of(d_loss))
+                d_scaled = self.d_optimizer.scale_loss(replicas.share_of(d_loss, weight))
             self._update(self.d_optimizer, d_tape, d_scaled, self._discriminator_variables())
             terms["gan"] = sum(
                 self.adversarial_loss.generator(logits)
                 for discriminator, images in zip(discriminators, fake, strict=True)
                 for logits in discriminator(images)
             )
-            g_loss = sum(weight * terms[name] for name, weight in weights.items())
-            g_scaled = self.g_optimizer.scale_loss(replicas.share_of(g_loss))
+            g_loss = sum(factor * terms[name] for name, factor in weights.items())
+            g_scaled = self.g_optimizer.scale_loss(replicas.share_of(g_loss, weight))
         self._update(self.g_optimizer, g_tape, g_scaled, self.translator.trainable_variables)
         if self.ema_translator is not None:
             follow(self.ema_translator, self.translator, self.ema)
         for name, value in (terms | {"d_loss": d_loss, "g_loss": g_loss}).items():
-            self.trackers[name].update_state(value)
+            replicas.track(self.trackers[name], value, weight)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
     def _update(self, optimizer, tape, loss, weights):
@@ -206,6 +206,8 @@ class UNITModel(TwoOptimizers):
     def _checked(self, data):
         net = self.translator
         shape = (net.image_size, net.image_size, net.channels)
+        x, y = unpacked(data)
+        data = x if y is None else (x, y)  # `train_on_batch` takes a pair, too
         if not isinstance(data, tuple | list) or len(data) != 2:
             raise TrainingError("UNIT is trained on pairs (healthy, lesion), see pairs_of. Received: no pair")
         for images in data:

@@ -271,5 +271,87 @@ def test_weights_beside_the_labels_of_a_dataset_are_refused():
 
 
 def test_a_gan_is_not_evaluated_by_its_losses():
-    with pytest.raises(TrainingError, match="measure its images"):
-        _conditional().evaluate(IMAGES, np.arange(8) % 2)
+    for name in ("evaluate", "test_on_batch"):
+        with pytest.raises(TrainingError, match=f"measure its images.*Received: {name}$"):
+            getattr(_conditional(), name)(IMAGES, np.arange(8) % 2)
+
+
+def test_a_batch_is_trained_on_as_by_fit(real):
+    """Keras hands over (images, None, None), which was taken for weights of images."""
+    by_fit, alone = (_model(dropout=0.0, run_eagerly=True) for _ in range(2))
+    expected = by_fit.fit(real, batch_size=8, shuffle=False, verbose=0).history
+    received = alone.train_on_batch(real.numpy(), return_dict=True)
+    assert {name: [float(value)] for name, value in received.items()} == expected
+    for one, other in zip(by_fit.weights, alone.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(TrainingError, match="takes no class_weight"):
+        alone.train_on_batch(real, class_weight={0: 1.0})
+    conditional = _conditional()
+    conditional.run_eagerly = True
+    assert np.isfinite(conditional.train_on_batch(IMAGES, np.arange(8) % 2)).all()
+    with pytest.raises(TrainingError, match=r"on \(images, labels\)\. Received: images"):
+        conditional.train_on_batch(IMAGES)
+
+
+ONE_FOR_BOTH = keras.optimizers.SGD(0.1)
+
+
+@pytest.mark.parametrize("kind", [AdversarialModel, UNITModel])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"metrics": ["mae"]}, "compiled without metrics"),
+        ({"weighted_metrics": ["mae"]}, "compiled without weighted_metrics"),
+        ({"loss_weights": [1.0]}, "compiled without loss_weights"),
+        ({"g_optimizer": "adm"}, "g_optimizer must be an optimizer.*Received: 'adm'"),
+        ({"d_optimizer": keras.optimizers.SGD}, "d_optimizer must be an optimizer.*Received: <class"),
+        ({"d_optimizer": keras.optimizers.SGD(0.1, use_ema=True)}, "ema= of the model.*d_optimizer"),
+        ({"g_optimizer": ONE_FOR_BOTH, "d_optimizer": ONE_FOR_BOTH}, "two objects.*Received: one SGD"),
+    ],
+)
+def test_what_would_change_nothing_or_train_wrongly_is_not_compiled(kind, given, words):
+    model = _model(compiled=False) if kind is AdversarialModel else _translator()
+    with pytest.raises(TrainingError, match=f"^.*{words}[^\\n]*$"):
+        model.compile(**{"g_optimizer": "sgd", "d_optimizer": "sgd"} | given)
+    assert not hasattr(model, "adversarial_loss")
+
+
+def test_optimizers_may_be_names_and_what_keras_uses_is_taken():
+    model = _model(compiled=False)
+    overwriting = keras.optimizers.SGD(0.1, use_ema=True, ema_overwrite_frequency=2)
+    model.compile(
+        g_optimizer="rmsprop", d_optimizer=overwriting, metrics=[], run_eagerly=True, steps_per_execution=2
+    )
+    assert isinstance(model.g_optimizer, keras.optimizers.RMSprop) and model.d_optimizer is overwriting
+    model.compile(g_optimizer="sgd", d_optimizer="sgd", jit_compile=False)
+    assert model.g_optimizer is not model.d_optimizer
+
+
+def test_a_part_that_was_frozen_after_compile_is_named(real):
+    model = _model(run_eagerly=True)
+    frozen = model.discriminator.body.layers[-1]
+    frozen.trainable = False
+    for train in (model.fit, model.train_on_batch):
+        with pytest.raises(TrainingError, match=r"^`trainable` of a part .* compile again, with new ones"):
+            train(real)
+    model.compile(g_optimizer="sgd", d_optimizer="sgd", run_eagerly=True)
+    before = [one.numpy() for one in frozen.weights]
+    model.train_on_batch(real)
+    for old, new in zip(before, frozen.weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+    model.discriminator.trainable = False
+    with pytest.raises(TrainingError, match=r"^All that d_optimizer is for is frozen.*0 weights to train$"):
+        model.compile(g_optimizer="sgd", d_optimizer="sgd")
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        keras.callbacks.LearningRateScheduler(lambda epoch: 0.1),
+        keras.callbacks.ReduceLROnPlateau("g_loss"),
+        keras.callbacks.SwapEMAWeights(),
+    ],
+)
+def test_callbacks_for_one_optimizer_are_refused(real, callback):
+    with pytest.raises(TrainingError, match=f"g_optimizer and .* Received: {type(callback).__name__}$"):
+        _model().fit(real, verbose=0, callbacks=[keras.callbacks.TerminateOnNaN(), callback])

@@ -97,10 +97,11 @@ def _furthest(one, other):
 def trained(tmp_path_factory):
     """A folder with the networks trained by one device, by two, and by two workers."""
     folder = tmp_path_factory.mktemp("distributed")
-    alone = [f"none:{name}" for name in (*NETWORKS, "dense")]
+    alone = [f"none:{name}" for name in (*NETWORKS, "dense", "uneven")]
+    mirrored = [f"mirrored:{name}" for name in ("resnet18", "plain", "uneven")]
     _finish(
         [
-            _start(worker.__file__, folder, *alone, "mirrored:resnet18", "mirrored:plain"),
+            _start(worker.__file__, folder, *alone, *mirrored),
             *_pair(folder, *NETWORKS),
         ]
     )
@@ -153,6 +154,12 @@ def test_fit_on_two_devices_equals_one(trained):
         pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in (alone, mirrored)
     )
     pd.testing.assert_frame_equal(received, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_shares_of_an_epochs_last_batch_need_not_be_equal(trained):
+    """Statistics were those of twice as many images as the first replica had, and noise overlapped."""
+    alone, mirrored = (_weights(trained / strategy / "uneven") for strategy in ("none", "mirrored"))
+    assert _furthest(alone, mirrored) < TOLERANCE["dcgan"]
 
 
 def test_statistics_that_replicas_do_not_share_are_averaged_before_saving(trained):

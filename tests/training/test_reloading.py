@@ -94,6 +94,17 @@ def test_files_of_earlier_versions_load_without_random_states(tmp_path, monkeypa
         np.testing.assert_array_equal(other, one)
 
 
+def test_a_file_with_an_average_that_was_never_used_loads(tmp_path):
+    model, batch = gan()
+    model.g_optimizer.use_ema = True  # which `compile` of earlier versions took
+    model.save(tmp_path / "gan.keras")
+    with pytest.warns(UserWarning, match="not compiled as it was saved.*use_ema=True"):
+        loaded = keras.saving.load_model(tmp_path / "gan.keras")
+    np.testing.assert_array_equal(loaded.sample(2), model.sample(2))
+    with pytest.raises(TrainingError, match=r"^Call compile"):
+        steps(loaded, batch, 1)
+
+
 def test_a_loss_of_another_package_is_compiled_anew(tmp_path):
     class Other(losses.Hinge):
         pass

@@ -223,6 +223,17 @@ def test_configuration_and_file_round_trip(tmp_path):
     np.testing.assert_array_equal(loaded(images), model(images))
 
 
+def test_a_pair_is_trained_on_alone():
+    """Keras hands over (x, y, None), which was taken for no pair."""
+    first, second = (_model(eager=True) for _ in range(2))
+    first.train_on_batch(*_pair())
+    second.train_on_batch(_pair())
+    for one, other in zip(first.weights, second.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(TrainingError, match="measure its images"):
+        first.test_on_batch(*_pair())
+
+
 def test_what_does_not_fit_is_one_line():
     net = models.create("unit", image_size=16, channels=1, width=2)
     discriminator, other = (
