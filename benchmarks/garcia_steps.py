@@ -24,9 +24,9 @@ from keras_fracture.experiment.config import configure
 from keras_fracture.experiment.splits import load_splits
 from keras_fracture.files import write_text
 from keras_fracture.models.preprocessing import UNIT, scale
-from keras_fracture.papers import classifier
 from keras_fracture.papers.garcia_inception import experiment
 from keras_fracture.papers.garcia_inception.config import Config
+from keras_fracture.papers.targets import one_hot
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 RESULTS = CHECKOUT / "results" / "garcia_steps.json"
@@ -77,7 +77,7 @@ def measure(config, steps, every):
         torch.manual_seed(config.seed)
         network = library(config, sets["train"])
         stream, _ = training.make_train_dataset(
-            sets["train"].images, classifier.one_hot(sets["train"].labels), seed=config.seed, channels=3
+            sets["train"].images, one_hot(sets["train"].labels), seed=config.seed, channels=3
         )
         order = np.random.default_rng(config.seed)
         for step, batch in enumerate(stream.take(steps), 1):

@@ -27,6 +27,7 @@ from keras_fracture.papers.ibrahim_gan import experiment as ibrahim
 from keras_fracture.papers.ibrahim_gan.config import Config as IbrahimConfig
 from keras_fracture.papers.lisbon_resnet import experiment as lisbon
 from keras_fracture.papers.lisbon_resnet.config import Config as LisbonConfig
+from keras_fracture.papers.targets import one_hot
 from keras_fracture.training import precision as policy
 
 # Name, side of an image in pixels, epochs after the first one, whose length nobody waits for twice.
@@ -202,7 +203,7 @@ def _with(model, callback):
 def _bare_step(model, job, images, labels):
     """Median seconds of a step on a batch that is already there."""
     images = np.repeat(scale(images[:_BATCH], model.pixel_range), model.channels, axis=3)
-    labels = classifier.one_hot(labels) if job == "lisbon_resnet" else labels.astype("float32")
+    labels = one_hot(labels) if job == "lisbon_resnet" else labels.astype("float32")
     batch = tf.constant(images), tf.constant(labels[:_BATCH])
     step = tf.function(model.train_step)
     seconds = [twins.seconds(lambda: float(step(batch)["loss"])) for _ in range(_BARE_STEPS)]

@@ -37,6 +37,11 @@ def add_judge(commands):
         help="pixels a side that all images are fitted to (default: that of the generated ones)",
     )
     verb.add_argument(
+        "--crop",
+        action="store_true",
+        help="real images fill the square and are cropped, as bai_dcgan's are, in place of being padded with black",
+    )
+    verb.add_argument(
         "--features", default="xray", metavar="NAME", help="what distances are of: xray (default), inception_v3, or "
         "xray:PATH, a classifier of this package"
     )  # fmt: skip
@@ -58,7 +63,7 @@ def judge(options):
     kept = judging.of_label(paths, options.label)
     if len(kept) < len(paths):
         progress.say(f"left out: {counted(len(paths) - len(kept), 'generated image')} of another label")
-    generated = judging.read(kept, options.size)
+    generated = judging.read(kept, options.size, options.crop)
     real, known = (
         data.load(
             options.data, split, options.policy, splits=options.splits, data_dir=options.data_dir,
@@ -66,13 +71,17 @@ def judge(options):
         )
         for split in ("test", "train")
     )  # fmt: skip
-    found = judging.judge(generated, real, known, options.label, options.features, options.seed)
+    synthetic = catalogue.synthetic(options.data, **verbs.reading(options))
+    found = judging.judge(
+        generated, real, known, options.label, options.features, options.seed, options.crop, synthetic
+    )
     counts, title = found.counts, catalogue.title(options.data)
     meant = "" if options.label == "all" else f", {options.label}"
     print(
         f"{counted(counts['generated'], 'generated image')} beside {counted(counts['real'], 'test image')} of {title}"
         f"{meant} (of {counts['sources']:,} X-rays or patients), {generated.shape[1]} x {generated.shape[2]} "
-        f"pixels, features {options.features}, {found.neighbours} neighbours\n"
+        f"pixels, {'cropped' if options.crop else 'padded'} to a square, features {options.features}, "
+        f"{found.neighbours} neighbours\n"
     )
     rows = [
         [words, f"{found.scores[name]['value']:.4f}", f"{found.scores[name]['real_vs_real']:.4f}"]
@@ -85,7 +94,16 @@ def judge(options):
         "Copies that are turned or cropped are not found."
     )
     if options.out:
-        settings = {"data": title, "label": options.label, "policy": options.policy, "features": options.features,
-                    "seed": options.seed, "neighbours": found.neighbours, "size": generated.shape[1]}  # fmt: skip
+        policy = "file" if options.splits else options.policy
+        settings = {
+            "data": title,
+            "label": options.label,
+            "policy": policy,
+            "features": options.features,
+            "crop": options.crop,
+            "seed": options.seed,
+            "neighbours": found.neighbours,
+            "size": generated.shape[1],
+        }
         said = settings | {"counts": counts, "scores": found.scores}
         progress.say(f"wrote {files.write_text(options.out, json.dumps(said, indent=1) + chr(10))}")

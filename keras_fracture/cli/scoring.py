@@ -16,7 +16,7 @@ def add_score(commands):
     )  # fmt: skip
     verb.add_argument(
         "predictions",
-        help="csv: filename; probability (of a finding), or logit, or healthy and finding; maybe seed",
+        help="csv: filename (or file, image); probability (of a finding), or logit, or healthy and finding; maybe seed",
     )
     verb.add_argument(
         "--data", metavar="NAME", required=True, help="data set, or the path of your own X-rays"

@@ -211,7 +211,8 @@ def checked_augment(augment, pixel_range):
             "augment must be a data.Augmentation, or a function of images and their positions in training: a Keras "
             f"layer draws from a state of its own, and a resumed training other numbers. Received: {augment.name}"
         )
-    return augment.within(pixel_range) if isinstance(augment, Augmentation) else augment
+    # `training.AugmentWithMasks` has it, too.
+    return augment.within(pixel_range) if hasattr(augment, "within") else augment
 
 
 def _transformed(images, drawn, fill):

@@ -80,6 +80,19 @@ def find(name, data_dir=None, **reading):
     return found, found.root
 
 
+def synthetic(name, **reading):
+    """Names of the files of own X-rays that are synthetic, an array; published data sets have none.
+
+    Args:
+        name: As in `find`, and so is the next.
+        **reading: How own X-rays are read.
+    """
+    if name in NAMES:
+        return np.array([], str)
+    table = find(name, **reading)[0].table
+    return table["filename"][table["synthetic"]].to_numpy().astype(str)
+
+
 def title(name):
     """What a data set is called in results, however its path was written: its name, or that of its folder.
 

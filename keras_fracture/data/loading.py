@@ -159,7 +159,8 @@ def load(name, split="train", policy="grouped", **options):
         if re.match(rf"({'|'.join(NAMES)})\s*[\[+]", str(split)):  # TFDS's words, which `Records` takes
             raise DataError(
                 "Parts of splits, between which one patient's images may be divided, are taken by "
-                f"data.Records(data.prepare({name!r}), {split!r}). Received: {split!r}"
+                f"data.Records(data.prepare({name!r}), {split!r}), with policy and options for prepare. "
+                f"Received: {split!r}"
             )
         raise DataError(
             f"No such split. Choose one of {', '.join(NAMES)}. {meant(split, NAMES)}Received: {split!r}"

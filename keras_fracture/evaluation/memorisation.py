@@ -138,7 +138,7 @@ class Copies:
         share = np.average(repeats, weights=1 / np.bincount(codes)[codes])
         if repeats.any() and share >= self._percentile / 100:
             raise EvaluationError(
-                "held_out must show other X-rays than train, or sources must say which are the same: else no image is "
+                "equal real images must have one source, and held_out show other X-rays than train: else no image is "
                 f"too near but an equal one. Received: {int(repeats.sum())} of {len(codes)} real images that repeat a "
                 "training image of another source"
             )

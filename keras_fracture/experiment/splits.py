@@ -167,11 +167,23 @@ def seen_by_training(name, sets, earlier=(), unknown=None):
 
 
 def synthetic(config, table):
-    """Which images of a table are synthetic, bool `(n,)`; None for published data sets, which have none."""
-    if config.data in catalogue.NAMES:
-        return None
-    known = catalogue.find(config.data, **config.reading)[0].table
-    return table["filename"].isin(known["filename"][known["synthetic"]])
+    """Which images of a table are synthetic, bool `(n,)`."""
+    return table["filename"].isin(catalogue.synthetic(config.data, **config.reading)).to_numpy()
+
+
+def check_real(config, sets):
+    """Raises `DataError` where a generator would learn from images that another one drew, and be measured by them.
+
+    Args:
+        config: An `experiment.config.Config`.
+        sets: Split name to `Split`.
+    """
+    made = np.concatenate([synthetic(config, split.table) for split in sets.values()])
+    if made.any() and not made.all():  # of nothing but synthetic ones it is said what they tell
+        raise DataError(
+            f"{config.key} measures what it draws by real images: leave synthetic ones out of {config.data}. "
+            f"Received: {made.sum():,} synthetic images among {len(made):,}"
+        )
 
 
 def how_told(config):

@@ -1,5 +1,7 @@
 """How near generated images come to a data set's real ones, and whether they are copies of these: of any generator."""
 
+import logging
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,12 +11,15 @@ from keras_fracture import evaluation
 from keras_fracture.data.decoding import decode
 from keras_fracture.data.images import Preprocess
 from keras_fracture.data.tables import read_csv
-from keras_fracture.errors import ImageError
+from keras_fracture.errors import ImageError, one_line
 from keras_fracture.progress import Bar
 from keras_fracture.synthesis.records import TABLE
 
 LABELS = {"finding": 1, "healthy": 0, "all": None}
+# Classes by name, or by number where a network has no names for them.
+_WORDS = {"finding": "finding", "healthy": "healthy", "0": "healthy", "1": "finding"}
 _NEIGHBOURS = 5
+_LOG = logging.getLogger(__name__)
 
 
 class Judgement(NamedTuple):
@@ -33,19 +38,19 @@ class Judgement(NamedTuple):
     neighbours: int
 
 
-def read(paths, size=None):
+def read(paths, size=None, crop=False):
     """Image files as a generator made them: uint8 `(n, side, side, 1)`.
 
     Args:
         paths: Of the files; colours become grey.
-        size: The side that all are brought to, fitted and padded; None keeps that of the files, which are square then
-            and of one size.
+        size: The side that all are brought to; None keeps that of the files, which are square then and of one size.
+        crop: As in `data.Preprocess`, of what is brought to a size.
 
     Raises:
         ImageError: A file is no image, or they are of several sizes or not square.
     """
-    images, preprocess = [], size and Preprocess(size=size)
-    for path in Bar(paths, "read images", unit=" images"):
+    images, preprocess = [], None if size is None else Preprocess(size=size, crop=crop)
+    for path in Bar(list(dict.fromkeys(paths)), "read images", unit=" images"):
         image = decode(Path(path).read_bytes(), path).image
         if preprocess is None and image.shape != (len(image), len(image)):
             raise ImageError(
@@ -69,18 +74,19 @@ def of_label(paths, label):
         label: One of `LABELS`; "all" keeps all.
 
     Raises:
-        ImageError: None is left.
+        ImageError: None is left; or there are classes of other names, or a table that cannot be read.
     """
     if label == "all":
         return paths
-    others = {
-        str(table.parent / name)
-        for table in {Path(path).parent / TABLE for path in paths}
-        if table.is_file()
-        for name, own in _classes(table)
-        if own in LABELS and own != label
-    }
-    kept = [path for path in paths if str(path) not in others]
+    tables = {table for path in paths if (table := Path(path).parent / TABLE).is_file()}
+    classes = {table.parent / name: own for table in sorted(tables) for name, own in _classes(table)}
+    told = sorted(set(classes.values()))
+    if len(told) > 1 and not set(told) <= set(_WORDS):
+        raise ImageError(
+            f"Classes of generated images are read as {', '.join(_WORDS)}: give those of one class by themselves, or "
+            f"--label all. Received: {', '.join(told[:5])} in {TABLE}"
+        )
+    kept = [path for path in paths if _WORDS.get(classes.get(Path(path)), label) == label]
     if not kept:
         raise ImageError(
             f"None of the generated images is of the label {label} by their {TABLE}: name another --label"
@@ -89,11 +95,16 @@ def of_label(paths, label):
 
 
 def _classes(table):
-    rows = read_csv(table, dtype=str, keep_default_na=False)
+    try:
+        rows = read_csv(table, dtype=str, keep_default_na=False)
+    except ValueError as error:
+        raise ImageError(
+            f"{table} holds no table that can be read: move it away from the images. Received: {one_line(error)}"
+        ) from None
     return zip(rows["file"], rows["class"], strict=True) if {"file", "class"} <= set(rows) else ()
 
 
-def judge(generated, real, known, label="finding", extractor="xray", seed=0):
+def judge(generated, real, known, label="finding", extractor="xray", seed=0, crop=False, synthetic=()):
     """Compares generated images with real ones that their generator has not seen, and looks for copies of those it has.
 
     Args:
@@ -103,6 +114,9 @@ def judge(generated, real, known, label="finding", extractor="xray", seed=0):
         label: Which of their images are meant, one of `LABELS`.
         extractor: See `evaluation.features.extractor`.
         seed: Of all drawing.
+        crop: Whether real images fill the square and are cropped, in place of being fitted and padded with black: as
+            those were that the generator learnt from.
+        synthetic: Names of files among `known` that are not real, and left out.
 
     Returns:
         A `Judgement`.
@@ -110,32 +124,41 @@ def judge(generated, real, known, label="finding", extractor="xray", seed=0):
     Raises:
         EvaluationError: Too few images, or sources, on either side.
     """
-    preprocess = Preprocess(size=generated.shape[1])
-    (reals, sources), (knowns, of_known) = (_of(records, label, preprocess) for records in (real, known))
-    # Balls that reach no further than the copies of one X-ray would count those alone.
-    most = np.unique(sources, return_counts=True)[1].max(initial=0)
-    neighbours = int(max(_NEIGHBOURS, most))
-    scores = evaluation.compare(reals, generated, extractor, sources=sources, k=neighbours, seed=seed)
-    near = evaluation.near_copies(
-        generated,
-        knowns,
-        reals,
-        train_sources=of_known,
-        held_out_sources=sources,
-        extractor=extractor,
-        seed=seed,
+    preprocess = Preprocess(size=generated.shape[1], crop=crop)
+    (reals, sources), (knowns, of_known) = (
+        _of(records, label, preprocess, synthetic) for records in (real, known)
     )
+    neighbours = _neighbours(sources, len(generated))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        scores = evaluation.compare(reals, generated, extractor, sources=sources, k=neighbours, seed=seed)
+        near = evaluation.near_copies(
+            generated, knowns, reals, train_sources=of_known, held_out_sources=sources, extractor=extractor,
+            seed=seed,
+        )  # fmt: skip
+    for one in said:
+        _LOG.warning("%s", one.message)
     scores |= {f"copies_{kind}": one.summary() for kind, one in near.items()}
-    counts = {
-        "generated": len(generated),
-        "real": len(reals),
-        "sources": len(set(sources)),
-        "known": len(knowns),
-    }
+    counts = {"generated": len(generated), "real": len(reals), "sources": len(set(sources)),
+              "known": len(knowns)}  # fmt: skip
     return Judgement(scores, counts, neighbours)
 
 
-def _of(records, label, preprocess):
+def _neighbours(sources, generated):
+    """Balls that reach no further than the copies of one X-ray would count those alone."""
+    most = np.unique(sources, return_counts=True)[1].max(initial=0)
+    neighbours = int(max(_NEIGHBOURS, min(most, generated // 4, len(sources) // 8)))
+    if most > neighbours:
+        _LOG.warning(
+            "an X-ray or patient has %d of %d images, among which %d neighbours may all lie: precision to coverage may "
+            "be low even between real images", most, len(sources), neighbours,
+        )  # fmt: skip
+    return neighbours
+
+
+def _of(records, label, preprocess, synthetic):
     images, labels = records.arrays(preprocess)
     wanted = np.ones(len(labels), bool) if LABELS[label] is None else labels == LABELS[label]
+    if len(synthetic):
+        wanted &= ~records.table["filename"].isin(synthetic).to_numpy()
     return images[wanted], records.table["source"].to_numpy().astype(str)[wanted]

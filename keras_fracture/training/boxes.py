@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_fracture.data import Augmentation
 from keras_fracture.data.pipeline import grey_to
+from keras_fracture.errors import DataError
 from keras_fracture.models.compiling import for_logits
 from keras_fracture.models.registry import by_own_policy, in_own_range
 
@@ -66,7 +67,8 @@ class WithBoxes(keras.Model):
 class BoxLoss(keras.losses.Loss):
     """Cross-entropy of all cells of a batch, divided by how many of them lie on findings.
 
-    Cells of targets below 0 are left out. With several replicas each divides by its own number.
+    Cells of targets below 0 are left out. With several replicas each divides by its own number. Given is a number an
+    image, whose mean over the batch is that.
 
     Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", section 4.1, for what it is divided by.
     """
@@ -76,7 +78,9 @@ class BoxLoss(keras.losses.Loss):
         known = keras.ops.cast(y_true >= 0, "float32")
         targets = y_true * known
         each = keras.ops.softplus(y_pred) - targets * y_pred
-        return keras.ops.sum(each * known) / keras.ops.maximum(keras.ops.sum(targets), 1.0)
+        own = keras.ops.sum(each * known, axis=(1, 2))
+        images = keras.ops.cast(keras.ops.shape(own)[0], "float32")
+        return own * images / keras.ops.maximum(keras.ops.sum(targets), 1.0)
 
 
 def with_masks(images, boxes):
@@ -85,11 +89,16 @@ def with_masks(images, boxes):
     Args:
         images: uint8 `(n, height, width, channels)`.
         boxes: n arrays `(k, 4)` of ymin, xmin, ymax, xmax as fractions of the image.
+
+    Raises:
+        DataError: A box has its sides in another order.
     """
     height, width = images.shape[1:3]
     masks = np.zeros((*images.shape[:3], 1), np.uint8)
     for mask, own in zip(masks, boxes, strict=True):
         for top, left, bottom, right in np.reshape(own, (-1, 4)):
+            if not (top <= bottom and left <= right):  # NaN is neither
+                raise DataError(f"Boxes are (ymin, xmin, ymax, xmax). Received: {[top, left, bottom, right]}")
             rows, columns = (
                 slice(min(max(math.floor(low * side), 0), side - 1), max(math.ceil(high * side), 1))
                 for low, high, side in ((top, bottom, height), (left, right, width))
@@ -103,10 +112,14 @@ class AugmentWithMasks:
     """An augmentation of what `with_masks` gives, by which masks move as their images do.
 
     Attributes:
-        augmentation: With its `value_range`, that of the images and of the masks beside them.
+        augmentation: Of the images.
     """
 
     augmentation: Augmentation
+
+    def within(self, pixel_range):
+        """As `Augmentation.within`, of the images and of the masks beside them."""
+        return dataclasses.replace(self, augmentation=self.augmentation.within(pixel_range))
 
     def __call__(self, both, positions):
         low, high = self.augmentation.value_range

@@ -108,8 +108,8 @@ class TwoOptimizers(keras.Model):
             )
         if idle := [name for name in _OPTIMIZERS if not self._learnt(name)]:
             raise TrainingError(
-                f"All that {idle[0]} is for is frozen, and Keras's optimizers fail on nothing: set `trainable` of a "
-                "part of it to True, or its learning rate to 0. Received: 0 weights to train"
+                f"All that {idle[0]} is for is frozen, or not built yet: build it, "
+                "set `trainable` of a part to True, or the learning rate to 0. Received: 0 weights to train"
             )
         super().compile(optimizer=None, **kwargs)
         for name in reversed(_OPTIMIZERS):

@@ -111,7 +111,8 @@ def test_copies_of_the_same_xray_do_not_make_the_threshold(sets):
     told = near_copies(fake, train, held_out, train_sources=np.arange(60), held_out_sources=sources)["pixels"]
     assert told.threshold > 0.1
     with pytest.raises(
-        EvaluationError, match=r"held_out must show other.*Received: 20 of 140 real images that repeat"
+        EvaluationError,
+        match=r"equal real images must have one source.*Received: 20 of 140 real images that repeat",
     ):
         Copies(train, held_out)
     one = np.concatenate([held_out[:60], train[:1]])  # as two blank X-rays may be

@@ -1,12 +1,14 @@
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from keras_fracture import cli, data, evaluation
 from keras_fracture.data import Preprocess
-from keras_fracture.errors import ImageError
+from keras_fracture.errors import DataError, ImageError
 from keras_fracture.inference import judging
 
 
@@ -50,7 +52,7 @@ def test_the_command_gives_what_the_functions_do_and_finds_copies(tmp_path, spli
     assert f"{expected['kid']['value']:.4f} | {expected['kid']['real_vs_real']:.4f}" in out
 
 
-def test_images_of_the_other_label_are_left_out(tmp_path, known):
+def test_images_of_the_other_label_are_left_out(tmp_path, known, monkeypatch):
     made = written(tmp_path, known[:4])
     assert judging.of_label(made, "finding") == made  # nobody says what they show
     rows = "".join(f"{number:03}.png,{('healthy', 'finding')[number % 2]}\n" for number in range(4))
@@ -60,6 +62,31 @@ def test_images_of_the_other_label_are_left_out(tmp_path, known):
     assert judging.of_label(made, "all") == made
     with pytest.raises(ImageError, match="None of the generated images is of the label healthy"):
         judging.of_label(made[1::2], "healthy")
+    monkeypatch.chdir(tmp_path)
+    assert judging.of_label(["./000.png", "./001.png"], "finding") == ["./001.png"]
+    numbers = rows.replace("healthy", "0").replace("finding", "1")  # of networks without names
+    (tmp_path / "images.csv").write_text("file,class\n" + numbers)
+    assert judging.of_label(made, "finding") == made[1::2]
+    (tmp_path / "images.csv").write_text("file,class\n" + rows.replace("healthy", "normal"))
+    with pytest.raises(ImageError, match="Received: finding, normal in images"):
+        judging.of_label(made, "finding")
+    (tmp_path / "images.csv").write_text('file,class\n"000.png')
+    with pytest.raises(ImageError, match="holds no table that can be read"):
+        judging.of_label(made, "finding")
+
+
+def test_real_images_are_cropped_as_those_that_were_learnt_from(monkeypatch, known):
+    wide = np.zeros((1, 20, 60), np.uint8)
+    wide[0, :, 20:40] = 200
+    records = SimpleNamespace(
+        arrays=lambda preprocess: (np.stack([preprocess(one) for one in wide]), np.array([1])),
+        table=pd.DataFrame({"source": ["a"], "filename": ["a.png"]}),
+    )
+    padded, cropped = (
+        judging._of(records, "finding", Preprocess(size=20, crop=crop), ())[0] for crop in (0, 1)
+    )
+    assert padded[0, 0].max() == 0 and cropped.min() > 190
+    assert len(judging._of(records, "finding", Preprocess(size=20), ["a.png"])[0]) == 0  # synthetic
 
 
 def test_sizes_are_kept_or_named(tmp_path, known):
@@ -72,12 +99,15 @@ def test_sizes_are_kept_or_named(tmp_path, known):
     with pytest.raises(ImageError, match="must be square"):
         judging.read(written(tmp_path / "wide", [known[0, :16]]))
     assert judging.read([*made, *other], 32).shape == (3, 32, 32, 1)
+    assert len(judging.read([*made, *made])) == 2  # each once
+    with pytest.raises(DataError, match="size must be positive"):
+        judging.read(made, 0)
 
 
-def test_neighbours_reach_beyond_the_copies_of_an_x_ray(splits, known, monkeypatch):
-    table = splits["test"].table.copy()
-    table.loc[table["label"] == 1, "source"] = [f"x{number // 8}" for number in range(1000)]
-    monkeypatch.setattr(type(splits["test"]), "table", property(lambda _: table), raising=False)
-    monkeypatch.setattr(judging.evaluation, "near_copies", lambda *_, **__: {})
-    found = judging.judge(known[:40], splits["test"], splits["test"])
-    assert found.neighbours == 8 and found.counts["sources"] == 125
+def test_neighbours_reach_beyond_the_copies_of_an_x_ray_where_there_are_enough(caplog):
+    sources = np.repeat(np.arange(125), 8)
+    assert judging._neighbours(sources, 40) == 8 and caplog.messages == []
+    assert judging._neighbours(np.arange(1000), 40) == 5
+    one = np.array([0] * 21 + list(range(1, 20)))  # one patient has half of the images
+    assert judging._neighbours(one, 300) == 5
+    assert caplog.messages[0].startswith("an X-ray or patient has 21 of 40 images, among which 5 neighbours")

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_fracture import models, training
 from keras_fracture.data import Augmentation
-from keras_fracture.errors import FractureError
+from keras_fracture.errors import DataError, FractureError
 from keras_fracture.experiment.config import configure
 from keras_fracture.papers.garcia_inception.config import Config as GarciaInception
 from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
@@ -37,6 +37,8 @@ def test_masks_lie_where_boxes_do_and_no_box_is_less_than_a_pixel():
     np.testing.assert_array_equal(both[..., 1], expected)
     with pytest.raises(ValueError, match="zip"):
         training.with_masks(images, [[]])
+    with pytest.raises(DataError, match="ymin, xmin, ymax, xmax"):
+        training.with_masks(images, [[], [], [[0.4, 0.2, 0.2, 0.5]]])
 
 
 def test_masks_move_as_their_images_do_and_keep_their_values():
@@ -50,8 +52,11 @@ def test_masks_move_as_their_images_do_and_keep_their_values():
     assert np.abs(np.asarray(moved) - masks).max() == 1
     # Uncovered corners are no finding, whatever the pixel range.
     both = np.concatenate([2 * masks - 1, 2 * masks - 1], axis=3)
-    changed = training.AugmentWithMasks(Augmentation(value_range=(-1.0, 1.0), seed=3))(both, positions)
+    changed = training.AugmentWithMasks(Augmentation(seed=3)).within((-1.0, 1.0))(both, positions)
     np.testing.assert_allclose(changed[..., 1:], 2 * moved - 1, atol=1e-5)
+    other = training.AugmentWithMasks(augment)
+    with pytest.raises(DataError, match="value_range of an Augmentation must be the pixel_range"):
+        training.make_train_dataset(np.uint8(both), pixel_range=(-1.0, 1.0), augment=other)
 
 
 @pytest.mark.parametrize(("side", "cells", "row"), [(64, 2, 1), (50, 7, 5), (33, 4, 3)])
@@ -73,6 +78,8 @@ def test_the_loss_is_the_cross_entropy_of_known_cells_by_those_on_a_finding():
     each = -np.where(targets > 0, np.log(p), np.log(1 - p))
     expected = each[known].sum() / (targets == 1).sum()
     assert float(training.BoxLoss()(targets, logits)) == pytest.approx(expected, rel=1e-5)
+    # An image each, or Keras would not divide by the number of replicas, over which optimizers sum.
+    assert training.BoxLoss().call(targets, logits).shape == (4,)
     nothing = np.zeros_like(logits)
     assert float(training.BoxLoss()(nothing, logits)) == pytest.approx(-np.log(1 - p).sum(), rel=1e-5)
     assert float(training.BoxLoss()(nothing - 1, logits)) == 0

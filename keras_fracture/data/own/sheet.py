@@ -13,8 +13,8 @@ SUFFIXES = (".csv", ".xlsx")
 NAMES = ("labels", "metadata")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _SIDES = ("x", "y", "width", "height")
-_TRUTHS = {"true": True, "yes": True, "1": True, "1.0": True}
-_TRUTHS |= dict.fromkeys(("false", "no", "0", "0.0", "", *tables.MISSING), False)
+_TRUTHS = dict.fromkeys(("true", "t", "yes", "y", "1", "1.0"), True)
+_TRUTHS |= dict.fromkeys(("false", "f", "no", "n", "0", "0.0", "", *tables.MISSING), False)
 _ROUNDED = 1.05  # what a corner in fractions of an image may come to
 # What columns are usually called, the first name that is there counts.
 ROLES = {
@@ -195,7 +195,8 @@ def _truths(values, where):
     truths = values.str.lower().map(_TRUTHS)
     if (odd := truths.isna()).any():
         raise DataError(
-            f"{where} must say true or false of whether an image is synthetic. Received: {values[odd].iloc[0]!r}"
+            f"{where} must say true or false of whether an image is synthetic; rename the column if it means something "
+            f"else. Received: {values[odd].iloc[0]!r}"
         )
     return truths.astype(bool)
 

@@ -13,7 +13,7 @@ from keras_fracture.errors import FractureError
 from keras_fracture.evaluation.utility import utility
 from keras_fracture.experiment import ahead
 from keras_fracture.experiment.runs import export_if_missing, load_or_compute, save_if_missing
-from keras_fracture.experiment.splits import as_grey, concatenate, load_splits
+from keras_fracture.experiment.splits import as_grey, check_real, concatenate, load_splits
 from keras_fracture.training.distribution import ONE_DEVICE
 
 
@@ -62,6 +62,7 @@ def run(config, run):
         `Results`.
     """
     sets = prepare_splits(config, load_splits(config, preprocess(config), config.policy, run.data_dir))
+    check_real(config, sets)
     evaluation.check_sources(np.concatenate(_sources(sets)))  # now, and not after hours of training
     extractor = evaluation.extractor(config.extractor)
     ahead.train(config, run, _train_job, [(number,) for number in range(config.seeds)])

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_fracture import models, training
 from keras_fracture.data import Preprocess
-from keras_fracture.experiment.splits import concatenate
+from keras_fracture.experiment.splits import concatenate, synthetic
 from keras_fracture.models.preprocessing import UNIT, scale
 from keras_fracture.papers import classifier
 from keras_fracture.papers.garcia_inception.config import NETWORKS
@@ -29,9 +29,13 @@ def prepare_splits(config, sets, policy):
     if policy != "paper":
         return sets | {"train": enlarged(sets["train"])}
     images = enlarged(concatenate(sets["train"], sets["validation"]))
-    order = np.random.default_rng(config.seed).permutation(len(images.labels))
+    made = synthetic(config, images.table)  # of own X-rays: for training alone
+    order = np.random.default_rng(config.seed).permutation(np.flatnonzero(~made))
     cut = round(0.9 * len(order))
-    return sets | {"train": images.take(order[:cut]), "validation": images.take(order[cut:])}
+    return sets | {
+        "train": images.take(np.concatenate([order[:cut], np.flatnonzero(made)])),
+        "validation": images.take(order[cut:]),
+    }
 
 
 def doubled(split):

@@ -74,8 +74,8 @@ def load_parts(config, run):
     """The three parts of the data set, a list of `parts.Part`."""
     sets = load_splits(config, preprocess(config), "grouped", run.data_dir)
     images = concatenate(sets["train"], sets["validation"], sets["test"])
-    if (made := synthetic(config, images.table)) is not None:  # which are no test in another split either
-        images = dataclasses.replace(images, table=images.table.assign(synthetic=made))
+    made = images.table.assign(synthetic=synthetic(config, images.table))  # no test in another split either
+    images = dataclasses.replace(images, table=made)
     return parts_of(images, config.data, config.shares, config.min_lesions, config.seed)
 
 

@@ -113,6 +113,11 @@ def _part(images, role, bone, shares, ratio, min_lesions, seed):
     if role.bone:
         chosen &= (images.labels == 0) | (table["bone"] == role.bone).to_numpy()
     own = images.take(chosen)
+    if "synthetic" in table and own.table["synthetic"].all() and not table["synthetic"].all():
+        raise FractureError(
+            f"gupta_unit tests on real images of each part: give some of {role.name}, or leave it out. Received: "
+            f"{len(own.labels):,} images, all of them synthetic"
+        )
     split = splits.assign(own.table.assign(label=own.labels, published_split=""), "grouped", shares, seed)
     # Hardware is left out of classification, but not of the patches (Section 3).
     plain = ~own.table["hardware"].to_numpy(bool) if "hardware" in own.table else np.ones(len(split), bool)

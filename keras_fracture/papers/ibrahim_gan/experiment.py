@@ -15,7 +15,7 @@ from keras_fracture.evaluation.baselines import Baselines
 from keras_fracture.experiment import ahead
 from keras_fracture.experiment.baselines import fit_baselines
 from keras_fracture.experiment.runs import export_if_missing, load_or_compute
-from keras_fracture.experiment.splits import load_splits, seen_by_training
+from keras_fracture.experiment.splits import check_real, load_splits, seen_by_training
 from keras_fracture.models.preprocessing import UNIT, scale
 from keras_fracture.papers.ibrahim_gan import few_labels, learning_curve
 from keras_fracture.papers.ibrahim_gan.gans import quality, train_dense, train_poster
@@ -64,6 +64,7 @@ def run(config, run):
         policy: load_splits(config, preprocess(config), policy, run.data_dir) for policy in config.policies
     }
     first = next(iter(sets.values()))
+    check_real(config, first)
     for own in sets.values() if "poster" in config.studies else [first]:  # that images will be held against
         evaluation.check_sources(np.concatenate([own["train"].sources, own["test"].sources]))
     if "modern" in config.studies:  # what cannot be drawn is said now, and not after the first GAN
