@@ -13,7 +13,7 @@ from keras_fracture.data.images import Preprocess
 from keras_fracture.data.tables import read_csv
 from keras_fracture.errors import ImageError, one_line
 from keras_fracture.progress import Bar
-from keras_fracture.synthesis.records import TABLE
+from keras_fracture.synthesis.records import TABLE, table_of
 
 LABELS = {"finding": 1, "healthy": 0, "all": None}
 # Classes by name, or by number where a network has no names for them.
@@ -78,7 +78,7 @@ def of_label(paths, label):
     """
     if label == "all":
         return paths
-    tables = {table for path in paths if (table := Path(path).parent / TABLE).is_file()}
+    tables = {table for path in paths if (table := table_of(Path(path).parent)).is_file()}
     classes = {table.parent / name: own for table in sorted(tables) for name, own in _classes(table)}
     told = sorted(set(classes.values()))
     if len(told) > 1 and not set(told) <= set(_WORDS):

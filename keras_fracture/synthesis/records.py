@@ -96,6 +96,12 @@ def encode(image, row, marks):
     return decoding.encode_png(image[..., 0] if image.shape[-1] == 1 else image, text)
 
 
+def table_of(folder):
+    """The path of the table of a folder's images, which earlier versions called by another name."""
+    path, earlier = Path(folder) / TABLE, Path(folder) / _EARLIER_TABLE
+    return earlier if earlier.is_file() and not path.is_file() else path
+
+
 def read(folder):
     """Reads what `write` wrote.
 
@@ -108,8 +114,7 @@ def read(folder):
     Raises:
         DataError: No such folder, an image that is missing, or one without the mark `synthetic=true`.
     """
-    path, earlier = Path(folder) / TABLE, Path(folder) / _EARLIER_TABLE
-    path = earlier if earlier.is_file() and not path.is_file() else path
+    path = table_of(folder)
     try:
         table = from_csv(
             read_csv(

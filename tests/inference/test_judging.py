@@ -67,6 +67,8 @@ def test_images_of_the_other_label_are_left_out(tmp_path, known, monkeypatch):
     numbers = rows.replace("healthy", "0").replace("finding", "1")  # of networks without names
     (tmp_path / "images.csv").write_text("file,class\n" + numbers)
     assert judging.of_label(made, "finding") == made[1::2]
+    (tmp_path / "images.csv").rename(tmp_path / "pictures.csv")  # as it was called before
+    assert judging.of_label(made, "finding") == made[1::2]
     (tmp_path / "images.csv").write_text("file,class\n" + rows.replace("healthy", "normal"))
     with pytest.raises(ImageError, match="Received: finding, normal in images"):
         judging.of_label(made, "finding")
