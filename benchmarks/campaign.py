@@ -8,7 +8,8 @@
 
 Each run is trained by a frozen copy of the commit it was started with, and goes on with that copy after a kill; the
 checkout may change meanwhile. `run` may be stopped at any time, also by the machine. A run whose numbers stand in
-results/ already, from here or another machine, is trained again only if `--only` asks for it.
+results/ already, from here or another machine, is trained again only if `--only` asks for it. A run that `continues`
+a shorter one, which must differ in its number of epochs alone, starts where that one ended if it was made here.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,15 +45,18 @@ class Run(NamedTuple):
         name: Of its folder.
         arguments: What follows `keras-fracture reproduce`.
         hours: Estimated for two cores with AVX512_BF16.
+        continues: The name of a shorter run whose last epoch this one starts from, or "".
     """
 
     name: str
     arguments: str
     hours: float
+    continues: str = ""
 
 
 RUNS = tuple(
-    Run(*row) for row in pd.read_csv(LIST)[["name", "arguments", "hours"]].itertuples(index=False, name=None)
+    Run(*row)
+    for row in pd.read_csv(LIST, keep_default_na=False)[list(Run._fields)].itertuples(index=False, name=None)
 )
 
 
@@ -137,10 +142,26 @@ class Campaign:
                     subprocess.run(command, check=True)
         return copy
 
+    def continued(self, run):
+        """Copies the training that a run continues into its folder; returns that one's commit, None without one.
+
+        What the trained model was evaluated to is not copied: it is another one after more epochs.
+        """
+        before = {one.name: one for one in self.runs}.get(run.continues)
+        if before is None or self.out(run).is_dir() or self.state(before) != "done":
+            return None
+        with files.new_folder(self.out(run)) as beside:
+            for part in sorted(self.out(before).rglob("backup")):
+                target = beside / part.parent.relative_to(self.out(before))
+                shutil.copytree(part, target / part.name)
+                shutil.copy2(part.with_name("history.csv"), target)
+        self.note(run, seconds=self.notes(before)["seconds"])
+        return self.notes(before)["commit"]
+
     def train(self, run, commit):
         """Starts a run or goes on with it, at low priority; returns its exit code, negative if a signal ended it."""
+        commit = self.notes(run).get("commit") or self.continued(run) or commit
         notes = self.notes(run)
-        commit = notes.get("commit", commit)
         code = self.code(commit)
         resume = ["--resume"] if (self.out(run) / "config.json").exists() else []
         command = ["nice", "-n", "19", sys.executable, "-m", "keras_fracture.cli", "reproduce"]

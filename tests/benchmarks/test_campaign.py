@@ -1,5 +1,6 @@
 """The queue of long runs, on a paper that only writes files."""
 
+import dataclasses
 import json
 import shlex
 import subprocess
@@ -62,6 +63,28 @@ def test_what_was_cut_goes_on_with_the_code_it_began_with(queue):
     assert in_aaa == still_in_aaa == str(queue.folder / "code" / "aaa") and priority == 19
     queue.work("ccc", show=lambda *words: None)
     assert len(calls(queue, "first")) == 2  # what is done is not done again
+
+
+def test_a_longer_run_starts_where_the_shorter_one_ended(queue):
+    queue.runs = (RUNS[0], RUNS[0]._replace(name="longer", continues="first"))
+    trained = queue.folder / "first" / "run-0"
+    files.folder(trained / "backup")
+    for name in ("backup/epoch-00060.weights.h5", "history.csv", "generator.keras"):
+        (trained / name).write_text(name)
+    for commit, only in (("aaa", "first"), ("aaa", "first"), ("bbb", "longer"), ("bbb", "longer")):
+        queue.work(commit, only, show=lambda *words: None)
+    assert list(queue.table()["state"]) == ["done", "done"]
+    copied = {str(one.relative_to(queue.folder / "longer")) for one in (queue.folder / "longer").rglob("*.*")}
+    assert copied == {
+        "run-0/backup/epoch-00060.weights.h5",
+        "run-0/history.csv",
+        "config.json",
+        "metrics.json",
+    }
+    (began, code, _), (went_on, *_) = calls(queue, "longer")
+    assert "--resume" not in began and code.endswith("aaa") and "--resume" in went_on
+    took, before = (queue.notes(run)["seconds"] for run in reversed(queue.runs))
+    assert took > before
 
 
 def test_one_run_can_be_chosen_and_others_are_refused(queue):
@@ -158,6 +181,20 @@ def test_papers_take_the_settings_of_every_run(run, monkeypatch):
     monkeypatch.setattr(papers, "_execute", lambda *given: configured.append(given[0]))
     assert not cli.main(["reproduce", *shlex.split(run.arguments)])
     assert configured[0].key == shlex.split(run.arguments)[0] and configured[0].precision == "auto"
+
+
+LONGER = [run for run in campaign.RUNS if run.continues]
+
+
+@pytest.mark.parametrize("run", LONGER, ids=lambda run: run.name)
+def test_a_run_that_continues_another_has_more_epochs_and_nothing_else(run, monkeypatch):
+    configured = []
+    monkeypatch.setattr(papers, "_execute", lambda *given: configured.append(given[0]))
+    before = {one.name: one for one in campaign.RUNS}[run.continues]
+    for one in (before, run):
+        assert not cli.main(["reproduce", *shlex.split(one.arguments)])
+    shorter, longer = configured
+    assert shorter.epochs < longer.epochs and dataclasses.replace(shorter, epochs=longer.epochs) == longer
 
 
 def test_the_command_line_lists_and_refuses_in_one_line(tmp_path, capsys):

@@ -204,7 +204,7 @@ def test_the_tables_show_a_row_for_each_number_of_images(finished):
 
 def split(sources, labels):
     """A `Split` whose images are empty."""
-    table = pd.DataFrame({"source": sources})
+    table = pd.DataFrame({"source": sources, "filename": [f"{k}.png" for k in range(len(sources))]})
     return Split(np.zeros((len(labels), 1, 1, 1), np.uint8), np.asarray(labels), table)
 
 
