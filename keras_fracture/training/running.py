@@ -167,7 +167,8 @@ def fit(
 
     Raises:
         TrainingError: Epochs are done and their history is gone; or `folder` was trained with other images, labels,
-            optimizers, learning rates, loss, class weights, patience or settings of the model than are asked for now.
+            optimizers, learning rates, losses, their weights, class weights, patience or
+            settings of the model than are asked for now.
         DistributionError: Workers found different backups.
     """
     check_whole(TrainingError, epochs=(epochs, 1))
@@ -178,6 +179,7 @@ def fit(
     settings = {
         "optimizers": optimizers_of(model),
         "loss": _name_of(getattr(model, "loss", None)),
+        "loss_weights": _loss_weights(model),
         "adversarial_loss": identity.of_loss(model),
         "patience": patience,
     }
@@ -231,6 +233,12 @@ def _name_of(loss):
             {k: v for k, v in loss.get_config().items() if isinstance(v, bool | int | float)},
         ]
     return loss if loss is None or isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+
+
+def _loss_weights(model):
+    """What a compiled model's losses weigh, for JSON; None where nothing is said."""
+    given = getattr(getattr(model, "_compile_loss", None), "_user_loss_weights", None)
+    return keras.tree.map_structure(lambda one: None if one is None else float(one), given)
 
 
 def fit_briefly(

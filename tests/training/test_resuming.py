@@ -53,6 +53,18 @@ def test_a_resumed_training_with_other_settings_is_refused(tmp_path, optimizer, 
         _resumable(tmp_path, 2, optimizer, **options)
 
 
+def test_a_resumed_training_whose_losses_weigh_otherwise_is_refused(tmp_path):
+    def model(weight):
+        own = _classifier("sgd")
+        own.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True), loss_weights=weight)
+        return own
+
+    _resumable(tmp_path, 1, None, model([np.float32(2)]))
+    _resumable(tmp_path, 2, None, model((2,)))
+    with pytest.raises(TrainingError, match=r"other settings of loss_weights.*\[2.0\].*Received: .*0.5"):
+        _resumable(tmp_path, 3, None, model([0.5]))
+
+
 def test_a_training_that_did_not_record_its_settings_is_not_resumed(tmp_path):
     _resumable(tmp_path, 1, "adam")
     next((tmp_path / "backup").glob("*.json")).unlink()
