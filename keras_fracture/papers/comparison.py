@@ -73,16 +73,24 @@ def _add(tables, subject, head, numbers):
 
 
 def _best(runs, columns):
-    """Subject and head of the recorded columns that are shown: of each subject those best on validation images."""
-    found = {}
+    """Subject and head of the recorded columns that are shown: of each subject those best on validation images.
+
+    Of classifiers first the best one of each data set and split, whose validation images are others.
+    """
+    found, where = {}, {}
     for run, (subject, head, _) in zip(runs, columns, strict=True):
         rank, heads = on_validation("auc", run), found.setdefault(subject, {})
         heads[head] = max(rank, heads.get(head, rank))
-    return {
-        (subject, head)
-        for subject, heads in found.items()
-        for head in sorted(heads, key=heads.get, reverse=True)[:_MOST]
-    }
+        if "validation_auc" in run["metrics"]:
+            where[subject, head] = run["data"], run.get("split_policy")
+    shown = set()
+    for subject, heads in found.items():
+        ranked, first = sorted(heads, key=heads.get, reverse=True), {}
+        for head in ranked:
+            if (subject, head) in where:
+                first.setdefault(where[subject, head], head)
+        shown |= {(subject, head) for head in list(dict.fromkeys([*first.values(), *ranked]))[:_MOST]}
+    return shown
 
 
 def on_validation(metric, run):

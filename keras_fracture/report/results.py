@@ -140,7 +140,8 @@ def _texts(settings):
 
 def others(run):
     """A recorded run's settings that are neither its profile's nor its variant's, as a list of texts."""
-    return [f"{name} {_said(value)}" for name, value in run.get("other_settings", {}).items()]
+    settings = run["other_settings"] if "other_settings" in run else _set_by(run.get("command", ""))
+    return [f"{name} {_said(value)}" for name, value in settings.items()]
 
 
 def profile(run, config_class=None, *names):

@@ -80,6 +80,16 @@ def test_each_network_has_a_table_of_its_own_runs_alone(tmp_path):
     assert [(head[0], len(head)) for head in heads] == [("| resnet18", 4), ("| resnet50", 3)]
 
 
+def test_settings_of_an_old_run_are_those_of_its_command(tmp_path):
+    command = (
+        "keras-fracture reproduce garcia_inception --epochs 4 --set width=16 --set policies=grouped --seeds 3"
+    )
+    record(tmp_path, "garcia_inception", [classifier("fracatlas") | {"command": command}])
+    assert "fracatlas, grouped split, quick, width 16 |" in comparison.beside(
+        "garcia_inception", folder=tmp_path
+    )
+
+
 def test_of_many_runs_those_that_were_best_on_validation_are_shown(tmp_path):
     runs = [classifier(f"set_{number}") for number in range(6)]
     for run, value in zip(runs, (0.6, 0.1, 0.5, 0.2, 0.4, 0.3), strict=True):
@@ -90,6 +100,19 @@ def test_of_many_runs_those_that_were_best_on_validation_are_shown(tmp_path):
     assert heads == ["recorded 1: set_0", "recorded 2: set_2", "recorded 3: set_4", "recorded 4: set_5"]
     assert "2 more columns: `docs/papers/garcia_inception.md`" in text
     assert text.endswith("2. `command set_2`\n3. `command set_4`\n4. `command set_5`\n")
+
+
+def test_of_each_data_set_and_split_the_best_run_is_shown_first(tmp_path):
+    runs = [classifier("many", epochs=number) for number in range(1, 6)]
+    runs += [classifier("other"), classifier("other") | {"split_policy": "paper"}]
+    for run, value in zip(runs, (0.9, 0.8, 0.7, 0.6, 0.5, 0.2, 0.1), strict=True):
+        run["metrics"] = run["metrics"] | {"validation_auc": score(value)}
+    record(tmp_path, "garcia_inception", runs)
+    heads = comparison.beside("garcia_inception", folder=tmp_path).splitlines()[0].split(" | ")[2:]
+    told = [head.split(": ")[1].split(", ")[:2] for head in heads]
+    assert sorted(told) == [
+        ["many", "grouped split"], ["many", "grouped split"], ["other", "grouped split"], ["other", "paper split"],
+    ]  # fmt: skip
 
 
 def test_a_single_number_has_no_interval(tmp_path):
