@@ -173,6 +173,30 @@ def test_what_programs_write_for_no_patient_is_not_one_large_patient(pair, missi
     assert f"and 1 images without one ({missing!r}), each of its own" in found.told
 
 
+@pytest.mark.parametrize("missing", ["NA", "nan", "?", "Unknown", "NULL"])
+def test_what_programs_write_for_no_label_is_not_healthy(pair, tmp_path, missing):
+    own.write(tmp_path / "c.png", np.full((9, 9), 9, np.uint8))
+    text = f"image,label\na.png,fracture\nb.png,{{}}\nc.png,{missing}\n"
+    for finding, healthy in (("fracture", "callus"), (None, "healthy"), (None, "none"), ("fracture", "-")):
+        found = pair(text.format(healthy), finding=finding)
+        assert found.table.set_index("filename")["label"].to_dict() == {"a.png": 1, "b.png": 0}, healthy
+        assert found.left_out == {"c.png": "without a label in labels.csv"}
+        assert f"no label, left out: {missing!r}, 1 images" in found.notes
+    with pytest.raises(DataError, match=r"one class alone.*NA or the like is neither. Received: 'fracture'"):
+        pair(text.format(missing), finding="fracture")
+    with pytest.raises(DataError, match="or says NA"):
+        pair(f"image,label\na.png,{missing}\n")
+
+
+def test_a_folder_of_unknown_labels_is_not_healthy(drawn, tmp_path):
+    own.class_folders(tmp_path, drawn)
+    whole = find(str(tmp_path), finding="fractured")
+    own.write(tmp_path / "unknown" / "a.png", drawn[0]["image"])
+    found = find(str(tmp_path), finding="fractured")
+    assert found.table.equals(whole.table) and found.left_out == {"unknown/a.png": "in no class folder"}
+    assert found.notes == [*whole.notes, "no label, left out: 'unknown', 1 images"] and found.key != whole.key
+
+
 @pytest.mark.parametrize(
     "name", ["no information", "No-displacement fracture", "without cast", "no AP view", "no bone"]
 )
