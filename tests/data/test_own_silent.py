@@ -197,6 +197,24 @@ def test_a_folder_of_unknown_labels_is_not_healthy(drawn, tmp_path):
     assert found.notes == [*whole.notes, "no label, left out: 'unknown', 1 images"] and found.key != whole.key
 
 
+@pytest.mark.parametrize("names", [("a.PNG", "B"), ("A.png", "/x/../b.PnG"), ("./a.Png", "b")])
+def test_names_may_differ_in_case_where_one_image_alone_can_be_meant(pair, tmp_path, names):
+    where = [name.replace("/x/..", str(tmp_path)) for name in names]
+    found = pair(f"image,label\n{where[0]},1\n{where[1]},0\n")
+    assert found.table.set_index("filename")["label"].to_dict() == {"a.png": 1, "b.png": 0}
+
+
+def test_of_names_that_differ_in_case_alone_each_means_itself(pair, tmp_path):
+    own.write(tmp_path / "A.png", np.full((9, 9), 9, np.uint8))
+    found = pair("image,label\na.png,1\nA.png,0\nb.png,0\n")
+    assert found.table.set_index("filename")["label"].to_dict() == {"A.png": 0, "a.png": 1, "b.png": 0}
+    with pytest.raises(DataError, match=r"2 images that 'a.PNG' in .* could mean"):
+        pair("image,label\na.PNG,1\nb.png,0\n")
+    (tmp_path / "A.png").unlink()
+    with pytest.raises(DataError, match="rows twice"):  # A.png is missing, and no other name of a.png
+        pair("image,label\na.png,1\nA.png,1\nb.png,0\n")
+
+
 @pytest.mark.parametrize(
     "name", ["no information", "No-displacement fracture", "without cast", "no AP view", "no bone"]
 )
