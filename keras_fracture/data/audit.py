@@ -8,7 +8,7 @@ import pandas as pd
 
 from keras_fracture import parallel
 from keras_fracture.data import tables, unread
-from keras_fracture.data.catalogue import BOTH_LABELS, catalogue, title
+from keras_fracture.data.catalogue import BOTH_LABELS, catalogue, joined, title
 from keras_fracture.data.scan import SCALARS
 
 # Balanced accuracy from which one number alone is called a shortcut, if it is also above `chance`.
@@ -27,9 +27,10 @@ def audit(name, data_dir=None, progress=True, workers=parallel.HERE, **reading):
         **reading: How own X-rays are read, see `catalogue.find`.
 
     Returns:
-        A dict: `name`, `images`, `labels`, `body_parts`, `sources`, `scalars` (the balanced accuracy that each
-        number alone reaches), `chance` (of the function of that name), `unread` (see `unread.unread`) and `findings`,
-        a list of dicts `kind`, `count` (images), `detail` (one line), `files` (the offenders, sorted).
+        A dict: `name`, `images`, `labels`, `body_parts`, `sources`, `joined` (see `catalogue.joined`), `scalars` (the
+        balanced accuracy that each number alone reaches), `chance` (of the function of that name), `unread` (see
+        `unread.unread`) and `findings`, a list of dicts `kind`, `count` (images), `detail` (one line), `files` (the
+        offenders, sorted).
     """
     return examine(title(name), catalogue(name, data_dir, progress=progress, workers=workers, **reading))
 
@@ -66,6 +67,7 @@ def examine(name, data_set):
             "named": int(table["named_source"].nunique()),
             "distinct": int(table["source"].nunique()),
         },
+        "joined": joined(table),
         "scalars": scalar_accuracies(table),
         "chance": by_chance,
         "unread": data_set.unread,
@@ -342,8 +344,8 @@ def as_text(report):
     lines = [
         f"{report['name']}: {report['images']:,} images, {labels['finding']:,} with a finding, "
         f"{labels['healthy']:,} healthy (the larger class alone: {report['majority_accuracy']:.1%} accuracy)",
-        f"{sources['named']:,} named sources, {sources['distinct']:,} distinct X-rays or patients once equal "
-        f"and nearly equal images are joined",
+        f"{sources['named']:,} named sources, {sources['distinct']:,} distinct X-rays or patients once "
+        f"{report['joined']} are joined",
         "",
         f"{'fault':<34}{'images':>9}  detail",
     ]

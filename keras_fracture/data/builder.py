@@ -5,11 +5,12 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import tensorflow_datasets as tfds
 
 from keras_fracture import parallel
 from keras_fracture.data import decoding, split_files, splits, unread
-from keras_fracture.data.catalogue import measured, usable
+from keras_fracture.data.catalogue import measured, near_across, usable
 from keras_fracture.errors import DataError
 from keras_fracture.progress import Bar
 
@@ -105,8 +106,9 @@ class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _table(self, dl_manager):
         root = Path(dl_manager.manual_dir)
         root = root if root.name == self.LAYOUT.FOLDER else root / self.LAYOUT.FOLDER
-        table, _, _, left = measured(self.name, self.LAYOUT, root, workers=self.workers)
-        if left:
+        self._contents = measured(self.name, self.LAYOUT, root, workers=self.workers)
+        table = self._contents.table
+        if left := self._contents.unread:
             _LOG.warning("%s", "\n".join(unread.as_lines(left)))
         for error in table["error"][table["error"] != ""]:
             _LOG.warning("left out: %s", error)
@@ -132,6 +134,8 @@ class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 f"Each split needs a share of the images. Without any: {', '.join(empty)}. "
                 f"Received: shares of {self.builder_config.shares}"
             )
+        if line := near_across(self._contents, pd.Series(side, table.index)):
+            _LOG.warning("%s", line)
         return {name: self._generate_examples(table[side == name], root) for name in splits.NAMES}
 
     def _generate_examples(self, table, root):

@@ -163,6 +163,32 @@ def measured(name, module, root, progress=True, workers=parallel.HERE):
     return Catalogue(table, pairs, root, left)
 
 
+def joined(table):
+    """What makes named sources one, in words: the images of a `Catalogue.table` that are joined."""
+    told = table["patient_told"] if "patient_told" in table else pd.Series(False, table.index)
+    if told.all():
+        return "equal images"
+    return "equal and nearly equal images" + ", these unless both patients are told," * bool(told.any())
+
+
+def near_across(contents, side):
+    """How many test images are nearly equal to training images of other sources, as one line; "" where none is.
+
+    Args:
+        contents: A `Catalogue`.
+        side: The split of each of some of its images, a `pandas.Series` with their index in its table.
+    """
+    sides, source = side.reindex(contents.table.index), contents.table["source"].to_numpy()
+    one, other = np.concatenate([contents.near_pairs[:, :2], contents.near_pairs[:, 1::-1]]).T
+    tested = (sides.iloc[one] == "test").to_numpy() & (sides.iloc[other] == "train").to_numpy()
+    if not (count := len(np.unique(one[tested & (source[one] != source[other])]))):
+        return ""
+    return (
+        f"{count:,} of {(side == 'test').sum():,} test images are nearly equal to training images of other patients: "
+        "if these are the same X-rays, give them one patient"
+    )
+
+
 def _near_pairs(table, progress, workers):
     """`sources.near_pairs` of a scanned table; flat images, which all hash alike, are near where they are equal."""
     flat = table["deviation"] < 2

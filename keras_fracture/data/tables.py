@@ -144,6 +144,8 @@ def refuse_missing(missing, folder):
 def read_csv(path, **options):
     """`pandas.read_csv` of a file that is not packed, unless it would fill up more cells than any table has.
 
+    Blank rows at its end, as spreadsheets write them, are left out.
+
     Args:
         path: The file, or its bytes.
         **options: Of pandas.
@@ -159,7 +161,8 @@ def read_csv(path, **options):
         raise ValueError(
             f"rows of more cells than the {columns} of the header, maybe by a comma at their end"
         )
-    return table
+    filled = np.flatnonzero((table.notna() & (table != "")).to_numpy().any(axis=1))
+    return table.iloc[: filled.max(initial=-1) + 1]
 
 
 def separator(content):

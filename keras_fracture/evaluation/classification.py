@@ -25,6 +25,7 @@ _CALIBRATED = ("brier", "ece")
 METRICS = (*_COUNTED, *_RANKED, *_CALIBRATED)
 HEADLINE = ("accuracy", "auc")
 _ROUNDING = 1e-6  # by which float32 probabilities may lie beside 0 to 1
+_BELOW = 1e-4  # by which a threshold lies below the image it was chosen by: far more than rounding
 _BINS = 10  # of equal width, for the expected calibration error
 # Not by linspace, of which 0.3, 0.6 and 0.7 are larger than these numbers: they would lie in the bin below their own.
 _EDGES = np.arange(_BINS + 1) / _BINS
@@ -252,12 +253,13 @@ def best_threshold(labels, probabilities):
         probabilities: Of label 1, from 0 to 1.
 
     Returns:
-        A threshold that occurs among `probabilities`.
+        A threshold a little, at most 1e-4, below one of `probabilities` and above the next lower one: a model that
+        was exported rounds otherwise, and that image must not fall on the other side of it.
 
     Raises:
         EvaluationError: A class is missing, the labels do not fit, or a probability is not from 0 to 1.
     """
-    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities, float)
     if labels.ndim != 1 or labels.shape != probabilities.shape or set(np.unique(labels)) != {0, 1}:
         raise EvaluationError(
             f"A threshold is chosen on both classes: give a label 0 or 1 for each of {probabilities.shape} "
@@ -266,7 +268,9 @@ def best_threshold(labels, probabilities):
     _check_probabilities(probabilities)
     false, true, thresholds = roc_curve(labels, probabilities, drop_intermediate=False)
     # The first threshold is infinite: nothing is called a finding.
-    return float(thresholds[1:][np.argmax((true - false)[1:])])
+    chosen = thresholds[1:][np.argmax((true - false)[1:])]
+    lower = probabilities[probabilities < chosen].max(initial=0.0)
+    return float(chosen - min(max(chosen - lower, 0.0) / 2, _BELOW))
 
 
 def scores(predictions, metrics=HEADLINE, resamples=2000, seed=0):

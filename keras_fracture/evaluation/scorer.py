@@ -33,9 +33,9 @@ def read(path):
     """Reads predictions.
 
     Args:
-        path: A csv file with the columns `filename` (or `file`, or `image`), one of `KINDS`, where there are several
-            trained models `seed`, and maybe `label`, which `predictions` then checks. Others are passed over. Where
-            semicolons or tabs part its columns, numbers may have decimal commas.
+        path: A csv file with the columns `filename` (or `file`, or `image`), whose endings may be missing, one of
+            `KINDS`, where there are several trained models `seed`, and maybe `label`, which `predictions` then checks.
+            Others are passed over. Where semicolons or tabs part its columns, numbers may have decimal commas.
 
     Returns:
         A `pandas.DataFrame` of str `filename` and `seed`, float `probability`, and maybe `label`, in the file's order.
@@ -230,18 +230,22 @@ def text(one, filenames):
 
 
 def _resolved(path, data, names, known):
-    """Given names to those of the data set: with more folders before them, or fewer."""
-    by_last = {}
-    for name in known:
-        by_last.setdefault(PurePosixPath(name).name, []).append(PurePosixPath(name).parts)
+    """Given names to those of the data set: with more folders before them, or fewer, and maybe without their ending."""
+    by_last, by_stem = {}, {}
+    for name in map(PurePosixPath, known):
+        by_last.setdefault(name.name, []).append(name.parts)
+        by_stem.setdefault(name.stem, []).append(name.parts)
     resolved = {}
     for given in names:
         parts = PurePosixPath(given.strip().replace("\\", "/")).parts
         same = [one for one in by_last.get(parts[-1] if parts else "", ()) if _ends_alike(one, parts)]
+        if parts and not same:
+            stems = by_stem.get(parts[-1], ())
+            same = [one for one in stems if _ends_alike((*one[:-1], parts[-1]), parts)]
         same = [one for one in same if one == parts] or same  # a name in full means itself
         # Behind folders of another machine the longest is meant.
         if all(len(one) <= len(parts) for one in same):
-            same = sorted(same, key=len)[-1:]
+            same = [one for one in same if len(one) == max(map(len, same))]
         if not same:
             raise EvaluationError(
                 f"{path} names an image that is not among those of {data} (some are in no split: those that contradict "
@@ -249,8 +253,8 @@ def _resolved(path, data, names, known):
             )
         if len(same) > 1:
             raise EvaluationError(
-                f"{path} names an image by a name that {len(same)} images of {data} have: write its folders, too. "
-                f"Received: {given!r}"
+                f"{path} names an image by a name that {len(same)} images of {data} have: write its folders and "
+                f"ending, too. Received: {given!r}"
             )
         resolved[given] = "/".join(same[0])
     return resolved

@@ -192,6 +192,7 @@ def _resumed_under(versions, before, folder):
     started = before.get("versions")
     if not isinstance(started, dict):
         return {}
+    started = {"keras_fracture": "unknown"} | started  # earlier versions did not record themselves
     now = {name: versions.get(name) for name in started}
     odd = [f"{name} {started[name]}, now {now[name]}" for name in started if now[name] != started[name]]
     if not odd:

@@ -191,7 +191,8 @@ def how_told(config):
     if config.data in catalogue.NAMES:
         return []
     layout, _ = catalogue.find(config.data, **config.reading)
-    return [f"{layout.told}\n"]
+    apart = " Images of two patients that are nearly equal, but not equal, count as two X-rays."
+    return [f"{layout.told}{apart * bool(layout.table['patient_told'].any())}\n"]
 
 
 def counts(sets):

@@ -46,7 +46,7 @@ class ClassifierConfig(config.Config):
     MAY_BE_ZERO: ClassVar = (*config.Config.MAY_BE_ZERO, "box_weight", "weight_decay", "threshold")
     SHARES: ClassVar = ("threshold",)
     ADDED: ClassVar = config.Config.ADDED | {
-        "ensemble": False, "teacher": None, "teacher_weight": 2.0, "box_weight": 0.0,
+        "ensemble": False, "teacher": None, "teacher_weight": 2.0, "box_weight": 0.0, "jpeg": "full",
     }  # fmt: skip
     # Beside the paper's own REPORTED what others print for the same test images: of a model and a metric, by whom.
     PRINTED: ClassVar = {}

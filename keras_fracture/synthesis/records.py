@@ -44,10 +44,10 @@ def describe(table, rows, windows, shape, *, n, seed, scores, model, weights):
         )
     windows = np.asarray(windows, np.int64)
     made = table.iloc[rows][["filename", "source", "body_part"]].reset_index(drop=True)
-    # cos(|i|^n pi/2) is a half at |i|^n = 2/3.
-    reach = (2 / 3) ** (1 / n) / 2
-    centres, sides = windows[:, :2] + windows[:, 2:] / 2, windows[:, 2:]
-    corners = np.concatenate([centres - reach * sides, centres + reach * sides], axis=1)
+    # cos(|i|^n pi/2) is a half at |i|^n = 2/3; i goes from the middle of the first pixel to that of the last.
+    reach = (2 / 3) ** (1 / n) / 2 * (windows[:, 2:] - 1)
+    centres = windows[:, :2] + windows[:, 2:] / 2
+    corners = np.concatenate([centres - reach, centres + reach], axis=1)
     made[["ymin", "xmin", "ymax", "xmax"]] = corners / np.tile(shape[:2], 2)
     made[["top", "left", "height", "width"]] = windows
     return made.assign(

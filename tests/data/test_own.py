@@ -14,7 +14,7 @@ import pytest
 
 from keras_fracture import cli, data, synthesis
 from keras_fracture.data import audit, catalogue, decoding, splits
-from keras_fracture.data.own import find, folders, labels, layout, remembered
+from keras_fracture.data.own import checking, find, folders, labels, layout, remembered
 from keras_fracture.errors import DataError
 from keras_fracture.experiment import splits as experiment
 from keras_fracture.experiment.config import Config
@@ -137,6 +137,38 @@ def test_without_patients_near_equal_images_share_a_source_and_it_is_said(drawn,
     assert "No patients are told" in find(str(tmp_path)).told
 
 
+def test_nearly_equal_images_of_two_patients_on_two_sides_are_counted(drawn, tmp_path, caplog, capsys):
+    """They stay two patients, as told; that a split parts them is said wherever it is made."""
+    for record in drawn:
+        own.write(tmp_path / "images" / record["filename"], record["image"])
+    sides = ["train"] * (len(drawn) // 2) + ["val"] * (len(drawn) - len(drawn) // 2)
+    rows = [
+        (f"images/{r['filename']}", r["label"], r["source"], side)
+        for r, side in zip(drawn, sides, strict=True)
+    ]
+    copied = [next(one for one in drawn if one["label"] == label) for label in (0, 1)]
+    for one in copied:  # once as it is, once brighter
+        for name, added in (("equal", 0), ("near", 3)):
+            name = f"images/{name}_{one['label']}.png"
+            own.write(tmp_path / name, np.clip(one["image"].astype(int) + added, 0, 255).astype(np.uint8))
+            rows.append((name, one["label"], name, "test"))
+    columns = ["image", "label", "patient", "split"]
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "labels.csv", index=False)
+    lines = checking.lines(find(str(tmp_path)), progress=False)[0]
+    assert [line for line in lines if "distinct ones once equal images are joined" in line]
+    at = next(n for n, line in enumerate(lines) if line.startswith("split policy official"))
+    line = "2 of 4 test images are nearly equal to training images of other patients: if these are the same X-rays"
+    assert lines[at + 1].startswith(line)
+    assert "once equal images are joined" in audit.as_text(audit.audit(str(tmp_path), progress=False))
+    data.prepare(str(tmp_path), "official")
+    assert line in caplog.text
+    contents = catalogue.catalogue(str(tmp_path), progress=False)
+    side = pd.Series("train", contents.table.index)
+    assert catalogue.near_across(contents, side) == ""
+    mixed = contents.table.assign(patient_told=[True] + [False] * (len(side) - 1))
+    assert catalogue.joined(mixed) == "equal and nearly equal images, these unless both patients are told,"
+
+
 def test_a_split_that_comes_along_is_kept_and_its_leaks_are_named(drawn, tmp_path, caplog):
     split = [
         "validation" if number % 4 == 2 else ("test" if number % 4 == 3 else "train")
@@ -161,7 +193,10 @@ def test_an_experiment_reads_own_xrays_as_its_settings_say(drawn, tmp_path):
     digest = data.load(str(tmp_path), columns=COLUMNS).digest()
     assert experiment.fingerprints(config)["grouped"]["train"] == digest
     (line,) = experiment.how_told(config)
-    assert line == f"{len({record['source'] for record in drawn})} patients, named by the column 'pid'.\n"
+    assert line == (
+        f"{len({record['source'] for record in drawn})} patients, named by the column 'pid'. "
+        "Images of two patients that are nearly equal, but not equal, count as two X-rays.\n"
+    )
     assert experiment.how_told(Config(data="phantom")) == []
 
 

@@ -173,6 +173,55 @@ def test_what_programs_write_for_no_patient_is_not_one_large_patient(pair, missi
     assert f"and 1 images without one ({missing!r}), each of its own" in found.told
 
 
+@pytest.mark.parametrize("missing", ["NA", "nan", "?", "Unknown", "NULL"])
+def test_what_programs_write_for_no_label_is_not_healthy(pair, tmp_path, missing):
+    own.write(tmp_path / "c.png", np.full((9, 9), 9, np.uint8))
+    text = f"image,label\na.png,fracture\nb.png,{{}}\nc.png,{missing}\n"
+    for finding, healthy in (("fracture", "callus"), (None, "healthy"), (None, "none"), ("fracture", "-")):
+        found = pair(text.format(healthy), finding=finding)
+        assert found.table.set_index("filename")["label"].to_dict() == {"a.png": 1, "b.png": 0}, healthy
+        assert found.left_out == {"c.png": "without a label in labels.csv"}
+        assert f"no label, left out: {missing!r}, 1 images" in found.notes
+    with pytest.raises(DataError, match=r"one class alone.*NA or the like is neither. Received: 'fracture'"):
+        pair(text.format(missing), finding="fracture")
+    with pytest.raises(DataError, match="or says NA"):
+        pair(f"image,label\na.png,{missing}\n")
+
+
+def test_a_folder_of_unknown_labels_is_not_healthy(drawn, tmp_path):
+    own.class_folders(tmp_path, drawn)
+    whole = find(str(tmp_path), finding="fractured")
+    own.write(tmp_path / "unknown" / "a.png", drawn[0]["image"])
+    found = find(str(tmp_path), finding="fractured")
+    assert found.table.equals(whole.table) and found.left_out == {"unknown/a.png": "in no class folder"}
+    assert found.notes == [*whole.notes, "no label, left out: 'unknown', 1 images"] and found.key != whole.key
+
+
+@pytest.mark.parametrize("names", [("a.PNG", "B"), ("A.png", "/x/../b.PnG"), ("./a.Png", "b")])
+def test_names_may_differ_in_case_where_one_image_alone_can_be_meant(pair, tmp_path, names):
+    where = [name.replace("/x/..", str(tmp_path)) for name in names]
+    found = pair(f"image,label\n{where[0]},1\n{where[1]},0\n")
+    assert found.table.set_index("filename")["label"].to_dict() == {"a.png": 1, "b.png": 0}
+
+
+def test_of_names_that_differ_in_case_alone_each_means_itself(pair, tmp_path):
+    own.write(tmp_path / "A.png", np.full((9, 9), 9, np.uint8))
+    found = pair("image,label\na.png,1\nA.png,0\nb.png,0\n")
+    assert found.table.set_index("filename")["label"].to_dict() == {"A.png": 0, "a.png": 1, "b.png": 0}
+    with pytest.raises(DataError, match=r"2 images that 'a.PNG' in .* could mean"):
+        pair("image,label\na.PNG,1\nb.png,0\n")
+    (tmp_path / "A.png").unlink()
+    with pytest.raises(DataError, match="rows twice"):  # A.png is missing, and no other name of a.png
+        pair("image,label\na.png,1\nA.png,1\nb.png,0\n")
+
+
+@pytest.mark.parametrize("end", [";;\n", ";;\n;;\n\n;;", ""])
+def test_blank_rows_at_the_end_of_a_spreadsheet_are_none(pair, end):
+    assert len(pair(f"image;label;patient\na.png;1;p\nb.png;0;q\n{end}").table) == 2
+    with pytest.raises(DataError, match=r"names no image in a row.*Received: row 3"):
+        pair(f"image;label;patient\na.png;1;p\n;;\nb.png;0;q\n{end}")
+
+
 @pytest.mark.parametrize(
     "name", ["no information", "No-displacement fracture", "without cast", "no AP view", "no bone"]
 )

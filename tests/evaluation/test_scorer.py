@@ -101,11 +101,35 @@ def test_seeds_are_runs_in_their_order(tmp_path):
         lambda name: f"./{name}",
         lambda name: name.replace("/", "\\"),
         lambda name: name.removeprefix("val/"),
+        lambda name: name.removesuffix(".png"),
+        lambda name: f"C:\\hands\\{name}".removesuffix(".png"),
+        lambda name: name.removeprefix("val/").removesuffix(".png"),
     ],
 )
 def test_names_may_have_more_folders_or_fewer(tmp_path, names):
     one = predictions(tmp_path, table().assign(filename=TEST["filename"].map(names)))
     np.testing.assert_array_equal(one.probabilities, SAID[None])
+
+
+def test_a_name_without_ending_means_the_image_of_this_name_before_that_of_another(tmp_path):
+    test = TEST.assign(filename=[name.removesuffix(".png") for name in TEST["filename"]])
+    table().assign(filename=test["filename"]).to_csv(tmp_path / "said.csv", index=False)
+    further = dict.fromkeys(TEST["filename"], "train")
+    one = scorer.predictions(tmp_path / "said.csv", "hands", test, further)
+    np.testing.assert_array_equal(one.probabilities, SAID[None])
+    with pytest.raises(
+        EvaluationError, match="a name that 2 images of hands have: write its folders and ending"
+    ):
+        scorer.predictions(tmp_path / "said.csv", "hands", TEST, {"val/a/0.jpg": "train"})
+
+
+@pytest.mark.parametrize("end", [";\n;\n", ";\n\n ; \n;"])
+def test_blank_rows_at_the_end_of_a_spreadsheet_are_none(tmp_path, end):
+    text = table().to_csv(index=False, sep=";")
+    np.testing.assert_array_equal(predictions(tmp_path, text + end).probabilities, SAID[None])
+    first, rest = text.split("\n", 1)
+    with pytest.raises(EvaluationError, match="Received: '' of '' in row 2"):
+        predictions(tmp_path, f"{first}\n;\n{rest}{end}")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +155,7 @@ def test_names_may_have_more_folders_or_fewer(tmp_path, names):
         (changed(0, filename="val/b/9.png"), "not among those of hands.*'val/b/9.png'"),
         (changed(0, filename="\x1b[2J"), r"not among those of hands.*'\\x1b\[2J'"),
         (changed(0, filename=""), "not among those of hands"),
-        (changed(0, filename="0.png"), "a name that 2 images of hands have: write its folders"),
+        (changed(0, filename="0.png"), "a name that 2 images of hands have: write its folders and ending"),
         (changed(3, probability="nan"), "a number from 0 to 1.*'nan' of 'val/a/3.png' in row 5, and 0 more"),
         (changed(3, probability=""), "a number from 0 to 1 .*Received: '' of"),
         (changed(3, probability=1.0001), "a number from 0 to 1 .*1.0001"),

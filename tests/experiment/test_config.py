@@ -133,6 +133,40 @@ def test_settings_of_an_earlier_version_are_completed_by_what_it_did():
         configs.from_recorded(LisbonResNet, recorded)
 
 
+_CLASSIFIER = (
+    "data seed seeds precision policies models variant epochs batch_size image_size learning_rate augment balanced "
+    "body_parts weight_decay patience threshold flips pretrained"
+)
+# The settings that runs have had from the start.
+FIRST = {
+    "bai_dcgan": "data seed seeds precision policy variant epochs steps batch_size image_size channels width "
+    "activation loss g_learning_rate d_learning_rate fresh_noise augment ema condition generated_images eval_every "
+    "neighbours extractor",
+    "garcia_inception": _CLASSIFIER,
+    "gupta_unit": "data seed seeds precision shares min_lesions network widths image_size epochs batch_size "
+    "learning_rate weight_decay preset patch_size width unit_epochs unit_steps unit_batch unit_learning_rate unit_ema "
+    "patches translators exponent exponents thresholds passing_shares",
+    "ibrahim_gan": "data seed seeds precision policies gans_per_class gan_epochs gan_steps gan_width "
+    "discriminator_width gan_channels gan_learning_rate gan_ema synthetic_per_class epochs batch_size image_size",
+    "lisbon_resnet": f"{_CLASSIFIER} width warmup gamma alpha smoothing",
+}
+
+
+@pytest.mark.parametrize("key", papers.names())
+def test_a_setting_that_came_later_says_what_earlier_versions_did(key):
+    """Else their runs are neither resumed nor repeated: put it, and what was done before, into `ADDED`."""
+    kind = papers.get(key).config.Config
+    first = {field.name for field in dataclasses.fields(kind)} - set(kind.ADDED)
+    assert first == set(FIRST[key].split())
+
+
+def test_a_run_from_before_jpeg_files_were_read_reduced_goes_on():
+    usual = configs.configure(LisbonResNet, "smoke")
+    recorded = {name: value for name, value in dataclasses.asdict(usual).items() if name != "jpeg"}
+    assert configs.renamed(LisbonResNet, recorded)["jpeg"] == "full"
+    assert configs.from_recorded(LisbonResNet, recorded) == usual
+
+
 @pytest.mark.parametrize(
     ("settings", "own", "l2"),
     [

@@ -145,6 +145,18 @@ def test_a_run_that_goes_on_under_other_versions_says_so_and_keeps_both(run, cap
     assert runs.read_config(folder)["versions"] == before["versions"]
 
 
+def test_a_run_from_before_the_package_recorded_itself_goes_on_under_another_version(run, caplog):
+    folder, (config,) = run
+    path = folder / "config.json"
+    said = json.loads(path.read_text())
+    now = said["versions"]
+    said["versions"] = {name: version for name, version in now.items() if name != "keras_fracture"}
+    path.write_text(json.dumps(said))
+    runs.start(config, "smoke", folder, resume=True)
+    assert caplog.messages[0].endswith(f"Received: keras_fracture unknown, now {now['keras_fracture']}")
+    assert json.loads(path.read_text()) == said | {"resumed_under": [now]}
+
+
 @pytest.mark.parametrize("name", ["", "config.json"])
 def test_a_run_is_repeated_with_all_its_settings(run, tmp_path, name):
     folder, seen = run

@@ -25,6 +25,7 @@ from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
 from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
 from keras_fracture.report import baselines, captions
 from keras_fracture.report.markdown import decimal
+from keras_fracture.serving import releasing
 from tests.drawings import assert_drawn, assert_figures
 
 
@@ -80,7 +81,8 @@ def test_scores_are_those_of_the_stored_probabilities(lisbon):
     loaded = load_splits(config, lisbon_resnet.preprocess(config), "grouped")
     positive = probabilities["test"] >= run["threshold"]
     assert run["metrics"]["accuracy"]["value"] == pytest.approx((positive == loaded["test"].labels).mean())
-    assert run["threshold"] in probabilities["validation"] and run["thresholds"] == [run["threshold"]]
+    chosen = min(one for one in probabilities["validation"] if one >= run["threshold"])
+    assert 0 < chosen - run["threshold"] <= 1.001e-4 and run["thresholds"] == [run["threshold"]]
     for score in run["metrics"].values():
         assert score["low"] <= score["value"] <= score["high"]
 
@@ -168,6 +170,30 @@ def test_a_run_is_released_with_all_it_knows(lisbon, tmp_path, capsys):
     assert cli.main(["export", str(folder), "--which", "paper", "--to", str(tmp_path / "other")]) == 2
     assert "grouped/resnet18/paper" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("odd", "low", "kept"),
+    [("none", 0.1, True), ("version", 0.1, False), ("date", 0.1, False), ("none", 0.3, False)],
+)
+def test_the_interval_of_a_calibration_error_of_an_earlier_version_is_left_out(
+    lisbon, tmp_path, odd, low, kept
+):
+    """It held percentiles, of which the value was often none."""
+    for name in ("metrics.json", "config.json"):
+        said = json.loads((lisbon[0] / name).read_text())
+        if name == "metrics.json":
+            score = {"value": 0.2, "low": low, "high": 0.5}
+            for row in said["runs"]:
+                row.get("saved_model_metrics", row["metrics"])["ece"] = score
+        elif odd == "date":
+            said["date"] = "2026-11-29"
+        elif odd == "version":
+            del said["versions"]["keras_fracture"]
+        (tmp_path / name).write_text(json.dumps(said))
+    metrics = releasing.model_of_run(tmp_path, "grouped")[1]["metrics"]
+    assert metrics["ece"] == (score if kept else {"value": 0.2})
+    assert "low" in metrics["auc"]
 
 
 def test_a_model_card_tells_of_the_model_alone(smoke_run, tmp_path):

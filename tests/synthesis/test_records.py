@@ -72,6 +72,22 @@ def test_the_box_is_where_the_patch_outweighs_the_image(n):
     np.testing.assert_allclose(table[["ymin", "xmin", "ymax", "xmax"]].to_numpy()[0], expected, atol=2e-3)
 
 
+@pytest.mark.parametrize("n", [0.5, 1, 2, 5])
+def test_the_box_of_a_small_window_ends_where_the_weights_are_one_half(n):
+    made = {"n": n, "seed": 0, "scores": [1], "model": "", "weights": ""}
+    box = synthesis.describe(REAL, [0], [(10, 20, 31, 21)], (100, 100), **made)[
+        ["ymin", "xmin", "ymax", "xmax"]
+    ]
+    top, left, bottom, right = 100 * box.to_numpy()[0]
+    seen = synthesis.weights(31, 21, n)
+    at = np.arange(31) + 0.5  # the middles of pixels
+    for start, end, line, first in ((top, bottom, seen[:, 10], 10), (left, right, seen[15], 20)):
+        half = len(line) // 2 + 1
+        expected = first + np.interp(0.5, line[:half], at[:half])
+        assert start == pytest.approx(expected, abs=0.08)
+        assert end == pytest.approx(2 * first + len(line) - expected, abs=0.08)
+
+
 def test_nothing_is_left_of_what_cannot_be_written(tmp_path):
     images = np.zeros((2, 100, 80, 1), np.uint8)
     with pytest.raises(SynthesisError, match="Received: 1 images, 2 rows"):

@@ -1,7 +1,9 @@
 """What was understood of own X-rays, as lines for a terminal: `keras-fracture data check PATH`."""
 
+import pandas as pd
+
 from keras_fracture.data import splits, unread
-from keras_fracture.data.catalogue import measured, usable
+from keras_fracture.data.catalogue import joined, measured, near_across, usable
 from keras_fracture.data.own.layout import leaks
 from keras_fracture.errors import DataError
 
@@ -25,7 +27,7 @@ def lines(layout, progress=True):
         *layout.notes,
         layout.told,
         f"{table['named_source'].nunique():,} named sources, {table['source'].nunique():,} distinct ones once "
-        "equal and nearly equal images are joined",
+        f"{joined(table)} are joined",
         f"{(boxes > 0).sum():,} images with boxes, {boxes.sum():,} boxes",
     ]
     for column, word in (
@@ -53,6 +55,7 @@ def lines(layout, progress=True):
         out.append(
             f"split policy {policy}: {', '.join(f'{(side == name).sum():,} {name}' for name in splits.NAMES)}"
         )
+        out += filter(None, [near_across(contents, pd.Series(side, usable(table).index))])
         if lack := splits.lack_for_intervals(usable(table)[side == "test"]):
             out.append(lack)
         else:

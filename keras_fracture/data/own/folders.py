@@ -48,9 +48,17 @@ class Folder:
     @functools.cached_property
     def _by_name(self):
         """Images by the last part of their path, with and without its ending; sorted out at the first use."""
+        return self._sorted_out(str)
+
+    @functools.cached_property
+    def _by_folded(self):
+        """The same by names without their case, sorted out at the first use: 1.PNG may mean 1.png."""
+        return self._sorted_out(str.casefold)
+
+    def _sorted_out(self, fold):
         found = defaultdict(list)
         for name in self.images:
-            last = posixpath.basename(name)
+            last = posixpath.basename(fold(name))
             for key in {last, posixpath.splitext(last)[0]}:
                 found[key].append(name)
         return found
@@ -59,7 +67,8 @@ class Folder:
         """The image that a table or an annotation file names.
 
         Args:
-            name: A path, absolute or below the folder or `near`, or its end; the ending may be missing.
+            name: A path, absolute or below the folder or `near`, or its end; the ending may be missing, and
+                the case another, unless an image has this one.
             where: What errors call the place that names it.
             near: Path below the folder of the place that names it.
 
@@ -83,12 +92,8 @@ class Folder:
         for path in (beside, name):
             if path in self._known:
                 return path
-        ends = [
-            path
-            for path in self._by_name.get(posixpath.basename(name), ())
-            if f"/{name}"
-            in (f"/{path}"[-len(name) - 1 :], f"/{posixpath.splitext(path)[0]}"[-len(name) - 1 :])
-        ]
+        ends = _ending(self._by_name, name, str)
+        ends = ends or _ending(self._by_folded, name.casefold(), str.casefold)
         return self._nearest(ends, near, f"{name!r} in {where}")
 
     def beside(self, path):
@@ -125,6 +130,16 @@ class Folder:
                 f"Received: {paths[0]!r} and {paths[1]!r}"
             )
         return paths[common.index(max(common))]
+
+
+def _ending(by_name, name, fold):
+    """The images whose path ends in `name`, with its ending or without; `fold` makes of theirs what `name` is."""
+    return [
+        path
+        for path in by_name.get(posixpath.basename(name), ())
+        if f"/{name}"
+        in (f"/{fold(path)}"[-len(name) - 1 :], f"/{posixpath.splitext(fold(path))[0]}"[-len(name) - 1 :])
+    ]
 
 
 def _walk(root):

@@ -2,6 +2,7 @@
 
 import re
 
+from keras_fracture.data import tables
 from keras_fracture.errors import DataError
 
 _HEALTHY = re.compile(
@@ -44,7 +45,8 @@ def binary(names, finding, where):
     listed = ", ".join(map(repr, names[:8])) + ", ..." * (len(names) > 8)
     if len(names) < 2:
         raise DataError(
-            f"{where} has one class alone: two are needed, healthy and a finding. Received: {listed}"
+            f"{where} has one class alone: two are needed, healthy and a finding, and NA or the like is neither. "
+            f"Received: {listed}"
         )
     if finding is not None:
         chosen = [name for name in names if name.lower() == str(finding).strip().lower()]
@@ -65,6 +67,19 @@ def binary(names, finding, where):
             f"as healthy. Received: {listed}"
         )
     return {name: int(name == found[0]) for name in names}
+
+
+def without_missing(table):
+    """Blanks the labels of a table that mean that there is none, as NA does; a list of one line on them, or of none.
+
+    "none" may mean that there is no finding, and "-" be the opposite of "+".
+    """
+    column = "label" if "label" in table else "folder"
+    missing = table[column].str.strip().str.lower().isin(set(tables.MISSING) - {"none", "-"})
+    counts = table[column][missing].value_counts()
+    table[column] = table[column].mask(missing, "")
+    words = ", ".join(f"{name!r}, {count:,} images" for name, count in counts.items())
+    return [f"no label, left out: {words}"] if words else []
 
 
 def tells(name):

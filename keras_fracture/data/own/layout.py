@@ -97,12 +97,14 @@ def read(path, finding=None, columns=None, patient=None, state=""):
             f"{root} has no table that --columns could speak of: name its path. Received: {columns!r}"
         )
     table, kind, used, chosen, notes, kinds = _facts(folder, listed, columns, finding)
+    missing = labels.without_missing(table)
     left_out = dict.fromkeys(set(folder.images).difference(table.index), f"not in {listed}")
     left_out |= {name: _why_not(name) for name in set(folder.others).difference(used)}
     boxes_alone = annotated.chosen(kinds, finding) and not _is_label(table, finding)
     told = None if boxes_alone else finding
     undecided = _listed(kinds) if len(kinds) > 1 and not annotated.chosen(kinds, finding) else ""
     table["name"], where = _label_names(table, root, listed, told, undecided)
+    missing *= not where.endswith(_BY_BOXES)
     if undecided:
         table["boxes"] = [_NO_BOXES] * len(table)
         notes.append("boxes: none is used, as they are of several kinds and --finding names none of these")
@@ -132,13 +134,13 @@ def read(path, finding=None, columns=None, patient=None, state=""):
         table = table.sort_values(["folder_split", "folder"], kind="stable")
     table = _finished(table)
     policies = ("grouped", "paper", *["official"] * bool((table["published_split"] != "").any()))
-    facts = [state, str(path), finding, columns, patient]
+    facts = [state, str(path), finding, columns, patient, *missing]
     if line := synthetic(table):
         told = f"{told} {line[0].upper()}{line[1:]}."
         # Earlier versions dealt them out to all splits, as where there are no others.
         facts += ["synthetic in train"] * (not table["synthetic"].all())
     key = hashlib.sha1(json.dumps(facts).encode()).hexdigest()[:16]
-    return Layout(root, table, policies, tuple(used), left_out, key, [*notes, *label_notes], told)
+    return Layout(root, table, policies, tuple(used), left_out, key, [*notes, *label_notes, *missing], told)
 
 
 def _facts(folder, listed, columns, finding):
@@ -202,7 +204,7 @@ def _label_names(table, root, listed, finding, kinds):
     if "label" in table:
         if (table["label"] == "").all():
             raise DataError(
-                f"{root / listed} has no labels: the column is blank. Received: {len(table)} images"
+                f"{root / listed} has no labels: the column is blank, or says NA. Received: {len(table)} images"
             )
         return table["label"], f"{root / listed}"
     boxed = table["boxes"].map(len) > 0
