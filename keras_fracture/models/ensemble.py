@@ -112,7 +112,12 @@ class Ensemble(keras.Model):
             kind = keras.saving.get_registered_object(f"keras_fracture>{one['architecture']}")
             if kind is None:
                 raise ModelError(f"This package has no such architecture. Received: {one['architecture']!r}")
-            members.append(kind.from_config(one["config"] | dtype))
+            member = kind.from_config(one["config"] | dtype)
+            if not member.trainable:
+                # The ensemble goes by the weights, of which Keras tells only where the value is another than before.
+                member.trainable = True
+                member.trainable = False
+            members.append(member)
         return cls(**config | {"members": members})
 
 

@@ -48,14 +48,26 @@ def load(name):
             f"Received: {classes!r:.60}"
         )
     if model.num_classes == 2 and finding == 0:
-        for one in getattr(model, "members", [model]):
-            for variable in one.trainable_variables[-2:]:  # the head's kernel and bias
-                variable.assign(variable[..., ::-1])
+        for variable in _head_of(model, version):
+            variable.assign(variable[..., ::-1])
         classes, finding = classes[::-1], 1
     model.preprocess = preparation(version)[0] if "preprocess" in facts else None
     model.classes, model.finding = classes and tuple(classes), finding
     model.threshold = threshold_of(facts, version)[0]
     return model
+
+
+def _head_of(model, version):
+    """The last layer's kernel and bias, whether they are trained or not; of an ensemble those of all its members."""
+    if members := getattr(model, "members", None):
+        return [variable for one in members for variable in _head_of(one, version)]
+    head = model.weights[-2:]
+    if [(one.name, one.shape[-1]) for one in head] != [("kernel", 2), ("bias", 2)]:
+        raise ModelError(
+            f"{version} names its finding first, and its last layer's two outputs cannot change places: export it with "
+            f"the finding last. Received: {', '.join(f'{one.path} {tuple(one.shape)}' for one in head)}"
+        )
+    return head
 
 
 def _finding(facts, version):

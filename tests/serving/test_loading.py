@@ -58,13 +58,41 @@ def test_what_the_metadata_say_is_on_the_model(first, tmp_path):
     assert (models.load(unknown).classes, models.load(unknown).finding) == (("left", "right"), None)
 
 
-@pytest.mark.parametrize("name", ["compact_cnn", "drn_c_26", "ensemble"])
-def test_the_finding_is_the_last_output_whichever_it_was(name, images, tmp_path):
-    model = models.Ensemble([network(), network(mean=0.2)]) if name == "ensemble" else network(name)
+@pytest.mark.parametrize(
+    ("name", "trainable"),
+    [
+        ("compact_cnn", True),
+        ("compact_cnn", False),
+        ("drn_c_26", True),
+        ("ensemble", False),
+        ("nested", True),
+    ],
+)
+def test_the_finding_is_the_last_output_whichever_it_was(name, trainable, images, tmp_path):
+    kind = "compact_cnn" if name in ("ensemble", "nested") else name
+    model = network(kind)
+    model.trainable = trainable
+    if name != kind:
+        other = network(mean=0.2)
+        other.trainable = trainable
+        model = models.Ensemble([model, other])
+    model = models.Ensemble([model]) if name == "nested" else model
     version = serving.export(model, tmp_path / name, metadata=FIRST)
     expected = served(version, images)
     assert np.abs(expected["fracture"] - expected["healthy"]).min() > 0.05
-    np.testing.assert_allclose(probabilities(models.load(version), images), expected["fracture"], atol=1e-6)
+    back = models.load(version)
+    np.testing.assert_allclose(probabilities(back, images), expected["fracture"], atol=1e-6)
+    assert bool(back.trainable_variables) == trainable
+
+
+def test_a_last_layer_whose_outputs_cannot_change_places_is_refused(first, monkeypatch):
+    """Else the names of the classes would change places alone, and each would say the other's probability."""
+    model = network("resnet18")
+    model.fc.bias.assign([0.5, -0.5])
+    monkeypatch.setattr("keras_fracture.serving.loading.as_saved", lambda version: model)
+    monkeypatch.setattr(type(model), "weights", property(lambda self: [self.bn1.gamma, self.bn1.beta]))
+    with pytest.raises(ModelError, match=r"cannot change places: .* Received: .*gamma \(\d+,\), .*beta"):
+        models.load(first)
 
 
 def test_models_of_both_orders_agree_and_do_not_cancel_out(first, images, tmp_path):
