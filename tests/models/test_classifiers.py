@@ -239,6 +239,23 @@ def test_a_mean_in_grey_levels_is_refused(name, mean):
         models.create(name, mean=mean, std=58.4)
 
 
+@pytest.mark.parametrize("name", ["file.keras", "file.weights.json"])
+def test_a_deeper_network_in_an_archive_or_in_parts_is_refused(name, tmp_path):
+    small, path = SMALL["resnet18"], tmp_path / name
+    model = models.create("resnet18", **small)
+
+    def write(one):
+        one.save(path) if path.suffix == ".keras" else one.save_weights(path, max_shard_size=5e-5)
+
+    write(model)
+    assert path.suffix == ".keras" or len(list(tmp_path.glob("*.h5"))) > 1
+    models.create("resnet18", **small).load_weights(path)
+    write(models.create("resnet18", **small | {"depths": (2, 1, 1, 1)}))
+    with pytest.raises(WeightsError, match=rf"of a larger network, .* in .*{name}$"):
+        model.load_weights(path)
+    model.load_weights(path, skip_mismatch=True)
+
+
 def test_weights_of_a_deeper_network_are_refused_and_nothing_else(tmp_path):
     small, path = SMALL["resnet18"], tmp_path / "file.weights.h5"
     deeper = models.create("resnet18", **small | {"depths": (2, 1, 1, 1)})
