@@ -74,7 +74,7 @@ class Ensemble(keras.Model):
     def build(self, input_shape):
         self.built = True  # the members are
 
-    def features(self, images, training=False):
+    def features(self, images, training=None):
         """Returns the members' last maps side by side `(batch, height, width, views * members * channels)`.
 
         Those of mirror images are mirrored back, so that all lie on the image as it came.
@@ -85,7 +85,7 @@ class Ensemble(keras.Model):
             maps += [ops.flip(one.features(mirrored, training=training), axis=2) for one in self.members]
         return ops.concatenate(maps, axis=-1)
 
-    def classify(self, maps, training=False):
+    def classify(self, maps, training=None):
         """Returns the logits of what `features` gave."""
         count = len(self.members)
         parts = ops.split(maps, count * (2 if self.flips else 1), axis=-1)

@@ -276,3 +276,44 @@ def test_weights_of_a_deeper_network_are_refused_and_nothing_else(tmp_path):
     model.optimizer.build(model.trainable_variables)
     model.save_weights(path)  # with what Adam keeps, twice the weights
     models.create("resnet18", **small).load_weights(path)
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("mode", ["int8", "float8"])
+def test_weights_of_a_quantised_network_are_called_so(mode, tmp_path):
+    model = models.create("resnet18", **SMALL["resnet18"])
+    model.quantize(mode)
+    model.save_weights(tmp_path / "file.weights.h5")
+    with pytest.raises(WeightsError, match="or of a quantised one"):
+        models.create("resnet18", **SMALL["resnet18"]).load_weights(tmp_path / "file.weights.h5")
+
+
+class Around(keras.Model):
+    """A model of somebody else that leaves it to Keras to tell its layers whether it trains."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def call(self, images, training=None):
+        return self.network.classify(self.network.features(images))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "ensemble"])
+def test_maps_within_a_model_of_ones_own_are_trained_as_it_is(name):
+    kind = "inception_net" if name == "ensemble" else name
+    network = models.create(kind, num_classes=2, **SMALL[kind])
+    model = models.Ensemble([network]) if name == "ensemble" else network
+    around, images = Around(model), np.random.default_rng(0).random((4, 32, 32, 3), "float32")
+    means = [one for one in network.variables if one.name == "moving_mean"]
+    expected = model(images, training=False)
+    for said in (None, False):
+        np.testing.assert_allclose(around(images, training=said), expected, atol=1e-6)
+    # Outside of any call nothing is trained, whoever asks.
+    asked = tf.function(lambda given: model.classify(model.features(given)))
+    with tf.GradientTape():
+        np.testing.assert_allclose(model.classify(model.features(images)), expected, atol=1e-6)
+        np.testing.assert_allclose(asked(images), expected, atol=1e-5)
+    assert not any(np.any(one) for one in means)
+    around(images, training=True)
+    assert all(np.any(one) for one in means)
