@@ -10,7 +10,7 @@ import pytest
 
 from keras_fracture import evaluation, models, serving
 from keras_fracture.data import Preprocess
-from keras_fracture.errors import ModelError
+from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.evaluation.predicting import predictor, probabilities
 from keras_fracture.inference.predicting import Classifier
 from keras_fracture.serving import releasing
@@ -182,6 +182,14 @@ def test_images_of_another_size_are_refused(first, side):
     for heat_of in (evaluation.gradcam, evaluation.gradcam_plus_plus):
         with pytest.raises(ModelError, match=said):
             heat_of(model, other.astype("float32"))
+    if side == 64:
+        for shape in ((2, 32, 32, 4), (2, 32, 32, 3)):
+            with pytest.raises(ModelError, match=r"grey or of 1 channel\(s\), .* Received: \(2, 32, 32, "):
+                probabilities(model, np.zeros(shape, np.uint8))
+            with pytest.raises(ModelError, match=r"the model's 1 channel\(s\), .* Received: \(2, 32, 32, "):
+                evaluation.gradcam(model, np.zeros(shape, "float32"))
+        with pytest.raises(EvaluationError, match=r"at least one image. Received: \(0, 32, 32, 1\)"):
+            probabilities(model, np.zeros((0, 32, 32, 1), np.uint8))
     anything = network("resnet18", image_size=None, depths=(1, 1, 1, 1))
     assert len(probabilities(anything, other)) == 2
 
