@@ -101,7 +101,7 @@ class Ensemble(keras.Model):
         return self.classify(self.features(images, training), training)
 
     def get_config(self):
-        members = [{"architecture": type(one).__name__, "config": one.get_config()} for one in self.members]
+        members = [{"architecture": architecture_of(one), "config": one.get_config()} for one in self.members]
         return super().get_config() | {"members": members, "flips": self.flips}
 
     @classmethod
@@ -132,7 +132,7 @@ def _log_of_mean(logits):
 
 def _shape_of(model):
     kept = {name: value for name, value in model.get_config().items() if name not in _MAY_DIFFER}
-    return {"architecture": type(model).__name__} | kept
+    return {"architecture": architecture_of(model), "pixel_range": tuple(model.pixel_range)} | kept
 
 
 def _difference(first, other):

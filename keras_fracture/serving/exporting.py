@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_fracture import files
 from keras_fracture.data.ranges import not_finite
 from keras_fracture.errors import ModelError, OutputError
+from keras_fracture.models.registry import architecture_of
 from keras_fracture.serving import card, endpoints, warmup
 
 _LOG = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
     if target.exists():
         raise OutputError(f"{target} exists already: choose another version")
     facts = {
-        "architecture": type(model).__name__,
+        "architecture": architecture_of(model),
         "config": model.get_config(),
         "parameters": model.count_params(),
         "pixel_range": getattr(model, "pixel_range", None),  # the dense discriminator takes any

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 
 import keras_fracture.models  # noqa: F401, so that Keras knows the architectures by their names
-from keras_fracture.errors import ModelError, one_line
+from keras_fracture.data.levels import checked_range
+from keras_fracture.errors import DataError, ModelError, one_line
 from keras_fracture.serving.metadata import facts_of, finding_of, preparation, threshold_of
 from keras_fracture.serving.versions import loaded, version_of
 
@@ -106,7 +107,10 @@ def as_saved(version):
             if _name(variable.path) != _name(saved.name):
                 raise ValueError(f"{saved.name} where {variable.path} is expected")
             variable.assign(np.asarray(saved))
-    except (KeyError, TypeError, ValueError) as error:
+        # Somebody set another on the model, of which its class does not know.
+        if (pixel_range := facts["pixel_range"]) and tuple(pixel_range) != model.pixel_range:
+            model.pixel_range = tuple(checked_range(pixel_range))
+    except (DataError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(

@@ -132,6 +132,32 @@ def test_members_whose_images_are_prepared_otherwise_are_refused(tmp_path):
     models.Ensemble([plain, reduced])  # another way to the same images
 
 
+def test_a_class_of_the_same_name_is_not_taken_for_the_own_one(tmp_path, caplog):
+    """Else what its `call` does beside would be lost without a word."""
+
+    class CompactCNN(models.CompactCNN):
+        def call(self, images, training=False):
+            return super().call(images, training) / 5
+
+    theirs = CompactCNN(num_classes=2, image_size=32)
+    version = serving.export(theirs, tmp_path / "theirs")
+    with pytest.raises(ModelError, match=r"no model of this package. Received: 'tests\..*CompactCNN'"):
+        models.load(version)
+    with pytest.raises(ModelError, match=r"architecture 'CompactCNN' beside 'tests\..*CompactCNN'"):
+        models.Ensemble([theirs, models.CompactCNN(num_classes=2, image_size=32)])
+
+
+def test_a_pixel_range_that_was_set_on_a_model_comes_back(images, tmp_path):
+    model = network()
+    model.pixel_range = (-1.0, 1.0)
+    with pytest.raises(ModelError, match=r"pixel_range \(0.0, 1.0\) beside \(-1.0, 1.0\)"):
+        models.Ensemble([model, network()])
+    back = models.load(serving.export(model, tmp_path / "set"))
+    assert back.pixel_range == (-1.0, 1.0)
+    np.testing.assert_allclose(probabilities(back, images), probabilities(model, images), atol=1e-6)
+    assert models.load(serving.export(network(), tmp_path / "plain")).pixel_range == network().pixel_range
+
+
 def test_a_class_keeps_its_probability_however_the_model_is_exported_anew(first, images, tmp_path):
     expected = served(first, images)
     anew = releasing.release(first, tmp_path / "anew")
