@@ -75,6 +75,7 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
     target = Path(path) / str(version)
     if target.exists():
         raise OutputError(f"{target} exists already: choose another version")
+    _warn_of_changes(model, preprocess)
     facts = {
         "architecture": architecture_of(model),
         "config": model.get_config(),
@@ -99,6 +100,29 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
         (folder / "metadata.json").write_text(text, encoding="utf-8")
         (folder / "model_card.md").write_text(card.text(Path(path).name, json.loads(text)), encoding="utf-8")
     return target
+
+
+def _warn_of_changes(model, preprocess):
+    """Says what of a model is served as it is, but cannot be built again, and that images are prepared otherwise."""
+    odd = [
+        f"layer {one.path}, quantised or with LoRA"
+        for one in model._flatten_layers()
+        if getattr(one, "quantization_mode", None) or getattr(one, "lora_enabled", False)
+    ]
+    if "." in (kind := architecture_of(model)):
+        odd.insert(0, f"class {kind}")
+    if odd:
+        _LOG.warning(
+            "servers answer as this model does, but models.load cannot build it again, nor can it be exported anew: "
+            "keep it as a .keras file, too. Received: %s", odd[0],
+        )  # fmt: skip
+    own = getattr(model, "preprocess", None)
+    if own and preprocess and dataclasses.replace(preprocess, jpeg=own.jpeg) != own:
+        _LOG.warning(
+            "exported with images prepared otherwise than those this model was loaded with, which is right only if it "
+            "was trained further on such: preprocess=model.preprocess keeps them. Received: %s where it had %s",
+            preprocess, own,
+        )  # fmt: skip
 
 
 def _named(model, metadata):

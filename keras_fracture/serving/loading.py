@@ -11,6 +11,9 @@ from keras_fracture.errors import DataError, ModelError, one_line
 from keras_fracture.serving.metadata import facts_of, finding_of, preparation, threshold_of
 from keras_fracture.serving.versions import loaded, version_of
 
+# What Keras calls the weights of layers that were quantised, or have LoRA.
+_OF_CHANGED = re.compile(r"kernel_scale|kernel_zero|amax_history|lora_")
+
 
 def load(name):
     """A trained model as a Keras model, to be looked into, trained on or exported anew.
@@ -100,9 +103,11 @@ def as_saved(version):
     kind = keras.saving.get_registered_object(f"keras_fracture>{facts['architecture']}")
     if kind is None:
         raise ModelError(f"{version} is no model of this package. Received: {facts['architecture']!r}")
+    saved_variables = ()
     try:
         model = kind.from_config(facts["config"] | {"dtype": "float32"})
-        for variable, saved in zip(model.variables, loaded(version).model_variables, strict=True):
+        saved_variables = loaded(version).model_variables
+        for variable, saved in zip(model.variables, saved_variables, strict=True):
             # Weights of one shape may have changed places since the model was saved.
             if _name(variable.path) != _name(saved.name):
                 raise ValueError(f"{saved.name} where {variable.path} is expected")
@@ -113,6 +118,11 @@ def as_saved(version):
     except (DataError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ModelError):
             raise
+        if changed := [one.name for one in saved_variables if _OF_CHANGED.search(one.name)]:
+            raise ModelError(
+                f"{version} holds a model that was quantised or has LoRA, which cannot be built again: export it as it "
+                f"was before, or load its .keras file. Received: a weight {changed[0]}"
+            ) from None
         raise ModelError(
             f"{version} and its metadata.json do not fit each other ({one_line(error)}): export it again"
         ) from None

@@ -132,6 +132,16 @@ def test_members_whose_images_are_prepared_otherwise_are_refused(tmp_path):
     models.Ensemble([plain, reduced])  # another way to the same images
 
 
+def test_another_preparation_than_the_models_own_is_said(first, tmp_path, caplog):
+    model = models.load(first)
+    model.threshold = 0.5
+    serving.export(model, tmp_path / "same", preprocess=Preprocess(32, (2.0, 8), channels=1, jpeg="reduced"))
+    assert not caplog.text
+    serving.export(model, tmp_path / "other", preprocess=Preprocess(32, channels=1))
+    assert "images prepared otherwise" in caplog.text
+    assert "clahe=None" in caplog.text
+
+
 def test_a_class_of_the_same_name_is_not_taken_for_the_own_one(tmp_path, caplog):
     """Else what its `call` does beside would be lost without a word."""
 
@@ -141,6 +151,7 @@ def test_a_class_of_the_same_name_is_not_taken_for_the_own_one(tmp_path, caplog)
 
     theirs = CompactCNN(num_classes=2, image_size=32)
     version = serving.export(theirs, tmp_path / "theirs")
+    assert "models.load cannot build it again" in caplog.text
     with pytest.raises(ModelError, match=r"no model of this package. Received: 'tests\..*CompactCNN'"):
         models.load(version)
     with pytest.raises(ModelError, match=r"architecture 'CompactCNN' beside 'tests\..*CompactCNN'"):
@@ -156,6 +167,20 @@ def test_a_pixel_range_that_was_set_on_a_model_comes_back(images, tmp_path):
     assert back.pixel_range == (-1.0, 1.0)
     np.testing.assert_allclose(probabilities(back, images), probabilities(model, images), atol=1e-6)
     assert models.load(serving.export(network(), tmp_path / "plain")).pixel_range == network().pixel_range
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("way", ["int8", "lora"])
+def test_a_model_that_keras_changed_is_exported_with_a_word_and_not_loaded(way, tmp_path, caplog):
+    model = network()
+    if way == "lora":
+        model.body.layers[-1].enable_lora(2)
+    else:
+        model.quantize(way)
+    version = serving.export(model, tmp_path / "changed")
+    assert "quantised or with LoRA" in caplog.text
+    with pytest.raises(ModelError, match=r"was quantised or has LoRA, .* Received: a weight "):
+        models.load(version)
 
 
 def test_a_class_keeps_its_probability_however_the_model_is_exported_anew(first, images, tmp_path):
