@@ -25,6 +25,9 @@ class Ensemble(keras.Model):
     Input: float32 `(batch, image_size, image_size, channels)` in the members' `pixel_range`.
     Output: float32 logits `(batch, num_classes)`.
 
+    What all members have of `models.load` alike, it has, too: `classes`, `finding` and `preprocess`. It has no
+    `threshold`: that of a mean is another than its members'.
+
     Args:
         members: Classifiers with their top, alike but for their weights, names and `mean` and `std`.
         flips: Whether to average over each image and its mirror image, too.
@@ -55,12 +58,8 @@ class Ensemble(keras.Model):
                 "Members of an ensemble must have their classes in one order. "
                 f"Received: {' beside '.join(map(', '.join, sorted(orders)))}"
             )
-        prepared = {
-            dataclasses.replace(one.preprocess, jpeg="full")
-            for one in members
-            if getattr(one, "preprocess", None)
-        }
-        if len(prepared) > 1:
+        prepared = {one.preprocess for one in members if getattr(one, "preprocess", None)}
+        if len({dataclasses.replace(one, jpeg="full") for one in prepared}) > 1:
             raise ModelError(
                 "Members of an ensemble must take images that are prepared alike. "
                 f"Received: {' beside '.join(sorted(map(str, prepared)))}"
@@ -69,6 +68,9 @@ class Ensemble(keras.Model):
         first = members[0]
         self.num_classes, self.channels, self.image_size = first.num_classes, first.channels, first.image_size
         self.pixel_range, self.include_top = first.pixel_range, True
+        for name in ("classes", "finding", "preprocess"):
+            said = {getattr(one, name, None) for one in members}
+            setattr(self, name, said.pop() if len(said) == 1 else None)
         self.build((None, self.image_size, self.image_size, self.channels))
 
     def build(self, input_shape):

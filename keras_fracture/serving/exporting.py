@@ -165,6 +165,13 @@ def _named(model, metadata):
             "keeps it, unless the model was trained further",
             threshold, threshold,
         )  # fmt: skip
+    theirs = {getattr(one, "threshold", 0.5) for one in getattr(model, "members", ())} - {0.5}
+    if theirs and not hasattr(model, "threshold") and "threshold" not in metadata:
+        _LOG.warning(
+            "exported with a threshold of 0.5: that of an ensemble is none of its members', choose it on images of "
+            'validation and pass metadata={"threshold": {"value": ...}}. Received: members with %s',
+            ", ".join(f"{one:g}" for one in sorted(theirs)),
+        )  # fmt: skip
     facts = {"classes": classes or None, "finding": finding}
     return {name: value for name, value in facts.items() if value is not None}
 

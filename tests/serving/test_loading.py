@@ -132,6 +132,17 @@ def test_members_whose_images_are_prepared_otherwise_are_refused(tmp_path):
     models.Ensemble([plain, reduced])  # another way to the same images
 
 
+def test_an_ensemble_of_loaded_models_keeps_what_they_agree_in(first, images, tmp_path, caplog):
+    ensemble = models.Ensemble([models.load(first), models.load(first)])
+    assert (ensemble.preprocess, ensemble.classes, ensemble.finding) == (PREPARED, ("healthy", "fracture"), 1)
+    facts = facts_of(serving.export(ensemble, tmp_path / "both", preprocess=ensemble.preprocess))
+    assert (facts["classes"], facts["finding"]) == (["healthy", "fracture"], "fracture")
+    assert "choose it on images of validation" in caplog.text
+    assert "members with 0.3" in caplog.text
+    mixed = models.Ensemble([models.load(first), network()])
+    assert (mixed.preprocess, mixed.classes, mixed.finding) == (None, None, None)
+
+
 def test_another_preparation_than_the_models_own_is_said(first, tmp_path, caplog):
     model = models.load(first)
     model.threshold = 0.5
