@@ -82,6 +82,10 @@ def _heat(model, images, finding, weigh):
             f"Grad-CAM needs a classifier with features and classify. Received: {type(model).__name__}"
         )
     check_size(images, model)
+    if images.shape[-1] != (channels := getattr(model, "channels", images.shape[-1])):
+        raise ModelError(
+            f"images must have the model's {channels} channel(s), grey ones repeated. Received: {images.shape}"
+        )
     check_range(images, model.pixel_range)
     # A single one may well be blank.
     if len(images) > 1 and scaled_twice(images.min(), images.max(), model.pixel_range):

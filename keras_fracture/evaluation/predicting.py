@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_fracture.data.pipeline import grey_to
-from keras_fracture.errors import EvaluationError
+from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.models.preprocessing import check_size, scale
 from keras_fracture.training.precision import as_saved
 
@@ -27,6 +27,13 @@ def predictor(model):
 
     def predict(images, batch_size=64, flips=False):
         check_size(images, model)
+        if len(images.shape) != 4 or images.shape[-1] not in (1, model.channels):
+            raise ModelError(
+                f"images must be (n, height, width, channels), grey or of {model.channels} channel(s), as the model "
+                f"takes them. Received: {tuple(images.shape)}"
+            )
+        if not len(images):
+            raise EvaluationError(f"There must be at least one image. Received: {tuple(images.shape)}")
         views = [images, images[:, :, ::-1]] if flips else [images]
         per_view = []
         for view in views:
@@ -60,7 +67,7 @@ def probabilities(model, images, batch_size=64, flips=False):
         float64 `(n,)`, the probability of label 1.
 
     Raises:
-        EvaluationError: The model has more than two classes.
-        ModelError: It takes images of another size, or of another type.
+        EvaluationError: The model has more than two classes, or there are no images.
+        ModelError: It takes images of another size or type, or of other channels.
     """
     return predictor(model)(images, batch_size, flips)

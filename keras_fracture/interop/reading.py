@@ -145,6 +145,19 @@ def _read_safetensors(path):
     return _tidy({name: state[name] for name in (order if ordered else state)}, path), ordered
 
 
+def normalisation_in(source):
+    """The `mean` and `std` that a `.safetensors` file of this package says its network has; None of other sources."""
+    if isinstance(source, Mapping) or Path(source).suffix != ".safetensors":
+        return None
+    with safetensors.safe_open(source, framework="numpy") as file:
+        said = (file.metadata() or {}).get("normalisation", "null")
+    try:
+        mean, std = (np.asarray(one, dtype=float) for one in json.loads(said))
+    except (TypeError, ValueError):
+        return None
+    return (mean, std) if {mean.shape, std.shape} <= {(), (1,), (3,)} else None
+
+
 def _tidy(state, where):
     """Returns the parameters of a state dict as float32 arrays, without the single numbers beside them."""
     tidy = {}

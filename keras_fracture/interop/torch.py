@@ -6,6 +6,7 @@ authors' own names.
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,9 +18,18 @@ from keras_fracture import files
 from keras_fracture.errors import OutputError, WeightsError
 from keras_fracture.interop.layout import WORDS, parameters_of
 from keras_fracture.interop.names import renamed, spare, without_prefix
-from keras_fracture.interop.reading import BATCHES, DOMAINS, ending, import_torch, line, read
+from keras_fracture.interop.reading import (
+    BATCHES,
+    DOMAINS,
+    ending,
+    import_torch,
+    line,
+    normalisation_in,
+    read,
+)
 from keras_fracture.models import DRN, UNIT, EfficientNetLite
 
+_LOG = logging.getLogger(__name__)
 WRITTEN = (".pth", ".pt", ".safetensors")
 
 
@@ -67,7 +77,8 @@ def load_torch_weights(model, source, names=None, any_head=False):
 
     Names and shapes are all that is checked. **They do not tell** which activation, padding, epsilon or kind of
     normalisation the weights were trained with, nor how images were resized and scaled: a network that differs in
-    these loads without a word and answers wrongly. Hold logits for the same images against those of the framework
+    these loads without a word and answers wrongly (`mean` and `std` alone a `.safetensors` file of this package says,
+    and a warning tells where the model has others). Hold logits for the same images against those of the framework
     the weights came from: `keras-fracture convert --check IMAGES`.
 
     Args:
@@ -128,6 +139,17 @@ def load_torch_weights(model, source, names=None, any_head=False):
     _check_beyond(where, model, state, by_name - set(wanted[: len(parameters)]))
     for number, array in arrays.items():
         parameters[number].variable.assign(array)
+    said, own = normalisation_in(source), _normalisation(model)
+    if said and own and not all(np.allclose(*pair) for pair in zip(said, own, strict=True)):
+        _LOG.warning(
+            "these weights were trained with another mean and std than the model's, and mean nothing with them: create "
+            "it with those. Received: mean %s and std %s in %s, where the model has %s and %s", *said, where, *own,
+        )  # fmt: skip
+
+
+def _normalisation(model):
+    """A classifier's `mean` and `std`, which are no weights; None of what has none."""
+    return (model.mean, model.std) if hasattr(model, "classify") and hasattr(model, "mean") else None
 
 
 def _check_beyond(where, model, state, beyond):
@@ -193,9 +215,10 @@ def save_torch_weights(model, path, names=None):
             if kind == ".safetensors":
                 arrays = _arrays(model, names)
                 # The format sorts its entries; the order of definition goes into the header.
-                safetensors.numpy.save_file(
-                    arrays, beside, metadata={"format": "pt", "order": json.dumps(list(arrays))}
-                )
+                header = {"format": "pt", "order": json.dumps(list(arrays))}
+                if normalisation := _normalisation(model):
+                    header["normalisation"] = json.dumps(normalisation)
+                safetensors.numpy.save_file(arrays, beside, metadata=header)
             else:
                 import_torch().save(to_torch_state_dict(model, names), beside)
         except (RuntimeError, SafetensorError) as error:

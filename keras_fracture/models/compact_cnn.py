@@ -73,12 +73,12 @@ class CompactCNN(keras.Model):
     def build(self, input_shape):
         self.built = True
 
-    def features(self, images, training=False):
+    def features(self, images, training=None):
         """Returns the second convolution's maps `(batch, image_size // 9, image_size // 9, 16)`."""
         images = normalise(images, self.mean, self.std)
         return run_through(self.body.layers[:_HEAD], images, training)
 
-    def classify(self, maps, training=False):
+    def classify(self, maps, training=None):
         """Returns the logits of what `features` gave."""
         return run_through(self.body.layers[_HEAD:], maps, training)
 

@@ -5,7 +5,7 @@ from keras import layers, ops
 
 from keras_fracture.errors import ModelError
 from keras_fracture.models.convolution import Conv2D, Conv2DTranspose
-from keras_fracture.models.layers import SpectralConv2D, batch_norm
+from keras_fracture.models.layers import SpectralConv2D, batch_norm, told
 from keras_fracture.models.preprocessing import SYMMETRIC
 from keras_fracture.models.registry import register
 
@@ -188,9 +188,9 @@ class DCGANDiscriminator(keras.Model):
     def call(self, images, labels=None, training=False):
         return self.call_with_classes(images, labels, training)[0]
 
-    def call_with_classes(self, images, labels=None, training=False):
+    def call_with_classes(self, images, labels=None, training=None):
         """What `call` returns, and the logits of the classes `(batch, num_classes)`; None without classes."""
-        logits = ops.squeeze(self.main(images, training=training), (1, 2))
+        logits = ops.squeeze(self.main(images, **told(training)), (1, 2))
         classes = _one_hot(labels, self.num_classes, logits.dtype)
         if classes is None:
             return logits, None

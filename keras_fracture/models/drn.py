@@ -159,11 +159,11 @@ class DRN(keras.Model):
             shape = layer.compute_output_shape(shape)
         self.built = True
 
-    def features(self, images, training=False):
+    def features(self, images, training=None):
         """Returns the last maps `(batch, image_size / 8, image_size / 8, widths[-1])`."""
         return run_through(self._parts(), normalise(images, self.mean, self.std), training)
 
-    def classify(self, maps, training=False):
+    def classify(self, maps, training=None):
         """Returns the logits of what `features` gave."""
         return ops.squeeze(self.fc(self.avgpool(maps)), (1, 2))
 

@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_fracture.errors import ModelError
-from keras_fracture.models.layers import HE_FAN_OUT, FusedBatchNormalization
+from keras_fracture.models.layers import HE_FAN_OUT, FusedBatchNormalization, told
 from keras_fracture.models.preprocessing import LITE, UNIT, checked_normalisation, normalise
 from keras_fracture.models.registry import register
 
@@ -174,16 +174,16 @@ class EfficientNetLite(keras.Model):
             shape = layer.compute_output_shape(shape)
         self.built = True
 
-    def features(self, images, training=False):
+    def features(self, images, training=None):
         """Returns the last maps `(batch, image_size / 32, image_size / 32, head_width)`."""
         images = normalise(images, self.mean, self.std)
-        maps = ops.relu6(self.bn0(self.conv_stem(images), training=training))
-        maps = self.blocks(maps, training=training)
-        return ops.relu6(self.bn1(self.conv_head(maps), training=training))
+        maps = ops.relu6(self.bn0(self.conv_stem(images), **told(training)))
+        maps = self.blocks(maps, **told(training))
+        return ops.relu6(self.bn1(self.conv_head(maps), **told(training)))
 
-    def classify(self, maps, training=False):
+    def classify(self, maps, training=None):
         """Returns the logits of what `features` gave."""
-        return self.fc(self.drop(self.avgpool(maps), training=training))
+        return self.fc(self.drop(self.avgpool(maps), **told(training)))
 
     def call(self, images, training=False):
         maps = self.features(images, training)

@@ -7,12 +7,13 @@ from keras import ops
 
 from keras_fracture.errors import ModelError
 from keras_fracture.models.compiling import for_logits
-from keras_fracture.models.registry import in_own_range
+from keras_fracture.models.registry import architecture_of, in_own_range, of_own_weights
 
 _MAY_DIFFER = ("name", "trainable", "dtype", "mean", "std")  # what the members may have each their own of
 
 
 @for_logits
+@of_own_weights
 @in_own_range
 @keras.saving.register_keras_serializable("keras_fracture")
 class Ensemble(keras.Model):
@@ -23,6 +24,9 @@ class Ensemble(keras.Model):
 
     Input: float32 `(batch, image_size, image_size, channels)` in the members' `pixel_range`.
     Output: float32 logits `(batch, num_classes)`.
+
+    What all members have of `models.load` alike, it has, too: `classes`, `finding` and `preprocess`. It has no
+    `threshold`: that of a mean is another than its members'.
 
     Args:
         members: Classifiers with their top, alike but for their weights, names and `mean` and `std`.
@@ -54,12 +58,8 @@ class Ensemble(keras.Model):
                 "Members of an ensemble must have their classes in one order. "
                 f"Received: {' beside '.join(map(', '.join, sorted(orders)))}"
             )
-        prepared = {
-            dataclasses.replace(one.preprocess, jpeg="full")
-            for one in members
-            if getattr(one, "preprocess", None)
-        }
-        if len(prepared) > 1:
+        prepared = {one.preprocess for one in members if getattr(one, "preprocess", None)}
+        if len({dataclasses.replace(one, jpeg="full") for one in prepared}) > 1:
             raise ModelError(
                 "Members of an ensemble must take images that are prepared alike. "
                 f"Received: {' beside '.join(sorted(map(str, prepared)))}"
@@ -68,12 +68,15 @@ class Ensemble(keras.Model):
         first = members[0]
         self.num_classes, self.channels, self.image_size = first.num_classes, first.channels, first.image_size
         self.pixel_range, self.include_top = first.pixel_range, True
+        for name in ("classes", "finding", "preprocess"):
+            said = {getattr(one, name, None) for one in members}
+            setattr(self, name, said.pop() if len(said) == 1 else None)
         self.build((None, self.image_size, self.image_size, self.channels))
 
     def build(self, input_shape):
         self.built = True  # the members are
 
-    def features(self, images, training=False):
+    def features(self, images, training=None):
         """Returns the members' last maps side by side `(batch, height, width, views * members * channels)`.
 
         Those of mirror images are mirrored back, so that all lie on the image as it came.
@@ -84,7 +87,7 @@ class Ensemble(keras.Model):
             maps += [ops.flip(one.features(mirrored, training=training), axis=2) for one in self.members]
         return ops.concatenate(maps, axis=-1)
 
-    def classify(self, maps, training=False):
+    def classify(self, maps, training=None):
         """Returns the logits of what `features` gave."""
         count = len(self.members)
         parts = ops.split(maps, count * (2 if self.flips else 1), axis=-1)
@@ -100,7 +103,7 @@ class Ensemble(keras.Model):
         return self.classify(self.features(images, training), training)
 
     def get_config(self):
-        members = [{"architecture": type(one).__name__, "config": one.get_config()} for one in self.members]
+        members = [{"architecture": architecture_of(one), "config": one.get_config()} for one in self.members]
         return super().get_config() | {"members": members, "flips": self.flips}
 
     @classmethod
@@ -112,7 +115,12 @@ class Ensemble(keras.Model):
             kind = keras.saving.get_registered_object(f"keras_fracture>{one['architecture']}")
             if kind is None:
                 raise ModelError(f"This package has no such architecture. Received: {one['architecture']!r}")
-            members.append(kind.from_config(one["config"] | dtype))
+            member = kind.from_config(one["config"] | dtype)
+            if not member.trainable:
+                # The ensemble goes by the weights, of which Keras tells only where the value is another than before.
+                member.trainable = True
+                member.trainable = False
+            members.append(member)
         return cls(**config | {"members": members})
 
 
@@ -126,7 +134,7 @@ def _log_of_mean(logits):
 
 def _shape_of(model):
     kept = {name: value for name, value in model.get_config().items() if name not in _MAY_DIFFER}
-    return {"architecture": type(model).__name__} | kept
+    return {"architecture": architecture_of(model), "pixel_range": tuple(model.pixel_range)} | kept
 
 
 def _difference(first, other):

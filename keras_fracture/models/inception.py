@@ -147,12 +147,12 @@ class InceptionNet(keras.Model):
     def build(self, input_shape):
         self.built = True
 
-    def features(self, images, training=False):
+    def features(self, images, training=None):
         """Returns the last block's maps `(batch, height, width, 4 * branch width)`, before any pool."""
         images = normalise(images, self.mean, self.std)
         return run_through(self.body.layers[: self._head], images, training)
 
-    def classify(self, maps, training=False):
+    def classify(self, maps, training=None):
         """Returns the logits of what `features` gave."""
         return run_through(self.body.layers[self._head :], maps, training)
 

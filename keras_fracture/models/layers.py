@@ -376,8 +376,17 @@ class SpectralConv2D(layers.Conv2D):
         self.singular.assign(store["singular"])
 
 
-def run_through(parts, maps, training=False):
-    """Returns what comes out of layers applied one after another."""
+def told(training):
+    """The argument `training` of a layer's call, or none where it is None.
+
+    Without it Keras tells a layer what the model is called with within whose `call` it is, and outside of any False; a
+    None that is passed on would be taken for an answer.
+    """
+    return {} if training is None else {"training": training}
+
+
+def run_through(parts, maps, training=None):
+    """Returns what comes out of layers applied one after another; `training` as in `told`."""
     for part in parts:
-        maps = part(maps, training=training)
+        maps = part(maps, **told(training))
     return maps

@@ -2,8 +2,12 @@
 
 import functools
 import inspect
+import io
+import json
 import logging
 import math
+import zipfile
+from pathlib import Path
 
 import h5py
 import keras
@@ -138,13 +142,13 @@ def of_own_weights(cls):
     @functools.wraps(load)
     def load_own_weights(self, filepath, skip_mismatch=False, **kwargs):
         skips = skip_mismatch or kwargs.get("objects_to_skip")
-        if not skips and str(filepath).endswith(".weights.h5"):
+        if not skips and str(filepath).endswith((".weights.h5", ".weights.json", ".keras")):
             held, own = _weights_in(filepath, self), sum(math.prod(one.shape) for one in self.variables)
             if held > own:
                 raise WeightsError(
-                    "The file is of a larger network, of which Keras would take what fits, if only its depth differs: "
-                    f"create that one, or pass skip_mismatch=True. Received: {held:,} weights in layers of the names of"
-                    f" these, which have {own:,}, in {filepath}"
+                    "The file is of a larger network, or of a quantised one, of which Keras would take what fits: "
+                    "create that one, quantise this one alike, or pass skip_mismatch=True. "
+                    f"Received: {held:,} weights in layers of the names of these, which have {own:,}, in {filepath}"
                 )
         return load(self, filepath, skip_mismatch=skip_mismatch, **kwargs)
 
@@ -161,16 +165,39 @@ def _weights_in(path, model):
 
     def visit(name, item):
         parts = name.split("/")
-        beside = any(part == "optimizer" or part.startswith("seed_generator") for part in parts)
+        beside = any(part.endswith("optimizer") or part.startswith("seed_generator") for part in parts)
         if hasattr(item, "size") and not beside and getattr(model, parts[0], None) is not None:
             sizes.append(item.size)
 
     try:
-        with h5py.File(path) as file:
-            file.visititems(visit)
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError):
+        for file in _stores(Path(path)):
+            with h5py.File(file) as store:
+                store.visititems(visit)
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile):
         return 0
     return sum(sizes)
+
+
+def _stores(path):
+    """What h5py opens of a file of weights: the file, the one in an archive, or all that an index names."""
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            return [io.BytesIO(archive.read("model.weights.h5"))]
+    if path.suffix == ".json":
+        shards = json.loads(path.read_bytes())["weight_map"].values()
+        names = {name for one in shards for name in ([one] if isinstance(one, str) else one)}
+        return [path.with_name(name) for name in sorted(names)]
+    return [path]
+
+
+def architecture_of(model):
+    """What files call the class of a model: by its name alone one that they can build again, by its module any other.
+
+    A class of somebody else may have the name of one of this package.
+    """
+    kind = type(model)
+    known = keras.saving.get_registered_object(f"keras_fracture>{kind.__name__}")
+    return kind.__name__ if known is kind else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def names():

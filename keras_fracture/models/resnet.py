@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_fracture.errors import ModelError
-from keras_fracture.models.layers import PaddedMaxPooling2D, batch_norm, conv, run_through
+from keras_fracture.models.layers import PaddedMaxPooling2D, batch_norm, conv, run_through, told
 from keras_fracture.models.preprocessing import UNIT, checked_normalisation, normalise
 from keras_fracture.models.registry import register
 
@@ -195,13 +195,13 @@ class ResNet(keras.Model):
             shape = layer.compute_output_shape(shape)
         self.built = True
 
-    def features(self, images, training=False):
+    def features(self, images, training=None):
         """Returns the last maps `(batch, image_size / 32, image_size / 32, 8 * width * expansion)`."""
         images = normalise(images, self.mean, self.std)
-        maps = self.maxpool(ops.relu(self.bn1(self.conv1(images), training=training)))
+        maps = self.maxpool(ops.relu(self.bn1(self.conv1(images), **told(training))))
         return run_through((self.layer1, self.layer2, self.layer3, self.layer4), maps, training)
 
-    def classify(self, maps, training=False):
+    def classify(self, maps, training=None):
         """Returns the logits of what `features` gave."""
         return self.fc(self.avgpool(maps))
 

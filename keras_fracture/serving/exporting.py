@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_fracture import files
 from keras_fracture.data.ranges import not_finite
 from keras_fracture.errors import ModelError, OutputError
+from keras_fracture.models.registry import architecture_of
 from keras_fracture.serving import card, endpoints, warmup
 
 _LOG = logging.getLogger(__name__)
@@ -74,8 +75,9 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
     target = Path(path) / str(version)
     if target.exists():
         raise OutputError(f"{target} exists already: choose another version")
+    _warn_of_changes(model, preprocess)
     facts = {
-        "architecture": type(model).__name__,
+        "architecture": architecture_of(model),
         "config": model.get_config(),
         "parameters": model.count_params(),
         "pixel_range": getattr(model, "pixel_range", None),  # the dense discriminator takes any
@@ -98,6 +100,29 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
         (folder / "metadata.json").write_text(text, encoding="utf-8")
         (folder / "model_card.md").write_text(card.text(Path(path).name, json.loads(text)), encoding="utf-8")
     return target
+
+
+def _warn_of_changes(model, preprocess):
+    """Says what of a model is served as it is, but cannot be built again, and that images are prepared otherwise."""
+    odd = [
+        f"layer {one.path}, quantised or with LoRA"
+        for one in model._flatten_layers()
+        if getattr(one, "quantization_mode", None) or getattr(one, "lora_enabled", False)
+    ]
+    if "." in (kind := architecture_of(model)):
+        odd.insert(0, f"class {kind}")
+    if odd:
+        _LOG.warning(
+            "servers answer as this model does, but models.load cannot build it again, nor can it be exported anew: "
+            "keep it as a .keras file, too. Received: %s", odd[0],
+        )  # fmt: skip
+    own = getattr(model, "preprocess", None)
+    if own and preprocess and dataclasses.replace(preprocess, jpeg=own.jpeg) != own:
+        _LOG.warning(
+            "exported with images prepared otherwise than those this model was loaded with, which is right only if it "
+            "was trained further on such: preprocess=model.preprocess keeps them. Received: %s where it had %s",
+            preprocess, own,
+        )  # fmt: skip
 
 
 def _named(model, metadata):
@@ -139,6 +164,13 @@ def _named(model, metadata):
             'exported with a threshold of 0.5, not of %g, as it was loaded with: metadata={"threshold": {"value": %g}} '
             "keeps it, unless the model was trained further",
             threshold, threshold,
+        )  # fmt: skip
+    theirs = {getattr(one, "threshold", 0.5) for one in getattr(model, "members", ())} - {0.5}
+    if theirs and not hasattr(model, "threshold") and "threshold" not in metadata:
+        _LOG.warning(
+            "exported with a threshold of 0.5: that of an ensemble is none of its members', choose it on images of "
+            'validation and pass metadata={"threshold": {"value": ...}}. Received: members with %s',
+            ", ".join(f"{one:g}" for one in sorted(theirs)),
         )  # fmt: skip
     facts = {"classes": classes or None, "finding": finding}
     return {name: value for name, value in facts.items() if value is not None}

@@ -6,9 +6,13 @@ import keras
 import numpy as np
 
 import keras_fracture.models  # noqa: F401, so that Keras knows the architectures by their names
-from keras_fracture.errors import ModelError, one_line
+from keras_fracture.data.levels import checked_range
+from keras_fracture.errors import DataError, ModelError, one_line
 from keras_fracture.serving.metadata import facts_of, finding_of, preparation, threshold_of
 from keras_fracture.serving.versions import loaded, version_of
+
+# What Keras calls the weights of layers that were quantised, or have LoRA.
+_OF_CHANGED = re.compile(r"kernel_scale|kernel_zero|amax_history|lora_")
 
 
 def load(name):
@@ -48,14 +52,26 @@ def load(name):
             f"Received: {classes!r:.60}"
         )
     if model.num_classes == 2 and finding == 0:
-        for one in getattr(model, "members", [model]):
-            for variable in one.trainable_variables[-2:]:  # the head's kernel and bias
-                variable.assign(variable[..., ::-1])
+        for variable in _head_of(model, version):
+            variable.assign(variable[..., ::-1])
         classes, finding = classes[::-1], 1
     model.preprocess = preparation(version)[0] if "preprocess" in facts else None
     model.classes, model.finding = classes and tuple(classes), finding
     model.threshold = threshold_of(facts, version)[0]
     return model
+
+
+def _head_of(model, version):
+    """The last layer's kernel and bias, whether they are trained or not; of an ensemble those of all its members."""
+    if members := getattr(model, "members", None):
+        return [variable for one in members for variable in _head_of(one, version)]
+    head = model.weights[-2:]
+    if [(one.name, one.shape[-1]) for one in head] != [("kernel", 2), ("bias", 2)]:
+        raise ModelError(
+            f"{version} names its finding first, and its last layer's two outputs cannot change places: export it with "
+            f"the finding last. Received: {', '.join(f'{one.path} {tuple(one.shape)}' for one in head)}"
+        )
+    return head
 
 
 def _finding(facts, version):
@@ -87,16 +103,26 @@ def as_saved(version):
     kind = keras.saving.get_registered_object(f"keras_fracture>{facts['architecture']}")
     if kind is None:
         raise ModelError(f"{version} is no model of this package. Received: {facts['architecture']!r}")
+    saved_variables = ()
     try:
         model = kind.from_config(facts["config"] | {"dtype": "float32"})
-        for variable, saved in zip(model.variables, loaded(version).model_variables, strict=True):
+        saved_variables = loaded(version).model_variables
+        for variable, saved in zip(model.variables, saved_variables, strict=True):
             # Weights of one shape may have changed places since the model was saved.
             if _name(variable.path) != _name(saved.name):
                 raise ValueError(f"{saved.name} where {variable.path} is expected")
             variable.assign(np.asarray(saved))
-    except (KeyError, TypeError, ValueError) as error:
+        # Somebody set another on the model, of which its class does not know.
+        if (pixel_range := facts["pixel_range"]) and tuple(pixel_range) != model.pixel_range:
+            model.pixel_range = tuple(checked_range(pixel_range))
+    except (DataError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ModelError):
             raise
+        if changed := [one.name for one in saved_variables if _OF_CHANGED.search(one.name)]:
+            raise ModelError(
+                f"{version} holds a model that was quantised or has LoRA, which cannot be built again: export it as it "
+                f"was before, or load its .keras file. Received: a weight {changed[0]}"
+            ) from None
         raise ModelError(
             f"{version} and its metadata.json do not fit each other ({one_line(error)}): export it again"
         ) from None

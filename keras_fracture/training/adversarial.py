@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.preprocessing import unscale
-from keras_fracture.models.registry import in_own_range
+from keras_fracture.models.registry import in_own_range, of_own_weights
 from keras_fracture.training import losses, replicas
 from keras_fracture.training.two_optimizers import TwoOptimizers, unpacked
 
@@ -26,6 +26,7 @@ def follow(average, network, decay):
         averaged.assign(weight + decay * (averaged - weight))
 
 
+@of_own_weights
 @in_own_range
 @keras.saving.register_keras_serializable("keras_fracture")
 class AdversarialModel(TwoOptimizers):

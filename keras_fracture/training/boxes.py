@@ -11,13 +11,14 @@ from keras_fracture.data import Augmentation
 from keras_fracture.data.pipeline import grey_to
 from keras_fracture.errors import DataError
 from keras_fracture.models.compiling import for_logits
-from keras_fracture.models.registry import by_own_policy, in_own_range
+from keras_fracture.models.registry import by_own_policy, in_own_range, of_own_weights
 
 _UNKNOWN = -1.0  # of the cells of an image whose finding nobody has marked
 _PRIOR = 0.01  # share of cells on a finding that training starts from
 
 
 @for_logits
+@of_own_weights
 @in_own_range
 @by_own_policy
 @keras.saving.register_keras_serializable("keras_fracture")

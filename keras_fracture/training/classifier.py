@@ -6,7 +6,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.compiling import for_logits
-from keras_fracture.models.registry import by_own_policy, in_own_range
+from keras_fracture.models.registry import by_own_policy, in_own_range, of_own_weights
 
 
 def sgd(learning_rate, steps, momentum=0.9, warmup=0):
@@ -72,6 +72,7 @@ def add_l2(model, weight_decay):
 
 
 @for_logits
+@of_own_weights
 @in_own_range
 @by_own_policy
 @keras.saving.register_keras_serializable("keras_fracture")
@@ -119,6 +120,7 @@ class WithBodyPart(keras.Model):
 
 
 @for_logits
+@of_own_weights
 @in_own_range
 @by_own_policy
 @keras.saving.register_keras_serializable("keras_fracture")

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.preprocessing import scale, unscale
-from keras_fracture.models.registry import in_own_range
+from keras_fracture.models.registry import in_own_range, of_own_weights
 from keras_fracture.training import losses, replicas
 from keras_fracture.training.adversarial import average_of, follow
 from keras_fracture.training.optimizers import Adam
@@ -33,6 +33,7 @@ def adversarial_loss(preset):
     return losses.NonSaturating() if preset == "nips2017" else losses.LeastSquares(factor=1.0)
 
 
+@of_own_weights
 @in_own_range
 @keras.saving.register_keras_serializable("keras_fracture")
 class UNITModel(TwoOptimizers):

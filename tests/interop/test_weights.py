@@ -27,6 +27,16 @@ def test_files_round_trip(name, extension, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_another_mean_than_the_weights_were_trained_with_is_said(tmp_path, caplog):
+    path, small = tmp_path / "file.safetensors", {"image_size": 32, "num_classes": 2}
+    save_torch_weights(models.create("compact_cnn", mean=0.25, std=(0.5,), **small), path)
+    load_torch_weights(models.create("compact_cnn", mean=(0.25,), std=0.5, **small), path)
+    assert not caplog.text
+    load_torch_weights(models.create("compact_cnn", **small), path)
+    assert "another mean and std than the model's" in caplog.text
+    assert "mean 0.25 and std [0.5] in" in caplog.text
+
+
 def test_resnet_names_are_torchvisions():
     twin, state = tiny_twin(), to_torch_state_dict(tiny(), names="torchvision_resnet")
     assert list(state) == list(twin.state_dict())

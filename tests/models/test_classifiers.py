@@ -239,6 +239,23 @@ def test_a_mean_in_grey_levels_is_refused(name, mean):
         models.create(name, mean=mean, std=58.4)
 
 
+@pytest.mark.parametrize("name", ["file.keras", "file.weights.json"])
+def test_a_deeper_network_in_an_archive_or_in_parts_is_refused(name, tmp_path):
+    small, path = SMALL["resnet18"], tmp_path / name
+    model = models.create("resnet18", **small)
+
+    def write(one):
+        one.save(path) if path.suffix == ".keras" else one.save_weights(path, max_shard_size=5e-5)
+
+    write(model)
+    assert path.suffix == ".keras" or len(list(tmp_path.glob("*.h5"))) > 1
+    models.create("resnet18", **small).load_weights(path)
+    write(models.create("resnet18", **small | {"depths": (2, 1, 1, 1)}))
+    with pytest.raises(WeightsError, match=rf"of a larger network, .* in .*{name}$"):
+        model.load_weights(path)
+    model.load_weights(path, skip_mismatch=True)
+
+
 def test_weights_of_a_deeper_network_are_refused_and_nothing_else(tmp_path):
     small, path = SMALL["resnet18"], tmp_path / "file.weights.h5"
     deeper = models.create("resnet18", **small | {"depths": (2, 1, 1, 1)})
@@ -259,3 +276,44 @@ def test_weights_of_a_deeper_network_are_refused_and_nothing_else(tmp_path):
     model.optimizer.build(model.trainable_variables)
     model.save_weights(path)  # with what Adam keeps, twice the weights
     models.create("resnet18", **small).load_weights(path)
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("mode", ["int8", "float8"])
+def test_weights_of_a_quantised_network_are_called_so(mode, tmp_path):
+    model = models.create("resnet18", **SMALL["resnet18"])
+    model.quantize(mode)
+    model.save_weights(tmp_path / "file.weights.h5")
+    with pytest.raises(WeightsError, match="or of a quantised one"):
+        models.create("resnet18", **SMALL["resnet18"]).load_weights(tmp_path / "file.weights.h5")
+
+
+class Around(keras.Model):
+    """A model of somebody else that leaves it to Keras to tell its layers whether it trains."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def call(self, images, training=None):
+        return self.network.classify(self.network.features(images))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "ensemble"])
+def test_maps_within_a_model_of_ones_own_are_trained_as_it_is(name):
+    kind = "inception_net" if name == "ensemble" else name
+    network = models.create(kind, num_classes=2, **SMALL[kind])
+    model = models.Ensemble([network]) if name == "ensemble" else network
+    around, images = Around(model), np.random.default_rng(0).random((4, 32, 32, 3), "float32")
+    means = [one for one in network.variables if one.name == "moving_mean"]
+    expected = model(images, training=False)
+    for said in (None, False):
+        np.testing.assert_allclose(around(images, training=said), expected, atol=1e-6)
+    # Outside of any call nothing is trained, whoever asks.
+    asked = tf.function(lambda given: model.classify(model.features(given)))
+    with tf.GradientTape():
+        np.testing.assert_allclose(model.classify(model.features(images)), expected, atol=1e-6)
+        np.testing.assert_allclose(asked(images), expected, atol=1e-5)
+    assert not any(np.any(one) for one in means)
+    around(images, training=True)
+    assert all(np.any(one) for one in means)

@@ -8,7 +8,7 @@ import pytest
 import scipy
 
 from keras_fracture import evaluation, models, serving
-from keras_fracture.errors import ModelError
+from keras_fracture.errors import ModelError, WeightsError
 
 # Two that pool their last maps, and two whose dense layer knows places.
 KINDS = {
@@ -75,6 +75,26 @@ def test_it_comes_back_from_its_configuration_a_file_and_a_saved_model(tmp_path)
         assert one.flips and len(one.members) == 2
         np.testing.assert_array_equal(one(given), ensemble(given))
     assert ensemble.count_params() == 2 * ensemble.members[0].count_params()
+
+
+def test_the_file_of_an_ensemble_of_more_members_is_refused(tmp_path):
+    path, several = tmp_path / "file.weights.h5", members("compact_cnn", num_classes=2)
+    ensemble = models.Ensemble(several[:2])
+    ensemble.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True))
+    ensemble.optimizer.build(ensemble.trainable_variables)
+    ensemble.save_weights(path)  # with what Adam keeps, twice the weights
+    models.Ensemble(members("compact_cnn", 2, num_classes=2)).load_weights(path)
+    models.Ensemble(several).save_weights(path)
+    with pytest.raises(WeightsError, match=r"of a larger network, .* Received: [\d,]+ weights"):
+        ensemble.load_weights(path)
+
+
+def test_members_that_are_frozen_stay_so(tmp_path):
+    several = members("compact_cnn", 2, num_classes=2)
+    several[0].trainable = False
+    again = models.Ensemble.from_config(models.Ensemble(several).get_config())
+    assert [bool(one.trainable_variables) for one in again.members] == [False, True]
+    assert len(again.trainable_variables) == len(several[1].trainable_variables)
 
 
 def test_heat_lies_on_the_image_as_it_came():

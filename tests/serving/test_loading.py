@@ -10,7 +10,7 @@ import pytest
 
 from keras_fracture import evaluation, models, serving
 from keras_fracture.data import Preprocess
-from keras_fracture.errors import ModelError
+from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.evaluation.predicting import predictor, probabilities
 from keras_fracture.inference.predicting import Classifier
 from keras_fracture.serving import releasing
@@ -58,13 +58,41 @@ def test_what_the_metadata_say_is_on_the_model(first, tmp_path):
     assert (models.load(unknown).classes, models.load(unknown).finding) == (("left", "right"), None)
 
 
-@pytest.mark.parametrize("name", ["compact_cnn", "drn_c_26", "ensemble"])
-def test_the_finding_is_the_last_output_whichever_it_was(name, images, tmp_path):
-    model = models.Ensemble([network(), network(mean=0.2)]) if name == "ensemble" else network(name)
+@pytest.mark.parametrize(
+    ("name", "trainable"),
+    [
+        ("compact_cnn", True),
+        ("compact_cnn", False),
+        ("drn_c_26", True),
+        ("ensemble", False),
+        ("nested", True),
+    ],
+)
+def test_the_finding_is_the_last_output_whichever_it_was(name, trainable, images, tmp_path):
+    kind = "compact_cnn" if name in ("ensemble", "nested") else name
+    model = network(kind)
+    model.trainable = trainable
+    if name != kind:
+        other = network(mean=0.2)
+        other.trainable = trainable
+        model = models.Ensemble([model, other])
+    model = models.Ensemble([model]) if name == "nested" else model
     version = serving.export(model, tmp_path / name, metadata=FIRST)
     expected = served(version, images)
     assert np.abs(expected["fracture"] - expected["healthy"]).min() > 0.05
-    np.testing.assert_allclose(probabilities(models.load(version), images), expected["fracture"], atol=1e-6)
+    back = models.load(version)
+    np.testing.assert_allclose(probabilities(back, images), expected["fracture"], atol=1e-6)
+    assert bool(back.trainable_variables) == trainable
+
+
+def test_a_last_layer_whose_outputs_cannot_change_places_is_refused(first, monkeypatch):
+    """Else the names of the classes would change places alone, and each would say the other's probability."""
+    model = network("resnet18")
+    model.fc.bias.assign([0.5, -0.5])
+    monkeypatch.setattr("keras_fracture.serving.loading.as_saved", lambda version: model)
+    monkeypatch.setattr(type(model), "weights", property(lambda self: [self.bn1.gamma, self.bn1.beta]))
+    with pytest.raises(ModelError, match=r"cannot change places: .* Received: .*gamma \(\d+,\), .*beta"):
+        models.load(first)
 
 
 def test_models_of_both_orders_agree_and_do_not_cancel_out(first, images, tmp_path):
@@ -102,6 +130,68 @@ def test_members_whose_images_are_prepared_otherwise_are_refused(tmp_path):
     ):
         models.Ensemble([plain, equalised])
     models.Ensemble([plain, reduced])  # another way to the same images
+
+
+def test_an_ensemble_of_loaded_models_keeps_what_they_agree_in(first, images, tmp_path, caplog):
+    ensemble = models.Ensemble([models.load(first), models.load(first)])
+    assert (ensemble.preprocess, ensemble.classes, ensemble.finding) == (PREPARED, ("healthy", "fracture"), 1)
+    facts = facts_of(serving.export(ensemble, tmp_path / "both", preprocess=ensemble.preprocess))
+    assert (facts["classes"], facts["finding"]) == (["healthy", "fracture"], "fracture")
+    assert "choose it on images of validation" in caplog.text
+    assert "members with 0.3" in caplog.text
+    mixed = models.Ensemble([models.load(first), network()])
+    assert (mixed.preprocess, mixed.classes, mixed.finding) == (None, None, None)
+
+
+def test_another_preparation_than_the_models_own_is_said(first, tmp_path, caplog):
+    model = models.load(first)
+    model.threshold = 0.5
+    serving.export(model, tmp_path / "same", preprocess=Preprocess(32, (2.0, 8), channels=1, jpeg="reduced"))
+    assert not caplog.text
+    serving.export(model, tmp_path / "other", preprocess=Preprocess(32, channels=1))
+    assert "images prepared otherwise" in caplog.text
+    assert "clahe=None" in caplog.text
+
+
+def test_a_class_of_the_same_name_is_not_taken_for_the_own_one(tmp_path, caplog):
+    """Else what its `call` does beside would be lost without a word."""
+
+    class CompactCNN(models.CompactCNN):
+        def call(self, images, training=False):
+            return super().call(images, training) / 5
+
+    theirs = CompactCNN(num_classes=2, image_size=32)
+    version = serving.export(theirs, tmp_path / "theirs")
+    assert "models.load cannot build it again" in caplog.text
+    with pytest.raises(ModelError, match=r"no model of this package. Received: 'tests\..*CompactCNN'"):
+        models.load(version)
+    with pytest.raises(ModelError, match=r"architecture 'CompactCNN' beside 'tests\..*CompactCNN'"):
+        models.Ensemble([theirs, models.CompactCNN(num_classes=2, image_size=32)])
+
+
+def test_a_pixel_range_that_was_set_on_a_model_comes_back(images, tmp_path):
+    model = network()
+    model.pixel_range = (-1.0, 1.0)
+    with pytest.raises(ModelError, match=r"pixel_range \(0.0, 1.0\) beside \(-1.0, 1.0\)"):
+        models.Ensemble([model, network()])
+    back = models.load(serving.export(model, tmp_path / "set"))
+    assert back.pixel_range == (-1.0, 1.0)
+    np.testing.assert_allclose(probabilities(back, images), probabilities(model, images), atol=1e-6)
+    assert models.load(serving.export(network(), tmp_path / "plain")).pixel_range == network().pixel_range
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("way", ["int8", "lora"])
+def test_a_model_that_keras_changed_is_exported_with_a_word_and_not_loaded(way, tmp_path, caplog):
+    model = network()
+    if way == "lora":
+        model.body.layers[-1].enable_lora(2)
+    else:
+        model.quantize(way)
+    version = serving.export(model, tmp_path / "changed")
+    assert "quantised or with LoRA" in caplog.text
+    with pytest.raises(ModelError, match=r"was quantised or has LoRA, .* Received: a weight "):
+        models.load(version)
 
 
 def test_a_class_keeps_its_probability_however_the_model_is_exported_anew(first, images, tmp_path):
@@ -154,6 +244,14 @@ def test_images_of_another_size_are_refused(first, side):
     for heat_of in (evaluation.gradcam, evaluation.gradcam_plus_plus):
         with pytest.raises(ModelError, match=said):
             heat_of(model, other.astype("float32"))
+    if side == 64:
+        for shape in ((2, 32, 32, 4), (2, 32, 32, 3)):
+            with pytest.raises(ModelError, match=r"grey or of 1 channel\(s\), .* Received: \(2, 32, 32, "):
+                probabilities(model, np.zeros(shape, np.uint8))
+            with pytest.raises(ModelError, match=r"the model's 1 channel\(s\), .* Received: \(2, 32, 32, "):
+                evaluation.gradcam(model, np.zeros(shape, "float32"))
+        with pytest.raises(EvaluationError, match=r"at least one image. Received: \(0, 32, 32, 1\)"):
+            probabilities(model, np.zeros((0, 32, 32, 1), np.uint8))
     anything = network("resnet18", image_size=None, depths=(1, 1, 1, 1))
     assert len(probabilities(anything, other)) == 2
 
