@@ -113,7 +113,7 @@ def as_saved(version):
                 raise ValueError(f"{saved.name} where {variable.path} is expected")
             variable.assign(np.asarray(saved))
         # Somebody set another on the model, of which its class does not know.
-        if (pixel_range := facts["pixel_range"]) and tuple(pixel_range) != model.pixel_range:
+        if (pixel_range := facts.get("pixel_range")) and tuple(pixel_range) != model.pixel_range:
             model.pixel_range = tuple(checked_range(pixel_range))
     except (DataError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ModelError):
