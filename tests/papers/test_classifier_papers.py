@@ -239,6 +239,9 @@ def test_a_report_says_which_networks_have_learnt_nothing():
 def test_results_make_a_table_for_the_readme(lisbon):
     table = tables.generate(lisbon[1], "lisbon_resnet")
     assert "| 1 | resnet18, paper | 32, 1, 1 | phantom, grouped | 72, 0.84 |" in table
+    (run,) = json.loads((lisbon[0] / "metrics.json").read_text())["runs"]
+    assert " | test AUC | AUC less that of the strongest trees | test accuracy % |\n" in table
+    assert f"| {decimal(run['metrics']['auc'])} | {baselines.cells(run['baselines'])[0]} | " in table
 
 
 def test_a_resumed_run_trains_nothing_again(lisbon, capsys):
