@@ -11,6 +11,20 @@ INTENDED_USE = (
     "use**: it was never tested on patients, and no authority has seen it."
 )
 
+_LABELS = {  # of metrics, or of a word of their names, that are no plain words
+    "auc": "AUC",
+    "brier": "Brier score",
+    "copies_features": "near copies by features",
+    "copies_pixels": "near copies by pixels",
+    "ece": "expected calibration error",
+    "f1": "F1",
+    "fid": "FID",
+    "kid": "KID",
+    "ms_ssim": "MS-SSIM",
+    "sensitivity_at_90": "sensitivity at 90 % specificity",
+    "sensitivity_at_95": "sensitivity at 95 % specificity",
+}
+
 
 def text(name, facts):
     """A model card in Markdown.
@@ -65,7 +79,9 @@ def text(name, facts):
     if "metrics" in facts:
         sure = any("low" in score for score in facts["metrics"].values())
         lines.append(f"## Measured{' (95 % interval)' if sure else ''}\n")
-        lines += [f"- {key.replace('_', ' ')}: {_score(score)}" for key, score in facts["metrics"].items()]
+        lines += [
+            f"- {_label(key, facts['metrics'])}: {_score(score)}" for key, score in facts["metrics"].items()
+        ]
         lines.append("")
     if "limits" in facts:
         lines.append(f"{facts['limits']}\n")
@@ -113,6 +129,13 @@ def _tensors(tensors):
     )
 
 
+def _label(key, metrics):
+    """A metric in words. `recall` is a classifier's sensitivity, and another thing of generated images."""
+    if key == "recall" and "specificity" in metrics:
+        return "sensitivity"
+    return _LABELS.get(key) or " ".join(_LABELS.get(word, word) for word in key.split("_"))
+
+
 def _score(score):
-    interval = f" ({score['low']:.3f} to {score['high']:.3f})" if "low" in score else ""
-    return f"{score['value']:.3f}{interval}"
+    interval = f" ({score['low']:z.3f} to {score['high']:z.3f})" if "low" in score else ""
+    return f"{score['value']:z.3f}{interval}"
