@@ -11,6 +11,9 @@ from keras_fracture import files
 from keras_fracture.data import sheets
 from keras_fracture.report.style import COLOURS, HEAT, MARKERS, styled, subplots
 
+_DASHES = ("-", "--", ":", "-.")
+_LEAST_SHARE = 0.02  # up to which an axis of shares reaches, where all of them are near 0
+
 
 def save(figure, path, text=None):
     """Writes a figure as PNG, whose text fields hold the dict `text`; returns the path."""
@@ -127,7 +130,7 @@ def losses(histories, reported, path, suptitle, unit=" (nats)"):
 
 
 @styled
-def metrics_over_epochs(histories, real_vs_real, path, suptitle, seed=0):
+def metrics_over_epochs(histories, real_vs_real, path, suptitle, seed=0, generated=None):
     """KID and the share of near copies over epochs, with what real images reach.
 
     Args:
@@ -136,8 +139,10 @@ def metrics_over_epochs(histories, real_vs_real, path, suptitle, seed=0):
         path: PNG to write.
         suptitle: Of the figure.
         seed: The first history's; the others' follow.
+        generated: How many images each epoch was measured by, or None where that is not known.
     """
-    labels = {"kid": "KID to the training images", "near_copies": "share of near copies"}
+    of = "" if generated is None else f" ({generated:,} generated)"
+    labels = {"kid": f"KID to the training images{of}", "near_copies": f"share of near copies{of}"}
     figure, axes = subplots(1, 2, figsize=(11.2, 4.2))
     for axis, (name, label) in zip(axes, labels.items(), strict=True):
         for number, history in enumerate(histories):
@@ -145,11 +150,13 @@ def metrics_over_epochs(histories, real_vs_real, path, suptitle, seed=0):
             style = {
                 "color": COLOURS[number % len(COLOURS)],
                 "marker": MARKERS[number // len(COLOURS) % len(MARKERS)],
+                "clip_on": False,  # a share of 0 lies on the axis
             }
             axis.plot(measured["epoch"], measured[name], ms=3.5, label=f"seed {seed + number}", **style)
         axis.axhline(real_vs_real[name], ls="--", color="grey", label="real against real")
         axis.set(xlabel="epoch", ylabel=label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[1].set_ylim(0, max(_LEAST_SHARE, axes[1].get_ylim()[1]))  # no share is negative
     axes[0].legend(fontsize=9)
     figure.suptitle(suptitle)
     return save(figure, path)

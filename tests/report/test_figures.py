@@ -99,6 +99,17 @@ def test_many_seeds_are_told_apart_by_their_own_numbers(drawn, tmp_path):
     assert len({(line.get_color(), line.get_marker()) for line in axis.lines}) == 10
 
 
+def test_metrics_over_epochs_say_of_how_many_images_and_no_share_is_negative(drawn, tmp_path):
+    for share, top in ((0.0, 0.05), (0.3, 0.315)):
+        history = pd.DataFrame({"epoch": [1, 2], "kid": [0.5, 0.4], "near_copies": [0.0, share]})
+        real = {"kid": 0.1, "near_copies": 0.0}
+        figures.metrics_over_epochs([history], real, tmp_path / "m.png", "Title", generated=1000)
+        kid, shares = drawn[-1].axes
+        assert kid.get_ylabel() == "KID to the training images (1,000 generated)"
+        assert shares.get_ylabel() == "share of near copies (1,000 generated)"
+        assert shares.get_ylim() == (0, pytest.approx(top, abs=0.01))
+
+
 def test_losses_without_reported_values_show_ours_and_their_unit(drawn, tmp_path):
     history = pd.DataFrame({"epoch": [1, 2], "g_loss": [1.0, 2.0], "d_loss": [-0.5, -2.0]})
     paper = {"g_loss": [(1, 3.1)], "d_loss": [(1, 1.6)]}
