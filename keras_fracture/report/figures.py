@@ -166,7 +166,8 @@ def metrics_over_epochs(histories, real_vs_real, path, suptitle, seed=0, generat
 def learning_curve(curves, path, xlabel, ylabel, title, reference=None):
     """What is reached with how much, a line and a band an arm, the amounts on a log axis.
 
-    Of one amount only, which makes no line, each arm's value and interval stand side by side.
+    Of more than two arms, whose bands would mix to grey, and of one amount only, which makes no line, each arm's values
+    and intervals stand side by side.
 
     Args:
         curves: Dict of arm to a list of (amount, value, lowest, highest), the amounts above 0 and not the same for
@@ -185,15 +186,18 @@ def learning_curve(curves, path, xlabel, ylabel, title, reference=None):
         words, level = reference
         axis.axhline(level, ls="--", lw=1.4, color="grey", label=words)
     ticks = sorted({amount for points in curves.values() for amount, *_ in points})
-    middle = (len(curves) - 1) / 2
+    middle, gaps = (len(curves) - 1) / 2, np.diff(np.log(ticks))
+    banded = len(curves) < 3 and len(ticks) > 1
+    # Arms of one amount lie nearer to each other than to those of the next.
+    step = min(0.09, 0.25 * gaps.min(initial=np.inf) / len(curves))
     for index, (name, points) in enumerate(curves.items()):
         amounts, values, low, high = np.transpose(sorted(points))
         colour = COLOURS[index % len(COLOURS)]
         style = {"color": colour, "marker": MARKERS[index % len(MARKERS)], "markersize": 7, "mec": "white"}
-        if len(ticks) > 1:
+        if banded:
             axis.fill_between(amounts, low, high, color=colour, alpha=0.13, linewidth=0)
         else:
-            amounts = amounts * 1.1 ** (index - middle)
+            amounts = amounts * np.exp(step * (index - middle))
             axis.vlines(amounts, low, high, color=colour, linewidth=1.8)
         axis.plot(amounts, values, label=name, lw=1.8, zorder=3, **style)
     axis.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
@@ -201,7 +205,6 @@ def learning_curve(curves, path, xlabel, ylabel, title, reference=None):
     axis.set_xticks([], minor=True)
     if len(ticks) == 1:  # the arms next to its tick, not spread over the axis as if they had other amounts
         axis.set_xlim(ticks[0] / 2, ticks[0] * 2)
-    gaps = np.diff(np.log(ticks))
     if gaps.min(initial=np.inf) < 0.07 * gaps.sum():  # labels would run into each other
         axis.tick_params(axis="x", labelrotation=60)
     figure.legend(fontsize=9, loc="outside lower center", ncols=min(3, len(axis.lines)))

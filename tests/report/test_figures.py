@@ -53,6 +53,19 @@ def test_arms_at_one_amount_stand_side_by_side_with_their_intervals(drawn, tmp_p
     np.testing.assert_allclose(spans, expected)
 
 
+def test_intervals_of_many_arms_stand_side_by_side_in_place_of_bands_that_mix(drawn, tmp_path):
+    points = [(100, 0.6, 0.5, 0.7), (500, 0.7, 0.6, 0.8), (6830, 0.8, 0.7, 0.9)]
+    figures.learning_curve(dict.fromkeys("abcde", points), tmp_path / "l.png", "images", "AUC", "Title")
+    axis = drawn[0].axes[0]
+    assert len(axis.collections) == 5
+    places = np.array([line.get_xdata() for line in axis.lines])
+    spans = np.array([band.get_segments() for band in axis.collections])
+    np.testing.assert_allclose(spans[..., 0], places[..., None].repeat(2, 2))
+    np.testing.assert_allclose(spans[..., 1], [[[0.5, 0.7], [0.6, 0.8], [0.7, 0.9]]] * 5)
+    assert (np.diff(places, axis=0) > 0).all() and places[2] == pytest.approx([100, 500, 6830])
+    assert (places.max(0)[:-1] < places.min(0)[1:]).all(), "each amount's apart from the next"
+
+
 def test_amounts_of_a_learning_curve_do_not_run_into_each_other(drawn, tmp_path):
     points = [(amount, 0.5, 0.4, 0.6) for amount in (10, 20, 25, 30, 10500)]
     figures.learning_curve({"real": points}, tmp_path / "l.png", "images", "test AUC", "Title")
