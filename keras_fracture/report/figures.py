@@ -65,7 +65,7 @@ def columns_of(columns, path, suptitle):
 
 
 @styled
-def curves(panels, path, ylabel, suptitle, xlabel="epoch"):
+def curves(panels, path, ylabel, suptitle, xlabel="epoch", scale="linear", joined=True):
     """Lines over epochs, a panel each.
 
     Args:
@@ -74,6 +74,8 @@ def curves(panels, path, ylabel, suptitle, xlabel="epoch"):
         ylabel: Of the first panel, with its unit.
         suptitle: Of the figure.
         xlabel: Of all panels.
+        scale: Of the y axis, as matplotlib calls it: "log" where a line would flatten the others.
+        joined: Whether lines join the values, which are points alone where their order says nothing.
     """
     figure, axes = subplots(
         1, len(panels), figsize=(5.6 * len(panels), 4.2), sharey=True, squeeze=False, layout="constrained"
@@ -84,13 +86,16 @@ def curves(panels, path, ylabel, suptitle, xlabel="epoch"):
             epochs = np.arange(1, len(middle) + 1)
             colour = COLOURS[index % len(COLOURS)]
             style = {"color": colour, "marker": MARKERS[index % len(MARKERS)], "markersize": 3.5}
-            axis.plot(epochs, middle, label=name, **style)
+            dashes = _DASHES[index % len(_DASHES)] if joined else "none"
+            axis.plot(epochs, middle, label=name, ls=dashes, **style)
             if low is not None:
                 axis.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
-        axis.set(title=title, xlabel=xlabel)
+        axis.set(title=title, xlabel=xlabel, yscale=scale)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0][0].set_ylabel(ylabel)
-    axes[0][-1].legend(fontsize=9)
+    # Below: inside, it lies on curves.
+    handles, names = axes[0][-1].get_legend_handles_labels()
+    figure.legend(handles, names, fontsize=9, loc="outside lower center", ncols=min(4, max(1, len(names))))
     figure.suptitle(suptitle)
     return save(figure, path)
 

@@ -66,6 +66,21 @@ def test_intervals_of_many_arms_stand_side_by_side_in_place_of_bands_that_mix(dr
     assert (places.max(0)[:-1] < places.min(0)[1:]).all(), "each amount's apart from the next"
 
 
+def test_lines_that_lie_near_each_other_are_told_apart(drawn, tmp_path):
+    lines = {"cycle": [0.2, 0.11], "gan": [4.0, 8.0], "reconstruction": [0.19, 0.1]}
+    figures.curves({"tibia": lines, "femur": lines}, tmp_path / "c.png", "loss", "Title", scale="log")
+    figures.curves({"": lines}, tmp_path / "p.png", "probability", "Title", "image", joined=False)
+    for axis in drawn[0].axes:
+        assert axis.get_yscale() == "log" and len({line.get_linestyle() for line in axis.lines}) == 3
+    assert [line.get_linestyle() for line in drawn[1].axes[0].lines] == ["None"] * 3
+    assert drawn[1].axes[0].get_yscale() == "linear"
+    for figure in drawn:
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == list(lines)
+        for axis in figure.axes:
+            assert not legend.get_window_extent().overlaps(axis.get_tightbbox()), "the legend hides no data"
+
+
 def test_amounts_of_a_learning_curve_do_not_run_into_each_other(drawn, tmp_path):
     points = [(amount, 0.5, 0.4, 0.6) for amount in (10, 20, 25, 30, 10500)]
     figures.learning_curve({"real": points}, tmp_path / "l.png", "images", "test AUC", "Title")
