@@ -17,7 +17,7 @@ from keras_fracture.experiment.config import configure
 from keras_fracture.experiment.runs import Run
 from keras_fracture.experiment.splits import Split, load_splits
 from keras_fracture.interop.convert import load_keras_weights
-from keras_fracture.papers import classifier, tables
+from keras_fracture.papers import classifier, classifier_report, tables
 from keras_fracture.papers.classifier import PolicyResult
 from keras_fracture.papers.garcia_inception import experiment as garcia
 from keras_fracture.papers.garcia_inception.config import Config as GarciaInception
@@ -215,6 +215,14 @@ def test_captions_are_those_of_the_runs_numbers(lisbon):
     assert f"average precision is {decimal(scores['average_precision'])}. Where" in text
     recorded = {path.name for path in (lisbon[1] / "lisbon_resnet").rglob("*.png")}
     assert recorded == {"roc.png", "precision-recall.png"}, "plots alone, no X-rays"
+
+
+def test_figures_of_images_show_one_of_each_xray():
+    """Else all failures may be copies of one forearm."""
+    sources = np.array([f"limb {number}" for number in (0, 1, 0, 2, 1, *range(3, 30))])
+    split = types.SimpleNamespace(sources=sources)
+    assert classifier_report._one_of_each(np.array([4, 2, 1, 0, 3]), split).tolist() == [4, 2, 3]
+    assert classifier_report._one_of_each(np.arange(len(sources)), split).tolist() == [0, 1, 3, *range(5, 17)]
 
 
 def test_a_report_says_where_the_last_weights_are_a_matter_of_luck():
