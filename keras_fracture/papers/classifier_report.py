@@ -18,7 +18,7 @@ from keras_fracture.papers.classifier import as_trained
 from keras_fracture.papers.classifier_table import WITHIN, table
 from keras_fracture.progress import Bar
 from keras_fracture.report import baselines, captions, figures, groups, scored
-from keras_fracture.report.markdown import Figures, counted, decimal, markdown, overlap
+from keras_fracture.report.markdown import Figures, counted, decimal, markdown, metric_in_words, overlap
 
 _CLASSES = ("healthy", "finding")
 _PLOTS = ("roc", "precision-recall")  # that are recorded beside the numbers
@@ -360,7 +360,7 @@ def _how_it_was_made(config, recorded, curves, numbered):
 
 def _all_metrics(runs):
     rows = [
-        [metric.replace("_", " "), *(decimal(run["metrics"][metric]) for run in runs)]
+        [metric_in_words(metric, evaluation.METRICS), *(decimal(run["metrics"][metric]) for run in runs)]
         for metric in evaluation.METRICS
     ]
     return markdown(["test", *(run["model"] for run in runs)], rows)

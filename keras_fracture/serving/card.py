@@ -2,7 +2,7 @@
 
 import shutil
 
-from keras_fracture.report.markdown import plain
+from keras_fracture.report.markdown import metric_in_words, plain
 from keras_fracture.serving.metadata import threshold_of
 
 SAMPLES = "samples.png"  # beside the card of a model whose metadata have a caption for it
@@ -10,20 +10,6 @@ INTENDED_USE = (
     "Teaching and research on public data sets: how such a model is built, measured and served. **Not for clinical "
     "use**: it was never tested on patients, and no authority has seen it."
 )
-
-_LABELS = {  # of metrics, or of a word of their names, that are no plain words
-    "auc": "AUC",
-    "brier": "Brier score",
-    "copies_features": "near copies by features",
-    "copies_pixels": "near copies by pixels",
-    "ece": "expected calibration error",
-    "f1": "F1",
-    "fid": "FID",
-    "kid": "KID",
-    "ms_ssim": "MS-SSIM",
-    "sensitivity_at_90": "sensitivity at 90 % specificity",
-    "sensitivity_at_95": "sensitivity at 95 % specificity",
-}
 
 
 def text(name, facts):
@@ -80,7 +66,8 @@ def text(name, facts):
         sure = any("low" in score for score in facts["metrics"].values())
         lines.append(f"## Measured{' (95 % interval)' if sure else ''}\n")
         lines += [
-            f"- {_label(key, facts['metrics'])}: {_score(score)}" for key, score in facts["metrics"].items()
+            f"- {metric_in_words(key, facts['metrics'])}: {_score(score)}"
+            for key, score in facts["metrics"].items()
         ]
         lines.append("")
     if "limits" in facts:
@@ -127,13 +114,6 @@ def _tensors(tensors):
         f"`{name}` {facts['dtype']} ({', '.join('n' if size is None else str(size) for size in facts['shape'])})"
         for name, facts in tensors.items()
     )
-
-
-def _label(key, metrics):
-    """A metric in words. `recall` is a classifier's sensitivity, and another thing of generated images."""
-    if key == "recall" and "specificity" in metrics:
-        return "sensitivity"
-    return _LABELS.get(key) or " ".join(_LABELS.get(word, word) for word in key.split("_"))
 
 
 def _score(score):

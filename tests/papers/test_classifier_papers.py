@@ -38,6 +38,14 @@ def test_the_report_shows_the_papers_numbers_beside_ours(lisbon):
     text = (lisbon[0] / "report.md").read_text()
     assert "| 72, 0.84 |" in text  # Table 1, ResNet-18
     assert "**0 of" in text, "the grouped split must not leak"
+    for words in (
+        "sensitivity",
+        "sensitivity at 90 % specificity",
+        "expected calibration error",
+        "AUC",
+        "F1",
+    ):
+        assert f"\n| {words} | " in text
     for figure in (
         "accuracy",
         "loss",
