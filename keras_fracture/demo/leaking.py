@@ -182,7 +182,7 @@ def page(model, share, visited, made=None):
     said = _what_it_says(share, found.by_file, found.by_source)
     parts.append(
         showing.note(
-            f"{said} The orange mark is what guessing gets. Brackets hold 95 % intervals; by file they take copies "
+            f"{said} The orange mark is chance. Brackets hold 95 % intervals; by file they take copies "
             "for cases."
         )
     )

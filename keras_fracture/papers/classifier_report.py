@@ -18,7 +18,7 @@ from keras_fracture.papers.classifier import as_trained
 from keras_fracture.papers.classifier_table import WITHIN, table
 from keras_fracture.progress import Bar
 from keras_fracture.report import baselines, captions, figures, groups, scored
-from keras_fracture.report.markdown import Figures, counted, decimal, markdown, overlap
+from keras_fracture.report.markdown import Figures, counted, decimal, markdown, metric_in_words, overlap
 
 _CLASSES = ("healthy", "finding")
 _PLOTS = ("roc", "precision-recall")  # that are recorded beside the numbers
@@ -170,7 +170,7 @@ def _explain(result, name, folder, told):
     predictions = result.predictions(name)
     by_group = evaluation.by_group(predictions, test.table)
     files.write_text(folder / "groups.csv", tables.csv_text(by_group))
-    wrong = evaluation.most_confident_errors(predictions, 15)
+    wrong = _one_of_each(evaluation.most_confident_errors(predictions, len(test.labels)), test)
     mean = predictions.probabilities.mean(axis=0)
     if len(wrong):
         words = [
@@ -194,8 +194,7 @@ def _pointing_game(model, test, probabilities, folder):
     heats = _heats(model, test.images[boxed])
     boxes = test.take(boxed).boxes
     hits = evaluation.pointing_game(heats, boxes)
-    _, firsts = np.unique(test.sources[boxed], return_index=True)
-    rows = boxed[np.sort(firsts)][:15]  # one image an X-ray
+    rows = _one_of_each(boxed, test)
     _overlay(
         model, test, rows, [f"probability {probabilities[row]:.2f}" for row in rows], folder / "heat.png"
     )
@@ -204,6 +203,12 @@ def _pointing_game(model, test, probabilities, folder):
         "chance": float(evaluation.chance(boxes, heats.shape[1:])),
         "images": len(hits),
     }
+
+
+def _one_of_each(rows, split):
+    """The first of these rows of each X-ray, 15 at most: copies of one would fill the figure."""
+    _, firsts = np.unique(split.sources[rows], return_index=True)
+    return rows[np.sort(firsts)][:15]
 
 
 def _heats(model, images):
@@ -355,7 +360,7 @@ def _how_it_was_made(config, recorded, curves, numbered):
 
 def _all_metrics(runs):
     rows = [
-        [metric.replace("_", " "), *(decimal(run["metrics"][metric]) for run in runs)]
+        [metric_in_words(metric, evaluation.METRICS), *(decimal(run["metrics"][metric]) for run in runs)]
         for metric in evaluation.METRICS
     ]
     return markdown(["test", *(run["model"] for run in runs)], rows)

@@ -21,7 +21,7 @@ def table(runs):
     known = any(run["data"] in catalogue.NAMES for run in runs)  # of own X-rays the paper says nothing
     reported = ["paper: accuracy %, AUC"] if known else []
     first = ["row", "model, variant, settings", "pixels, epochs, seeds", "data, split", *reported,
-             "test AUC", "test accuracy %", baselines.CELLS[0]]  # fmt: skip
+             "test AUC", baselines.CELLS[0], "test accuracy %"]  # fmt: skip
     recorded = {name for run in runs for name in _MORE if run.get(name)}  # earlier versions had neither
     more = {name: heading for name, heading in _MORE.items() if name in recorded}
     second = ["row", baselines.CELLS[1], "test AUC within body part", *more.values(), "sensitivity at 90 % specificity",
@@ -33,7 +33,7 @@ def table(runs):
         rows.append([
             number, ", ".join([run["model"], run["variant"], *others(run)]),
             f"{run['image_size']}, {run['epochs']}, {run['seeds']}", f"{run['data']}, {run['split_policy']}",
-            *([_reported(run)] if known else []), decimal(scores["auc"]), percent(scores["accuracy"]), strongest,
+            *([_reported(run)] if known else []), decimal(scores["auc"]), strongest, percent(scores["accuracy"]),
         ])  # fmt: skip
         further.append([
             number, blind, decimal(scores[WITHIN]) if WITHIN in scores else "",

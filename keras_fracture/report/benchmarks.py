@@ -89,8 +89,8 @@ def _section_as_text(path, section, write):
 
 def _models(content):
     header = [
-        "model", "batch, pixels", "parameters", "precision", "ours: images/s", "PyTorch: images/s",
-        "ours / PyTorch", "of peak: ours, PyTorch", "peak MiB: ours, PyTorch",
+        "model", "batch, pixels", "trainable parameters (classifiers: 2 classes)", "precision",
+        "ours: images/s", "PyTorch: images/s", "ours / PyTorch", "of peak: ours, PyTorch", "peak MiB: ours, PyTorch",
     ]  # fmt: skip
     rows = [
         [

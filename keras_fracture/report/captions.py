@@ -109,10 +109,10 @@ def failures(labels):
     """Of the most confident errors; `labels` are those of the images shown."""
     missed = int(np.sum(labels))
     return (
-        f"the {counted(len(labels), 'test image')} it is most confidently wrong about, the most confident first: "
-        f"{counted(missed, 'missed finding')}, {counted(len(labels) - missed, 'false alarm')}. Above each the truth "
-        "and the probability of a finding. Look whether the heat (Grad-CAM) lies on bone, or on what should not "
-        "matter: borders, metal, letters."
+        f"the {counted(len(labels), 'test image')} it is most confidently wrong about, one of each X-ray, the most "
+        f"confident first: {counted(missed, 'missed finding')}, {counted(len(labels) - missed, 'false alarm')}. Above "
+        "each the truth and the probability of a finding. Look whether the heat (Grad-CAM) lies on bone, or on "
+        "what should not matter: borders, metal, letters."
     )
 
 

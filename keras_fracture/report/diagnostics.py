@@ -24,7 +24,7 @@ def roc(points, auc, path, suptitle, at=None):
         The path.
     """
     figure, axis = subplots(figsize=(5, 5.4))
-    axis.plot([0, 1], [0, 1], "--", color="grey", label="guessing")
+    axis.plot([0, 1], [0, 1], "--", color="grey", label="chance")
     _banded(axis, points["false_positive_rate"], points, f"area {auc}", at)
     axis.set(xlabel="false-positive rate", ylabel="sensitivity")
     return _finished(figure, path, suptitle)
@@ -32,12 +32,12 @@ def roc(points, auc, path, suptitle, at=None):
 
 @styled
 def precision_recall(points, average, prevalence, path, suptitle, at=None):
-    """Precision against recall with the band of its interval, and what guessing would reach.
+    """Precision against recall with the band of its interval, and what chance would reach.
 
     Args:
         points: `pandas.DataFrame` from `evaluation.precision_recall`.
         average: The average precision in words, such as "0.60 (0.51 to 0.68)".
-        prevalence: The share of findings, which is the precision of guessing.
+        prevalence: The share of findings, which is the precision by chance.
         path: PNG to write.
         suptitle: Of the figure.
         at: (recall, precision) at the model's threshold, to be marked, or None.
@@ -46,9 +46,7 @@ def precision_recall(points, average, prevalence, path, suptitle, at=None):
         The path.
     """
     figure, axis = subplots(figsize=(5, 5.4))
-    axis.axhline(
-        prevalence, ls="--", color="grey", label=f"guessing: the share of findings, {prevalence:.2f}"
-    )
+    axis.axhline(prevalence, ls="--", color="grey", label=f"chance: the share of findings, {prevalence:.2f}")
     _banded(axis, points["recall"], points, f"average precision {average}", at)
     axis.set(xlabel="recall (sensitivity)", ylabel="precision")
     return _finished(figure, path, suptitle)

@@ -11,6 +11,9 @@ from keras_fracture import files
 from keras_fracture.data import sheets
 from keras_fracture.report.style import COLOURS, HEAT, MARKERS, styled, subplots
 
+_DASHES = ("-", "--", ":", "-.")
+_LEAST_SHARE = 0.02  # up to which an axis of shares reaches, where all of them are near 0
+
 
 def save(figure, path, text=None):
     """Writes a figure as PNG, whose text fields hold the dict `text`; returns the path."""
@@ -62,7 +65,7 @@ def columns_of(columns, path, suptitle):
 
 
 @styled
-def curves(panels, path, ylabel, suptitle, xlabel="epoch"):
+def curves(panels, path, ylabel, suptitle, xlabel="epoch", scale="linear", joined=True):
     """Lines over epochs, a panel each.
 
     Args:
@@ -71,6 +74,8 @@ def curves(panels, path, ylabel, suptitle, xlabel="epoch"):
         ylabel: Of the first panel, with its unit.
         suptitle: Of the figure.
         xlabel: Of all panels.
+        scale: Of the y axis, as matplotlib calls it: "log" where a line would flatten the others.
+        joined: Whether lines join the values, which are points alone where their order says nothing.
     """
     figure, axes = subplots(
         1, len(panels), figsize=(5.6 * len(panels), 4.2), sharey=True, squeeze=False, layout="constrained"
@@ -81,13 +86,16 @@ def curves(panels, path, ylabel, suptitle, xlabel="epoch"):
             epochs = np.arange(1, len(middle) + 1)
             colour = COLOURS[index % len(COLOURS)]
             style = {"color": colour, "marker": MARKERS[index % len(MARKERS)], "markersize": 3.5}
-            axis.plot(epochs, middle, label=name, **style)
+            dashes = _DASHES[index % len(_DASHES)] if joined else "none"
+            axis.plot(epochs, middle, label=name, ls=dashes, **style)
             if low is not None:
                 axis.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
-        axis.set(title=title, xlabel=xlabel)
+        axis.set(title=title, xlabel=xlabel, yscale=scale)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0][0].set_ylabel(ylabel)
-    axes[0][-1].legend(fontsize=9)
+    # Below: inside, it lies on curves.
+    handles, names = axes[0][-1].get_legend_handles_labels()
+    figure.legend(handles, names, fontsize=9, loc="outside lower center", ncols=min(4, max(1, len(names))))
     figure.suptitle(suptitle)
     return save(figure, path)
 
@@ -127,7 +135,7 @@ def losses(histories, reported, path, suptitle, unit=" (nats)"):
 
 
 @styled
-def metrics_over_epochs(histories, real_vs_real, path, suptitle, seed=0):
+def metrics_over_epochs(histories, real_vs_real, path, suptitle, seed=0, generated=None):
     """KID and the share of near copies over epochs, with what real images reach.
 
     Args:
@@ -136,8 +144,10 @@ def metrics_over_epochs(histories, real_vs_real, path, suptitle, seed=0):
         path: PNG to write.
         suptitle: Of the figure.
         seed: The first history's; the others' follow.
+        generated: How many images each epoch was measured by, or None where that is not known.
     """
-    labels = {"kid": "KID to the training images", "near_copies": "share of near copies"}
+    of = "" if generated is None else f" ({generated:,} generated)"
+    labels = {"kid": f"KID to the training images{of}", "near_copies": f"share of near copies{of}"}
     figure, axes = subplots(1, 2, figsize=(11.2, 4.2))
     for axis, (name, label) in zip(axes, labels.items(), strict=True):
         for number, history in enumerate(histories):
@@ -145,11 +155,13 @@ def metrics_over_epochs(histories, real_vs_real, path, suptitle, seed=0):
             style = {
                 "color": COLOURS[number % len(COLOURS)],
                 "marker": MARKERS[number // len(COLOURS) % len(MARKERS)],
+                "clip_on": False,  # a share of 0 lies on the axis
             }
             axis.plot(measured["epoch"], measured[name], ms=3.5, label=f"seed {seed + number}", **style)
         axis.axhline(real_vs_real[name], ls="--", color="grey", label="real against real")
         axis.set(xlabel="epoch", ylabel=label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[1].set_ylim(0, max(_LEAST_SHARE, axes[1].get_ylim()[1]))  # no share is negative
     axes[0].legend(fontsize=9)
     figure.suptitle(suptitle)
     return save(figure, path)
@@ -159,7 +171,8 @@ def metrics_over_epochs(histories, real_vs_real, path, suptitle, seed=0):
 def learning_curve(curves, path, xlabel, ylabel, title, reference=None):
     """What is reached with how much, a line and a band an arm, the amounts on a log axis.
 
-    Of one amount only, which makes no line, each arm's value and interval stand side by side.
+    Of more than two arms, whose bands would mix to grey, and of one amount only, which makes no line, each arm's values
+    and intervals stand side by side.
 
     Args:
         curves: Dict of arm to a list of (amount, value, lowest, highest), the amounts above 0 and not the same for
@@ -178,15 +191,18 @@ def learning_curve(curves, path, xlabel, ylabel, title, reference=None):
         words, level = reference
         axis.axhline(level, ls="--", lw=1.4, color="grey", label=words)
     ticks = sorted({amount for points in curves.values() for amount, *_ in points})
-    middle = (len(curves) - 1) / 2
+    middle, gaps = (len(curves) - 1) / 2, np.diff(np.log(ticks))
+    banded = len(curves) < 3 and len(ticks) > 1
+    # Arms of one amount lie nearer to each other than to those of the next.
+    step = min(0.09, 0.25 * gaps.min(initial=np.inf) / len(curves))
     for index, (name, points) in enumerate(curves.items()):
         amounts, values, low, high = np.transpose(sorted(points))
         colour = COLOURS[index % len(COLOURS)]
         style = {"color": colour, "marker": MARKERS[index % len(MARKERS)], "markersize": 7, "mec": "white"}
-        if len(ticks) > 1:
+        if banded:
             axis.fill_between(amounts, low, high, color=colour, alpha=0.13, linewidth=0)
         else:
-            amounts = amounts * 1.1 ** (index - middle)
+            amounts = amounts * np.exp(step * (index - middle))
             axis.vlines(amounts, low, high, color=colour, linewidth=1.8)
         axis.plot(amounts, values, label=name, lw=1.8, zorder=3, **style)
     axis.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
@@ -194,7 +210,6 @@ def learning_curve(curves, path, xlabel, ylabel, title, reference=None):
     axis.set_xticks([], minor=True)
     if len(ticks) == 1:  # the arms next to its tick, not spread over the axis as if they had other amounts
         axis.set_xlim(ticks[0] / 2, ticks[0] * 2)
-    gaps = np.diff(np.log(ticks))
     if gaps.min(initial=np.inf) < 0.07 * gaps.sum():  # labels would run into each other
         axis.tick_params(axis="x", labelrotation=60)
     figure.legend(fontsize=9, loc="outside lower center", ncols=min(3, len(axis.lines)))

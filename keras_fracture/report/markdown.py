@@ -9,6 +9,20 @@ _MARKUP = re.compile(r"[<>|\[\]*\\]")
 # before it would not come out again.
 MENDED = "2026-11-25"
 
+_METRICS = {  # of metrics, or of a word of their names, that are no plain words
+    "auc": "AUC",
+    "brier": "Brier score",
+    "copies_features": "near copies by features",
+    "copies_pixels": "near copies by pixels",
+    "ece": "expected calibration error",
+    "f1": "F1",
+    "fid": "FID",
+    "kid": "KID",
+    "ms_ssim": "MS-SSIM",
+    "sensitivity_at_90": "sensitivity at 90 % specificity",
+    "sensitivity_at_95": "sensitivity at 95 % specificity",
+}
+
 
 def plain(content):
     """What a JSON file holds with all texts, at any depth, as Markdown shows them: no HTML, links or further cells.
@@ -64,6 +78,19 @@ def over_seeds(score):
     if score.get("low", 0) < score.get("high", 0):
         return decimal(score)
     return f"{score['value']:.3f}"
+
+
+def metric_in_words(name, beside):
+    """A metric as pages call it.
+
+    Args:
+        name: As the code calls it.
+        beside: Names of all metrics of the same thing: `recall` is a classifier's sensitivity, and something else of
+            generated images.
+    """
+    if name == "recall" and "specificity" in beside:
+        return "sensitivity"
+    return _METRICS.get(name) or " ".join(_METRICS.get(word, word) for word in name.split("_"))
 
 
 def counted(number, noun):

@@ -2,7 +2,7 @@
 
 import shutil
 
-from keras_fracture.report.markdown import plain
+from keras_fracture.report.markdown import metric_in_words, plain
 from keras_fracture.serving.metadata import threshold_of
 
 SAMPLES = "samples.png"  # beside the card of a model whose metadata have a caption for it
@@ -65,7 +65,10 @@ def text(name, facts):
     if "metrics" in facts:
         sure = any("low" in score for score in facts["metrics"].values())
         lines.append(f"## Measured{' (95 % interval)' if sure else ''}\n")
-        lines += [f"- {key.replace('_', ' ')}: {_score(score)}" for key, score in facts["metrics"].items()]
+        lines += [
+            f"- {metric_in_words(key, facts['metrics'])}: {_score(score)}"
+            for key, score in facts["metrics"].items()
+        ]
         lines.append("")
     if "limits" in facts:
         lines.append(f"{facts['limits']}\n")
@@ -114,5 +117,5 @@ def _tensors(tensors):
 
 
 def _score(score):
-    interval = f" ({score['low']:.3f} to {score['high']:.3f})" if "low" in score else ""
-    return f"{score['value']:.3f}{interval}"
+    interval = f" ({score['low']:z.3f} to {score['high']:z.3f})" if "low" in score else ""
+    return f"{score['value']:z.3f}{interval}"

@@ -213,15 +213,18 @@ def model_of_run(run, which):
         scores["ece"] = {"value": scores["ece"]["value"]}
     sure = any("low" in score for score in scores.values())
     say = "Intervals resample whole X-rays of one data set" if sure else "They are of one data set"
+    layout = catalogue.layout(row["data"]) if row["data"] in catalogue.NAMES else None
+    patients = getattr(layout, "PATIENTS", True)  # of own data nothing is kept
+    source, sources = ("X-ray or patient", "X-rays or patients") if patients else ("X-ray", "X-rays")
     facts = {
         "trained_on": f"{row['data']}, split policy `{row['split_policy']}`: "
         + "; ".join(
-            f"{split} {count['images']:,} images of {count['sources']:,} X-rays or patients"
+            f"{split} {count['images']:,} images of {count['sources']:,} {sources}"
             for split, count in counts.items()
         )
-        + f". {counts['test']['images_of_training_sources']} test images show an X-ray or patient that was trained on. "
+        + f". {counts['test']['images_of_training_sources']} test images show an {source} that was trained on. "
         f"Profile `{row['profile']}`, {_seeds(metrics['settings'])}.{_origin(metrics['settings'])}",
-        **({"licence": catalogue.layout(row["data"]).LICENCE} if row["data"] in catalogue.NAMES else {}),
+        **({"licence": layout.LICENCE} if layout else {}),
         "metrics": scores,
         "command": config["command"],
         "date": config["date"],

@@ -98,6 +98,7 @@ def test_the_report_has_each_seed_beside_real_against_real(modern):
     text = (folder / "report.md").read_text()
     assert "3.1071 (1)" in text and "1.5-2.2 (100-900)" in text
     assert "(samples.gif)" in text
+    assert "while training, by " in text and experiment.watched_images(Config()) == 1000
     train, validation = (metrics["splits"]["paper"][name]["images"] for name in ("train", "validation"))
     assert (
         f"The {validation:,} validation images, drawn from the paper's training set, are among the {train:,}"

@@ -17,7 +17,7 @@ from keras_fracture.experiment.config import configure
 from keras_fracture.experiment.runs import Run
 from keras_fracture.experiment.splits import Split, load_splits
 from keras_fracture.interop.convert import load_keras_weights
-from keras_fracture.papers import classifier, tables
+from keras_fracture.papers import classifier, classifier_report, tables
 from keras_fracture.papers.classifier import PolicyResult
 from keras_fracture.papers.garcia_inception import experiment as garcia
 from keras_fracture.papers.garcia_inception.config import Config as GarciaInception
@@ -39,6 +39,14 @@ def test_the_report_shows_the_papers_numbers_beside_ours(lisbon):
     text = (lisbon[0] / "report.md").read_text()
     assert "| 72, 0.84 |" in text  # Table 1, ResNet-18
     assert "**0 of" in text, "the grouped split must not leak"
+    for words in (
+        "sensitivity",
+        "sensitivity at 90 % specificity",
+        "expected calibration error",
+        "AUC",
+        "F1",
+    ):
+        assert f"\n| {words} | " in text
     for figure in (
         "accuracy",
         "loss",
@@ -243,6 +251,14 @@ def test_captions_are_those_of_the_runs_numbers(lisbon):
     assert recorded == {"roc.png", "precision-recall.png"}, "plots alone, no X-rays"
 
 
+def test_figures_of_images_show_one_of_each_xray():
+    """Else all failures may be copies of one forearm."""
+    sources = np.array([f"limb {number}" for number in (0, 1, 0, 2, 1, *range(3, 30))])
+    split = types.SimpleNamespace(sources=sources)
+    assert classifier_report._one_of_each(np.array([4, 2, 1, 0, 3]), split).tolist() == [4, 2, 3]
+    assert classifier_report._one_of_each(np.arange(len(sources)), split).tolist() == [0, 1, 3, *range(5, 17)]
+
+
 def test_a_report_says_where_the_last_weights_are_a_matter_of_luck():
     calm, unlucky = (pd.DataFrame({"val_accuracy": one}) for one in ([0.5, 0.9, 0.85], [0.6, 0.977, 0.582]))
     (sentence,) = captions.unsettled("paper split, net", [calm, unlucky])
@@ -265,6 +281,9 @@ def test_a_report_says_which_networks_have_learnt_nothing():
 def test_results_make_a_table_for_the_readme(lisbon):
     table = tables.generate(lisbon[1], "lisbon_resnet")
     assert "| 1 | resnet18, paper | 32, 1, 1 | phantom, grouped | 72, 0.84 |" in table
+    (run,) = json.loads((lisbon[0] / "metrics.json").read_text())["runs"]
+    assert " | test AUC | AUC less that of the strongest trees | test accuracy % |\n" in table
+    assert f"| {decimal(run['metrics']['auc'])} | {baselines.cells(run['baselines'])[0]} | " in table
 
 
 def test_a_resumed_run_trains_nothing_again(lisbon, capsys):

@@ -95,6 +95,7 @@ def test_notebooks_show_the_runs_that_are_recorded_now(tmp_path):
     assert "| original: AUC |  | 0.500 (0.490 to 0.510) |" in shown[1] and "0.900" not in shown[1]
     assert shown[2] == old, "another cell's output stays"
     assert shown[3] == tables.generate(tmp_path / "results", "benchmark_models") != old
+    assert shown[3].startswith("| model | batch, pixels | trainable parameters (classifiers: 2 classes) |")
 
 
 def test_the_front_table_has_the_newest_run_of_what_a_paper_is_known_by(tmp_path):

@@ -45,16 +45,16 @@ def test_a_roc_curve_lies_in_its_band(drawn, tmp_path):
     assert axis.lines[1].get_xydata().tolist() == [[0, 0], [0.5, 0.8], [1, 1]]
     assert axis.lines[2].get_xydata().tolist() == [[0.25, 0.6]]
     assert axis.collections[0].get_paths()[0].get_extents().ymax == 1
-    assert [text.get_text() for text in legend.get_texts()][1] == "area 0.800 (0.700 to 0.900)"
+    assert [text.get_text() for text in legend.get_texts()][:2] == ["chance", "area 0.800 (0.700 to 0.900)"]
     assert not legend.get_window_extent().overlaps(axis.get_tightbbox()), "the legend hides no data"
 
 
-def test_precision_lies_in_its_band_over_what_guessing_reaches(drawn, tmp_path):
+def test_precision_lies_in_its_band_over_what_chance_reaches(drawn, tmp_path):
     points = pd.DataFrame({"recall": [0.5, 1], "value": [0.9, 0.4], "low": [0.7, 0.3], "high": [1, 0.5]})
     path = diagnostics.precision_recall(points, "0.700", 0.3, tmp_path / "pr.png", "Title", (0.6, 0.8))
     axis = drawn[0].axes[0]
-    guessing, curve, marker = axis.lines
-    assert set(guessing.get_ydata()) == {0.3}
+    chance, curve, marker = axis.lines
+    assert set(chance.get_ydata()) == {0.3} and chance.get_label().startswith("chance: ")
     assert curve.get_xydata().tolist() == [[0.5, 0.9], [1, 0.4]]
     assert marker.get_xydata().tolist() == [[0.6, 0.8]]
     np.testing.assert_allclose(

@@ -53,6 +53,34 @@ def test_arms_at_one_amount_stand_side_by_side_with_their_intervals(drawn, tmp_p
     np.testing.assert_allclose(spans, expected)
 
 
+def test_intervals_of_many_arms_stand_side_by_side_in_place_of_bands_that_mix(drawn, tmp_path):
+    points = [(100, 0.6, 0.5, 0.7), (500, 0.7, 0.6, 0.8), (6830, 0.8, 0.7, 0.9)]
+    figures.learning_curve(dict.fromkeys("abcde", points), tmp_path / "l.png", "images", "AUC", "Title")
+    axis = drawn[0].axes[0]
+    assert len(axis.collections) == 5
+    places = np.array([line.get_xdata() for line in axis.lines])
+    spans = np.array([band.get_segments() for band in axis.collections])
+    np.testing.assert_allclose(spans[..., 0], places[..., None].repeat(2, 2))
+    np.testing.assert_allclose(spans[..., 1], [[[0.5, 0.7], [0.6, 0.8], [0.7, 0.9]]] * 5)
+    assert (np.diff(places, axis=0) > 0).all() and places[2] == pytest.approx([100, 500, 6830])
+    assert (places.max(0)[:-1] < places.min(0)[1:]).all(), "each amount's apart from the next"
+
+
+def test_lines_that_lie_near_each_other_are_told_apart(drawn, tmp_path):
+    lines = {"cycle": [0.2, 0.11], "gan": [4.0, 8.0], "reconstruction": [0.19, 0.1]}
+    figures.curves({"tibia": lines, "femur": lines}, tmp_path / "c.png", "loss", "Title", scale="log")
+    figures.curves({"": lines}, tmp_path / "p.png", "probability", "Title", "image", joined=False)
+    for axis in drawn[0].axes:
+        assert axis.get_yscale() == "log" and len({line.get_linestyle() for line in axis.lines}) == 3
+    assert [line.get_linestyle() for line in drawn[1].axes[0].lines] == ["None"] * 3
+    assert drawn[1].axes[0].get_yscale() == "linear"
+    for figure in drawn:
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == list(lines)
+        for axis in figure.axes:
+            assert not legend.get_window_extent().overlaps(axis.get_tightbbox()), "the legend hides no data"
+
+
 def test_amounts_of_a_learning_curve_do_not_run_into_each_other(drawn, tmp_path):
     points = [(amount, 0.5, 0.4, 0.6) for amount in (10, 20, 25, 30, 10500)]
     figures.learning_curve({"real": points}, tmp_path / "l.png", "images", "test AUC", "Title")
@@ -97,6 +125,17 @@ def test_many_seeds_are_told_apart_by_their_own_numbers(drawn, tmp_path):
     words = [text.get_text() for text in axis.get_legend().get_texts()]
     assert words == [*(f"seed {seed}" for seed in range(7, 16)), "real against real"]
     assert len({(line.get_color(), line.get_marker()) for line in axis.lines}) == 10
+
+
+def test_metrics_over_epochs_say_of_how_many_images_and_no_share_is_negative(drawn, tmp_path):
+    for share, top in ((0.0, 0.05), (0.3, 0.315)):
+        history = pd.DataFrame({"epoch": [1, 2], "kid": [0.5, 0.4], "near_copies": [0.0, share]})
+        real = {"kid": 0.1, "near_copies": 0.0}
+        figures.metrics_over_epochs([history], real, tmp_path / "m.png", "Title", generated=1000)
+        kid, shares = drawn[-1].axes
+        assert kid.get_ylabel() == "KID to the training images (1,000 generated)"
+        assert shares.get_ylabel() == "share of near copies (1,000 generated)"
+        assert shares.get_ylim() == (0, pytest.approx(top, abs=0.01))
 
 
 def test_losses_without_reported_values_show_ours_and_their_unit(drawn, tmp_path):

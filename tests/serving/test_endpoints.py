@@ -197,11 +197,28 @@ def test_the_card_says_what_metadata_say(tmp_path):
     card = (version / "model_card.md").read_text()
     for words in (
         "# net\n", "Not for clinical use", "`images` float32 (n, 32, 32, 3)", "healthy, finding", "0.2500",
-        "## Measured (95 % interval)\n", "- auc: 0.750 (0.600 to 0.875)", "`keras-fracture reproduce nothing`",
+        "## Measured (95 % interval)\n", "- AUC: 0.750 (0.600 to 0.875)", "`keras-fracture reproduce nothing`",
     ):  # fmt: skip
         assert words in card, words
     without = {"metrics": {"kid": {"value": 0.01}}}
     assert "## Measured\n" in text("net", facts_of(version) | without), "no number has an interval"
+
+
+def test_a_card_names_metrics_in_words():
+    def measured(*names, value=0.5):
+        facts = {"architecture": "x", "parameters": 1, "endpoints": {}, "pixel_range": None}
+        page = text("x", facts | {"metrics": {name: {"value": value} for name in names}})
+        return [line[2:] for line in page.splitlines() if line.startswith("- ")]
+
+    assert measured("recall", "specificity", "f1", "sensitivity_at_90", "ece", "validation_auc") == [
+        "sensitivity: 0.500", "specificity: 0.500", "F1: 0.500", "sensitivity at 90 % specificity: 0.500",
+        "expected calibration error: 0.500", "validation AUC: 0.500",
+    ]  # fmt: skip
+    assert measured("kid", "recall", "ms_ssim", "copies_pixels", "kid_of_healthy_patches") == [
+        "KID: 0.500", "recall: 0.500", "MS-SSIM: 0.500", "near copies by pixels: 0.500",
+        "KID of healthy patches: 0.500",
+    ]  # fmt: skip
+    assert measured("kid", value=-0.0001) == ["KID: 0.000"]
 
 
 def test_no_such_model_is_a_line(tmp_path):

@@ -14,6 +14,7 @@ from keras_fracture import cli, inference, models, serving
 from keras_fracture.data import Preprocess, decoding
 from keras_fracture.errors import ImageError, ModelError, OutputError
 from keras_fracture.models.preprocessing import scale
+from keras_fracture.serving import releasing
 
 
 @pytest.fixture(scope="module")
@@ -235,8 +236,12 @@ def test_a_run_of_an_earlier_version_is_released(classifier, tmp_path):
         "train 7 images of 5 X-rays or patients" in metadata["trained_on"]
         and "2 test images" in metadata["trained_on"]
     )
+    metrics["runs"][0]["data"] = "fracatlas"  # which tells no patients
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    _, told = releasing.model_of_run(run, None)
+    assert "train 7 images of 5 X-rays; " in told["trained_on"] and "patient" not in told["trained_on"]
     card = (tmp_path / "model" / "1" / "model_card.md").read_text()
-    assert "## Measured\n" in card and "kid: 0.010\n" in card and "nterval" not in card, "none was recorded"
+    assert "## Measured\n" in card and "KID: 0.010\n" in card and "nterval" not in card, "none was recorded"
 
 
 def test_a_saved_model_is_exported_anew_with_what_it_says_of_itself(classifier, tmp_path, capsys):

@@ -196,6 +196,11 @@ def evaluate(config, sets, generated, extractor, seed):
     return scores | {f"copies_{kind}": one.summary() for kind, one in near.items()}, near
 
 
+def watched_images(config):
+    """How many generated images `GANMetrics` looks at."""
+    return min(1000, config.generated_images)
+
+
 def utility_epochs(config):
     """Of the classifiers of `evaluate_utility`: few where a run is to be short."""
     return min(20, config.epochs)
@@ -246,7 +251,7 @@ class GANMetrics(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.config.eval_every and epoch + 1 != self.config.epochs:
             return
-        count = min(1000, self.config.generated_images)
+        count = watched_images(self.config)
         generated = generate(self.config, self.model, self.classes, count, self.seed)["finding"]
         real = evaluation.extract(self.sets["train"].of(1), self.extractor, cached=True)
         logs["kid"], _ = evaluation.kid(real, evaluation.extract(generated, self.extractor), subsets=20)

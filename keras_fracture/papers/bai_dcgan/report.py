@@ -8,7 +8,7 @@ from keras_fracture.data import sheets
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told
 from keras_fracture.papers.bai_dcgan.config import Config
-from keras_fracture.papers.bai_dcgan.experiment import gan_training_data, utility_epochs
+from keras_fracture.papers.bai_dcgan.experiment import gan_training_data, utility_epochs, watched_images
 from keras_fracture.report import figures, galleries
 from keras_fracture.report.generated import MEASURES
 from keras_fracture.report.markdown import (
@@ -174,7 +174,7 @@ def _figures(config, results, folder):
     }
     figures.metrics_over_epochs(
         histories, real_vs_real, folder / "metrics-over-epochs.png",
-        f"{config.key}, {config.variant}: while training", config.seed,
+        f"{config.key}, {config.variant}: while training", config.seed, watched_images(config),
     )  # fmt: skip
     generated = results.gans[0].generated["finding"]
     generator = np.random.default_rng(config.seed)
@@ -249,7 +249,8 @@ def _text(config, recorded, row, counts_, folder):
 def _shown(config, folder, numbered):
     """The figures of what the GANs draw."""
     captions = {
-        "metrics-over-epochs.png": "KID to the training images and share of near copies while training. Dashed: the "
+        "metrics-over-epochs.png": f"KID to the training images and share of near copies while training, by "
+        f"{watched_images(config):,} generated images; the table above is of other images and sizes. Dashed: the "
         "same of real images against real ones. Look whether KID still falls at the end, and whether copies rise above "
         "their line: images learnt by heart.",
         "over-time.png": "What the generator makes of the same noise, over its training.",

@@ -197,6 +197,7 @@ def _figures(config, studies, runs, folder):
         folder / "unit-losses.png",
         "loss, without its weight",
         "UNIT while training: mean of each epoch",
+        scale="log",  # the GAN's is many times the others
     )
     for study in studies:
         _stages(config, study, studies[0], folder)

@@ -30,7 +30,7 @@ ANIMATION = {
     "modern": "The same noise over the training of the modern GAN. Look when bones take shape.",
 }
 CURVE = (
-    "AUC on {:,} test images over the number of {}: mean of {}, bands are 95 % intervals. Where bands overlap, look at "
+    "AUC on {:,} test images over the number of {}: mean of {}, with 95 % intervals. Where these overlap, look at "
     "the table's gains: they are paired."
 )
 OPTIONS = "More or fewer synthetic images, and those alone to which a classifier of the real images gives their class."

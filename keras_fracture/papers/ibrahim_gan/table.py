@@ -23,7 +23,7 @@ def unlike_profile(config, profile):
 def table(runs):
     """README's table: one row for each of the poster's arms in a run."""
     header = ["data", "split", "arm", "paper: accuracy %", "ours: test accuracy %", "test AUC",
-              "gain in accuracy, points", "validation accuracy %", baselines.CELLS[0], "profile, seeds",
+              baselines.CELLS[0], "gain in accuracy, points", "validation accuracy %", "profile, seeds",
               "date"]  # fmt: skip
     rows = []
     for run in runs:
@@ -33,8 +33,8 @@ def table(runs):
         gain = scores.get("accuracy_gain")
         rows.append([
             run["data"], run["split_policy"], run["variant"], f"{100 * run['reported']['accuracy']:.0f}",
-            percent(scores["accuracy"]), decimal(scores["auc"]), percent(gain, signed=True) if gain else "",
-            percent(scores["validation_accuracy"]), baselines.cells(run.get("baselines"))[0],
+            percent(scores["accuracy"]), decimal(scores["auc"]), baselines.cells(run.get("baselines"))[0],
+            percent(gain, signed=True) if gain else "", percent(scores["validation_accuracy"]),
             f"{profile(run, Config, *_SIZES)}, {run['seeds']}", dated(run),
         ])  # fmt: skip
     return markdown(header, rows)

@@ -15,6 +15,7 @@ HOW_TO_GET = (
     "unpack it, so that it holds dataset.csv, images/ and Annotations/."
 )
 LICENCE = "CC BY 4.0 (FracAtlas, Abedeen et al., Scientific Data 2023)"
+PATIENTS = False  # nothing tells them: a source is an X-ray
 POLICIES = ("grouped", "paper")
 SHARES = (0.7, 0.2, 0.1)  # lisbon_resnet, Introduction: "70-20-10"
 DIGESTS = {  # of the published split files, see splits/README.md

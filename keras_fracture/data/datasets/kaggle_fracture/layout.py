@@ -12,6 +12,7 @@ HOW_TO_GET = (
     "Kaggle and unpack it, so that it holds train/ and val/, each with fractured/ and 'not fractured'/."
 )
 LICENCE = "none was found (Kaggle, 'Fracture detection using x-ray images')"
+PATIENTS = False  # nothing tells them: a source is an X-ray
 POLICIES = ("grouped", "paper")
 SHARES = (0.72, 0.08, 0.2)  # 90/10 of what is not for testing, as garcia_inception splits train
 KNOWN = ()

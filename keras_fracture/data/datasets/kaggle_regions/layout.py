@@ -8,6 +8,7 @@ HOW_TO_GET = (
     "holds train/, val/ and test/, each with fractured/ and 'not fractured'/."
 )
 LICENCE = "none was found (Kaggle, 'Fracture Multi-Region X-ray Data')"
+PATIENTS = False  # nothing tells them: a source is an X-ray
 POLICIES = ("grouped", "paper", "official")
 SHARES = (0.7, 0.1, 0.2)
 KNOWN = ()
