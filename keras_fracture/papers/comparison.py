@@ -101,10 +101,11 @@ def on_validation(metric, run):
 
 def _columns(key, prefix, runs):
     """What a table is about, the head of a column, and its numbers: name to (the paper's, ours); of each run."""
-    compare = papers.get(key).report.compare
-    compared = [(run, *compare(run)) for run in runs]
+    paper = papers.get(key)
+    compared = [(run, *paper.report.compare(run)) for run in runs]
     return [
-        (subject, f"{prefix}: {_conditions(run, numbers)}", numbers) for run, subject, numbers in compared
+        (subject, f"{prefix}: {_conditions(run, numbers, paper.config.Config)}", numbers)
+        for run, subject, numbers in compared
     ]
 
 
@@ -129,7 +130,7 @@ def _table(subject, rows, columns):
     return markdown([subject, "paper", *columns], lines)
 
 
-def _conditions(run, numbers):
+def _conditions(run, numbers, config_class):
     """The head of a run's column: all that tells runs of one subject apart."""
     parts = [
         run["data"],
@@ -146,5 +147,5 @@ def _conditions(run, numbers):
         parts.append(counted(run["epochs"], "epoch"))
     if "unit_steps" in run:
         parts.append(f"{run['unit_steps']:,} steps of UNIT")
-    parts += results.others(run)
+    parts += results.others(run, config_class)
     return ", ".join([*parts, *(["*before the mend*"] if run.get("date", MENDED) < MENDED else [])])

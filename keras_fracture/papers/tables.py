@@ -124,11 +124,12 @@ def _how_measured(key, run, where):
     named = "variant" in where or run["variant"] == "paper"  # in the second column, or not worth naming
     variant = "" if named else f", variant {run['variant']}"
     pixels = f", {run['image_size']} pixels" if "image_size" in run else ""
+    config_class = papers.get(key).config.Config
     # Else a run that was cut short would pass for the profile's whole schedule.
-    cut = "".join(f", {one}" for one in results.unusual(run, papers.get(key).config.Config, "epochs"))
+    cut = "".join(f", {one}" for one in results.unusual(run, config_class, "epochs"))
     return (
         f"{run['data']}{part}, {run['split_policy']} split{variant}, profile {run['profile']}{cut}{pixels}, "
-        f"seeds: {run['seeds']}{''.join(f', {one}' for one in results.others(run))}, {dated(run)}"
+        f"seeds: {run['seeds']}{''.join(f', {one}' for one in results.others(run, config_class))}, {dated(run)}"
     )
 
 

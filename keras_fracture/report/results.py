@@ -138,10 +138,26 @@ def _texts(settings):
     return {name: f"{value}" for name, value in settings.items()}
 
 
-def others(run):
-    """A recorded run's settings that are neither its profile's nor its variant's, as a list of texts."""
-    settings = run["other_settings"] if "other_settings" in run else _set_by(run.get("command", ""))
+def others(run, config_class=None):
+    """A recorded run's settings that are neither its profile's nor its variant's, as a list of texts.
+
+    Args:
+        run: The row; of an earlier version's, which lacks `other_settings`, those that its command names.
+        config_class: The experiment's `experiment.config.Config`, by which it is known which of the latter are usual.
+    """
+    settings = run.get("other_settings")
+    if settings is None:
+        settings = _set_by(run.get("command", ""))
+        if config_class is not None:
+            usual = _usual(run, config_class)
+            names = [name for name in settings if name not in config_class.TOLD]
+            settings = {name: settings[name] for name in names if settings[name] != f"{usual.get(name)}"}
     return [f"{name} {_said(value)}" for name, value in settings.items()]
+
+
+def _usual(run, config_class):
+    """What a run's profile and variant set."""
+    return config_class.PROFILES.get(run["profile"], {}) | config_class.VARIANTS.get(run["variant"], {})
 
 
 def profile(run, config_class=None, *names):
@@ -149,17 +165,17 @@ def profile(run, config_class=None, *names):
 
     Args:
         run: The row.
-        config_class: The experiment's `experiment.config.Config`; needed for `names` alone.
+        config_class: The experiment's `experiment.config.Config`; needed for `names`.
         *names: Of "image_size" and "epochs", those that no other cell of a table shows.
     """
-    return ", ".join([run["profile"], *unusual(run, config_class, *names), *others(run)])
+    return ", ".join([run["profile"], *unusual(run, config_class, *names), *others(run, config_class)])
 
 
 def unusual(run, config_class, *names):
     """Pixels and epochs of a recorded run that are not its profile's, as a list of texts; arguments of `profile`."""
     if not names:
         return []
-    usual = config_class.PROFILES.get(run["profile"], {}) | config_class.VARIANTS.get(run["variant"], {})
+    usual = _usual(run, config_class)
     found = {name: run.get(name) for name in names}
     return [
         _UNUSUAL[name].format(value)

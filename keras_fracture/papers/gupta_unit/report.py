@@ -134,7 +134,7 @@ def _arm_rows(runs):
 
 def _steps(run):
     """Steps of the translator, and the settings that are not the profile's."""
-    return ", ".join([f"{run['unit_steps']:,}", *unusual(run, Config, *_SIZES), *others(run)])
+    return ", ".join([f"{run['unit_steps']:,}", *unusual(run, Config, *_SIZES), *others(run, Config)])
 
 
 def _reported_auc(reported):

@@ -47,7 +47,7 @@ def _study_table(study):
         rows, arms = {}, {}
         for run in runs:
             if run.get("study") == study:
-                how = f"{profile(run)}, {run['seeds']}"
+                how = f"{profile(run, Config)}, {run['seeds']} seeds"
                 # Of nearly all runs the same, so they have no column.
                 how += "" if run["split_policy"] == "grouped" else f", {run['split_policy']} split"
                 how += "" if run.get("image_size", 64) == 64 else f", {run['image_size']} pixels"
@@ -56,7 +56,7 @@ def _study_table(study):
                 arms[run["variant"]] = (
                     f"{run['variant']}: {'AUC' if run['variant'] == BASELINE else 'gain, points'}"
                 )
-        header = ["data", STUDIES[study], *arms.values(), "profile, seeds", "date"]
+        header = ["data", STUDIES[study], *arms.values(), "profile, settings, seeds", "date"]
         return markdown(header, [
             [data, f"{size:,}", *(_cell(numbers.get(arm), arm) for arm in arms), how, date]
             for (data, size, how, date), numbers in sorted(rows.items(), key=lambda row: row[0])
