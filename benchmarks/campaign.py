@@ -150,13 +150,19 @@ class Campaign:
         before = {one.name: one for one in self.runs}.get(run.continues)
         if before is None or self.out(run).is_dir() or self.state(before) != "done":
             return None
+        known = self.notes(before)
+        if "commit" not in known:  # of another machine
+            return None
         with files.new_folder(self.out(run)) as beside:
             for part in sorted(self.out(before).rglob("backup")):
                 target = beside / part.parent.relative_to(self.out(before))
                 shutil.copytree(part, target / part.name)
                 shutil.copy2(part.with_name("history.csv"), target)
-        self.note(run, seconds=self.notes(before)["seconds"])
-        return self.notes(before)["commit"]
+                if (grids := part.with_name("samples")).is_dir():
+                    shutil.copytree(grids, target / grids.name)
+            # While a kill still lets both be made again.
+            self.note(run, seconds=known["seconds"], commit=known["commit"])
+        return known["commit"]
 
     def train(self, run, commit):
         """Starts a run or goes on with it, at low priority; returns its exit code, negative if a signal ended it."""

@@ -161,7 +161,8 @@ def read_csv(path, **options):
         raise ValueError(
             f"rows of more cells than the {columns} of the header, maybe by a comma at their end"
         )
-    filled = np.flatnonzero((table.notna() & (table != "")).to_numpy().any(axis=1))
+    blank = table.isna() | table.map(lambda one: isinstance(one, str) and not one.strip())
+    filled = np.flatnonzero(~blank.to_numpy().all(axis=1))
     return table.iloc[: filled.max(initial=-1) + 1]
 
 

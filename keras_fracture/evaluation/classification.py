@@ -253,8 +253,8 @@ def best_threshold(labels, probabilities):
         probabilities: Of label 1, from 0 to 1.
 
     Returns:
-        A threshold a little, at most 1e-4, below one of `probabilities` and above the next lower one: a model that
-        was exported rounds otherwise, and that image must not fall on the other side of it.
+        A threshold a little, at most 1e-4, below one of `probabilities` and above the next lower one, as far as that
+        leaves room: a model that was exported rounds otherwise, and that image must not fall on the other side of it.
 
     Raises:
         EvaluationError: A class is missing, the labels do not fit, or a probability is not from 0 to 1.
@@ -270,7 +270,9 @@ def best_threshold(labels, probabilities):
     # The first threshold is infinite: nothing is called a finding.
     chosen = thresholds[1:][np.argmax((true - false)[1:])]
     lower = probabilities[probabilities < chosen].max(initial=0.0)
-    return float(chosen - min(max(chosen - lower, 0.0) / 2, _BELOW))
+    if chosen <= lower:  # 0, or rounded to below that
+        return float(chosen)
+    return float(max(chosen - min((chosen - lower) / 2, _BELOW), np.nextafter(lower, 1.0)))
 
 
 def scores(predictions, metrics=HEADLINE, resamples=2000, seed=0):

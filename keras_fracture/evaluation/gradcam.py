@@ -82,10 +82,13 @@ def _heat(model, images, finding, weigh):
             f"Grad-CAM needs a classifier with features and classify. Received: {type(model).__name__}"
         )
     check_size(images, model)
-    if images.shape[-1] != (channels := getattr(model, "channels", images.shape[-1])):
+    channels = getattr(model, "channels", images.shape[-1])
+    if images.shape[-1] not in (1, channels):
         raise ModelError(
-            f"images must have the model's {channels} channel(s), grey ones repeated. Received: {images.shape}"
+            f"images must be grey or of the model's {channels} channel(s). Received: {images.shape}"
         )
+    if images.shape[-1] != channels:
+        images = images.repeat(channels, axis=-1)
     check_range(images, model.pixel_range)
     # A single one may well be blank.
     if len(images) > 1 and scaled_twice(images.min(), images.max(), model.pixel_range):

@@ -149,7 +149,9 @@ def load_torch_weights(model, source, names=None, any_head=False):
 
 def _normalisation(model):
     """A classifier's `mean` and `std`, which are no weights; None of what has none."""
-    return (model.mean, model.std) if hasattr(model, "classify") and hasattr(model, "mean") else None
+    if not (hasattr(model, "classify") and hasattr(model, "mean")):
+        return None
+    return [np.asarray(one, float).tolist() for one in (model.mean, model.std)]
 
 
 def _check_beyond(where, model, state, beyond):

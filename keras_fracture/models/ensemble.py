@@ -134,7 +134,10 @@ def _log_of_mean(logits):
 
 def _shape_of(model):
     kept = {name: value for name, value in model.get_config().items() if name not in _MAY_DIFFER}
-    return {"architecture": architecture_of(model), "pixel_range": tuple(model.pixel_range)} | kept
+    return {
+        "architecture": architecture_of(model),
+        "pixel_range": model.pixel_range and tuple(model.pixel_range),
+    } | kept
 
 
 def _difference(first, other):

@@ -379,8 +379,8 @@ class SpectralConv2D(layers.Conv2D):
 def told(training):
     """The argument `training` of a layer's call, or none where it is None.
 
-    Without it Keras tells a layer what the model is called with within whose `call` it is, and outside of any False; a
-    None that is passed on would be taken for an answer.
+    Without it Keras tells a layer what the model is called with within whose `call` it is, or what a layer before it in
+    that call was told outright, and outside of any False; a None that is passed on would be taken for an answer.
     """
     return {} if training is None else {"training": training}
 

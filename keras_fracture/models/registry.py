@@ -131,7 +131,7 @@ def _looking(method, name):
 
 
 def of_own_weights(cls):
-    """Class decorator: `load_weights` refuses a file of a deeper network, of which Keras takes the half that fits.
+    """Class decorator: `load_weights` refuses a file of a larger network, of which Keras takes the part that fits.
 
     A file may hold layers beside, such as a head that the model does not have, and optimizers.
     """

@@ -206,7 +206,7 @@ def _pointing_game(model, test, probabilities, folder):
 
 
 def _one_of_each(rows, split):
-    """The first of these rows of each X-ray, 15 at most: copies of one would fill the figure."""
+    """The first of these rows of each X-ray or patient, 15 at most: copies of one would fill the figure."""
     _, firsts = np.unique(split.sources[rows], return_index=True)
     return rows[np.sort(firsts)][:15]
 

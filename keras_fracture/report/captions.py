@@ -109,9 +109,10 @@ def failures(labels):
     """Of the most confident errors; `labels` are those of the images shown."""
     missed = int(np.sum(labels))
     return (
-        f"the {counted(len(labels), 'test image')} it is most confidently wrong about, one of each X-ray, the most "
-        f"confident first: {counted(missed, 'missed finding')}, {counted(len(labels) - missed, 'false alarm')}. Above "
-        "each the truth and the probability of a finding. Look whether the heat (Grad-CAM) lies on bone, or on "
+        f"the {counted(len(labels), 'test image')} it is most confidently wrong about, one of each X-ray or patient, "
+        f"the most confident first: {counted(missed, 'missed finding')}, "
+        f"{counted(len(labels) - missed, 'false alarm')}. Above each the truth and the probability of a finding. Look "
+        "whether the heat (Grad-CAM) lies on bone, or on "
         "what should not matter: borders, metal, letters."
     )
 
@@ -120,8 +121,8 @@ def heat(pointing, several=False):
     """Of heat maps beside boxes; `pointing` is a dict of `value`, `chance` and `images`, `several` are the seeds."""
     whose = ", that of the first seed alone," if several else ""
     return (
-        "where it looks (Grad-CAM) in some test images with a finding, one of each X-ray. Look whether the heat meets "
-        f"the box. Pointing game: its maximum{whose} lies in a box in {_percent(pointing['value'])} of all "
+        "where it looks (Grad-CAM) in some test images with a finding, one of each X-ray or patient. Look whether the "
+        f"heat meets the box. Pointing game: its maximum{whose} lies in a box in {_percent(pointing['value'])} of all "
         f"{counted(pointing['images'], 'test image')} with boxes; a random pixel would in "
         f"{_percent(pointing['chance'])}."
     )

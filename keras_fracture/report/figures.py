@@ -95,7 +95,8 @@ def curves(panels, path, ylabel, suptitle, xlabel="epoch", scale="linear", joine
     axes[0][0].set_ylabel(ylabel)
     # Below: inside, it lies on curves.
     handles, names = axes[0][-1].get_legend_handles_labels()
-    figure.legend(handles, names, fontsize=9, loc="outside lower center", ncols=min(4, max(1, len(names))))
+    beside = min(2 * len(panels), 4, max(1, len(names)))  # two long names are as wide as a panel
+    figure.legend(handles, names, fontsize=9, loc="outside lower center", ncols=beside)
     figure.suptitle(suptitle)
     return save(figure, path)
 

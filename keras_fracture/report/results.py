@@ -24,7 +24,8 @@ _SAME = (
 _READING = ("finding", "columns", "patient", "splits")  # of own X-rays, and of a file of splits
 _UNUSUAL = {"image_size": "{} pixels", "epochs": "epochs {}"}
 # Of a command, what rows tell by themselves, or what changes no number.
-_TOLD = (*_SAME, "depth", "models", "policies", "policy", "precision", "seed", "seeds", "results")
+_TOLD = (*_SAME, "depth", "models", "policies", "policy", "precision", "seed", "seeds", "results",
+         "from")  # fmt: skip
 
 
 def record(folder, config, metrics, out):

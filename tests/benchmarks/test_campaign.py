@@ -69,18 +69,18 @@ def test_a_longer_run_starts_where_the_shorter_one_ended(queue):
     queue.runs = (RUNS[0], RUNS[0]._replace(name="longer", continues="first"))
     trained = queue.folder / "first" / "run-0"
     files.folder(trained / "backup")
-    for name in ("backup/epoch-00060.weights.h5", "history.csv", "generator.keras"):
+    files.folder(trained / "samples")
+    for name in ("backup/epoch-00060.weights.h5", "history.csv", "generator.keras", "samples/epoch-0060.png"):
         (trained / name).write_text(name)
     for commit, only in (("aaa", "first"), ("aaa", "first"), ("bbb", "longer"), ("bbb", "longer")):
         queue.work(commit, only, show=lambda *words: None)
     assert list(queue.table()["state"]) == ["done", "done"]
-    copied = {str(one.relative_to(queue.folder / "longer")) for one in (queue.folder / "longer").rglob("*.*")}
+    folder = queue.folder / "longer"
+    copied = {str(one.relative_to(folder)) for one in folder.rglob("*.*")}
     assert copied == {
-        "run-0/backup/epoch-00060.weights.h5",
-        "run-0/history.csv",
-        "config.json",
+        "run-0/backup/epoch-00060.weights.h5", "run-0/history.csv", "run-0/samples/epoch-0060.png", "config.json",
         "metrics.json",
-    }
+    }  # fmt: skip
     (began, code, _), (went_on, *_) = calls(queue, "longer")
     assert "--resume" not in began and code.endswith("aaa") and "--resume" in went_on
     took, before = (queue.notes(run)["seconds"] for run in reversed(queue.runs))

@@ -215,7 +215,7 @@ def test_of_names_that_differ_in_case_alone_each_means_itself(pair, tmp_path):
         pair("image,label\na.png,1\nA.png,1\nb.png,0\n")
 
 
-@pytest.mark.parametrize("end", [";;\n", ";;\n;;\n\n;;", ""])
+@pytest.mark.parametrize("end", [";;\n", " ; ; \n", ";;\n;;\n\n;;", ""])
 def test_blank_rows_at_the_end_of_a_spreadsheet_are_none(pair, end):
     assert len(pair(f"image;label;patient\na.png;1;p\nb.png;0;q\n{end}").table) == 2
     with pytest.raises(DataError, match=r"names no image in a row.*Received: row 3"):

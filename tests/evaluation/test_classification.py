@@ -107,6 +107,7 @@ def test_the_best_threshold_has_the_highest_balanced_accuracy(predictions):
         ([0, 1], [0.0, 0.0], 0.0, 2),
         ([0, 1], [-1e-7, 0.0], 0.0, 1),  # as float32 may round 0
         ([0, 1], [0.0, 1.0], 0.9999, 1),
+        ([0, 1], [0.5, np.nextafter(0.5, 1)], np.nextafter(0.5, 1), 1),
         ([0, 1], np.array([0.5, np.nextafter(np.float32(0.5), np.float32(1))], np.float32), 0.5 + 2**-25, 1),
     ],
 )

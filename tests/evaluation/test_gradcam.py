@@ -43,6 +43,12 @@ def test_heat_behind_a_global_average_is_the_linear_layer_at_every_place(images)
     np.testing.assert_allclose(heat, expected / expected.max((1, 2), keepdims=True), atol=1e-6)
 
 
+def test_grey_images_are_repeated_for_a_model_of_colours(images):
+    model, grey = Averaging([[0.7], [-0.4]]), images[..., :1]
+    model.channels = 2
+    np.testing.assert_array_equal(gradcam(model, grey), gradcam(model, grey.repeat(2, axis=-1)))
+
+
 def test_of_two_logits_the_second_is_the_finding(images):
     one = gradcam(Averaging([[0.7], [-0.4]]), images)
     two = gradcam(Averaging([[-3.0, 0.7], [9.0, -0.4]]), images)

@@ -29,7 +29,7 @@ def test_files_round_trip(name, extension, tmp_path):
 
 def test_another_mean_than_the_weights_were_trained_with_is_said(tmp_path, caplog):
     path, small = tmp_path / "file.safetensors", {"image_size": 32, "num_classes": 2}
-    save_torch_weights(models.create("compact_cnn", mean=0.25, std=(0.5,), **small), path)
+    save_torch_weights(models.create("compact_cnn", mean=np.float32(0.25), std=(0.5,), **small), path)
     load_torch_weights(models.create("compact_cnn", mean=(0.25,), std=0.5, **small), path)
     assert not caplog.text
     load_torch_weights(models.create("compact_cnn", **small), path)

@@ -74,9 +74,17 @@ def test_lines_that_lie_near_each_other_are_told_apart(drawn, tmp_path):
         assert axis.get_yscale() == "log" and len({line.get_linestyle() for line in axis.lines}) == 3
     assert [line.get_linestyle() for line in drawn[1].axes[0].lines] == ["None"] * 3
     assert drawn[1].axes[0].get_yscale() == "linear"
-    for figure in drawn:
+    long = {
+        f"{kind}, {which}": [1.0, 2.0]
+        for kind in ("resnet18", "healthy")
+        for which in ("training", "discriminator")
+    }
+    figures.curves({"": long}, tmp_path / "l.png", "loss", "Title")
+    for figure, names in zip(drawn, (lines, lines, long), strict=True):
         (legend,) = figure.legends
-        assert [text.get_text() for text in legend.get_texts()] == list(lines)
+        assert [text.get_text() for text in legend.get_texts()] == list(names)
+        shown = legend.get_window_extent()
+        assert shown.x0 >= 0 and shown.x1 <= figure.bbox.x1
         for axis in figure.axes:
             assert not legend.get_window_extent().overlaps(axis.get_tightbbox()), "the legend hides no data"
 

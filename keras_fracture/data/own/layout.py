@@ -97,14 +97,14 @@ def read(path, finding=None, columns=None, patient=None, state=""):
             f"{root} has no table that --columns could speak of: name its path. Received: {columns!r}"
         )
     table, kind, used, chosen, notes, kinds = _facts(folder, listed, columns, finding)
-    missing = labels.without_missing(table)
+    unlabelled = labels.without_missing(table)
     left_out = dict.fromkeys(set(folder.images).difference(table.index), f"not in {listed}")
     left_out |= {name: _why_not(name) for name in set(folder.others).difference(used)}
     boxes_alone = annotated.chosen(kinds, finding) and not _is_label(table, finding)
     told = None if boxes_alone else finding
     undecided = _listed(kinds) if len(kinds) > 1 and not annotated.chosen(kinds, finding) else ""
     table["name"], where = _label_names(table, root, listed, told, undecided)
-    missing *= not where.endswith(_BY_BOXES)
+    unlabelled = [] if where.endswith(_BY_BOXES) else unlabelled
     if undecided:
         table["boxes"] = [_NO_BOXES] * len(table)
         notes.append("boxes: none is used, as they are of several kinds and --finding names none of these")
@@ -134,13 +134,15 @@ def read(path, finding=None, columns=None, patient=None, state=""):
         table = table.sort_values(["folder_split", "folder"], kind="stable")
     table = _finished(table)
     policies = ("grouped", "paper", *["official"] * bool((table["published_split"] != "").any()))
-    facts = [state, str(path), finding, columns, patient, *missing]
+    facts = [state, str(path), finding, columns, patient, *unlabelled]
     if line := synthetic(table):
         told = f"{told} {line[0].upper()}{line[1:]}."
         # Earlier versions dealt them out to all splits, as where there are no others.
         facts += ["synthetic in train"] * (not table["synthetic"].all())
     key = hashlib.sha1(json.dumps(facts).encode()).hexdigest()[:16]
-    return Layout(root, table, policies, tuple(used), left_out, key, [*notes, *label_notes, *missing], told)
+    return Layout(
+        root, table, policies, tuple(used), left_out, key, [*notes, *label_notes, *unlabelled], told
+    )
 
 
 def _facts(folder, listed, columns, finding):
