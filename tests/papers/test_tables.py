@@ -156,9 +156,9 @@ def test_rows_of_other_splits_and_sizes_are_not_merged(tmp_path):
         results.record(tmp_path, CONFIG, {"runs": [row | {"image_size": size}]}, tmp_path)
     rows = tables.generate(tmp_path, "ibrahim_learning_curve").splitlines()[2:]
     assert [row.split(" | ")[2:4] for row in rows] == [
-        ["0.500 (0.490 to 0.510)", "quick, 3"],
-        ["0.700 (0.690 to 0.710)", "quick, 3, 32 pixels"],
-        ["0.600 (0.590 to 0.610)", "quick, 3, paper split"],
+        ["0.500 (0.490 to 0.510)", "quick, 3 seeds"],
+        ["0.700 (0.690 to 0.710)", "quick, 3 seeds, 32 pixels"],
+        ["0.600 (0.590 to 0.610)", "quick, 3 seeds, paper split"],
     ]
 
 
