@@ -14,7 +14,7 @@ import pytest
 
 from keras_fracture import cli, data, synthesis
 from keras_fracture.data import audit, catalogue, decoding, splits
-from keras_fracture.data.own import checking, find, folders, labels, layout, remembered
+from keras_fracture.data.own import checking, find, layout, remembered
 from keras_fracture.errors import DataError
 from keras_fracture.experiment import splits as experiment
 from keras_fracture.experiment.config import Config
@@ -391,40 +391,3 @@ def test_a_table_of_100_000_rows_is_read_in_seconds(tmp_path):
     found = layout.read(tmp_path)
     assert len(found.table) == 100_000 and found.table["source"].nunique() == 100_000
     assert time.perf_counter() - start < 20
-
-
-@pytest.mark.parametrize(
-    ("names", "finding"),
-    [
-        (("normal", "Fractured"), "Fractured"),
-        (("not fractured", "fractured"), "fractured"),
-        (("Non_fractured", "Fractured"), "Fractured"),
-        (("no_tumor", "tumor"), "tumor"),
-        (("0", "1"), "1"),
-        (("0.0", "1.0"), "1.0"),
-        (("unfractured", "bone fracture"), "bone fracture"),
-        (("normal", "abnormal"), "abnormal"),
-        (("False", "True"), "True"),
-        (("not a fracture", "fracture"), "fracture"),
-        (("non fractured", "fractured"), "fractured"),
-    ],
-)
-def test_usual_names_tell_the_finding(names, finding):
-    assert labels.binary(names, None, "here") == {name: int(name == finding) for name in names}
-
-
-def test_a_kind_of_finding_is_not_taken_for_healthy_and_case_makes_no_second_label():
-    with pytest.raises(DataError, match="names do not tell the finding"):
-        labels.binary(("fracture", "non-displaced fracture"), None, "here")
-    told = labels.binary(("fracture", "Fracture", "healthy"), "fracture", "here")
-    assert told == {"fracture": 1, "Fracture": 1, "healthy": 0}
-    with pytest.raises(DataError, match="one class alone"):
-        labels.binary(("fracture", "Fracture"), "fracture", "here")
-
-
-def test_which_folders_are_splits_and_which_are_classes():
-    both = folders.splits_and_classes
-    assert both(["a/x.png", "b/c/y.png", "z.png"]) == ([""] * 3, ["a", "b", ""])
-    assert both(["all/Train/a/1.png", "all/valid/b/2.png"]) == (["train", "val"], ["a", "b"])
-    assert both(["train/images/1.png", "test/images/2.png"]) == (["train", "test"], ["", ""])
-    assert both(["train/a/1.png", "train/b/2.png"]) == (["", ""], ["a", "b"])

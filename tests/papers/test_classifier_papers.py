@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import types
 from pathlib import Path
 
 import keras
@@ -17,13 +16,13 @@ from keras_fracture.experiment.config import configure
 from keras_fracture.experiment.runs import Run
 from keras_fracture.experiment.splits import Split, load_splits
 from keras_fracture.interop.convert import load_keras_weights
-from keras_fracture.papers import classifier, classifier_report, tables
+from keras_fracture.papers import classifier, tables
 from keras_fracture.papers.classifier import PolicyResult
 from keras_fracture.papers.garcia_inception import experiment as garcia
 from keras_fracture.papers.garcia_inception.config import Config as GarciaInception
 from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
 from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
-from keras_fracture.report import baselines, captions
+from keras_fracture.report import baselines
 from keras_fracture.report.markdown import decimal
 from keras_fracture.serving import releasing
 from tests.drawings import assert_drawn, assert_figures
@@ -251,33 +250,6 @@ def test_captions_are_those_of_the_runs_numbers(lisbon):
     assert recorded == {"roc.png", "precision-recall.png"}, "plots alone, no X-rays"
 
 
-def test_figures_of_images_show_one_of_each_xray():
-    """Else all failures may be copies of one forearm."""
-    sources = np.array([f"limb {number}" for number in (0, 1, 0, 2, 1, *range(3, 30))])
-    split = types.SimpleNamespace(sources=sources)
-    assert classifier_report._one_of_each(np.array([4, 2, 1, 0, 3]), split).tolist() == [4, 2, 3]
-    assert classifier_report._one_of_each(np.arange(len(sources)), split).tolist() == [0, 1, 3, *range(5, 17)]
-
-
-def test_a_report_says_where_the_last_weights_are_a_matter_of_luck():
-    calm, unlucky = (pd.DataFrame({"val_accuracy": one}) for one in ([0.5, 0.9, 0.85], [0.6, 0.977, 0.582]))
-    (sentence,) = captions.unsettled("paper split, net", [calm, unlucky])
-    assert "paper split, net, seed 2 of 2.**" in sentence
-    assert "97.7 % after epoch 2 and 58.2 % after the last" in sentence
-    assert not list(captions.unsettled("net", [calm]))
-
-
-def test_a_report_says_which_networks_have_learnt_nothing():
-    histories = [pd.DataFrame({"val_accuracy": [0.9, 0.5]})] * 2
-    answers = {"test": np.array([[0.2, 0.7, 0.4], [0.4, 0.4, 0.4]]), "validation": np.ones((2, 3))}
-    trained = types.SimpleNamespace(histories=histories, probabilities=answers)
-    (sentence,) = captions.warnings("paper", "net", trained, patience=5)
-    assert sentence.startswith(
-        "**paper split, net, seed 2 of 2: The network gives every image the same probability"
-    )
-    assert len(list(captions.warnings("paper", "net", trained, patience=None))) == 3
-
-
 def test_results_make_a_table_for_the_readme(lisbon):
     table = tables.generate(lisbon[1], "lisbon_resnet")
     assert "| 1 | resnet18, paper | 32, 1, 1 | phantom, grouped | 72, 0.84 |" in table
@@ -328,25 +300,6 @@ def test_garcias_published_code_has_two_blocks_and_mirrors_nothing(few_phantoms)
     )
     with pytest.raises(FractureError, match="models of garcia_inception are inception_net,"):
         configure(GarciaInception, "smoke", models=("inception",))
-
-
-def test_garcias_learning_rate_falls_in_one_variant_alone():
-    rates = {}
-    for variant in ("paper", "published_code", "published_code_cosine"):
-        optimizer = garcia.optimizer(configure(GarciaInception, "paper", variant=variant), 100)
-        optimizer.build([])
-        optimizer.iterations.assign(50)
-        rates[variant] = float(optimizer.learning_rate)
-    assert rates == pytest.approx({"paper": 1e-3, "published_code": 1e-3, "published_code_cosine": 5e-4})
-
-
-def test_doubling_mirrors_left_and_right():
-    images = np.arange(6, dtype=np.uint8).reshape(1, 2, 3, 1)
-    split = Split(images, np.array([1]), pd.DataFrame({"source": ["a"]}))
-    both = garcia.doubled(split)
-    assert both.images[1, 0, :, 0].tolist() == [2, 1, 0]
-    assert both.labels.tolist() == [1, 1]
-    assert both.sources.tolist() == ["a", "a"]
 
 
 def test_the_inception_net_normalises_by_mean_and_std():
