@@ -40,7 +40,8 @@ def record(folder, config, metrics, out):
         metrics: What the experiment's report returned; its `runs` are kept, and of its `figures`, which show no real
             image, a copy in `folder/KEY/DATA/VARIANT`, without the last if the run compares several, and in
             `settings-DIGEST` there if it has `other_settings`; in `run-DIGEST` below if another run has that folder.
-        out: The run folder, where the figures are.
+            Beside them a copy of `history.csv`: what the curves show, as numbers.
+        out: The run folder, where the figures and the history are.
 
     Returns:
         The file's path.
@@ -70,7 +71,8 @@ def record(folder, config, metrics, out):
     kept = [run for run in known if not any(_same(run, one) for one in fresh)]
     if metrics.get("figures"):
         figures = _figures_folder(config["paper"], fresh, known, kept)
-        for name in metrics["figures"]:
+        history = ["history.csv"] if Path(out, "history.csv").exists() else []
+        for name in [*metrics["figures"], *history]:
             with files.writing(Path(folder, figures, RENAMED_FIGURES.get(name, name))) as beside:
                 shutil.copyfile(Path(out) / name, beside)
         fresh = [run | {"figures": figures} for run in fresh]

@@ -152,6 +152,17 @@ def test_own_xrays_in_folders_of_one_name_stand_beside_each_other(tmp_path):
     assert [(tmp_path / one["figures"] / "auc.png").read_bytes() for one in runs] == [b"a", b"b"]
 
 
+def test_the_numbers_of_every_epoch_stay_beside_the_figures_that_show_them(tmp_path):
+    for number, size in enumerate((112, 224)):
+        (tmp_path / "losses.png").write_bytes(b"a figure")
+        (tmp_path / "history.csv").write_text(f"epoch,kid\n{number},0.5\n", encoding="utf-8")
+        content = run("original", 0.5) | {"image_size": size}
+        results.record(tmp_path, CONFIG, {"runs": [content], "figures": ["losses.png"]}, tmp_path)
+    folders = [one["figures"] for one in results.read(tmp_path / "ibrahim_gan.json")["runs"]]
+    kept = [(tmp_path / folder / "history.csv").read_text(encoding="utf-8") for folder in folders]
+    assert kept == ["epoch,kid\n0,0.5\n", "epoch,kid\n1,0.5\n"]
+
+
 def test_a_run_that_replaces_no_row_replaces_no_figure(tmp_path):
     sizes = (112, 224, 112)
     for number, size in enumerate(sizes):
