@@ -202,8 +202,9 @@ def _cuts(number):
 def forest(pairs, count):
     """Of pairs (pairs, 3) of `count` things, the fewest and nearest that join the same; and the group of each thing."""
     first, second, distance = pairs.T
-    # A weight of 0 would be no edge.
-    graph = coo_array((distance + 1, (first, second)), shape=(count, count))
+    # A weight of 0 would be no edge, and earlier versions of SciPy take no indices of 64 bits.
+    ends = first.astype(np.int32), second.astype(np.int32)
+    graph = coo_array((distance + 1, ends), shape=(count, count))
     tree = minimum_spanning_tree(graph.tocsr()).tocoo()
     pairs = np.column_stack([*tree.coords, tree.data.astype(int) - 1])
     return pairs, connected_components(tree, directed=False)[1]
