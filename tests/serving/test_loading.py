@@ -1,6 +1,7 @@
 """A classifier that was trained elsewhere comes back with what its images and classes are, the finding last."""
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.evaluation.predicting import predictor, probabilities
 from keras_fracture.inference.predicting import Classifier
 from keras_fracture.serving import releasing
-from keras_fracture.serving.metadata import facts_of
+from keras_fracture.serving.metadata import facts_of, other_policy
 from keras_fracture.serving.versions import loaded
 from tests.serving.test_endpoints import TINY
 
@@ -178,6 +179,42 @@ def test_a_pixel_range_that_was_set_on_a_model_comes_back(images, tmp_path):
     assert back.pixel_range == (-1.0, 1.0)
     np.testing.assert_allclose(probabilities(back, images), probabilities(model, images), atol=1e-6)
     assert models.load(serving.export(network(), tmp_path / "plain")).pixel_range == network().pixel_range
+
+
+def test_a_model_of_16_bits_is_exported_anew_as_it_is_and_loaded_with_a_word(images, tmp_path, caplog):
+    model = models.Ensemble([network(dtype="mixed_bfloat16"), network(dtype="mixed_bfloat16", mean=0.2)])
+    version = serving.export(model, tmp_path / "both", metadata=FIRST)
+    anew = releasing.release(version, tmp_path / "both", 2)
+    assert not caplog.text
+    expected = served(version, images)["fracture"]
+    np.testing.assert_array_equal(served(anew, images)["fracture"], expected)
+    back = models.load(version)
+    assert not other_policy({"config": back.get_config()})
+    said = re.search(r"saved in mixed_bfloat16 and is built in float32: .* by up to (\S+) from", caplog.text)
+    moved = np.abs(probabilities(back, images) - expected).max()
+    assert 1e-5 < moved < 10 * float(said[1]) < 0.1
+
+
+def test_what_was_changed_on_layers_is_said_wherever_it_is_lost(images, tmp_path, caplog):
+    model = models.Ensemble([network(), network(mean=0.2)])
+    norm = next(one for one in model._flatten_layers() if isinstance(one, keras.layers.BatchNormalization))
+    norm.momentum = 0.5  # which no answer depends on
+    plain = serving.export(model, tmp_path / "plain", metadata=FIRST)
+    norm.epsilon = 1.0
+    version = serving.export(model, tmp_path / "changed", metadata=FIRST)
+    moved = np.abs(served(version, images)["fracture"] - served(plain, images)["fracture"]).max()
+    (said,) = re.findall(
+        r"without what was changed on its layers .* Received: (\S+), .* up to (\S+)", caplog.text
+    )
+    assert said[0] == norm.path and moved / 10 < float(said[1]) < 10 * moved
+    assert "changed" not in facts_of(plain)
+    caplog.clear()
+    assert models.load(plain) and not caplog.text
+    back = probabilities(models.load(version), images)
+    np.testing.assert_allclose(back, served(plain, images)["fracture"], atol=1e-6)
+    assert "answers otherwise than its SavedModel" in caplog.text
+    with pytest.raises(ModelError, match=r"anew it would answer otherwise: .* Received: .*'difference'"):
+        releasing.release(version, tmp_path / "anew")
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
