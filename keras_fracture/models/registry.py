@@ -23,6 +23,7 @@ from keras_fracture.models.compiling import (
     for_logits,
     note_rate,
 )
+from keras_fracture.models.copying import copied_whole
 
 _BUILDERS = {}
 _AS_BUILT = weakref.WeakKeyDictionary()  # beside the models: Keras would save an attribute with them
@@ -33,11 +34,11 @@ def register(name, **defaults):
     """Class decorator: `models.create(name, **overrides)` builds the class with `defaults | overrides`.
 
     Several names may share a class (`resnet18`, `resnet34`); apply the decorator once for each. It implies
-    `by_own_policy`, `in_own_range` and `of_own_weights`, and of a classifier `for_logits`.
+    `by_own_policy`, `in_own_range`, `of_own_weights` and `copied_whole`, and of a classifier `for_logits`.
     """
 
     def decorate(cls):
-        built = of_own_weights(in_own_range(by_own_policy(cls)))
+        built = copied_whole(of_own_weights(in_own_range(by_own_policy(cls))))
         _BUILDERS[name] = functools.partial(
             for_logits(built) if hasattr(cls, "classify") else built, **defaults
         )

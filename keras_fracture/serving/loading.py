@@ -29,8 +29,8 @@ def load(name):
     from which probability of a finding on it says that there is one. Of two classes the finding is always the second,
     as labels 0 and 1 are: where the SavedModel has it first, the last layer's outputs change places.
 
-    None of these attributes is in a `.keras` file of the model: `serving.export` with `preprocess` and `metadata` keeps
-    them, a `threshold` too.
+    `copy.deepcopy` and pickle keep these attributes. None of them is in a `.keras` file of the model: `serving.export`
+    with `preprocess` and `metadata` keeps them, a `threshold` too.
 
     Args:
         name: One of `saved_models/` in the working folder, or of those that come with the package or its release

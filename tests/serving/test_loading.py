@@ -1,6 +1,8 @@
 """A classifier that was trained elsewhere comes back with what its images and classes are, the finding last."""
 
+import copy
 import json
+import pickle
 import re
 import shutil
 from types import SimpleNamespace
@@ -9,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_fracture import evaluation, models, serving
+from keras_fracture import evaluation, models, serving, training
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.evaluation.predicting import predictor, probabilities
@@ -117,6 +119,24 @@ def test_members_with_classes_in_different_orders_are_refused(tmp_path):
         models.Ensemble(members)
     members[1].classes = ("no", "yes")  # other words for the same
     models.Ensemble(members)
+
+
+def test_copies_and_pickles_keep_what_the_metadata_say(first, tmp_path, caplog):
+    model, other = models.load(first), models.load(first)
+    model.pixel_range = other.pixel_range = (-1.0, 1.0)
+    both = models.Ensemble([model, other])
+    both.threshold = 0.2
+
+    def said(one):
+        return one.preprocess, one.classes, one.finding, one.threshold, one.pixel_range
+
+    for again in (copy.deepcopy(both), pickle.loads(pickle.dumps(both))):
+        assert said(again) == (PREPARED, ("healthy", "fracture"), 1, 0.2, (-1.0, 1.0))
+        assert [said(one) for one in again.members] == [said(one) for one in both.members]
+    wrapped = copy.deepcopy(training.WithBodyPart(model, 3))
+    assert said(wrapped.classifier) == said(model)
+    serving.export(again.members[0], tmp_path / "copy")
+    assert "a threshold of 0.5, not of 0.3" in caplog.text
 
 
 def test_members_whose_images_are_prepared_otherwise_are_refused(tmp_path):
