@@ -13,6 +13,7 @@ from keras_fracture.data.ranges import not_finite
 from keras_fracture.errors import ModelError, OutputError
 from keras_fracture.models.registry import architecture_of, changed_layers
 from keras_fracture.serving import card, comparing, endpoints, warmup
+from keras_fracture.serving.loading import KEPT_QUANTISED
 
 _LOG = logging.getLogger(__name__)
 
@@ -106,13 +107,12 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
 
 def _cannot_be_built(model):
     """What of a model has no place in its configuration, in words."""
-    odd = [
-        f"layer {one.path}, quantised or with LoRA"
-        for one in model._flatten_layers()
-        if getattr(one, "quantization_mode", None) or getattr(one, "lora_enabled", False)
-    ]
+    quantised, adapted = (
+        [f"layer {one.path}, {how}" for one in model._flatten_layers() if getattr(one, attribute, None)]
+        for attribute, how in (("quantization_mode", "quantised"), ("lora_enabled", "with LoRA"))
+    )
     kind = architecture_of(model)
-    return [f"class {kind}", *odd] if "." in kind else odd
+    return [*quantised, *([f"class {kind}"] if "." in kind else ()), *adapted]
 
 
 def _warn_of_changes(model, preprocess):
@@ -120,7 +120,9 @@ def _warn_of_changes(model, preprocess):
     if odd := _cannot_be_built(model):
         _LOG.warning(
             "servers answer as this model does, but models.load cannot build it again, nor can it be exported anew: "
-            "keep it as a .keras file, too. Received: %s", odd[0],
+            "keep %s, too. Received: %s",
+            # Keras cannot load a quantised .keras file of a model that is written as a class.
+            KEPT_QUANTISED if odd[0].endswith("quantised") else "it as a .keras file", odd[0],
         )  # fmt: skip
     own = getattr(model, "preprocess", None)
     if own and preprocess and dataclasses.replace(preprocess, jpeg=own.jpeg) != own:

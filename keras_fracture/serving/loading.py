@@ -13,6 +13,9 @@ from keras_fracture.serving.metadata import facts_of, finding_of, other_policy, 
 from keras_fracture.serving.versions import loaded, version_of
 
 _LOG = logging.getLogger(__name__)
+KEPT_QUANTISED = (
+    "its .weights.h5 file (save_weights; create a model alike, quantize it alike, then load_weights)"
+)
 # What Keras calls the weights of layers that were quantised, or have LoRA.
 _OF_CHANGED = re.compile(r"kernel_scale|kernel_zero|amax_history|lora_")
 
@@ -127,9 +130,10 @@ def as_saved(version, own_dtype=False):
         if isinstance(error, ModelError):
             raise
         if changed := [one.name for one in saved_variables if _OF_CHANGED.search(one.name)]:
+            kept = "its .keras file" if all("lora_" in one for one in changed) else KEPT_QUANTISED
             raise ModelError(
                 f"{version} holds a model that was quantised or has LoRA, which cannot be built again: export it as it "
-                f"was before, or load its .keras file. Received: a weight {changed[0]}"
+                f"was before, or load {kept}. Received: a weight {changed[0]}"
             ) from None
         raise ModelError(
             f"{version} and its metadata.json do not fit each other ({one_line(error)}): export it again"

@@ -238,17 +238,32 @@ def test_what_was_changed_on_layers_is_said_wherever_it_is_lost(images, tmp_path
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
-@pytest.mark.parametrize("way", ["int8", "lora"])
-def test_a_model_that_keras_changed_is_exported_with_a_word_and_not_loaded(way, tmp_path, caplog):
-    model = network()
-    if way == "lora":
-        model.body.layers[-1].enable_lora(2)
-    else:
-        model.quantize(way)
-    version = serving.export(model, tmp_path / "changed")
-    assert "quantised or with LoRA" in caplog.text
-    with pytest.raises(ModelError, match=r"was quantised or has LoRA, .* Received: a weight "):
+@pytest.mark.parametrize(
+    ("way", "kept"), [("int8", r"\.weights\.h5 file \(save_weights"), ("lora", r"\.keras file")]
+)
+def test_a_model_that_keras_changed_is_exported_with_a_word_and_not_loaded(
+    way, kept, images, tmp_path, caplog
+):
+    def changed(model):
+        if way == "lora":
+            model.body.layers[-1].enable_lora(2)
+        else:
+            model.quantize(way)
+        return model
+
+    model = changed(network())
+    version = serving.export(model, tmp_path / "changed", metadata=FIRST)
+    assert re.search(rf"keep it.*{kept}.*, too. Received: layer .*, (quantised|with LoRA)", caplog.text)
+    with pytest.raises(ModelError, match=rf"was quantised or has LoRA, .*{kept}.* Received: a weight "):
         models.load(version)
+    if way == "lora":
+        model.save(tmp_path / "kept.keras")
+        again = keras.models.load_model(tmp_path / "kept.keras")
+    else:
+        model.save_weights(tmp_path / "kept.weights.h5")
+        again = changed(models.create("compact_cnn", num_classes=2, image_size=32))
+        again.load_weights(tmp_path / "kept.weights.h5")
+    np.testing.assert_array_equal(probabilities(again, images), probabilities(model, images))
 
 
 def test_a_class_keeps_its_probability_however_the_model_is_exported_anew(first, images, tmp_path):
