@@ -17,7 +17,7 @@ from keras_fracture import files
 from keras_fracture.data.library_settings import ProcessSetting
 from keras_fracture.errors import ModelError, OutputError, one_line
 from keras_fracture.serving import card, comparing, releasing, versions
-from keras_fracture.serving.metadata import facts_of
+from keras_fracture.serving.metadata import facts_of, other_policy
 
 _NEEDS = {"tflite": ("ai_edge_litert.interpreter",), "onnx": ("tf2onnx", "onnxruntime")}
 _ENDPOINT = "serving_default"
@@ -72,6 +72,12 @@ def convert(form, saved, to, version=1):
     _check(form)
     target, name = _free(to, version), Path(to).name
     facts = facts_of(saved)
+    # Of these the converters bring a hundred lines of their own, or write what no runtime reads.
+    if (policy := other_policy(facts)) and (form, policy) != ("onnx", "mixed_float16"):
+        raise ModelError(
+            f"{name} computes in {policy}, which {form} does not: export what models.load gives, which is in float32, "
+            f"with a threshold and metrics of its own, and convert that. Received: {policy}"
+        )
     model = versions.loaded(saved)  # kept: its signatures do not keep its variables
     endpoint = model.signatures[_ENDPOINT]
     # In ONNX no two values of a graph have one name; a translator takes and gives `images`.
