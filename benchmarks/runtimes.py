@@ -10,7 +10,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.serving import image_files
 from keras_fracture.data.images import prepare
 from keras_fracture.progress import Bar
-from keras_fracture.serving import converting
+from keras_fracture.serving import comparing, converting
 from keras_fracture.serving.metadata import facts_of, preparation
 from keras_fracture.serving.versions import loaded, models_in, version_of
 
@@ -50,7 +50,7 @@ def measure_runtimes(models="saved_models", name="phantom", count=100, data_dir=
         inputs = (
             {"images": prepare(data, *preparation(version))}
             if "preprocess" in facts
-            else converting.random_inputs(facts, count)
+            else comparing.random_inputs(facts, count)
         )
         model = loaded(version)
         given = {key: tf.constant(each) for key, each in inputs.items()}

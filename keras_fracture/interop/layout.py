@@ -73,10 +73,24 @@ def parameters_of(model):
     known = {id(parameter.variable) for parameter in parameters}
     for variable in model.weights:
         if id(variable) not in known:
-            raise WeightsError(f"A weight has no PyTorch counterpart. Received: {variable.path}")
+            raise WeightsError(
+                f"A weight has no PyTorch counterpart{_cause(model)}. Received: {variable.path}"
+            )
     if not parameters:
         raise WeightsError(f"The model has no weights; build it first. Received: {model.name}")
     return parameters
+
+
+def _cause(model):
+    """What Keras did to a model so that its weights are no longer those of plain layers, in words."""
+    if any(getattr(layer, "quantization_mode", None) for layer in model._flatten_layers()):
+        return ", as the model was quantised: save it as it was before"
+    if any(getattr(layer, "lora_enabled", False) for layer in model._flatten_layers()):
+        return (
+            ", as a layer has LoRA: load what save_weights writes of it into a model without, which merges them, and "
+            "save that"
+        )
+    return ""
 
 
 def _leaves(layer, path, seen):

@@ -6,6 +6,7 @@ from keras_fracture.errors import WeightsError
 from keras_fracture.models import DRN, UNIT, DCGANDiscriminator, DCGANGenerator, EfficientNetLite, ResNet
 
 NOTHING = r"(?!)"  # matches no name
+_DEEPEST = 100  # dots in a name
 
 # Each canonical name map: the classes it is for, and what a file may hold beyond their parameters.
 NAME_MAPS = {
@@ -88,6 +89,9 @@ def _efficientnet_lite(name):
 def without_prefix(state, wanted):
     """Parameters without what wrappers (DataParallel, Lightning, torch.compile) put before all names.
 
+    Where several things lie in one state dict, such as a loss's weights beside the network, it is the one under whose
+    name all that is wanted is found; nothing is taken where two are such.
+
     Args:
         state: A dict by name.
         wanted: The names to arrive at.
@@ -95,10 +99,15 @@ def without_prefix(state, wanted):
     Returns:
         `state` by shorter names, one of which is wanted; `state` itself where none would be.
     """
-    shorter, known = state, set(wanted)
-    while shorter and not known & set(shorter):
-        parts = [name.partition(".") for name in shorter]
-        if len({first for first, _, _ in parts}) > 1 or not all(rest for _, _, rest in parts):
-            return state
-        shorter = {rest: value for (_, _, rest), value in zip(parts, shorter.values(), strict=True)}
-    return shorter
+    known, parts = set(wanted), {}
+    if known & set(state) or any(not name or name.count(".") > _DEEPEST for name in state):
+        return state
+    for name, value in state.items():
+        first, _, rest = name.partition(".")
+        parts.setdefault(first, {})[rest] = value
+    shorter = [without_prefix(part, wanted) for part in parts.values()]
+    if len(parts) == 1:
+        found = [one for one in shorter if known & set(one) and "" not in one]
+    else:
+        found = [one for one in shorter if known <= set(one)]
+    return found[0] if len(found) == 1 else state

@@ -71,9 +71,10 @@ def load_torch_weights(model, source, names=None, any_head=False):
 
     Files are read with `weights_only=True`, so that none can run code; options of a command line and single numbers
     beside the weights are passed over. In a checkpoint the network is taken by its usual keys ("state_dict",
-    "model_state_dict", "model", "net"), and a prefix of all names ("module.", "model.") is dropped. Kernels are
-    transposed; a dense layer behind a `Flatten`, or before a `Reshape`, is permuted from channels-first to
-    channels-last. `num_batches_tracked`, and statistics of an InstanceNorm, are ignored.
+    "model_state_dict", "model", "net"), and a prefix of all names ("module.", "model.") is dropped; where one prefix
+    alone has all of the model's names, what has others is passed over, and a warning says so. Kernels are transposed;
+    a dense layer behind a `Flatten`, or before a `Reshape`, is permuted from channels-first to channels-last.
+    `num_batches_tracked`, and statistics of an InstanceNorm, are ignored.
 
     Names and shapes are all that is checked. **They do not tell** which activation, padding, epsilon or kind of
     normalisation the weights were trained with, nor how images were resized and scaled: a network that differs in
@@ -106,7 +107,14 @@ def load_torch_weights(model, source, names=None, any_head=False):
     if names is None and isinstance(model, EfficientNetLite) and "_conv_stem.weight" in state:
         names = "efficientnet_lite"
     own = wanted = renamed(model, parameters, names)
-    state = without_prefix(state, wanted)
+    taken = without_prefix({name: name for name in state}, wanted)
+    kept = set(taken.values())
+    if beside := [name for name in state if name not in kept]:
+        _LOG.warning(
+            "%s: only the part whose names are all the model's is read. Received: %d beside it, the first is %s",
+            where, len(beside), beside[0],
+        )  # fmt: skip
+    state = {name: state[whole] for name, whole in taken.items()}
     passed_over = spare(model)
     by_name = {name for name in state if name in wanted or not passed_over.match(name)}
     if names is None and by_name != set(wanted):

@@ -7,12 +7,14 @@ from keras import ops
 
 from keras_fracture.errors import ModelError
 from keras_fracture.models.compiling import for_logits
+from keras_fracture.models.copying import copied_whole
 from keras_fracture.models.registry import architecture_of, in_own_range, of_own_weights
 
 _MAY_DIFFER = ("name", "trainable", "dtype", "mean", "std")  # what the members may have each their own of
 
 
 @for_logits
+@copied_whole
 @of_own_weights
 @in_own_range
 @keras.saving.register_keras_serializable("keras_fracture")

@@ -4,6 +4,7 @@ import shutil
 
 from keras_fracture.report.markdown import metric_in_words, plain
 from keras_fracture.serving.metadata import threshold_of
+from keras_fracture.serving.versions import PROGRAMS
 
 SAMPLES = "samples.png"  # beside the card of a model whose metadata have a caption for it
 INTENDED_USE = (
@@ -95,6 +96,9 @@ def _architecture(facts):
 
 
 def _usage(name, facts):
+    if "converted" in facts:  # which the commands refuse
+        program = PROGRAMS.get(facts["converted"]["file"]) if "preprocess" in facts else None
+        return [f"```bash\npython {program} {name}/NUMBER hand.jpg\n```\n"] if program else []
     if "latent_dim" in facts.get("config", ()):
         command = f"keras-fracture generate {name} --count 100 --out synthetic"
     elif "translate" in facts["endpoints"]:

@@ -11,18 +11,14 @@ import logging
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from keras_fracture import files
 from keras_fracture.data.library_settings import ProcessSetting
 from keras_fracture.errors import ModelError, OutputError, one_line
-from keras_fracture.serving import card, releasing, versions
-from keras_fracture.serving.metadata import facts_of
+from keras_fracture.serving import card, comparing, releasing, versions
+from keras_fracture.serving.metadata import facts_of, other_policy
 
-LARGEST = 1e-4  # difference from the SavedModel; rounding makes 5e-6
-_ROWS = (1, 3)  # one image, and several: a file may be converted for one alone
-_SQUARES = 4  # a side, grey, under noise: for noise alone classifiers give one probability
 _NEEDS = {"tflite": ("ai_edge_litert.interpreter",), "onnx": ("tf2onnx", "onnxruntime")}
 _ENDPOINT = "serving_default"
 
@@ -76,6 +72,12 @@ def convert(form, saved, to, version=1):
     _check(form)
     target, name = _free(to, version), Path(to).name
     facts = facts_of(saved)
+    # Of these the converters bring a hundred lines of their own, or write what no runtime reads.
+    if (policy := other_policy(facts)) and (form, policy) != ("onnx", "mixed_float16"):
+        raise ModelError(
+            f"{name} computes in {policy}, which {form} does not: export what models.load gives, which is in float32, "
+            f"with a threshold and metrics of its own, and convert that. Received: {policy}"
+        )
     model = versions.loaded(saved)  # kept: its signatures do not keep its variables
     endpoint = model.signatures[_ENDPOINT]
     # In ONNX no two values of a graph have one name; a translator takes and gives `images`.
@@ -89,15 +91,21 @@ def convert(form, saved, to, version=1):
                 _write_tflite(saved, file)
             else:
                 _write_onnx(endpoint, names, file)
-            difference = _difference(endpoint, runner(file), names, facts)
+            run = runner(file)
+
+            def converted(**given):
+                got = run(**given)
+                return {output: got[name] for output, name in names.items()}
+
+            difference = comparing.difference(endpoint, converted, facts)
         except OSError:  # a full disk
             raise
         except Exception as error:  # the converters and runtimes raise what they like
             raise ModelError(f"{name} cannot be converted to {form}. Received: {one_line(error)}") from None
-        if not difference <= LARGEST:  # NaN is no number to be content with
+        if not difference <= comparing.LARGEST:  # NaN is no number to be content with
             raise ModelError(
                 f"{name} gives other numbers as {form}: nothing was written. Received: a difference of "
-                f"{difference:.2g}, where {LARGEST:g} is allowed"
+                f"{difference:.2g}, where {comparing.LARGEST:g} is allowed"
             )
         facts = _converted(facts, names, file.name, file.read_bytes(), difference)
         text = json.dumps(facts, indent=1) + "\n"
@@ -122,31 +130,6 @@ def runner(file):
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return lambda **given: dict(zip(names, session.run(names, given), strict=True))
-
-
-def random_inputs(facts, rows):
-    """Arrays by name that `serving_default` takes: images in the model's pixel range, noise, labels.
-
-    Args:
-        facts: The model's metadata.
-        rows: How many images.
-    """
-    rng = np.random.default_rng(rows)
-    low, high = facts["pixel_range"] or (0, 1)
-    inputs = {}
-    for name, tensor in facts["endpoints"][_ENDPOINT]["inputs"].items():
-        shape = (rows, *(size or 64 for size in tensor["shape"][1:]))  # some networks take any size
-        if name == "labels":
-            inputs[name] = rng.integers(0, facts["config"]["num_classes"], shape, np.int32)
-        elif name == "noise":
-            inputs[name] = rng.standard_normal(shape, np.float32)
-        else:
-            squares = rng.random((rows, _SQUARES, _SQUARES, shape[3]))
-            for axis in (1, 2):
-                squares = squares.repeat(-(-shape[axis] // _SQUARES), axis)
-            images = 0.8 * squares[:, : shape[1], : shape[2]] + 0.2 * rng.random(shape)
-            inputs[name] = (low + (high - low) * images).astype(np.float32)
-    return inputs
 
 
 def _check(form):
@@ -207,14 +190,3 @@ def _write_onnx(endpoint, names, file):
     logger = logging.getLogger("tf2onnx")  # which writes a dozen lines on the way to an error
     with ProcessSetting(lambda: logger.level, logger.setLevel, logging.CRITICAL):
         tf2onnx.convert.from_function(tf.function(call), specs, output_path=str(file))
-
-
-def _difference(endpoint, run, names, facts):
-    """The largest difference between what a SavedModel's endpoint and a converted one give; NaN if one gives it."""
-    largest = []
-    for rows in _ROWS:
-        inputs = random_inputs(facts, rows)
-        wanted = endpoint(**{name: tf.constant(array) for name, array in inputs.items()})
-        got = run(**inputs)
-        largest += [np.abs(got[names[name]] - array.numpy()).max() for name, array in wanted.items()]
-    return float(np.max(largest))

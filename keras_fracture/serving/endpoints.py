@@ -12,6 +12,13 @@ from keras_fracture.synthesis.blending import blend_graph
 from keras_fracture.synthesis.resampling import SMALLEST, interpolation
 
 
+def default(model):
+    """The function of `serving_default`, and its input signature."""
+    if hasattr(model, "latent_dim"):
+        return draw(model)
+    return translate(model) if hasattr(model, "translate") else classify(model)
+
+
 def classify(model):
     """`images` -> `probabilities`, float32 `(batch, classes)`; of a discriminator of several scales `logits_1`, ..."""
 

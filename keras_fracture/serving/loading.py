@@ -1,5 +1,6 @@
 """Trained models of this package back from their SavedModels as Keras models: `models.load`."""
 
+import logging
 import re
 
 import keras
@@ -8,9 +9,13 @@ import numpy as np
 import keras_fracture.models  # noqa: F401, so that Keras knows the architectures by their names
 from keras_fracture.data.levels import checked_range
 from keras_fracture.errors import DataError, ModelError, one_line
-from keras_fracture.serving.metadata import facts_of, finding_of, preparation, threshold_of
+from keras_fracture.serving.metadata import facts_of, finding_of, other_policy, preparation, threshold_of
 from keras_fracture.serving.versions import loaded, version_of
 
+_LOG = logging.getLogger(__name__)
+KEPT_QUANTISED = (
+    "its .weights.h5 file (save_weights; create a model alike, quantize it alike, then load_weights)"
+)
 # What Keras calls the weights of layers that were quantised, or have LoRA.
 _OF_CHANGED = re.compile(r"kernel_scale|kernel_zero|amax_history|lora_")
 
@@ -27,8 +32,8 @@ def load(name):
     from which probability of a finding on it says that there is one. Of two classes the finding is always the second,
     as labels 0 and 1 are: where the SavedModel has it first, the last layer's outputs change places.
 
-    None of these attributes is in a `.keras` file of the model: `serving.export` with `preprocess` and `metadata` keeps
-    them, a `threshold` too.
+    `copy.deepcopy` and pickle keep these attributes. None of them is in a `.keras` file of the model: `serving.export`
+    with `preprocess` and `metadata` keeps them, a `threshold` too.
 
     Args:
         name: One of `saved_models/` in the working folder, or of those that come with the package or its release
@@ -36,7 +41,8 @@ def load(name):
             the highest is taken.
 
     Returns:
-        A built `keras.Model` in float32, with the saved weights.
+        A built `keras.Model` in float32, with the saved weights. Of a model that was saved in 16 bits, or with layers
+        that were changed after they were built, the answers differ from the SavedModel's; a warning says by how much.
 
     Raises:
         ModelError: There is no such model, it is not of this package, or its metadata do not fit it.
@@ -90,11 +96,14 @@ def _name(path):
     return re.sub(r"_\d+$", "", path.split(":")[0].split("/")[-1])
 
 
-def as_saved(version):
+def as_saved(version, own_dtype=False):
     """A trained model as a Keras model, its outputs in the order of the SavedModel's.
+
+    Where it answers otherwise than the SavedModel, a warning says by how much.
 
     Args:
         version: Folder of its version.
+        own_dtype: Whether it computes in the dtype policy that it was saved with, and not in float32.
 
     Raises:
         ModelError: It is none of this package, or damaged.
@@ -105,8 +114,10 @@ def as_saved(version):
         raise ModelError(f"{version} is no model of this package. Received: {facts['architecture']!r}")
     saved_variables = ()
     try:
-        model = kind.from_config(facts["config"] | {"dtype": "float32"})
-        saved_variables = loaded(version).model_variables
+        float32 = {"dtype": "float32"}
+        model = kind.from_config(float32 | facts["config"] if own_dtype else facts["config"] | float32)
+        saved_model = loaded(version)
+        saved_variables = saved_model.model_variables
         for variable, saved in zip(model.variables, saved_variables, strict=True):
             # Weights of one shape may have changed places since the model was saved.
             if _name(variable.path) != _name(saved.name):
@@ -119,11 +130,37 @@ def as_saved(version):
         if isinstance(error, ModelError):
             raise
         if changed := [one.name for one in saved_variables if _OF_CHANGED.search(one.name)]:
+            kept = "its .keras file" if all("lora_" in one for one in changed) else KEPT_QUANTISED
             raise ModelError(
                 f"{version} holds a model that was quantised or has LoRA, which cannot be built again: export it as it "
-                f"was before, or load its .keras file. Received: a weight {changed[0]}"
+                f"was before, or load {kept}. Received: a weight {changed[0]}"
             ) from None
         raise ModelError(
             f"{version} and its metadata.json do not fit each other ({one_line(error)}): export it again"
         ) from None
+    _warn_of_difference(version, facts, model, None if own_dtype else saved_model)
     return model
+
+
+def _warn_of_difference(version, facts, model, saved_model):
+    """Says where a model answers otherwise than its SavedModel, of which metrics and threshold are."""
+    if changed := facts.get("changed"):
+        _LOG.warning(
+            "%s is built without what was changed on its layers after they were built, and answers otherwise than its "
+            "SavedModel, of which its metrics and threshold are. Received: %s", version, changed,
+        )  # fmt: skip
+    elif saved_model and (policy := other_policy(facts)):
+        # Here, because most models are loaded without.
+        from keras_fracture.serving import comparing, endpoints
+        from keras_fracture.training.precision import as_saved as without_rewriting
+
+        with without_rewriting():
+            difference = comparing.difference(
+                saved_model.signatures["serving_default"], endpoints.default(model)[0], facts
+            )
+        if "16" in policy or difference > comparing.LARGEST:
+            _LOG.warning(
+                "%s was saved in %s and is built in float32: its answers for drawn inputs differ by up to %.2g from "
+                "the SavedModel's, of which its metrics and threshold are: choose a threshold anew, or ask that",
+                version, policy, difference,
+            )  # fmt: skip

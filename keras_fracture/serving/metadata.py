@@ -1,6 +1,7 @@
 """What the metadata of a SavedModel say of it: classes, the finding, how images are prepared."""
 
 import json
+import re
 
 from keras_fracture.errors import DataError, ModelError, one_line
 
@@ -79,6 +80,12 @@ def threshold_of(facts, model):
             f"{model} has a threshold that is no probability: export it again. Received: {said!r:.60}"
         )
     return value, chosen
+
+
+def other_policy(facts):
+    """The dtype policy of a model, or a member of it, where it is another than float32; else None."""
+    said = re.search(r'"((?:mixed_)?b?float16|float64)"', json.dumps(facts["config"]))
+    return said and said[1]
 
 
 def thresholded(value, fixed):

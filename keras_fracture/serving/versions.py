@@ -5,6 +5,12 @@ import json
 from keras_fracture.errors import ModelError, one_line
 from keras_fracture.serving import zoo
 
+# What asks converted models, in the repository.
+PROGRAMS = {
+    "model.tflite": "examples/runtimes/with_litert.py",
+    "model.onnx": "examples/runtimes/with_onnxruntime.py",
+}
+
 
 def version_of(folder):
     """The folder of a SavedModel itself if it is a version, else its highest numbered version.
@@ -20,6 +26,13 @@ def version_of(folder):
         return folder
     found = _by_number(folder)
     if not found:
+        if converted := sorted(
+            path for form in PROGRAMS for path in (*folder.glob(form), *folder.glob(f"*/{form}"))
+        ):
+            raise ModelError(
+                f"{folder} holds no SavedModel but a converted model, which its own runtime asks, as "
+                f"{PROGRAMS[converted[0].name]} does: run that, or name the SavedModel. Received: {converted[0].name}"
+            )
         raise ModelError(f"{folder} holds no SavedModel written by this package (NUMBER/metadata.json)")
     return found[max(found)]
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_fracture.errors import ModelError, TrainingError
+from keras_fracture.models.copying import copied_whole
 from keras_fracture.models.preprocessing import unscale
 from keras_fracture.models.registry import in_own_range, of_own_weights
 from keras_fracture.training import losses, replicas
@@ -26,6 +27,7 @@ def follow(average, network, decay):
         averaged.assign(weight + decay * (averaged - weight))
 
 
+@copied_whole
 @of_own_weights
 @in_own_range
 @keras.saving.register_keras_serializable("keras_fracture")

@@ -6,6 +6,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.compiling import for_logits
+from keras_fracture.models.copying import copied_whole
 from keras_fracture.models.registry import by_own_policy, in_own_range, of_own_weights
 
 
@@ -72,6 +73,7 @@ def add_l2(model, weight_decay):
 
 
 @for_logits
+@copied_whole
 @of_own_weights
 @in_own_range
 @by_own_policy
@@ -120,6 +122,7 @@ class WithBodyPart(keras.Model):
 
 
 @for_logits
+@copied_whole
 @of_own_weights
 @in_own_range
 @by_own_policy

@@ -112,6 +112,28 @@ def test_code_beside_the_weights_is_refused(hidden, victim, tmp_path, monkeypatc
     assert set(torch.serialization.get_safe_globals()) == allowed  # nothing is allowed for good
 
 
+def test_what_lies_beside_the_network_is_passed_over_where_it_is_clear_which_that_is(caplog):
+    victim, model = tiny(), tiny()
+    state = {name: value.numpy() for name, value in to_torch_state_dict(victim).items()}
+    under = {f"module.net.{name}": value for name, value in state.items()}
+    beside = {
+        "module.criterion.pos_weight": np.ones(1, "float32"),
+        "module.auc.thresholds": np.ones(5, "float32"),
+    }
+    load_torch_weights(model, under)
+    assert not caplog.text
+    load_torch_weights(model, {"state_dict": beside | under})
+    assert "Received: 2 beside it, the first is module.criterion.pos_weight" in caplog.text
+    for one, other in zip(model.weights, victim.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for more in (
+        {f"module.ema.module.{name}": 2 * value for name, value in state.items()},
+        {"a" + "." * 5000: np.ones(1)},
+    ):
+        with pytest.raises(WeightsError):
+            load_torch_weights(model, under | more)
+
+
 @pytest.mark.parametrize("prefix", ["", "other."])
 def test_a_head_of_another_class_count_is_left_out(prefix):
     torch.manual_seed(1)

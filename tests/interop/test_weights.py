@@ -150,6 +150,26 @@ def test_a_weight_without_counterpart_is_named():
         to_torch_state_dict(model)
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize(
+    ("way", "cause"), [("int8", "was quantised: save it as"), ("lora", "has LoRA: load what")]
+)
+def test_a_model_that_keras_changed_is_not_written_and_says_why(way, cause, tmp_path):
+    made, plain = (models.create("compact_cnn", image_size=32) for _ in range(2))
+    head = made.body.layers[-1]
+    if way == "int8":
+        made.quantize(way)
+    else:
+        head.enable_lora(2)
+        head.lora_kernel_b.assign(np.ones(head.lora_kernel_b.shape))
+    with pytest.raises(WeightsError, match=rf"no PyTorch counterpart, as .*{cause}.* Received: .*kernel"):
+        to_torch_state_dict(made)
+    if way == "lora":  # what it advises
+        made.save_weights(tmp_path / "made.weights.h5")
+        plain.load_weights(tmp_path / "made.weights.h5")
+        np.testing.assert_allclose(list(to_torch_state_dict(plain).values())[-2].T, head.kernel, atol=1e-6)
+
+
 def test_writing_where_one_cannot_is_one_line(victim, tmp_path):
     (tmp_path / "file").touch()
     for name in ("file/weights.pth", "file/weights.safetensors"):

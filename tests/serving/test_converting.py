@@ -97,6 +97,10 @@ def test_the_numbers_and_the_metadata_are_the_saved_models(exported, tmp_path, n
     assert left["serving_default"]["outputs"] == {output: endpoints["serving_default"]["outputs"][key]}
     card = (version / "model_card.md").read_text()
     assert told["sha256"] in card and "serve_bytes" not in card
+    program = {"onnx": "with_onnxruntime.py", "tflite": "with_litert.py"}[form]
+    asked = f"python examples/runtimes/{program} classifier/NUMBER hand.jpg"
+    assert (asked in card) == (name == "classifier")
+    assert "keras-fracture " not in card and "models.load" not in card
     assert sorted(path.name for path in version.iterdir()) == [
         "metadata.json",
         f"model.{form}",
@@ -124,6 +128,18 @@ def test_the_command_converts_what_export_takes_and_saved_models(exported, tmp_p
         error = capsys.readouterr().err
         assert words in error and error.count("\n") == 1
     assert not (tmp_path / "no").exists()
+
+
+def test_a_model_of_16_bits_is_refused_in_one_line(tmp_path, form):
+    half = serving.export(
+        models.create("compact_cnn", image_size=32, dtype="mixed_bfloat16"), tmp_path / "half"
+    )
+    with pytest.raises(
+        ModelError, match=rf"^new computes in mixed_bfloat16, which {form} does not: export what "
+    ):
+        converting.convert(form, half, tmp_path / "new")
+    full = serving.export(models.load(half), tmp_path / "full")  # what it advises
+    assert converting.convert(form, full, tmp_path / "new")[1] < 1e-5
 
 
 def test_what_gives_other_numbers_is_not_written(exported, tmp_path, form, monkeypatch):
@@ -166,8 +182,12 @@ def test_a_conversion_that_breaks_off_leaves_nothing(exported, tmp_path, form, m
 def test_servers_and_predict_pass_converted_models_by(exported, tmp_path, form):
     folder = tmp_path / "models" / "net"
     converting.convert(form, exported / "classifier" / "1", folder, 7)
-    with pytest.raises(ModelError, match="holds no SavedModel"):
-        version_of(folder)
+    for where in (folder, folder / "7"):
+        with pytest.raises(
+            ModelError,
+            match=rf"a converted model, .* as examples/runtimes/with_\w+.py does.* Received: model.{form}$",
+        ):
+            version_of(where)
     serving.export(models.create("compact_cnn", image_size=32), folder, 2)
     assert version_of(folder) == folder / "2"
     serving.export(models.create("compact_cnn", image_size=32), tmp_path / "models" / "other")

@@ -1,6 +1,9 @@
 """A classifier that was trained elsewhere comes back with what its images and classes are, the finding last."""
 
+import copy
 import json
+import pickle
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -8,13 +11,13 @@ import keras
 import numpy as np
 import pytest
 
-from keras_fracture import evaluation, models, serving
+from keras_fracture import evaluation, models, serving, training
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.evaluation.predicting import predictor, probabilities
 from keras_fracture.inference.predicting import Classifier
 from keras_fracture.serving import releasing
-from keras_fracture.serving.metadata import facts_of
+from keras_fracture.serving.metadata import facts_of, other_policy
 from keras_fracture.serving.versions import loaded
 from tests.serving.test_endpoints import TINY
 
@@ -118,6 +121,24 @@ def test_members_with_classes_in_different_orders_are_refused(tmp_path):
     models.Ensemble(members)
 
 
+def test_copies_and_pickles_keep_what_the_metadata_say(first, tmp_path, caplog):
+    model, other = models.load(first), models.load(first)
+    model.pixel_range = other.pixel_range = (-1.0, 1.0)
+    both = models.Ensemble([model, other])
+    both.threshold = 0.2
+
+    def said(one):
+        return one.preprocess, one.classes, one.finding, one.threshold, one.pixel_range
+
+    for again in (copy.deepcopy(both), pickle.loads(pickle.dumps(both))):
+        assert said(again) == (PREPARED, ("healthy", "fracture"), 1, 0.2, (-1.0, 1.0))
+        assert [said(one) for one in again.members] == [said(one) for one in both.members]
+    wrapped = copy.deepcopy(training.WithBodyPart(model, 3))
+    assert said(wrapped.classifier) == said(model)
+    serving.export(again.members[0], tmp_path / "copy")
+    assert "a threshold of 0.5, not of 0.3" in caplog.text
+
+
 def test_members_whose_images_are_prepared_otherwise_are_refused(tmp_path):
     ways = ({}, {"clahe": (2.0, 8)}, {"jpeg": "reduced"})
     prepared = [Preprocess(size=32, channels=1, **way) for way in ways]
@@ -180,18 +201,69 @@ def test_a_pixel_range_that_was_set_on_a_model_comes_back(images, tmp_path):
     assert models.load(serving.export(network(), tmp_path / "plain")).pixel_range == network().pixel_range
 
 
+def test_a_model_of_16_bits_is_exported_anew_as_it_is_and_loaded_with_a_word(images, tmp_path, caplog):
+    model = models.Ensemble([network(dtype="mixed_bfloat16"), network(dtype="mixed_bfloat16", mean=0.2)])
+    version = serving.export(model, tmp_path / "both", metadata=FIRST)
+    anew = releasing.release(version, tmp_path / "both", 2)
+    assert not caplog.text
+    expected = served(version, images)["fracture"]
+    np.testing.assert_array_equal(served(anew, images)["fracture"], expected)
+    back = models.load(version)
+    assert not other_policy({"config": back.get_config()})
+    said = re.search(r"saved in mixed_bfloat16 and is built in float32: .* by up to (\S+) from", caplog.text)
+    moved = np.abs(probabilities(back, images) - expected).max()
+    assert 1e-5 < moved < 10 * float(said[1]) < 0.1
+
+
+def test_what_was_changed_on_layers_is_said_wherever_it_is_lost(images, tmp_path, caplog):
+    model = models.Ensemble([network(), network(mean=0.2)])
+    norm = next(one for one in model._flatten_layers() if isinstance(one, keras.layers.BatchNormalization))
+    norm.momentum = 0.5  # which no answer depends on
+    plain = serving.export(model, tmp_path / "plain", metadata=FIRST)
+    norm.epsilon = 1.0
+    version = serving.export(model, tmp_path / "changed", metadata=FIRST)
+    moved = np.abs(served(version, images)["fracture"] - served(plain, images)["fracture"]).max()
+    (said,) = re.findall(
+        r"without what was changed on its layers .* Received: (\S+), .* up to (\S+)", caplog.text
+    )
+    assert said[0] == norm.path and moved / 10 < float(said[1]) < 10 * moved
+    assert "changed" not in facts_of(plain)
+    caplog.clear()
+    assert models.load(plain) and not caplog.text
+    back = probabilities(models.load(version), images)
+    np.testing.assert_allclose(back, served(plain, images)["fracture"], atol=1e-6)
+    assert "answers otherwise than its SavedModel" in caplog.text
+    with pytest.raises(ModelError, match=r"anew it would answer otherwise: .* Received: .*'difference'"):
+        releasing.release(version, tmp_path / "anew")
+
+
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
-@pytest.mark.parametrize("way", ["int8", "lora"])
-def test_a_model_that_keras_changed_is_exported_with_a_word_and_not_loaded(way, tmp_path, caplog):
-    model = network()
-    if way == "lora":
-        model.body.layers[-1].enable_lora(2)
-    else:
-        model.quantize(way)
-    version = serving.export(model, tmp_path / "changed")
-    assert "quantised or with LoRA" in caplog.text
-    with pytest.raises(ModelError, match=r"was quantised or has LoRA, .* Received: a weight "):
+@pytest.mark.parametrize(
+    ("way", "kept"), [("int8", r"\.weights\.h5 file \(save_weights"), ("lora", r"\.keras file")]
+)
+def test_a_model_that_keras_changed_is_exported_with_a_word_and_not_loaded(
+    way, kept, images, tmp_path, caplog
+):
+    def changed(model):
+        if way == "lora":
+            model.body.layers[-1].enable_lora(2)
+        else:
+            model.quantize(way)
+        return model
+
+    model = changed(network())
+    version = serving.export(model, tmp_path / "changed", metadata=FIRST)
+    assert re.search(rf"keep it.*{kept}.*, too. Received: layer .*, (quantised|with LoRA)", caplog.text)
+    with pytest.raises(ModelError, match=rf"was quantised or has LoRA, .*{kept}.* Received: a weight "):
         models.load(version)
+    if way == "lora":
+        model.save(tmp_path / "kept.keras")
+        again = keras.models.load_model(tmp_path / "kept.keras")
+    else:
+        model.save_weights(tmp_path / "kept.weights.h5")
+        again = changed(models.create("compact_cnn", num_classes=2, image_size=32))
+        again.load_weights(tmp_path / "kept.weights.h5")
+    np.testing.assert_array_equal(probabilities(again, images), probabilities(model, images))
 
 
 def test_a_class_keeps_its_probability_however_the_model_is_exported_anew(first, images, tmp_path):

@@ -1,0 +1,39 @@
+"""Copies and pickles of models, with what Keras leaves out of them."""
+
+import keras
+
+_SAID = (
+    "classes",
+    "finding",
+    "preprocess",
+    "threshold",
+    "pixel_range",
+)  # set by `models.load`, in no configuration
+
+
+def copied_whole(cls):
+    """Class decorator: `copy.deepcopy` and pickle keep what `models.load` says of a model, or of those in it.
+
+    Keras makes both by way of a `.keras` file, which holds none of it. `keras.models.clone_model` makes a model of new
+    weights, of which nothing of it holds.
+    """
+    if hasattr(cls, "__setstate__"):  # decorated already
+        return cls
+    reduce = cls.__reduce__
+
+    def __reduce__(self):  # noqa: N807
+        return *reduce(self), [
+            {name: vars(one)[name] for name in _SAID if name in vars(one)} for one in _models(self)
+        ]
+
+    def __setstate__(self, said):  # noqa: N807
+        for one, values in zip(_models(self), said, strict=True):
+            for name, value in values.items():
+                setattr(one, name, value)
+
+    cls.__reduce__, cls.__setstate__ = __reduce__, __setstate__
+    return cls
+
+
+def _models(model):
+    return [one for one in model._flatten_layers() if isinstance(one, keras.Model)]
