@@ -1,13 +1,14 @@
 """Own X-rays whose tables and folders would be read as something else without a word."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from keras_fracture import data
-from keras_fracture.data import tables
+from keras_fracture.data import catalogue, split_files, tables
 from keras_fracture.data.own import find, labels
 from keras_fracture.errors import DataError
 from tests.data import own
@@ -259,3 +260,20 @@ def test_a_split_file_of_semicolons_is_read_and_own_data_are_named(drawn, tmp_pa
     split.assign(filename="gone.png").iloc[:1].to_csv(path, index=False)
     with pytest.raises(DataError, match=r"among those of clinic that can be used"):
         data.prepare(str(root), columns=PLAIN, splits=str(path))
+
+
+def test_images_replaced_with_their_names_sizes_and_times_are_other_images(tmp_path):
+    """As by an archive without compression, unpacked over that of before."""
+    told = []
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        for number in range(4):
+            path = tmp_path / ("fractured" if number % 2 else "normal") / f"{number}.bmp"
+            own.write(path, rng.integers(0, 256, (24, 24), np.uint8))
+            os.utime(path, (1e9, 1e9))
+        table = catalogue.catalogue(str(tmp_path)).table
+        hashes = split_files.hashes("own", tmp_path, table["filename"])
+        # Records lie in a folder of the layout's key.
+        told.append((find(str(tmp_path)).key, table["digest"].tolist(), hashes["pixels_sha256"].tolist()))
+    assert all(old != new for old, new in zip(*told, strict=True))
+    assert find(str(tmp_path)).key == told[1][0]
