@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_fracture import cli, data, evaluation
+from keras_fracture import cli, data, evaluation, synthesis
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import DataError, ImageError
 from keras_fracture.inference import judging
@@ -75,6 +75,24 @@ def test_images_of_the_other_label_are_left_out(tmp_path, known, monkeypatch):
     (tmp_path / "images.csv").write_text('file,class\n"000.png')
     with pytest.raises(ImageError, match="holds no table that can be read"):
         judging.of_label(made, "finding")
+
+
+def test_classes_are_read_from_text_fields_and_tables_of_semicolons(tmp_path, known, caplog):
+    table = pd.DataFrame({"class": ["healthy", "finding"] * 2})
+    synthesis.write(known[:4], table, tmp_path / "drawn", marks=["class"])
+    for path in (tmp_path / "drawn").glob("*.png"):
+        path.rename(path.with_name(f"gan_{path.name}"))
+    made = sorted(map(str, (tmp_path / "drawn").glob("*.png")))
+    assert judging.of_label(made, "finding") == made[1::2] and caplog.messages == []
+    made = written(tmp_path / "plain", known[:4])  # without text fields
+    rows = "".join(f"{number:03}.png;{('healthy', 'finding')[number % 2]}\r\n" for number in range(4))
+    listed = tmp_path / "plain" / "images.csv"
+    listed.write_bytes(b"\xef\xbb\xbffile;class\r\n" + rows.encode())  # as Excel writes it
+    assert judging.of_label(made, "finding") == made[1::2] and caplog.messages == []
+    listed.write_bytes(b"file;class\r\n" + rows.replace("002", "two").encode())
+    assert judging.of_label(made, "finding") == made[1:]
+    assert "names no class of 1 of 4 images beside it, which are taken for finding" in caplog.text
+    assert "The first is 002.png" in caplog.text
 
 
 def test_real_images_are_cropped_as_those_that_were_learnt_from(monkeypatch, known):
