@@ -11,6 +11,7 @@ from keras_fracture import evaluation
 from keras_fracture.data import tables
 from keras_fracture.data.decoding import decode
 from keras_fracture.data.images import Preprocess
+from keras_fracture.data.own import labels
 from keras_fracture.errors import ImageError, one_line
 from keras_fracture.progress import Bar
 from keras_fracture.synthesis.records import TABLE, class_of, table_of
@@ -83,9 +84,13 @@ def of_label(paths, label):
     classes = _classes(paths, label)
     told = sorted(set(classes.values()) - {""})
     if len(told) > 1 and not set(told) <= set(_WORDS):
-        raise ImageError(
-            f"Classes of generated images are read as {', '.join(_WORDS)}: give those of one class by themselves, "
-            f"or --label all. Received: {', '.join(told[:5])} in {TABLE} or text fields"
+        if set(told) & set(_WORDS) or any(map(labels.tells, told)):
+            raise ImageError(
+                f"Classes of generated images are read as {', '.join(_WORDS)}: give those of one class by themselves, "
+                f"or --label all. Received: {', '.join(told[:5])} in {TABLE} or text fields"
+            )
+        _LOG.warning(
+            "all images are taken for %s: their classes tell no label (%s)", label, ", ".join(told[:5])
         )
     kept = [path for path in paths if _WORDS.get(classes[path], label) == label]
     if not kept:

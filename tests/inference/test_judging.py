@@ -95,6 +95,21 @@ def test_classes_are_read_from_text_fields_and_tables_of_semicolons(tmp_path, kn
     assert "The first is 002.png" in caplog.text
 
 
+def test_images_whose_classes_tell_no_label_are_all_taken(tmp_path, known, caplog):
+    made = written(tmp_path, known[:3])
+    listed = tmp_path / "images.csv"
+    listed.write_text("file,class\n000.png,hand\n001.png,wrist\n002.png,\n")
+    assert judging.of_label(made, "finding") == made
+    assert caplog.messages == ["all images are taken for finding: their classes tell no label (hand, wrist)"]
+    listed.write_text(
+        "file,class\n000.png,healthy\n001.png,finding\n002.png,\n"
+    )  # one of a GAN without classes
+    assert judging.of_label(made, "finding") == made[1:]
+    listed.write_text("file,class\n000.png,normal\n001.png,fractured\n")
+    with pytest.raises(ImageError, match="Received: fractured, normal in images"):
+        judging.of_label(made, "finding")
+
+
 def test_real_images_are_cropped_as_those_that_were_learnt_from(monkeypatch, known):
     wide = np.zeros((1, 20, 60), np.uint8)
     wide[0, :, 20:40] = 200
