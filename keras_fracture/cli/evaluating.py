@@ -68,6 +68,8 @@ def evaluate(options):
         progress.say(f"wrote {len(table):,} rows to {files.write_text(options.out, scoring.text(table))}")
         parts.unlink(missing_ok=True)
     threshold = scoring.threshold(options.model, options.which)
+    if line := catalogue.synthetic_among(options.data, table["filename"], **verbs.reading(options)):
+        print(line)
     seen = _seen(options, table)
     _print_scores(table, threshold, "images")
     if seen is not None and seen.all():

@@ -19,7 +19,7 @@ from sklearn.metrics import (
 
 from keras_fracture import cli, data, inference, models, parallel, serving
 from keras_fracture.cli import evaluating
-from keras_fracture.data import Preprocess, decoding, sources
+from keras_fracture.data import Preprocess, catalogue, decoding, sources
 from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.evaluation import baselines
 from keras_fracture.experiment.splits import seen_by_training
@@ -315,6 +315,17 @@ def test_images_that_a_model_has_seen_are_said_and_left_out(classifier, train, d
     assert any(line.startswith(f"{12 - expected.sum()} images that it has not seen") for line in said)
     assert cli.main(["evaluate", str(classifier), *command]) == 0
     assert "cannot be told" in capsys.readouterr().out.splitlines()[0]
+
+
+@pytest.mark.parametrize(("count", "words"), [(3, "3 of 12 images are"), (12, "all 12 images are")])
+def test_synthetic_images_are_counted_each_time(
+    classifier, train, dummy_root, monkeypatch, capsys, count, words
+):
+    made = train.table["filename"].to_numpy()[:count]
+    monkeypatch.setattr(catalogue, "synthetic", lambda name, **_: made)
+    command = ["evaluate", str(classifier), "--data", "kaggle_fracture", "--split", "train"]
+    assert cli.main([*command, "--data-dir", str(dummy_root)]) == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith(f"{words} synthetic: ")
 
 
 def test_patients_hashed_on_another_machine_are_not_said_to_be_unseen(monkeypatch):
