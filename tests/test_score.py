@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics
 
 from keras_fracture import cli, data
-from keras_fracture.data import split_files
+from keras_fracture.data import catalogue, split_files
 from keras_fracture.data.datasets.phantom import layout
 from keras_fracture.errors import EvaluationError
 from keras_fracture.evaluation import baselines, scorer
@@ -136,6 +136,12 @@ def test_one_seed_is_no_ensemble(said, capsys):
 def test_the_threshold_is_one_half_and_says_so(said, capsys):
     code, out, _ = run(capsys, said())
     assert code == 0 and "threshold 0.5, fixed" in out and "swapped" not in out
+
+
+def test_synthetic_images_are_counted(said, test_table, capsys, monkeypatch):
+    monkeypatch.setattr(catalogue, "synthetic", lambda name, **_: test_table["filename"].to_numpy()[:2])
+    code, out, _ = run(capsys, said())
+    assert code == 0 and f"\n2 of {len(test_table)} images are synthetic: " in out
 
 
 def test_a_difference_has_a_paired_interval(said, test_table, capsys):

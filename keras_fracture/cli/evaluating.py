@@ -68,6 +68,8 @@ def evaluate(options):
         progress.say(f"wrote {len(table):,} rows to {files.write_text(options.out, scoring.text(table))}")
         parts.unlink(missing_ok=True)
     threshold = scoring.threshold(options.model, options.which)
+    if line := catalogue.synthetic_among(options.data, table["filename"], **verbs.reading(options)):
+        print(line)
     seen = _seen(options, table)
     _print_scores(table, threshold, "images")
     if seen is not None and seen.all():
@@ -158,7 +160,7 @@ def _print_baselines(options, table, threshold):
             print(f"{'AUC within body parts':<33}{decimal(inside)}")
         fitted = measured.of_data(
             options.data, options.policy, seeds=1, data_dir=options.data_dir, split_file=options.splits,
-            **verbs.reading(options),
+            threshold=scoring.fixed_threshold(options.model, options.which), **verbs.reading(options),
         )  # fmt: skip
         some = fitted.take(table.index.to_numpy())  # those that the model has not seen
         compared = measured.compare(predictions, some)

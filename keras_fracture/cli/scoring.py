@@ -93,6 +93,8 @@ def score(options):
         print(
             f"beside {Path(options.against).stem}: the ensemble against each of its {count} seeds, on average"
         )
+    if line := catalogue.synthetic_among(options.data, test["filename"], **verbs.reading(options)):
+        print(line)
     beside = _baselines(options, sets, ours, threshold)
     print("\n".join(scored.lines(result, differences, beside)))
     if options.out:

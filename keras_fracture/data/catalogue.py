@@ -10,6 +10,7 @@ import pandas as pd
 
 from keras_fracture import parallel
 from keras_fracture.data import datasets, locations, own, sources
+from keras_fracture.data.own.layout import synthetic as counted_synthetic
 from keras_fracture.data.scan import scan, scan_bytes
 from keras_fracture.data.unread import unread
 from keras_fracture.errors import DataError, meant
@@ -91,6 +92,12 @@ def synthetic(name, **reading):
         return np.array([], str)
     table = find(name, **reading)[0].table
     return table["filename"][table["synthetic"]].to_numpy().astype(str)
+
+
+def synthetic_among(name, filenames, **reading):
+    """How many of some images are synthetic, as one line; "" where none is. `filenames` are theirs, each a row."""
+    made = pd.Series(filenames).isin(synthetic(name, **reading))
+    return counted_synthetic(made.to_frame("synthetic"))
 
 
 def title(name):

@@ -129,7 +129,7 @@ class Records:
             "version": str(self.builder.version),
             "split": str(self.split),
             "images": len(self),
-            "files": scan.fingerprint([Path(part.filename) for part in parts]),
+            "files": scan.fingerprint([Path(part.filename) for part in parts], copied=True),
         }
 
     def arrays(self, preprocess, cache=True):

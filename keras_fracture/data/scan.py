@@ -155,19 +155,23 @@ def _table(rows):
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def fingerprint(paths, root=None):
+def fingerprint(paths, root=None, copied=False):
     """Hash of the files' paths, sizes and times of change: equal as long as nothing was touched.
 
     Args:
         paths: The files.
         root: Folder below which paths count alone, so that it may be moved; None lets whole paths count, as for what is
             kept: archives unpack unlike files of one name with one size and time.
+        copied: Whether files at whole paths stay the same if they are copied there with their times, as those below a
+            `root` do: of records, and where work goes on. Else the system's own time of change counts, too, which no
+            archive sets. File systems may number files anew, so inodes never count.
     """
     named = [path.relative_to(root).as_posix() if root else str(path.absolute()) for path in paths]
-    facts = [
-        (name, (stat := path.stat()).st_size, stat.st_mtime_ns)
-        for name, path in zip(named, paths, strict=True)
-    ]
+    facts = []
+    for name, path in zip(named, paths, strict=True):
+        stat = path.stat()
+        set_by_system = () if root or copied else (stat.st_ctime_ns,)
+        facts.append((name, stat.st_size, stat.st_mtime_ns, *set_by_system))
     return hashlib.sha1(json.dumps([_VERSION, facts]).encode()).hexdigest()[:16]
 
 

@@ -198,19 +198,21 @@ def how_told(config):
 def counts(sets):
     """How many images, findings and sources each split has, and how many images show a training source.
 
+    An image and its mirror image, which has the same file name, count once; `with_mirrored` says how many both are.
+
     Args:
         sets: Split name to `Split`.
     """
-    train = set(sets["train"].sources)
-    return {
-        name: {
-            "images": len(split.labels),
-            "findings": int(split.labels.sum()),
+    train, found = list(set(sets["train"].sources)), {}
+    for name, split in sets.items():
+        once = ~split.table["filename"].duplicated().to_numpy()
+        found[name] = {
+            "images": int(once.sum()),
+            "findings": int(split.labels[once].sum()),
             "sources": len(set(split.sources)),
-            "images_of_training_sources": int(np.isin(split.sources, list(train)).sum()),
-        }
-        for name, split in sets.items()
-    }
+            "images_of_training_sources": int(np.isin(split.sources[once], train).sum()),
+        } | ({} if once.all() else {"with_mirrored": len(once)})
+    return found
 
 
 def as_grey(images):

@@ -191,9 +191,21 @@ def _changed(source):
 
 
 def _saved_model_of(path):
-    """The SavedModel of a run folder; other paths as they are."""
+    """The SavedModel of a run folder; other paths as they are.
+
+    Raises:
+        ModelError: It is a run of several kinds of generators, or of none.
+    """
     own = path / "run-0" / "saved_model"
-    return own if own.is_dir() else path
+    if own.is_dir() or not (path / "metrics.json").is_file():
+        return own if own.is_dir() else path
+    found = [
+        str(one)
+        for one in sorted(path.rglob("saved_model"))
+        if "latent_dim" in facts_of(version_of(one)).get("config", {})
+    ]
+    advice = f"name one of {', '.join(found[:20])}" if found else "its models draw no images"
+    raise ModelError(f"This run is not a single generator: {advice}. Received: {path}")
 
 
 def load(source, model=None, settings=()):

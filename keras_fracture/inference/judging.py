@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_fracture import evaluation
+from keras_fracture.data import tables
 from keras_fracture.data.decoding import decode
 from keras_fracture.data.images import Preprocess
-from keras_fracture.data.tables import read_csv
+from keras_fracture.data.own import labels
 from keras_fracture.errors import ImageError, one_line
 from keras_fracture.progress import Bar
-from keras_fracture.synthesis.records import TABLE, table_of
+from keras_fracture.synthesis.records import TABLE, class_of, table_of
 
 LABELS = {"finding": 1, "healthy": 0, "all": None}
 # Classes by name, or by number where a network has no names for them.
@@ -67,7 +68,9 @@ def read(paths, size=None, crop=False):
 
 
 def of_label(paths, label):
-    """Paths of image files, without those of another label by the `images.csv` that `generate` writes beside them.
+    """Paths of image files, without those of another label: by the `images.csv` beside them, else by their text fields.
+
+    `generate` writes both. Images that neither tells of are of the label.
 
     Args:
         paths: Of the files.
@@ -78,25 +81,48 @@ def of_label(paths, label):
     """
     if label == "all":
         return paths
-    tables = {table for path in paths if (table := table_of(Path(path).parent)).is_file()}
-    classes = {table.parent / name: own for table in sorted(tables) for name, own in _classes(table)}
-    told = sorted(set(classes.values()))
+    classes = _classes(paths, label)
+    told = sorted(set(classes.values()) - {""})
     if len(told) > 1 and not set(told) <= set(_WORDS):
-        raise ImageError(
-            f"Classes of generated images are read as {', '.join(_WORDS)}: give those of one class by themselves, or "
-            f"--label all. Received: {', '.join(told[:5])} in {TABLE}"
+        if set(told) & set(_WORDS) or any(map(labels.tells, told)):
+            raise ImageError(
+                f"Classes of generated images are read as {', '.join(_WORDS)}: give those of one class by themselves, "
+                f"or --label all. Received: {', '.join(told[:5])} in {TABLE} or text fields"
+            )
+        _LOG.warning(
+            "all images are taken for %s: their classes tell no label (%s)", label, ", ".join(told[:5])
         )
-    kept = [path for path in paths if _WORDS.get(classes.get(Path(path)), label) == label]
+    kept = [path for path in paths if _WORDS.get(classes[path], label) == label]
     if not kept:
         raise ImageError(
-            f"None of the generated images is of the label {label} by their {TABLE}: name another --label"
+            f"None of the generated images is of the label {label} by their {TABLE} or text fields: name another "
+            "--label"
         )
     return kept
 
 
-def _classes(table):
+def _classes(paths, label):
+    """The class of each file, "" where nobody tells; warns where a table was to tell."""
+    beside = {table for path in paths if (table := table_of(Path(path).parent)).is_file()}
+    listed = {table.parent / name: own for table in sorted(beside) for name, own in _rows(table)}
+    classes = {path: listed.get(Path(path)) or class_of(path) for path in paths}
+    for table in sorted(beside):
+        there = [path for path in paths if Path(path).parent == table.parent]
+        if untold := [path for path in there if Path(path) not in listed and not classes[path]]:
+            _LOG.warning(
+                "%s names no class of %d of %d images beside it, which are taken for %s: were they renamed? The first "
+                "is %s", table, len(untold), len(there), label, Path(untold[0]).name,
+            )  # fmt: skip
+    return classes
+
+
+def _rows(table):
+    """Pairs of file and class."""
     try:
-        rows = read_csv(table, dtype=str, keep_default_na=False)
+        content = table.read_bytes()
+        rows = tables.read_csv(
+            content, sep=tables.separator(content), encoding="utf-8-sig", dtype=str, keep_default_na=False
+        )
     except ValueError as error:
         raise ImageError(
             f"{table} holds no table that can be read: move it away from the images. Received: {one_line(error)}"

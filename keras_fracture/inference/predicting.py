@@ -59,7 +59,7 @@ def answers(model, paths, workers=parallel.HERE, parts=None):
     version = version_of(model)
     shared = {"model": os.path.abspath(version), "changed": scan.folder_fingerprint(version)}
     if parts:
-        shared["images"] = scan.fingerprint([Path(path) for path in paths])
+        shared["images"] = scan.fingerprint([Path(path) for path in paths], copied=True)
     told = workers.map(
         _answers, [(path, os.path.abspath(path)) for path in paths], batch=_AT_A_TIME, shared=shared, title="predict",
         unit=" images", parts=parts, name=lambda row: row[0], progress=len(paths) > _AT_A_TIME,

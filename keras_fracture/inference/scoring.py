@@ -17,7 +17,14 @@ from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import EvaluationError, ModelError
 from keras_fracture.models.preprocessing import scale
 from keras_fracture.report.scored import METRICS
-from keras_fracture.serving.metadata import facts_of, finding_of, of_finding, preparation, threshold_of
+from keras_fracture.serving.metadata import (
+    facts_of,
+    finding_of,
+    of_finding,
+    preparation,
+    threshold_of,
+    thresholded,
+)
 from keras_fracture.serving.releasing import model_of_run
 from keras_fracture.serving.versions import loaded, version_of
 
@@ -137,6 +144,13 @@ def threshold(model, which=None):
     """From which probability on a model calls an image a finding: what its metadata says, else one half."""
     version, facts = find(model, which)
     return threshold_of(facts, version)[0]
+
+
+def fixed_threshold(model, which=None):
+    """`threshold` where it was fixed beforehand, None where it was chosen: so is that of baselines beside the model."""
+    version, facts = find(model, which)
+    value, chosen = threshold_of(facts, version)
+    return value if chosen in (None, thresholded(value, fixed=True)["chosen"]) else None
 
 
 def scores(table, threshold=0.5):

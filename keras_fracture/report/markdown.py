@@ -106,7 +106,7 @@ def dated(run):
 def overlap(counts):
     """The size of the splits and how far they overlap, in words; `counts` as `experiment.splits.counts` gives them."""
     parts = [
-        f"{name} {count['images']:,} images of {count['sources']:,} X-rays or patients"
+        f"{name} {count['images']:,} images{_mirrored(count)} of {count['sources']:,} X-rays or patients"
         for name, count in counts.items()
     ]
     test = counts["test"]
@@ -114,3 +114,7 @@ def overlap(counts):
         f"Splits: {'; '.join(parts)}. **{test['images_of_training_sources']} of {test['images']} test "
         "images show an X-ray or patient that is also trained on.**\n"
     )
+
+
+def _mirrored(count):
+    return f" ({count['with_mirrored']:,} with their mirror images)" if "with_mirrored" in count else ""

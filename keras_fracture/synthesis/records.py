@@ -96,6 +96,17 @@ def encode(image, row, marks):
     return decoding.encode_png(image[..., 0] if image.shape[-1] == 1 else image, text)
 
 
+def class_of(path):
+    """The class that an image of `encode` carries in its text fields; "" where it has none, or is no such image."""
+    try:
+        if not decoding.is_synthetic(path):
+            return ""
+        with Image.open(path) as image:
+            return image.info.get("class", "")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # reported where it is decoded
+        return ""
+
+
 def table_of(folder):
     """The path of the table of a folder's images, which earlier versions called by another name."""
     path, earlier = Path(folder) / TABLE, Path(folder) / _EARLIER_TABLE

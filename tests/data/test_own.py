@@ -216,6 +216,9 @@ def test_synthetic_images_are_counted_and_for_training_alone(drawn, tmp_path, ca
     builder = data.prepare(str(tmp_path), columns=COLUMNS)
     names = {split: set(data.Records(builder, split).table["filename"]) for split in splits.NAMES}
     assert made <= names["train"] and said in caplog.messages
+    for split, line in {"train": f"4 of {len(names['train'])} images are synthetic: ", "test": ""}.items():
+        told = catalogue.synthetic_among(str(tmp_path), sorted(names[split]), columns=COLUMNS)
+        assert told.startswith(line) and bool(told) == bool(line)
     cli.main(["data", "check", str(tmp_path), "--columns", COLUMNS])
     assert said in capsys.readouterr().out
     report = audit.audit(str(tmp_path), progress=False, columns=COLUMNS)

@@ -1,13 +1,14 @@
 """Own X-rays whose tables and folders would be read as something else without a word."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from keras_fracture import data
-from keras_fracture.data import tables
+from keras_fracture import data, synthesis
+from keras_fracture.data import catalogue, split_files, tables
 from keras_fracture.data.own import find, labels
 from keras_fracture.errors import DataError
 from tests.data import own
@@ -259,3 +260,39 @@ def test_a_split_file_of_semicolons_is_read_and_own_data_are_named(drawn, tmp_pa
     split.assign(filename="gone.png").iloc[:1].to_csv(path, index=False)
     with pytest.raises(DataError, match=r"among those of clinic that can be used"):
         data.prepare(str(root), columns=PLAIN, splits=str(path))
+
+
+def test_images_replaced_with_their_names_sizes_and_times_are_other_images(tmp_path):
+    """As by an archive without compression, unpacked over that of before."""
+    told = []
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        for number in range(4):
+            path = tmp_path / ("fractured" if number % 2 else "normal") / f"{number}.bmp"
+            own.write(path, rng.integers(0, 256, (24, 24), np.uint8))
+            os.utime(path, (1e9, 1e9))
+        table = catalogue.catalogue(str(tmp_path)).table
+        hashes = split_files.hashes("own", tmp_path, table["filename"])
+        # Records lie in a folder of the layout's key.
+        told.append((find(str(tmp_path)).key, table["digest"].tolist(), hashes["pixels_sha256"].tolist()))
+    assert all(old != new for old, new in zip(*told, strict=True))
+    assert find(str(tmp_path)).key == told[1][0]
+
+
+def test_a_pattern_of_patients_may_miss_images_that_a_gan_drew(drawn, tmp_path):
+    own.class_folders(tmp_path, drawn[:8])
+    image = drawn[0]["image"][..., :1]
+    for number in range(2):
+        made = synthesis.encode(image, {"seed": number}, ["seed"])
+        (tmp_path / "normal" / f"00000{number}.png").write_bytes(made)
+    found = find(str(tmp_path), patient=r"phantom_(\d+)_")
+    table = found.table.set_index("filename")
+    sources = table["source"][table["synthetic"]]
+    assert sources.tolist() == sources.index.tolist() == ["normal/000000.png", "normal/000001.png"]
+    assert table["patient_told"].tolist() == (~table["synthetic"]).tolist()
+    assert found.told.startswith(f"{table['source'].nunique() - 2} patients, named by")
+    with pytest.raises(DataError, match="matches none of the 10 file names"):
+        find(str(tmp_path), patient="nobody")
+    own.write(tmp_path / "normal" / "real.png", image)
+    with pytest.raises(DataError, match=r"misses 1 of the 11 file names.*Received: 'normal/real\.png'"):
+        find(str(tmp_path), patient=r"phantom_(\d+)_")

@@ -106,6 +106,16 @@ def test_a_table_of_frames_is_that_of_all_rows(folder, monkeypatch):
     pd.testing.assert_frame_equal(scan.scan("set", paths, progress=False), whole)
 
 
+def test_records_may_be_copied_with_their_times_and_images_may_not(folder):
+    path, told = folder / "a.png", []
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    for _ in range(2):
+        os.utime(path, ns=times)
+        told.append((scan.fingerprint([path], copied=True), scan.folder_fingerprint(folder)))
+        told.append((scan.fingerprint([path]), scan.folder_fingerprint(folder, movable=False)))
+    assert told[0] == told[2] and all(one != other for one, other in zip(told[1], told[3], strict=True))
+
+
 def test_a_changed_file_is_scanned_again(folder, grey):
     first = scan.scan("set", _paths(folder), progress=False)
     path = folder / "a.png"

@@ -127,6 +127,22 @@ def test_bad_requests_are_one_line_and_leave_nothing(exported, tmp_path, options
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
+def test_the_generators_of_a_run_are_named(exported, tmp_path, capsys):
+    made = tmp_path / "grouped" / "gan" / "finding-0"
+    made.mkdir(parents=True)
+    (made / "saved_model").symlink_to(exported / "run-0" / "saved_model")
+    classifier = tmp_path / "grouped" / "classifiers" / "saved_model"
+    serving.export(models.create("compact_cnn", image_size=32), classifier)
+    (tmp_path / "metrics.json").write_text("{}")
+    assert cli.main(["generate", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"This run is not a single generator: name one of {made / 'saved_model'}. Received: {tmp_path}"
+        in said
+    )
+    assert generating.load(made / "saved_model").num_classes == 2
+
+
 def test_a_classifier_draws_no_images(tmp_path, capsys):
     model = models.create("compact_cnn", image_size=32)
     model.save(tmp_path / "cnn.keras")

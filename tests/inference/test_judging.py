@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_fracture import cli, data, evaluation
+from keras_fracture import cli, data, evaluation, synthesis
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import DataError, ImageError
 from keras_fracture.inference import judging
@@ -74,6 +74,39 @@ def test_images_of_the_other_label_are_left_out(tmp_path, known, monkeypatch):
         judging.of_label(made, "finding")
     (tmp_path / "images.csv").write_text('file,class\n"000.png')
     with pytest.raises(ImageError, match="holds no table that can be read"):
+        judging.of_label(made, "finding")
+
+
+def test_classes_are_read_from_text_fields_and_tables_of_semicolons(tmp_path, known, caplog):
+    table = pd.DataFrame({"class": ["healthy", "finding"] * 2})
+    synthesis.write(known[:4], table, tmp_path / "drawn", marks=["class"])
+    for path in (tmp_path / "drawn").glob("*.png"):
+        path.rename(path.with_name(f"gan_{path.name}"))
+    made = sorted(map(str, (tmp_path / "drawn").glob("*.png")))
+    assert judging.of_label(made, "finding") == made[1::2] and caplog.messages == []
+    made = written(tmp_path / "plain", known[:4])  # without text fields
+    rows = "".join(f"{number:03}.png;{('healthy', 'finding')[number % 2]}\r\n" for number in range(4))
+    listed = tmp_path / "plain" / "images.csv"
+    listed.write_bytes(b"\xef\xbb\xbffile;class\r\n" + rows.encode())  # as Excel writes it
+    assert judging.of_label(made, "finding") == made[1::2] and caplog.messages == []
+    listed.write_bytes(b"file;class\r\n" + rows.replace("002", "two").encode())
+    assert judging.of_label(made, "finding") == made[1:]
+    assert "names no class of 1 of 4 images beside it, which are taken for finding" in caplog.text
+    assert "The first is 002.png" in caplog.text
+
+
+def test_images_whose_classes_tell_no_label_are_all_taken(tmp_path, known, caplog):
+    made = written(tmp_path, known[:3])
+    listed = tmp_path / "images.csv"
+    listed.write_text("file,class\n000.png,hand\n001.png,wrist\n002.png,\n")
+    assert judging.of_label(made, "finding") == made
+    assert caplog.messages == ["all images are taken for finding: their classes tell no label (hand, wrist)"]
+    listed.write_text(
+        "file,class\n000.png,healthy\n001.png,finding\n002.png,\n"
+    )  # one of a GAN without classes
+    assert judging.of_label(made, "finding") == made[1:]
+    listed.write_text("file,class\n000.png,normal\n001.png,fractured\n")
+    with pytest.raises(ImageError, match="Received: fractured, normal in images"):
         judging.of_label(made, "finding")
 
 

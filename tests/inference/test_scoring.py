@@ -18,8 +18,10 @@ from sklearn.metrics import (
 )
 
 from keras_fracture import cli, data, inference, models, parallel, serving
-from keras_fracture.data import Preprocess, decoding, sources
+from keras_fracture.cli import evaluating
+from keras_fracture.data import Preprocess, catalogue, decoding, sources
 from keras_fracture.errors import EvaluationError, ModelError
+from keras_fracture.evaluation import baselines
 from keras_fracture.experiment.splits import seen_by_training
 from keras_fracture.inference import scoring
 from keras_fracture.inference.predicting import Classifier
@@ -168,7 +170,8 @@ def test_a_sharp_models_answers_keep_their_order(classifier, tmp_path, monkeypat
 def test_the_threshold_is_the_models_or_one_half(classifier, tmp_path):
     assert scoring.threshold(classifier) == 0.4321
     plain = serving.export(models.create("compact_cnn", image_size=32), tmp_path / "plain")
-    assert scoring.threshold(plain) == 0.5
+    assert scoring.threshold(plain) == scoring.fixed_threshold(plain) == 0.5
+    assert scoring.fixed_threshold(classifier) is None
 
 
 def test_a_run_folder_is_a_model_with_the_runs_threshold(classifier, train, tmp_path):
@@ -183,10 +186,34 @@ def test_a_run_folder_is_a_model_with_the_runs_threshold(classifier, train, tmp_
     (tmp_path / "config.json").write_text(json.dumps(dict.fromkeys(("command", "date", "versions"), "")))
     with pytest.raises(ModelError, match="Say which"):
         scoring.threshold(tmp_path)
-    assert scoring.threshold(tmp_path, "grouped") == 0.25
+    assert (
+        scoring.threshold(tmp_path, "grouped") == 0.25
+        and scoring.fixed_threshold(tmp_path, "grouped") is None
+    )
+    metrics["settings"]["threshold"] = 0.25
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    assert scoring.fixed_threshold(tmp_path, "grouped") == 0.25
     pd.testing.assert_frame_equal(
         inference.evaluate(tmp_path, train, which="grouped"), inference.evaluate(classifier, train)
     )
+
+
+@pytest.mark.parametrize("fixed", [None, 0.5])
+def test_baselines_have_a_threshold_that_is_fixed_where_that_of_the_model_is(
+    classifier, dummy_root, monkeypatch, capsys, fixed
+):
+    asked = []
+
+    def of_data(*_, threshold, **__):
+        asked.append(threshold)
+        raise EvaluationError("enough")
+
+    monkeypatch.setattr(evaluating, "_print_scores", lambda *_: None)  # of too few X-rays
+    monkeypatch.setattr(baselines, "of_data", of_data)
+    monkeypatch.setattr(scoring, "fixed_threshold", lambda model, which: fixed)
+    command = ["evaluate", classifier, "--data", "kaggle_fracture", "--data-dir", dummy_root]
+    assert cli.main([str(one) for one in command]) == 0
+    assert asked == [fixed] and "no baselines: enough" in capsys.readouterr().out
 
 
 def test_bad_commands_are_one_line(classifier, tmp_path, capsys):
@@ -288,6 +315,17 @@ def test_images_that_a_model_has_seen_are_said_and_left_out(classifier, train, d
     assert any(line.startswith(f"{12 - expected.sum()} images that it has not seen") for line in said)
     assert cli.main(["evaluate", str(classifier), *command]) == 0
     assert "cannot be told" in capsys.readouterr().out.splitlines()[0]
+
+
+@pytest.mark.parametrize(("count", "words"), [(3, "3 of 12 images are"), (12, "all 12 images are")])
+def test_synthetic_images_are_counted_each_time(
+    classifier, train, dummy_root, monkeypatch, capsys, count, words
+):
+    made = train.table["filename"].to_numpy()[:count]
+    monkeypatch.setattr(catalogue, "synthetic", lambda name, **_: made)
+    command = ["evaluate", str(classifier), "--data", "kaggle_fracture", "--split", "train"]
+    assert cli.main([*command, "--data-dir", str(dummy_root)]) == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith(f"{words} synthetic: ")
 
 
 def test_patients_hashed_on_another_machine_are_not_said_to_be_unseen(monkeypatch):

@@ -158,6 +158,11 @@ def test_words_for_reported_losses():
     assert report._reported(1, 3.1071) == "3.1071 (1)"
 
 
+def test_of_several_seeds_images_are_those_of_the_smallest():
+    found = report._mean_over_seeds([{"value": 0.1, "images": 33}, {"value": 0.3, "images": 32}])
+    assert found == {"value": 0.2, "images": 32, "low": 0.1, "high": 0.3} and isinstance(found["images"], int)
+
+
 def test_the_larger_class_of_each_test_set_is_that_of_its_images():
     findings_only = configure(Config, "smoke", generated_images=100)
     both = configure(Config, "smoke", generated_images=100, condition="label")

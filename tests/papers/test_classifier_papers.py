@@ -275,8 +275,11 @@ def test_garcia_doubles_and_draws_validation_after_that(few_phantoms, tmp_path):
     settings = GarciaInception(data="phantom", image_size=32)
     plain = load_splits(settings, garcia.preprocess(settings), "paper")
     both = 2 * (len(plain["train"].labels) + len(plain["validation"].labels))
-    assert counts["train"]["images"] == round(0.9 * both)
-    assert counts["train"]["images"] + counts["validation"]["images"] == both
+    assert counts["train"]["with_mirrored"] == round(0.9 * both)
+    assert sum(counts[split]["with_mirrored"] for split in ("train", "validation")) == both
+    drawn = garcia.prepare_splits(settings, plain, "paper")
+    for split in ("train", "validation"):  # each image once
+        assert counts[split]["images"] == drawn[split].table["filename"].nunique()
     # Nearly every mirror image has its image on the other side.
     assert counts["validation"]["images_of_training_sources"] > 0.8 * counts["validation"]["images"]
     config = json.loads((tmp_path / "run/paper/inception_net/run-0/saved_model/1/metadata.json").read_text())

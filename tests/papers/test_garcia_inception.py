@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from keras_fracture.experiment.config import configure
-from keras_fracture.experiment.splits import Split
+from keras_fracture.experiment.splits import Split, counts
 from keras_fracture.papers.garcia_inception import experiment as garcia
 from keras_fracture.papers.garcia_inception.config import Config as GarciaInception
+from keras_fracture.report.markdown import overlap
 
 
 def test_garcias_learning_rate_falls_in_one_variant_alone():
@@ -27,3 +28,13 @@ def test_doubling_mirrors_left_and_right():
     assert both.images[1, 0, :, 0].tolist() == [2, 1, 0]
     assert both.labels.tolist() == [1, 1]
     assert both.sources.tolist() == ["a", "a"]
+
+
+def test_an_image_and_its_mirror_image_count_once():
+    table = pd.DataFrame({"source": ["a", "b"], "filename": ["a.png", "b.png"]})
+    split = Split(np.zeros((2, 2, 2, 1), np.uint8), np.array([0, 1]), table)
+    told = counts({"train": garcia.doubled(split), "test": split})
+    once = {"images": 2, "findings": 1, "sources": 2, "images_of_training_sources": 2}
+    assert told == {"train": once | {"with_mirrored": 4}, "test": once}
+    assert "train 2 images (4 with their mirror images) of 2 X-rays" in overlap(told)
+    assert "test 2 images of 2 X-rays" in overlap(told)

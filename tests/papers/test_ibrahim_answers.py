@@ -110,11 +110,31 @@ def test_seeds_that_learn_from_the_same_images_do_not_cover_other_draws():
     assert "resamples whole X-rays (sources, not files); one seed" in said(seeds=1)
     assert "nor other draws" not in said(gans_per_class=1)
     results.curve = SimpleNamespace(
+        sets={"test": split([str(number) for number in range(10)], (0, 1) * 5)},
         sizes=(8, 3000),
         quality={"good_enough": True, "kid": QUALITY, "coverage": QUALITY, "near_copies": QUALITY},
     )
     assert "(1 of each kind here), nor other draws of the real images" in said(gans_per_class=1)
     assert "nor other draws" not in said(gans_per_class=2)
+
+
+@pytest.mark.parametrize("sources", [8, 10])
+def test_gains_of_few_x_rays_are_neither_bold_nor_counted(sources):
+    gain = {"value": 0.03, "low": 0.01, "high": 0.05}
+    numbers = {(8, "original"): {"auc": gain}, (8, "classic"): {"auc": gain, "auc_gain": gain}}
+    sets = {
+        "train": split("ab", (0, 1)),
+        "test": split([str(one) for one in range(sources)], (0, 1) * (sources // 2)),
+    }
+    curve = SimpleNamespace(sets=sets, sizes=(8,))
+    results = SimpleNamespace(poster={}, curve=None, few_labels=curve)
+    config = configure(Config, "smoke")
+    said = " ".join(answer.sentences(config, results, {}, {"few_labels": numbers}))
+    table = report._study(config, "few_labels", curve, numbers, report.Figures())[-1]
+    unjudged = "gains in points, which cannot be judged (too few X-rays to tell): classic +3.0" in said
+    assert unjudged == (sources == 8)
+    for words, text in (("**+3.0", said), ("**+3.0", table), ("Of 1 gain", said)):
+        assert (words in text) == (sources == 10)
 
 
 def test_which_gan_is_judged_is_said():

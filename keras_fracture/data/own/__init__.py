@@ -41,5 +41,5 @@ def find(name, **options):
     path = Path(name).expanduser().resolve()
     if not path.exists():
         return None
-    state = scan.folder_fingerprint(path.parent if path.is_file() else path)
+    state = scan.folder_fingerprint(path.parent if path.is_file() else path, movable=False)
     return layout.read(path, *(options.get(option) for option in OPTIONS), state=state)

@@ -139,8 +139,10 @@ def compare(run):
 
 
 def _mean_over_seeds(values):
-    """Mean of each number over seeds; with several seeds also the lowest and highest `value`."""
+    """Mean of each number over seeds, but the fewest `images`; of several also the lowest and highest `value`."""
     mean = {name: float(np.mean([one[name] for one in values])) for name in values[0]}
+    if "images" in mean:  # half of one would be none
+        mean["images"] = int(min(one["images"] for one in values))
     each = [one["value"] for one in values]
     return mean | {"low": min(each), "high": max(each)}
 

@@ -28,13 +28,13 @@ def sentences(config, results, scores, measured):
     """
     judged = _judged(config, results)
     lines = [f"{_images(name, quality)} {judged[name]}" for name, quality in qualities(results).items()]
+    studies = {"learning_curve": results.curve, "few_labels": results.few_labels}
+    few = {name: bool(studies[name]) and too_few(studies[name].sets) for name in measured}
+    few |= {policy: too_few(results.poster[policy].sets) for policy in scores}
     for name, numbers in measured.items():
         for size in dict.fromkeys(size for size, _ in numbers):
             arms = {arm: one for (at, arm), one in numbers.items() if at == size}
-            lines.append(_at(name, size, arms))
-    few = {
-        policy: evaluation.least_sources(results.poster[policy].sets["test"]) < ENOUGH for policy in scores
-    }
+            lines.append(_at(name, size, arms, few[name]))
     for policy, arms in scores.items():
         parts = "; ".join(
             f"{what} {verdict(arms[arm]['accuracy_gain'], few[policy])}" for arm, what in _ARMS.items()
@@ -44,7 +44,10 @@ def sentences(config, results, scores, measured):
             f"({percent(arms['original']['accuracy'])} %): {parts}."
         )
     gains = [
-        one["auc_gain"] for numbers in measured.values() for one in numbers.values() if "auc_gain" in one
+        one["auc_gain"]
+        for name, numbers in measured.items()
+        for one in numbers.values()
+        if "auc_gain" in one and not few[name]
     ]
     gains += [
         one["accuracy_gain"]
@@ -115,14 +118,20 @@ def _images(name, quality):
     )
 
 
-def _at(study, size, arms):
-    parts = [f"{arm} {bold(one['auc_gain'])}" for arm, one in arms.items() if arm != BASELINE]
+def _at(study, size, arms, few):
+    parts = [f"{arm} {bold(one['auc_gain'], few)}" for arm, one in arms.items() if arm != BASELINE]
     beyond = arms.get("classic + synthetic", {}).get("auc_gain_over_classic")
-    more = f"; synthetic images beyond classic augmentation {bold(beyond)}" if beyond else ""
+    more = f"; synthetic images beyond classic augmentation {bold(beyond, few)}" if beyond else ""
+    unjudged = f", which cannot be judged ({FEW})" if few else ""
     return (
         f"- **With {size:,} {STUDIES[study]}**: AUC {decimal(arms[BASELINE]['auc'])} from these alone; gains in "
-        f"points: {'; '.join(parts)}{more}."
+        f"points{unjudged}: {'; '.join(parts)}{more}."
     )
+
+
+def too_few(sets):
+    """Whether the test split of a dict of `Split`s has too few X-rays for intervals that can be judged."""
+    return evaluation.least_sources(sets["test"]) < ENOUGH
 
 
 def excludes_zero(gain):
@@ -130,10 +139,10 @@ def excludes_zero(gain):
     return gain["low"] > 0 or gain["high"] < 0
 
 
-def bold(gain):
-    """A gain in points, in bold where its interval excludes 0."""
+def bold(gain, few=False):
+    """A gain in points, in bold where its interval excludes 0; not of `few` X-rays, of which that says nothing."""
     text = percent(gain, signed=True)
-    return f"**{text}**" if excludes_zero(gain) else text
+    return f"**{text}**" if excludes_zero(gain) and not few else text
 
 
 def verdict(gain, few=False):

@@ -10,7 +10,7 @@ from keras_fracture.evaluation.baselines import compare as compare_with
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told
 from keras_fracture.papers.ibrahim_gan import drawings
-from keras_fracture.papers.ibrahim_gan.answer import STUDIES, bold, qualities, sentences
+from keras_fracture.papers.ibrahim_gan.answer import STUDIES, bold, qualities, sentences, too_few
 from keras_fracture.papers.ibrahim_gan.experiment import steps_of
 from keras_fracture.papers.ibrahim_gan.gans import GOOD_COVERAGE, GOOD_DISTANCE
 from keras_fracture.papers.ibrahim_gan.learning_curve import BASELINE
@@ -231,12 +231,13 @@ def _study(config, name, curve, numbers, figures):
         len(curve.sets["test"].labels), STUDIES[name], counted(config.seeds, "seed")
     )
     lines.append(figures.add(f"{name}.png", words))
+    few = too_few(curve.sets)
     header = [STUDIES[name], "arm", "test AUC", "gain over original, points", "over classic",
               "equivalent images"]  # fmt: skip
     rows = [
         [
             f"{size:,}", arm, decimal(one["auc"]),
-            *(bold(one[key]) if key in one else "" for key in ("auc_gain", "auc_gain_over_classic")),
+            *(bold(one[key], few) if key in one else "" for key in ("auc_gain", "auc_gain_over_classic")),
             _whole(one["equivalent_images"], size, curve.sizes) if "equivalent_images" in one else "",
         ]
         for (size, arm), one in numbers.items()
