@@ -198,20 +198,23 @@ def how_told(config):
 def counts(sets):
     """How many images, findings and sources each split has, and how many images show a training source.
 
-    An image and its mirror image, which has the same file name, count once; `with_mirrored` says how many both are.
+    An image and its mirror image, which has the same file name, count once; where any split has both, `with_mirrored`
+    counts both.
 
     Args:
         sets: Split name to `Split`.
     """
     train, found = list(set(sets["train"].sources)), {}
+    first = {name: ~split.table["filename"].duplicated().to_numpy() for name, split in sets.items()}
+    mirrored = not all(once.all() for once in first.values())
     for name, split in sets.items():
-        once = ~split.table["filename"].duplicated().to_numpy()
+        once = first[name]
         found[name] = {
             "images": int(once.sum()),
             "findings": int(split.labels[once].sum()),
             "sources": len(set(split.sources)),
             "images_of_training_sources": int(np.isin(split.sources[once], train).sum()),
-        } | ({} if once.all() else {"with_mirrored": len(once)})
+        } | ({"with_mirrored": len(once)} if mirrored else {})
     return found
 
 

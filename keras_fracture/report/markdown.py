@@ -117,4 +117,5 @@ def overlap(counts):
 
 
 def _mirrored(count):
-    return f" ({count['with_mirrored']:,} with their mirror images)" if "with_mirrored" in count else ""
+    number = count.get("with_mirrored", count["images"])
+    return f" ({number:,} with their mirror images)" if number > count["images"] else ""
