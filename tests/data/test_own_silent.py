@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_fracture import data, synthesis
+from keras_fracture import data
 from keras_fracture.data import catalogue, split_files, tables
 from keras_fracture.data.own import find, labels
 from keras_fracture.errors import DataError
@@ -277,22 +277,3 @@ def test_images_replaced_with_their_names_sizes_and_times_are_other_images(tmp_p
         told.append((find(str(tmp_path)).key, table["digest"].tolist(), hashes["pixels_sha256"].tolist()))
     assert all(old != new for old, new in zip(*told, strict=True))
     assert find(str(tmp_path)).key == told[1][0]
-
-
-def test_a_pattern_of_patients_may_miss_images_that_a_gan_drew(drawn, tmp_path):
-    own.class_folders(tmp_path, drawn[:8])
-    image = drawn[0]["image"][..., :1]
-    for number in range(2):
-        made = synthesis.encode(image, {"seed": number}, ["seed"])
-        (tmp_path / "normal" / f"00000{number}.png").write_bytes(made)
-    found = find(str(tmp_path), patient=r"phantom_(\d+)_")
-    table = found.table.set_index("filename")
-    sources = table["source"][table["synthetic"]]
-    assert sources.tolist() == sources.index.tolist() == ["normal/000000.png", "normal/000001.png"]
-    assert table["patient_told"].tolist() == (~table["synthetic"]).tolist()
-    assert found.told.startswith(f"{table['source'].nunique() - 2} patients, named by")
-    with pytest.raises(DataError, match="matches none of the 10 file names"):
-        find(str(tmp_path), patient="nobody")
-    own.write(tmp_path / "normal" / "real.png", image)
-    with pytest.raises(DataError, match=r"misses 1 of the 11 file names.*Received: 'normal/real\.png'"):
-        find(str(tmp_path), patient=r"phantom_(\d+)_")

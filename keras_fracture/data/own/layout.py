@@ -282,10 +282,10 @@ def _sources(table, patient, chosen, root, listed):
     """The source of each image, whether that is its patient, and the sentence on them."""
     if patient is not None:
         column = f" {listed} has a column {chosen.get('patient')!r}: leave --patient out to use it."
-        sources = _by_pattern(table, patient, instead=column if "patient" in chosen else "")
-        known, told = sources != "", sources[sources != ""]
-        words = f"{_patients(told)}, named by '{printable(patient)}' in the files' paths.{_alike(told)}"
-        return sources.where(known, table.index.to_series()), known, words
+        sources = _by_pattern(table.index, patient, instead=column if "patient" in chosen else "")
+        sources = pd.Series(sources, table.index)
+        words = f"{_patients(sources)}, named by '{printable(patient)}' in the files' paths.{_alike(sources)}"
+        return sources, True, words
     for role in ("patient", "tagged_patient", "study"):
         if role in table and (table[role] != "").any():
             by = f"the column {chosen[role]!r}" if role in chosen else "the DICOM tag PatientID, hashed"
@@ -334,18 +334,18 @@ def _patients(names, studies=False):
     return f"{count:,} patient{'s' * (count != 1)}"
 
 
-def _by_pattern(table, patient, instead):
+def _by_pattern(names, patient, instead):
     try:
         pattern = re.compile(patient)
     except re.error as error:
         raise DataError(f"--patient is a regular expression ({error}). Received: {patient!r}") from None
-    # Of r"patient(\d+)_" the number, of r"p\d+" all of it; of images that a GAN drew maybe nobody.
-    matches = [pattern.search(name) for name in table.index]
+    # Of r"patient(\d+)_" the number, of r"p\d+" all of it.
+    matches = [pattern.search(name) for name in names]
     told = [("/".join(map(str, match.groups(""))) or match[0]) if match else "" for match in matches]
-    told = pd.Series([who if who.strip("/") else "" for who in told], table.index)
-    if len(missed := table.index[(told == "") & ~(table["synthetic"] & (told != "").any())]):
-        of_all = f"of the {len(table):,} file names"
-        fails = f"matches none {of_all}" if len(missed) == len(table) else f"misses {len(missed):,} {of_all}"
+    missed = [name for name, who in zip(names, told, strict=True) if not who.strip("/")]
+    if missed:
+        of_all = f"of the {len(names):,} file names"
+        fails = f"matches none {of_all}" if len(missed) == len(names) else f"misses {len(missed):,} {of_all}"
         raise DataError(
             f"--patient '{printable(patient)}' {fails}; it must match each.{instead} "
             f"Received: '{printable(missed[0])}'"
