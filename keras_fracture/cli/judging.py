@@ -60,10 +60,6 @@ def judge(options):
     from keras_fracture.report.generated import MEASURES
     from keras_fracture.report.markdown import counted, markdown
 
-    kept = judging.of_label(paths, options.label)
-    if len(kept) < len(paths):
-        progress.say(f"left out: {counted(len(paths) - len(kept), 'generated image')} of another label")
-    generated = judging.read(kept, options.size, options.crop)
     real, known = (
         data.load(
             options.data, split, options.policy, splits=options.splits, data_dir=options.data_dir,
@@ -71,6 +67,11 @@ def judge(options):
         )
         for split in ("test", "train")
     )  # fmt: skip
+    parts = set(known.table["body_part"]) - {""}
+    kept = judging.of_label(paths, options.label, parts)
+    if len(kept) < len(paths):
+        progress.say(f"left out: {counted(len(paths) - len(kept), 'generated image')} of another label")
+    generated = judging.read(kept, options.size, options.crop)
     synthetic = catalogue.synthetic(options.data, **verbs.reading(options))
     found = judging.judge(
         generated, real, known, options.label, options.features, options.seed, options.crop, synthetic

@@ -11,7 +11,6 @@ from keras_fracture import evaluation
 from keras_fracture.data import tables
 from keras_fracture.data.decoding import decode
 from keras_fracture.data.images import Preprocess
-from keras_fracture.data.own import labels
 from keras_fracture.errors import ImageError, one_line
 from keras_fracture.progress import Bar
 from keras_fracture.synthesis.records import TABLE, class_of, table_of
@@ -67,7 +66,7 @@ def read(paths, size=None, crop=False):
     return np.stack(images)
 
 
-def of_label(paths, label):
+def of_label(paths, label, body_parts=()):
     """Paths of image files, without those of another label: by the `images.csv` beside them, else by their text fields.
 
     `generate` writes both. Images that neither tells of are of the label.
@@ -75,6 +74,7 @@ def of_label(paths, label):
     Args:
         paths: Of the files.
         label: One of `LABELS`; "all" keeps all.
+        body_parts: Of the real images. Classes of these names tell no label, and all images are of it.
 
     Raises:
         ImageError: None is left; or there are classes of other names, or a table that cannot be read.
@@ -83,14 +83,14 @@ def of_label(paths, label):
         return paths
     classes = _classes(paths, label)
     told = sorted(set(classes.values()) - {""})
-    if len(told) > 1 and not set(told) <= set(_WORDS):
-        if set(told) & set(_WORDS) or any(map(labels.tells, told)):
-            raise ImageError(
-                f"Classes of generated images are read as {', '.join(_WORDS)}: give those of one class by themselves, "
-                f"or --label all. Received: {', '.join(told[:5])} in {TABLE} or text fields"
-            )
+    if told and set(told) <= set(body_parts):
         _LOG.warning(
-            "all images are taken for %s: their classes tell no label (%s)", label, ", ".join(told[:5])
+            "all images are taken for %s: their classes are body parts (%s)", label, ", ".join(told[:5])
+        )
+    elif len(told) > 1 and not set(told) <= set(_WORDS):
+        raise ImageError(
+            f"Classes of generated images are read as {', '.join(_WORDS)}: give those of one class by themselves, or "
+            f"--label all. Received: {', '.join(told[:5])} in {TABLE} or text fields"
         )
     kept = [path for path in paths if _WORDS.get(classes[path], label) == label]
     if not kept:
@@ -103,12 +103,16 @@ def of_label(paths, label):
 
 def _classes(paths, label):
     """The class of each file, "" where nobody tells; warns where a table was to tell."""
-    beside = {table for path in paths if (table := table_of(Path(path).parent)).is_file()}
-    listed = {table.parent / name: own for table in sorted(beside) for name, own in _rows(table)}
-    classes = {path: listed.get(Path(path)) or class_of(path) for path in paths}
-    for table in sorted(beside):
-        there = [path for path in paths if Path(path).parent == table.parent]
-        if untold := [path for path in there if Path(path) not in listed and not classes[path]]:
+    folders = {}
+    for path in paths:
+        folders.setdefault(Path(path).parent, []).append(path)
+    classes = {}
+    for folder, there in folders.items():
+        table = table_of(folder)
+        listed = {folder / name: own for name, own in _rows(table)} if table.is_file() else {}
+        classes |= {path: listed.get(Path(path)) or class_of(path) for path in there}
+        untold = [path for path in there if Path(path) not in listed and not classes[path]]
+        if listed and untold:
             _LOG.warning(
                 "%s names no class of %d of %d images beside it, which are taken for %s: were they renamed? The first "
                 "is %s", table, len(untold), len(there), label, Path(untold[0]).name,

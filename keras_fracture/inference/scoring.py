@@ -147,10 +147,10 @@ def threshold(model, which=None):
 
 
 def fixed_threshold(model, which=None):
-    """`threshold` where it was fixed beforehand, None where it was chosen: so is that of baselines beside the model."""
+    """`threshold` unless it was chosen on validation, where it is None: so is that of baselines beside the model."""
     version, facts = find(model, which)
     value, chosen = threshold_of(facts, version)
-    return value if chosen in (None, thresholded(value, fixed=True)["chosen"]) else None
+    return None if chosen == thresholded(value, fixed=False)["chosen"] else value
 
 
 def scores(table, threshold=0.5):

@@ -99,15 +99,21 @@ def test_images_whose_classes_tell_no_label_are_all_taken(tmp_path, known, caplo
     made = written(tmp_path, known[:3])
     listed = tmp_path / "images.csv"
     listed.write_text("file,class\n000.png,hand\n001.png,wrist\n002.png,\n")
-    assert judging.of_label(made, "finding") == made
-    assert caplog.messages == ["all images are taken for finding: their classes tell no label (hand, wrist)"]
+    parts = ("hand", "leg", "wrist")  # of the real images
+    assert judging.of_label(made, "finding", parts) == made
+    assert caplog.messages == ["all images are taken for finding: their classes are body parts (hand, wrist)"]
+    with pytest.raises(ImageError, match="Received: hand, wrist in images"):
+        judging.of_label(made, "finding", ("leg",))
     listed.write_text(
         "file,class\n000.png,healthy\n001.png,finding\n002.png,\n"
     )  # one of a GAN without classes
     assert judging.of_label(made, "finding") == made[1:]
-    listed.write_text("file,class\n000.png,normal\n001.png,fractured\n")
-    with pytest.raises(ImageError, match="Received: fractured, normal in images"):
-        judging.of_label(made, "finding")
+    listed.write_text("file,class\n000.png,normal hand\n001.png,fractured hand\n")
+    with pytest.raises(ImageError, match="Received: fractured hand, normal hand in images"):
+        judging.of_label(made, "finding", parts)
+    caplog.clear()
+    listed.write_text("seed,source\n1,a\n")  # of painted images, which have no class
+    assert judging.of_label(made, "finding", parts) == made and caplog.messages == []
 
 
 def test_real_images_are_cropped_as_those_that_were_learnt_from(monkeypatch, known):

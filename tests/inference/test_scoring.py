@@ -171,7 +171,7 @@ def test_the_threshold_is_the_models_or_one_half(classifier, tmp_path):
     assert scoring.threshold(classifier) == 0.4321
     plain = serving.export(models.create("compact_cnn", image_size=32), tmp_path / "plain")
     assert scoring.threshold(plain) == scoring.fixed_threshold(plain) == 0.5
-    assert scoring.fixed_threshold(classifier) is None
+    assert scoring.fixed_threshold(classifier) == 0.4321  # "by hand", not on validation
 
 
 def test_a_run_folder_is_a_model_with_the_runs_threshold(classifier, train, tmp_path):

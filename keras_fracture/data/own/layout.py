@@ -379,7 +379,7 @@ def _finished(table):
 def synthetic(table):
     """How many images are synthetic, as one line; "" where none is."""
     count = int(table["synthetic"].sum())
-    if count == len(table):
+    if count and count == len(table):
         return f"all {count:,} images are synthetic: what is measured on them says nothing of real X-rays"
     return f"{count:,} of {len(table):,} images are synthetic: these are for training alone" if count else ""
 
