@@ -202,10 +202,15 @@ def _saved_model_of(path):
     found = [
         str(one)
         for one in sorted(path.rglob("saved_model"))
-        if one.joinpath("1", "metadata.json").is_file() and "latent_dim" in facts_of(version_of(one)).get("config", {})
+        if one.joinpath("1", "metadata.json").is_file()
+        and "latent_dim" in facts_of(version_of(one)).get("config", {})
     ]
     more = ", ..." if len(found) > 20 else ""
-    advice = f"name one of {', '.join(found[:20])}{more}" if found else "none of its models draws images from noise"
+    advice = (
+        f"name one of {', '.join(found[:20])}{more}"
+        if found
+        else "none of its models draws images from noise"
+    )
     raise ModelError(f"This run is not a single generator: {advice}. Received: {path}")
 
 

@@ -90,7 +90,7 @@ def without_prefix(state, wanted):
     """Parameters without what wrappers (DataParallel, Lightning, torch.compile) put before all names.
 
     Where several things lie in one state dict, such as a loss's weights beside the network, it is the one under whose
-    name all that is wanted is found; nothing is taken where two are such.
+    name all that is wanted is found; nothing is taken where another has any of these names, too.
 
     Args:
         state: A dict by name.
@@ -108,6 +108,7 @@ def without_prefix(state, wanted):
     shorter = [without_prefix(part, wanted) for part in parts.values()]
     if len(parts) == 1:
         found = [one for one in shorter if known & set(one) and "" not in one]
-    else:
-        found = [one for one in shorter if known <= set(one)]
+    else:  # another with some of the names may be the one that is meant
+        found = [one for one in shorter if known & set(one)]
+        found *= len(found) == 1 and known <= set(found[0])
     return found[0] if len(found) == 1 else state

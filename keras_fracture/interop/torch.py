@@ -110,9 +110,10 @@ def load_torch_weights(model, source, names=None, any_head=False):
     taken = without_prefix({name: name for name in state}, wanted)
     kept = set(taken.values())
     if beside := [name for name in state if name not in kept]:
+        name, whole = next(iter(taken.items()))
         _LOG.warning(
-            "%s: only the part whose names are all the model's is read. Received: %d beside it, the first is %s",
-            where, len(beside), beside[0],
+            "%s: only what is called %s* is read, which has all of the model's names. Received: %d beside it, the "
+            "first is %s", where, whole.removesuffix(name), len(beside), beside[0],
         )  # fmt: skip
     state = {name: state[whole] for name, whole in taken.items()}
     passed_over = spare(model)

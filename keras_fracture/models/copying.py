@@ -1,14 +1,11 @@
 """Copies and pickles of models, with what Keras leaves out of them."""
 
+import dataclasses
+
 import keras
 
-_SAID = (
-    "classes",
-    "finding",
-    "preprocess",
-    "threshold",
-    "pixel_range",
-)  # set by `models.load`, in no configuration
+# Set by `models.load`, in no configuration.
+_SAID = ("classes", "finding", "preprocess", "threshold", "pixel_range")
 
 
 def copied_whole(cls):
@@ -22,9 +19,7 @@ def copied_whole(cls):
     reduce = cls.__reduce__
 
     def __reduce__(self):  # noqa: N807
-        return *reduce(self), [
-            {name: vars(one)[name] for name in _SAID if name in vars(one)} for one in _models(self)
-        ]
+        return *reduce(self), [_said(one) for one in _models(self)]
 
     def __setstate__(self, said):  # noqa: N807
         for one, values in zip(_models(self), said, strict=True):
@@ -37,3 +32,16 @@ def copied_whole(cls):
 
 def _models(model):
     return [one for one in model._flatten_layers() if isinstance(one, keras.Model)]
+
+
+def _said(model):
+    """Plain values alone: a model of somebody else may call other things by these names."""
+    values = {name: vars(model)[name] for name in _SAID if name in vars(model)}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return {name: value for name, value in values.items() if _is_plain(value)}
+
+
+def _is_plain(value):
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float) or dataclasses.is_dataclass(value)

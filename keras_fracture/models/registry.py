@@ -3,11 +3,9 @@
 import functools
 import inspect
 import io
-import itertools
 import json
 import logging
 import math
-import weakref
 import zipfile
 from pathlib import Path
 
@@ -26,7 +24,6 @@ from keras_fracture.models.compiling import (
 from keras_fracture.models.copying import copied_whole
 
 _BUILDERS = {}
-_AS_BUILT = weakref.WeakKeyDictionary()  # beside the models: Keras would save an attribute with them
 _LOG = logging.getLogger(__name__)
 
 
@@ -66,7 +63,6 @@ def by_own_policy(cls):
             init(self, *args, dtype=own, **kwargs)
         finally:
             keras.config.set_dtype_policy(before)
-        _AS_BUILT[self] = _settings(self)
 
     init_by_own_policy.__signature__ = inspect.signature(init)  # Keras reads it without unwrapping
     cls.__init__ = init_by_own_policy
@@ -203,37 +199,6 @@ def architecture_of(model):
     kind = type(model)
     known = keras.saving.get_registered_object(f"keras_fracture>{kind.__name__}")
     return kind.__name__ if known is kind else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def changed_layers(model):
-    """Paths of the layers in a model of which a setting was changed since it was built, as its `get_config` cannot say.
-
-    Most such settings, as a regulariser, change no answer; weights, and what was added, are not looked at.
-    """
-    changed = set()
-    for one in model._flatten_layers():
-        for (layer, now), (_, then) in itertools.zip_longest(
-            _settings(one) if one in _AS_BUILT else (), _AS_BUILT.get(one, ()), fillvalue=(one, {"": ""})
-        ):
-            if any(now.get(name, "") != value for name, value in then.items()):
-                changed.add(layer.path)
-    return sorted(changed)
-
-
-def _settings(model):
-    """The layers in a model, each with its own settings: numbers, words, functions and its dtype policy."""
-    return [
-        (layer, {name: value for name, value in vars(layer).items() if name[0] != "_" and _is_setting(value)}
-         | {"dtype_policy": layer.dtype_policy.name})
-        for layer in model._flatten_layers()
-        if not isinstance(layer, keras.Model)  # on which `compile` and `fit` set much
-    ]  # fmt: skip
-
-
-def _is_setting(value):
-    if isinstance(value, tuple):
-        return all(map(_is_setting, value))
-    return isinstance(value, int | float | str | None) or inspect.isroutine(value)
 
 
 def names():

@@ -98,7 +98,8 @@ def _architecture(facts):
 def _usage(name, facts):
     if "converted" in facts:  # which the commands refuse
         program = PROGRAMS.get(facts["converted"]["file"]) if "preprocess" in facts else None
-        return [f"```bash\npython {program} {name}/NUMBER hand.jpg\n```\n"] if program else []
+        where = "In a clone of the package's repository:\n\n"
+        return [f"{where}```bash\npython {program} {name}/NUMBER hand.jpg\n```\n"] if program else []
     if "latent_dim" in facts.get("config", ()):
         command = f"keras-fracture generate {name} --count 100 --out synthetic"
     elif "translate" in facts["endpoints"]:

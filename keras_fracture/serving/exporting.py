@@ -11,8 +11,8 @@ import tensorflow as tf
 from keras_fracture import files
 from keras_fracture.data.ranges import not_finite
 from keras_fracture.errors import ModelError, OutputError
-from keras_fracture.models.registry import architecture_of, changed_layers
-from keras_fracture.serving import card, comparing, endpoints, warmup
+from keras_fracture.models.registry import architecture_of
+from keras_fracture.serving import card, endpoints, warmup
 from keras_fracture.serving.loading import KEPT_QUANTISED
 
 _LOG = logging.getLogger(__name__)
@@ -95,8 +95,6 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
         archive.add_variable_collection("model_variables", [variable.value for variable in model.variables])
         served = _add_endpoints(archive, model, preprocess, exponent)
         facts["endpoints"] = {name: _describe(endpoint) for name, endpoint in served.items()}
-        if changed := _changed(model, facts):
-            facts["changed"] = changed
         archive.write_out(str(folder), verbose=False)
         facts["warm_up_requests"] = warmup.write(folder, Path(path).name, facts["endpoints"])
         text = json.dumps(facts, indent=1, default=str) + "\n"
@@ -105,24 +103,21 @@ def export(model, path, version=1, preprocess=None, metadata=None, exponent=2.0)
     return target
 
 
-def _cannot_be_built(model):
-    """What of a model has no place in its configuration, in words."""
-    quantised, adapted = (
-        [f"layer {one.path}, {how}" for one in model._flatten_layers() if getattr(one, attribute, None)]
-        for attribute, how in (("quantization_mode", "quantised"), ("lora_enabled", "with LoRA"))
-    )
-    kind = architecture_of(model)
-    return [*quantised, *([f"class {kind}"] if "." in kind else ()), *adapted]
-
-
 def _warn_of_changes(model, preprocess):
     """Says what of a model is served as it is, but cannot be built again, and that images are prepared otherwise."""
-    if odd := _cannot_be_built(model):
+    quantised, adapted = (
+        [one for one in model._flatten_layers() if getattr(one, attribute, None)]
+        for attribute in ("quantization_mode", "lora_enabled")
+    )
+    odd = [f"layer {one.path}, quantised or with LoRA" for one in quantised + adapted]
+    if "." in (kind := architecture_of(model)):
+        odd.insert(0, f"class {kind}")
+    if odd:
         _LOG.warning(
             "servers answer as this model does, but models.load cannot build it again, nor can it be exported anew: "
             "keep %s, too. Received: %s",
             # Keras cannot load a quantised .keras file of a model that is written as a class.
-            KEPT_QUANTISED if odd[0].endswith("quantised") else "it as a .keras file", odd[0],
+            KEPT_QUANTISED if quantised else "it as a .keras file", odd[0],
         )  # fmt: skip
     own = getattr(model, "preprocess", None)
     if own and preprocess and dataclasses.replace(preprocess, jpeg=own.jpeg) != own:
@@ -131,32 +126,6 @@ def _warn_of_changes(model, preprocess):
             "was trained further on such: preprocess=model.preprocess keeps them. Received: %s where it had %s",
             preprocess, own,
         )  # fmt: skip
-
-
-def _changed(model, facts):
-    """What was changed on a model's layers since they were built, if it answers otherwise by it; None if not.
-
-    Returns:
-        A dict of a layer's path as `layer`, and by how much a model that is built again differs as `difference`.
-    """
-    layers = changed_layers(model)
-    if not layers or _cannot_be_built(model):  # most models are not built a second time
-        return None
-    again = type(model).from_config(model.get_config())
-    if [one.shape for one in again.variables] != [one.shape for one in model.variables]:
-        return None  # models.load refuses it
-    for variable, own in zip(again.variables, model.variables, strict=True):
-        variable.assign(own)
-    forms = [endpoints.default(one)[0] for one in (model, again)]
-    difference = comparing.difference(*forms, facts)
-    if difference <= comparing.LARGEST:
-        return None
-    _LOG.warning(
-        "servers answer as this model does, but models.load builds it without what was changed on its layers after "
-        "they were built, nor can it be exported anew: give settings to models.create. Received: %s, and answers "
-        "for drawn inputs that differ by up to %.2g", layers[0], difference,
-    )  # fmt: skip
-    return {"layer": layers[0], "difference": difference}
 
 
 def _named(model, metadata):

@@ -5,6 +5,7 @@ import re
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import keras_fracture.models  # noqa: F401, so that Keras knows the architectures by their names
 from keras_fracture.data.levels import checked_range
@@ -32,8 +33,8 @@ def load(name):
     from which probability of a finding on it says that there is one. Of two classes the finding is always the second,
     as labels 0 and 1 are: where the SavedModel has it first, the last layer's outputs change places.
 
-    `copy.deepcopy` and pickle keep these attributes. None of them is in a `.keras` file of the model: `serving.export`
-    with `preprocess` and `metadata` keeps them, a `threshold` too.
+    `copy.deepcopy` and pickle of the model itself keep these attributes. None of them is in a `.keras` file of the
+    model: `serving.export` with `preprocess` and `metadata` keeps them, a `threshold` too.
 
     Args:
         name: One of `saved_models/` in the working folder, or of those that come with the package or its release
@@ -41,8 +42,8 @@ def load(name):
             the highest is taken.
 
     Returns:
-        A built `keras.Model` in float32, with the saved weights. Of a model that was saved in 16 bits, or with layers
-        that were changed after they were built, the answers differ from the SavedModel's; a warning says by how much.
+        A built `keras.Model` in float32, with the saved weights. Of a model that was saved in 16 bits the answers
+        differ from the SavedModel's; a warning says by how much.
 
     Raises:
         ModelError: There is no such model, it is not of this package, or its metadata do not fit it.
@@ -138,29 +139,34 @@ def as_saved(version, own_dtype=False):
         raise ModelError(
             f"{version} and its metadata.json do not fit each other ({one_line(error)}): export it again"
         ) from None
-    _warn_of_difference(version, facts, model, None if own_dtype else saved_model)
+    if not own_dtype:
+        _warn_of_difference(version, facts, model, saved_model)
     return model
 
 
 def _warn_of_difference(version, facts, model, saved_model):
-    """Says where a model answers otherwise than its SavedModel, of which metrics and threshold are."""
-    if changed := facts.get("changed"):
-        _LOG.warning(
-            "%s is built without what was changed on its layers after they were built, and answers otherwise than its "
-            "SavedModel, of which its metrics and threshold are. Received: %s", version, changed,
-        )  # fmt: skip
-    elif saved_model and (policy := other_policy(facts)):
-        # Here, because most models are loaded without.
-        from keras_fracture.serving import comparing, endpoints
-        from keras_fracture.training.precision import as_saved as without_rewriting
+    """Says where a model answers otherwise in float32 than its SavedModel, of which metrics and threshold are."""
+    policy = other_policy(facts)
+    if not policy:
+        return
+    # Here, because most models are loaded without.
+    from keras_fracture.serving import comparing, endpoints
+    from keras_fracture.training.precision import as_saved as without_rewriting
 
+    function, inputs = endpoints.default(model)
+    by_how_much = ""
+    if not tf.distribute.has_strategy():  # in whose scope a SavedModel cannot be asked
         with without_rewriting():
             difference = comparing.difference(
-                saved_model.signatures["serving_default"], endpoints.default(model)[0], facts
+                saved_model.signatures["serving_default"],
+                lambda **given: function(*(given[one.name] for one in inputs)),
+                facts,
             )
-        if "16" in policy or difference > comparing.LARGEST:
-            _LOG.warning(
-                "%s was saved in %s and is built in float32: its answers for drawn inputs differ by up to %.2g from "
-                "the SavedModel's, of which its metrics and threshold are: choose a threshold anew, or ask that",
-                version, policy, difference,
-            )  # fmt: skip
+        if difference <= comparing.LARGEST:
+            return
+        by_how_much = f" by up to {difference:.2g}"
+    threshold = ", of which its metrics and threshold are: choose a threshold anew, or ask the SavedModel"
+    _LOG.warning(
+        "%s was saved in %s and is built in float32: its answers for drawn inputs differ%s from the SavedModel's%s",
+        version, policy, by_how_much, threshold if "threshold" in facts else "",
+    )  # fmt: skip

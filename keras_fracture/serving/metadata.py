@@ -1,7 +1,6 @@
 """What the metadata of a SavedModel say of it: classes, the finding, how images are prepared."""
 
 import json
-import re
 
 from keras_fracture.errors import DataError, ModelError, one_line
 
@@ -84,8 +83,13 @@ def threshold_of(facts, model):
 
 def other_policy(facts):
     """The dtype policy of a model, or a member of it, where it is another than float32; else None."""
-    said = re.search(r'"((?:mixed_)?b?float16|float64)"', json.dumps(facts["config"]))
-    return said and said[1]
+    members = [one["config"] for one in facts["config"].get("members", ())]
+    for config in members or [facts["config"]]:
+        said = config.get("dtype", "float32")
+        policy = said["config"].get("name", "float32") if isinstance(said, dict) else said
+        if policy != "float32":
+            return policy
+    return None
 
 
 def thresholded(value, fixed):

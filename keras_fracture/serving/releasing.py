@@ -119,11 +119,6 @@ def saved_model(source, *described):
 def _anew(saved, to, version, facts=()):
     """Exports a SavedModel's weights with its own metadata, and with what else is known of it."""
     known = facts_of(saved)
-    if changed := known.get("changed"):
-        raise ModelError(
-            f"{saved} was exported with layers that were changed after they were built, and anew it would answer "
-            f"otherwise: keep it, or export what models.load gives, with metrics of its own. Received: {changed}"
-        )
     prepared = preparation(saved)[0] if "preprocess" in known else None
     blended = {"exponent": known["exponent"]} if "exponent" in known else {}
     known = {name: fact for name, fact in known.items() if name not in _NOT_SHIPPED} | dict(facts)
