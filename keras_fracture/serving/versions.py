@@ -31,7 +31,8 @@ def version_of(folder):
         ):
             raise ModelError(
                 f"{folder} holds no SavedModel but a converted model, which its own runtime asks, as "
-                f"{PROGRAMS[converted[0].name]} in this package's repository does: run that, or name the SavedModel. Received: {converted[0].name}"
+                f"{PROGRAMS[converted[0].name]} does, in the package's repository: run that, or name the SavedModel. "
+                f"Received: {converted[0].name}"
             )
         raise ModelError(f"{folder} holds no SavedModel written by this package (NUMBER/metadata.json)")
     return found[max(found)]
