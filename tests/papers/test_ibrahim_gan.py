@@ -187,7 +187,7 @@ def test_figures_that_show_x_rays_are_kept_of_drawn_ones_alone(finished):
     report = papers.get("ibrahim_gan").report
     (folder,) = (finished[1] / "ibrahim_gan" / "phantom").iterdir()  # of the settings of this run
     kept = {path.name for path in folder.iterdir()}
-    assert kept == {"learning_curve.png", "few_labels.png", "samples.png"}
+    assert kept == {"learning_curve.png", "few_labels.png", "samples.png", "history.csv"}
     assert report.kept_figures("btxrd", ["learning_curve"]) == ["learning_curve.png"]
 
 
