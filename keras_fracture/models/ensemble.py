@@ -35,7 +35,7 @@ class Ensemble(keras.Model):
         flips: Whether to average over each image and its mirror image, too.
 
     Raises:
-        ModelError: No members, or members that are no classifiers or differ.
+        ModelError: No members, one of them twice, or members that are no classifiers or differ.
     """
 
     def __init__(self, members, flips=False, **kwargs):
@@ -54,6 +54,12 @@ class Ensemble(keras.Model):
                     "Members of an ensemble must be alike but for their weights. "
                     f"Received: {_difference(members[0], one)}"
                 )
+        if len({id(one) for one in members}) < len(members):
+            raise ModelError(
+                "Members of an ensemble must be different models: the same one twice has one set of weights, which a "
+                f"saved ensemble would have two of. Received: {len(members)} members, "
+                f"{len({id(one) for one in members})} of them different"
+            )
         orders = {one.classes for one in members if getattr(one, "classes", None)}  # of models.load
         if len(orders) > len({frozenset(order) for order in orders}):
             raise ModelError(

@@ -14,7 +14,7 @@ from keras_fracture.serving import card
 from keras_fracture.serving.exporting import export
 from keras_fracture.serving.loading import as_saved
 from keras_fracture.serving.metadata import facts_of, preparation, thresholded
-from keras_fracture.serving.versions import version_of
+from keras_fracture.serving.versions import converted_in, version_of
 from keras_fracture.settings import parse
 from keras_fracture.training.weights import load_keras
 
@@ -184,6 +184,11 @@ def model_of_run(run, which):
     Raises:
         ModelError: The run is unfinished, or has several models that `which` fits.
     """
+    if not (run / "metrics.json").is_file() and (converted := converted_in(run)):
+        raise ModelError(
+            "A converted model cannot be exported: name the SavedModel or the run that it was made from. "
+            f"Received: {converted}"
+        )
     if not (run / "metrics.json").is_file():
         raise ModelError(f"{run} is no finished run: it has no metrics.json")
     try:

@@ -26,16 +26,20 @@ def version_of(folder):
         return folder
     found = _by_number(folder)
     if not found:
-        if converted := sorted(
-            path for form in PROGRAMS for path in (*folder.glob(form), *folder.glob(f"*/{form}"))
-        ):
+        if converted := converted_in(folder):
             raise ModelError(
                 f"{folder} holds no SavedModel but a converted model, which its own runtime asks, as "
-                f"{PROGRAMS[converted[0].name]} does, in the package's repository: run that, or name the SavedModel. "
-                f"Received: {converted[0].name}"
+                f"{PROGRAMS[converted.name]} does, in the package's repository: run that, or name the SavedModel. "
+                f"Received: {converted.name}"
             )
         raise ModelError(f"{folder} holds no SavedModel written by this package (NUMBER/metadata.json)")
     return found[max(found)]
+
+
+def converted_in(folder):
+    """The file of a TFLite or ONNX model in a folder or one of its versions, None where there is none."""
+    files = (file for form in PROGRAMS for file in (*folder.glob(form), *folder.glob(f"*/{form}")))
+    return min(files, default=None)
 
 
 def numbered(model, version):

@@ -135,6 +135,12 @@ def test_members_that_are_not_alike_are_refused(others, said):
         models.Ensemble(several)
 
 
+def test_a_model_is_a_member_once():
+    one, other = members("compact_cnn", 2, num_classes=2)
+    with pytest.raises(ModelError, match="Received: 3 members, 2 of them different"):
+        models.Ensemble([one, other, one])
+
+
 def test_a_configuration_of_other_members_is_refused():
     config = models.Ensemble(members("compact_cnn", 1, num_classes=2)).get_config()
     config["members"][0]["architecture"] = "Nothing"

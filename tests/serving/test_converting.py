@@ -13,6 +13,7 @@ from keras_fracture import cli, models, serving
 from keras_fracture.data import Preprocess
 from keras_fracture.errors import ModelError, OutputError
 from keras_fracture.serving import converting
+from keras_fracture.serving.releasing import release
 from keras_fracture.serving.versions import model_config, version_of
 
 FORMS = ("onnx", "tflite")
@@ -188,6 +189,8 @@ def test_servers_and_predict_pass_converted_models_by(exported, tmp_path, form):
             match=rf"a converted model, .* as examples/runtimes/with_\w+.py does.* Received: model.{form}$",
         ):
             version_of(where)
+        with pytest.raises(ModelError, match=rf"cannot be exported: name .*model.{form}$"):
+            release(where, tmp_path / "again")
     serving.export(models.create("compact_cnn", image_size=32), folder, 2)
     assert version_of(folder) == folder / "2"
     serving.export(models.create("compact_cnn", image_size=32), tmp_path / "models" / "other")
