@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import types
 
@@ -53,6 +54,40 @@ def test_parts_share_healthy_images_but_never_a_source_between_splits():
         assert (part.pool.labels == 1).all()
     assert set(tibia.test.table["bone"]) == {"", "tibia"} and set(femur.pool.table["bone"]) == {"femur"}
     assert set(arm.train.table["body_part"]) == {"upper limb"}
+
+
+def test_a_patient_of_several_parts_is_on_one_side_in_all():
+    images = lower_limbs()
+    alone = parts_of(images, "btxrd", SHARES, 4, 0)
+    both = images.table.assign(source=images.table["source"].str.lstrip("u"))
+    parts = parts_of(dataclasses.replace(images, table=both), "btxrd", SHARES, 4, 0)
+    assert np.array_equal(parts[0].train.images, alone[0].train.images), "the first part is dealt as if alone"
+    for part in parts[1:]:
+        learnt = set(parts[0].train.sources) | set(parts[0].pool.sources) | set(parts[0].validation.sources)
+        assert learnt.isdisjoint(part.test.sources) and len(part.test.labels)
+    made = both.assign(synthetic=[name == "0-1.png" for name in both["filename"]])
+    made.loc[made["body_part"] == "upper limb", "synthetic"] = False
+    parts = parts_of(dataclasses.replace(images, table=made), "btxrd", SHARES, 4, 0)
+    assert all("s0" in part.train.sources for part in parts), "in one part a synthetic image is made of it"
+
+
+def test_a_part_whose_split_lacks_a_class_is_refused():
+    images = lower_limbs()
+    table = images.table.assign(source=images.table["source"].str.lstrip("u"))
+    side = parts_of(dataclasses.replace(images, table=table), "btxrd", SHARES, 4, 0)[0]
+    tested = set(side.test.sources)
+    few = table["source"].isin(tested) | (table["bone"] != "femur") | (table["body_part"] == "upper limb")
+    taken = dataclasses.replace(images, table=table).take(few.to_numpy())
+    with pytest.raises(FractureError, match=r"femur: split train lacks a class, .* 22 images with a lesion"):
+        parts_of(taken, "btxrd", SHARES, 4, 0)
+
+
+def test_more_lesions_are_without_hardware_like_all_that_is_trained_on(tmp_path):
+    _, tibia, _ = parts_of(lower_limbs(hardware=True), "btxrd", SHARES, 4, 0)
+    more = experiment.unpainted(tibia, "pool", tmp_path)["train"]
+    lesions = more.table[more.labels == 1]
+    assert not lesions["hardware"].any()
+    assert len(lesions) == (~tibia.pool.table["hardware"]).sum() < len(tibia.pool.labels)
 
 
 def test_training_lesions_are_as_rare_as_in_the_paper():

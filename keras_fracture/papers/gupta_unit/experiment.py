@@ -17,7 +17,7 @@ from keras_fracture.experiment import ahead
 from keras_fracture.experiment.runs import load_or_compute, save_if_missing
 from keras_fracture.experiment.splits import Split, concatenate, load_splits, synthetic
 from keras_fracture.papers.gupta_unit.checks import LowestKID, choose_exponent, judge_patches, judge_seams
-from keras_fracture.papers.gupta_unit.parts import parts_of
+from keras_fracture.papers.gupta_unit.parts import parts_of, without_hardware
 from keras_fracture.papers.gupta_unit.study import Arm, Study, Translator, exactly
 from keras_fracture.training.distribution import ONE_DEVICE
 from keras_fracture.training.unit import adam as unit_adam
@@ -221,7 +221,8 @@ def unpainted(part, arm, folder):
         return {"train": train.take(np.concatenate([healthy, np.resize(lesions, len(healthy))]))}
     if arm == "pool":
         unseen = ~part.pool.table["filename"].isin(train.table["filename"]).to_numpy()
-        return {"train": concatenate(train, part.pool.take(unseen))}
+        # With hardware in lesions alone, it would be learnt for one.
+        return {"train": concatenate(train, part.pool.take(unseen & without_hardware(part.pool)))}
     further = {
         "unvaried": {"augment": False},
         "baseline": {"save_to": folder / _BASELINE},

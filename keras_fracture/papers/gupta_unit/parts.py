@@ -73,7 +73,8 @@ def parts_of(images, data, shares, min_lesions, seed):
     Args:
         images: The whole data set as a `Split`.
         data: Its name, a key of `ROLES`, or the path of own X-rays.
-        shares: Of training, validation and test, dealt out by source.
+        shares: Of training, validation and test, dealt out by source: a source is on the same side in all parts,
+            for the translator and filter of the first are lent to the others.
         min_lesions: Training images with a lesion that a part keeps where the paper's ratio would leave fewer.
         seed: Of the dealing.
 
@@ -84,10 +85,17 @@ def parts_of(images, data, shares, min_lesions, seed):
         FractureError: Boxes in fewer than three body parts, or a split of a part would lack a class.
     """
     roles = ROLES.get(data) or _most_boxes(images, data)
+    sides = {}
     return [
-        _part(images, role, bone, shares, ratio, min_lesions, seed)
+        _part(images, role, bone, shares, ratio, min_lesions, seed, sides)
         for role, bone, ratio in zip(roles, BONES, RATIOS, strict=True)
     ]
+
+
+def without_hardware(split):
+    """Which images show no hardware, bool `(n,)`: all where that is not known."""
+    table = split.table
+    return ~table["hardware"].to_numpy(bool) if "hardware" in table else np.ones(len(table), bool)
 
 
 def _most_boxes(images, data):
@@ -107,7 +115,7 @@ def _most_boxes(images, data):
     return [Role(name, name) for name in counts.index[: len(BONES)]]
 
 
-def _part(images, role, bone, shares, ratio, min_lesions, seed):
+def _part(images, role, bone, shares, ratio, min_lesions, seed, sides):
     table = images.table
     chosen = (table["body_part"] == role.region).to_numpy()
     if role.bone:
@@ -118,9 +126,9 @@ def _part(images, role, bone, shares, ratio, min_lesions, seed):
             f"gupta_unit tests on real images of each part: give some of {role.name}, or leave it out. Received: "
             f"{len(own.labels):,} images, all of them synthetic"
         )
-    split = splits.assign(own.table.assign(label=own.labels, published_split=""), "grouped", shares, seed)
+    split = _deal(own, role, shares, seed, sides, images.sources[splits.synthetic(table)])
     # Hardware is left out of classification, but not of the patches (Section 3).
-    plain = ~own.table["hardware"].to_numpy(bool) if "hardware" in own.table else np.ones(len(split), bool)
+    plain = without_hardware(own)
     healthy = np.flatnonzero((split == "train") & (own.labels == 0) & plain)
     lesions = np.flatnonzero((split == "train") & (own.labels == 1) & plain)
     wanted = max(min_lesions, round(ratio * len(healthy)))
@@ -139,3 +147,23 @@ def _part(images, role, bone, shares, ratio, min_lesions, seed):
         own.take((split == "test") & plain),
         own.take((split == "train") & (own.labels == 1)),
     )
+
+
+def _deal(own, role, shares, seed, sides, made):
+    """The split of each image; sources that an earlier part dealt out keep their side, which `sides` remembers.
+
+    `made` are the sources of synthetic images of any part: they are trained on in all.
+    """
+    facts = {"label": own.labels, "published_split": "", "synthetic": np.isin(own.sources, made)}
+    split = splits.assign(own.table.assign(**facts), "grouped", shares, seed)
+    split = np.array([sides.get(source, side) for source, side in zip(own.sources, split, strict=True)])
+    sides.update(zip(own.sources, split, strict=True))
+    splits.check_synthetic(split, splits.synthetic(own.table), f"the split of {role.name}")
+    for name in splits.NAMES:
+        if set(own.labels[split == name]) != {0, 1}:
+            raise FractureError(
+                f"{role.name}: split {name} lacks a class, for its X-rays or patients are on the side that they have "
+                f"in another body part: give more of them. Received: {int(own.labels.sum()):,} images with a lesion, "
+                f"{int((own.labels == 0).sum()):,} without"
+            )
+    return split
