@@ -50,7 +50,7 @@ class SplitConfig(tfds.core.BuilderConfig):
         """The split of each row of a data set's usable images, "" in none: see `splits.assign`."""
         if self.given:
             return split_files.assign(self.given, name, table, root)
-        return splits.assign(table, self.policy, self.shares, self.seed)
+        return splits.assign(table, self.policy, self.shares, self.seed, name)
 
 
 def standard(layout):

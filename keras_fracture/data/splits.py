@@ -14,11 +14,13 @@ POLICIES = {
     "official": "the publisher's own lists; without both val and test, validation is cut from train by source",
 }
 FILE = "file"  # the policy of images that a split file deals out, see `split_files`
+# Their recorded results are of splits that dealt out the sources of most images first, which all went into train.
+LARGEST_FIRST = ("phantom", "fracatlas", "kaggle_fracture", "kaggle_regions")
 _LOG = logging.getLogger(__name__)
 _PUBLISHED_TEST = ("val", "test")
 
 
-def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0):
+def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0, data=None):
     """Assigns every image to a split.
 
     Args:
@@ -29,6 +31,7 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0):
             (`paper` and `official`), only the ratio of train to validation counts, or none where val and test are
             both given.
         seed: Of the drawing; nothing is drawn, and that is logged, where the publisher's val and test are taken.
+        data: Name of the data set; of one of `LARGEST_FIRST` the published splits come out.
 
     Returns:
         Array of "train", "validation" or "test", one a row.
@@ -66,7 +69,7 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0):
         result[trained], free = "train", free & ~trained
     check_synthetic(result, made, "the split that comes with the images")
     if free.any():
-        result[free] = _draw(table[free], groups[free], wanted, generator)
+        result[free] = _draw(table[free], groups[free], wanted, generator, data in LARGEST_FIRST)
     for split, share in zip(NAMES, shares, strict=True):
         present = set(table["label"][result == split])
         if share and present != {0, 1}:
@@ -133,12 +136,14 @@ def lack_for_intervals(test):
     )
 
 
-def _draw(table, groups, shares, generator):
+def _draw(table, groups, shares, generator, largest_first=False):
     """Deals out whole groups by label and body part.
 
-    In every stratum each split gets its share to within a group. What is left over or missing there, because groups
-    cannot be divided, is made good in the next strata, so that the shares hold over all of them, however few groups
-    each has. A split that has no group of a label gets one, if there are as many groups as splits.
+    A group falls into a split with the chance of what the split still lacks, so that groups of all sizes come into
+    all splits, unless `largest_first`. In every stratum each split gets its share to within a group. What is left over
+    or missing there, because groups cannot be divided, is made good in the next strata, so that the shares hold over
+    all of them, however few groups each has. A split that has no group of a label gets one, if there are as many
+    groups as splits.
     """
     frame = pd.DataFrame(
         {"group": groups, "label": table["label"].to_numpy(), "part": table["body_part"].to_numpy()}
@@ -154,12 +159,13 @@ def _draw(table, groups, shares, generator):
         order = stratum.iloc[generator.permutation(len(stratum))]
         # Large groups first, or the last one to come would tip its split over.
         for group, size in order["size"].sort_values(ascending=False, kind="stable").items():
-            fits = missing >= size - 1e-9
-            split = np.argmax(
-                np.where(fits, missing, -np.inf)
-                if fits.any()
-                else np.where(missing > 1e-9, missing + owed, -np.inf)
-            )
+            fits = np.where(missing >= size - 1e-9, missing, 0)
+            if not fits.any():
+                split = np.argmax(np.where(missing > 1e-9, missing + owed, -np.inf))
+            elif largest_first:
+                split = np.argmax(fits)
+            else:
+                split = generator.choice(3, p=fits / fits.sum())
             missing[split] -= size
             dealt[group] = split
         owed += missing

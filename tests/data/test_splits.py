@@ -39,6 +39,24 @@ def test_grouped_divides_no_source_and_keeps_shares_in_every_stratum(shares):
     np.testing.assert_allclose(overall, shares, atol=0.03)
 
 
+def test_sources_of_many_images_are_tested_on_as_often_as_others():
+    sizes = np.repeat([12, 2, 1], [30, 100, 200])
+    numbers = np.repeat(np.arange(len(sizes)), sizes)
+    facts = {"source": numbers.astype(str), "label": numbers % 2, "body_part": "a", "published_split": ""}
+    table = pd.DataFrame(facts)
+    large = sizes[numbers] == 12
+
+    def tested_on(**settings):
+        sides = [splits.assign(table, seed=seed, **settings) for seed in range(20)]
+        return np.array([side == "test" for side in sides])
+
+    drawn = tested_on()
+    for of_size in (large, ~large):
+        assert drawn[:, of_size].mean() == pytest.approx(0.2, abs=0.03)
+    assert drawn[:, large].any(axis=0).mean() > 0.9, "another seed tests on others"
+    assert not tested_on(data="phantom")[:, large].any(), "as its recorded results were made"
+
+
 @pytest.mark.parametrize("parts", [1, 4, 12])
 @pytest.mark.parametrize("sources", [1, 2, 3, 4, 7, 23])
 @pytest.mark.parametrize("shares", [(0.7, 0.1, 0.2), (0.34, 0.33, 0.33), (0.9, 0.1, 0)])

@@ -25,7 +25,7 @@ class Builder(builder.FractureBuilder):
         table, setting = layout.read(), self.builder_config
         if setting.policy == "grouped":
             # The same, but for the limbs held out, which are the test split.
-            side = splits.assign(table, "official", setting.shares, setting.seed)
+            side = splits.assign(table, "official", setting.shares, setting.seed, self.name)
         else:
             table = table if setting.given else table[table["published_split"] == ""]
             side = setting.assign(self.name, table)
