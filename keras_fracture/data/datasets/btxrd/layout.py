@@ -18,9 +18,9 @@ POLICIES = ("grouped", "paper", "official")
 SHARES = (0.7, 0.1, 0.2)
 KNOWN = ("center", "age", "sex", "body_part")
 DIGESTS = {  # of the published split files, see splits/README.md
-    "grouped": "0425e01e2cf9274c04d5fbdd97878df87687135923d89df478cf800e54cb22a6",
-    "paper": "9e7ffa8d15d0dda24638ca6798be26283c771fe0e1f963390b6f9c9e78a300ae",
-    "official": "f9f03c6d08be94eb93640a67cf6b09b6cd950466c339aa024b83c9f512ebc6d1",
+    "grouped": "2295854255ffdcd82553d6e69a933d7cfd8fcfa86ae2a0208c584605be2bef33",
+    "paper": "7d649fded572942ee6bfb2c2fc55de05cd27c0172689c38b10da116e8ee92412",
+    "official": "4f451454146ee6a3596827b6c3764d57e520f27e3b2a8ccff1cd2952c1801018",
 }
 BONES = ("hand", "ulna", "radius", "humerus", "foot", "tibia", "fibula", "femur", "hip bone")
 REGIONS = ("upper limb", "lower limb", "pelvis")
