@@ -74,3 +74,11 @@ def test_every_test_that_a_page_names_is_there(page):
         assert (CHECKOUT / last).is_file(), last
         assert not test or f"def {test}(" in (CHECKOUT / last).read_text(), one
     assert len(named) > 15
+
+
+def test_every_environment_variable_is_named_in_a_page():
+    pages = [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("*/README.md")]
+    said = "".join(page.read_text() for page in pages)
+    sources = "".join(path.read_text(encoding="utf-8") for path in SOURCES.values())
+    read = set(re.findall(r"KERAS_FRACTURE_[A-Z]+", sources))
+    assert "KERAS_FRACTURE_MODELS" in read and not {name for name in read if name not in said}
