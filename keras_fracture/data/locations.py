@@ -14,7 +14,7 @@ def cache_dir():
 
 
 def data_dir(given=None):
-    """Folder that holds the real data sets, only ever read.
+    """Folder that holds the real data sets, only read but for `download.download_fracatlas`.
 
     Args:
         given: A folder named by the caller; wins over `KERAS_FRACTURE_DATA`, which wins over
