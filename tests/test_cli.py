@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -50,6 +51,14 @@ def test_help_names_every_command_and_does_not_import_tensorflow():
     code += "assert not {'tensorflow', 'keras', 'cv2', 'pandas'} & set(sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert all(verb in shown for verb in ("data", "reproduce", "predict", "convert", "tables", "example:"))
+
+
+def test_the_line_of_data_names_its_verbs(capsys):
+    _, out, _ = run(capsys, "data", "--help")
+    verbs = re.findall(r"^    (\w+)(?: |$)", out, re.MULTILINE)
+    _, out, _ = run(capsys, "--help")
+    line = out.partition("\n    data ")[2].partition("\n    reproduce")[0]
+    assert len(verbs) == 7 and all(verb in line for verb in verbs), verbs
 
 
 def test_no_help_and_no_list_imports_tensorflow():

@@ -10,7 +10,9 @@ from keras_fracture.errors import DataError, FractureError
 
 def add_data(commands):
     """Adds `data`."""
-    data = commands.add_parser("data", help="list, check, add, prepare, split, audit or measure data sets")
+    data = commands.add_parser(
+        "data", help="list, check, add, prepare, split or audit data sets, or fit baselines"
+    )
     kinds = verbs.commands(data)
     verb = verbs.add(
         kinds,
