@@ -57,6 +57,20 @@ def test_a_run_of_an_earlier_published_code_is_neither_gone_on_with_nor_repeated
         start(now, "paper", tmp_path, resume=True)
 
 
+def test_validation_gets_a_tenth_without_the_remainder():
+    """As PyTorch's `random_split([0.9, 0.1])`: the paper trains on 15,954 of 17,726."""
+    config = configure(GarciaInception, "paper", data="phantom", doubled=False)
+    for count, drawn in ((17_726, 1_772), (8_863, 886), (16, 1), (5, 1)):
+        table = pd.DataFrame({"source": ["a"] * count, "filename": [f"{row}.png" for row in range(count)]})
+        whole = Split(np.zeros((count, 1, 1, 1), np.uint8), np.arange(count) % 2, table)
+        halves = {
+            "train": whole.take(np.arange(count // 2)),
+            "validation": whole.take(np.arange(count // 2, count)),
+        }
+        sets = garcia.prepare_splits(config, halves, "paper")
+        assert (len(sets["train"].labels), len(sets["validation"].labels)) == (count - drawn, drawn)
+
+
 def test_doubling_mirrors_left_and_right():
     images = np.arange(6, dtype=np.uint8).reshape(1, 2, 3, 1)
     split = Split(images, np.array([1]), pd.DataFrame({"source": ["a"]}))
