@@ -1,5 +1,7 @@
 """The small Inception network of `garcia_inception`, and others of its family."""
 
+import math
+
 import keras
 from keras import layers, ops
 
@@ -7,6 +9,8 @@ from keras_fracture.errors import ModelError
 from keras_fracture.models.layers import PaddedMaxPooling2D, batch_norm, conv, run_through
 from keras_fracture.models.preprocessing import UNIT, checked_normalisation, normalise
 from keras_fracture.models.registry import register
+
+INITIALIZERS = ("he_fan_out", "pytorch")
 
 
 def _unit(filters, kernel_size, strides=1, *, name):
@@ -19,6 +23,16 @@ def _unit(filters, kernel_size, strides=1, *, name):
         ],
         name=name,
     )
+
+
+def _start_as_pytorch(network):
+    """Draws kernels and biases as PyTorch's Conv2d and Linear do: biases by fan-in, which Keras does not tell them."""
+    limit = None
+    for weight in network.trainable_variables:
+        if weight.name == "kernel":
+            limit = 1 / math.sqrt(math.prod(weight.shape[:-1]))
+        if weight.name in ("kernel", "bias"):  # behind its kernel
+            weight.assign(keras.initializers.RandomUniform(-limit, limit)(weight.shape, weight.dtype))
 
 
 @keras.saving.register_keras_serializable("keras_fracture")
@@ -71,7 +85,8 @@ class InceptionNet(keras.Model):
 
     Source: García Aguirre, "Convolutional neural network for fracture detection in x-ray images",
     architecture section and figure. 2,012,898 trainable parameters. The text leaves open the widths of the
-    1x1 reductions (half the branch: `reduction`) and the dropout rates (0.25). Another net of the family:
+    1x1 reductions (half the branch: `reduction`), the dropout rates (0.25) and the first weights (as in the code of
+    the ResNet and DRN papers: `initializer`). Another net of the family:
     `InceptionNet(stem_width=64, stages=((64, False), (128, False)), dropout=0, image_size=112)`.
 
     Input: float32 `(batch, image_size, image_size, channels)`, range 0 to 1; the network itself normalises it
@@ -88,9 +103,11 @@ class InceptionNet(keras.Model):
         channels: 3 or 1.
         mean: Of the training images' pixels, a number or one a channel; the paper's set has 0.2184.
         std: Their standard deviation, alike; the paper's set has 0.2088.
+        initializer: Of the first weights: "he_fan_out", He's normal kernels by fan-out and biases of 0; or "pytorch",
+            PyTorch's defaults, kernels and biases uniform within one over the root of the fan-in.
 
     Raises:
-        ModelError: No stages, or a width or rate out of range.
+        ModelError: No stages, a width or rate out of range, or no such initializer.
     """
 
     pixel_range = UNIT
@@ -106,6 +123,7 @@ class InceptionNet(keras.Model):
         channels=3,
         mean: float | tuple = 0.0,
         std: float | tuple = 1.0,
+        initializer="he_fan_out",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -124,6 +142,11 @@ class InceptionNet(keras.Model):
                 "reduction must be above 0 and dropout at least 0 and below 1. "
                 f"Received: reduction={reduction}, dropout={dropout}"
             )
+        if initializer not in INITIALIZERS:
+            raise ModelError(
+                f"initializer must be one of {', '.join(INITIALIZERS)}. Received: {initializer!r:.60}"
+            )
+        self.initializer = initializer
         self.body = keras.Sequential(
             [
                 keras.Input((image_size, image_size, channels)),
@@ -143,6 +166,8 @@ class InceptionNet(keras.Model):
         self.body.add(layers.Dropout(dropout, name="dropout"))
         self.body.add(layers.Dense(num_classes, dtype="float32", name="fc"))
         self.build((None, image_size, image_size, channels))
+        if initializer == "pytorch":
+            _start_as_pytorch(self.body)
 
     def build(self, input_shape):
         self.built = True
@@ -164,6 +189,7 @@ class InceptionNet(keras.Model):
             "num_classes": self.num_classes,
             "mean": self.mean,
             "std": self.std,
+            "initializer": self.initializer,
             "stem_width": self.stem_width,
             "stages": self.stages,
             "reduction": self.reduction,

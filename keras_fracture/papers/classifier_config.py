@@ -50,6 +50,8 @@ class ClassifierConfig(config.Config):
     }  # fmt: skip
     # Beside the paper's own REPORTED what others print for the same test images: of a model and a metric, by whom.
     PRINTED: ClassVar = {}
+    # A sentence on what must be known to hold the paper's numbers against ours.
+    COMPARED: ClassVar = ""
 
     policies: tuple = ("grouped", "paper")
     models: tuple = ()

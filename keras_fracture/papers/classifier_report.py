@@ -306,6 +306,7 @@ def _text(config, recorded, rows, splits, explained, curves, warnings):
         f"`{config.key}`, re-run on `{config.data_title}`, profile `{recorded['profile']}`, "
         f"variant `{config.variant}`.\n",
         *how_told(config),
+        *([f"{config.COMPARED}\n"] if config.COMPARED and any(row["reported"] for row in rows) else []),
         *(
             f"**{row['split_policy']} split, {row['model']}: {baselines.verdict(row['baselines'])}**\n"
             for row in rows

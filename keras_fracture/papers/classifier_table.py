@@ -7,7 +7,7 @@ from keras_fracture.report.results import others
 
 WITHIN = "auc_within_body_part"
 TREES = ("boosted trees, no network", None)  # what README's numbers are held against, see `papers.tables`
-_METRICS = {
+METRICS = {
     "train_accuracy": "training accuracy, threshold 0.5",
     "validation_auc": "validation AUC",
     "f1": "F1",
@@ -63,7 +63,11 @@ _SAID = {"body_parts": _by_part, "pointing": _pointing}
 
 def _reported(run):
     said = run["reported"]
-    accuracy = f"{100 * said['accuracy']:.0f}" if "accuracy" in said else None
+    accuracy = None
+    if "accuracy" in said:
+        accuracy = f"{100 * said['accuracy']:.0f}"
+    elif "validation_accuracy" in said:
+        accuracy = f"{100 * said['validation_accuracy']:.0f} (validation)"
     return ", ".join(filter(None, [accuracy, f"{said['auc']:.2f}" if "auc" in said else None]))
 
 
@@ -74,7 +78,7 @@ def compare(run):
         ("validation_accuracy", "validation_auc", *reported, "accuracy", "auc", "sensitivity_at_90")
     )
     return run["model"], {
-        _METRICS.get(metric, metric.replace("_", " ")): (
+        METRICS.get(metric, metric.replace("_", " ")): (
             f"{reported[metric]:g}" if metric in reported else "",
             over_seeds(run["metrics"][metric]),
         )

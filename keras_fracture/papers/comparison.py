@@ -19,8 +19,9 @@ def beside(key, run=None, folder="results"):
 
     Returns:
         Markdown: a table for each network, or bone, with the paper's numbers in the column `paper`, a column for the
-        run and one each for some recorded ones, those that were best on validation images if there are many; and a
-        numbered list of the commands that made these, or a line that there are none.
+        run and one each for some recorded ones, those that were best on validation images if there are many; what must
+        be known to compare them, where a paper's `COMPARED` says so; and a numbered list of the commands that made
+        these, or a line that there are none.
 
     Raises:
         OutputError: `KEY.json` is not of its form, or the run is not finished.
@@ -34,19 +35,36 @@ def refreshed(key, text, folder="results"):
 
     Args:
         key: The paper's.
-        text: Of `beside`, whose columns `here` stay.
+        text: Of `beside`, whose columns `here` stay; which of their numbers the paper's stand beside is known better by
+            now where a run is recorded.
         folder: Where `KEY.json` is kept, if a run is recorded.
 
     Raises:
         OutputError: `KEY.json` is not of its form.
     """
-    return _beside(key, _columns_here(text), folder)
+    said = {}
+    for subject, _, numbers in _columns(key, "recorded", _recorded(key, folder)):
+        for name, (reported, _) in numbers.items():
+            said[subject, name] = said.get((subject, name)) or reported
+    here = [
+        (
+            subject,
+            head,
+            {name: (said.get((subject, name), cells[0]), cells[1]) for name, cells in numbers.items()},
+        )
+        for subject, head, numbers in _columns_here(text)
+    ]
+    return _beside(key, here, folder)
+
+
+def _recorded(key, folder):
+    path = Path(folder) / f"{key}.json"
+    return plain(results.read(path)["runs"]) if path.is_file() else []
 
 
 def _beside(key, here, folder):
     """The tables of columns as `_columns` gives them, with those of the recorded runs."""
-    path = Path(folder) / f"{key}.json"
-    recorded = plain(results.read(path)["runs"]) if path.is_file() else []
+    recorded = _recorded(key, folder)
     known, tables, made = _columns(key, "recorded", recorded), {}, {}
     shown = _best(recorded, known)
     for subject, head, numbers in here:
@@ -56,6 +74,8 @@ def _beside(key, here, folder):
             number = made.setdefault(run["command"], len(made) + 1)
             _add(tables, subject, head.replace("recorded", f"recorded {number}", 1), numbers)
     text = "".join(_table(subject, *parts) + "\n" for subject, parts in tables.items())
+    if tables and (compared := getattr(papers.get(key).config.Config, "COMPARED", "")):
+        text += f"{compared}\n\n"
     if not recorded:
         return f"{text}No run of `{key}` is recorded yet.\n"
     left = len({(subject, head) for subject, head, _ in known}) - len(shown)

@@ -36,15 +36,16 @@ def adamw(learning_rate, steps, weight_decay=0.01, warmup=0):
     return optimizer
 
 
-def adam(learning_rate, steps, warmup=0):
+def adam(learning_rate, steps, warmup=0, epsilon=1e-7):
     """Adam whose learning rate follows half a cosine down to 0.
 
     Args:
         learning_rate: The highest one.
         steps: As in `sgd`.
         warmup: As in `sgd`.
+        epsilon: Keras's; PyTorch's is 1e-8.
     """
-    return keras.optimizers.Adam(_half_cosine(learning_rate, steps, warmup))
+    return keras.optimizers.Adam(_half_cosine(learning_rate, steps, warmup), epsilon=epsilon)
 
 
 def _half_cosine(learning_rate, steps, warmup):

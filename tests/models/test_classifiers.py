@@ -104,6 +104,26 @@ def test_inception_parameter_count_by_hand():
     assert trainable(models.create("inception_net")) == total == 2_012_898
 
 
+def test_the_inception_net_starts_as_pytorch_does_where_it_is_told_to():
+    """Kernels and biases uniform within one over the root of the fan-in; the same again of the same seed."""
+    start = {"image_size": 32, "stem_width": 8, "stages": ((16, True),), "initializer": "pytorch"}
+    keras.utils.set_random_seed(0)
+    model = models.create("inception_net", **start)
+    keras.utils.set_random_seed(0)
+    again = type(model).from_config(json.loads(json.dumps(model.get_config())))
+    for weight, other in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(weight, other)
+    shares, limit = {"kernel": [], "bias": []}, None
+    for weight in model.trainable_weights:
+        if weight.name == "kernel":
+            limit = np.prod(weight.shape[:-1]) ** -0.5
+        if weight.name in shares:
+            shares[weight.name].append(np.ravel(weight) / limit)
+    assert model.body.get_layer("fc").bias.shape == (2,) and len(shares["bias"]) == len(shares["kernel"]) == 8
+    for drawn in map(np.concatenate, shares.values()):
+        assert 0.97 < np.abs(drawn).max() <= 1 and np.std(drawn) == pytest.approx(3**-0.5, rel=0.1)
+
+
 def test_output_is_finite_float32_logits(small):
     logits = small(images(small))
     assert logits.shape == (4, 2)
@@ -213,6 +233,7 @@ def test_mixed_bfloat16_gives_close_float32_logits():
         ("inception_net", {"stages": ()}),
         ("inception_net", {"dropout": 1.0}),
         ("inception_net", {"reduction": 0}),
+        ("inception_net", {"initializer": "he"}),
         ("efficientnet_lite0", {"stages": ()}),
         ("efficientnet_lite0", {"stages": ((3, 1, 1, 4),)}),
         ("efficientnet_lite0", {"dropout": 1.0}),

@@ -4,6 +4,7 @@ import pytest
 
 from keras_fracture.errors import OutputError
 from keras_fracture.papers import comparison
+from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
 
 
 def rows_of(text):
@@ -122,6 +123,31 @@ def test_a_single_number_has_no_interval(tmp_path):
     record(tmp_path, "lisbon_resnet", [one])
     rows = rows_of(comparison.beside("lisbon_resnet", folder=tmp_path))
     assert rows["training accuracy, threshold 0.5"] == ["0.78", "0.900"]
+
+
+def test_lisbons_precision_and_f1_stand_beside_ours_at_equal_classes(tmp_path):
+    """Of fractures at FracAtlas's 17.6 % they cannot be; nor is the paper's accuracy that of test images."""
+    values = {"recall": 0.6, "specificity": 0.8, "balanced_accuracy": 0.7, "precision": 0.39, "f1": 0.47}
+    one = classifier("fracatlas", model="resnet34")
+    one["metrics"] |= {name: {"value": value} for name, value in values.items()}
+    earlier = {
+        "accuracy": 0.77,
+        "f1": 0.76,
+        "precision": 0.78,
+        "recall": 0.79,
+    }  # as earlier versions recorded it
+    record(tmp_path, "lisbon_resnet", [one | {"reported": earlier}])
+    text = comparison.beside("lisbon_resnet", folder=tmp_path)
+    rows = rows_of(text)
+    assert rows["validation accuracy"][0] == "0.77" and rows["accuracy"][0] == ""
+    assert rows["recall"] == ["0.79", "0.600"] and rows["balanced accuracy"] == ["", "0.700"]
+    assert rows["precision"] == ["", "0.390"] and rows["F1"] == ["", "0.470"]
+    assert rows["precision, as many fractures as healthy images"] == ["0.78", "0.750"]  # 0.6 / (0.6 + 0.2)
+    assert rows["F1, as many fractures as healthy images"] == ["0.76", "0.667"]  # 1.2 / (1.2 + 0.2 + 0.4)
+    assert text.count(LisbonResNet.COMPARED) == 1
+    stale = text.replace("recorded 1:", "here:").replace("| accuracy |  |", "| accuracy | 0.77 |")
+    fresh = comparison.refreshed("lisbon_resnet", stale, tmp_path)
+    assert rows_of(fresh)["accuracy"][0] == "" and fresh.count(LisbonResNet.COMPARED) == 1
 
 
 def test_where_nothing_is_recorded_it_says_so(tmp_path):

@@ -12,7 +12,9 @@ NETWORKS = {
     "inception_net_published": {"stem_width": 64, "stages": ((64, False), (128, False)), "dropout": 0.0},
 }
 
-_PUBLISHED = {"models": ("inception_net_published",), "image_size": 112, "epochs": 10, "doubled": False}
+_PUBLISHED = {
+    "models": ("inception_net_published",), "image_size": 112, "epochs": 10, "doubled": False, "as_published": True,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Config(ClassifierConfig):
 
         keras-fracture reproduce garcia_inception                    # quick: 64 x 64 pixels, 4 epochs
         keras-fracture reproduce garcia_inception --profile paper    # the paper's own schedule
-        keras-fracture reproduce garcia_inception --variant published_code    # what the author's code does
+        keras-fracture reproduce garcia_inception --variant published_code    # nearly the author's code
         keras-fracture reproduce garcia_inception --variant published_code_cosine    # and its learning rate falls
         keras-fracture reproduce garcia_inception --variant tuned --data fracatlas --set policies=grouped --epochs 8
 
@@ -32,10 +34,14 @@ class Config(ClassifierConfig):
 
     The author's code, in the repository that the paper names (github.com/juang1910/Radiographies), is another recipe:
     two blocks instead of four behind a wider stem, 112 pixels, ten epochs, no dropout and no flips. Its notebook prints
-    a test accuracy of 89.2 % on the same 600 images. It draws 1,000 images for validation, ours a tenth.
+    a test accuracy of 89.2 % on the same 600 images. It draws 1,000 images for validation, ours a tenth, and squashes
+    the few images that are not square, where ours pads them.
 
     Attributes:
         doubled: Whether each image is trained on with its mirror image.
+        as_published: Whether images are resized, first weights drawn and Adam's epsilon set as the author's code and
+            PyTorch's defaults have it: bilinear, uniform, 1e-8; and the paper's images normalised by the author's
+            mean and standard deviation. Otherwise Lanczos, He's normal, 1e-7, and those of the training images.
         cosine_decay: Whether the learning rate falls by half a cosine; constant in the paper and in the author's code.
     """
 
@@ -63,7 +69,9 @@ class Config(ClassifierConfig):
         # What the paper does not do: vary the images, learn body parts beside findings.
         "tuned": {"augment": True, "body_parts": True},
     }
-    ADDED: ClassVar = ClassifierConfig.ADDED | {"doubled": True, "cosine_decay": False}
+    ADDED: ClassVar = ClassifierConfig.ADDED | {
+        "doubled": True, "cosine_decay": False, "as_published": False,
+    }  # fmt: skip
 
     data: str = "kaggle_fracture"
     models: tuple = ("inception_net",)
@@ -72,6 +80,7 @@ class Config(ClassifierConfig):
     threshold: float | None = 0.5  # the paper takes the likelier class
     doubled: bool = True
     cosine_decay: bool = False
+    as_published: bool = False
 
     def __post_init__(self):
         super().__post_init__()

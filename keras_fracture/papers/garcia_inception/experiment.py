@@ -12,6 +12,9 @@ from keras_fracture.models.preprocessing import UNIT, scale
 from keras_fracture.papers import classifier
 from keras_fracture.papers.garcia_inception.config import NETWORKS
 
+# Of all training images, as the paper and the author's code have them.
+_AUTHORS = {"mean": 0.2184, "std": 0.2088}
+
 
 def run(config, run):
     """See `papers.classifier.run`."""
@@ -20,7 +23,8 @@ def run(config, run):
 
 def preprocess(config):
     """The whole image, fitted into a grey square; the copies are 224 x 224 already."""
-    return Preprocess(size=config.image_size, jpeg=config.jpeg)
+    resize = "bilinear" if config.as_published else "lanczos"
+    return Preprocess(size=config.image_size, resize=resize, jpeg=config.jpeg)
 
 
 def prepare_splits(config, sets, policy):
@@ -31,7 +35,7 @@ def prepare_splits(config, sets, policy):
     images = enlarged(concatenate(sets["train"], sets["validation"]))
     made = synthetic(config, images.table)  # of own X-rays: for training alone
     order = np.random.default_rng(config.seed).permutation(np.flatnonzero(~made))
-    cut = round(0.9 * len(order))
+    cut = len(order) - max(1, len(order) // 10)  # 15,954 of 17,726, as PyTorch's `random_split` rounds
     return sets | {
         "train": images.take(np.concatenate([order[:cut], np.flatnonzero(made)])),
         "validation": images.take(order[cut:]),
@@ -45,13 +49,15 @@ def doubled(split):
 
 
 def build_model(config, name, train):
-    """The net, which normalises by the mean and standard deviation of the training images, or as its start does."""
+    """The net, which normalises by mean and standard deviation of the training images, the author's, or its start's."""
     # Counted, not summed: a float32 sum over 10^9 pixels is off in the second digit.
     levels = sum(np.bincount(image.ravel(), minlength=256) for image in train.images) / train.images.size
     values = scale(np.arange(256, dtype=np.uint8), UNIT).astype(float)
     mean = float(levels @ values)
     std = float(np.sqrt(levels @ (values - mean) ** 2))
-    known = {"mean": mean, "std": std} | classifier.normalisation(config, name)
+    own = _AUTHORS if config.as_published and config.data == type(config).data else {"mean": mean, "std": std}
+    start = {"initializer": "pytorch"} if config.as_published else {}
+    known = own | classifier.normalisation(config, name) | start
     return models.create(
         "inception_net", num_classes=2, image_size=config.image_size, **NETWORKS[name], **known
     )
@@ -59,9 +65,10 @@ def build_model(config, name, train):
 
 def optimizer(config, steps):
     """Adam; with `cosine_decay` its learning rate falls."""
+    epsilon = 1e-8 if config.as_published else 1e-7  # PyTorch's, Keras's
     if config.cosine_decay:
-        return training.adam(config.learning_rate, steps)
-    return keras.optimizers.Adam(config.learning_rate)
+        return training.adam(config.learning_rate, steps, epsilon=epsilon)
+    return keras.optimizers.Adam(config.learning_rate, epsilon=epsilon)
 
 
 def loss(config):
