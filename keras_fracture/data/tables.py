@@ -81,7 +81,7 @@ def listing(path, numbers, flag, name="image_id", blank=False):
         DataError: It is not there, no such table, or a row contradicts that.
     """
     with _as_published(path):
-        table = (read_excel if path.suffix == ".xlsx" else read_csv)(path)
+        table = read_excel(path) if path.suffix == ".xlsx" else _read_parted(path)
         table[list(numbers)] = table[list(numbers)].apply(pd.to_numeric)
         table[flag] = table[flag].fillna(0) if blank else table[flag]
         names, marks = table[name], table[flag]
@@ -114,7 +114,7 @@ def headless(path, columns):
         DataError: It is not there, or no such table.
     """
     with _as_published(path):
-        table = read_csv(path, header=None, dtype=str, keep_default_na=False)
+        table = _read_parted(path, header=None, dtype=str, keep_default_na=False)
         return table.set_axis(columns, axis=1)
 
 
@@ -164,6 +164,13 @@ def read_csv(path, **options):
     blank = table.isna() | table.map(lambda one: isinstance(one, str) and not one.strip())
     filled = np.flatnonzero(~blank.to_numpy().all(axis=1))
     return table.iloc[: filled.max(initial=-1) + 1]
+
+
+def _read_parted(path, **options):
+    """`read_csv` of commas, or of semicolons or tabs, as spreadsheets write them where numbers have decimal commas."""
+    content = Path(path).read_bytes()
+    parts = separator(content)
+    return read_csv(content, sep=parts, decimal="." if parts == "," else ",", **options)
 
 
 def separator(content):

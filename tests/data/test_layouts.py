@@ -3,6 +3,7 @@ import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from keras_fracture.data import decoding, phantom, splits, tables
@@ -222,6 +223,37 @@ def test_mura_official_split_tests_on_valid_and_cuts_validation_by_patient(copy)
     assert ((side == "test") == table["filename"].str.startswith("valid/")).all()
     assert table.assign(side=side).groupby("source")["side"].nunique().max() == 1
     assert (side == "validation").sum() > 0
+
+
+def _saved_by_excel(path, table):
+    """Where numbers have decimal commas: with semicolons, and a mark before the first letter."""
+    table.to_csv(
+        path, index=False, header=path.name == "dataset.csv", sep=";", decimal=",", encoding="utf-8-sig"
+    )
+
+
+@pytest.mark.parametrize("name", ["grazpedwri_dx", "fracatlas", "btxrd"])
+def test_a_published_table_that_excel_has_saved_is_the_same(copy, name):
+    module, root = copy(name)
+    expected = module.read(root)
+    table = pd.read_csv(root / "dataset.csv")
+    if "age" in table:
+        table["age"] += 0.5
+        expected["age"] += np.float32(0.5)
+    _saved_by_excel(root / "dataset.csv", table)
+    pd.testing.assert_frame_equal(module.read(root).drop(columns="boxes"), expected.drop(columns="boxes"))
+
+
+def test_mura_studies_that_excel_has_saved_are_the_same(copy):
+    """Semicolons were a length mismatch, and 1.0 no 0 or 1."""
+    module, root = copy("mura")
+    csv = root / "valid_labeled_studies.csv"
+    csv.write_text(csv.read_text().replace("positive/,1", "positive/,0", 1))
+    expected = module.read(root)["conflict"].tolist()
+    _saved_by_excel(csv, pd.read_csv(csv, header=None))
+    assert module.read(root)["conflict"].tolist() == expected
+    csv.write_text(csv.read_text(encoding="utf-8-sig").replace(";1", ",1.0").replace(";0", ",0.0"))
+    assert module.read(root)["conflict"].tolist() == expected and any(expected)
 
 
 def test_mura_csv_that_contradicts_a_folder_is_a_conflict(copy):

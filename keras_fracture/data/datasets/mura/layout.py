@@ -56,8 +56,9 @@ def _split(root, split):
     studies = tables.headless(studies_csv, ["path", "label"])
     studies["name"] = _paths(studies, studies_csv, rf"{split}/{_STUDY}")["name"]
     images["study"] = images["name"].str.rpartition("/")[0]
-    images["said"] = images["study"].map(studies.set_index("name")["label"])
-    odd = ~images["said"].isin(("0", "1"))
+    said = images["study"].map(studies.set_index("name")["label"])
+    images["said"] = pd.to_numeric(said, errors="coerce")  # a spreadsheet may have made 1.0 of 1
+    odd = ~images["said"].isin((0, 1))
     if odd.any():
         raise DataError(
             f"{studies_csv} has no 0 or 1 for a study: fetch it again. Received: {images['study'][odd].iloc[0]!r}"
@@ -94,9 +95,9 @@ def read(root):
             "finding": np.where(label == 1, "abnormal", "none"),
             "study": images["study"],
             "conflict": np.where(
-                images["said"].astype(int) == label,
+                images["said"] == label,
                 "",
-                "folder " + images["sign"] + ", csv " + images["said"],
+                "folder " + images["sign"] + ", csv " + images["said"].astype(int).astype(str),
             ),
         }
     )
