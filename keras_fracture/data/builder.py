@@ -2,14 +2,13 @@
 
 import dataclasses
 import logging
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import tensorflow_datasets as tfds
 
 from keras_fracture import parallel
-from keras_fracture.data import decoding, split_files, splits, unread
+from keras_fracture.data import decoding, locations, split_files, splits, unread
 from keras_fracture.data.catalogue import measured, near_across, usable
 from keras_fracture.errors import DataError
 from keras_fracture.progress import Bar
@@ -104,8 +103,7 @@ class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def _table(self, dl_manager):
-        root = Path(dl_manager.manual_dir)
-        root = root if root.name == self.LAYOUT.FOLDER else root / self.LAYOUT.FOLDER
+        root = locations.find(self.LAYOUT, dl_manager.manual_dir)
         self._contents = measured(self.name, self.LAYOUT, root, workers=self.workers)
         table = self._contents.table
         if left := self._contents.unread:

@@ -38,8 +38,12 @@ _PLACE = re.compile("([A-Z]{1,3})?([0-9]{1,7})")  # of a cell or row of a sheet:
 SUFFIXES = (".jpg", ".jpeg", ".png")  # of the files that are read as images
 
 
-def images(folder):
+def images(folder, maybe_none=False):
     """Sorted image files directly in `folder`.
+
+    Args:
+        folder: The folder.
+        maybe_none: Whether it may hold none.
 
     Raises:
         DataError: No such folder, or no image in it.
@@ -52,7 +56,7 @@ def images(folder):
         for path in folder.iterdir()
         if path.suffix.lower() in SUFFIXES and not files.is_hidden_copy(path)
     )
-    if not paths:
+    if not paths and not maybe_none:
         raise DataError(f"No images (.jpg, .jpeg, .png) in {folder}: a class without images is no class")
     for path in paths:
         if not path.is_file():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_fracture.data import decoding, phantom, splits, tables
+from keras_fracture.data import decoding, locations, phantom, splits, tables
 from keras_fracture.data.catalogue import catalogue, layout
 from keras_fracture.errors import DataError
 
@@ -288,6 +288,37 @@ def test_kaggle_regions(copy):
     scanned = catalogue("kaggle_regions", root=root, progress=False).table
     assert scanned[scanned["error"] != ""]["filename"].tolist() == ["train/fractured/99.jpg"]
     assert scanned[scanned["truncated"]]["filename"].tolist() == ["train/not fractured/0.jpg"]
+
+
+@pytest.mark.parametrize("name", ["btxrd", "fracatlas", "grazpedwri_dx", "mura"])
+def test_a_folder_unpacked_one_level_deeper_or_renamed_is_found(copy, name):
+    module, root = copy(name)
+    moved = root.with_name("moved")
+    root.rename(moved)
+    assert locations.find(module, moved) == moved
+    for other in {"btxrd", "fracatlas", "grazpedwri_dx", "mura"} - {name}:
+        with pytest.raises(DataError, match=r"is not in .*rename a folder of another name"):
+            locations.find(layout(other), moved)
+    root.mkdir()
+    moved.rename(root / root.name)
+    assert locations.find(module, root.parent) == locations.find(module, root) == root / root.name
+    shutil.copytree(root / root.name, root, dirs_exist_ok=True)
+    assert locations.find(module, root.parent) == root, "which holds the set itself"
+
+
+def test_grazpedwri_dx_images_may_lie_one_level_deeper_and_a_part_may_be_empty(copy):
+    module, root = copy("grazpedwri_dx")
+    expected = module.read(root)
+    moved = root / "moved"
+    (root / "images_part1").rename(moved)
+    (root / "images_part1").mkdir()
+    moved.rename(root / "images_part1" / "images_part1")
+    (root / "images_part3").mkdir()
+    table = module.read(root)
+    assert table["filename"].str.replace("images_part1/images_part1", "images_part1").tolist() == (
+        expected["filename"].tolist()
+    )
+    assert table["source"].tolist() == expected["source"].tolist()
 
 
 def test_kaggle_regions_in_a_folder_of_its_own_name_is_the_same(copy, tmp_path):

@@ -23,6 +23,7 @@ DIGESTS = {  # of the published split files, see splits/README.md
     "paper": "49db1b61657867e59fb4b1f7d4f59caccf0144192f5c230830dec69d12b57200",
 }
 CLASSES = {"Non_fractured": 0, "Fractured": 1}
+HOLDS = ("dataset.csv", *(f"images/{name}" for name in CLASSES))
 PARTS = ("hand", "leg", "hip", "shoulder")
 VIEWS = ("frontal", "lateral", "oblique")
 KINDS = {"PASCAL VOC": ".xml", "COCO JSON": ".json", "YOLO": ".txt"}  # folders of Annotations/, best first

@@ -14,6 +14,7 @@ HOW_TO_GET = (
     "Download GRAZPEDWRI-DX (Nagy et al., Scientific Data 2022) from figshare and unpack it, so that the folder "
     "holds dataset.csv, images_part1/ to images_part4/ (or all in images/) and folder_structure/."
 )
+HOLDS = ("dataset.csv", "folder_structure")
 LICENCE = "CC BY 4.0 (GRAZPEDWRI-DX, Nagy et al., Scientific Data 2022)"
 POLICIES = ("grouped", "paper")
 SHARES = (0.7, 0.1, 0.2)
@@ -33,12 +34,14 @@ READS = (
 
 
 def _images(root):
-    """Images by the stem of their names, in whichever folders they are."""
+    """Images by the stem of their names, in whichever folders they are, or in folders of the same name in these."""
     parts = [path for path in sorted(root.glob("images_part*")) if path.is_dir()]
     whole = root / "images"
+    folders = parts + [whole] * (whole.is_dir() or not parts)
+    folders += [inner for folder in folders if (inner := folder / folder.name).is_dir()]
     found = {}
-    for folder in parts + [whole] * (whole.is_dir() or not parts):
-        for path in tables.images(folder):
+    for folder in folders:
+        for path in tables.images(folder, maybe_none=True):
             if path.stem in found:
                 raise DataError(f"{path} and {found[path.stem]} are of one name: remove one")
             found[path.stem] = path

@@ -19,6 +19,7 @@ REGIONS = ("elbow", "finger", "forearm", "hand", "humerus", "shoulder", "wrist")
 SPLITS = {"train": "train", "valid": "val"}
 LISTS = ("image_paths.csv", "labeled_studies.csv")
 READS = tuple(f"{split}_{name}" for split in SPLITS for name in LISTS)
+HOLDS = READS
 _STUDY = rf"XR_({'|'.join(REGIONS).upper()})/(patient\d+)/study\d+_(positive|negative)"
 
 
