@@ -94,12 +94,12 @@ def test_fracatlas_has_the_same_boxes_in_every_kind_of_annotations(copy, write, 
         (
             "fracatlas",
             "Annotations/PASCAL VOC",
-            "without boxes: 6 of 6 images .*VOC, COCO JSON, YOLO in .*Annotations",
+            "without boxes: 6 of 6 images .*VOC, else COCO JSON, else YOLO in .*Annotations",
         ),
         (
             "fracatlas",
             "Annotations/PASCAL VOC/IMG0000005.xml",
-            "without boxes: 1 of 6 images .*IMG0000005.jpg",
+            "without boxes: 1 of 6 images .*IMG0000005.jpg; boxes are read from PASCAL VOC in",
         ),
         ("btxrd", "Annotations", "without boxes: 8 of 8 images"),
     ],
@@ -187,6 +187,31 @@ def test_grazpedwri_dx_in_one_folder_with_yolo_boxes_is_the_same(copy, caplog):
     for boxes, wanted in zip(table["boxes"], expected["boxes"], strict=True):
         np.testing.assert_allclose(boxes, wanted, atol=2e-6)
     assert table["source"].tolist() == expected["source"].tolist() and not caplog.records
+
+
+def test_grazpedwri_dx_boxes_of_an_image_without_a_voc_file_are_yolos(copy, caplog):
+    """YOLO's files were passed over once there was one of VOC, and the warning named both."""
+    module, root = copy("grazpedwri_dx")
+    expected = module.read(root)
+    hurt = expected[expected["label"] == 1]
+    stems = hurt["filename"].str.extract(r"([^/]+)\.png")[0].tolist()
+    yolo = root / "folder_structure/yolov5/labels"
+    yolo.mkdir(parents=True)
+    for stem, boxes in list(zip(stems, hurt["boxes"], strict=True))[10:]:
+        (root / "folder_structure/pascalvoc" / f"{stem}.xml").unlink()
+        lines = [
+            f"3 {(left + right) / 2:.6f} {(top + bottom) / 2:.6f} {right - left:.6f} {bottom - top:.6f}\n"
+            for top, left, bottom, right in boxes
+        ]
+        (yolo / f"{stem}.txt").write_text("".join(lines))
+    for boxes, wanted in zip(module.read(root)["boxes"], expected["boxes"], strict=True):
+        np.testing.assert_allclose(boxes, wanted, atol=2e-6)
+    assert not caplog.records
+    (yolo / f"{stems[-1]}.txt").unlink()
+    module.read(root)
+    (record,) = caplog.records
+    words = f"without boxes: 1 of 20 images .*{stems[-1]}.png; .* from pascalvoc, else yolov5/labels in "
+    assert re.search(words, record.getMessage())
 
 
 def test_grazpedwri_dx_box_of_an_unmarked_fracture_is_a_conflict(copy):

@@ -5,7 +5,6 @@ import functools
 import numpy as np
 import pandas as pd
 
-from keras_fracture import files
 from keras_fracture.data import annotations, tables
 from keras_fracture.errors import DataError
 
@@ -27,9 +26,9 @@ KINDS = {
 # Supervisely's files say the same as those that are read.
 READS = (
     "dataset.csv",
-    "folder_structure/*.xml",
-    "folder_structure/yolov5/*",
-    "folder_structure/supervisely/*.json",
+    *(f"folder_structure/{name}/*{suffix}" for name, (suffix, *_) in KINDS.items()),
+    "folder_structure/yolov5/*.yaml",
+    "folder_structure/supervisely/**.json",
 )
 
 
@@ -49,23 +48,27 @@ def _images(root):
 
 
 def _boxes(root):
-    """A function of an image's stem to its fractures' boxes, from the first kind of which there is a file."""
-    folder = root / "folder_structure"
-    present = [
-        name
-        for name, (suffix, *_) in KINDS.items()
-        if any(not files.is_hidden_copy(path) for path in (folder / name).glob(f"*{suffix}"))
+    """A function of an image's stem to its fractures' boxes, from the first kind of which it has a file."""
+    kinds = [
+        (root / "folder_structure" / name, suffix, kind, parse)
+        for name, (suffix, kind, parse) in KINDS.items()
     ]
-    name = next(iter(present or KINDS))
-    suffix, kind, parse = KINDS[name]
-    return lambda stem: tables.annotated(folder / name / f"{stem}{suffix}", kind, parse)
+
+    def boxes(stem):
+        for folder, suffix, kind, parse in kinds:
+            if (path := folder / f"{stem}{suffix}").exists():
+                return tables.annotated(path, kind, parse)
+        return np.zeros((0, 4), np.float32)
+
+    return boxes
 
 
 def read(root):
     """Lists the images.
 
     The finding is `fracture_visible`, of this image: a fracture of the patient that another view shows does not
-    count. Of the boxes only those of fractures are read; where one contradicts the table, that is in `conflict`.
+    count. Of the boxes only those of fractures are read, from YOLO's file where an image has none of PASCAL VOC;
+    where one contradicts the table, that is in `conflict`.
 
     Args:
         root: Folder with dataset.csv, images_part1/ and so on or images/, and folder_structure/.
@@ -103,5 +106,5 @@ def read(root):
     table["finding"] = np.where(table["label"] == 1, "fracture", "none")
     boxed = (table["label"] == 0) & (table["boxes"].map(len) > 0)
     table["conflict"] = np.where(boxed, "a box of a fracture, but fracture_visible is not set", "")
-    tables.say_boxless(table, f"{' and '.join(KINDS)} in {root / 'folder_structure'}")
+    tables.say_boxless(table, f"{', else '.join(KINDS)} in {root / 'folder_structure'}")
     return tables.complete(table)
