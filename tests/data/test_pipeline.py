@@ -226,6 +226,16 @@ def test_batches_of_what_counts_nothing_are_refused(train, name, value):
         train.batched(**{"size": 32, name: value})
 
 
+def test_take_repeats_its_batches_and_steps_of_a_repeated_dataset_go_on():
+    arrays = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1), np.arange(10)
+    dataset = pipeline.batches(arrays, 10, 2, shuffle=1)
+    taken, again = (_epoch(dataset.take(2))[1].tolist() for _ in range(2))
+    assert taken == again
+    first, second = np.split(_epoch(dataset.repeat(2))[1], 2)
+    assert first[:4].tolist() == taken and sorted(first) == sorted(second) == list(range(10))
+    assert (first != second).any()
+
+
 def test_truncated_image_is_stored_recovered(dummy_root):
     splits = [data.load("fracatlas", name, data_dir=dummy_root) for name in ("train", "validation", "test")]
     rows = [row for split in splits for row in split.raw().as_numpy_iterator()]
