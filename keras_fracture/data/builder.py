@@ -5,6 +5,7 @@ import logging
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_fracture import parallel
@@ -15,8 +16,24 @@ from keras_fracture.progress import Bar
 
 _LOG = logging.getLogger(__name__)
 BOX = tfds.features.BBoxFeature()
+
+
+class _Grey(tfds.features.Image):
+    """Decodes to the levels that `decoding.decode` gives; on the disk it is a plain `tfds.features.Image`."""
+
+    def decode_example(self, example):
+        # Of TFDS's own, TensorFlow decodes JPEG the fast way, up to 18 levels off. This reads PNG, too.
+        image = tf.io.decode_jpeg(example, channels=1, dct_method="INTEGER_ACCURATE")
+        return tf.ensure_shape(image, self.shape)
+
+    def to_proto(self):
+        proto = super().to_proto()
+        proto.python_class_name = f"{tfds.features.Image.__module__}.{tfds.features.Image.__name__}"
+        return proto
+
+
 COMMON = {
-    "image": tfds.features.Image(shape=(None, None, 1), dtype=np.uint8, doc="grey levels 0 to 255"),
+    "image": _Grey(shape=(None, None, 1), dtype=np.uint8, doc="grey levels 0 to 255"),
     "label": tfds.features.ClassLabel(names=["healthy", "finding"]),
     "source": tfds.features.Text(doc="the original X-ray or patient; copies of one share it"),
     "body_part": tfds.features.Text(),
@@ -154,7 +171,7 @@ def boxes(rows):
 
 
 def _stored(data, name):
-    """A file's own bytes where every decoder reads them alike, else its grey pixels as PNG.
+    """A file's own bytes where decoders read them alike (see `decoding.is_plain`), else its grey pixels as PNG.
 
     16-bit, CMYK, rotated and truncated files are decoded here, once, by the decoder training uses.
     """
