@@ -53,7 +53,7 @@ def examine(name, data_set):
         _merged(table),
         _copies(table),
         _cut_sources(table),
-        _leaks(table),
+        *_leaks(table),
         _copy_depth(table),
         *_shortcuts(table, by_chance),
     ]
@@ -193,21 +193,27 @@ def _cut_sources(table):
 
 
 def _leaks(table):
-    """Test images whose source is also trained on, in the split the publisher gives."""
-    table = table.assign(published_split=tables.sides(table["published_split"]))
-    train = table["published_split"] == "train"
-    rows = table[~train & (table["published_split"] != "") & table["source"].isin(table[train]["source"])]
+    """Test and validation images whose source is also trained on, in the split the publisher gives: a finding each."""
+    given = tables.sides(table["published_split"])
+    # Who gives one of them alone means it to be tested on, see `splits.assign`.
+    if not {"val", "test"} <= set(given):
+        given = given.replace("val", "test")
+    return [
+        _leak("leak across the published split", "test", table, given == "test", given == "train"),
+        _leak("leak into published validation", "validation", table, given == "val", given == "train"),
+    ]
+
+
+def _leak(kind, side, table, on_side, train):
+    rows = table[on_side & table["source"].isin(table[train]["source"])]
     origin = table[train].groupby("source")["named_source"].unique()
     parts = []
     for name, group in sorted(rows.groupby("named_source"), key=lambda pair: -len(pair[1]))[:4]:
         parts.append(
             f"{len(group)} of {name}, in train {' = '.join(sorted(origin[group['source'].iloc[0]]))}"
         )
-    total = int((~train & (table["published_split"] != "")).sum())
-    detail = (
-        f"{len(rows)} of {total} test images come from {rows['source'].nunique()} sources also trained on"
-    )
-    return _finding("leak across the published split", rows, f"{detail}: {'; '.join(parts)}")
+    detail = f"{len(rows)} of {on_side.sum()} {side} images come from {rows['source'].nunique()} sources"
+    return _finding(kind, rows, f"{detail} also trained on: {'; '.join(parts)}")
 
 
 def _copy_depth(table):

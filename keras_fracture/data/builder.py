@@ -2,22 +2,38 @@
 
 import dataclasses
 import logging
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_fracture import parallel
-from keras_fracture.data import decoding, split_files, splits, unread
+from keras_fracture.data import decoding, locations, split_files, splits, unread
 from keras_fracture.data.catalogue import measured, near_across, usable
 from keras_fracture.errors import DataError
 from keras_fracture.progress import Bar
 
 _LOG = logging.getLogger(__name__)
 BOX = tfds.features.BBoxFeature()
+
+
+class _Grey(tfds.features.Image):
+    """Decodes to the levels that `decoding.decode` gives; on the disk it is a plain `tfds.features.Image`."""
+
+    def decode_example(self, example):
+        # Of TFDS's own, TensorFlow decodes JPEG the fast way, up to 18 levels off. This reads PNG, too.
+        image = tf.io.decode_jpeg(example, channels=1, dct_method="INTEGER_ACCURATE")
+        return tf.ensure_shape(image, self.shape)
+
+    def to_proto(self):
+        proto = super().to_proto()
+        proto.python_class_name = f"{tfds.features.Image.__module__}.{tfds.features.Image.__name__}"
+        return proto
+
+
 COMMON = {
-    "image": tfds.features.Image(shape=(None, None, 1), dtype=np.uint8, doc="grey levels 0 to 255"),
+    "image": _Grey(shape=(None, None, 1), dtype=np.uint8, doc="grey levels 0 to 255"),
     "label": tfds.features.ClassLabel(names=["healthy", "finding"]),
     "source": tfds.features.Text(doc="the original X-ray or patient; copies of one share it"),
     "body_part": tfds.features.Text(),
@@ -104,8 +120,7 @@ class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def _table(self, dl_manager):
-        root = Path(dl_manager.manual_dir)
-        root = root if root.name == self.LAYOUT.FOLDER else root / self.LAYOUT.FOLDER
+        root = locations.find(self.LAYOUT, dl_manager.manual_dir)
         self._contents = measured(self.name, self.LAYOUT, root, workers=self.workers)
         table = self._contents.table
         if left := self._contents.unread:
@@ -156,7 +171,7 @@ def boxes(rows):
 
 
 def _stored(data, name):
-    """A file's own bytes where every decoder reads them alike, else its grey pixels as PNG.
+    """A file's own bytes where decoders read them alike (see `decoding.is_plain`), else its grey pixels as PNG.
 
     16-bit, CMYK, rotated and truncated files are decoded here, once, by the decoder training uses.
     """

@@ -45,7 +45,8 @@ def prepare(
         workers: `parallel.Workers` that read the files.
 
     Returns:
-        A prepared TFDS builder.
+        A prepared TFDS builder, whose `as_dataset` gives the pixels that `Records` gives. What TFDS reads of its folder
+        by itself (`tfds.builder_from_directory`) is decoded TFDS's way, JPEG some levels off.
 
     Raises:
         DataError: No such data set or policy, files missing, another layout; a seed that is no whole number from 0;

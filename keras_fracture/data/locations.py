@@ -27,19 +27,30 @@ def find(layout, given=None):
     """Returns the folder of one data set.
 
     Args:
-        layout: The data set's layout module, with `FOLDER` and `HOW_TO_GET`.
+        layout: The data set's layout module, with `FOLDER` and `HOW_TO_GET`, and maybe `HOLDS`: paths in that folder
+            that tell it from those of all other sets.
         given: As in `data_dir`; may also name the data set's own folder.
+
+    Returns:
+        That folder; where it holds none but another of its name, as some archives unpack, that one. A folder of
+        another name is taken if it is given and holds the set.
 
     Raises:
         DataError: It is not there; the message says what to fetch and where to put it.
     """
     parent = data_dir(given)
-    if parent.name == layout.FOLDER and parent.is_dir():
-        return parent
-    root = parent / layout.FOLDER
+    root = parent if parent.name == layout.FOLDER and parent.is_dir() else parent / layout.FOLDER
     if not root.is_dir():
+        if _holds(parent, layout):
+            return parent
         raise DataError(
-            f"{layout.FOLDER} is not in {parent}. {layout.HOW_TO_GET} Put it at {root}, "
-            "or name its parent with --data-dir or KERAS_FRACTURE_DATA; phantom needs no download"
+            f"{layout.FOLDER} is not in {parent}. {layout.HOW_TO_GET} Put it at {root}, or name its parent with "
+            "--data-dir or KERAS_FRACTURE_DATA; rename a folder of another name; phantom needs no download"
         )
-    return root
+    inner = root / layout.FOLDER
+    return inner if _holds(inner, layout) and not _holds(root, layout) else root
+
+
+def _holds(folder, layout):
+    marks = getattr(layout, "HOLDS", ())
+    return bool(marks) and all((folder / mark).exists() for mark in marks)

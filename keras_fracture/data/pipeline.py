@@ -179,13 +179,15 @@ class Records:
             shuffle: Seed of an order that changes every epoch; None keeps the order fixed.
             first_epoch: The epoch that the first pass over the result is: to go on with a training after k epochs,
                 make the batches with k. Order and augmentation depend on their seeds and the epoch alone. A pass that
-                is broken off is taken again.
+                is broken off is taken again: see below.
             pixel_range: `(low, high)` that pixels are scaled to; take the model's `pixel_range`.
             cache: True prepares all images now, or finds them prepared, in the cache folder; a path does so
                 there; False prepares each image anew every epoch. See `cache.prepare`.
 
         Returns:
-            A `tf.data.Dataset` of float32 `(batch, size, size, channels)` and int64 `(batch,)`.
+            A `tf.data.Dataset` of float32 `(batch, size, size, channels)` and int64 `(batch,)`. An epoch ends with its
+            last batch: `fit(result.take(k))` shows the same k batches every epoch, augmented alike. For epochs of k
+            batches that go on where the one before ended: `fit(result.repeat(), steps_per_epoch=k)`.
 
         Raises:
             OutputError: The cache cannot be written.
@@ -269,6 +271,10 @@ def batches(
         first_epoch: As in `Records.batched`.
         pixel_range: As in `Records.batched`.
         channels: Grey images are repeated to this many channels, last of all: the cache stays small.
+
+    Returns:
+        A `tf.data.Dataset`; for epochs of fewer batches, see `Records.batched`: `repeat()` and `steps_per_epoch`, not
+        `take`, which shows the same ones every epoch.
 
     Raises:
         ModelError: Images of another type than uint8.

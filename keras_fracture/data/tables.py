@@ -38,8 +38,12 @@ _PLACE = re.compile("([A-Z]{1,3})?([0-9]{1,7})")  # of a cell or row of a sheet:
 SUFFIXES = (".jpg", ".jpeg", ".png")  # of the files that are read as images
 
 
-def images(folder):
+def images(folder, maybe_none=False):
     """Sorted image files directly in `folder`.
+
+    Args:
+        folder: The folder.
+        maybe_none: Whether it may hold none.
 
     Raises:
         DataError: No such folder, or no image in it.
@@ -52,7 +56,7 @@ def images(folder):
         for path in folder.iterdir()
         if path.suffix.lower() in SUFFIXES and not files.is_hidden_copy(path)
     )
-    if not paths:
+    if not paths and not maybe_none:
         raise DataError(f"No images (.jpg, .jpeg, .png) in {folder}: a class without images is no class")
     for path in paths:
         if not path.is_file():
@@ -81,7 +85,7 @@ def listing(path, numbers, flag, name="image_id", blank=False):
         DataError: It is not there, no such table, or a row contradicts that.
     """
     with _as_published(path):
-        table = (read_excel if path.suffix == ".xlsx" else read_csv)(path)
+        table = read_excel(path) if path.suffix == ".xlsx" else _read_parted(path)
         table[list(numbers)] = table[list(numbers)].apply(pd.to_numeric)
         table[flag] = table[flag].fillna(0) if blank else table[flag]
         names, marks = table[name], table[flag]
@@ -114,7 +118,7 @@ def headless(path, columns):
         DataError: It is not there, or no such table.
     """
     with _as_published(path):
-        table = read_csv(path, header=None, dtype=str, keep_default_na=False)
+        table = _read_parted(path, header=None, dtype=str, keep_default_na=False)
         return table.set_axis(columns, axis=1)
 
 
@@ -164,6 +168,13 @@ def read_csv(path, **options):
     blank = table.isna() | table.map(lambda one: isinstance(one, str) and not one.strip())
     filled = np.flatnonzero(~blank.to_numpy().all(axis=1))
     return table.iloc[: filled.max(initial=-1) + 1]
+
+
+def _read_parted(path, **options):
+    """`read_csv` of commas, or of semicolons or tabs, as spreadsheets write them where numbers have decimal commas."""
+    content = Path(path).read_bytes()
+    parts = separator(content)
+    return read_csv(content, sep=parts, decimal="." if parts == "," else ",", **options)
 
 
 def separator(content):

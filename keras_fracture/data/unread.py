@@ -11,8 +11,8 @@ def unread(root, layout, filenames):
 
     Args:
         root: The data set's folder.
-        layout: Its layout; `READS` are patterns of what is read beside images. That of own X-rays says in `used`
-            which other files are, and in `left_out` why the rest is not.
+        layout: Its layout; `READS` are patterns of what is read beside images, in which ** alone stands for slashes,
+            too. That of own X-rays says in `used` which other files are, and in `left_out` why the rest is not.
         filenames: The images that are read, as in the table.
 
     Returns:
@@ -25,7 +25,7 @@ def unread(root, layout, filenames):
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         name = path.relative_to(root).as_posix()
         hidden = files.is_hidden_copy(name)
-        if name in read or (not hidden and any(fnmatch.fnmatch(name, pattern) for pattern in layout.READS)):
+        if name in read or (not hidden and any(_matches(name, pattern) for pattern in layout.READS)):
             continue
         if hidden:
             why = "written by macOS beside another file"
@@ -45,6 +45,11 @@ def unread(root, layout, filenames):
         {"kind": kind, "count": len(names), "why": why, "first": names[0]}
         for (kind, why), names in sorted(files_by_kind.items(), key=lambda pair: -len(pair[1]))
     ]
+
+
+def _matches(name, pattern):
+    deep = "**" in pattern or name.count("/") == pattern.count("/")
+    return deep and fnmatch.fnmatch(name, pattern)
 
 
 def as_lines(kinds):

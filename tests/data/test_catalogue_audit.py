@@ -125,6 +125,33 @@ def test_details_say_which_and_how_many(findings):
     )
 
 
+def test_validation_that_the_publisher_gives_beside_a_test_is_counted_apart():
+    """31 validation images of patients trained on, none of them tested on, were called 31 of 51 test images."""
+    given = ["train", "", "val", "val", "val", "test", "test"]
+    table = pd.DataFrame({"published_split": given, "source": list("ababcdb"), "filename": list("1234567")})
+    table["named_source"] = "patient " + table["source"]
+
+    def found(table):
+        return {
+            f["kind"]: (f["files"], f["detail"].partition(":")[0]) for f in audit._leaks(table) if f["count"]
+        }
+
+    validation = (["3", "4"], "2 of 3 validation images come from 2 sources also trained on")
+    assert found(table) == {
+        "leak across the published split": (["7"], "1 of 2 test images come from 1 sources also trained on"),
+        "leak into published validation": validation,
+    }
+    table.loc[6, "source"] = "e"
+    assert found(table) == {"leak into published validation": validation}
+    alone = table.assign(published_split=table["published_split"].replace("test", "val"))
+    assert found(alone) == {
+        "leak across the published split": (
+            ["3", "4"],
+            "2 of 5 test images come from 2 sources also trained on",
+        )
+    }
+
+
 def test_planted_blur_is_reported_as_a_shortcut(planted, findings):
     table = planted.table[planted.table["error"] == ""]
     reached = audit.scalar_accuracies(planted.table)

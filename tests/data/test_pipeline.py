@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
 from keras_fracture import data
 from keras_fracture.data import Augmentation, decoding, pipeline, splits
@@ -224,6 +225,29 @@ def test_batches_of_what_counts_nothing_are_refused(train, name, value):
         pipeline.batches(arrays, 4, **{"batch_size": 2, name: value})
     with pytest.raises(DataError, match=f"{name} must be a whole number.*Received: {value}"):
         train.batched(**{"size": 32, name: value})
+
+
+def test_tfds_decodes_records_to_the_same_levels_and_finds_a_plain_image_on_the_disk(dummy_root):
+    """TensorFlow's default way of JPEG was up to 18 levels off."""
+    for name in ("kaggle_fracture", "btxrd"):
+        records = data.load(name, data_dir=dummy_root)
+        decoded = records.builder.as_dataset(split="train").as_numpy_iterator()
+        for given, stored in zip(decoded, records.raw().as_numpy_iterator(), strict=True):
+            np.testing.assert_array_equal(given["image"][..., 0], decoding.decode(stored["image"]).image)
+        found = tfds.builder_from_directory(records.builder.data_dir).info.features["image"]
+        assert type(found) is tfds.features.Image
+        plain = tfds.features.Image(shape=(None, None, 1), dtype=np.uint8, doc="grey levels 0 to 255")
+        assert records.builder.info.features["image"].to_proto() == plain.to_proto()
+
+
+def test_take_repeats_its_batches_and_steps_of_a_repeated_dataset_go_on():
+    arrays = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1), np.arange(10)
+    dataset = pipeline.batches(arrays, 10, 2, shuffle=1)
+    taken, again = (_epoch(dataset.take(2))[1].tolist() for _ in range(2))
+    assert taken == again
+    first, second = np.split(_epoch(dataset.repeat(2))[1], 2)
+    assert first[:4].tolist() == taken and sorted(first) == sorted(second) == list(range(10))
+    assert (first != second).any()
 
 
 def test_truncated_image_is_stored_recovered(dummy_root):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_fracture import data
-from keras_fracture.data import audit, decoding, phantom, scan
+from keras_fracture.data import audit, decoding, phantom, scan, unread
 from keras_fracture.data.catalogue import REAL, catalogue, layout
 
 ENDINGS = "(.jpg, .jpeg, .png)"
@@ -92,6 +92,19 @@ def test_an_image_that_the_table_does_not_list_is_said(copy, name, image, new, w
     shutil.copy(root / image, root / new)
     (found,) = catalogue(name, root=root, progress=False).unread
     assert found == {"kind": new[new.index(".") :], "count": 1, "why": why, "first": new}
+
+
+def test_annotations_in_folders_that_are_not_read_are_said(copy):
+    root, folder = copy("grazpedwri_dx"), "folder_structure"
+    _add(root, f"{folder}/yolov5/meta.yaml", f"{folder}/yolov5/labels/1.txt")
+    _add(root, f"{folder}/supervisely/meta.json", f"{folder}/supervisely/wrist/ann/1.png.json")
+    _add(root, f"{folder}/yolov5/labels/train/1.txt", f"{folder}/pascalvoc/more/1.xml")
+    table = layout("grazpedwri_dx").read(root)
+    found = unread.unread(root, layout("grazpedwri_dx"), table["filename"])
+    assert [tuple(each.values()) for each in found] == [
+        (".xml", 1, ELSEWHERE, f"{folder}/pascalvoc/more/1.xml"),
+        (".txt", 1, ELSEWHERE, f"{folder}/yolov5/labels/train/1.txt"),
+    ]
 
 
 def test_prepare_says_it_in_one_block(copy, caplog):

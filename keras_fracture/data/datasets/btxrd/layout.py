@@ -25,6 +25,7 @@ DIGESTS = {  # of the published split files, see splits/README.md
 BONES = ("hand", "ulna", "radius", "humerus", "foot", "tibia", "fibula", "femur", "hip bone")
 REGIONS = ("upper limb", "lower limb", "pelvis")
 LISTINGS = ("dataset.csv", "dataset.xlsx")
+HOLDS = ("Annotations", "images/IMG000001.jpeg")
 READS = (*LISTINGS, "Annotations/*.json")
 SIDE = 256  # of images whose annotation does not say
 LESIONS = (

@@ -23,6 +23,7 @@ DIGESTS = {  # of the published split files, see splits/README.md
     "paper": "49db1b61657867e59fb4b1f7d4f59caccf0144192f5c230830dec69d12b57200",
 }
 CLASSES = {"Non_fractured": 0, "Fractured": 1}
+HOLDS = ("dataset.csv", *(f"images/{name}" for name in CLASSES))
 PARTS = ("hand", "leg", "hip", "shoulder")
 VIEWS = ("frontal", "lateral", "oblique")
 KINDS = {"PASCAL VOC": ".xml", "COCO JSON": ".json", "YOLO": ".txt"}  # folders of Annotations/, best first
@@ -40,23 +41,33 @@ def _by_stem(content):
 
 
 def _boxes(root):
-    """A function of an image's stem to its boxes, from the first kind of annotations of which there is a file."""
+    """Boxes from the first kind of annotations of which there is a file.
+
+    Returns:
+        A function of an image's stem to its boxes, and the folders that they may come from, in words.
+    """
     folder = root / "Annotations"
     # A folder that another program has copied may be there and empty.
-    voc, coco, _ = (
+    voc, coco, yolo = (
         sorted(path for path in (folder / kind).glob(f"*{suffix}") if not files.is_hidden_copy(path))
         for kind, suffix in KINDS.items()
     )
     if voc:
-        return lambda stem: tables.annotated(
-            folder / "PASCAL VOC" / f"{stem}.xml", "PASCAL VOC", annotations.voc
+        return (
+            lambda stem: tables.annotated(
+                folder / "PASCAL VOC" / f"{stem}.xml", "PASCAL VOC", annotations.voc
+            ),
+            "PASCAL VOC",
         )
     if coco:
         known = {}
         for path in coco:
             known = tables.parsed(path, "COCO", _by_stem) | known
-        return lambda stem: known.get(stem, np.zeros((0, 4), np.float32))
-    return lambda stem: tables.annotated(folder / "YOLO" / f"{stem}.txt", "YOLO", annotations.yolo)
+        return lambda stem: known.get(stem, np.zeros((0, 4), np.float32)), "COCO JSON"
+    return (
+        lambda stem: tables.annotated(folder / "YOLO" / f"{stem}.txt", "YOLO", annotations.yolo),
+        "YOLO" if yolo else ", else ".join(KINDS),
+    )
 
 
 def read(root):
@@ -75,7 +86,7 @@ def read(root):
         DataError: A folder, the csv, a column or a listed image is missing, or a file is damaged.
     """
     images = {folder: tables.images(root / "images" / folder) for folder in CLASSES}
-    boxes = _boxes(root)
+    boxes, told_by = _boxes(root)
     listing = root / "dataset.csv"
     numbers = (*PARTS, "mixed", *VIEWS, "hardware", "multiscan", "fractured")
     csv = tables.listing(listing, numbers, "fractured").set_index("image_id")
@@ -108,5 +119,5 @@ def read(root):
                 }
             )
     table = pd.DataFrame(rows)
-    tables.say_boxless(table, f"{', '.join(KINDS)} in {root / 'Annotations'}")
+    tables.say_boxless(table, f"{told_by} in {root / 'Annotations'}")
     return tables.complete(table)

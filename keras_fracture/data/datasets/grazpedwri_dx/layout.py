@@ -5,7 +5,6 @@ import functools
 import numpy as np
 import pandas as pd
 
-from keras_fracture import files
 from keras_fracture.data import annotations, tables
 from keras_fracture.errors import DataError
 
@@ -14,6 +13,7 @@ HOW_TO_GET = (
     "Download GRAZPEDWRI-DX (Nagy et al., Scientific Data 2022) from figshare and unpack it, so that the folder "
     "holds dataset.csv, images_part1/ to images_part4/ (or all in images/) and folder_structure/."
 )
+HOLDS = ("dataset.csv", "folder_structure")
 LICENCE = "CC BY 4.0 (GRAZPEDWRI-DX, Nagy et al., Scientific Data 2022)"
 POLICIES = ("grouped", "paper")
 SHARES = (0.7, 0.1, 0.2)
@@ -26,19 +26,21 @@ KINDS = {
 # Supervisely's files say the same as those that are read.
 READS = (
     "dataset.csv",
-    "folder_structure/*.xml",
-    "folder_structure/yolov5/*",
-    "folder_structure/supervisely/*.json",
+    *(f"folder_structure/{name}/*{suffix}" for name, (suffix, *_) in KINDS.items()),
+    "folder_structure/yolov5/*.yaml",
+    "folder_structure/supervisely/**.json",
 )
 
 
 def _images(root):
-    """Images by the stem of their names, in whichever folders they are."""
+    """Images by the stem of their names, in whichever folders they are, or in folders of the same name in these."""
     parts = [path for path in sorted(root.glob("images_part*")) if path.is_dir()]
     whole = root / "images"
+    folders = parts + [whole] * (whole.is_dir() or not parts)
+    folders += [inner for folder in folders if (inner := folder / folder.name).is_dir()]
     found = {}
-    for folder in parts + [whole] * (whole.is_dir() or not parts):
-        for path in tables.images(folder):
+    for folder in folders:
+        for path in tables.images(folder, maybe_none=True):
             if path.stem in found:
                 raise DataError(f"{path} and {found[path.stem]} are of one name: remove one")
             found[path.stem] = path
@@ -46,23 +48,27 @@ def _images(root):
 
 
 def _boxes(root):
-    """A function of an image's stem to its fractures' boxes, from the first kind of which there is a file."""
-    folder = root / "folder_structure"
-    present = [
-        name
-        for name, (suffix, *_) in KINDS.items()
-        if any(not files.is_hidden_copy(path) for path in (folder / name).glob(f"*{suffix}"))
+    """A function of an image's stem to its fractures' boxes, from the first kind of which it has a file."""
+    kinds = [
+        (root / "folder_structure" / name, suffix, kind, parse)
+        for name, (suffix, kind, parse) in KINDS.items()
     ]
-    name = next(iter(present or KINDS))
-    suffix, kind, parse = KINDS[name]
-    return lambda stem: tables.annotated(folder / name / f"{stem}{suffix}", kind, parse)
+
+    def boxes(stem):
+        for folder, suffix, kind, parse in kinds:
+            if (path := folder / f"{stem}{suffix}").exists():
+                return tables.annotated(path, kind, parse)
+        return np.zeros((0, 4), np.float32)
+
+    return boxes
 
 
 def read(root):
     """Lists the images.
 
     The finding is `fracture_visible`, of this image: a fracture of the patient that another view shows does not
-    count. Of the boxes only those of fractures are read; where one contradicts the table, that is in `conflict`.
+    count. Of the boxes only those of fractures are read, from YOLO's file where an image has none of PASCAL VOC;
+    where one contradicts the table, that is in `conflict`.
 
     Args:
         root: Folder with dataset.csv, images_part1/ and so on or images/, and folder_structure/.
@@ -100,5 +106,5 @@ def read(root):
     table["finding"] = np.where(table["label"] == 1, "fracture", "none")
     boxed = (table["label"] == 0) & (table["boxes"].map(len) > 0)
     table["conflict"] = np.where(boxed, "a box of a fracture, but fracture_visible is not set", "")
-    tables.say_boxless(table, f"{' and '.join(KINDS)} in {root / 'folder_structure'}")
+    tables.say_boxless(table, f"{', else '.join(KINDS)} in {root / 'folder_structure'}")
     return tables.complete(table)

@@ -19,6 +19,7 @@ REGIONS = ("elbow", "finger", "forearm", "hand", "humerus", "shoulder", "wrist")
 SPLITS = {"train": "train", "valid": "val"}
 LISTS = ("image_paths.csv", "labeled_studies.csv")
 READS = tuple(f"{split}_{name}" for split in SPLITS for name in LISTS)
+HOLDS = READS
 _STUDY = rf"XR_({'|'.join(REGIONS).upper()})/(patient\d+)/study\d+_(positive|negative)"
 
 
@@ -56,8 +57,9 @@ def _split(root, split):
     studies = tables.headless(studies_csv, ["path", "label"])
     studies["name"] = _paths(studies, studies_csv, rf"{split}/{_STUDY}")["name"]
     images["study"] = images["name"].str.rpartition("/")[0]
-    images["said"] = images["study"].map(studies.set_index("name")["label"])
-    odd = ~images["said"].isin(("0", "1"))
+    said = images["study"].map(studies.set_index("name")["label"])
+    images["said"] = pd.to_numeric(said, errors="coerce")  # a spreadsheet may have made 1.0 of 1
+    odd = ~images["said"].isin((0, 1))
     if odd.any():
         raise DataError(
             f"{studies_csv} has no 0 or 1 for a study: fetch it again. Received: {images['study'][odd].iloc[0]!r}"
@@ -94,9 +96,9 @@ def read(root):
             "finding": np.where(label == 1, "abnormal", "none"),
             "study": images["study"],
             "conflict": np.where(
-                images["said"].astype(int) == label,
+                images["said"] == label,
                 "",
-                "folder " + images["sign"] + ", csv " + images["said"],
+                "folder " + images["sign"] + ", csv " + images["said"].astype(int).astype(str),
             ),
         }
     )
