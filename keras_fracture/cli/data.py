@@ -108,8 +108,10 @@ def data_list(options):
             print(f"{name:<18}{'grouped, paper':<28}embedded, drawn by code")
             continue
         layout = catalogue.layout(name)
-        there = (parent / layout.FOLDER).is_dir()
-        folder = parent / layout.FOLDER if there else f"not in {parent}. {layout.HOW_TO_GET}"
+        try:
+            folder = locations.find(layout, options.data_dir)
+        except DataError:
+            folder = f"not in {parent}. {layout.HOW_TO_GET}"
         print(f"{name:<18}{', '.join(layout.POLICIES):<28}{folder}")
     for name, entry in own.remembered.read().items():
         gone = "" if Path(entry["path"]).exists() else ", which is gone"

@@ -1,5 +1,6 @@
 """Fetches FracAtlas from figshare: resumable, checked, unpacked into the published layout."""
 
+import contextlib
 import json
 import shutil
 import stat
@@ -39,8 +40,8 @@ def download_fracatlas(data_dir=None, api="https://api.figshare.com/v2"):
     """
     parent = locations.data_dir(data_dir)
     root = parent / layout.FOLDER
-    if root.exists():
-        return root
+    with contextlib.suppress(DataError):
+        return locations.find(layout, data_dir)
     try:
         parent.mkdir(parents=True, exist_ok=True)
         file = _archive(api, root)

@@ -40,9 +40,9 @@ def find(layout, given=None):
     """
     parent = data_dir(given)
     root = parent if parent.name == layout.FOLDER and parent.is_dir() else parent / layout.FOLDER
+    if root != parent and _holds(parent, layout) and not _holds(root, layout):
+        return parent
     if not root.is_dir():
-        if _holds(parent, layout):
-            return parent
         raise DataError(
             f"{layout.FOLDER} is not in {parent}. {layout.HOW_TO_GET} Put it at {root}, or name its parent with "
             "--data-dir or KERAS_FRACTURE_DATA; rename a folder of another name; phantom needs no download"

@@ -228,3 +228,9 @@ def test_folder_that_cannot_be_made_is_a_data_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written to"):
         download.download_fracatlas(tmp_path / "file" / "data", api="http://127.0.0.1:9")
+
+
+def test_a_set_in_a_renamed_folder_is_not_fetched_again(tmp_path):
+    for mark in layout.HOLDS:
+        (tmp_path / "renamed" / mark).mkdir(parents=True)
+    assert download.download_fracatlas(tmp_path / "renamed", api="http://localhost:9") == tmp_path / "renamed"

@@ -320,6 +320,9 @@ def test_a_folder_unpacked_one_level_deeper_or_renamed_is_found(copy, name):
     module, root = copy(name)
     moved = root.with_name("moved")
     root.rename(moved)
+    (moved / root.name).mkdir()  # empty
+    assert locations.find(module, moved) == moved
+    (moved / root.name).rmdir()
     assert locations.find(module, moved) == moved
     for other in {"btxrd", "fracatlas", "grazpedwri_dx", "mura"} - {name}:
         with pytest.raises(DataError, match=r"is not in .*rename a folder of another name"):
@@ -339,7 +342,12 @@ def test_grazpedwri_dx_images_may_lie_one_level_deeper_and_a_part_may_be_empty(c
     (root / "images_part1").mkdir()
     moved.rename(root / "images_part1" / "images_part1")
     (root / "images_part3").mkdir()
+    structure = root / "folder_structure"
+    structure.rename(moved)
+    structure.mkdir()
+    moved.rename(structure / "folder_structure")
     table = module.read(root)
+    assert table["boxes"].map(len).tolist() == expected["boxes"].map(len).tolist() != [0] * len(table)
     assert table["filename"].str.replace("images_part1/images_part1", "images_part1").tolist() == (
         expected["filename"].tolist()
     )

@@ -23,12 +23,16 @@ KINDS = {
     "pascalvoc": (".xml", "PASCAL VOC", functools.partial(annotations.voc, name="fracture")),
     "yolov5/labels": (".txt", "YOLO", functools.partial(annotations.yolo, number=3)),
 }  # folders of folder_structure/, best first
+_STRUCTURE = (
+    "folder_structure",
+    "folder_structure/folder_structure",
+)  # as it unpacks into a folder of its name
 # Supervisely's files say the same as those that are read.
 READS = (
     "dataset.csv",
-    *(f"folder_structure/{name}/*{suffix}" for name, (suffix, *_) in KINDS.items()),
-    "folder_structure/yolov5/*.yaml",
-    "folder_structure/supervisely/**.json",
+    *(f"{folder}/{name}/*{suffix}" for folder in _STRUCTURE for name, (suffix, *_) in KINDS.items()),
+    *(f"{folder}/yolov5/*.yaml" for folder in _STRUCTURE),
+    *(f"{folder}/supervisely/**.json" for folder in _STRUCTURE),
 )
 
 
@@ -49,10 +53,10 @@ def _images(root):
 
 def _boxes(root):
     """A function of an image's stem to its fractures' boxes, from the first kind of which it has a file."""
-    kinds = [
-        (root / "folder_structure" / name, suffix, kind, parse)
-        for name, (suffix, kind, parse) in KINDS.items()
-    ]
+    structure = next(
+        (root / path for path in reversed(_STRUCTURE) if (root / path).is_dir()), root / _STRUCTURE[0]
+    )
+    kinds = [(structure / name, suffix, kind, parse) for name, (suffix, kind, parse) in KINDS.items()]
 
     def boxes(stem):
         for folder, suffix, kind, parse in kinds:
