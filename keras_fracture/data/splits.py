@@ -15,7 +15,7 @@ POLICIES = {
 }
 FILE = "file"  # the policy of images that a split file deals out, see `split_files`
 # Their recorded results are of splits that dealt out the sources of most images first, which all went into train.
-LARGEST_FIRST = ("phantom", "fracatlas", "kaggle_fracture", "kaggle_regions")
+LARGEST_FIRST = ("phantom", "fracatlas", "kaggle_fracture")
 _LOG = logging.getLogger(__name__)
 _PUBLISHED_TEST = ("val", "test")
 
@@ -143,7 +143,7 @@ def _draw(table, groups, shares, generator, largest_first=False):
     all splits, unless `largest_first`. In every stratum each split gets its share to within a group. What is left over
     or missing there, because groups cannot be divided, is made good in the next strata, so that the shares hold over
     all of them, however few groups each has. A split that has no group of a label gets one, if there are as many
-    groups as splits.
+    groups as splits, and the test split two, which intervals need, if its share of them is that.
     """
     frame = pd.DataFrame(
         {"group": groups, "label": table["label"].to_numpy(), "part": table["body_part"].to_numpy()}
@@ -170,17 +170,19 @@ def _draw(table, groups, shares, generator, largest_first=False):
             dealt[group] = split
         owed += missing
     for _, members in facts.groupby("label"):
-        _give_each_split_one(dealt, members["size"], shares)
+        _give_each_split(1, dealt, members["size"], shares)
+        if not largest_first and round(shares[2] * len(members)) >= 2:
+            _give_each_split(np.array([1, 1, 2]), dealt, members["size"], shares)
     return np.array(NAMES)[dealt[groups]]
 
 
-def _give_each_split_one(dealt, sizes, shares):
-    """Moves the smallest group of the split most above its share to each split that has none and should have some."""
+def _give_each_split(least, dealt, sizes, shares):
+    """Moves the smallest group of the split most above its share to each split of fewer groups than `least`."""
     mine = dealt.loc[sizes.index]
     for split in np.flatnonzero(shares > 0):
         counts = np.bincount(mine, minlength=3)
-        if counts[split] == 0 and counts.max() > 1:
+        if (counts < least)[split] and (counts > least).any():
             above = np.bincount(mine, sizes, minlength=3) - shares * sizes.sum()
-            giver = np.argmax(np.where(counts > 1, above, -np.inf))
+            giver = np.argmax(np.where(counts > least, above, -np.inf))
             group = sizes[mine == giver].idxmin()
             mine[group] = dealt[group] = split

@@ -10,7 +10,14 @@ from keras_fracture.models.compiling import for_logits
 from keras_fracture.models.copying import copied_whole
 from keras_fracture.models.registry import architecture_of, in_own_range, of_own_weights
 
-_MAY_DIFFER = ("name", "trainable", "dtype", "mean", "std")  # what the members may have each their own of
+_MAY_DIFFER = (
+    "name",
+    "trainable",
+    "dtype",
+    "mean",
+    "std",
+    "initializer",
+)  # what the members may have each their own of
 
 
 @for_logits

@@ -57,6 +57,17 @@ def test_sources_of_many_images_are_tested_on_as_often_as_others():
     assert not tested_on(data="phantom")[:, large].any(), "as its recorded results were made"
 
 
+def test_few_patients_of_many_images_leave_two_of_each_class_to_test_on():
+    rng = np.random.default_rng(0)
+    for seed in range(40):
+        sizes = rng.integers(1, 10, 20)
+        numbers = np.repeat(np.arange(len(sizes)), sizes)
+        facts = {"source": numbers.astype(str), "label": numbers % 2, "body_part": "a", "published_split": ""}
+        side = splits.assign(pd.DataFrame(facts), seed=seed)
+        tested = np.unique(numbers[side == "test"])
+        assert np.bincount(tested % 2, minlength=2).min() >= 2, "intervals need two"
+
+
 @pytest.mark.parametrize("parts", [1, 4, 12])
 @pytest.mark.parametrize("sources", [1, 2, 3, 4, 7, 23])
 @pytest.mark.parametrize("shares", [(0.7, 0.1, 0.2), (0.34, 0.33, 0.33), (0.9, 0.1, 0)])

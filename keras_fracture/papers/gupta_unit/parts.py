@@ -87,7 +87,7 @@ def parts_of(images, data, shares, min_lesions, seed):
     roles = ROLES.get(data) or _most_boxes(images, data)
     sides = {}
     return [
-        _part(images, role, bone, shares, ratio, min_lesions, seed, sides)
+        _part(images, role, bone, shares, ratio, min_lesions, seed, data, sides)
         for role, bone, ratio in zip(roles, BONES, RATIOS, strict=True)
     ]
 
@@ -115,7 +115,7 @@ def _most_boxes(images, data):
     return [Role(name, name) for name in counts.index[: len(BONES)]]
 
 
-def _part(images, role, bone, shares, ratio, min_lesions, seed, sides):
+def _part(images, role, bone, shares, ratio, min_lesions, seed, data, sides):
     table = images.table
     chosen = (table["body_part"] == role.region).to_numpy()
     if role.bone:
@@ -126,9 +126,9 @@ def _part(images, role, bone, shares, ratio, min_lesions, seed, sides):
             f"gupta_unit tests on real images of each part: give some of {role.name}, or leave it out. Received: "
             f"{len(own.labels):,} images, all of them synthetic"
         )
-    split = _deal(own, role, shares, seed, sides, images.sources[splits.synthetic(table)])
     # Hardware is left out of classification, but not of the patches (Section 3).
     plain = without_hardware(own)
+    split = _deal(own, role, shares, seed, data, sides, images.sources[splits.synthetic(table)], plain)
     healthy = np.flatnonzero((split == "train") & (own.labels == 0) & plain)
     lesions = np.flatnonzero((split == "train") & (own.labels == 1) & plain)
     wanted = max(min_lesions, round(ratio * len(healthy)))
@@ -149,21 +149,26 @@ def _part(images, role, bone, shares, ratio, min_lesions, seed, sides):
     )
 
 
-def _deal(own, role, shares, seed, sides, made):
+def _deal(own, role, shares, seed, data, sides, made, plain):
     """The split of each image; sources that an earlier part dealt out keep their side, which `sides` remembers.
 
     `made` are the sources of synthetic images of any part: they are trained on in all.
     """
     facts = {"label": own.labels, "published_split": "", "synthetic": np.isin(own.sources, made)}
-    split = splits.assign(own.table.assign(**facts), "grouped", shares, seed)
+    if len(made) and facts["synthetic"].all():
+        raise FractureError(
+            "gupta_unit tests on real X-rays or patients of which none is synthetic. Received: "
+            f"{role.name}, where each has a synthetic image in some part"
+        )
+    split = splits.assign(own.table.assign(**facts), "grouped", shares, seed, data)
     split = np.array([sides.get(source, side) for source, side in zip(own.sources, split, strict=True)])
     sides.update(zip(own.sources, split, strict=True))
     splits.check_synthetic(split, splits.synthetic(own.table), f"the split of {role.name}")
     for name in splits.NAMES:
-        if set(own.labels[split == name]) != {0, 1}:
+        if set(own.labels[plain & (split == name)]) != {0, 1}:
             raise FractureError(
-                f"{role.name}: split {name} lacks a class, for its X-rays or patients are on the side that they have "
-                f"in another body part: give more of them. Received: {int(own.labels.sum()):,} images with a lesion, "
-                f"{int((own.labels == 0).sum()):,} without"
+                f"{role.name}: split {name} lacks a class without hardware, with X-rays or patients on the side that "
+                f"they have in other body parts: give more of them. Received: {int(own.labels[plain].sum()):,} images "
+                f"with a lesion, {int((own.labels[plain] == 0).sum()):,} without"
             )
     return split

@@ -21,7 +21,7 @@ ARMS = {
     "baseline": "baseline: linear transformations",
     "oversampled": "lesions oversampled",
     "weighted": "classes weighted",
-    "pool": "all lesions without hardware",
+    "pool": "more real lesions",
     "copy_paste": "real lesions pasted in",
     "augmented": "augmented: own translator",
     "transfer": "transfer: first part's translator",
@@ -255,12 +255,12 @@ def _text(config, recorded, rows, split_counts, checks, parts, folder):
                 [
                     name,
                     *(_ratio(sets[split]) for split in splits.NAMES),
-                    f"{sets['pool']} ({sets['pool_hardware']} with hardware)",
+                    f"{sets['pool']} ({sets['pool_hardware']} with known hardware)",
                 ]
                 for name, sets in split_counts.items()
             ],
         ),
-        "No X-ray or patient lies in two splits, not even of two parts. Training lesions are as rare as "
+        "No X-ray, or patient where known, lies in two splits, not even of two parts. Training lesions are as rare as "
         "in the paper's Table 1, the rest of the training side goes to the translator alone, as in the paper, with "
         "those that show hardware: look at the row with all others before believing in synthesis.\n",
         "## Table 2\n",

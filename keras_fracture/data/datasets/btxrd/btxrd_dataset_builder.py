@@ -14,7 +14,7 @@ class Builder(builder.FractureBuilder):
     RELEASE_NOTES = {
         "1.0.0": "First release.",
         "1.1.0": "Splits keep their shares over small strata.",
-        "1.2.0": "Patients with many images are in all splits.",
+        "1.2.0": "Patients with many images may be in all splits.",
     }
     MANUAL_DOWNLOAD_INSTRUCTIONS = layout.HOW_TO_GET
     LAYOUT = layout

@@ -11,7 +11,7 @@ class Builder(builder.FractureBuilder):
     """Records of `grazpedwri_dx`, one configuration a split policy, `grouped` first."""
 
     VERSION = tfds.core.Version("1.1.0")
-    RELEASE_NOTES = {"1.0.0": "First release.", "1.1.0": "Patients with many images are in all splits."}
+    RELEASE_NOTES = {"1.0.0": "First release.", "1.1.0": "Patients with many images may be in all splits."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = layout.HOW_TO_GET
     LAYOUT = layout
     BUILDER_CONFIGS = builder.standard(layout)
