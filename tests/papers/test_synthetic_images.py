@@ -49,4 +49,4 @@ def test_a_body_part_of_synthetic_images_alone_is_not_tested_on():
     images.table["body_part"] = np.repeat(["hand", "wrist"], 20)
     images.table["synthetic"] = np.repeat([True, False], 20)
     with pytest.raises(FractureError, match="give some of hand, or leave it out"):
-        _part(images, Role("hand", "hand"), "humerus", (0.5, 0.2, 0.3), 0.1, 2, 0)
+        _part(images, Role("hand", "hand"), "humerus", (0.5, 0.2, 0.3), 0.1, 2, 0, "own", {})
