@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pandas as pd
 
+from keras_fracture.data import sources
 from keras_fracture.errors import DataError, meant
 
 NAMES = ("train", "validation", "test")
@@ -12,6 +13,7 @@ POLICIES = {
     "grouped": "no source on two sides, stratified by label and body part",
     "paper": "as the papers split: published test folder where there is one, files at random, leaks included",
     "official": "the publisher's own lists; without both val and test, validation is cut from train by source",
+    "studies": "as grouped, and X-rays that are most likely views of one patient stay on one side",
 }
 FILE = "file"  # the policy of images that a split file deals out, see `split_files`
 # Their recorded results are of splits that dealt out the sources of most images first, which all went into train.
@@ -26,12 +28,13 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0, data=None):
     Args:
         table: At least the columns `label`, `body_part`, `source`, `published_split` of `tables.COLUMNS`; and maybe
             `synthetic`: such images, and with them all of their source, are trained on, unless the publisher says.
+            For the policy `studies` also `study`: sources with images of one study are dealt out as one.
         policy: One of `POLICIES`.
         shares: Of train, validation and test; they sum to 1. Where the publisher gives the test images
             (`paper` and `official`), only the ratio of train to validation counts, or none where val and test are
             both given.
         seed: Of the drawing; nothing is drawn, and that is logged, where the publisher's val and test are taken.
-        data: Name of the data set; of one of `LARGEST_FIRST` the published splits come out.
+        data: Name of the data set; of one of `LARGEST_FIRST` the published splits come out, but for `studies`.
 
     Returns:
         Array of "train", "validation" or "test", one a row.
@@ -47,7 +50,7 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0, data=None):
     published_test = np.isin(published, _PUBLISHED_TEST)
     all_three = set(_PUBLISHED_TEST) <= set(published)
     result = np.full(len(table), "test", object)
-    if policy == "grouped" or not published_test.any():
+    if policy in ("grouped", "studies") or not published_test.any():
         if policy == "official":
             raise DataError("This data set has no official split: use grouped or paper")
         free, wanted = np.ones(len(table), bool), shares
@@ -64,23 +67,36 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0, data=None):
                 )  # fmt: skip
     # One file is its own source where the paper drew files.
     groups = np.arange(len(table)) if policy == "paper" else pd.factorize(table["source"])[0]
+    if policy == "studies":
+        if "study" not in table:
+            raise DataError("Nothing tells the studies of this data set: use grouped")
+        groups = pd.factorize(sources.join(table["source"].to_numpy(), _follows(table["study"])))[0]
     made = synthetic(table)
     if (trained := free & np.isin(groups, groups[made])).any():
         result[trained], free = "train", free & ~trained
     check_synthetic(result, made, "the split that comes with the images")
     if free.any():
-        result[free] = _draw(table[free], groups[free], wanted, generator, data in LARGEST_FIRST)
+        largest_first = data in LARGEST_FIRST and policy != "studies"
+        result[free] = _draw(table[free], groups[free], wanted, generator, largest_first)
     for split, share in zip(NAMES, shares, strict=True):
         present = set(table["label"][result == split])
         if share and present != {0, 1}:
-            sources = table[~trained].groupby("label")["source"].nunique().to_dict()
+            counts = table[~trained].groupby("label")["source"].nunique().to_dict()
             apart = ", beside synthetic images and their like, which are trained on" * bool(trained.any())
             raise DataError(
                 f"Split {split} would lack a class: each class needs a source for every split that has a share of "
-                f"{tuple(map(float, shares))}. Received: {sources.get(0, 0)} sources of healthy images and "
-                f"{sources.get(1, 0)} of findings{apart}"
+                f"{tuple(map(float, shares))}. Received: {counts.get(0, 0)} sources of healthy images and "
+                f"{counts.get(1, 0)} of findings{apart}"
             )
     return result.astype(str)
+
+
+def _follows(names):
+    """Rows of equal names, each with the next: pairs for `sources.join`."""
+    codes = pd.factorize(names)[0]
+    order = np.argsort(codes, kind="stable")
+    same = np.flatnonzero(np.diff(codes[order]) == 0)
+    return np.column_stack([order[same], order[same + 1]])
 
 
 def synthetic(table):

@@ -37,6 +37,7 @@ def test_fracatlas(copy):
     for boxes, drawn in zip(table["boxes"][:6], _drawn([(i, 0) for i in range(6)]), strict=True):
         np.testing.assert_allclose(boxes, drawn, atol=0.51 / 64)
     assert all(len(boxes) == 0 for boxes in table["boxes"][6:])
+    assert set(table["study"]) == {"IMG0000000.jpg"}, "one row of numbers, one part"
     truncated = catalogue("fracatlas", root=root, progress=False).table.query("truncated")
     assert truncated["filename"].tolist() == ["images/Non_fractured/IMG0000002.jpg"]
 

@@ -116,3 +116,17 @@ def test_grazpedwri_dx_boxes_of_an_image_without_a_voc_file_are_yolos(copy, capl
     (record,) = caplog.records
     words = f"without boxes: 1 of 20 images .*{stems[-1]}.png; .* from pascalvoc, else yolov5/labels in "
     assert re.search(words, record.getMessage())
+
+
+def test_a_study_of_fracatlas_ends_where_numbers_or_parts_change(copy):
+    module, root = copy("fracatlas")
+    listing = pd.read_csv(root / "dataset.csv").sort_values("image_id", ignore_index=True)
+    listing.loc[4:, ["leg", "hand"]] = 0, 1
+    listing.loc[6, ["shoulder", "mixed"]] = 1
+    for path in root.glob("images/*/IMG0000002.jpg"):
+        path.unlink()
+    listing.drop(2).sample(frac=1, random_state=0).to_csv(root / "dataset.csv", index=False)
+    table = module.read(root)
+    numbers = table["filename"].str.extract(r"(\d+)\.")[0].astype(int)
+    studies = table["study"].str.extract(r"(\d+)\.")[0].astype(int)
+    assert studies[numbers.argsort()].tolist() == [0, 0, 3, 4, 4, 6, 7, 7, 7, 7]

@@ -57,6 +57,29 @@ def test_sources_of_many_images_are_tested_on_as_often_as_others():
     assert not tested_on(data="phantom")[:, large].any(), "as its recorded results were made"
 
 
+def test_studies_divides_neither_a_study_nor_a_source():
+    numbers = np.arange(900)
+    table = pd.DataFrame(
+        {
+            "source": np.where(numbers % 9 == 3, numbers - 1, numbers).astype(str),  # joins two studies
+            "study": (numbers // 3).astype(str),
+            "label": (numbers // 9 % 4 == 0).astype(int),
+            "body_part": "a",
+            "published_split": "",
+        }
+    ).sample(frac=1, random_state=0, ignore_index=True)
+
+    def sides(policy, column):
+        side = splits.assign(table, policy, data="fracatlas")
+        return side, table.assign(side=side).groupby(column)["side"].nunique().max()
+
+    for column in ("study", "source"):
+        side, most = sides("studies", column)
+        assert most == 1
+    np.testing.assert_allclose([(side == name).mean() for name in splits.NAMES], (0.7, 0.1, 0.2), atol=0.02)
+    assert sides("grouped", "source")[1] == 1 and sides("grouped", "study")[1] > 1
+
+
 def test_few_patients_of_many_images_leave_two_of_each_class_to_test_on():
     rng = np.random.default_rng(0)
     for seed in range(40):
@@ -213,6 +236,7 @@ def test_nothing_but_synthetic_images_is_dealt_out_as_ever():
         (_table().assign(synthetic=_table()["label"] == 1), {}, "0 of findings, beside synthetic images"),
         (_table(), {"policy": "random"}, "No such split policy.*'random'"),
         (_table(), {"policy": "official"}, "no official split"),
+        (_table(), {"policy": "studies"}, "Nothing tells the studies"),
         (_table(), {"shares": (0.5, 0.2, 0.2)}, "sum to 1"),
         (_table(), {"shares": (1.2, -0.1, -0.1)}, "sum to 1"),
         (_table(), {"shares": (0.5, 0.5)}, "three numbers"),

@@ -26,6 +26,7 @@ class Builder(builder.FractureBuilder, skip_registration=True):
     BUILDER_CONFIGS = [
         builder.SplitConfig(name=policy, policy=policy, shares=Layout.SHARES, description=words)
         for policy, words in splits.POLICIES.items()
+        if policy != "studies"  # nothing tells these; who knows patients, names them
     ]
 
     def __init__(self, layout, **options):

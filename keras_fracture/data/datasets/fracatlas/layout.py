@@ -16,11 +16,12 @@ HOW_TO_GET = (
 )
 LICENCE = "CC BY 4.0 (FracAtlas, Abedeen et al., Scientific Data 2023)"
 PATIENTS = False  # nothing tells them: a source is an X-ray
-POLICIES = ("grouped", "paper")
+POLICIES = ("grouped", "paper", "studies")
 SHARES = (0.7, 0.2, 0.1)  # lisbon_resnet, Introduction: "70-20-10"
 DIGESTS = {  # of the published split files, see splits/README.md
     "grouped": "c8018e16456d342cd26992403f45306dbbfb054aa814ec651dd101a8a2d8092a",
     "paper": "49db1b61657867e59fb4b1f7d4f59caccf0144192f5c230830dec69d12b57200",
+    "studies": "cc68e492797fe96085de3fc87bfda41aa6c1a531e1b02da5f26a9d37bcaf73f3",
 }
 CLASSES = {"Non_fractured": 0, "Fractured": 1}
 HOLDS = ("dataset.csv", *(f"images/{name}" for name in CLASSES))
@@ -73,14 +74,15 @@ def _boxes(root):
 def read(root):
     """Lists the images.
 
-    The folder is the label. A csv row that disagrees is a conflict, noted in `conflict`. There are no
-    patient numbers; near-duplicate images are joined into one source later (see `sources`).
+    The folder is the label. A csv row that disagrees is a conflict, noted in `conflict`. There are no patient numbers;
+    near-duplicate images are joined into one source later (see `sources`). But files are numbered as they were filed:
+    a frontal view, and behind it the lateral one. `study` joins what may be views of one patient.
 
     Args:
         root: Folder with dataset.csv, images/ and Annotations/.
 
     Returns:
-        A table in the form of `tables.COLUMNS`, with `hardware` and `multiscan`.
+        A table in the form of `tables.COLUMNS`, with `hardware`, `multiscan` and `study`.
 
     Raises:
         DataError: A folder, the csv, a column or a listed image is missing, or a file is damaged.
@@ -93,9 +95,10 @@ def read(root):
     present = {path.name for paths in images.values() for path in paths}
     tables.refuse_missing(set(csv.index) - present, root / "images")
     parts = tables.one_hot_names(csv, PARTS, "mixed")
+    csv["study"] = _studies(csv.index, csv[[*PARTS, "mixed"]].fillna(0).astype(str).agg("-".join, axis=1))
     csv["body_part"] = np.where(csv["mixed"] > 0, "mixed", parts)
     csv["view"] = tables.one_hot_names(csv, VIEWS, "mixed")
-    csv = csv[["body_part", "view", "hardware", "multiscan", "fractured"]]
+    csv = csv[["body_part", "view", "hardware", "multiscan", "fractured", "study"]]
     rows = []
     for folder, label in CLASSES.items():
         for path in images[folder]:
@@ -113,6 +116,7 @@ def read(root):
                     "view": facts["view"],
                     "hardware": bool(facts["hardware"]),
                     "multiscan": bool(facts["multiscan"]),
+                    "study": facts["study"],
                     "finding": "fracture" if label else "none",
                     "boxes": boxes(path.stem) if label else np.zeros((0, 4), np.float32),
                     "conflict": conflict,
@@ -121,3 +125,20 @@ def read(root):
     table = pd.DataFrame(rows)
     tables.say_boxless(table, f"{told_by} in {root / 'Annotations'}")
     return tables.complete(table)
+
+
+def _studies(names, parts):
+    """Files that are numbered one after another and show the same parts, under the name of the first.
+
+    More than one patient may be among them, which costs nothing; whoever has X-rays of several regions is divided.
+
+    Args:
+        names: Of the files, such as IMG0000012.jpg; one without a number is a study by itself.
+        parts: What each shows.
+    """
+    frame = pd.DataFrame({"name": names, "parts": np.asarray(parts)})
+    frame["number"] = frame["name"].str.extract(r"(\d+)\.\w+$", expand=False).astype(float)
+    frame = frame.sort_values(["number", "name"])
+    goes_on = (frame["number"].diff() == 1) & (frame["parts"] == frame["parts"].shift())
+    first = frame["name"].where(~goes_on).ffill()
+    return first.sort_index().to_numpy()
