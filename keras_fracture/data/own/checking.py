@@ -3,9 +3,13 @@
 import pandas as pd
 
 from keras_fracture.data import splits, unread
+from keras_fracture.data.audit import threshold_accuracy
 from keras_fracture.data.catalogue import joined, measured, near_across, usable
+from keras_fracture.data.numbering import labels_beside
 from keras_fracture.data.own.layout import leaks
 from keras_fracture.errors import DataError
+
+_TELLING, _ENOUGH = 0.65, 30  # balanced accuracy, and images of each label for it to mean something
 
 
 def lines(layout, progress=True):
@@ -40,7 +44,7 @@ def lines(layout, progress=True):
             counts = table[column].replace("", "none").value_counts()
             out.append(f"{word}: {', '.join(f'{name} {count:,}' for name, count in counts.items())}")
     leak = leaks(table)
-    out += filter(None, [leak])
+    out += filter(None, [leak, _numbered(usable(table))])
     out += [f"not used: {error}" for error in table["error"] if error]
     conflicts = table[(table["conflict"] != "") & (table["error"] == "")]
     out += [f"not used: {row.filename}: {row.conflict}" for row in conflicts.itertuples()]
@@ -62,3 +66,20 @@ def lines(layout, progress=True):
             possible.add(policy)
     honest = ("official", "grouped") if not leak else ("grouped",)
     return out, next((policy for policy in honest if policy in possible), None)
+
+
+def _numbered(table):
+    """That files are numbered by label or patient, one line, where no patients are told; "" if they are not."""
+    accuracy, _, above = threshold_accuracy(labels_beside(table), table["label"])
+    if (
+        table["patient_told"].any()
+        or table["label"].value_counts().min() < _ENOUGH
+        or not above
+        or accuracy < _TELLING
+    ):
+        return ""
+    return (
+        f"the labels of the two nearest file numbers tell an image's label with balanced accuracy {accuracy:.1%}: "
+        "files are numbered by label, or views of one patient follow each other and may be on two sides of a split "
+        "(name the patients)"
+    )
