@@ -10,7 +10,8 @@ from keras_fracture.evaluation.checks import check_numbers, known_sources
 from keras_fracture.evaluation.generative_metrics import fid, kid, kid_of_copies, ms_ssim, prdc
 
 _FEW = 10  # times k; of fewer images the balls round them hold most of the others
-METRICS = ("fid", "kid", "precision", "recall", "density", "coverage", "ms_ssim")
+BY_NEIGHBOURS = ("precision", "recall", "density", "coverage")
+METRICS = ("fid", "kid", *BY_NEIGHBOURS, "ms_ssim")
 
 
 def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, seed=0, cached=True):
@@ -99,9 +100,14 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
     return compared
 
 
+def too_few(images, k):
+    """Whether precision to coverage of so many images a side say little with `k` neighbours."""
+    return images < _FEW * k
+
+
 def _warn_of_few_or_equal(real, fake, count, k):
     """Warns of sets whose numbers would say little, or what they do not."""
-    if count < _FEW * k:
+    if too_few(count, k):
         warnings.warn(
             f"precision to coverage of fewer than {_FEW} times k = {k} images a side say little: generate more, or "
             f"give more real sources. Received: {count} a side",

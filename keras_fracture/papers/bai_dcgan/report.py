@@ -5,6 +5,7 @@ import pandas as pd
 
 from keras_fracture import files
 from keras_fracture.data import sheets
+from keras_fracture.evaluation.generative import BY_NEIGHBOURS, too_few
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told
 from keras_fracture.papers.bai_dcgan.config import Config
@@ -220,7 +221,7 @@ def _text(config, recorded, row, counts_, folder):
         "a training image of another X-ray, about 1 % by the threshold's making. Copies are found as they stand (by "
         "pixels also mirrored left to right): rotated or cropped ones are overlooked, so that a low share does not "
         "prove that nothing was learnt by heart.\n",
-        _measures_table(row),
+        _measures_table(config, row),
         *_shown(config, folder, numbered),
         "## Is it any use to a classifier?\n",
         "Both trainings get as many images of a class as the other, drawn from the larger set, of the first GAN's "
@@ -314,10 +315,12 @@ def _reported(epoch, value):
     return f"{values} ({epochs})"
 
 
-def _measures_table(row):
-    rows = []
+def _measures_table(config, row):
+    rows, k = [], config.neighbours
     for name, words in MEASURES.items():
         score = row["metrics"][name]
+        if name in BY_NEIGHBOURS and too_few(score["images"], k):
+            words += f" (says little: its k is {k}, of {score['images']:.0f} images a side)"
         spread = f"{score['low']:.4f} to {score['high']:.4f}"
         rows.append([words, f"{score['value']:.4f}", spread, f"{score['real_vs_real']:.4f}"])
     return markdown(["measure", "generated", "lowest and highest seed", "real against real"], rows)
