@@ -177,6 +177,12 @@ def test_measures_by_neighbours_of_few_images_are_marked():
     assert marked[500] == [] and [line.split()[1].strip(":") for line in marked[249]] == list(BY_NEIGHBOURS)
 
 
+def test_the_report_says_what_a_class_that_is_real_does_to_the_comparison():
+    findings_only, both = configure(Config, "quick"), configure(Config, "quick", condition="label")
+    assert "told apart by their style" in report._real_healthy(findings_only)
+    assert report._real_healthy(both) == ""
+
+
 def test_the_larger_class_of_each_test_set_is_that_of_its_images():
     findings_only = configure(Config, "smoke", generated_images=100)
     both = configure(Config, "smoke", generated_images=100, condition="label")

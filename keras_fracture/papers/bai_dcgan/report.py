@@ -227,13 +227,8 @@ def _text(config, recorded, row, counts_, folder):
         "Both trainings get as many images of a class as the other, drawn from the larger set, of the first GAN's "
         "images; test sets are as they come, and *larger class* is the accuracy there of an answer that looks at no "
         "image. The same small CNN (compact_cnn, 3 seeds) learns for "
-        f"{counted(utility_epochs(config), 'epoch')}{_fewer(config)}. "
-        + (
-            ""
-            if config.condition == "label"
-            else "The GAN draws findings only: healthy images are real ones. "
-        )
-        + "Real test images are those of the split above, with its leaks.\n",
+        f"{counted(utility_epochs(config), 'epoch')}{_fewer(config)}. {_real_healthy(config)}"
+        "Real test images are those of the split above, with its leaks.\n",
         _utility_table(config, row, counts_["test"]),
         "## How this was made\n",
         f"- Command: `{recorded['command']}`, {recorded['date']}, first seed {config.seed}.",
@@ -331,6 +326,17 @@ def _fewer(config):
     usual = utility_epochs(Config())
     few = utility_epochs(config) < usual
     return f", no more than the GAN (runs of {usual} epochs or more: {usual})" if few else ""
+
+
+def _real_healthy(config):
+    """What a GAN that draws one class alone does to the comparison."""
+    if config.condition == "label":
+        return ""
+    return (
+        "The GAN draws findings only: healthy images are real ones, also in the synthetic sets. There drawn and real "
+        "images can be told apart by their style, without a look at the finding: if a classifier trained on them does "
+        "worse, they need not lack it. "
+    )
 
 
 def _larger_class(config, test):
