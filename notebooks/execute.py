@@ -22,6 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 NEEDS = {"07_pytorch_side_by_side": "torch"}  # which is not in requirements.txt
 LONGEST = 3600  # seconds a cell may take
+WARNED = re.compile(r"keras_fracture/\S+\.py:\d+: (UserWarning: .*)")  # by the package, and what it says
 
 
 def with_solutions(notebook):
@@ -101,7 +102,9 @@ def runnable(path):
 
 
 def tidy(notebook, private):
-    """An executed notebook without what only this execution knows: times, warnings, paths of the machine.
+    """An executed notebook without what only this execution knows: times, libraries' warnings, paths of the machine.
+
+    What the package itself warns of stays: readers have to know it.
 
     Args:
         notebook: A notebook as a dict, format 4.
@@ -114,9 +117,11 @@ def tidy(notebook, private):
         tags = [tag for tag in cell["metadata"].get("tags", ()) if tag == "parameters"]
         cell["metadata"] = {"tags": tags} if tags else {}
         if cell["cell_type"] == "code":
-            cell["outputs"] = [each for each in cell["outputs"] if each.get("name") != "stderr"]
             for output in cell["outputs"]:
                 output.pop("transient", None)
+                if output.get("name") == "stderr":
+                    output["text"] = [f"{said}\n" for said in WARNED.findall("".join(output["text"]))]
+            cell["outputs"] = [each for each in cell["outputs"] if each.get("text") != []]
     notebook["metadata"] = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},

@@ -56,6 +56,7 @@ def judge(options):
     verbs.import_tensorflow()
     from keras_fracture import data, files
     from keras_fracture.data import catalogue
+    from keras_fracture.errors import ImageError
     from keras_fracture.inference import judging
     from keras_fracture.report.generated import MEASURES
     from keras_fracture.report.markdown import counted, markdown
@@ -71,6 +72,11 @@ def judge(options):
     kept = judging.of_label(paths, options.label, parts)
     if len(kept) < len(paths):
         progress.say(f"left out: {counted(len(paths) - len(kept), 'generated image')} of another label")
+        if len(kept) <= judging.NEIGHBOURS < len(paths):
+            raise ImageError(
+                f"More than {judging.NEIGHBOURS} generated images of the label {options.label} are needed: generate "
+                f"more, or take those of other labels, too (--label all). Received: {len(kept)} of {len(paths)} images"
+            )
     generated = judging.read(kept, options.size, options.crop)
     synthetic = catalogue.synthetic(options.data, **verbs.reading(options))
     found = judging.judge(

@@ -10,7 +10,9 @@ from keras_fracture.evaluation.checks import check_numbers, known_sources
 from keras_fracture.evaluation.generative_metrics import fid, kid, kid_of_copies, ms_ssim, prdc
 
 _FEW = 10  # times k; of fewer images the balls round them hold most of the others
-METRICS = ("fid", "kid", "precision", "recall", "density", "coverage", "ms_ssim")
+_FEWEST = 50  # images a side; of fewer even two halves of the real ones differ by what good generators do
+BY_NEIGHBOURS = ("precision", "recall", "density", "coverage")
+METRICS = ("fid", "kid", *BY_NEIGHBOURS, "ms_ssim")
 
 
 def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, seed=0, cached=True):
@@ -24,7 +26,8 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
     images knows both halves and may come nearer than that by copying: see `memorisation.near_copies`. `ms_ssim` needs
     no pairing: `value` is of generated images alone, `real_vs_real` of the first half.
 
-    KID is here the unbiased estimate of whole samples; its spread, as that of the others, is over splits.
+    KID is here the unbiased estimate of whole samples; its spread, as that of the others, is over splits. Sets too
+    small to say much are warned of: fewer than 50 images a side, and for precision to coverage than ten times `k`.
 
     Args:
         real: uint8 `(n, height, width, 1 or 3)`.
@@ -99,9 +102,20 @@ def compare(real, fake, extractor, *, sources=None, splits=5, k=5, pairs=500, se
     return compared
 
 
+def too_few(images, k):
+    """Whether precision to coverage of so many images a side say little with `k` neighbours."""
+    return images < _FEW * k
+
+
 def _warn_of_few_or_equal(real, fake, count, k):
     """Warns of sets whose numbers would say little, or what they do not."""
-    if count < _FEW * k:
+    if count < _FEWEST:
+        warnings.warn(
+            f"no measure of fewer than {_FEWEST} images a side says much, KID, FID and MS-SSIM included, and the next "
+            f"seed gives others: generate more (500 or so), or give more real sources. Received: {count} a side",
+            stacklevel=3,
+        )
+    elif too_few(count, k):
         warnings.warn(
             f"precision to coverage of fewer than {_FEW} times k = {k} images a side say little: generate more, or "
             f"give more real sources. Received: {count} a side",

@@ -24,7 +24,8 @@ def utility(
     Source: Esteban, Hyland and Rätsch 2017, "Real-valued (Medical) Time Series Generation with Recurrent
     Conditional GANs", Section 4.1. Both trainings get equally many images of each class, drawn at random from
     the larger set, and the same steps, so that `tstr` falls short of `trtr` by what the images lack, not by
-    their number.
+    their number. Where one class is real, it may also fall short by their style, which tells the classes apart there
+    and not among real images.
 
     Args:
         real_train: (images, labels): uint8 `(n, side, side, 1 or 3)`, and 0 or 1 each.

@@ -18,7 +18,7 @@ from keras_fracture.synthesis.records import TABLE, class_of, table_of
 LABELS = {"finding": 1, "healthy": 0, "all": None}
 # Classes by name, or by number where a network has no names for them.
 _WORDS = {"finding": "finding", "healthy": "healthy", "0": "healthy", "1": "finding"}
-_NEIGHBOURS = 5
+NEIGHBOURS = 5
 _LOG = logging.getLogger(__name__)
 
 
@@ -177,7 +177,7 @@ def judge(generated, real, known, label="finding", extractor="xray", seed=0, cro
 def _neighbours(sources, generated):
     """Balls that reach no further than the copies of one X-ray would count those alone."""
     most = np.unique(sources, return_counts=True)[1].max(initial=0)
-    neighbours = int(max(_NEIGHBOURS, min(most, generated // 4, len(sources) // 8)))
+    neighbours = int(max(NEIGHBOURS, min(most, generated // 4, len(sources) // 8)))
     if most > neighbours:
         _LOG.warning(
             "an X-ray or patient has %d of %d images, among which %d neighbours may all lie: precision to coverage may "

@@ -116,13 +116,16 @@ def test_too_few_sources_or_images_are_said(draw, real, fake, settings, message)
 
 
 def test_few_images_and_those_that_are_real_ones_are_warned_of(draw):
-    real = draw(80)
-    with pytest.warns(UserWarning, match="fewer than 10 times k = 5 images a side.*Received: 40 a side"):
-        compare(real, draw(40), pixels, splits=1, pairs=2)
-    with pytest.warns(UserWarning, match="Received: 7 of 40 generated images equal a real one"):
-        compare(real, np.concatenate([real[:7], draw(33)]), pixels, splits=1, pairs=2, k=4)
+    real = draw(100)
+    with pytest.warns(UserWarning, match="fewer than 10 times k = 6 images a side.*Received: 50 a side"):
+        compare(real, draw(50), pixels, splits=1, pairs=2, k=6)
+    with pytest.warns(UserWarning, match="Received: 7 of 50 generated images equal a real one"):
+        compare(real, np.concatenate([real[:7], draw(43)]), pixels, splits=1, pairs=2)
+    with pytest.warns(UserWarning, match="KID, FID and MS-SSIM included.*Received: 49 a side") as said:
+        compare(real, draw(49), pixels, splits=1, pairs=2, k=6)
+    assert len(said) == 1, "not of precision to coverage once more"
     with warnings.catch_warnings(action="error", category=UserWarning):
-        compare(real, draw(40), pixels, splits=1, pairs=2, k=4)
+        compare(real, draw(50), pixels, splits=1, pairs=2)
 
 
 def test_images_of_another_kind_are_refused(draw):

@@ -52,6 +52,16 @@ def test_the_command_gives_what_the_functions_do_and_finds_copies(tmp_path, spli
     assert f"{expected['kid']['value']:.4f} | {expected['kid']['real_vs_real']:.4f}" in out
 
 
+def test_too_few_images_of_a_label_are_refused_with_the_way_out(tmp_path, known, capsys):
+    written(tmp_path, known[:10])
+    rows = "".join(f"{number:03}.png,{('healthy', 'finding')[number % 2]}\n" for number in range(10))
+    (tmp_path / "images.csv").write_text("file,class\n" + rows)
+    assert cli.main(["judge", str(tmp_path), "--data", "phantom"]) == 2
+    said = capsys.readouterr().err
+    assert "More than 5 generated images of the label finding are needed" in said
+    assert "(--label all). Received: 5 of 10 images" in said
+
+
 def test_images_of_the_other_label_are_left_out(tmp_path, known, monkeypatch):
     made = written(tmp_path, known[:4])
     assert judging.of_label(made, "finding") == made  # nobody says what they show

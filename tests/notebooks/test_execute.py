@@ -61,6 +61,15 @@ def test_tidying_keeps_outputs_and_parameters_but_no_traces_of_the_machine():
     assert "papermill" not in tidied["metadata"] and "/home" not in json.dumps(tidied)
 
 
+def test_of_stderr_what_the_package_warns_of_stays_without_its_place():
+    said = "/home/me/site-packages/keras/x.py:3: UserWarning: no\n/home/me/keras_fracture/a.py:9: UserWarning: few\n"
+    said += "  compare(real)\nWARNING:tensorflow:retracing\n"
+    streams = [{"output_type": "stream", "name": "stderr", "text": text} for text in (said, "W0000 oneDNN\n")]
+    shown = {"output_type": "display_data", "data": {"text/plain": "x"}, "metadata": {}}
+    tidied = execute.tidy(notebook(code("1", outputs=[*streams, shown])), ["/home/me"])
+    assert tidied["cells"][0]["outputs"] == [streams[0] | {"text": ["UserWarning: few\n"]}, shown]
+
+
 @pytest.mark.slow
 def test_a_failing_notebook_is_named_and_the_others_still_run(folder, capsys):
     folder("0_fails", code("raise ValueError('no such bone')"))

@@ -7,12 +7,14 @@ from PIL import Image
 
 from keras_fracture import inference
 from keras_fracture.errors import FractureError
+from keras_fracture.evaluation.generative import BY_NEIGHBOURS
 from keras_fracture.experiment.config import configure
 from keras_fracture.experiment.splits import Split, load_splits
 from keras_fracture.papers import tables
 from keras_fracture.papers.bai_dcgan import experiment, report
 from keras_fracture.papers.bai_dcgan.config import Config
 from keras_fracture.report import galleries
+from keras_fracture.report.generated import MEASURES
 from tests.drawings import assert_drawn, assert_figures
 
 
@@ -161,6 +163,24 @@ def test_words_for_reported_losses():
 def test_of_several_seeds_images_are_those_of_the_smallest():
     found = report._mean_over_seeds([{"value": 0.1, "images": 33}, {"value": 0.3, "images": 32}])
     assert found == {"value": 0.2, "images": 32, "low": 0.1, "high": 0.3} and isinstance(found["images"], int)
+
+
+def test_measures_by_neighbours_of_few_images_are_marked():
+    score = {"value": 1.0, "low": 1.0, "high": 1.0, "real_vs_real": 1.0}
+    marked = {}
+    for images in (249, 500):
+        row = {"metrics": dict.fromkeys(MEASURES, score | {"images": images})}
+        lines = report._measures_table(configure(Config, "quick"), row).splitlines()
+        marked[images] = [
+            line for line in lines if "(says little: its k is 50, of 249 images a side)" in line
+        ]
+    assert marked[500] == [] and [line.split()[1].strip(":") for line in marked[249]] == list(BY_NEIGHBOURS)
+
+
+def test_the_report_says_what_a_class_that_is_real_does_to_the_comparison():
+    findings_only, both = configure(Config, "quick"), configure(Config, "quick", condition="label")
+    assert "told apart by their style" in report._real_healthy(findings_only)
+    assert report._real_healthy(both) == ""
 
 
 def test_the_larger_class_of_each_test_set_is_that_of_its_images():

@@ -5,6 +5,7 @@ import pandas as pd
 
 from keras_fracture import files
 from keras_fracture.data import sheets
+from keras_fracture.evaluation.generative import BY_NEIGHBOURS, too_few
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told
 from keras_fracture.papers.bai_dcgan.config import Config
@@ -220,19 +221,14 @@ def _text(config, recorded, row, counts_, folder):
         "a training image of another X-ray, about 1 % by the threshold's making. Copies are found as they stand (by "
         "pixels also mirrored left to right): rotated or cropped ones are overlooked, so that a low share does not "
         "prove that nothing was learnt by heart.\n",
-        _measures_table(row),
+        _measures_table(config, row),
         *_shown(config, folder, numbered),
         "## Is it any use to a classifier?\n",
         "Both trainings get as many images of a class as the other, drawn from the larger set, of the first GAN's "
         "images; test sets are as they come, and *larger class* is the accuracy there of an answer that looks at no "
         "image. The same small CNN (compact_cnn, 3 seeds) learns for "
-        f"{counted(utility_epochs(config), 'epoch')}{_fewer(config)}. "
-        + (
-            ""
-            if config.condition == "label"
-            else "The GAN draws findings only: healthy images are real ones. "
-        )
-        + "Real test images are those of the split above, with its leaks.\n",
+        f"{counted(utility_epochs(config), 'epoch')}{_fewer(config)}. {_real_healthy(config)}"
+        "Real test images are those of the split above, with its leaks.\n",
         _utility_table(config, row, counts_["test"]),
         "## How this was made\n",
         f"- Command: `{recorded['command']}`, {recorded['date']}, first seed {config.seed}.",
@@ -314,10 +310,12 @@ def _reported(epoch, value):
     return f"{values} ({epochs})"
 
 
-def _measures_table(row):
-    rows = []
+def _measures_table(config, row):
+    rows, k = [], config.neighbours
     for name, words in MEASURES.items():
         score = row["metrics"][name]
+        if name in BY_NEIGHBOURS and too_few(score["images"], k):
+            words += f" (says little: its k is {k}, of {score['images']:.0f} images a side)"
         spread = f"{score['low']:.4f} to {score['high']:.4f}"
         rows.append([words, f"{score['value']:.4f}", spread, f"{score['real_vs_real']:.4f}"])
     return markdown(["measure", "generated", "lowest and highest seed", "real against real"], rows)
@@ -328,6 +326,17 @@ def _fewer(config):
     usual = utility_epochs(Config())
     few = utility_epochs(config) < usual
     return f", no more than the GAN (runs of {usual} epochs or more: {usual})" if few else ""
+
+
+def _real_healthy(config):
+    """What a GAN that draws one class alone does to the comparison."""
+    if config.condition == "label":
+        return ""
+    return (
+        "The GAN draws findings only: healthy images are real ones, also in the synthetic sets. There drawn and real "
+        "images can be told apart by their style, without a look at the finding: if a classifier trained on them does "
+        "worse, they need not lack it. "
+    )
 
 
 def _larger_class(config, test):
