@@ -133,7 +133,10 @@ class EpochBackup(keras.callbacks.Callback):
                 model.optimizer.build(model.trainable_variables)
             model.load_weights(path)
             self._keep(path)
-            known = [identity.of_weights(model), self.first_weights]
+            # A model that goes on in this process was left with the average of its weights, see `finish`.
+            inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+            averages = getattr(inner, "_model_variables_moving_average", ())
+            known = [identity.of_weights(model), identity.first_numbers(averages), self.first_weights]
             self._given_others = self.first_weights is not None and not any(
                 identity.same_weights(given, one) for one in known
             )
@@ -190,6 +193,14 @@ class EpochBackup(keras.callbacks.Callback):
             and numbers.get("wait", 0) >= one.patience
             for one, numbers in zip(self.counting, self._counted or (), strict=False)
         )
+
+    def finish(self, model):
+        """Leaves a restored model, which trains no more, with the weights that the end of Keras's `fit` leaves.
+
+        An optimizer with `use_ema` puts its average in their place there, behind the last backup.
+        """
+        if isinstance(model.optimizer, keras.optimizers.Optimizer):
+            model.optimizer.finalize_variable_values(model.trainable_weights)
 
     def take_stream(self, steps, data):
         """Keeps the steps an epoch and what the images are; a resumed training of others is refused.

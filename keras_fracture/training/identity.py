@@ -147,7 +147,12 @@ def _close(one, other):
 
 def of_weights(model):
     """The first number of each weight that is trained: enough to tell two beginnings apart."""
-    return [float(np.ravel(keras.ops.convert_to_numpy(one))[0]) for one in model.trainable_variables]
+    return first_numbers(model.trainable_variables)
+
+
+def first_numbers(weights):
+    """The first number of each of some weights."""
+    return [float(np.ravel(keras.ops.convert_to_numpy(one))[0]) for one in weights if one is not None]
 
 
 def same_weights(one, other):

@@ -205,6 +205,7 @@ def fit(
             "to train anew. Received: epochs %d",
             folder, first, epochs,
         )  # fmt: skip
+        backup.finish(model)
     else:
         _train(
             model,

@@ -197,6 +197,31 @@ def test_a_training_that_was_stopped_early_is_over(tmp_path, caplog):
     assert len(_train(tmp_path, 6, callbacks=stopping(2))[1]) == 3  # more patience goes on
 
 
+def _same(one, other):
+    for a, b in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def _averaging(scaled=False):
+    optimizer = keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.5)
+    return keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_finished_training_gives_the_average_of_its_weights_again(tmp_path, caplog, scaled):
+    """The backup holds the last weights, which the end of Keras's `fit` puts the average in the place of."""
+    model = _resumable(tmp_path, 2, _averaging(scaled))
+    _same(_resumable(tmp_path, 2, _averaging(scaled)), model)
+    average = getattr(model.optimizer, "inner_optimizer", model.optimizer)._model_variables_moving_average
+    np.testing.assert_array_equal(model.weights[0].numpy(), average[0].numpy())
+    last = _classifier(_averaging(scaled))
+    last.load_weights(tmp_path / "backup" / "epoch-00002.weights.h5")
+    assert np.abs(last.get_weights()[0] - model.get_weights()[0]).max() > 1e-4
+    further = _resumable(tmp_path, 3, None, model=model)
+    assert "with other weights" not in caplog.text  # those are the average that it was left with
+    _same(further, _resumable(tmp_path / "whole", 3, _averaging(scaled)))
+
+
 def test_fewer_epochs_than_a_folder_holds_are_said(tmp_path, caplog):
     _train(tmp_path, 2)
     assert not caplog.records
