@@ -24,7 +24,9 @@ _COUNTING = (
     keras.callbacks.EarlyStopping,
     keras.callbacks.ModelCheckpoint,
 )
-_COUNTED = ("best", "wait", "cooldown_counter", "stopped_epoch", "epochs_since_last_save")
+_COUNTED = (
+    "best", "wait", "cooldown_counter", "stopped_epoch", "epochs_since_last_save", "_ema_weights_in_model",
+)  # fmt: skip
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -105,7 +107,10 @@ class EpochBackup(keras.callbacks.Callback):
         super().__init__()
         self.folder, self.settings = Path(folder), json.loads(json.dumps(settings))
         self.steps, self.data, self.first_weights = None, [], None
-        self.counting = [one for one in callbacks if isinstance(one, _COUNTING)]
+        # Those that an epoch ends with the average of the weights in the model, and the weights in its place.
+        swapping = keras.callbacks.SwapEMAWeights
+        self.swapping = [one for one in callbacks if isinstance(one, swapping) and one.swap_on_epoch]
+        self.counting = [one for one in callbacks if isinstance(one, _COUNTING) or one in self.swapping]
         if any(getattr(one, "restore_best_weights", False) for one in self.counting):
             raise TrainingError(
                 "EarlyStopping(restore_best_weights=True) keeps weights that a resumed training would not have: use "
@@ -197,9 +202,10 @@ class EpochBackup(keras.callbacks.Callback):
     def finish(self, model):
         """Leaves a restored model, which trains no more, with the weights that the end of Keras's `fit` leaves.
 
-        An optimizer with `use_ema` puts its average in their place there, behind the last backup.
+        An optimizer with `use_ema` puts its average in their place there, behind the last backup, unless `swapping` has
+        already.
         """
-        if isinstance(model.optimizer, keras.optimizers.Optimizer):
+        if isinstance(model.optimizer, keras.optimizers.Optimizer) and not self.swapping:
             model.optimizer.finalize_variable_values(model.trainable_weights)
 
     def take_stream(self, steps, data):
@@ -241,6 +247,8 @@ class EpochBackup(keras.callbacks.Callback):
         # Behind the others, which start to count anew there.
         for callback, numbers in zip(self.counting, self._counted or (), strict=False):
             vars(callback).update(numbers)
+        for one in self.swapping:  # which would give up the weights in its last epoch, before they are kept
+            one.params = one.params | {"epochs": math.inf}
 
     def on_epoch_end(self, epoch, logs=None):
         after = self.folder / f"epoch-{epoch + 1:05d}.weights.h5"
@@ -254,6 +262,9 @@ class EpochBackup(keras.callbacks.Callback):
         files.write_text(_beside(after), json.dumps(facts, indent=1) + "\n")
         save_weights(self.model, after)
         self._keep(after)
+        for one in self.swapping:
+            if self.model.stop_training or epoch + 1 == self.params["epochs"]:
+                one._finalize_ema_values()  # else the end of `fit` puts the weights in the place of their average
 
     def _keep(self, newest):
         """Removes all other backups; a run that is killed here leaves two."""

@@ -222,6 +222,29 @@ def test_a_finished_training_gives_the_average_of_its_weights_again(tmp_path, ca
     _same(further, _resumable(tmp_path / "whole", 3, _averaging(scaled)))
 
 
+def test_weights_swapped_for_their_average_are_swapped_back_by_a_resumed_training(tmp_path):
+    """Of the last epoch `SwapEMAWeights` kept the average alone, and a training went on with that."""
+
+    def train(folder, epochs, model=None, further=()):
+        callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True), *further]
+        return _resumable(tmp_path / folder, epochs, _averaging(), model, callbacks=callbacks)
+
+    def stop(epoch, logs):
+        stopping.model.stop_training = epoch == 1
+
+    whole = train("whole", 4)
+    average = whole.optimizer._model_variables_moving_average[0]
+    np.testing.assert_array_equal(whole.weights[0].numpy(), average.numpy())
+    begun = train("cut", 2)
+    _same(train("cut", 2), begun)
+    stopping = keras.callbacks.LambdaCallback(on_epoch_end=stop)
+    stopped = train("stopped", 4, further=[stopping])
+    _same(stopped, begun)  # where Keras's `fit` would have left the last weights
+    for folder, model in (("cut", None), ("stopped", stopped), ("whole", None)):
+        _same(train(folder, 4, model), whole)
+    _same(train("cut", 4), whole)
+
+
 def test_fewer_epochs_than_a_folder_holds_are_said(tmp_path, caplog):
     _train(tmp_path, 2)
     assert not caplog.records
