@@ -3,7 +3,10 @@
 import dataclasses
 from typing import ClassVar
 
+from keras_fracture.errors import FractureError, meant
 from keras_fracture.experiment import config
+
+_LEAST = {"nips2017": 8, "munit": 64}  # preset to the smallest patches that its networks take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +128,20 @@ class Config(config.Config):
     seam_limit: float = 0.6
     thresholds: tuple = (0.0, 0.9, 0.95)
     passing_shares: tuple = (0.3, 0.1, 0.03)
+
+    def __post_init__(self):
+        super().__post_init__()
+        least = _LEAST.get(self.preset)
+        if least is None:
+            raise FractureError(
+                f"preset of {self.key} must be one of {', '.join(_LEAST)}. {meant(self.preset, _LEAST)}"
+                f"Received: {self.preset!r}"
+            )
+        if self.patch_size % 4 or self.patch_size < least:
+            raise FractureError(
+                f"patch_size of {self.key} must be a multiple of 4, and {least} or more for {self.preset}. "
+                f"Received: {self.patch_size}"
+            )
 
     def unused(self):
         """See `experiment.config.Config.unused`."""
