@@ -34,7 +34,7 @@ class Config(config.Config):
         min_lesions: Training images with a lesion that every part keeps, see `parts.parts_of`.
         seeds: Classifiers an arm.
         network: Of the classifiers.
-        widths: Of its levels, or None for the network's own.
+        widths: Of the levels of a DRN-C or DRN-D, or None for the network's own.
         image_size: Side of the whole images in pixels.
         epochs: Of each classifier.
         batch_size: Images a step of a classifier.
@@ -142,9 +142,16 @@ class Config(config.Config):
                 f"patch_size of {self.key} must be a multiple of 4, and {least} or more for {self.preset}. "
                 f"Received: {self.patch_size}"
             )
+        # A profile's, whatever network was asked for.
+        if not self._has_widths and self.widths in [one.get("widths") for one in self.PROFILES.values()]:
+            object.__setattr__(self, "widths", None)
+
+    @property
+    def _has_widths(self):
+        return self.network.startswith(("drn_c_", "drn_d_"))  # DRN-A is a ResNet
 
     def unused(self):
         """See `experiment.config.Config.unused`."""
-        return super().unused() | (
-            {} if self.exponent is None else {"seam_limit": "a search for the exponent"}
-        )
+        widths = {} if self._has_widths or self.widths is None else {"widths": "DRN-C and DRN-D"}
+        seams = {} if self.exponent is None else {"seam_limit": "a search for the exponent"}
+        return super().unused() | widths | seams
