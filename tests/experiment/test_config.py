@@ -236,6 +236,7 @@ def test_adamw_of_an_earlier_version_decayed_by_one_hundredth_whatever_was_set()
             "patch_size .* multiple of 4, and 64 or more for munit. Received: 32",
         ),
         ("gupta_unit", "patch_size", 30, "patch_size .* and 8 or more for nips2017. Received: 30"),
+        ("lisbon_resnet", "warmup", 1.0, "warmup of lisbon_resnet must be below 1: .*Received: 1.0"),
         ("gupta_unit", "epochs", None, "epochs of gupta_unit must be a whole number. Received: None"),
         ("ibrahim_gan", "policies", "paper", "must hold one value or more. Received: 'paper'"),
     ],
