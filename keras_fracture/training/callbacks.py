@@ -28,7 +28,7 @@ _COUNTED = (
     "best", "wait", "cooldown_counter", "stopped_epoch", "epochs_since_last_save", "_ema_weights_in_model",
 )  # fmt: skip
 # Settings that may become others while a model is trained, by callbacks or by the model itself.
-_LATER = ("optimizers", "adversarial_loss", "regularizers")
+_LATER = ("optimizers", "adversarial_loss", "trained", "regularizers")
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -179,6 +179,11 @@ class EpochBackup(keras.callbacks.Callback):
         later = {name: before[name] for name in _LATER if name in before}
         asked = {name: value for name, value in (self.settings or {}).items() if name in started}
         odd = [name for name in asked if asked[name] not in (started[name], later.get(name, started[name]))]
+        if "trained" in odd:
+            raise TrainingError(
+                f"Other weights are trained than were in {path.parent}: name another folder. Expected: "
+                f"{started['trained']}. Received: {self.settings['trained']}"
+            )
         if odd:
             raise TrainingError(
                 f"{path.parent} was trained with other settings of {', '.join(odd)}: name another folder, or ask for "
@@ -273,7 +278,9 @@ class EpochBackup(keras.callbacks.Callback):
         facts |= {"steps": self.steps, "data": self.data, "model": identity.of_model(self.model)}
         facts |= {"first_weights": self.first_weights, "first_fixed_weights": self.first_fixed}
         facts |= {"validation": self.validation, "adversarial_loss": identity.of_loss(self.model)}
-        facts |= {"regularizers": identity.of_regularizers(self.model)}
+        facts |= {
+            "trained": identity.of_trained(self.model), "regularizers": identity.of_regularizers(self.model),
+        }  # fmt: skip
         files.write_text(_beside(after), json.dumps(facts, indent=1) + "\n")
         save_weights(self.model, after)
         self._keep(after)

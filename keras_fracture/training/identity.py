@@ -183,6 +183,13 @@ def _close(one, other):
     return one == other
 
 
+def of_trained(model):
+    """How many of a model's weights are trained, and a digest of which these are, as a text."""
+    trained = set(map(id, model.trainable_weights))
+    places = [place for place, one in enumerate(model.weights) if id(one) in trained]
+    return f"{len(places)} of {len(model.weights)} ({_digest(places)[:6]})"
+
+
 def of_regularizers(model):
     """Class, numbers and texts of the regularizers of the weights that are trained, by their place; a dict for JSON."""
     found = enumerate(getattr(one, "regularizer", None) for one in model.trainable_weights)

@@ -168,7 +168,7 @@ def fit(
     Raises:
         TrainingError: Epochs are done and their history is gone; or `folder` was trained with other images, labels,
             optimizers, learning rates, losses, their weights, class weights, patience (and with it validation data),
-            regularizers or settings of the model than are asked for now.
+            regularizers, weights to be trained or settings of the model than are asked for now.
         DistributionError: Workers found different backups.
     """
     check_whole(TrainingError, epochs=(epochs, 1))
@@ -182,6 +182,7 @@ def fit(
         "loss_weights": _loss_weights(model),
         "adversarial_loss": identity.of_loss(model),
         "patience": patience,
+        "trained": identity.of_trained(model),
         "regularizers": identity.of_regularizers(model),
     }
     settings["class_weight"] = {str(label): float(weight) for label, weight in (class_weight or {}).items()}

@@ -70,6 +70,18 @@ def test_other_weights_that_are_not_trained_are_said_and_those_of_the_backup_tak
     np.testing.assert_array_equal(other.get_weights()[0], model.get_weights()[0])
 
 
+def test_another_stage_of_a_training_takes_another_folder(tmp_path):
+    model = _fit(tmp_path, 1, _on_features())
+    model.trainable = True
+    model.layers[1].trainable = True
+    model.compile("sgd", LOSS)
+    for own in (model, _on_features(frozen=False)):
+        with pytest.raises(
+            TrainingError, match=r"Other weights are trained than .* Expected: 4 of 8.*Received: 6 of 8"
+        ):
+            _fit(tmp_path, 1, own)
+
+
 @pytest.mark.parametrize("reading", ["arrays", "batches", "in another order"])
 def test_the_best_epoch_is_chosen_on_one_set_of_images(tmp_path, reading):
     images, labels = killed_run.images(), np.arange(24) % 2
