@@ -24,7 +24,11 @@ _COUNTING = (
     keras.callbacks.EarlyStopping,
     keras.callbacks.ModelCheckpoint,
 )
-_COUNTED = ("best", "wait", "cooldown_counter", "stopped_epoch", "epochs_since_last_save")
+_COUNTED = (
+    "best", "wait", "cooldown_counter", "stopped_epoch", "epochs_since_last_save", "_ema_weights_in_model",
+)  # fmt: skip
+# Settings that may become others while a model is trained, by callbacks or by the model itself.
+_LATER = ("optimizers", "adversarial_loss", "trained", "regularizers")
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -104,8 +108,12 @@ class EpochBackup(keras.callbacks.Callback):
     def __init__(self, folder, settings=None, callbacks=()):
         super().__init__()
         self.folder, self.settings = Path(folder), json.loads(json.dumps(settings))
-        self.steps, self.data, self.first_weights = None, [], None
-        self.counting = [one for one in callbacks if isinstance(one, _COUNTING)]
+        self.steps, self.data, self.validation = None, [], {}
+        self.first_weights = self.first_fixed = None
+        # Those that an epoch ends with the average of the weights in the model, and the weights in its place.
+        swapping = keras.callbacks.SwapEMAWeights
+        self.swapping = [one for one in callbacks if isinstance(one, swapping) and one.swap_on_epoch]
+        self.counting = [one for one in callbacks if isinstance(one, _COUNTING) or one in self.swapping]
         if any(getattr(one, "restore_best_weights", False) for one in self.counting):
             raise TrainingError(
                 "EarlyStopping(restore_best_weights=True) keeps weights that a resumed training would not have: use "
@@ -127,18 +135,24 @@ class EpochBackup(keras.callbacks.Callback):
         path, epochs = self.saved()
         if path:
             self._counted = self._check(path, model)
-            given = identity.of_weights(model)
+            given, fixed = identity.of_weights(model), identity.of_fixed(model)
             # Keras builds it in the first step, and loads nothing into an optimizer that is not built.
             if model.optimizer is not None and not model.optimizer.built:
                 model.optimizer.build(model.trainable_variables)
             model.load_weights(path)
             self._keep(path)
-            known = [identity.of_weights(model), self.first_weights]
+            # A model that goes on in this process was left with the average of its weights, see `finish`.
+            inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+            averages = getattr(inner, "_model_variables_moving_average", ())
+            known = [identity.of_weights(model), identity.first_numbers(averages), self.first_weights]
             self._given_others = self.first_weights is not None and not any(
                 identity.same_weights(given, one) for one in known
             )
+            if self.first_fixed is not None:  # such as a teacher's
+                known = identity.of_fixed(model), self.first_fixed
+                self._given_others |= not any(identity.same_weights(fixed, one) for one in known)
         else:
-            self.first_weights = identity.of_weights(model)
+            self.first_weights, self.first_fixed = identity.of_weights(model), identity.of_fixed(model)
         return epochs
 
     def _check(self, path, model):
@@ -146,19 +160,30 @@ class EpochBackup(keras.callbacks.Callback):
         try:
             before = json.loads(_beside(path).read_text(encoding="utf-8"))
             names = "counted", "settings", "optimizers", "steps"
-            counted, started, optimizers, self.steps = (before[name] for name in names)
+            counted, started, _, self.steps = (before[name] for name in names)
             self.data, known = before.get("data", []), before.get("model", {})
-            self.first_weights = before.get("first_weights")
+            self.validation, self.first_weights = before.get("validation", {}), before.get("first_weights")
+            self.first_fixed = before.get("first_fixed_weights")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TrainingError(
                 f"{path} lacks the settings of its training, {_beside(path).name}: delete its folder to train again. "
                 f"Received: {one_line(error)}"
             ) from None
+        now = identity.of_model(model)
+        if odd := identity.other_model(known, now):
+            raise TrainingError(
+                f"{path.parent} was trained with another model: name another folder, or make the same. Expected: "
+                f"{_shortened(known, odd)}. Received: {_shortened(now, odd)}"
+            )
         # A model that goes on in the process that trained it has the learning rate and the loss that it has by now.
-        later = {"optimizers": optimizers, "adversarial_loss": before.get("adversarial_loss")}
-        later = {name: value for name, value in later.items() if name in before}
+        later = {name: before[name] for name in _LATER if name in before}
         asked = {name: value for name, value in (self.settings or {}).items() if name in started}
         odd = [name for name in asked if asked[name] not in (started[name], later.get(name, started[name]))]
+        if "trained" in odd:
+            raise TrainingError(
+                f"Other weights are trained than were in {path.parent}: name another folder. Expected: "
+                f"{started['trained']}. Received: {self.settings['trained']}"
+            )
         if odd:
             raise TrainingError(
                 f"{path.parent} was trained with other settings of {', '.join(odd)}: name another folder, or ask for "
@@ -168,12 +193,6 @@ class EpochBackup(keras.callbacks.Callback):
         self.settings = self.settings and self.settings | {
             name: started[name] for name in later if name in started
         }
-        now = identity.of_model(model)
-        if odd := identity.other_model(known, now):
-            raise TrainingError(
-                f"{path.parent} was trained with another model: name another folder, or make the same. Expected: "
-                f"{_shortened(known, odd)}. Received: {_shortened(now, odd)}"
-            )
         if [name for name, _ in counted] != self._kinds():
             raise TrainingError(
                 f"{path.parent} was trained with other callbacks: name another folder, or pass the same. Expected: "
@@ -191,12 +210,22 @@ class EpochBackup(keras.callbacks.Callback):
             for one, numbers in zip(self.counting, self._counted or (), strict=False)
         )
 
-    def take_stream(self, steps, data):
+    def finish(self, model):
+        """Leaves a restored model, which trains no more, with the weights that the end of Keras's `fit` leaves.
+
+        An optimizer with `use_ema` puts its average in their place there, behind the last backup, unless `swapping` has
+        already.
+        """
+        if isinstance(model.optimizer, keras.optimizers.Optimizer) and not self.swapping:
+            model.optimizer.finalize_variable_values(model.trainable_weights)
+
+    def take_stream(self, steps, data, validation_data=None):
         """Keeps the steps an epoch and what the images are; a resumed training of others is refused.
 
         Args:
             steps: Steps.
             data: What `identity.noted` gave.
+            validation_data: As in `keras.Model.fit`, where it decides when the training ends.
 
         Raises:
             TrainingError: The backup is from a training with others.
@@ -207,7 +236,13 @@ class EpochBackup(keras.callbacks.Callback):
                 f"Received: {steps}"
             )
         data = json.loads(json.dumps(data))
-        if odd := identity.other_data(self.data, data):
+        odd = identity.other_data(self.data, data)
+        validation = json.loads(json.dumps(identity.of_validation(validation_data)))
+        others = identity.other_data([self.validation], [validation])
+        # Images that are drawn anew at each reading are no others.
+        if others and not identity.other_data([identity.of_validation(validation_data)], [validation]):
+            odd |= others
+        if odd:
             before, now = (
                 ", ".join(f"{name} {pair[side]!s:.80}" for name, pair in odd.items()) for side in (0, 1)
             )
@@ -215,7 +250,7 @@ class EpochBackup(keras.callbacks.Callback):
                 f"{self.folder} was trained with other {', '.join(odd)}: name another folder, or ask for the same. "
                 f"Expected: {before}. Received: {now}"
             )
-        self.steps, self.data = steps, data or self.data
+        self.steps, self.data, self.validation = steps, data or self.data, validation or self.validation
         if self._given_others:  # neither as the training began nor as it left off
             _LOG.warning(
                 "the model was given with other weights than the training in %s began with, of another seed or start: "
@@ -230,6 +265,8 @@ class EpochBackup(keras.callbacks.Callback):
         # Behind the others, which start to count anew there.
         for callback, numbers in zip(self.counting, self._counted or (), strict=False):
             vars(callback).update(numbers)
+        for one in self.swapping:  # which would give up the weights in its last epoch, before they are kept
+            one.params = one.params | {"epochs": math.inf}
 
     def on_epoch_end(self, epoch, logs=None):
         after = self.folder / f"epoch-{epoch + 1:05d}.weights.h5"
@@ -239,10 +276,17 @@ class EpochBackup(keras.callbacks.Callback):
         ]
         facts = {"settings": self.settings, "optimizers": optimizers_of(self.model), "counted": counted}
         facts |= {"steps": self.steps, "data": self.data, "model": identity.of_model(self.model)}
-        facts |= {"first_weights": self.first_weights, "adversarial_loss": identity.of_loss(self.model)}
+        facts |= {"first_weights": self.first_weights, "first_fixed_weights": self.first_fixed}
+        facts |= {"validation": self.validation, "adversarial_loss": identity.of_loss(self.model)}
+        facts |= {
+            "trained": identity.of_trained(self.model), "regularizers": identity.of_regularizers(self.model),
+        }  # fmt: skip
         files.write_text(_beside(after), json.dumps(facts, indent=1) + "\n")
         save_weights(self.model, after)
         self._keep(after)
+        for one in self.swapping:
+            if self.model.stop_training or epoch + 1 == self.params["epochs"]:
+                one._finalize_ema_values()  # else the end of `fit` puts the weights in the place of their average
 
     def _keep(self, newest):
         """Removes all other backups; a run that is killed here leaves two."""

@@ -332,6 +332,8 @@ def fit(
         watch.on_epoch_end(epoch, logs)
         if own.sum([float(model.stop_training)])[0]:
             break
+    if model.optimizer is not None:  # which may put the average of the weights in their place
+        model.optimizer.finalize_variable_values(model.trainable_weights)
     watch.on_train_end(logs)
     return model.history
 

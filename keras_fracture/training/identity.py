@@ -8,6 +8,7 @@ import math
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 _MADE = contextvars.ContextVar("made", default=None)
 _FIRST = 8  # images that are known one by one
@@ -51,6 +52,41 @@ def note(images, labels, augment, **settings):
     )
 
 
+def of_validation(data):
+    """What validation data are, in whatever order they come, a dict for JSON; of what may have no end an empty one.
+
+    Args:
+        data: As in `keras.Model.fit`: arrays, or a `tf.data.Dataset`, all of which is read.
+    """
+    if isinstance(data, tf.data.Dataset):
+        batches = data.as_numpy_iterator() if data.cardinality() >= 0 else ()
+    else:
+        batches = [tuple(data)] if isinstance(data, tuple | list) else ()
+    numbers, labels = [], []
+    for batch in batches:
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        for images in _arrays(x)[:1]:
+            numbers += [(one.mean(dtype=np.float64), one.std(dtype=np.float64)) for one in images]
+        # A number an image, also of one-hot rows.
+        rows = [one.reshape(len(one), -1) for one in _arrays(y)]
+        labels.append([one @ np.arange(1.0, one.shape[1] + 1) for one in rows])
+    if not numbers:
+        return {}
+    means, spreads = np.array(numbers).T
+    levels = [*np.quantile(means, np.linspace(0, 1, _FIRST)), spreads.mean()]
+    columns = [np.concatenate(parts) for parts in zip(*labels, strict=True)]
+    return {
+        "validation images": len(means),
+        "validation grey levels": [float(f"{level:.6g}") for level in levels],
+        "validation labels": [_digest(np.sort(column)) for column in columns],
+    }
+
+
+def _arrays(given):
+    arrays = [np.asarray(one) for one in keras.tree.flatten(given)]
+    return [one for one in arrays if one.ndim and one.dtype.kind in "biuf"]
+
+
 def _digest(labels):
     # Rounded: where they are probabilities, two machines may differ in the last digit.
     values = np.round(np.asarray(labels, np.float64), 3) + 0.0
@@ -78,8 +114,10 @@ def other_data(before, now):
 
 
 def _alike(name, one, other):
-    if name == "grey levels":
-        return len(one) == len(other) and np.allclose(one, other, rtol=0, atol=_LEVELS)
+    if name.endswith("grey levels"):
+        # Pixels of 0 to 255 spread by 50 or so; those of validation are scaled, and their spread is the last number.
+        tolerance = _LEVELS if name == "grey levels" else _LEVELS * one[-1] / 50 + 1e-5
+        return len(one) == len(other) and np.allclose(one, other, rtol=0, atol=tolerance)
     return one == other
 
 
@@ -145,11 +183,46 @@ def _close(one, other):
     return one == other
 
 
+def of_trained(model):
+    """How many of a model's weights are trained, and a digest of which these are, as a text."""
+    trained = set(map(id, model.trainable_weights))
+    places = [place for place, one in enumerate(model.weights) if id(one) in trained]
+    return f"{len(places)} of {len(model.weights)} ({_digest(places)[:6]})"
+
+
+def of_regularizers(model):
+    """Class, numbers and texts of the regularizers of the weights that are trained, by their place; a dict for JSON."""
+    found = enumerate(getattr(one, "regularizer", None) for one in model.trainable_weights)
+    return {str(place): _regularizer(one) for place, one in found if one is not None}
+
+
+def _regularizer(given):
+    try:
+        config = given.get_config()
+    except (AttributeError, NotImplementedError):  # a function, or a class that nobody saves
+        config = {}
+    plain = {name: value for name, value in config.items() if isinstance(value, str | bool | int | float)}
+    return [getattr(given, "__name__", type(given).__name__), plain]
+
+
 def of_weights(model):
     """The first number of each weight that is trained: enough to tell two beginnings apart."""
-    return [float(np.ravel(keras.ops.convert_to_numpy(one))[0]) for one in model.trainable_variables]
+    return first_numbers(model.trainable_variables)
+
+
+def of_fixed(model):
+    """The first number of each weight that is not trained, those of a frozen part or moving statistics."""
+    return first_numbers(
+        one for one in model.non_trainable_weights if keras.backend.is_float_dtype(one.dtype)
+    )
+
+
+def first_numbers(weights):
+    """The first number of each of some weights."""
+    arrays = [keras.ops.convert_to_numpy(one) for one in weights if one is not None]
+    return [float(np.ravel(one)[0]) for one in arrays if one.size]
 
 
 def same_weights(one, other):
     """Whether two lists of `of_weights` agree as far as two machines do that draw them from one seed."""
-    return len(one) == len(other) and np.allclose(one, other, rtol=1e-3, atol=1e-5)
+    return len(one) == len(other) and np.allclose(one, other, rtol=1e-3, atol=1e-5, equal_nan=True)

@@ -167,8 +167,8 @@ def fit(
 
     Raises:
         TrainingError: Epochs are done and their history is gone; or `folder` was trained with other images, labels,
-            optimizers, learning rates, losses, their weights, class weights, patience or
-            settings of the model than are asked for now.
+            optimizers, learning rates, losses, their weights, class weights, patience (and with it validation data),
+            regularizers, weights to be trained or settings of the model than are asked for now.
         DistributionError: Workers found different backups.
     """
     check_whole(TrainingError, epochs=(epochs, 1))
@@ -182,6 +182,8 @@ def fit(
         "loss_weights": _loss_weights(model),
         "adversarial_loss": identity.of_loss(model),
         "patience": patience,
+        "trained": identity.of_trained(model),
+        "regularizers": identity.of_regularizers(model),
     }
     settings["class_weight"] = {str(label): float(weight) for label, weight in (class_weight or {}).items()}
     backup = EpochBackup(folder / "backup", settings, callbacks)
@@ -197,7 +199,7 @@ def fit(
     extra = [keras.callbacks.TensorBoard(folder / "tensorboard")] if tensorboard else []
     with own.scope(), identity.noted() as data:
         dataset, steps = stream(first)
-    backup.take_stream(steps, data)
+    backup.take_stream(steps, data, None if patience is None else validation_data)
     if first >= epochs or best.over or backup.over:
         _LOG.log(
             logging.INFO if first == epochs or best.over else logging.WARNING,
@@ -205,6 +207,7 @@ def fit(
             "to train anew. Received: epochs %d",
             folder, first, epochs,
         )  # fmt: skip
+        backup.finish(model)
     else:
         _train(
             model,

@@ -228,6 +228,15 @@ def test_adamw_of_an_earlier_version_decayed_by_one_hundredth_whatever_was_set()
         ("bai_dcgan", "steps", 0, "steps of bai_dcgan must be 1 or more. Received: 0"),
         ("gupta_unit", "exponents", (1.0, -2.0), "Each of exponents .* above 0. Received: -2.0"),
         ("gupta_unit", "widths", (4, 0), "Each of widths .* 1 or more. Received: 0"),
+        ("gupta_unit", "preset", "munti", "preset .* nips2017, munit. Did you mean munit.*Received: 'munti'"),
+        (
+            "gupta_unit",
+            "preset",
+            "munit",
+            "patch_size .* multiple of 4, and 64 or more for munit. Received: 32",
+        ),
+        ("gupta_unit", "patch_size", 30, "patch_size .* and 8 or more for nips2017. Received: 30"),
+        ("lisbon_resnet", "warmup", 1.0, "warmup of lisbon_resnet must be below 1: .*Received: 1.0"),
         ("gupta_unit", "epochs", None, "epochs of gupta_unit must be a whole number. Received: None"),
         ("ibrahim_gan", "policies", "paper", "must hold one value or more. Received: 'paper'"),
     ],
@@ -248,11 +257,12 @@ def test_settings_that_no_run_means_are_refused(key, name, value, words):
         ("ibrahim_gan", "modern", "policies=grouped,paper", "the poster's study where it names several"),
         ("ibrahim_gan", "both", "gans_per_class=5", r"5 seeds or more \(--seeds\)"),
         ("gupta_unit", None, "seam_limit=0.7", "a search for the exponent"),
+        ("gupta_unit", None, "widths=4", "DRN-C and DRN-D"),  # of the profile's compact_cnn
     ],
 )
 def test_settings_that_would_change_nothing_are_refused(tmp_path, key, variant, setting, owner):
     name, _, value = setting.partition("=")
-    received = r"\('grouped', 'paper'\)" if name == "policies" else value
+    received = {"policies": r"\('grouped', 'paper'\)", "widths": r"\(4,\)"}.get(name, value)
     with pytest.raises(
         FractureError, match=f"^{name} of {key} is a setting of {owner}, .* Received: {received}"
     ):
@@ -274,11 +284,22 @@ def test_settings_are_used_where_what_they_belong_to_is_asked_for_or_where_they_
         configs.check_used(config, "quick", settings | named)
 
     check("gupta_unit", ["seam_limit=0.7", "exponent=None"])
+    check("gupta_unit", ["widths=None", "network=resnet18"])
+    check("gupta_unit", ["widths=8,8,8,8,8,8,8,8"])
     check("lisbon_resnet", ["width=64"], variant="imagenet")
     check("lisbon_resnet", ["width=32"], variant="tuned")
     check("lisbon_resnet", ["teacher_weight=3", "width=32"], variant="distilled")
     check("ibrahim_gan", ["modern_steps=7"], variant="modern")
     check("ibrahim_gan", ["modern_steps=7", "epochs=3"], variant="both")
+
+
+def test_widths_of_a_profile_are_left_out_where_another_network_is_asked_for():
+    def quick(**settings):
+        return configs.configure(papers.get("gupta_unit").config.Config, "quick", **settings)
+
+    assert len(quick().widths) == len(quick(network="drn_c_26").widths) == 8
+    assert quick(network="resnet18").widths is quick(network="drn_a_50").widths is None
+    assert quick(network="resnet18", widths=(4,)).widths == (4,)  # and refused, see above
 
 
 @pytest.mark.parametrize(

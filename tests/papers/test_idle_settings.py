@@ -9,6 +9,7 @@ from keras_fracture.errors import FractureError
 from keras_fracture.experiment.config import configure
 from keras_fracture.experiment.runs import Run
 from keras_fracture.papers import classifier, classifier_report
+from keras_fracture.papers.lisbon_resnet import experiment as lisbon_resnet
 from keras_fracture.papers.lisbon_resnet.config import Config as LisbonResNet
 
 
@@ -78,3 +79,14 @@ def test_boxes_that_are_not_there_are_refused_or_said(monkeypatch, tmp_path, cap
     given([], [])
     with pytest.raises(FractureError, match="phantom, 2 findings of the grouped split without one"):
         check(tmp_path, box_weight=0.3)
+
+
+def test_a_warmup_of_less_than_a_step_is_said_once(caplog):
+    config = configure(LisbonResNet, "smoke", warmup=0.013)
+    assert lisbon_resnet.optimizer(config, 77).learning_rate == 0  # of the first step, which warms up
+    assert caplog.messages == []
+    for _ in range(2):
+        lisbon_resnet.optimizer(config, 76)
+    (said,) = caplog.messages
+    assert "less than a step, so that it changes nothing" in said
+    assert said.endswith("Received: warmup 0.013 of 76 steps")

@@ -209,6 +209,22 @@ def _config(**changes):
     return json.dumps(config | changes)
 
 
+def test_workers_end_with_the_average_of_weights_as_keras_does():
+    """Their `fit` is the package's own."""
+    import keras
+    import tensorflow as tf
+
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        model = keras.Sequential(
+            [keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")]
+        )
+        model.compile(keras.optimizers.SGD(1.0, use_ema=True, ema_momentum=0.5), lambda _, outputs: outputs)
+    one = np.ones((1, 1), "float32")
+    stream = tf.data.Dataset.from_tensors((one, one)).repeat()
+    distribution.fit(model, stream, epochs=2, steps_per_epoch=1)
+    assert model.get_weights()[0].item() == -1.5  # of -1 and -2
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -156,6 +156,7 @@ def test_a_training_of_an_earlier_version_goes_on_with_what_it_recorded(tmp_path
     _train(tmp_path)
     path = next((tmp_path / "backup").glob("*.json"))
     facts = json.loads(path.read_text())
+    del facts["settings"]["trained"], facts["settings"]["regularizers"]
     path.write_text(
         json.dumps({name: facts[name] for name in ("settings", "optimizers", "counted", "steps")})
     )
@@ -195,6 +196,54 @@ def test_a_training_that_was_stopped_early_is_over(tmp_path, caplog):
     np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
     assert "nothing is left to train" in caplog.text
     assert len(_train(tmp_path, 6, callbacks=stopping(2))[1]) == 3  # more patience goes on
+
+
+def _same(one, other):
+    for a, b in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def _averaging(scaled=False):
+    optimizer = keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.5)
+    return keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_finished_training_gives_the_average_of_its_weights_again(tmp_path, caplog, scaled):
+    """The backup holds the last weights, which the end of Keras's `fit` puts the average in the place of."""
+    model = _resumable(tmp_path, 2, _averaging(scaled))
+    _same(_resumable(tmp_path, 2, _averaging(scaled)), model)
+    average = getattr(model.optimizer, "inner_optimizer", model.optimizer)._model_variables_moving_average
+    np.testing.assert_array_equal(model.weights[0].numpy(), average[0].numpy())
+    last = _classifier(_averaging(scaled))
+    last.load_weights(tmp_path / "backup" / "epoch-00002.weights.h5")
+    assert np.abs(last.get_weights()[0] - model.get_weights()[0]).max() > 1e-4
+    further = _resumable(tmp_path, 3, None, model=model)
+    assert "with other weights" not in caplog.text  # those are the average that it was left with
+    _same(further, _resumable(tmp_path / "whole", 3, _averaging(scaled)))
+
+
+def test_weights_swapped_for_their_average_are_swapped_back_by_a_resumed_training(tmp_path):
+    """Of the last epoch `SwapEMAWeights` kept the average alone, and a training went on with that."""
+
+    def train(folder, epochs, model=None, further=()):
+        callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True), *further]
+        return _resumable(tmp_path / folder, epochs, _averaging(), model, callbacks=callbacks)
+
+    def stop(epoch, logs):
+        stopping.model.stop_training = epoch == 1
+
+    whole = train("whole", 4)
+    average = whole.optimizer._model_variables_moving_average[0]
+    np.testing.assert_array_equal(whole.weights[0].numpy(), average.numpy())
+    begun = train("cut", 2)
+    _same(train("cut", 2), begun)
+    stopping = keras.callbacks.LambdaCallback(on_epoch_end=stop)
+    stopped = train("stopped", 4, further=[stopping])
+    _same(stopped, begun)  # where Keras's `fit` would have left the last weights
+    for folder, model in (("cut", None), ("stopped", stopped), ("whole", None)):
+        _same(train(folder, 4, model), whole)
+    _same(train("cut", 4), whole)
 
 
 def test_fewer_epochs_than_a_folder_holds_are_said(tmp_path, caplog):

@@ -114,7 +114,7 @@ def test_interrupted_and_resumed_run_ends_with_the_same_weights(undisturbed, tmp
         np.testing.assert_allclose(history[column], expected[column], atol=1e-5)
 
 
-def test_two_runs_in_one_process_are_equal_and_further_epochs_only_add(undisturbed, tmp_path):
+def test_two_runs_in_one_process_are_equal_and_further_epochs_only_add(undisturbed, tmp_path, caplog):
     model, history = killed_run.train(tmp_path, 2)
     again, same = killed_run.train(tmp_path, 2)
     _same_weights(again, model)
@@ -122,6 +122,7 @@ def test_two_runs_in_one_process_are_equal_and_further_epochs_only_add(undisturb
     further, longer = killed_run.train(tmp_path, 4)
     _same_weights(further, undisturbed[0])
     pd.testing.assert_frame_equal(longer[:2], history)
+    assert "with other weights" not in caplog.text  # such as those of the average, which are not trained
 
 
 def test_killed_run_resumes_to_the_same_weights(tmp_path):

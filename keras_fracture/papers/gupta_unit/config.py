@@ -3,7 +3,10 @@
 import dataclasses
 from typing import ClassVar
 
+from keras_fracture.errors import FractureError, meant
 from keras_fracture.experiment import config
+
+_LEAST = {"nips2017": 8, "munit": 64}  # preset to the smallest patches that its networks take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Config(config.Config):
         min_lesions: Training images with a lesion that every part keeps, see `parts.parts_of`.
         seeds: Classifiers an arm.
         network: Of the classifiers.
-        widths: Of its levels, or None for the network's own.
+        widths: Of the levels of a DRN-C or DRN-D, or None for the network's own.
         image_size: Side of the whole images in pixels.
         epochs: Of each classifier.
         batch_size: Images a step of a classifier.
@@ -126,8 +129,29 @@ class Config(config.Config):
     thresholds: tuple = (0.0, 0.9, 0.95)
     passing_shares: tuple = (0.3, 0.1, 0.03)
 
+    def __post_init__(self):
+        super().__post_init__()
+        least = _LEAST.get(self.preset)
+        if least is None:
+            raise FractureError(
+                f"preset of {self.key} must be one of {', '.join(_LEAST)}. {meant(self.preset, _LEAST)}"
+                f"Received: {self.preset!r}"
+            )
+        if self.patch_size % 4 or self.patch_size < least:
+            raise FractureError(
+                f"patch_size of {self.key} must be a multiple of 4, and {least} or more for {self.preset}. "
+                f"Received: {self.patch_size}"
+            )
+        # A profile's, whatever network was asked for.
+        if not self._has_widths and self.widths in [one.get("widths") for one in self.PROFILES.values()]:
+            object.__setattr__(self, "widths", None)
+
+    @property
+    def _has_widths(self):
+        return self.network.startswith(("drn_c_", "drn_d_"))  # DRN-A is a ResNet
+
     def unused(self):
         """See `experiment.config.Config.unused`."""
-        return super().unused() | (
-            {} if self.exponent is None else {"seam_limit": "a search for the exponent"}
-        )
+        widths = {} if self._has_widths or self.widths is None else {"widths": "DRN-C and DRN-D"}
+        seams = {} if self.exponent is None else {"seam_limit": "a search for the exponent"}
+        return super().unused() | widths | seams

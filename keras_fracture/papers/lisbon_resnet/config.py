@@ -156,6 +156,11 @@ class Config(ClassifierConfig):
             raise FractureError(
                 f"smoothing of {self.key} must be below 1, where all labels are alike. Received: {self.smoothing}"
             )
+        if self.warmup == 1:
+            raise FractureError(
+                f"warmup of {self.key} must be below 1: it is a share of all steps, and some must follow it. "
+                f"Received: {self.warmup}"
+            )
 
     @classmethod
     def understood(cls, settings):

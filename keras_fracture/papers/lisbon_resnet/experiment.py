@@ -1,10 +1,15 @@
 """Methodologies 3 and 4 of the paper: CLAHE, fit and pad, then ResNets with focal loss."""
 
+import functools
+import logging
+
 import keras
 
 from keras_fracture import models, training
 from keras_fracture.data import Preprocess
 from keras_fracture.papers import classifier
+
+_LOG = logging.getLogger(__name__)
 
 
 def run(config, run):
@@ -29,10 +34,21 @@ def build_model(config, name, train):
 
 def optimizer(config, steps):
     """SGD with momentum (Methodologies 4); AdamW in the variant `imagenet`."""
+    warmup = _warmup_steps(config.warmup, steps)
     if config.optimizer == "adamw":
-        decay, warmup = config.weight_decay, int(config.warmup * steps)
-        return training.adamw(config.learning_rate, steps, weight_decay=decay, warmup=warmup)
-    return training.sgd(config.learning_rate, steps, momentum=0.9, warmup=int(config.warmup * steps))
+        return training.adamw(config.learning_rate, steps, weight_decay=config.weight_decay, warmup=warmup)
+    return training.sgd(config.learning_rate, steps, momentum=0.9, warmup=warmup)
+
+
+@functools.cache  # said once, not for each seed
+def _warmup_steps(share, steps):
+    if 0 < share * steps < 1:
+        _LOG.warning(
+            "warmup is less than a step, so that it changes nothing: take a larger share or more epochs. Received: "
+            "warmup %g of %d steps",
+            share, steps,
+        )  # fmt: skip
+    return int(share * steps)
 
 
 def loss(config):
