@@ -187,9 +187,15 @@ def check_real(config, sets):
 
 
 def how_told(config):
-    """Of a report's first lines: how the patients of own X-rays are known; none for published data sets."""
+    """Of a report's first lines: how the patients of own X-rays are known; of published data sets, that none are."""
     if config.data in catalogue.NAMES:
-        return []
+        if config.splits or getattr(catalogue.layout(config.data), "PATIENTS", True):
+            return []
+        kept = " (of the policy studies, not those that are numbered one after another)"
+        return [
+            "Nothing names the patients of this data set: a source is an X-ray, and two views of one patient may "
+            f"lie in two splits{kept * ('studies' in config.split_policies)}.\n"
+        ]
     layout, _ = catalogue.find(config.data, **config.reading)
     apart = " Images of two patients that are nearly equal, but not equal, count as two X-rays."
     return [f"{layout.told}{apart * bool(layout.table['patient_told'].any())}\n"]

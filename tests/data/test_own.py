@@ -198,6 +198,9 @@ def test_an_experiment_reads_own_xrays_as_its_settings_say(drawn, tmp_path):
         "Images of two patients that are nearly equal, but not equal, count as two X-rays.\n"
     )
     assert experiment.how_told(Config(data="phantom")) == []
+    assert (
+        "two views of one patient may lie in two splits" in experiment.how_told(Config(data="fracatlas"))[0]
+    )
 
 
 def test_synthetic_images_are_counted_and_for_training_alone(drawn, tmp_path, capsys, caplog):
