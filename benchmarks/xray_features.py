@@ -4,8 +4,9 @@
     python benchmarks/xray_features.py --profile smoke --out runs/features
 
 A narrow ResNet-18 that tells body part and finding of small images together: a classifier of findings alone forgets
-what does not bear on them, and a generator must get the anatomy right too. Trained on FracAtlas, so that it has seen no
-image of the sets that generators learn from. Its penultimate maps, averaged, are the features of `evaluation`'s
+what does not bear on them, and a generator must get the anatomy right too. Trained on the training images of FracAtlas
+(policy `grouped`), so that it has seen no image of other sets that generators learn from. Those that learn from
+FracAtlas are held against images that it has learnt. Its penultimate maps, averaged, are the features of `evaluation`'s
 extractor `xray`; the weights that come with the package are those of this command's run folder (`xray.keras`).
 """
 

@@ -99,7 +99,7 @@ class PolicyResult:
     Attributes:
         sets: Split name to `Split`, as the paper trains on them.
         trained: Architecture name to `TrainedModel`.
-        baselines: `evaluation.baselines.Baselines` on the same test images.
+        baselines: `evaluation.baselines.Baselines` on the same test images, fitted on the splits as they come.
     """
 
     sets: dict
@@ -143,6 +143,7 @@ def run(config, run, method):
     for policy in config.policies:
         sets = load_splits(config, method.preprocess(config), policy, run.data_dir)
         together = 1 if config.ensemble else config.seeds
+        # Before: where a paper deals out mirror images, trees would be validated on files that they have learnt.
         baselines = fit_baselines(config, sets, run.data_dir, config.threshold, together)
         sets = method.prepare_splits(config, sets, policy)
         if config.pretrained and len(config.models) > 1:

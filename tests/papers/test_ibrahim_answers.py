@@ -126,7 +126,8 @@ def test_gains_of_few_x_rays_are_neither_bold_nor_counted(sources):
         "train": split("ab", (0, 1)),
         "test": split([str(one) for one in range(sources)], (0, 1) * (sources // 2)),
     }
-    curve = SimpleNamespace(sets=sets, sizes=(8,))
+    sets["validation"] = sets["test"]
+    curve = SimpleNamespace(sets=sets, sizes=(8,), drawn={})
     results = SimpleNamespace(poster={}, curve=None, few_labels=curve)
     config = configure(Config, "smoke")
     said = " ".join(answer.sentences(config, results, {}, {"few_labels": numbers}))

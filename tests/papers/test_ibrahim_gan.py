@@ -16,7 +16,7 @@ from keras_fracture.experiment.splits import Split, as_grey, load_splits
 from keras_fracture.papers.ibrahim_gan import experiment, few_labels, learning_curve
 from keras_fracture.papers.ibrahim_gan.config import Config
 from keras_fracture.papers.ibrahim_gan.experiment import ARMS
-from keras_fracture.papers.ibrahim_gan.gans import TrainedGAN, draw
+from keras_fracture.papers.ibrahim_gan.gans import TrainedGAN, draw, drawn_from
 from keras_fracture.serving import releasing
 from tests.drawings import assert_drawn
 
@@ -198,8 +198,37 @@ def test_the_tables_show_a_row_for_each_number_of_images(finished):
     assert len(table.splitlines()) == 2 + 4, "the poster's arms alone"
     assert table.count("| smoke, epochs 2, ") == 4
     lines = report.TABLES["ibrahim_few_labels"](runs).splitlines()
-    assert [line.split(" | ")[1] for line in lines[2:]] == ["8", "12"]
-    assert lines[0].count("gain, points") == 3
+    told = [f"{count} of {count} sources, 50 % findings" for count in (8, 12)]
+    assert [line.split(" | ")[1] for line in lines[2:]] == told
+    assert lines[0].count("gain, points") == 3 and "| classic augmentation: AUC |" in lines[0]
+    assert "| original: AUC |" in report.TABLES["ibrahim_learning_curve"](runs).splitlines()[0]
+    earlier = [{name: one for name, one in run.items() if name != "real_sources"} for run in runs]
+    assert "| 8 | " in report.TABLES["ibrahim_few_labels"](earlier)
+
+
+def test_rows_tell_how_many_x_rays_the_real_images_show(metrics):
+    told = {
+        (run["study"], run["real_images"]): (run["real_sources"], run["real_findings"])
+        for run in metrics["runs"]
+        if "study" in run
+    }
+    train = metrics["splits"]["grouped"]["train"]
+    assert told.pop(("learning_curve", train["images"])) == (train["sources"], train["findings"])
+    assert told.pop(("learning_curve", 8))[1] == 4
+    assert told == {("few_labels", 8): (8, 4), ("few_labels", 12): (12, 6)}
+
+
+def test_of_few_labels_gains_are_over_classic_augmentation(finished, metrics):
+    """Rows call the arm `original`, though its images are turned, moved and mirrored."""
+    report = papers.get("ibrahim_gan").report
+    compared = [report.compare(run)[1] for run in metrics["runs"] if run.get("study") == "few_labels"]
+    assert "classic augmentation: AUC with 8 labels" in compared[0]
+    text = (finished[0] / "report.md").read_text()
+    few = text.split("## Few labels, many images")[1].split("## ")[0]
+    assert "gain over classic augmentation, points" in few and "| original |" not in few
+    validation = metrics["splits"]["grouped"]["validation"]["images"]
+    assert f"whole validation split ({validation:,} labels more)" in few
+    assert "from these alone with classic augmentation; gains" in text
 
 
 def split(sources, labels):
@@ -217,6 +246,7 @@ def test_drawn_images_are_half_of_each_class_and_whole_x_rays_first():
     assert len(set(data.sources[rows])) == 4, "three images of each X-ray"
     assert set(rows) <= set(draw(data, 24, seed=3)), "a larger size holds the smaller one"
     assert set(rows) != set(draw(data, 12, seed=4))
+    assert drawn_from(data, [np.arange(60), rows]) == {"real_sources": 4, "real_findings": 30}
     apart = draw(data, 12, seed=3, one_a_source=True)
     assert len(set(data.sources[apart])) == 12, "somebody who labels few images takes different X-rays"
 

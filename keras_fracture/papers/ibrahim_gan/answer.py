@@ -10,6 +10,7 @@ from keras_fracture.report.groups import ENOUGH, FEW
 from keras_fracture.report.markdown import counted, decimal, percent
 
 STUDIES = {"learning_curve": "real images", "few_labels": "labels"}
+_AUGMENTED = "classic augmentation"
 _ARMS = {
     "classic": "classic augmentation",
     "synthetic": "adding synthetic images",
@@ -64,6 +65,27 @@ def sentences(config, results, scores, measured):
     ]
 
 
+def arm_in_words(study, arm):
+    """An arm's name; of few labels, all of whose networks learn from images turned, moved and mirrored, the baseline's.
+
+    Rows call it `original` in either study.
+    """
+    return _AUGMENTED if (study, arm) == ("few_labels", BASELINE) else arm
+
+
+def size_in_words(size, drawn):
+    """A number of images, with how many X-rays (patients, limbs) and findings they are of where that is known.
+
+    Args:
+        size: The number.
+        drawn: A recorded row, or what `gans.drawn_from` gives; rows of earlier versions do not say.
+    """
+    if "real_sources" not in drawn:
+        return f"{size:,}"
+    share = 100 * drawn["real_findings"] / size
+    return f"{size:,} of {counted(drawn['real_sources'], 'source')}, {share:.0f} % findings"
+
+
 def _counted_gains(gains, seeds):
     """How many of the gains that can be judged exclude 0, a line; none where there are none."""
     if not gains:
@@ -71,7 +93,7 @@ def _counted_gains(gains, seeds):
     away = sum(excludes_zero(gain) for gain in gains)
     half = float(np.median([(gain["high"] - gain["low"]) / 2 for gain in gains]))
     return [
-        f"- Of {counted(len(gains), 'gain')} over the original images {away} {'has' if away == 1 else 'have'} an "
+        f"- Of {counted(len(gains), 'gain')} over the baselines {away} {'has' if away == 1 else 'have'} an "
         f"interval that excludes 0. By chance at least one in twenty would, more with few seeds ({seeds} here), "
         f"and not one by one: gains share their test images. The median interval is ±{100 * half:.1f} points wide.\n"
     ]
@@ -123,8 +145,9 @@ def _at(study, size, arms, few):
     beyond = arms.get("classic + synthetic", {}).get("auc_gain_over_classic")
     more = f"; synthetic images beyond classic augmentation {bold(beyond, few)}" if beyond else ""
     unjudged = f", which cannot be judged ({FEW})" if few else ""
+    how = "" if arm_in_words(study, BASELINE) == BASELINE else f" with {_AUGMENTED}"
     return (
-        f"- **With {size:,} {STUDIES[study]}**: AUC {decimal(arms[BASELINE]['auc'])} from these alone; gains in "
+        f"- **With {size:,} {STUDIES[study]}**: AUC {decimal(arms[BASELINE]['auc'])} from these alone{how}; gains in "
         f"points{unjudged}: {'; '.join(parts)}{more}."
     )
 

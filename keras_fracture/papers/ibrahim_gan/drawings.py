@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_fracture.papers.ibrahim_gan.answer import arm_in_words
 from keras_fracture.papers.ibrahim_gan.gans import CLASSES
 from keras_fracture.papers.ibrahim_gan.learning_curve import BASELINE
 from keras_fracture.report import figures, galleries
@@ -131,7 +132,7 @@ def _curve(config, study, numbers, folder):
     lines = {}
     for (size, arm), one in numbers.items():
         auc = one["auc"]
-        lines.setdefault(arm, []).append((size, auc["value"], auc["low"], auc["high"]))
+        lines.setdefault(arm_in_words(study, arm), []).append((size, auc["value"], auc["low"], auc["high"]))
     options = [arm for arm in lines if "," in arm]  # those of `ratios` and `filters`
     plain = {arm: points for arm, points in lines.items() if arm not in options}
     what = "real training images" if study == "learning_curve" else "labels"

@@ -12,7 +12,7 @@ from keras_fracture.data import Augmentation
 from keras_fracture.evaluation.predicting import predictor, probabilities
 from keras_fracture.experiment.runs import load_or_compute
 from keras_fracture.models.preprocessing import scale
-from keras_fracture.papers.ibrahim_gan.gans import draw, train_dcgan
+from keras_fracture.papers.ibrahim_gan.gans import draw, drawn_from, train_dcgan
 from keras_fracture.papers.ibrahim_gan.learning_curve import (
     BASELINE,
     Curve,
@@ -43,7 +43,16 @@ def study(config, run, sets):
         for arm in ARMS:
             outcomes[size, arm].append(train_arm(config, run, network, arm, size, number, gan, sets, known))
     outcomes = {key: np.stack(each) for key, each in outcomes.items()}
-    return Curve(sets, config.few_labels, ARMS, outcomes, {None: gans[0][0]})
+    train, seeds = sets["train"], range(config.seed, config.seed + config.seeds)
+    drawn = {
+        size: drawn_from(train, [_rows(train, size, seed) for seed in seeds]) for size in config.few_labels
+    }
+    return Curve(sets, config.few_labels, ARMS, outcomes, {None: gans[0][0]}, drawn=drawn)
+
+
+def _rows(train, size, seed):
+    """Those whose labels are known: of as many X-rays as there are, as somebody would label them."""
+    return draw(train, size, seed, one_a_source=True)
 
 
 def train_gan(config, run, train, number):
@@ -74,7 +83,7 @@ def train_arm(config, run, network, arm, size, number, gan, sets, known):
 def _train_arm(config, network, arm, size, number, gan, weights, sets, known):
     """Trains one arm on `size` labels; returns its probabilities on the test split."""
     seed = config.seed + number
-    rows = draw(sets["train"], size, seed, one_a_source=True)
+    rows = _rows(sets["train"], size, seed)
     few = sets["train"].take(rows)
     augment = Augmentation(seed=seed, value_range=network.pixel_range)
     fit = functools.partial(train_network, config, network, seed=seed, augment=augment)

@@ -252,6 +252,23 @@ def draw(split, count, seed, one_a_source=False):
     return np.sort(np.concatenate(rows))
 
 
+def drawn_from(split, draws):
+    """What some images of a split are drawn from, a dict.
+
+    Args:
+        split: The training `Split`.
+        draws: Rows, int `(n,)` each, of one draw or of several of the same size.
+
+    Returns:
+        `real_sources`, how many X-rays (patients, limbs) the images show, of several draws the fewest; and
+        `real_findings`, how many of the images have a finding.
+    """
+    return {
+        "real_sources": min(len(set(split.sources[rows])) for rows in draws),
+        "real_findings": int(split.labels[draws[0]].sum()),
+    }
+
+
 def _turn(codes):
     """How many images of the same X-ray come before each."""
     return pd.Series(codes).groupby(codes).cumcount().to_numpy()

@@ -15,7 +15,7 @@ from keras_fracture.evaluation import Predictions
 from keras_fracture.evaluation.bootstrap import Clusters
 from keras_fracture.evaluation.predicting import probabilities
 from keras_fracture.experiment.runs import load_or_compute
-from keras_fracture.papers.ibrahim_gan.gans import CLASSES, draw, quality, train_dcgan
+from keras_fracture.papers.ibrahim_gan.gans import CLASSES, draw, drawn_from, quality, train_dcgan
 from keras_fracture.progress import Bar
 from keras_fracture.training.distribution import ONE_DEVICE
 
@@ -61,6 +61,7 @@ class Curve:
         quality: See `gans.quality`, of the GAN that saw all images; None without classes.
         seen: Size to the AUC with which a classifier of the real images tells generated findings from generated
             healthy images; empty without classes.
+        drawn: Size to `gans.drawn_from` of the real images, or of those with labels.
     """
 
     sets: dict
@@ -70,6 +71,7 @@ class Curve:
     gans: dict
     quality: dict | None = None
     seen: dict = dataclasses.field(default_factory=dict)
+    drawn: dict = dataclasses.field(default_factory=dict)
 
     def predictions(self, size, arm):
         """`evaluation.Predictions` on the test split."""
@@ -197,11 +199,19 @@ def study(config, run, sets):
                 seen[size] = evaluation.scores(_of_generated(stored["generated"]), ("auc",))["auc"]["value"]
     outcomes = {key: np.stack(each) for key, each in outcomes.items()}
     names = tuple(arm.name for arm in arms)
-    return Curve(sets, sizes, names, outcomes, gans, quality(config, sets, gans[sizes[-1]]), seen)
+    drawn = {
+        size: drawn_from(train, [_rows(train, size, config.seed + number) for number in range(config.gans)])
+        for size in sizes
+    }
+    return Curve(sets, sizes, names, outcomes, gans, quality(config, sets, gans[sizes[-1]]), seen, drawn)
+
+
+def _rows(train, size, seed):
+    return np.arange(size) if size == len(train.labels) else draw(train, size, seed)
 
 
 def _taken(train, size, seed):
-    return train if size == len(train.labels) else train.take(draw(train, size, seed))
+    return train if size == len(train.labels) else train.take(_rows(train, size, seed))
 
 
 def train_gan(config, run, train, size, number):

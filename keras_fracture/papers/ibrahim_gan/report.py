@@ -10,7 +10,15 @@ from keras_fracture.evaluation.baselines import compare as compare_with
 from keras_fracture.experiment.runs import read_config, write_metrics
 from keras_fracture.experiment.splits import counts, how_told
 from keras_fracture.papers.ibrahim_gan import drawings
-from keras_fracture.papers.ibrahim_gan.answer import STUDIES, bold, qualities, sentences, too_few
+from keras_fracture.papers.ibrahim_gan.answer import (
+    STUDIES,
+    arm_in_words,
+    bold,
+    qualities,
+    sentences,
+    size_in_words,
+    too_few,
+)
 from keras_fracture.papers.ibrahim_gan.experiment import steps_of
 from keras_fracture.papers.ibrahim_gan.gans import GOOD_COVERAGE, GOOD_DISTANCE
 from keras_fracture.papers.ibrahim_gan.learning_curve import BASELINE
@@ -82,6 +90,7 @@ def write(config, results, run):
             "model": "dcgan_discriminator",
             "study": name,
             "real_images": size,
+            **curves[name].drawn.get(size, {}),
             "split_policy": config.policies[0],
             "image_size": config.image_size,
             **common,
@@ -222,21 +231,24 @@ def _study(config, name, curve, numbers, figures):
         lines = [
             "## Few labels, many images\n",
             f"The GAN sees all {len(curve.sets['train'].labels):,} training images without labels, the classifier a "
-            "few labels, always with classic augmentation. *Start from the discriminator*: its weights are the first "
-            "weights. *Discriminator features*: logistic regression on its maps (Radford et al. 2016). *Synthetic*: "
-            "one of these two, whichever the validation split prefers, says how likely each generated image shows a "
-            "finding; a new classifier learns from these images beside the real ones. None of the papers asks this.\n",
+            "few labels, half of each class, of as many X-rays as there are. Networks learn with classic augmentation, "
+            "over which gains are counted. *Start from the discriminator*: its weights are the first weights. "
+            "*Discriminator features*: logistic regression on its maps of the images as they are (Radford et al. 2016)."
+            " *Synthetic*: one of these two, whichever has the higher AUC on the whole validation split "
+            f"({len(curve.sets['validation'].labels):,} labels more), says how likely each generated image shows a "
+            "finding; a new classifier learns from these images beside the real ones. The other arms see no label of "
+            "that split. None of the papers asks this.\n",
         ]
     words = drawings.CURVE.format(
         len(curve.sets["test"].labels), STUDIES[name], counted(config.seeds, "seed")
     )
     lines.append(figures.add(f"{name}.png", words))
     few = too_few(curve.sets)
-    header = [STUDIES[name], "arm", "test AUC", "gain over original, points", "over classic",
+    header = [STUDIES[name], "arm", "test AUC", f"gain over {arm_in_words(name, BASELINE)}, points", "over classic",
               "equivalent images"]  # fmt: skip
     rows = [
         [
-            f"{size:,}", arm, decimal(one["auc"]),
+            size_in_words(size, curve.drawn.get(size, {})), arm_in_words(name, arm), decimal(one["auc"]),
             *(bold(one[key], few) if key in one else "" for key in ("auc_gain", "auc_gain_over_classic")),
             _whole(one["equivalent_images"], size, curve.sizes) if "equivalent_images" in one else "",
         ]

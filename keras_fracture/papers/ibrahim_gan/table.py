@@ -1,7 +1,7 @@
 """The tables of recorded runs, and one run beside the poster."""
 
 from keras_fracture.experiment.config import configure
-from keras_fracture.papers.ibrahim_gan.answer import STUDIES, bold
+from keras_fracture.papers.ibrahim_gan.answer import STUDIES, arm_in_words, bold, size_in_words
 from keras_fracture.papers.ibrahim_gan.config import Config
 from keras_fracture.papers.ibrahim_gan.learning_curve import BASELINE
 from keras_fracture.report import baselines
@@ -51,15 +51,16 @@ def _study_table(study):
                 # Of nearly all runs the same, so they have no column.
                 how += "" if run["split_policy"] == "grouped" else f", {run['split_policy']} split"
                 how += "" if run.get("image_size", 64) == 64 else f", {run['image_size']} pixels"
-                row = run["data"], run["real_images"], how, dated(run)
+                row = run["data"], run["real_images"], how, dated(run), size_in_words(run["real_images"], run)
                 rows.setdefault(row, {})[run["variant"]] = run["metrics"]
                 arms[run["variant"]] = (
-                    f"{run['variant']}: {'AUC' if run['variant'] == BASELINE else 'gain, points'}"
+                    f"{arm_in_words(study, run['variant'])}: "
+                    f"{'AUC' if run['variant'] == BASELINE else 'gain, points'}"
                 )
         header = ["data", STUDIES[study], *arms.values(), "profile, settings, seeds", "date"]
         return markdown(header, [
-            [data, f"{size:,}", *(_cell(numbers.get(arm), arm) for arm in arms), how, date]
-            for (data, size, how, date), numbers in sorted(rows.items(), key=lambda row: row[0])
+            [data, told, *(_cell(numbers.get(arm), arm) for arm in arms), how, date]
+            for (data, _, how, date, told), numbers in sorted(rows.items(), key=lambda row: row[0])
         ])  # fmt: skip
 
     return table_of
@@ -78,8 +79,9 @@ def compare(run):
     """One run beside the paper: what the table is about, and name of a number to (the paper's, ours)."""
     arm, scores = run["variant"], run["metrics"]
     if "study" in run:
+        words = arm_in_words(run["study"], arm)
         return f"{run['model']}, {run['study'].replace('_', ' ')}", {
-            f"{arm}: AUC with {run['real_images']} {STUDIES[run['study']]}": ("", decimal(scores["auc"]))
+            f"{words}: AUC with {run['real_images']} {STUDIES[run['study']]}": ("", decimal(scores["auc"]))
         }
     return run["model"], {
         f"{arm}: accuracy": (f"{run['reported']['accuracy']:g}", decimal(scores["accuracy"])),
