@@ -220,9 +220,6 @@ def test_rows_tell_how_many_x_rays_the_real_images_show(metrics):
 
 def test_of_few_labels_gains_are_over_classic_augmentation(finished, metrics):
     """Rows call the arm `original`, though its images are turned, moved and mirrored."""
-    report = papers.get("ibrahim_gan").report
-    compared = [report.compare(run)[1] for run in metrics["runs"] if run.get("study") == "few_labels"]
-    assert "classic augmentation: AUC with 8 labels" in compared[0]
     text = (finished[0] / "report.md").read_text()
     few = text.split("## Few labels, many images")[1].split("## ")[0]
     assert "gain over classic augmentation, points" in few and "| original |" not in few

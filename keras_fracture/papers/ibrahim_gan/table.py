@@ -79,9 +79,8 @@ def compare(run):
     """One run beside the paper: what the table is about, and name of a number to (the paper's, ours)."""
     arm, scores = run["variant"], run["metrics"]
     if "study" in run:
-        words = arm_in_words(run["study"], arm)
         return f"{run['model']}, {run['study'].replace('_', ' ')}", {
-            f"{words}: AUC with {run['real_images']} {STUDIES[run['study']]}": ("", decimal(scores["auc"]))
+            f"{arm}: AUC with {run['real_images']} {STUDIES[run['study']]}": ("", decimal(scores["auc"]))
         }
     return run["model"], {
         f"{arm}: accuracy": (f"{run['reported']['accuracy']:g}", decimal(scores["accuracy"])),
