@@ -44,7 +44,9 @@ def add_data(commands):
     verb.add_argument("name", help="a data set, see `data list`, or the path of your own X-rays")
     verbs.own_data(verb)
     verb.add_argument(
-        "--policy", default="grouped", help="split policy: grouped (default), paper, official or studies"
+        "--policy",
+        default="grouped",
+        help="split policy: grouped (default), paper, official or studies (of fracatlas)",
     )
     verbs.splits(verb)
     verb.add_argument("--shares", type=float, nargs=3, metavar="S", help="of train, validation and test")
@@ -90,7 +92,9 @@ def _add_split(kinds):
     verb.add_argument("name", help="a data set, see `data list`, or the path of your own X-rays")
     verbs.own_data(verb)
     verb.add_argument(
-        "--policy", default="grouped", help="split policy: grouped (default), paper, official or studies"
+        "--policy",
+        default="grouped",
+        help="split policy: grouped (default), paper, official or studies (of fracatlas)",
     )
     verb.add_argument("--seed", type=int, default=0, help="of the split (default 0)")
     verb.add_argument("--out", metavar="FILE", required=True, help="csv, or packed csv.gz")

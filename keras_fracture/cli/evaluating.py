@@ -117,6 +117,8 @@ def _seen(options, table):
     from keras_fracture.inference import elsewhere, scoring
 
     seen = scoring.seen(options.model, options.data, table, options.which)
+    if seen is not None and options.policy == "studies":
+        seen |= scoring.seen_views(options.model, options.data, table, options.which, options.data_dir)
     if seen is None:
         print(
             "whether the model has seen these images cannot be told: it does not say what it was trained on, or "

@@ -30,7 +30,8 @@ def prepare(
 
     Args:
         name: One of `names()`, a name that `data add` remembered, or the path of own X-rays: a folder or a table.
-        policy: One of `splits.POLICIES`; of own X-rays `official` only where they come with a split.
+        policy: One of `splits.POLICIES`, of which each data set has its own: `official` where lists come along,
+            `studies` with `fracatlas` alone.
         shares: Of train, validation and test; default is the data set's own. Where the data set says which images to
             test on (`paper` and `official` of most, `grouped` of `phantom`) only the ratio of train to validation
             counts, see `splits.assign`: what is reached instead is logged.

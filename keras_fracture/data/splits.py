@@ -70,7 +70,7 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0, data=None):
     if policy == "studies":
         if "study" not in table:
             raise DataError("Nothing tells the studies of this data set: use grouped")
-        groups = pd.factorize(sources.join(table["source"].to_numpy(), _follows(table["study"])))[0]
+        groups = pd.factorize(joined_studies(table))[0]
     made = synthetic(table)
     if (trained := free & np.isin(groups, groups[made])).any():
         result[trained], free = "train", free & ~trained
@@ -91,12 +91,16 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0, data=None):
     return result.astype(str)
 
 
-def _follows(names):
-    """Rows of equal names, each with the next: pairs for `sources.join`."""
-    codes = pd.factorize(names)[0]
+def joined_studies(table):
+    """What the policy `studies` deals out as one: sources that share a study, under the name of the first; a row each.
+
+    Args:
+        table: At least `source` and `study`.
+    """
+    codes = pd.factorize(table["study"])[0]
     order = np.argsort(codes, kind="stable")
     same = np.flatnonzero(np.diff(codes[order]) == 0)
-    return np.column_stack([order[same], order[same + 1]])
+    return sources.join(table["source"].to_numpy(), np.column_stack([order[same], order[same + 1]]))
 
 
 def synthetic(table):

@@ -11,7 +11,7 @@ import pandas as pd
 import tensorflow as tf
 
 from keras_fracture import evaluation, parallel
-from keras_fracture.data import catalogue, dicom, scan, sources, tables
+from keras_fracture.data import catalogue, dicom, scan, sources, splits, tables
 from keras_fracture.data.cache import WORKERS
 from keras_fracture.data.library_settings import one_opencv_thread
 from keras_fracture.errors import EvaluationError, ModelError
@@ -210,6 +210,22 @@ def seen(model, data, table, which=None):
         return None
     _warn_of_other_name(said, name, table)
     return among(said, name, table)
+
+
+def seen_views(model, data, table, which=None, data_dir=None):
+    """Which rows show an X-ray of a study that the model has seen, of data that tell studies: bool `(n,)`.
+
+    Args:
+        model: As in `evaluate`.
+        data: A published data set.
+        table: Rows of one of its splits.
+        which: As in `evaluate`.
+        data_dir: As in `data.prepare`.
+    """
+    whole = catalogue.usable(catalogue.catalogue(data, data_dir).table)
+    studies = pd.Series(splits.joined_studies(whole), whole["filename"].to_numpy())
+    known = among(trained_on(model, which), catalogue.title(data), whole)
+    return table["filename"].map(studies).isin(studies[known]).to_numpy()
 
 
 def _warn_of_other_name(said, name, table):

@@ -55,6 +55,8 @@ def note(images, labels, augment, **settings):
 def of_validation(data):
     """What validation data are, in whatever order they come, a dict for JSON; of what may have no end an empty one.
 
+    Weights of images count as labels do. Images in bfloat16 and texts are not looked at.
+
     Args:
         data: As in `keras.Model.fit`: arrays, or a `tf.data.Dataset`, all of which is read.
     """
@@ -64,12 +66,12 @@ def of_validation(data):
         batches = [tuple(data)] if isinstance(data, tuple | list) else ()
     numbers, labels = [], []
     for batch in batches:
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        x, *of_each = keras.utils.unpack_x_y_sample_weight(batch)
         for images in _arrays(x)[:1]:
             numbers += [(one.mean(dtype=np.float64), one.std(dtype=np.float64)) for one in images]
         # A number an image, also of one-hot rows.
-        rows = [one.reshape(len(one), -1) for one in _arrays(y)]
-        labels.append([one @ np.arange(1.0, one.shape[1] + 1) for one in rows])
+        rows = [one.reshape(len(one), -1) for one in _arrays(of_each)]
+        labels += [[one @ np.arange(1.0, one.shape[1] + 1) for one in rows]] * bool(rows)
     if not numbers:
         return {}
     means, spreads = np.array(numbers).T
@@ -84,7 +86,7 @@ def of_validation(data):
 
 def _arrays(given):
     arrays = [np.asarray(one) for one in keras.tree.flatten(given)]
-    return [one for one in arrays if one.ndim and one.dtype.kind in "biuf"]
+    return [one for one in arrays if one.size and one.ndim and one.dtype.kind in "biuf"]
 
 
 def _digest(labels):

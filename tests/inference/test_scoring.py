@@ -366,6 +366,16 @@ def test_a_copy_that_gives_an_xray_another_name_does_not_make_it_unseen(monkeypa
     assert scoring.seen("m", "clinic", grown).tolist() == [True, True, False]
 
 
+def test_another_view_of_a_study_that_was_trained_on_is_seen(monkeypatch):
+    whole = pd.DataFrame({"filename": list("abcdef"), "source": list("aacdef"), "study": list("xyyzzw")})
+    sets = {"train": _images("a"), "validation": _images("f")}
+    monkeypatch.setattr(scoring, "find", lambda model, which: ("1", seen_by_training("fracatlas", sets)))
+    monkeypatch.setattr(scoring.catalogue, "catalogue", lambda *_, **__: types.SimpleNamespace(table=whole))
+    monkeypatch.setattr(scoring.catalogue, "usable", lambda table: table)
+    rows = whole.iloc[[3, 2, 5]]  # c is in the study of another image of X-ray a
+    assert scoring.seen_views("m", "fracatlas", rows).tolist() == [False, True, True]
+
+
 def test_a_folder_that_was_renamed_is_named(monkeypatch, caplog):
     sets = {"train": _images("p1", "p2", "p3"), "validation": _images("p4")}
     monkeypatch.setattr(scoring, "find", lambda model, which: ("1", seen_by_training("clinic", sets)))
