@@ -83,7 +83,7 @@ def of_board(table, folder):
     Intervals are those of studies, not of X-rays.
     """
     side = splits.assign(table, "grouped", layout.SHARES, 0, "fracatlas")
-    facts = table[["filename", "study"]].assign(shared=_shared(table, side))
+    facts = table[["filename"]].assign(study=splits.joined_studies(table), shared=_shared(table, side))
     rows = {}
     for path in sorted(folder.glob("*.csv")):
         entry = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
