@@ -2,7 +2,7 @@
 
 There are no patient numbers, but files are numbered study by study, see `datasets/fracatlas/layout.py`. Measured is,
 for the splits `grouped` and `studies`, how many studies are divided; how well the labels of the two nearest file
-numbers among training and validation images tell a test image's, no image being looked at; and the AUC of the
+numbers among training and validation images tell a test image's, no image being looked at; the AUC of the
 submissions in `results/board/` on the `grouped` test images with and without a study that training or validation
 images share; and the AUC of runs on the split `studies`, where intervals by X-ray are too narrow, for all views of a
 patient are on one side. The numbers go to `results/studies.json`; those of runs that are not here stay.
@@ -89,7 +89,7 @@ def of_board(table, folder):
         entry = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         if (entry["data"], entry["split_policy"]) != ("fracatlas", "grouped"):
             continue
-        answers = pd.read_csv(path).merge(facts, on="filename").sort_values(["seed", "filename"])
+        answers = _answers(path, facts)
         rows[path.stem] = {
             name: _auc(answers[which])
             for name, which in (
@@ -105,9 +105,7 @@ def of_runs(table, folder):
     """AUC of each model trained on the split `studies`, with intervals by study: run and model to numbers."""
     facts = table[["filename"]].assign(study=splits.joined_studies(table))
     return {
-        f"{path.parts[-4]}, {path.parts[-2]}": _auc(
-            pd.read_csv(path).merge(facts, on="filename").sort_values(["seed", "filename"])
-        )
+        f"{path.parts[-4]}, {path.parts[-2]}": _auc(_answers(path, facts))
         for path in sorted(folder.glob("*/studies/*/predictions.csv"))
     }
 
@@ -116,6 +114,10 @@ def _shared(table, side):
     """Which test images have another image of their study in training or validation, bool."""
     others = set(table["study"][side != "test"])
     return (side == "test") & table["study"].isin(others)
+
+
+def _answers(path, facts):
+    return pd.read_csv(path).merge(facts, on="filename").sort_values(["seed", "filename"])
 
 
 def _auc(answers):

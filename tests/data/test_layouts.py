@@ -6,19 +6,8 @@ import numpy as np
 import pytest
 
 from keras_fracture.data import decoding, phantom, splits, tables
-from keras_fracture.data.catalogue import catalogue, layout
+from keras_fracture.data.catalogue import catalogue
 from keras_fracture.errors import DataError
-
-
-@pytest.fixture
-def copy(dummy_root, tmp_path):
-    """Function that copies one dummy set, to be spoilt."""
-
-    def copied(name):
-        module = layout(name)
-        return module, shutil.copytree(dummy_root / module.FOLDER, tmp_path / module.FOLDER)
-
-    return copied
 
 
 def _drawn(sources, size=64):

@@ -12,17 +12,6 @@ from keras_fracture.data.catalogue import layout
 from keras_fracture.errors import DataError
 
 
-@pytest.fixture
-def copy(dummy_root, tmp_path):
-    """Function that copies one dummy set, to be spoilt."""
-
-    def copied(name):
-        module = layout(name)
-        return module, shutil.copytree(dummy_root / module.FOLDER, tmp_path / module.FOLDER)
-
-    return copied
-
-
 def _saved_by_excel(path, table):
     """Where numbers have decimal commas: with semicolons, and a mark before the first letter."""
     table.to_csv(
