@@ -62,6 +62,12 @@ class SplitConfig(tfds.core.BuilderConfig):
     keep_conflicts: bool = False
     given: split_files.SplitFile | None = None
 
+    def grouped(self, table):
+        """The table with what this configuration takes for one source, and resamples as one: maybe a study."""
+        if self.given:
+            return table.assign(source=split_files.sources(self.given, table))
+        return table.assign(source=splits.joined_studies(table)) if self.policy == "studies" else table
+
     def assign(self, name, table, root=None):
         """The split of each row of a data set's usable images, "" in none: see `splits.assign`."""
         if self.given:
@@ -143,6 +149,7 @@ class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager):
         table, root = self._table(dl_manager)
+        table = self.builder_config.grouped(table)
         side = self.builder_config.assign(self.name, table, root)
         if empty := [name for name in splits.NAMES if name not in side]:
             raise DataError(

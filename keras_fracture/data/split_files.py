@@ -171,6 +171,20 @@ def read(path):
     return SplitFile(path, rows, hashlib.sha256(content).hexdigest())
 
 
+def sources(given, usable):
+    """The source of each image, where those are one that a split file gives one source or one patient.
+
+    Args:
+        given: A `SplitFile`.
+        usable: As in `assign`.
+    """
+    rows = given.table.set_index("filename").reindex(usable["filename"]).fillna("")
+    for column in ("source", "patient"):
+        if column in rows:
+            usable = usable.assign(source=splits.joined(usable, rows[column]))
+    return usable["source"].to_numpy()
+
+
 def assign(given, name, usable, root=None):
     """The split of each image as a split file says, once that fits the data.
 

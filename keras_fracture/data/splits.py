@@ -91,16 +91,23 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0, data=None):
     return result.astype(str)
 
 
-def joined_studies(table):
-    """What the policy `studies` deals out as one: sources that share a study, under the name of the first; a row each.
+def joined(table, names):
+    """Sources that share a name, such as that of a study, under the name of the first; a row each.
 
     Args:
-        table: At least `source` and `study`.
+        table: At least `source`.
+        names: Of each row, "" where there is none.
     """
-    codes = pd.factorize(table["study"])[0]
-    order = np.argsort(codes, kind="stable")
+    codes = pd.factorize(np.asarray(names, str))[0]
+    named = np.flatnonzero(np.asarray(names, str) != "")
+    order = named[np.argsort(codes[named], kind="stable")]
     same = np.flatnonzero(np.diff(codes[order]) == 0)
     return sources.join(table["source"].to_numpy(), np.column_stack([order[same], order[same + 1]]))
+
+
+def joined_studies(table):
+    """What the policy `studies` deals out as one: `joined` by the column `study`."""
+    return joined(table, table["study"])
 
 
 def synthetic(table):

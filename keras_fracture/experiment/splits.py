@@ -147,12 +147,13 @@ def seen_by_training(name, sets, earlier=(), unknown=None):
         unknown: The name of weights that training started from and that do not say what they have seen, or None.
     """
     both = np.concatenate([sets[split].sources for split in ("train", "validation")])
-    own, name = name not in catalogue.NAMES, catalogue.title(name)
-    seen = {"data": name, "digests": sorted(set(digests(name, both).tolist()))}
-    if own:
-        # Where pixels alone tell X-rays, these are called by one of their files, another one if a copy joins them.
-        images = np.concatenate([sets[split].table["filename"] for split in ("train", "validation")])
-        seen["images"] = sorted(set(digests(name, images).tolist()))
+    images = np.concatenate([sets[split].table["filename"] for split in ("train", "validation")])
+    name = catalogue.title(name)
+    # A source is called by one of its files, another one if a copy joins it, or where sources are studies.
+    seen = {"data": name} | {
+        key: sorted(set(digests(name, names).tolist()))
+        for key, names in (("digests", both), ("images", images))
+    }
     # With another salt, patients of DICOM files have other names, and none would seem seen.
     if salts := sorted(dicom.salts(both)):
         seen["salts"] = salts

@@ -247,7 +247,7 @@ class Seen(NamedTuple):
         data: The set's name.
         digests: `sources.digests` of the X-rays, in order.
         salts: `dicom.salts` of them.
-        images: `sources.digests` of the files' names, in order; empty of published sets and in earlier versions.
+        images: `sources.digests` of the files' names, in order; empty of models of earlier versions.
     """
 
     data: str

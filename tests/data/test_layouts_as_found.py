@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from keras_fracture import data
 from keras_fracture.data import locations
 from keras_fracture.data.catalogue import layout
 from keras_fracture.errors import DataError
@@ -119,3 +120,18 @@ def test_a_study_of_fracatlas_ends_where_numbers_or_parts_change(copy):
     numbers = table["filename"].str.extract(r"(\d+)\.")[0].astype(int)
     studies = table["study"].str.extract(r"(\d+)\.")[0].astype(int)
     assert studies[numbers.argsort()].tolist() == [0, 0, 3, 4, 4, 6, 7, 7, 7, 7]
+
+
+def test_a_source_of_records_dealt_out_by_study_is_a_study(copy):
+    module, root = copy("fracatlas")
+    listing = pd.read_csv(root / "dataset.csv").sort_values("image_id", ignore_index=True)
+    listing["hand"] = np.maximum(listing.index, 1) % 2  # the first two are one study
+    listing["leg"], listing["shoulder"], listing["mixed"] = 1 - listing["hand"], 0, 0
+    listing.to_csv(root / "dataset.csv", index=False)
+    table = module.read(root).set_index("filename")
+    sources = {}
+    for policy in ("grouped", "studies"):
+        loaded = data.load_all("fracatlas", policy, shares=(0.4, 0.3, 0.3), data_dir=root.parent)
+        records = pd.concat([one.table for one in loaded.values()]).set_index("filename")
+        sources[policy] = records["source"].groupby(table["study"].reindex(records.index)).nunique()
+    assert (sources["studies"] == 1).all() and sources["grouped"].max() == 2

@@ -131,6 +131,29 @@ def test_a_file_that_does_not_fit_is_refused_in_one_line(written, dummy_root, sp
     assert cli.main(command) == 2 and capsys.readouterr().err.count("\n") == 1
 
 
+def test_what_a_file_gives_one_source_or_patient_is_resampled_as_one(written, dummy_root, caplog):
+    path, rows = written
+    plain = data.load_all("kaggle_fracture", splits=path, data_dir=dummy_root)
+    one, other, alone = rows["source"][rows["split"] == "train"].drop_duplicates()[:3]
+    joined = rows.assign(
+        source=rows["source"].replace({other: "another name"}),
+        patient=rows["source"].map({one: "p1", other: "p1"}).fillna(""),
+    )
+    path.write_text(joined.to_csv(index=False))
+    given = data.load_all("kaggle_fracture", splits=path, data_dir=dummy_root)
+    for split in ("train", "test"):
+        names = plain[split].table["source"].replace({one: min(one, other), other: min(one, other)})
+        assert given[split].table["source"].tolist() == names.tolist()
+    assert (
+        given["test"].digest() == plain["test"].digest() and alone in given["train"].table["source"].tolist()
+    )
+    assert "leak" not in caplog.text
+    last = rows.index[rows["split"] == "test"][-1]
+    path.write_text(_change(joined, "patient", "p1", last).to_csv(index=False))
+    data.load_all("kaggle_fracture", splits=path, data_dir=dummy_root)
+    assert f"lie on two sides of {path.name}, the first is {min(one, other)!r}" in caplog.text
+
+
 def test_what_is_no_table_is_refused(tmp_path):
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"filename,split\n" * 100)[:30])
     (tmp_path / "empty.csv").write_bytes(b"")

@@ -4,7 +4,6 @@ import dataclasses
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from keras_fracture import cli, models, serving
@@ -148,9 +147,7 @@ def test_a_whole_run_says_what_it_started_from_and_its_model_what_that_had_seen(
     model = folder / row["saved_model"]
     said = json.loads((model / "1" / "metadata.json").read_text())["seen_sources"]
     assert said == seen_by_training("phantom", sets)["seen_sources"] | {"earlier": [before["seen_sources"]]}
-    shown = {
-        split: pd.DataFrame({"source": sets[split].sources}) for split in ("train", "validation", "test")
-    }
+    shown = {split: sets[split].table[["source", "filename"]] for split in ("train", "validation", "test")}
     for data in ("phantom", "fracatlas"):
         seen = {split: scoring.seen(model, data, table) for split, table in shown.items()}
         assert seen["train"].all() and seen["validation"].all() and not seen["test"].any()
@@ -166,7 +163,7 @@ def test_a_model_tells_what_was_before_it_once_and_of_what_nobody_knows(sets, tr
     paths = [trained(seen, model) for seen in (both, {"seen_sources": elsewhere})]
     before = seen_before(settings(pretrained=paths[0], teacher=paths[1]))
     assert seen_by_training("phantom", sets, **before) == both
-    scoring.seen(paths[0], "phantom", pd.DataFrame({"source": sets["test"].sources}))
+    scoring.seen(paths[0], "phantom", sets["test"].table[["source", "filename"]])
     check_unseen("teacher", paths[0], "phantom", sets)
     assert [text.split("; ")[0].split(": ")[-1] for text in caplog.messages] == [
         "start.pth",

@@ -10,11 +10,12 @@ from keras_fracture.data.datasets.btxrd import layout
 class Builder(builder.FractureBuilder):
     """Records of `btxrd`, one configuration a split policy, `grouped` first."""
 
-    VERSION = tfds.core.Version("1.2.0")
+    VERSION = tfds.core.Version("1.3.0")
     RELEASE_NOTES = {
         "1.0.0": "First release.",
         "1.1.0": "Splits keep their shares over small strata.",
         "1.2.0": "Patients with many images may be in all splits.",
+        "1.3.0": "What a split file calls one source or patient is one source.",
     }
     MANUAL_DOWNLOAD_INSTRUCTIONS = layout.HOW_TO_GET
     LAYOUT = layout

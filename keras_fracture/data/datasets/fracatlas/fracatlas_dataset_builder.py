@@ -10,8 +10,12 @@ from keras_fracture.data.datasets.fracatlas import layout
 class Builder(builder.FractureBuilder):
     """Records of `fracatlas`, one configuration a split policy, `grouped` first."""
 
-    VERSION = tfds.core.Version("1.1.0")
-    RELEASE_NOTES = {"1.0.0": "First release.", "1.1.0": "Splits keep their shares over small strata."}
+    VERSION = tfds.core.Version("1.2.0")
+    RELEASE_NOTES = {
+        "1.0.0": "First release.",
+        "1.1.0": "Splits keep their shares over small strata.",
+        "1.2.0": "What a split file calls one source or patient is one source, and so is a study under `studies`.",
+    }
     MANUAL_DOWNLOAD_INSTRUCTIONS = layout.HOW_TO_GET
     LAYOUT = layout
     BUILDER_CONFIGS = builder.standard(layout)

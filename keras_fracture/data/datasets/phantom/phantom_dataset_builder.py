@@ -12,17 +12,19 @@ class Builder(builder.FractureBuilder):
     Limbs that are held out are the test split of `grouped`, whatever its shares, and in no other policy.
     """
 
-    VERSION = tfds.core.Version("2.0.0")
+    VERSION = tfds.core.Version("2.1.0")
     RELEASE_NOTES = {
         "1.0.0": "First release.",
         "1.1.0": "Splits keep their shares over small strata.",
         "2.0.0": "Finer findings among more healthy marks, limbs anywhere in the field; 2,000 limbs to test on.",
+        "2.1.0": "What a split file calls one source or patient is one source.",
     }
     LAYOUT = layout
     BUILDER_CONFIGS = builder.standard(layout)
 
     def _split_generators(self, dl_manager):
-        table, setting = layout.read(), self.builder_config
+        setting = self.builder_config
+        table = setting.grouped(layout.read())
         if setting.policy == "grouped":
             # The same, but for the limbs held out, which are the test split.
             side = splits.assign(table, "official", setting.shares, setting.seed, self.name)
