@@ -71,13 +71,14 @@ def evaluate(options):
     if line := catalogue.synthetic_among(options.data, table["filename"], **verbs.reading(options)):
         print(line)
     seen = _seen(options, table)
-    _print_scores(table, threshold, "images")
+    unit = "studies" if options.policy == "studies" else "X-rays"
+    _print_scores(table, threshold, "images", unit)
     if seen is not None and seen.all():
         print("no image is left that it has not seen")
         return
     if seen is not None and seen.any():
         table = table[~seen]
-        _print_scores(table, threshold, "images that it has not seen")
+        _print_scores(table, threshold, "images that it has not seen", unit)
     _print_elsewhere(options, table, records)
     if options.split == "test":
         _print_baselines(options, table, threshold)
@@ -233,12 +234,12 @@ def _print_elsewhere(options, table, records):
             print(line)
 
 
-def _print_scores(table, threshold, what):
+def _print_scores(table, threshold, what, unit):
     from keras_fracture.errors import EvaluationError
     from keras_fracture.inference import scoring
     from keras_fracture.report.markdown import decimal
 
-    print(f"{len(table):,} {what}, of {table['source'].nunique():,} X-rays, threshold {threshold:.3g}")
+    print(f"{len(table):,} {what}, of {table['source'].nunique():,} {unit}, threshold {threshold:.3g}")
     try:
         scores = scoring.scores(table, threshold)
     except EvaluationError as error:

@@ -18,6 +18,7 @@ from keras_fracture.training.weights import save_weights
 
 _LOG = logging.getLogger(__name__)
 _BACKUPS = "epoch-*.weights.h5"
+_BEST = "best.weights.h5"  # beside the folder of backups: the weights of the best epoch
 # Keras's callbacks that act on what they have counted, and what that is called.
 _COUNTING = (
     keras.callbacks.ReduceLROnPlateau,
@@ -108,6 +109,7 @@ class EpochBackup(keras.callbacks.Callback):
     def __init__(self, folder, settings=None, callbacks=()):
         super().__init__()
         self.folder, self.settings = Path(folder), json.loads(json.dumps(settings))
+        self.best = self.folder.parent / _BEST
         self.steps, self.data, self.validation = None, [], {}
         self.first_weights = self.first_fixed = None
         # Those that an epoch ends with the average of the weights in the model, and the weights in its place.
@@ -139,18 +141,23 @@ class EpochBackup(keras.callbacks.Callback):
             # Keras builds it in the first step, and loads nothing into an optimizer that is not built.
             if model.optimizer is not None and not model.optimizer.built:
                 model.optimizer.build(model.trainable_variables)
+            known, known_fixed = [self.first_weights], [self.first_fixed]
+            if self.best.is_file():  # with which `fit` leaves a model, given patience
+                model.load_weights(self.best)
+                known.append(identity.of_weights(model))
+                known_fixed.append(identity.of_fixed(model))
             model.load_weights(path)
             self._keep(path)
             # A model that goes on in this process was left with the average of its weights, see `finish`.
             inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
             averages = getattr(inner, "_model_variables_moving_average", ())
-            known = [identity.of_weights(model), identity.first_numbers(averages), self.first_weights]
+            known += [identity.of_weights(model), identity.first_numbers(averages)]
             self._given_others = self.first_weights is not None and not any(
                 identity.same_weights(given, one) for one in known
             )
             if self.first_fixed is not None:  # such as a teacher's
-                known = identity.of_fixed(model), self.first_fixed
-                self._given_others |= not any(identity.same_weights(fixed, one) for one in known)
+                known_fixed.append(identity.of_fixed(model))
+                self._given_others |= not any(identity.same_weights(fixed, one) for one in known_fixed)
         else:
             self.first_weights, self.first_fixed = identity.of_weights(model), identity.of_fixed(model)
         return epochs

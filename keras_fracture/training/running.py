@@ -195,7 +195,7 @@ def fit(
             f"{folder} has a backup of epoch {first} but no history.csv: delete its backup folder to train again"
         )
     log = History(history, first)
-    best = BestEpoch(folder / "best.weights.h5", log.rows, patience)
+    best = BestEpoch(backup.best, log.rows, patience)
     extra = [keras.callbacks.TensorBoard(folder / "tensorboard")] if tensorboard else []
     with own.scope(), identity.noted() as data:
         dataset, steps = stream(first)

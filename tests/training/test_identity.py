@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -68,6 +69,27 @@ def test_other_weights_that_are_not_trained_are_said_and_those_of_the_backup_tak
     _fit(tmp_path, 1, other)
     assert "with other weights than the training in" in caplog.text
     np.testing.assert_array_equal(other.get_weights()[0], model.get_weights()[0])
+
+
+def test_a_model_left_with_its_best_epochs_weights_goes_on_without_a_word(tmp_path, caplog):
+    def fit(folder, epochs, model):
+        model.optimizer.learning_rate = 0.5
+        return _fit(
+            folder, epochs, model, patience=9, validation_data=(killed_run.images() / 255, np.ones((24, 1)))
+        )
+
+    model = _on_features()
+    fit(tmp_path / "two", 2, model)
+    losses = pd.read_csv(tmp_path / "two" / "history.csv")["val_loss"]
+    assert losses.argmin() == 0, "else the last epoch is the best"
+    fit(tmp_path / "two", 3, model)
+    assert "with other weights" not in caplog.text
+    whole = _on_features()
+    fit(tmp_path / "one", 3, whole)
+    for one, other in zip(model.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    fit(tmp_path / "two", 4, _on_features(seed=6))
+    assert "with other weights than the training in" in caplog.text
 
 
 def test_another_stage_of_a_training_takes_another_folder(tmp_path):
