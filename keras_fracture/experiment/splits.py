@@ -192,7 +192,7 @@ def how_told(config):
     if config.data in catalogue.NAMES:
         if config.splits or getattr(catalogue.layout(config.data), "PATIENTS", True):
             return []
-        kept = " (of the policy studies, not those that are numbered one after another)"
+        kept = " (under the policy studies, files of one part that are numbered one after another are one source)"
         return [
             "Nothing names the patients of this data set: a source is an X-ray, and two views of one patient may "
             f"lie in two splits{kept * ('studies' in config.split_policies)}.\n"
