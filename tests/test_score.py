@@ -102,6 +102,18 @@ def test_scores_are_scikit_learns(said, test_table, tmp_path, capsys):
     }
 
 
+def test_seeds_that_a_program_wrote_as_decimals_keep_their_order(said, test_table):
+    whole = pd.read_csv(said("one.csv"))
+    rows = pd.concat([whole.assign(seed=whole["seed"] + 8, probability=whole["probability"] / 2), whole])
+    path = said().with_name("whole.csv")
+    found = []
+    for number in (int, float):
+        rows.assign(seed=rows["seed"].astype(number)).to_csv(path, index=False)
+        found.append(scorer.predictions(path, "phantom", test_table, {}).probabilities)
+    np.testing.assert_array_equal(*found)
+    assert len(found[0]) == 6 and (found[1][3:] <= 0.5).all()
+
+
 def test_an_ensemble_is_the_mean_of_the_seeds(said, test_table, tmp_path, capsys):
     path = said()
     code, out, _ = run(capsys, path, "--average", "--against", path, "--out", tmp_path / "scored")

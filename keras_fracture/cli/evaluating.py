@@ -70,8 +70,11 @@ def evaluate(options):
     threshold = scoring.threshold(options.model, options.which)
     if line := catalogue.synthetic_among(options.data, table["filename"], **verbs.reading(options)):
         print(line)
-    seen = _seen(options, table)
-    unit = "studies" if options.policy == "studies" else "X-rays"
+    by_study = options.policy == "studies" or bool(
+        options.splits and scoring.are_studies(options.data, table, options.data_dir)
+    )
+    seen = _seen(options, table, by_study)
+    unit = "studies" if by_study else "X-rays or patients"
     _print_scores(table, threshold, "images", unit)
     if seen is not None and seen.all():
         print("no image is left that it has not seen")
@@ -113,12 +116,18 @@ def _check_boxes(options, records):
         )
 
 
-def _seen(options, table):
-    """Which images the model has seen, None where that is not known; and says so."""
+def _seen(options, table, by_study):
+    """Which images the model has seen, None where that is not known; and says so.
+
+    Args:
+        options: Of the command line.
+        table: Of `scoring.evaluate`.
+        by_study: Whether another image of the same study counts, too.
+    """
     from keras_fracture.inference import elsewhere, scoring
 
     seen = scoring.seen(options.model, options.data, table, options.which)
-    if seen is not None and options.policy == "studies":
+    if seen is not None and by_study:
         seen |= scoring.seen_views(options.model, options.data, table, options.which, options.data_dir)
     if seen is None:
         print(

@@ -85,7 +85,7 @@ def score(options):
     averaged = f", an ensemble of {members}" if options.average else ""
     print(
         f"{len(test):,} test images of {name}, {policy} split, of {facts['sources']:,} "
-        f"{'studies' if policy == 'studies' else 'X-rays'}, "
+        f"{'studies' if policy == 'studies' else 'X-rays or patients'}, "
         f"seeds: {facts['seeds']}{averaged}\nsplit {digest}\n"
         f"threshold {threshold:g}, {'as given' if options.threshold is not None else 'fixed, unless --threshold says'}"
     )

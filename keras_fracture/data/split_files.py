@@ -159,6 +159,9 @@ def read(path):
             f"{path} must have the columns filename and split. Received: {list(rows)}, no {missing[0]}"
         )
     odd = ~rows["split"].isin(splits.NAMES)
+    for column in {"source", "patient"} & set(rows):  # where nothing is known each image is its own
+        told = rows[column].str.strip()
+        rows[column] = told.mask(told.str.lower().isin(tables.MISSING), "")
     for wrong, words in (
         (rows["filename"].duplicated(), "names an image twice"),
         (~rows["filename"].map(str.isprintable) | (rows["filename"] == ""), "has a row without a file name"),
@@ -178,11 +181,23 @@ def sources(given, usable):
         given: A `SplitFile`.
         usable: As in `assign`.
     """
-    rows = given.table.set_index("filename").reindex(usable["filename"]).fillna("")
+    rows = _named(given, usable).reindex(usable["filename"]).fillna("")
     for column in ("source", "patient"):
         if column in rows:
             usable = usable.assign(source=splits.joined(usable, rows[column]))
     return usable["source"].to_numpy()
+
+
+def _named(given, usable):
+    """The rows of a split file by the names of the data set, which may spell letters with accents otherwise."""
+    known = set(usable["filename"])
+    spelt = {tables.composed(name): name for name in known}
+    names = given.table["filename"].map(
+        lambda name: name if name in known else spelt.get(tables.composed(name), name)
+    )
+    if (twice := names.duplicated()).any():
+        raise DataError(f"{given.path} names an image twice. Received: {names[twice].iloc[0]!r}")
+    return given.table.set_index(names)
 
 
 def assign(given, name, usable, root=None):
@@ -204,7 +219,7 @@ def assign(given, name, usable, root=None):
         DataError: The file names images that are not there, or other labels, or its hashes are those of other pixels,
             or a split lacks a class; or it tests on synthetic images.
     """
-    rows, path = given.table.set_index("filename"), given.path
+    rows, path = _named(given, usable), given.path
     name = root.name if name == "own" and root else name
     unknown = rows.index[~rows.index.isin(usable["filename"])]
     if len(unknown):
@@ -231,7 +246,8 @@ def assign(given, name, usable, root=None):
 
 def _check_labels(path, ours, said):
     labels = ours["label"].astype(str)
-    if "label" in said and (odd := (said["label"] != labels).to_numpy()).any():
+    told = said["label"].str.strip().replace({"1.0": "1", "0.0": "0"}) if "label" in said else labels
+    if (odd := (told != labels).to_numpy()).any():
         row = int(np.argmax(odd))
         raise DataError(
             f"{path} gives {odd.sum():,} images another label than their data set does. "

@@ -233,6 +233,11 @@ def from_csv(table):
     return table.assign(**texts)
 
 
+def composed(text):
+    """A text whose accents are part of their letters: a name with them, which some systems part, in one spelling."""
+    return unicodedata.normalize("NFC", text)
+
+
 def _is_shielded(text, before):
     further = (*_FORMULA, "'") if before == "'" else _FORMULA
     return isinstance(text, str) and text.startswith(before) and text[len(before) :].startswith(further)

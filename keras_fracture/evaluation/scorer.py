@@ -67,6 +67,9 @@ def read(path):
         rows = rows.assign(**{column: _with_points(rows[column]) for column in kinds[0]})
     numbers = {column: _numbers(path, rows, column) for column in kinds[0]}
     table = pd.DataFrame({"filename": rows["filename"], "seed": rows.get("seed", "0")})
+    table["seed"] = (
+        table["seed"].str.strip().str.replace(r"^(\d+)\.0+$", r"\1", regex=True)
+    )  # as pandas writes some
     table["probability"] = _probabilities(path, rows, numbers)
     return table.assign(label=rows["label"]) if "label" in rows else table
 
@@ -232,12 +235,13 @@ def text(one, filenames):
 def _resolved(path, data, names, known):
     """Given names to those of the data set: with more folders before them, or fewer, and maybe without their ending."""
     by_last, by_stem = {}, {}
-    for name in map(PurePosixPath, known):
+    spelt = {tables.composed(name): name for name in known}
+    for name in map(PurePosixPath, spelt):
         by_last.setdefault(name.name, []).append(name.parts)
         by_stem.setdefault(name.stem, []).append(name.parts)
     resolved = {}
     for given in names:
-        parts = PurePosixPath(given.strip().replace("\\", "/")).parts
+        parts = PurePosixPath(tables.composed(given.strip().replace("\\", "/"))).parts
         same = [one for one in by_last.get(parts[-1] if parts else "", ()) if _ends_alike(one, parts)]
         if parts and not same:
             stems = by_stem.get(parts[-1], ())
@@ -256,7 +260,7 @@ def _resolved(path, data, names, known):
                 f"{path} names an image by a name that {len(same)} images of {data} have: write its folders and "
                 f"ending, too. Received: {given!r}"
             )
-        resolved[given] = "/".join(same[0])
+        resolved[given] = spelt["/".join(same[0])]
     return resolved
 
 

@@ -127,7 +127,7 @@ def check_fingerprints(expected, received, whose):
              if group != "weights" or group in expected]  # fmt: skip
     odd = [pair for pair in pairs if pair[1] != pair[2]]
     if odd:
-        what = "images, or with images in other splits,"
+        what = "images, or with images in other splits or of other sources,"
         if all(name.startswith("weights/") for name, *_ in odd):
             what = "weights"
         raise DataError(

@@ -222,10 +222,23 @@ def seen_views(model, data, table, which=None, data_dir=None):
         which: As in `evaluate`.
         data_dir: As in `data.prepare`.
     """
-    whole = catalogue.usable(catalogue.catalogue(data, data_dir).table)
-    studies = pd.Series(splits.joined_studies(whole), whole["filename"].to_numpy())
+    whole, studies = _studies(data, data_dir)
     known = among(trained_on(model, which), catalogue.title(data), whole)
     return table["filename"].map(studies).isin(studies[known]).to_numpy()
+
+
+def are_studies(data, table, data_dir=None):
+    """Whether the sources of a table are studies, of data that tell these: bool; arguments as those of `seen_views`."""
+    if data not in catalogue.NAMES or "studies" not in catalogue.layout(data).POLICIES:
+        return False
+    _, studies = _studies(data, data_dir)
+    return (table["filename"].map(studies) == table["source"]).all()
+
+
+def _studies(data, data_dir):
+    """The table of a published data set, and of each file name the study."""
+    whole = catalogue.usable(catalogue.catalogue(data, data_dir).table)
+    return whole, pd.Series(splits.joined_studies(whole), whole["filename"].to_numpy())
 
 
 def _warn_of_other_name(said, name, table):

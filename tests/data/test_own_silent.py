@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from keras_fracture import data
 from keras_fracture.data import catalogue, split_files, tables
 from keras_fracture.data.own import find, labels
 from keras_fracture.errors import DataError
+from keras_fracture.evaluation import scorer
 from tests.data import own
 
 PLAIN = "image=path,label=dx,patient=pid"
@@ -203,6 +205,30 @@ def test_names_may_differ_in_case_where_one_image_alone_can_be_meant(pair, tmp_p
     where = [name.replace("/x/..", str(tmp_path)) for name in names]
     found = pair(f"image,label\n{where[0]},1\n{where[1]},0\n")
     assert found.table.set_index("filename")["label"].to_dict() == {"a.png": 1, "b.png": 0}
+
+
+def test_letters_with_accents_may_be_spelt_in_two_ways(drawn, tmp_path):
+    """As macOS parts them in its archives, and keyboards do not."""
+    composed, parted = (unicodedata.normalize(form, "Hüfte") for form in ("NFC", "NFD"))
+    names = [f"{number}.png" for number in range(len(drawn))]
+    for name, record in zip(names, drawn, strict=True):
+        own.write(tmp_path / "x" / f"{parted}_{name}", record["image"])
+    rows = pd.DataFrame({"image": [f"{composed}_{name}" for name in names], "dx": np.arange(len(names)) % 2})
+    rows.to_csv(tmp_path / "x" / "labels.csv", index=False)
+    table = find(str(tmp_path / "x")).table
+    assert sorted(table["filename"]) == sorted(f"{parted}_{name}" for name in names)
+    split = pd.DataFrame(
+        {
+            "filename": rows["image"],
+            "split": ["train"] * 4 + ["test"] * 2 + ["validation"] * 2,
+        }
+    )
+    split.to_csv(tmp_path / "s.csv", index=False)
+    test = data.load(str(tmp_path / "x"), "test", splits=tmp_path / "s.csv").table
+    assert len(test) == (split["split"] == "test").sum()
+    said = test.assign(filename=test["filename"].map(lambda name: unicodedata.normalize("NFC", name)))
+    said.assign(probability=[0.1, 0.9]).to_csv(tmp_path / "p.csv", index=False)
+    assert scorer.predictions(tmp_path / "p.csv", "x", test, {}).probabilities.tolist() == [[0.1, 0.9]]
 
 
 def test_of_names_that_differ_in_case_alone_each_means_itself(pair, tmp_path):

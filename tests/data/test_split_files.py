@@ -154,6 +154,23 @@ def test_what_a_file_gives_one_source_or_patient_is_resampled_as_one(written, du
     assert f"lie on two sides of {path.name}, the first is {min(one, other)!r}" in caplog.text
 
 
+@pytest.mark.parametrize("nobody", ["NA", "nan", "unknown", " "])
+def test_images_of_nobody_who_is_known_are_not_one_large_patient(written, dummy_root, nobody, caplog):
+    path, rows = written
+    first = rows["source"][rows["split"] == "train"].iloc[0]
+    patient = rows["source"].where(rows["source"] == first, nobody)
+    path.write_text(rows.assign(patient=patient).to_csv(index=False))
+    given = data.load_all("kaggle_fracture", splits=path, data_dir=dummy_root)
+    told = pd.concat([one.table for one in given.values()]).set_index("filename")["source"]
+    assert (told[rows["filename"]].to_numpy() == rows["source"]).all() and "leak" not in caplog.text
+
+
+def test_labels_that_a_program_wrote_as_decimals_are_the_same(written, dummy_root):
+    path, rows = written
+    path.write_text(rows.assign(label=rows["label"].astype(float)).to_csv(index=False))
+    assert len(data.load("kaggle_fracture", "test", splits=path, data_dir=dummy_root))
+
+
 def test_what_is_no_table_is_refused(tmp_path):
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"filename,split\n" * 100)[:30])
     (tmp_path / "empty.csv").write_bytes(b"")

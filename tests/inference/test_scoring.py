@@ -81,7 +81,7 @@ def test_the_command_prints_scores_and_goes_on_where_it_was(
     assert asked == [5, 5, 5, 2] and told.read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"whole.csv", "told.csv"}
     table = pd.read_csv(tmp_path / "whole.csv")
-    assert whole[2] == "12 images, of 4 X-rays, threshold 0.432"
+    assert whole[2] == "12 images, of 4 X-rays or patients, threshold 0.432"
     auc = roc_auc_score(table["label"], table["probability"])
     called = table["probability"] >= 0.4321
     values = [(called == table["label"]).mean(), auc, called[table["label"] == 1].mean()]

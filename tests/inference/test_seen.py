@@ -69,6 +69,14 @@ def test_all_views_that_a_model_of_studies_has_learnt_from_are_seen_where_each_x
     assert scoring.seen("m", "fracatlas", table).tolist() == [True, True, False]
 
 
+def test_a_table_of_a_split_file_tells_whether_its_sources_are_studies(monkeypatch):
+    whole = pd.DataFrame({"filename": list("abcd"), "source": list("abcd"), "study": list("xxyz")})
+    monkeypatch.setattr(scoring.catalogue, "catalogue", lambda *_, **__: types.SimpleNamespace(table=whole))
+    monkeypatch.setattr(scoring.catalogue, "usable", lambda table: table)
+    assert not scoring.are_studies("fracatlas", whole) and not scoring.are_studies("btxrd", whole)
+    assert scoring.are_studies("fracatlas", whole.assign(source=list("aacd")).iloc[1:])
+
+
 def test_a_folder_that_was_renamed_is_named(monkeypatch, caplog):
     sets = {"train": _images("p1", "p2", "p3"), "validation": _images("p4")}
     monkeypatch.setattr(scoring, "find", lambda model, which: ("1", seen_by_training("clinic", sets)))

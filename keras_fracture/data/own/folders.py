@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from keras_fracture import files
-from keras_fracture.data import dicom
+from keras_fracture.data import dicom, tables
 from keras_fracture.errors import DataError
 
 _DICOM = (".dcm", ".dicom")
@@ -52,8 +52,8 @@ class Folder:
 
     @functools.cached_property
     def _by_folded(self):
-        """The same by names without their case, sorted out at the first use: 1.PNG may mean 1.png."""
-        return self._sorted_out(str.casefold)
+        """The same by names as `_folded` has them, sorted out at the first use: 1.PNG may mean 1.png."""
+        return self._sorted_out(_folded)
 
     def _sorted_out(self, fold):
         found = defaultdict(list)
@@ -67,8 +67,8 @@ class Folder:
         """The image that a table or an annotation file names.
 
         Args:
-            name: A path, absolute or below the folder or `near`, or its end; the ending may be missing, and
-                the case another, unless an image has this one.
+            name: A path, absolute or below the folder or `near`, or its end; the ending may be missing, and the case
+                or the spelling of letters with accents another, unless an image has this one.
             where: What errors call the place that names it.
             near: Path below the folder of the place that names it.
 
@@ -93,7 +93,7 @@ class Folder:
             if path in self._known:
                 return path
         ends = _ending(self._by_name, name, str)
-        ends = ends or _ending(self._by_folded, name.casefold(), str.casefold)
+        ends = ends or _ending(self._by_folded, _folded(name), _folded)
         return self._nearest(ends, near, f"{name!r} in {where}")
 
     def beside(self, path):
@@ -130,6 +130,10 @@ class Folder:
                 f"Received: {paths[0]!r} and {paths[1]!r}"
             )
         return paths[common.index(max(common))]
+
+
+def _folded(name):
+    return tables.composed(name.casefold())
 
 
 def _ending(by_name, name, fold):

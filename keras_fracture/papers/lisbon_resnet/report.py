@@ -25,13 +25,23 @@ FRONT = (  # of README
     (
         "EfficientNet-Lite0 from ImageNet, AUC",
         "auc",
-        {"model": "efficientnet_lite0", "variant": "imagenet", "data": "fracatlas", "split_policy": "grouped"},
+        {
+            "model": "efficientnet_lite0",
+            "variant": "imagenet",
+            "data": "fracatlas",
+            "split_policy": "grouped",
+        },
         TREES,
     ),
     (
         "EfficientNet-Lite0 from ImageNet, no study divided between training and test, AUC",
         "auc",
-        {"model": "efficientnet_lite0", "variant": "imagenet", "data": "fracatlas", "split_policy": "studies"},
+        {
+            "model": "efficientnet_lite0",
+            "variant": "imagenet",
+            "data": "fracatlas",
+            "split_policy": "studies",
+        },
         TREES,
     ),
 )
