@@ -217,15 +217,11 @@ def test_letters_with_accents_may_be_spelt_in_two_ways(drawn, tmp_path):
     rows.to_csv(tmp_path / "x" / "labels.csv", index=False)
     table = find(str(tmp_path / "x")).table
     assert sorted(table["filename"]) == sorted(f"{parted}_{name}" for name in names)
-    split = pd.DataFrame(
-        {
-            "filename": rows["image"],
-            "split": ["train"] * 4 + ["test"] * 2 + ["validation"] * 2,
-        }
-    )
+    sides = ["test"] * 2 + ["validation"] * 2 + ["train"] * (len(names) - 4)
+    split = pd.DataFrame({"filename": rows["image"], "split": sides})
     split.to_csv(tmp_path / "s.csv", index=False)
     test = data.load(str(tmp_path / "x"), "test", splits=tmp_path / "s.csv").table
-    assert len(test) == (split["split"] == "test").sum()
+    assert len(test) == 2
     said = test.assign(filename=test["filename"].map(lambda name: unicodedata.normalize("NFC", name)))
     said.assign(probability=[0.1, 0.9]).to_csv(tmp_path / "p.csv", index=False)
     assert scorer.predictions(tmp_path / "p.csv", "x", test, {}).probabilities.tolist() == [[0.1, 0.9]]
