@@ -13,6 +13,7 @@ from keras_fracture.models.registry import architecture_of, in_own_range, of_own
 _MAY_DIFFER = (
     "name",
     "trainable",
+    "frozen",
     "dtype",
     "mean",
     "std",
@@ -130,12 +131,7 @@ class Ensemble(keras.Model):
             kind = keras.saving.get_registered_object(f"keras_fracture>{one['architecture']}")
             if kind is None:
                 raise ModelError(f"This package has no such architecture. Received: {one['architecture']!r}")
-            member = kind.from_config(one["config"] | dtype)
-            if not member.trainable:
-                # The ensemble goes by the weights, of which Keras tells only where the value is another than before.
-                member.trainable = True
-                member.trainable = False
-            members.append(member)
+            members.append(kind.from_config(one["config"] | dtype))
         return cls(**config | {"members": members})
 
 
