@@ -47,7 +47,6 @@ class Ensemble(keras.Model):
     """
 
     def __init__(self, members, flips=False, **kwargs):
-        super().__init__(**kwargs)
         members = list(members)
         if not members:
             raise ModelError("An ensemble has at least one member. Received: none")
@@ -80,8 +79,11 @@ class Ensemble(keras.Model):
                 "Members of an ensemble must take images that are prepared alike. "
                 f"Received: {' beside '.join(sorted(map(str, prepared)))}"
             )
-        self.members, self.flips = members, bool(flips)
         first = members[0]
+        # What images are rounded to before the members see them: the global policy is not theirs.
+        alike = len({one.dtype_policy.name for one in members}) == 1
+        super().__init__(**{"dtype": first.dtype_policy if alike else "float32"} | kwargs)
+        self.members, self.flips = members, bool(flips)
         self.num_classes, self.channels, self.image_size = first.num_classes, first.channels, first.image_size
         self.pixel_range, self.include_top = first.pixel_range, True
         for name in ("classes", "finding", "preprocess"):
