@@ -118,6 +118,18 @@ def test_an_ensemble_gives_its_members_images_as_they_came(under):
     assert models.Ensemble(several, dtype="mixed_bfloat16").dtype_policy.name == "mixed_bfloat16"
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["compact_cnn", "resnet18", "drn_d_22", "inception_net", "efficientnet_lite0", "dcgan_discriminator"],
+)
+def test_networks_in_float16_say_what_they_say_in_float32(name):
+    model, half = tiny(name), tiny(name, dtype="float16")
+    half.set_weights(model.get_weights())
+    for one, other in zip(outputs_of(half), outputs_of(model), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0.02, atol=0.02)
+    assert half.weights[0].dtype == "float16"
+
+
 def test_what_is_built_anew_follows_the_global_policy(under):
     under("mixed_bfloat16")
     assert tiny("resnet18").layer1.layers[0].conv1.compute_dtype == "bfloat16"
