@@ -77,7 +77,7 @@ def write(network, to, names=None):
 
 
 def classes_in(weights):
-    """How many classes the head in a weights file of a classifier tells apart, or 0 where it has no head."""
+    """How many classes the `fc` of a ResNet, DRN or EfficientNet-Lite in a weights file tells apart; 0 without."""
     if str(weights).endswith(_KERAS):
         shapes = _shapes(weights)
         return next((shape[0] for name, shape in shapes.items() if name == "fc/vars/1"), 0)

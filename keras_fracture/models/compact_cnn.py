@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from keras_fracture.errors import ModelError
 from keras_fracture.models.biases import Dense
 from keras_fracture.models.convolution import Conv2D
 from keras_fracture.models.layers import FusedBatchNormalization, run_through
@@ -27,13 +28,13 @@ class CompactCNN(keras.Model):
         num_classes: Width of the output.
         image_size: Side of the square input in pixels.
         channels: 1 (grey) or 3.
-        dropout: Rates after the convolutions and after the dense layer.
+        dropout: Rates after the convolutions and after the dense layer, each 0 or more and below 1.
         mean: What `(images - mean) / std` takes off pixels of 0 to 1 before the first layer: a number, or one a
             channel; ImageNet's are in `models.preprocessing.IMAGENET`.
         std: What it divides by, alike.
 
     Raises:
-        ModelError: `mean` or `std` is out of range.
+        ModelError: `dropout`, `mean` or `std` is out of range.
     """
 
     pixel_range = UNIT
@@ -51,6 +52,8 @@ class CompactCNN(keras.Model):
         super().__init__(**kwargs)
         self.num_classes, self.image_size, self.channels = num_classes, image_size, channels
         self.dropout = tuple(dropout)
+        if len(self.dropout) != 2 or not all(0 <= rate < 1 for rate in self.dropout):
+            raise ModelError(f"dropout must be two rates, each 0 or more and below 1. Received: {dropout}")
         self.mean, self.std = checked_normalisation(mean, std, channels)
         self.body = keras.Sequential(
             [

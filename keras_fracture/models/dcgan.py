@@ -38,9 +38,23 @@ def _one_hot(labels, num_classes, dtype):
         return None
     if labels is None:
         raise ModelError(f"This network needs labels from 0 to {num_classes - 1}. Received: None")
+    labels = labels if hasattr(labels, "shape") else ops.convert_to_tensor(labels)
     if len(labels.shape) != 1:
         raise ModelError(f"labels must have the shape (batch,). Received: {tuple(labels.shape)}")
+    wrong = [one for one in _values(labels) if one not in range(num_classes)]
+    if wrong:  # which would be no class, or, cut off, another
+        raise ModelError(
+            f"labels must be whole numbers from 0 to {num_classes - 1}. Received: {', '.join(map(str, wrong[:9]))}"
+        )
     return ops.one_hot(ops.cast(labels, "int32"), num_classes, dtype=dtype)
+
+
+def _values(labels):
+    """The numbers in labels, or none while a graph is traced, which has no numbers yet."""
+    try:
+        return ops.convert_to_numpy(labels).tolist()
+    except (NotImplementedError, TypeError, ValueError):
+        return []
 
 
 def _normal():
@@ -64,7 +78,7 @@ class DCGANGenerator(keras.Model):
     With classes the label, one-hot, is joined to the noise (Mirza and Osindero 2014).
 
     Input: float `(batch, latent_dim)`, standard normal; with classes also int `(batch,)`, 0 to
-        num_classes - 1. ModelError where labels are missing or too much.
+        num_classes - 1, as `labels` or both in a list. ModelError where labels are missing, too much or no class.
     Output: float32 images `(batch, image_size, image_size, channels)`, range -1 to 1.
 
     Args:
@@ -109,6 +123,8 @@ class DCGANGenerator(keras.Model):
         self.built = True
 
     def call(self, noise, labels=None, training=False):
+        if isinstance(noise, list | tuple):  # as `predict` gives both
+            noise, labels = noise
         classes = _one_hot(labels, self.num_classes, noise.dtype)
         if classes is not None:
             noise = ops.concatenate([noise, classes], axis=1)
@@ -136,7 +152,7 @@ class DCGANDiscriminator(keras.Model):
     for all and one for each class, and the logit is the first plus that of the image's class.
 
     Input: float32 `(batch, image_size, image_size, channels)`, range -1 to 1; with classes also int `(batch,)`,
-        0 to num_classes - 1. ModelError where labels are missing or too much.
+        0 to num_classes - 1, as `labels` or both in a list. ModelError where labels are missing, too much or no class.
     Output: float32 logits `(batch, 1)`; positive means "real".
 
     Args:
@@ -186,6 +202,8 @@ class DCGANDiscriminator(keras.Model):
         self.built = True
 
     def call(self, images, labels=None, training=False):
+        if isinstance(images, list | tuple):  # as `predict` gives both
+            images, labels = images
         return self.call_with_classes(images, labels, training)[0]
 
     def call_with_classes(self, images, labels=None, training=None):

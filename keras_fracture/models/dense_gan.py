@@ -104,12 +104,14 @@ class DenseDiscriminator(keras.Model):
         image_size: Side of the square input in pixels, a multiple of 8.
         channels: 1 or 3.
         width: Factor on every channel count.
-        dropout: Rate before the dense layer.
+        dropout: Rate before the dense layer, 0 or more and below 1.
     """
 
     def __init__(self, image_size=64, channels=3, width=1.0, dropout=0.2, **kwargs):
         super().__init__(**kwargs)
         _check(image_size, width)
+        if not 0 <= dropout < 1:
+            raise ModelError(f"dropout must be 0 or more and below 1. Received: {dropout}")
         self.image_size, self.channels, self.width, self.dropout = image_size, channels, width, dropout
         self.body = keras.Sequential([keras.Input((image_size, image_size, channels))], name="body")
         for number, filters in enumerate((64, 128, 128), 1):

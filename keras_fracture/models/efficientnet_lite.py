@@ -4,6 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_fracture.errors import ModelError
+from keras_fracture.models.freezing import frozen_whole
 from keras_fracture.models.layers import HE_FAN_OUT, FusedBatchNormalization, told
 from keras_fracture.models.preprocessing import LITE, UNIT, checked_normalisation, normalise
 from keras_fracture.models.registry import register
@@ -65,6 +66,7 @@ class InvertedResidual(layers.Layer):
             layer.build(shape)
             shape = layer.compute_output_shape(shape)
         self.built = True
+        frozen_whole(self)
 
     def path(self):
         """Its layers in the order of the maps' way through them."""

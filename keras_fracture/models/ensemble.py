@@ -13,6 +13,7 @@ from keras_fracture.models.registry import architecture_of, in_own_range, of_own
 _MAY_DIFFER = (
     "name",
     "trainable",
+    "frozen",
     "dtype",
     "mean",
     "std",
@@ -46,7 +47,6 @@ class Ensemble(keras.Model):
     """
 
     def __init__(self, members, flips=False, **kwargs):
-        super().__init__(**kwargs)
         members = list(members)
         if not members:
             raise ModelError("An ensemble has at least one member. Received: none")
@@ -79,8 +79,11 @@ class Ensemble(keras.Model):
                 "Members of an ensemble must take images that are prepared alike. "
                 f"Received: {' beside '.join(sorted(map(str, prepared)))}"
             )
-        self.members, self.flips = members, bool(flips)
         first = members[0]
+        # What images are rounded to before the members see them: the global policy is not theirs.
+        alike = len({one.dtype_policy.name for one in members}) == 1
+        super().__init__(**{"dtype": first.dtype_policy if alike else "float32"} | kwargs)
+        self.members, self.flips = members, bool(flips)
         self.num_classes, self.channels, self.image_size = first.num_classes, first.channels, first.image_size
         self.pixel_range, self.include_top = first.pixel_range, True
         for name in ("classes", "finding", "preprocess"):
@@ -130,12 +133,7 @@ class Ensemble(keras.Model):
             kind = keras.saving.get_registered_object(f"keras_fracture>{one['architecture']}")
             if kind is None:
                 raise ModelError(f"This package has no such architecture. Received: {one['architecture']!r}")
-            member = kind.from_config(one["config"] | dtype)
-            if not member.trainable:
-                # The ensemble goes by the weights, of which Keras tells only where the value is another than before.
-                member.trainable = True
-                member.trainable = False
-            members.append(member)
+            members.append(kind.from_config(one["config"] | dtype))
         return cls(**config | {"members": members})
 
 

@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from keras_fracture.errors import ModelError
+from keras_fracture.models.freezing import frozen_whole
 from keras_fracture.models.layers import PaddedMaxPooling2D, batch_norm, conv, run_through
 from keras_fracture.models.preprocessing import UNIT, checked_normalisation, normalise
 from keras_fracture.models.registry import register
@@ -66,6 +67,7 @@ class InceptionBlock(layers.Layer):
         for branch in (self.branch1, self.branch3, self.branch5, self.branch_pool):
             branch.build(tuple(input_shape))
         self.built = True
+        frozen_whole(self)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:3], 4 * self.filters)

@@ -25,8 +25,8 @@ class FusedBatchNormalization(layers.BatchNormalization):
     n - 1, n values a channel), so that models trained here and in PyTorch keep equal statistics. Masked,
     synchronised and renormalised inputs are left to Keras and keep its biased variance.
 
-    The fused kernel serves float32 and float16 maps `(batch, height, width, channels)` on the TensorFlow
-    backend. Everything else, and bfloat16 (where the kernel is slower on CPUs), takes Keras's own path.
+    The fused kernel serves float32 and float16 maps `(batch, height, width, channels)` with weights in float32 on the
+    TensorFlow backend. Everything else, and bfloat16 (where the kernel is slower on CPUs), takes Keras's own path.
 
     In a training step of several replicas (`tf.distribute`) statistics are those of all replicas' values, as in one
     process with the whole batch.
@@ -40,6 +40,7 @@ class FusedBatchNormalization(layers.BatchNormalization):
             and len(inputs.shape) == 4
             and self.axis in (-1, 3)
             and keras.backend.standardize_dtype(inputs.dtype) in ("float32", "float16")
+            and self.variable_dtype == "float32"
         )
         update = bool(training) and self.trainable
         replicas = replica_context() if update else None
@@ -51,9 +52,11 @@ class FusedBatchNormalization(layers.BatchNormalization):
             return super().call(inputs, training=False)
         decayed = self.moving_variance * self.momentum  # read before Keras assigns
         outputs = super().call(inputs, training=True)
-        count = ops.cast(ops.size(inputs) // inputs.shape[self.axis], decayed.dtype)
+        kind = keras.backend.result_type(decayed.dtype, "float32")  # float16 counts to 65,504 alone
+        count = ops.cast(ops.size(inputs) // inputs.shape[self.axis], kind)
         biased = ops.convert_to_tensor(self.moving_variance) - decayed
-        self.moving_variance.assign(decayed + biased * (count / ops.maximum(count - 1, 1)))
+        unbiased = biased * ops.cast(count / ops.maximum(count - 1, 1), decayed.dtype)
+        self.moving_variance.assign(decayed + unbiased)
         return outputs
 
     def _fused(self, inputs, update):
@@ -97,7 +100,8 @@ class FusedBatchNormalization(layers.BatchNormalization):
             outputs = outputs + ops.reshape(ops.cast(self.beta, values.dtype), shape)
         unbiased = variance * count / ops.maximum(count - 1, 1)
         for moving, statistic in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
-            moving.assign(moving * self.momentum + ops.reshape(statistic, (-1,)) * (1.0 - self.momentum))
+            statistic = ops.cast(ops.reshape(statistic, (-1,)), moving.dtype)
+            moving.assign(moving * self.momentum + statistic * (1.0 - self.momentum))
         return ops.cast(outputs, self.compute_dtype)
 
 

@@ -22,6 +22,7 @@ from keras_fracture.models.compiling import (
     note_rate,
 )
 from keras_fracture.models.copying import copied_whole
+from keras_fracture.models.freezing import frozen_whole, keeps_frozen
 
 _BUILDERS = {}
 _LOG = logging.getLogger(__name__)
@@ -31,11 +32,12 @@ def register(name, **defaults):
     """Class decorator: `models.create(name, **overrides)` builds the class with `defaults | overrides`.
 
     Several names may share a class (`resnet18`, `resnet34`); apply the decorator once for each. It implies
-    `by_own_policy`, `in_own_range`, `of_own_weights` and `copied_whole`, and of a classifier `for_logits`.
+    `by_own_policy`, `in_own_range`, `of_own_weights`, `keeps_frozen` and `copied_whole`, and of a classifier
+    `for_logits`.
     """
 
     def decorate(cls):
-        built = copied_whole(of_own_weights(in_own_range(by_own_policy(cls))))
+        built = copied_whole(keeps_frozen(of_own_weights(in_own_range(by_own_policy(cls)))))
         _BUILDERS[name] = functools.partial(
             for_logits(built) if hasattr(cls, "classify") else built, **defaults
         )
@@ -48,7 +50,7 @@ def by_own_policy(cls):
     """Class decorator: all layers that the constructor makes follow the dtype policy that it is given.
 
     Keras lets them follow the global one, so that a model saved in float32 would compute in bfloat16, or the reverse,
-    wherever another policy is the global one as it is loaded.
+    wherever another policy is the global one as it is loaded. All layers are frozen, too, where the model is.
     """
     init = cls.__init__
     if hasattr(init, "__wrapped__"):  # decorated already
@@ -63,6 +65,7 @@ def by_own_policy(cls):
             init(self, *args, dtype=own, **kwargs)
         finally:
             keras.config.set_dtype_policy(before)
+        frozen_whole(self)
 
     init_by_own_policy.__signature__ = inspect.signature(init)  # Keras reads it without unwrapping
     cls.__init__ = init_by_own_policy

@@ -4,6 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_fracture.errors import ModelError
+from keras_fracture.models.freezing import frozen_whole
 from keras_fracture.models.layers import PaddedMaxPooling2D, batch_norm, conv, run_through, told
 from keras_fracture.models.preprocessing import UNIT, checked_normalisation, normalise
 from keras_fracture.models.registry import register
@@ -41,6 +42,7 @@ class _Block(layers.Layer):
         if self.downsample is not None:
             self.downsample.build(tuple(input_shape))
         self.built = True
+        frozen_whole(self)
 
     def compute_output_shape(self, input_shape):
         sides = [None if side is None else -(-side // self.stride) for side in input_shape[1:3]]

@@ -5,6 +5,7 @@ from keras import layers, ops
 
 from keras_fracture.errors import ModelError
 from keras_fracture.models.convolution import Conv2DTranspose
+from keras_fracture.models.freezing import frozen_whole
 from keras_fracture.models.layers import (
     CroppedConv2DTranspose,
     InstanceNormalization,
@@ -58,20 +59,13 @@ class ResidualBlock(layers.Layer):
         super().__init__(**kwargs)
         self.filters, self.preset = filters, preset
         first, second = (_convolution(preset, filters, 3, name=name) for name in ("conv1", "conv2"))
-        self.inner = keras.Sequential(
-            [
-                first,
-                InstanceNormalization(name="norm1"),
-                layers.ReLU(name="relu"),
-                second,
-                InstanceNormalization(name="norm2"),
-            ],
-            name="inner",
-        )
+        steps = [first, InstanceNormalization(name="norm1"), layers.ReLU(name="relu"), second]
+        self.inner = keras.Sequential([*steps, InstanceNormalization(name="norm2")], name="inner")
 
     def build(self, input_shape):
         self.inner.build(tuple(input_shape))
         self.built = True
+        frozen_whole(self)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)

@@ -12,6 +12,7 @@ from keras_fracture.data.pipeline import grey_to
 from keras_fracture.errors import DataError
 from keras_fracture.models.compiling import for_logits
 from keras_fracture.models.copying import copied_whole
+from keras_fracture.models.freezing import keeps_frozen
 from keras_fracture.models.registry import by_own_policy, in_own_range, of_own_weights
 
 _UNKNOWN = -1.0  # of the cells of an image whose finding nobody has marked
@@ -20,6 +21,7 @@ _PRIOR = 0.01  # share of cells on a finding that training starts from
 
 @for_logits
 @copied_whole
+@keeps_frozen
 @of_own_weights
 @in_own_range
 @by_own_policy

@@ -7,6 +7,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from keras_fracture.errors import ModelError, TrainingError
 from keras_fracture.models.compiling import for_logits
 from keras_fracture.models.copying import copied_whole
+from keras_fracture.models.freezing import frozen_whole, keeps_frozen
 from keras_fracture.models.registry import by_own_policy, in_own_range, of_own_weights
 
 
@@ -75,6 +76,7 @@ def add_l2(model, weight_decay):
 
 @for_logits
 @copied_whole
+@keeps_frozen
 @of_own_weights
 @in_own_range
 @by_own_policy
@@ -124,6 +126,7 @@ class WithBodyPart(keras.Model):
 
 @for_logits
 @copied_whole
+@keeps_frozen
 @of_own_weights
 @in_own_range
 @by_own_policy
@@ -160,6 +163,7 @@ class WithTeacher(keras.Model):
             )
         self.classifier, self.teacher, self.weight = classifier, teacher, float(weight)
         teacher.trainable = False
+        frozen_whole(teacher)  # where it was frozen and a part of it not
         image = keras.ops.zeros((1, classifier.image_size, classifier.image_size, classifier.channels))
         ours, theirs = classifier.features(image), teacher.features(image)
         if ours.shape[1:3] != theirs.shape[1:3]:

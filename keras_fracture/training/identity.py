@@ -15,7 +15,16 @@ _FIRST = 8  # images that are known one by one
 _LEVELS = 0.5  # that mean grey levels may differ by: decoders of two machines do not agree in every pixel
 _OWN = "keras_fracture>"  # how Keras registers the package's classes
 # A precision may be another on another machine, and names count the layers of a process.
-_LEFT_OUT = ("name", "dtype", "trainable", "module", "registered_name", "compile_config", "build_config")
+_LEFT_OUT = (
+    "name",
+    "dtype",
+    "trainable",
+    "frozen",
+    "module",
+    "registered_name",
+    "compile_config",
+    "build_config",
+)
 
 
 @contextlib.contextmanager

@@ -101,9 +101,26 @@ def test_missing_and_superfluous_labels_are_one_line_each(name):
         (lambda: plain(inputs(plain), LABELS), r"^This network has no classes: .* Received: labels$"),
         (lambda: classed(inputs(classed)), r"^This network needs labels from 0 to 2. Received: None$"),
         (lambda: classed(inputs(classed), LABELS[:, None]), r"^labels must have the shape \(batch,\). Rec"),
+        (
+            lambda: classed(inputs(classed), np.array([0, 3, -1, 2])),
+            r"^labels must be .* 0 to 2. Received: 3, -1$",
+        ),
+        (lambda: classed(inputs(classed), np.float32([1, 0.5, 2, 0])), r"^labels must be .* Received: 0.5$"),
     ):
         with pytest.raises(ModelError, match=message):
             call()
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_labels_are_taken_as_a_list_as_whole_floats_and_beside_what_predict_takes(name):
+    model = models.create(name, num_classes=3, **SMALL)
+    given, wanted = inputs(model), np.asarray(model(*both_inputs(model)))
+    for labels in (LABELS.tolist(), LABELS.astype("float32")):
+        np.testing.assert_array_equal(model(given, labels=labels), wanted)
+    np.testing.assert_array_equal(model([given, LABELS]), wanted)
+    np.testing.assert_allclose(model.predict([given, LABELS], verbose=0), wanted, atol=1e-5)
+    symbolic = model(keras.Input(given.shape[1:]), keras.Input((), dtype="int32"))
+    assert symbolic.shape == (None, *wanted.shape[1:])
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])

@@ -53,18 +53,25 @@ def test_fused_norm_is_kerass_own(scale, center, training):
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 4, 6), (12, 6), (3, 4, 6)])
-@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16", "mixed_float16"])
 def test_moving_variance_is_unbiased_on_every_path(shape, dtype):
     x = images(*shape)
     layer = FusedBatchNormalization(momentum=0.8, dtype=dtype)
     layer(x, training=True)
     axes = tuple(range(len(shape) - 1))
-    tolerance = 1e-5 if dtype.startswith("float") else 2e-2
+    tolerance = 1e-5 if dtype in ("float32", "float64") else 2e-2
     wanted = 0.8 + 0.2 * x.var(axis=axes, ddof=1)
     np.testing.assert_allclose(np.asarray(layer.moving_variance, "float32"), wanted, rtol=tolerance)
     np.testing.assert_allclose(
         np.asarray(layer.moving_mean, "float32"), 0.2 * x.mean(axes), rtol=tolerance, atol=tolerance
     )
+
+
+def test_float16_counts_no_further_than_65504():
+    x = images(1, 300, 300, 1)
+    layer = FusedBatchNormalization(momentum=0.8, dtype="float16")
+    assert np.isfinite(layer(x, training=True)).all()
+    np.testing.assert_allclose(np.asarray(layer.moving_variance), 0.8 + 0.2 * x.var(), rtol=2e-2)
 
 
 def test_masked_input_is_left_to_keras():

@@ -100,6 +100,36 @@ def test_training_models_keep_the_policy_they_were_made_with(under):
         np.testing.assert_array_equal(again(images)[name], logits)
 
 
+def test_an_ensemble_gives_its_members_images_as_they_came(under):
+    several = [tiny("compact_cnn", mean=0.2, std=0.01) for _ in range(2)]
+    for one in several:
+        one.set_weights([3 * weight for weight in one.get_weights()])
+    images = 0.2 + 0.05 * np.random.default_rng(0).random((8, 32, 32, 1), dtype="float32")
+    said = [1 / (1 + np.exp(-np.asarray(one(images), "float64"))) for one in several]
+    under("mixed_bfloat16")
+    ensemble = models.Ensemble(several)
+    for one in (ensemble, models.Ensemble.from_config(ensemble.get_config())):
+        one.set_weights(ensemble.get_weights())
+        found = 1 / (1 + np.exp(-np.asarray(one(images), "float64")))
+        np.testing.assert_allclose(found, np.mean(said, axis=0), atol=1e-6)
+    rounded = tiny("compact_cnn")
+    assert models.Ensemble([rounded]).dtype_policy.name == "mixed_bfloat16"
+    assert models.Ensemble([several[0], rounded]).dtype_policy.name == "float32"
+    assert models.Ensemble(several, dtype="mixed_bfloat16").dtype_policy.name == "mixed_bfloat16"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["compact_cnn", "resnet18", "drn_d_22", "inception_net", "efficientnet_lite0", "dcgan_discriminator"],
+)
+def test_networks_in_float16_say_what_they_say_in_float32(name):
+    model, half = tiny(name), tiny(name, dtype="float16")
+    half.set_weights(model.get_weights())
+    for one, other in zip(outputs_of(half), outputs_of(model), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0.02, atol=0.02)
+    assert half.weights[0].dtype == "float16"
+
+
 def test_what_is_built_anew_follows_the_global_policy(under):
     under("mixed_bfloat16")
     assert tiny("resnet18").layer1.layers[0].conv1.compute_dtype == "bfloat16"
