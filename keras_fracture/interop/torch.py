@@ -73,7 +73,8 @@ def load_torch_weights(model, source, names=None, any_head=False):
     beside the weights are passed over. In a checkpoint the network is taken by its usual keys ("state_dict",
     "model_state_dict", "model", "net"), and a prefix of all names ("module.", "model.") is dropped; where one prefix
     alone has all of the model's names, what has others is passed over, and a warning says so. Kernels are transposed;
-    a dense layer behind a `Flatten`, or before a `Reshape`, is permuted from channels-first to channels-last.
+    dense layers and normalisations of flattened maps, and those of whose features a `Reshape` makes maps, are permuted
+    from channels-first to channels-last: along the graph of a functional model, of another by the order of definition.
     `num_batches_tracked`, and statistics of an InstanceNorm, are ignored.
 
     Names and shapes are all that is checked. **They do not tell** which activation, padding, epsilon or kind of
@@ -195,7 +196,8 @@ def to_torch_state_dict(model, names=None):
             the domains "a" and "b".
 
     Raises:
-        WeightsError: PyTorch is not installed, or a layer has no PyTorch counterpart.
+        WeightsError: PyTorch is not installed, a layer has no PyTorch counterpart, or in which order it holds the
+            features of a flattened map cannot be known.
     """
     torch = import_torch()
     state = {name: torch.from_numpy(array) for name, array in _arrays(model, names).items()}
