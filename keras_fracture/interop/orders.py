@@ -49,6 +49,28 @@ def orders(model):
     return inward, outward
 
 
+def interchangeable(model):
+    """Two layers of a functional model whose weights have equal shapes, and neither of which is behind the other.
+
+    Returns:
+        The two layers, or None.
+    """
+    behind, alike = {}, {}
+    for value in _Flow(model).values:
+        layer = value.layer
+        if isinstance(layer, layers.Layer) and layer.weights:
+            if id(layer) not in behind:
+                shapes = tuple(tuple(weight.shape) for weight in layer.weights)
+                alike.setdefault((type(layer), shapes), []).append(layer)
+            behind[id(layer)] = behind.get(id(layer), frozenset()) | value.behind
+    for group in alike.values():
+        for number, one in enumerate(group):
+            for other in group[:number]:
+                if id(other) not in behind[id(one)] and id(one) not in behind[id(other)]:
+                    return other, one
+    return None
+
+
 def children(layer):
     """Pairs of path and layer that lie in a layer: by attribute, or by index into a Sequential."""
     found = []

@@ -217,3 +217,42 @@ def test_what_cannot_be_known_is_refused(make):
     with pytest.raises(WeightsError, match=r"cannot be known: build a functional .* Received: \w+") as caught:
         to_torch_state_dict(model)
     assert "\n" not in str(caught.value)
+
+
+def test_towers_alike_are_not_loaded_by_order():
+    views = keras.Input((6, 6, 1)), keras.Input((6, 6, 1))
+    towers = [L.Conv2D(3, 3, name=name)(view) for name, view in zip(("ap", "lat"), views, strict=True)]
+    first, second = (L.GlobalAveragePooling2D()(tower) for tower in towers)
+    model = keras.Model(views, L.Dense(1, name="fc")(L.Concatenate()([second, first])))
+    before = model.get_weights()
+
+    def forward(self, ap, lat):
+        return self.fc(torch.cat([self.lat(lat).mean((2, 3)), self.ap(ap).mean((2, 3))], 1))
+
+    twin = Twin(forward, ap=nn.Conv2d(1, 3, 3), lat=nn.Conv2d(1, 3, 3), fc=nn.Linear(6, 1))
+    with pytest.raises(
+        WeightsError, match=r"(ap and lat|lat and ap), which .* pass names. Received: ap.weight"
+    ):
+        load_torch_weights(model, twin.state_dict())
+    np.testing.assert_array_equal(
+        np.concatenate([w.ravel() for w in model.get_weights()]), np.concatenate([w.ravel() for w in before])
+    )
+    own = {str(number): layer.name for number, layer in enumerate(model.layers) if layer.weights}
+    load_torch_weights(model, twin.state_dict(), own)
+    x = np.random.default_rng(0).random((2, 3, 6, 6, 1), dtype="float32")
+    theirs = twin(*(torch.from_numpy(channels_first(view)) for view in x)).detach().numpy()
+    np.testing.assert_allclose(model(list(x)), theirs, atol=1e-5)
+
+
+def test_layers_alike_of_a_chain_and_of_another_shape_beside_it_are_loaded_by_order():
+    inputs = keras.Input((6, 6, 3))
+    maps = L.Conv2D(3, 1)(L.Conv2D(3, 1)(inputs))
+    features = L.GlobalAveragePooling2D()(L.Add()([maps, inputs]))
+    model = keras.Model(inputs, [L.Dense(1)(features), L.Dense(4)(features)])
+    parts = {"a": nn.Conv2d(3, 3, 1), "b": nn.Conv2d(3, 3, 1), "c": nn.Linear(3, 1), "d": nn.Linear(3, 4)}
+    twin = Twin(None, **parts)
+    load_torch_weights(model, twin.state_dict())
+    kernels = [layer.kernel.numpy()[0, 0].T for layer in model.layers if isinstance(layer, L.Conv2D)]
+    np.testing.assert_array_equal(
+        kernels, [twin.a.weight.detach()[..., 0, 0], twin.b.weight.detach()[..., 0, 0]]
+    )
