@@ -139,9 +139,9 @@ class _Flow:
 
     def _chain(self, inside, inputs, seen):
         value = inputs[0] if len(inputs) == 1 else self._make(None, None, inputs)
-        made = [value]
+        made, before = [value], value.behind
         for number, layer in enumerate(inside):
-            if id(layer) in seen:
+            if id(layer) in seen or id(layer) in value.behind - before:
                 continue
             seen.add(id(layer))
             shape = _taken(layer)

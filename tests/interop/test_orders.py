@@ -184,6 +184,14 @@ def test_heads_of_another_model_are_permuted():
     agree(keras.Model(inputs, model(inputs)), twin)
 
 
+def test_a_layer_that_another_attribute_names_too_is_permuted_once():
+    body = keras.Sequential([keras.Input((6, 6, 2)), L.Conv2D(3, 3), L.Flatten(), L.Dense(4)])
+    model = Plain(lambda self, x: self.body(x), body=body, head=body.layers[-1])
+    inputs = keras.Input((6, 6, 2))
+    twin = nn.Sequential(conv(), nn.Flatten(), nn.Linear(48, 4))
+    agree(keras.Model(inputs, model(inputs)), twin)
+
+
 def unknown_concatenation():
     def act(self, x):
         return self.d(self.join([self.flat(self.c(x)), x[:, 0, 0]]))
