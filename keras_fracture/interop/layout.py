@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers
 
 from keras_fracture.errors import WeightsError
+from keras_fracture.interop.orders import children, orders
 
 WORDS = {
     "kernel": "weight",
@@ -56,19 +57,20 @@ def parameters_of(model):
     """Returns the `Parameter`s of a model, in the order of definition.
 
     Raises:
-        WeightsError: The model is not built, or a layer has no PyTorch counterpart.
+        WeightsError: The model is not built, a layer has no PyTorch counterpart, or in which order it holds the
+            features of a flattened map cannot be known.
     """
     leaves = list(_leaves(model, "", set()))
-    inward, outward = _orders([layer for _, layer in leaves])
+    inward, outward = orders(model)
     parameters = []
-    for number, (name, layer) in enumerate(leaves):
+    for name, layer in leaves:
         kind = _kind(layer)
         for word in ("kernel", "gamma", "bias", "beta", "moving_mean", "moving_variance"):
             variable = getattr(layer, word, None)
             if kind is None or variable is None:
                 continue
             index = np.arange(int(np.prod(variable.shape))).reshape(variable.shape)
-            index = _transposed(index, layer, word, inward.get(number), outward.get(number))
+            index = _transposed(index, layer, word, inward.get(id(layer)), outward.get(id(layer)))
             parameters.append(Parameter(f"{name}.{WORDS[word]}", kind, variable, index))
     known = {id(parameter.variable) for parameter in parameters}
     for variable in model.weights:
@@ -95,22 +97,11 @@ def _cause(model):
 
 def _leaves(layer, path, seen):
     """Yields `(path, layer)` for every layer without layers, by attribute, by index into a Sequential."""
-    children = []
-    for name, value in vars(layer).items():
-        if name.startswith("_"):
-            continue
-        if isinstance(value, layers.Layer):
-            children.append((name, value))
-        elif isinstance(value, (list, tuple)):
-            children += [
-                (f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, layers.Layer)
-            ]
-    if not children:
-        children = [(str(i), item) for i, item in enumerate(getattr(layer, "layers", []))]
-    if not children and id(layer) not in seen:
+    inside = children(layer)
+    if not inside and id(layer) not in seen:
         seen.add(id(layer))
         yield path, layer
-    for name, child in children:
+    for name, child in inside:
         yield from _leaves(child, f"{path}.{name}".lstrip("."), seen)
 
 
@@ -140,35 +131,3 @@ def _transposed(index, layer, word, inward, outward):
     if outward is not None:
         index = index[:, outward]
     return index.T
-
-
-def _orders(chain):
-    """Finds the layers on flattened maps, which PyTorch orders channels first and Keras channels last.
-
-    Returns:
-        Two dicts from a layer's index in `chain` to an array, the Keras index of each PyTorch feature: of the
-        features a dense layer takes, and of those a dense layer or a normalisation gives.
-    """
-    inward, outward, order = {}, {}, None
-    for number, layer in enumerate(chain):
-        if isinstance(layer, layers.Flatten):
-            order = _channels_first(layer.get_build_config()["input_shape"][1:])
-        elif isinstance(layer, layers.Dense):
-            inward[number], order = order, None
-        elif isinstance(layer, layers.BatchNormalization) and order is not None:
-            outward[number] = order
-        elif isinstance(layer, layers.Reshape) and len(layer.target_shape) == 3:
-            before = number - 1
-            while before >= 0 and _kind(chain[before]) in (None, "batchnorm"):
-                before -= 1
-            if before >= 0 and isinstance(chain[before], layers.Dense):
-                target = layer.compute_output_shape((None, chain[before].units))[1:]
-                flat = [p for p in range(before, number) if _kind(chain[p]) is not None]
-                outward |= dict.fromkeys(flat, _channels_first(target))
-    return inward, outward
-
-
-def _channels_first(shape):
-    if len(shape) != 3:
-        return None
-    return np.arange(int(np.prod(shape))).reshape(shape).transpose(2, 0, 1).ravel()

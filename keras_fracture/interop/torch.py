@@ -18,6 +18,7 @@ from keras_fracture import files
 from keras_fracture.errors import OutputError, WeightsError
 from keras_fracture.interop.layout import WORDS, parameters_of
 from keras_fracture.interop.names import renamed, spare, without_prefix
+from keras_fracture.interop.orders import interchangeable
 from keras_fracture.interop.reading import (
     BATCHES,
     DOMAINS,
@@ -73,7 +74,8 @@ def load_torch_weights(model, source, names=None, any_head=False):
     beside the weights are passed over. In a checkpoint the network is taken by its usual keys ("state_dict",
     "model_state_dict", "model", "net"), and a prefix of all names ("module.", "model.") is dropped; where one prefix
     alone has all of the model's names, what has others is passed over, and a warning says so. Kernels are transposed;
-    a dense layer behind a `Flatten`, or before a `Reshape`, is permuted from channels-first to channels-last.
+    dense layers and normalisations of flattened maps, and those of whose features a `Reshape` makes maps, are permuted
+    from channels-first to channels-last: along the graph of a functional model, of another by the order of definition.
     `num_batches_tracked`, and statistics of an InstanceNorm, are ignored.
 
     Names and shapes are all that is checked. **They do not tell** which activation, padding, epsilon or kind of
@@ -88,7 +90,8 @@ def load_torch_weights(model, source, names=None, any_head=False):
             state dict of tensors or arrays.
         names: How parameters meet. None: by name where the file has the model's own names, otherwise one
             by one in the order of definition, unless a name of the model's own would land on another
-            parameter. "torchvision_resnet", "drn" or "dcgan": by those names. "munit": as
+            parameter, or layers of equal shapes stand beside each other in a functional model, which keeps no such
+            order. "torchvision_resnet", "drn" or "dcgan": by those names. "munit": as
             UNIT's authors save both generators in one file, {"a": ..., "b": ...}, and "efficientnet_lite": as the
             package of that name calls them; both are taken by themselves for such a file. A
             dict: from the model's parameter or layer names (`to_torch_state_dict(model)` lists them) to the file's.
@@ -123,6 +126,13 @@ def load_torch_weights(model, source, names=None, any_head=False):
             raise WeightsError(
                 f"{where}: a .safetensors file keeps no order and its names are not the model's: pass names. "
                 f"Received: {next(iter(state), 'no parameters')} where the model has {wanted[0]}"
+            )
+        # A functional model's layers come by their depth, not by who defined them first.
+        if alike := interchangeable(model):
+            raise WeightsError(
+                f"{where}: by the order alone {alike[0].name} and {alike[1].name}, which have equal shapes and stand "
+                f"beside each other, could change places: pass names. Received: {next(iter(state), 'no parameters')} "
+                f"where the model has {wanted[0]}"
             )
         own, wanted, by_name = wanted, list(state), set(state)
     head = _head(model, parameters) if any_head else None
@@ -195,7 +205,8 @@ def to_torch_state_dict(model, names=None):
             the domains "a" and "b".
 
     Raises:
-        WeightsError: PyTorch is not installed, or a layer has no PyTorch counterpart.
+        WeightsError: PyTorch is not installed, a layer has no PyTorch counterpart, or in which order it holds the
+            features of a flattened map cannot be known.
     """
     torch = import_torch()
     state = {name: torch.from_numpy(array) for name, array in _arrays(model, names).items()}

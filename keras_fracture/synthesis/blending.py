@@ -4,6 +4,7 @@ Source: Gupta, Chopra and Ledig, "Generative Bone Lesions Synthesis for Data Aug
 """
 
 import math
+import numbers
 
 import numpy as np
 
@@ -128,6 +129,6 @@ def _line(xp, after, length, n):
 
 
 def _exponent(n):
-    if not (isinstance(n, int | float) and 0 < n < math.inf):
+    if not (isinstance(n, numbers.Real) and not isinstance(n, bool) and 0 < n < math.inf):
         raise SynthesisError(f"The exponent n of blending must be a positive number. Received: {n!r}")
     return float(n)

@@ -43,8 +43,8 @@ def copy_paste(images, windows, lesion_patches, n, seed):
     Args:
         images: uint8 `(n, height, width, channels)`.
         windows: int `(n, 4)`, top, left, height, width in pixels, one an image.
-        lesion_patches: uint8 `(k, size, size, channels)`, drawn from so that none comes more often than others
-            by more than one.
+        lesion_patches: `Patches`, or uint8 `(k, size, size, channels)`, drawn from so that none comes more often
+            than others by more than one.
         n: Exponent of the blending, see `blending.weights`.
         seed: Of the drawing.
 
@@ -55,12 +55,13 @@ def copy_paste(images, windows, lesion_patches, n, seed):
         SynthesisError: A window does not lie in its image, there is no patch, or `n` is not positive.
     """
     windows = check_windows(windows, images)
-    if not len(lesion_patches):
+    patches = np.asarray(getattr(lesion_patches, "images", lesion_patches))
+    if not len(patches):
         raise SynthesisError("There must be a lesion to paste. Received: no patches")
     rng = np.random.default_rng(seed)
-    rounds = -(-len(images) // len(lesion_patches))
-    chosen = np.concatenate([rng.permutation(len(lesion_patches)) for _ in range(rounds)])[: len(images)]
-    return _blended(images, lesion_patches[chosen], windows, n), chosen
+    rounds = -(-len(images) // len(patches))
+    chosen = np.concatenate([rng.permutation(len(patches)) for _ in range(rounds)])[: len(images)]
+    return _blended(images, patches[chosen], windows, n), chosen
 
 
 def _blended(images, patches, windows, n):

@@ -78,7 +78,7 @@ def lesion_windows(boxes, shape, rng, context=CONTEXT, least=LEAST, area=None):
             f"The least side of a window must lie between {SMALLEST} and the image's. "
             f"Received: {least} for an image of {shape[0]} x {shape[1]}"
         )
-    area = area or (0, 0, *shape[:2])
+    area = (0, 0, *shape[:2]) if area is None else area
     factors = rng.uniform(*context, len(boxes))
     windows = [
         _window_round(box * np.tile(shape[:2], 2), shape, factor, least, area)
@@ -167,7 +167,7 @@ def healthy_patches(
         SynthesisError: A body part without lesions, no image in which a window fits, or a value not allowed.
     """
     boxes = [()] * len(images) if boxes is None else list(boxes)
-    body_parts = list(body_parts)
+    body_parts = [str(part) for part in body_parts]  # as `Patches` has them
     _check(images, body_parts, size, count, boxes)
     if not (0 <= jitter < 1 and 0 <= black <= 1 and level > 0):
         raise SynthesisError(
@@ -183,7 +183,7 @@ def healthy_patches(
         if not chosen.any() and not any_part:
             known = ", ".join(sorted(set(lesions.body_parts)))
             raise SynthesisError(
-                f"There are lesions of {known} only: leave other parts out or set any_part. Received: {str(part)!r}"
+                f"There are lesions of {known} only: leave other parts out or set any_part. Received: {part!r}"
             )
     rng = np.random.default_rng(seed)
     turns, rows, windows = deque(rng.permutation(len(images)).tolist()), [], []

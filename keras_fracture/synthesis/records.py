@@ -1,5 +1,6 @@
 """Synthetic images as files: each can be told from a real one, and traced to where it came from."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from keras_fracture import files
 from keras_fracture.data import decoding
 from keras_fracture.data.tables import csv_text, from_csv, read_csv
 from keras_fracture.errors import DataError, SynthesisError
+from keras_fracture.synthesis.resampling import check_levels
 
 TABLE = "images.csv"
 _EARLIER_TABLE = "pictures.csv"  # what it was called before
@@ -60,7 +62,8 @@ def write(images, table, out, marks=("seed", "filename", "source")):
 
     Args:
         images: uint8 `(height, width, 1 or 3)` each, an array or any iterable.
-        table: `pandas.DataFrame` with a row for each; `file` is put before its columns, `synthetic` added.
+        table: `pandas.DataFrame` with a row for each; `file` is put before its columns, `synthetic` added; what
+            they said before, as in what `read` gives, is dropped.
         out: Folder to write, which must not exist yet.
         marks: Columns that every PNG carries in its text fields, beside `synthetic=true`.
 
@@ -68,18 +71,29 @@ def write(images, table, out, marks=("seed", "filename", "source")):
         The `pandas.DataFrame` of `images.csv`.
 
     Raises:
-        SynthesisError: Other numbers of rows than images.
+        SynthesisError: Other numbers of rows than images, an image that is not uint8 or has other channels, or a mark
+            that is no column.
         OutputError: `out` exists, or cannot be written.
     """
     if hasattr(images, "__len__") and len(images) != len(table):
         raise SynthesisError(
             f"There must be a row for every image. Received: {len(images)} images, {len(table)} rows"
         )
-    table = table.reset_index(drop=True)
+    table = table.drop(columns=["file", "synthetic"], errors="ignore").reset_index(drop=True)
     table.insert(0, "file", [file_name(number) for number in range(len(table))])
     table["synthetic"] = True
+    if missing := [name for name in marks if name not in table]:
+        raise SynthesisError(
+            f"marks must be columns of the table: add them, or pass marks. Received: {missing}"
+        )
     with files.new_folder(out) as folder:
-        for image, row in zip(images, table.to_dict("records"), strict=True):
+        pairs = itertools.zip_longest(images, table.to_dict("records"))
+        for number, (image, row) in enumerate(pairs):
+            if image is None or row is None:
+                received = f"{number} images" if image is None else f"more than {number} images"
+                raise SynthesisError(
+                    f"There must be a row for every image. Received: {received}, {len(table)} rows"
+                )
             (folder / row["file"]).write_bytes(encode(image, row, marks))
         (folder / TABLE).write_text(csv_text(table), encoding="utf-8")
     return table
@@ -91,7 +105,14 @@ def file_name(number):
 
 
 def encode(image, row, marks):
-    """The bytes of a PNG of an image uint8 `(height, width, 1 or 3)`, with `marks` of its `row` in its text fields."""
+    """The bytes of a PNG of an image uint8 `(height, width, 1 or 3)`, with `marks` of its `row` in its text fields.
+
+    Raises:
+        SynthesisError: The image is not uint8, or has another shape.
+    """
+    check_levels(image)
+    if image.ndim != 3 or image.shape[-1] not in (1, 3):
+        raise SynthesisError(f"Images must be (height, width, 1 or 3). Received: {image.shape}")
     text = {name: str(row[name]) for name in marks} | {"synthetic": "true"}
     return decoding.encode_png(image[..., 0] if image.shape[-1] == 1 else image, text)
 
@@ -123,7 +144,8 @@ def read(folder):
         uint8 images `(n, height, width, channels)`, and the `pandas.DataFrame` of `images.csv`.
 
     Raises:
-        DataError: No such folder, an image that is missing, or one without the mark `synthetic=true`.
+        DataError: No such folder, an image that is missing, one without the mark `synthetic=true`
+            or that is not uint8, images of several sizes, or none.
     """
     path = table_of(folder)
     try:
@@ -137,6 +159,10 @@ def read(folder):
         raise DataError(
             f"{path.parent} holds no synthetic images of this package: {' '.join(str(error).split())}"
         ) from None
+    if len(shapes := sorted({image.shape for image in images})) != 1:
+        raise DataError(
+            f"{path.parent}: images must have one shape to be read. Received: {', '.join(map(str, shapes)) or 'none'}"
+        )
     return np.stack(images), table
 
 
@@ -145,4 +171,6 @@ def _read(path):
         if image.info.get("synthetic") != "true":
             raise ValueError(f"{path.name} is not marked as synthetic")
         pixels = np.asarray(image)
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"{path.name} must be uint8, not {pixels.dtype}")
     return pixels if pixels.ndim == 3 else pixels[..., None]

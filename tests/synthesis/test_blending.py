@@ -109,7 +109,12 @@ def test_gradients_reach_patches_and_images():
     np.testing.assert_allclose(tf.reduce_sum(to_patches), seen.sum(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("n", [0, -1, float("nan"), float("inf"), "2"])
+@pytest.mark.parametrize("n", [np.int64(4), np.float32(4)])
+def test_an_exponent_may_be_a_number_of_numpy(n):
+    np.testing.assert_array_equal(synthesis.weights(9, 5, n), synthesis.weights(9, 5, 4))
+
+
+@pytest.mark.parametrize("n", [0, -1, float("nan"), float("inf"), "2", True])
 def test_the_exponent_must_be_positive(n):
     image, patch = np.zeros((9, 9, 1), np.uint8), np.zeros((4, 4, 1), np.uint8)
     for call in (

@@ -71,6 +71,14 @@ def test_copies_are_pasted_in_turn_from_the_seed(scene):
     assert tuple(chosen) in draws and 2 <= len(draws) <= 4
 
 
+def test_lesions_are_pasted_as_they_were_cut(scene, radiographs):
+    sick = radiographs.sick
+    cut = synthesis.lesion_patches(sick.images, sick.boxes, sick.parts, 16, 4, seed=0)
+    expected, _ = synthesis.copy_paste(*scene, cut.images, 4, seed=0)
+    for lesions in (cut, list(cut.images)):
+        np.testing.assert_array_equal(synthesis.copy_paste(*scene, lesions, 4, seed=0)[0], expected)
+
+
 def test_bad_scenes_are_one_line(scene):
     images, windows = scene
     outside = windows + np.array([0, 0, 60, 0])

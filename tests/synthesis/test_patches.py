@@ -284,3 +284,25 @@ def test_columns_of_a_table_go_with_images_by_place_not_by_index(radiographs, le
         boxes=pd.Series(own, turned),
     )
     np.testing.assert_array_equal(patches.images, expected.images)
+
+
+def test_parts_that_are_numbers_take_their_own_places(radiographs):
+    """Where body parts are label-encoded, as `Patches` says them: as text."""
+    sick, well = radiographs.sick, radiographs.well
+    codes = {part: code for code, part in enumerate(sorted({*sick.parts, *well.parts}))}
+    lesions = synthesis.lesion_patches(sick.images, sick.boxes, sick.parts, 16, 50, seed=0)
+    expected = synthesis.healthy_patches(well.images, well.parts, lesions, 16, 50, seed=1)
+    coded = synthesis.lesion_patches(sick.images, sick.boxes, [codes[p] for p in sick.parts], 16, 50, seed=0)
+    patches = synthesis.healthy_patches(
+        well.images, [codes[part] for part in well.parts], coded, 16, 50, seed=1, any_part=True
+    )
+    np.testing.assert_array_equal(patches.windows, expected.windows)
+    assert patches.body_parts.tolist() == [str(codes[part]) for part in expected.body_parts]
+    with pytest.raises(SynthesisError, match=r"Received: 'None'"):
+        synthesis.healthy_patches(well.images, [None] * len(well.images), coded, 16, 50, seed=1)
+
+
+def test_an_area_may_be_an_array():
+    box, rng = [[0, 0, 0.2, 0.1]], np.random.default_rng(0)
+    windows = synthesis.lesion_windows(box, (100, 100), rng, (9, 9), area=np.array([0, 0, 20, 30]))
+    assert windows.tolist() == [[0, 0, 20, 30]]

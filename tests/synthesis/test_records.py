@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from keras_fracture import synthesis
 from keras_fracture.errors import DataError, OutputError, SynthesisError
@@ -93,6 +94,10 @@ def test_nothing_is_left_of_what_cannot_be_written(tmp_path):
     with pytest.raises(SynthesisError, match="Received: 1 images, 2 rows"):
         synthesis.write(images[:1], described(), tmp_path / "made")
 
+    for count, received in ((1, "1 images"), (3, "more than 2 images")):
+        with pytest.raises(SynthesisError, match=rf"Received: {received}, 2 rows"):
+            synthesis.write(iter(np.resize(images, (count, 9, 9, 1))), described(), tmp_path / "made")
+
     def failing():
         yield images[0]
         raise OSError(28, "No space left on device")
@@ -124,3 +129,54 @@ def test_the_shape_of_several_images_is_refused():
         synthesis.describe(
             REAL, [2, 0], WINDOWS, (2, 100, 80, 1), n=2, seed=0, scores=[0, 1], model="", weights=""
         )
+
+
+def test_what_was_read_is_written_again(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (2, 100, 80, 1), np.uint8)
+    synthesis.write(images, described(), tmp_path / "made")
+    again, table = synthesis.read(tmp_path / "made")
+    written = synthesis.write(again[1:], table.iloc[1:], tmp_path / "some")
+    some, second = synthesis.read(tmp_path / "some")
+    np.testing.assert_array_equal(some, images[1:])
+    pd.testing.assert_frame_equal(second, written)
+    assert second.columns.tolist() == table.columns.tolist() and second["file"].tolist() == ["000000.png"]
+
+
+@pytest.mark.parametrize(
+    ("change", "received"),
+    [
+        (lambda images: images / 255, "must be uint8, .* Received: float64"),
+        (lambda images: images.astype("uint16"), "must be uint8, .* Received: uint16"),
+        (lambda images: images > 7, "must be uint8, .* Received: bool"),
+        (lambda images: images.repeat(2, -1), r"1 or 3\). Received: \(100, 80, 2\)"),
+        (lambda images: images[..., 0], r"1 or 3\). Received: \(100, 80\)"),
+    ],
+)
+def test_only_levels_of_grey_or_rgb_are_written(tmp_path, change, received):
+    with pytest.raises(SynthesisError, match=received):
+        synthesis.write(change(np.zeros((2, 100, 80, 1), np.uint8)), described(), tmp_path / "made")
+    assert not list(tmp_path.iterdir())
+
+
+def test_marks_must_be_columns(tmp_path):
+    images, table = np.zeros((2, 100, 80, 1), np.uint8), described().drop(columns=["seed", "source"])
+    with pytest.raises(SynthesisError, match=r"pass marks. Received: \['seed', 'source'\]"):
+        synthesis.write(images, table, tmp_path / "made")
+    synthesis.write(images, table, tmp_path / "made", marks=("filename",))
+    with Image.open(tmp_path / "made" / "000001.png") as image:
+        assert image.text == {"synthetic": "true", "filename": "a/1.png"}
+
+
+def test_images_that_are_no_stack_are_not_read(tmp_path):
+    images = [np.zeros((9, side, 1), np.uint8) for side in (8, 9)]
+    synthesis.write(images, described(), tmp_path / "sizes")
+    synthesis.write([], described().iloc[:0], tmp_path / "none")
+    for name, received in (("sizes", r"\(9, 8, 1\), \(9, 9, 1\)"), ("none", "none")):
+        with pytest.raises(DataError, match=rf"{name}: images must have one shape .* Received: {received}$"):
+            synthesis.read(tmp_path / name)
+    with Image.open(tmp_path / "sizes" / "000001.png") as image:
+        fields = PngInfo()
+        fields.add_text("synthetic", image.text["synthetic"])
+    Image.fromarray(np.zeros((9, 8), np.uint16)).save(tmp_path / "sizes" / "000001.png", pnginfo=fields)
+    with pytest.raises(DataError, match=r"000001.png must be uint8, not uint16"):
+        synthesis.read(tmp_path / "sizes")
