@@ -15,11 +15,13 @@ from keras_fracture.errors import WeightsError
 
 _UNKNOWN = "unknown"
 _NORMALISATIONS = (layers.BatchNormalization, layers.LayerNormalization, layers.GroupNormalization)
-_MOVES = (
-    "Permute",
-    "Reshape",
-    "Transpose",
-)  # layers and operations after which a map is no longer laid out as before
+# After these layers and operations a map is no longer laid out as before; after convolutions any map is as Keras's are.
+_MOVES = ("Permute", "Reshape", "Transpose", "Moveaxis", "Swapaxes", "Einsum", "Lambda")
+_CONVOLUTIONS = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D, layers.SeparableConv2D)
+_POOLING = (
+    layers.MaxPooling2D, layers.AveragePooling2D, layers.GlobalMaxPooling2D, layers.GlobalAveragePooling2D,
+    layers.ZeroPadding2D, layers.Cropping2D, layers.UpSampling2D,
+)  # fmt: skip
 
 
 def orders(model):
@@ -185,7 +187,7 @@ def _taken(layer):
 
 def _given(layer, shape):
     """The shape of what a layer of a chain gives, as far as orders need it."""
-    changing = (layers.Dense, layers.Flatten, layers.Reshape, layers.Conv2D, layers.Conv2DTranspose)
+    changing = (layers.Dense, layers.Flatten, layers.Reshape, *_CONVOLUTIONS, *_POOLING)
     if shape is None or not isinstance(layer, changing):
         return shape
     try:
@@ -239,12 +241,18 @@ def _order(value, given):
     shapes = [one.shape for one in value.inputs]
     if _reshaped(value, 3, 1):
         return given[0] if given[0] is _UNKNOWN else _channels_first(shapes[0])
+    if _reshaped(value, 4, 1):  # of maps in rows, such as views or times
+        return _UNKNOWN
     if _reshaped(value, 1, 3):
         if given[0] is not None and not _same(given[0], _channels_first(value.shape)):
             raise _error(value.layer)
         return None
     if value.shape is not None and len(value.shape) == 3:
-        moved = type(value.layer).__name__ in _MOVES
+        if getattr(value.layer, "data_format", None) == "channels_first":
+            return _UNKNOWN
+        if isinstance(value.layer, _CONVOLUTIONS):
+            return None
+        moved = type(value.layer).__name__ in _MOVES and not _keeps_channels(value, shapes)
         return _UNKNOWN if moved or any(one is _UNKNOWN for one in given) else None
     flat = all(_size(shape) is not None and len(shape) == 1 for shape in [value.shape, *shapes])
     if flat and len(given) > 1 and sum(_size(shape) for shape in shapes) == _size(value.shape):
@@ -263,6 +271,13 @@ def _order(value, given):
         for one, shape in zip(given, shapes, strict=True)
     )
     return _UNKNOWN if any(lost) else None
+
+
+def _keeps_channels(value, shapes):
+    """Whether pixels alone get other places, which PyTorch's channels-first maps follow, or none do."""
+    if type(value.layer).__name__ == "Reshape":
+        return len(shapes) == 1 and len(shapes[0] or ()) == 3 and shapes[0][-1] == value.shape[-1]
+    return type(value.layer).__name__ == "Lambda" and shapes == [value.shape]
 
 
 def _same(one, other):
