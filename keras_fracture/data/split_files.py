@@ -180,6 +180,9 @@ def sources(given, usable):
     Args:
         given: A `SplitFile`.
         usable: As in `assign`.
+
+    Raises:
+        DataError: The file names an image twice, in two spellings.
     """
     rows = _named(given, usable).reindex(usable["filename"]).fillna("")
     for column in ("source", "patient"):

@@ -231,8 +231,12 @@ def are_studies(data, table, data_dir=None):
     """Whether the sources of a table are studies, of data that tell these: bool; arguments as those of `seen_views`."""
     if data not in catalogue.NAMES or "studies" not in catalogue.layout(data).POLICIES:
         return False
-    _, studies = _studies(data, data_dir)
-    return (table["filename"].map(studies) == table["source"]).all()
+    own = table["filename"].map(_studies(data, data_dir)[1])
+    alike = [
+        one.groupby(other).nunique().max() == 1
+        for one, other in ((own, table["source"]), (table["source"], own))
+    ]
+    return all(alike) and own.nunique() < len(table)  # else they may be X-rays
 
 
 def _studies(data, data_dir):

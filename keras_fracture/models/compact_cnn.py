@@ -51,7 +51,7 @@ class CompactCNN(keras.Model):
     ):
         super().__init__(**kwargs)
         self.num_classes, self.image_size, self.channels = num_classes, image_size, channels
-        self.dropout = tuple(dropout)
+        self.dropout = tuple(dropout) if isinstance(dropout, list | tuple) else (dropout,)
         if len(self.dropout) != 2 or not all(0 <= rate < 1 for rate in self.dropout):
             raise ModelError(f"dropout must be two rates, each 0 or more and below 1. Received: {dropout}")
         self.mean, self.std = checked_normalisation(mean, std, channels)

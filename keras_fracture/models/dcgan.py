@@ -49,6 +49,16 @@ def _one_hot(labels, num_classes, dtype):
     return ops.one_hot(ops.cast(labels, "int32"), num_classes, dtype=dtype)
 
 
+def _both(inputs, labels):
+    """The first input and labels, which `predict` gives as one list."""
+    if not isinstance(inputs, list | tuple):
+        return inputs, labels
+    if labels is not None or len(inputs) != 2:
+        received = "both" if labels is not None else f"a list of {len(inputs)}"
+        raise ModelError(f"Give labels once, as the second of a list or as labels. Received: {received}")
+    return inputs
+
+
 def _values(labels):
     """The numbers in labels, or none while a graph is traced, which has no numbers yet."""
     try:
@@ -123,8 +133,7 @@ class DCGANGenerator(keras.Model):
         self.built = True
 
     def call(self, noise, labels=None, training=False):
-        if isinstance(noise, list | tuple):  # as `predict` gives both
-            noise, labels = noise
+        noise, labels = _both(noise, labels)
         classes = _one_hot(labels, self.num_classes, noise.dtype)
         if classes is not None:
             noise = ops.concatenate([noise, classes], axis=1)
@@ -202,8 +211,7 @@ class DCGANDiscriminator(keras.Model):
         self.built = True
 
     def call(self, images, labels=None, training=False):
-        if isinstance(images, list | tuple):  # as `predict` gives both
-            images, labels = images
+        images, labels = _both(images, labels)
         return self.call_with_classes(images, labels, training)[0]
 
     def call_with_classes(self, images, labels=None, training=None):

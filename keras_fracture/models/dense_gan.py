@@ -105,6 +105,9 @@ class DenseDiscriminator(keras.Model):
         channels: 1 or 3.
         width: Factor on every channel count.
         dropout: Rate before the dense layer, 0 or more and below 1.
+
+    Raises:
+        ModelError: `image_size`, `width` or `dropout` is out of range.
     """
 
     def __init__(self, image_size=64, channels=3, width=1.0, dropout=0.2, **kwargs):

@@ -18,7 +18,7 @@ from keras_fracture.training.weights import save_weights
 
 _LOG = logging.getLogger(__name__)
 _BACKUPS = "epoch-*.weights.h5"
-_BEST = "best.weights.h5"  # beside the folder of backups: the weights of the best epoch
+BEST = "best.weights.h5"  # beside the folder of backups: the weights of the best epoch
 # Keras's callbacks that act on what they have counted, and what that is called.
 _COUNTING = (
     keras.callbacks.ReduceLROnPlateau,
@@ -109,7 +109,9 @@ class EpochBackup(keras.callbacks.Callback):
     def __init__(self, folder, settings=None, callbacks=()):
         super().__init__()
         self.folder, self.settings = Path(folder), json.loads(json.dumps(settings))
-        self.best = self.folder.parent / _BEST
+        # Another callback may call a file so: what `fit` leaves it chose by patience.
+        chosen = (settings or {}).get("patience") is not None
+        self.best = self.folder.parent / BEST if chosen else None
         self.steps, self.data, self.validation = None, [], {}
         self.first_weights = self.first_fixed = None
         # Those that an epoch ends with the average of the weights in the model, and the weights in its place.
@@ -142,7 +144,7 @@ class EpochBackup(keras.callbacks.Callback):
             if model.optimizer is not None and not model.optimizer.built:
                 model.optimizer.build(model.trainable_variables)
             known, known_fixed = [self.first_weights], [self.first_fixed]
-            if self.best.is_file():  # with which `fit` leaves a model, given patience
+            if self.best and self.best.is_file():  # with which `fit` leaves a model, given patience
                 model.load_weights(self.best)
                 known.append(identity.of_weights(model))
                 known_fixed.append(identity.of_fixed(model))

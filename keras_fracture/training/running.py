@@ -20,7 +20,7 @@ from keras_fracture.models.compiling import check_class_weight, check_image_size
 from keras_fracture.models.convolution import overwriting_layers
 from keras_fracture.models.preprocessing import SYMMETRIC, UNIT, scale
 from keras_fracture.training import distribution, identity
-from keras_fracture.training.callbacks import AverageStatistics, EpochBackup, StopOnNaN, optimizers_of
+from keras_fracture.training.callbacks import BEST, AverageStatistics, EpochBackup, StopOnNaN, optimizers_of
 from keras_fracture.training.weights import save_weights
 
 _LOG = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ def fit(
             f"{folder} has a backup of epoch {first} but no history.csv: delete its backup folder to train again"
         )
     log = History(history, first)
-    best = BestEpoch(backup.best, log.rows, patience)
+    best = BestEpoch(folder / BEST, log.rows, patience)
     extra = [keras.callbacks.TensorBoard(folder / "tensorboard")] if tensorboard else []
     with own.scope(), identity.noted() as data:
         dataset, steps = stream(first)

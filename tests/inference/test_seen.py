@@ -74,7 +74,12 @@ def test_a_table_of_a_split_file_tells_whether_its_sources_are_studies(monkeypat
     monkeypatch.setattr(scoring.catalogue, "catalogue", lambda *_, **__: types.SimpleNamespace(table=whole))
     monkeypatch.setattr(scoring.catalogue, "usable", lambda table: table)
     assert not scoring.are_studies("fracatlas", whole) and not scoring.are_studies("btxrd", whole)
-    assert scoring.are_studies("fracatlas", whole.assign(source=list("aacd")).iloc[1:])
+    by_study = whole.assign(source=list("aacd"))
+    assert scoring.are_studies("fracatlas", by_study)
+    assert scoring.are_studies("fracatlas", by_study.assign(source=list("bbcd"))), (
+        "a file that does not name a"
+    )
+    assert not scoring.are_studies("fracatlas", by_study.iloc[1:]), "X-rays as well"
 
 
 def test_a_folder_that_was_renamed_is_named(monkeypatch, caplog):

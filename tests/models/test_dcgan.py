@@ -119,6 +119,9 @@ def test_labels_are_taken_as_a_list_as_whole_floats_and_beside_what_predict_take
         np.testing.assert_array_equal(model(given, labels=labels), wanted)
     np.testing.assert_array_equal(model([given, LABELS]), wanted)
     np.testing.assert_allclose(model.predict([given, LABELS], verbose=0), wanted, atol=1e-5)
+    for twice, more in (([given, LABELS], {"labels": LABELS}), ([given], {})):
+        with pytest.raises(ModelError, match=r"Give labels once.* Received: (both|a list of 1)"):
+            model(twice, **more)
     symbolic = model(keras.Input(given.shape[1:]), keras.Input((), dtype="int32"))
     assert symbolic.shape == (None, *wanted.shape[1:])
 

@@ -126,7 +126,7 @@ def test_networks_in_float16_say_what_they_say_in_float32(name):
     model, half = tiny(name), tiny(name, dtype="float16")
     half.set_weights(model.get_weights())
     for one, other in zip(outputs_of(half), outputs_of(model), strict=True):
-        np.testing.assert_allclose(one, other, rtol=0.02, atol=0.02)
+        np.testing.assert_allclose(one, other, rtol=0, atol=0.03 * np.abs(other).max())
     assert half.weights[0].dtype == "float16"
 
 

@@ -237,6 +237,8 @@ def test_the_translator_of_the_epoch_with_the_lowest_kid_paints(few_phantoms, tm
     logs = {}
     again.on_epoch_end(0, logs)
     assert logs["kid"] == pytest.approx(kids.min(), rel=1e-3), "what paints is what was measured"
+    longer = experiment.train_translator(dataclasses.replace(config, unit_epochs=4), run, part, tmp_path)
+    assert len(longer.history) == 4, "best.weights.h5 there is not what fit with patience leaves"
 
 
 def test_the_best_epoch_is_found_also_by_a_training_that_was_cut_off(tmp_path, monkeypatch):
