@@ -231,7 +231,7 @@ def test_predictions_of_such_names_are_scored(tmp_path):
 
 
 def test_split_files_of_such_names_are_read_back(tmp_path):
-    rows = pd.DataFrame({"filename": FORMULAS, "patient": [*"=+-@", "a"], "split": ["train"] * 5})
+    rows = pd.DataFrame({"filename": FORMULAS, "patient": ["=", "+", "-1", "@", "a"], "split": ["train"] * 5})
     path = split_files.write(tmp_path / "splits.csv.gz", split_files.text(rows))
     pd.testing.assert_frame_equal(split_files.read(path).table, rows)
 
