@@ -62,7 +62,7 @@ class SplitConfig(tfds.core.BuilderConfig):
     keep_conflicts: bool = False
     given: split_files.SplitFile | None = None
 
-    def grouped(self, table):
+    def with_sources(self, table):
         """The table with what this configuration takes for one source, and resamples as one: maybe a study."""
         if self.given:
             return table.assign(source=split_files.sources(self.given, table))
@@ -149,7 +149,7 @@ class FractureBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager):
         table, root = self._table(dl_manager)
-        table = self.builder_config.grouped(table)
+        table = self.builder_config.with_sources(table)
         side = self.builder_config.assign(self.name, table, root)
         if empty := [name for name in splits.NAMES if name not in side]:
             raise DataError(

@@ -14,6 +14,7 @@ HEADLINES = (
     ("EfficientNet-Lite2 from ImageNet: AUC", "auc", {"model": "efficientnet_lite2", "variant": "imagenet"}),
     ("EfficientNet-Lite0 from scratch: AUC", "auc", {"model": "efficientnet_lite0", "variant": "scratch"}),
 )
+_LITE = {"model": "efficientnet_lite0", "variant": "imagenet", "data": "fracatlas"}
 FRONT = (  # of README
     ("ResNet-34, AUC", "auc", {"model": "resnet34", "variant": "paper", "data": "fracatlas"}, TREES),
     (
@@ -25,23 +26,13 @@ FRONT = (  # of README
     (
         "EfficientNet-Lite0 from ImageNet, AUC",
         "auc",
-        {
-            "model": "efficientnet_lite0",
-            "variant": "imagenet",
-            "data": "fracatlas",
-            "split_policy": "grouped",
-        },
+        _LITE | {"split_policy": "grouped"},
         TREES,
     ),
     (
         "EfficientNet-Lite0 from ImageNet, no study divided between training and test, AUC",
         "auc",
-        {
-            "model": "efficientnet_lite0",
-            "variant": "imagenet",
-            "data": "fracatlas",
-            "split_policy": "studies",
-        },
+        _LITE | {"split_policy": "studies"},
         TREES,
     ),
 )

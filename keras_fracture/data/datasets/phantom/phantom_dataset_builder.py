@@ -24,7 +24,7 @@ class Builder(builder.FractureBuilder):
 
     def _split_generators(self, dl_manager):
         setting = self.builder_config
-        table = setting.grouped(layout.read())
+        table = setting.with_sources(layout.read())
         if setting.policy == "grouped":
             # The same, but for the limbs held out, which are the test split.
             side = splits.assign(table, "official", setting.shares, setting.seed, self.name)
