@@ -83,8 +83,8 @@ def check_unseen(role, model, name, sets):
         elif one.digests != ours.digests or one.salts != set(ours.salts):
             raise ModelError(
                 f"The {role} {model} must have learnt from this run's training and validation split, not from others "
-                f"of {one.data}: its tests would be none (of an earlier version's on the policy studies this cannot "
-                f"be told: train it again). Received: {len(one.digests):,} X-rays or patients, of which "
+                f"of {one.data}: its tests would be none (train anew what an earlier version trained on the policy "
+                f"studies). Received: {len(one.digests):,} X-rays or patients, of which "
                 f"{len(set(one.digests) & set(ours.digests)):,} are among this run's {len(ours.digests):,}"
             )
 
