@@ -10,7 +10,7 @@ python=$2
 shift 2
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-export TQDM_DISABLE=1 KERAS_FRACTURE_CACHE="$folder/cache"
+export TQDM_DISABLE=1 KERAS_FRACTURE_CACHE="${KERAS_FRACTURE_CACHE:-$folder/cache}"
 unset PYTHONPATH
 "$python" -m venv "$folder/venv"
 "$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$wheel" "$@"
@@ -24,5 +24,5 @@ python -c "import keras_fracture as kf; print(kf.models.load('resnet18_fracatlas
 keras-fracture generate --model dcgan_phantom --count 8 --seed 1 --out drawn
 test "$(find drawn -name '*.png' | wc -l)" -ge 8
 keras-fracture predict --model efficientnet_lite0_fracatlas drawn
-keras-fracture reproduce ibrahim_gan --profile smoke --out run
+keras-fracture reproduce ibrahim_gan --profile smoke --set policies=grouped --out run
 test -s run/metrics.json && test -s run/report.html
