@@ -15,21 +15,29 @@ from keras_fracture.inference import scoring
 CHECKOUT = Path(__file__).resolve().parents[1]
 BOARD = CHECKOUT / "results" / "board"
 DATA = "fracatlas"
-# What their first weights were trained on; the first is what the others are compared with.
+# Of each split policy: what the models' first weights were trained on; the first is what the others are compared with.
 MODELS = {
-    "efficientnet_lite0_ensemble": "ImageNet",
-    "efficientnet_lite0_fracatlas": "ImageNet",
-    "resnet18_fracatlas": "nothing",
-    "inception_net": "nothing",
-    "compact_cnn": "synthetic X-rays of GANs that saw the same images",
+    "grouped": {
+        "efficientnet_lite0_ensemble": "ImageNet",
+        "efficientnet_lite0_fracatlas": "ImageNet",
+        "resnet18_fracatlas": "nothing",
+        "inception_net": "nothing",
+        "compact_cnn": "synthetic X-rays of GANs that saw the same images",
+    },
+    "studies": {"efficientnet_lite0_studies": "ImageNet"},
 }
 
 
 def main():
     """Writes the entries; returns the exit code."""
-    records = data.load(DATA, "test")
+    return next(filter(None, (submit(policy, models) for policy, models in MODELS.items())), 0)
+
+
+def submit(policy, models):
+    """Writes the entries of models that were trained on a policy's split; returns the exit code."""
+    records = data.load(DATA, "test", policy)
     with tempfile.TemporaryDirectory() as folder:
-        for name, pretrained in MODELS.items():
+        for name, pretrained in models.items():
             model, path = CHECKOUT / "saved_models" / name, Path(folder) / f"{name}.csv"
             table = inference.evaluate(model, records)
             seen = scoring.seen(model, DATA, table)
@@ -38,10 +46,11 @@ def main():
                     f"{name} must say that it has seen none of the test images. Received: {seen}"
                 )
             write_text(path, scoring.text(table))
-            first = BOARD / f"{next(iter(MODELS))}.csv"
+            first = BOARD / f"{next(iter(models))}.csv"
             command = [
-                "score", path, "--data", DATA, "--threshold", scoring.threshold(model), "--submit", name,
-                "--board", BOARD, "--who", "keras_fracture", "--code", f"this project, saved_models/{name}",
+                "score", path, "--data", DATA, "--policy", policy, "--threshold", scoring.threshold(model),
+                "--submit", name, "--board", BOARD, "--who", "keras_fracture",
+                "--code", f"this project, saved_models/{name}",
                 "--training-data", f"{DATA}, its train split", "--pretrained", pretrained,
                 *(["--against", first] if first.stem != name else []),
             ]  # fmt: skip
