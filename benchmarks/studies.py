@@ -4,8 +4,7 @@ There are no patient numbers, but files are numbered study by study, see `datase
 for the splits `grouped` and `studies`, how many studies are divided; how well the labels of the two nearest file
 numbers among training and validation images tell a test image's, no image being looked at; the AUC of the
 submissions in `results/board/` on the `grouped` test images with and without a study that training or validation
-images share; and the AUC of runs on the split `studies`, where intervals by X-ray are too narrow, for all views of a
-patient are on one side. The numbers go to `results/studies.json`; those of runs that are not here stay.
+images share. The numbers go to `results/studies.json`.
 """
 
 import argparse
@@ -37,7 +36,6 @@ def main(arguments=None):
     parser.add_argument(
         "--results", type=Path, default=CHECKOUT / "results" / "studies.json", help="JSON to write"
     )
-    parser.add_argument("--runs", type=Path, default=CHECKOUT / "runs" / "campaign", help="folders of runs")
     options = parser.parse_args(arguments)
     _, root = catalogue.find("fracatlas", options.data_dir)
     table = catalogue.usable(catalogue.measured("fracatlas", layout, root).table)
@@ -48,8 +46,6 @@ def main(arguments=None):
         "splits": {policy: of_split(table, policy) for policy in ("grouped", "studies")},
         "board": of_board(table, options.board),
     }
-    known = json.loads(options.results.read_text(encoding="utf-8")) if options.results.exists() else {}
-    found["runs"] = known.get("runs", {}) | of_runs(table, options.runs)
     write_text(options.results, json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
     return 0
@@ -99,15 +95,6 @@ def of_board(table, folder):
             )
         }
     return rows
-
-
-def of_runs(table, folder):
-    """AUC of each model trained on the split `studies`, with intervals by study: run and model to numbers."""
-    facts = table[["filename"]].assign(study=splits.joined_studies(table))
-    return {
-        f"{path.parts[-4]}, {path.parts[-2]}": _auc(_answers(path, facts))
-        for path in sorted(folder.glob("*/studies/*/predictions.csv"))
-    }
 
 
 def _shared(table, side):

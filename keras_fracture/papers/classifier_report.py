@@ -318,7 +318,7 @@ def _text(config, recorded, rows, splits, explained, curves, warnings):
         own = [row for row in rows if row["split_policy"] == policy]
         lines += [
             f"## {policy} split\n",
-            overlap(split_counts),
+            overlap(split_counts, policy),
             table([recorded | row for row in own]),
             _all_metrics(own),
             f"What needs no network. {baselines.HOW}\n",

@@ -2,6 +2,7 @@
 
 import re
 
+from keras_fracture.data.splits import source_names
 from keras_fracture.errors import printable
 
 _MARKUP = re.compile(r"[<>|\[\]*\\]")
@@ -103,16 +104,17 @@ def dated(run):
     return run["date"] + (", *before the mend*" if run["date"] < MENDED else "")
 
 
-def overlap(counts):
-    """The size of the splits and how far they overlap, in words; `counts` as `experiment.splits.counts` gives them."""
+def overlap(counts, policy):
+    """The size of a policy's splits and how far they overlap, in words; `counts` of `experiment.splits.counts`."""
+    source, sources = source_names(policy)
     parts = [
-        f"{name} {count['images']:,} images{_mirrored(count)} of {count['sources']:,} X-rays or patients"
+        f"{name} {count['images']:,} images{_mirrored(count)} of {count['sources']:,} {sources}"
         for name, count in counts.items()
     ]
     test = counts["test"]
     return (
         f"Splits: {'; '.join(parts)}. **{test['images_of_training_sources']} of {test['images']} test "
-        "images show an X-ray or patient that is also trained on.**\n"
+        f"images show {source} that is also trained on.**\n"
     )
 
 

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from keras_fracture import models, training
-from keras_fracture.data import Preprocess, catalogue
+from keras_fracture.data import Preprocess, catalogue, splits
 from keras_fracture.errors import ModelError, one_line
 from keras_fracture.interop import convert
 from keras_fracture.report.results import renamed
@@ -218,17 +218,18 @@ def model_of_run(run, which):
     if "ece" in scores and not _holds_ece(scores["ece"], config):
         scores["ece"] = {"value": scores["ece"]["value"]}
     sure = any("low" in score for score in scores.values())
-    say = "Intervals resample whole X-rays of one data set" if sure else "They are of one data set"
     layout = catalogue.layout(row["data"]) if row["data"] in catalogue.NAMES else None
     patients = getattr(layout, "PATIENTS", True)  # of own data nothing is kept
-    source, sources = ("X-ray or patient", "X-rays or patients") if patients else ("X-ray", "X-rays")
+    source, sources = splits.source_names(row["split_policy"], patients)
+    resampled = sources if row["split_policy"] == "studies" else "X-rays"
+    say = f"Intervals resample whole {resampled} of one data set" if sure else "They are of one data set"
     facts = {
         "trained_on": f"{row['data']}, split policy `{row['split_policy']}`: "
         + "; ".join(
             f"{split} {count['images']:,} images of {count['sources']:,} {sources}"
             for split, count in counts.items()
         )
-        + f". {counts['test']['images_of_training_sources']} test images show an {source} that was trained on. "
+        + f". {counts['test']['images_of_training_sources']} test images show {source} that was trained on. "
         f"Profile `{row['profile']}`, {_seeds(metrics['settings'])}.{_origin(metrics['settings'])}",
         **({"licence": layout.LICENCE} if layout else {}),
         "metrics": scores,

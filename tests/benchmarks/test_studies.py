@@ -54,9 +54,6 @@ def test_submissions_are_scored_with_studies_as_sources(table, tmp_path):
     (tmp_path / "net.json").write_text(json.dumps(entry))
     (tmp_path / "other.csv").write_text("filename,seed,label,probability\n")
     (tmp_path / "other.json").write_text(json.dumps(entry | {"data": "btxrd"}))
-    run = tmp_path / "runs" / "a_run" / "studies" / "net"
-    run.mkdir(parents=True)
-    rows.to_csv(run / "predictions.csv", index=False)
     found = studies.of_board(table, tmp_path)
     assert list(found) == ["net"]
     wide = rows.pivot_table("probability", "seed", "filename").loc[:, sorted(test["filename"])]
@@ -65,7 +62,6 @@ def test_submissions_are_scored_with_studies_as_sources(table, tmp_path):
     expected = evaluation.Predictions(ordered["label"], table["source"][first].to_numpy(str), wide.to_numpy())
     for metric, value in evaluation.scores(expected, ("auc",))["auc"].items():
         assert found["net"]["all"][metric] == pytest.approx(value)
-    assert studies.of_runs(table, tmp_path / "runs") == {"a_run, net": found["net"]["all"]}
     parts = found["net"]["with a view elsewhere"], found["net"]["without"]
     assert sum(part["images"] for part in parts) == len(test)
     assert sum(part["findings"] for part in parts) == test["label"].sum() and "value" in parts[0]

@@ -86,5 +86,6 @@ def test_an_image_and_its_mirror_image_count_once():
     told = counts({"train": garcia.doubled(split), "test": split})
     once = {"images": 2, "findings": 1, "sources": 2, "images_of_training_sources": 2}
     assert told == {"train": once | {"with_mirrored": 4}, "test": once | {"with_mirrored": 2}}
-    assert "train 2 images (4 with their mirror images) of 2 X-rays" in overlap(told)
-    assert "test 2 images of 2 X-rays" in overlap(told)
+    assert "train 2 images (4 with their mirror images) of 2 X-rays" in overlap(told, "grouped")
+    assert "test 2 images of 2 X-rays" in overlap(told, "grouped")
+    assert "test 2 images of 2 studies. **2 of 2 test images show a study that is" in overlap(told, "studies")

@@ -207,7 +207,7 @@ def _text(config, recorded, row, counts_, folder):
         f"`{config.variant}`: {config.epochs} epochs of {row['steps'] // config.epochs} steps (the paper: 900), "
         f"{row['minutes']['value']:.0f} minutes a GAN, {config.seeds} seed(s).\n",
         *how_told(config),
-        overlap(counts_),
+        overlap(counts_, config.policy),
         *_within(config, counts_),
         "## Losses\n",
         _losses_table(config, row),

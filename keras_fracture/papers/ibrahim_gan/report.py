@@ -181,7 +181,7 @@ def _text(config, recorded, results, scores, measured, rows, splits, folder):
     if results.poster:
         lines += _poster(config, scores, rows, splits, figures)
     else:
-        lines += [overlap(splits[config.policies[0]])]
+        lines += [overlap(splits[config.policies[0]], config.policies[0])]
     lines += ["## What would change the answer\n", *_limits(config, results), *_how(config, recorded)]
     return "\n".join(lines) + "\n"
 
@@ -284,7 +284,7 @@ def _poster(config, scores, rows, splits, figures):
     for policy in scores:
         own = [row for row in rows if row["split_policy"] == policy and "baselines" in row]
         few = own[0]["baselines"].get("sources", ENOUGH) < ENOUGH
-        lines += [f"### {policy} split\n", overlap(splits[policy])]
+        lines += [f"### {policy} split\n", overlap(splits[policy], policy)]
         lines.append(_arms_table(config, scores[policy], few, splits[policy]["train"]["images"]))
         lines += [f"- {row['variant']}: {baselines.verdict(row['baselines'])}" for row in own]
         lines += [f"\n{baselines.HOW}\n", baselines.table(own[0]["baselines"]["scores"])]
