@@ -5,7 +5,7 @@ from pathlib import Path
 
 from keras_fracture import progress
 from keras_fracture.cli import verbs
-from keras_fracture.report import board
+from keras_fracture.report import board, markdown
 
 
 def add_score(commands):
@@ -53,7 +53,7 @@ def score(options):
     card = {field: getattr(options, field) for field in board.CARD}
     _check(options, card)
     verbs.import_tensorflow()
-    from keras_fracture.data import catalogue, splits
+    from keras_fracture.data import catalogue
     from keras_fracture.evaluation import scorer
     from keras_fracture.report import scored
 
@@ -85,7 +85,7 @@ def score(options):
     averaged = f", an ensemble of {members}" if options.average else ""
     print(
         f"{len(test):,} test images of {name}, {policy} split, of {facts['sources']:,} "
-        f"{splits.source_names(policy)[1]}, "
+        f"{markdown.source_names(policy)[1]}, "
         f"seeds: {facts['seeds']}{averaged}\nsplit {digest}\n"
         f"threshold {threshold:g}, {'as given' if options.threshold is not None else 'fixed, unless --threshold says'}"
     )

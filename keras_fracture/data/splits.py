@@ -22,13 +22,6 @@ _LOG = logging.getLogger(__name__)
 _PUBLISHED_TEST = ("val", "test")
 
 
-def source_names(policy, patients=True):
-    """What a source of a policy's splits is, in words: one, and several; `patients`: whether anything tells these."""
-    if policy == "studies":
-        return "a study", "studies"
-    return ("an X-ray or patient", "X-rays or patients") if patients else ("an X-ray", "X-rays")
-
-
 def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0, data=None):
     """Assigns every image to a split.
 

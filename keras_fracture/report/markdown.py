@@ -2,7 +2,6 @@
 
 import re
 
-from keras_fracture.data.splits import source_names
 from keras_fracture.errors import printable
 
 _MARKUP = re.compile(r"[<>|\[\]*\\]")
@@ -23,6 +22,13 @@ _METRICS = {  # of metrics, or of a word of their names, that are no plain words
     "sensitivity_at_90": "sensitivity at 90 % specificity",
     "sensitivity_at_95": "sensitivity at 95 % specificity",
 }
+
+
+def source_names(policy, patients=True):
+    """What a source of a policy's splits is, in words: one, and several; `patients`: whether anything tells these."""
+    if policy == "studies":
+        return "a study", "studies"
+    return ("an X-ray or patient", "X-rays or patients") if patients else ("an X-ray", "X-rays")
 
 
 def plain(content):

@@ -6,9 +6,10 @@ import logging
 from pathlib import Path
 
 from keras_fracture import models, training
-from keras_fracture.data import Preprocess, catalogue, splits
+from keras_fracture.data import Preprocess, catalogue
 from keras_fracture.errors import ModelError, one_line
 from keras_fracture.interop import convert
+from keras_fracture.report.markdown import source_names
 from keras_fracture.report.results import renamed
 from keras_fracture.serving import card
 from keras_fracture.serving.exporting import export
@@ -220,7 +221,7 @@ def model_of_run(run, which):
     sure = any("low" in score for score in scores.values())
     layout = catalogue.layout(row["data"]) if row["data"] in catalogue.NAMES else None
     patients = getattr(layout, "PATIENTS", True)  # of own data nothing is kept
-    source, sources = splits.source_names(row["split_policy"], patients)
+    source, sources = source_names(row["split_policy"], patients)
     resampled = sources if row["split_policy"] == "studies" else "X-rays"
     say = f"Intervals resample whole {resampled} of one data set" if sure else "They are of one data set"
     facts = {

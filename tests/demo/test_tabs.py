@@ -53,7 +53,7 @@ def test_the_best_shipped_classifier_comes_first():
         (Path(__file__).parents[2] / "saved_models" / "index.json").read_text(encoding="utf-8")
     )["models"]
     by_auc = [index[name]["metrics"]["auc"]["value"] for name in shelf.classifiers]
-    assert by_auc == sorted(by_auc, reverse=True) and len(set(by_auc)) == 5
+    assert by_auc == sorted(by_auc, reverse=True) and len(set(by_auc)) == len(by_auc) > 1
     assert "dcgan_generator" in shelf.generators
 
 
