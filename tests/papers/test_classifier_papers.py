@@ -203,6 +203,7 @@ def test_the_interval_of_a_calibration_error_of_an_earlier_version_is_left_out(
     assert "low" in metrics["auc"]
 
 
+@pytest.mark.slow
 def test_a_model_card_tells_of_the_model_alone(smoke_run, tmp_path):
     """The run's numbers are means over two seeds, and of predictions that average over mirror images."""
     folder, _ = smoke_run("lisbon_resnet", width=8, seeds=2, flips=True, learning_rate=1e-4)

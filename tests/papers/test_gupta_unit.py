@@ -219,6 +219,7 @@ def test_what_is_painted_is_not_drawn_with_the_numbers_of_the_training(monkeypat
         assert np.abs(np.corrcoef(numbers) - np.eye(len(seeds))).max() < 0.2
 
 
+@pytest.mark.slow
 def test_the_translator_of_the_epoch_with_the_lowest_kid_paints(few_phantoms, tmp_path):
     config = configure(Config, "smoke", unit_epochs=3, unit_eval_every=2, unit_learning_rate=0.1)
     run = Run(tmp_path)

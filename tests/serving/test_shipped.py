@@ -136,7 +136,15 @@ def test_a_translator_paints_something_into_the_bone_and_leaves_the_rest(name, r
     assert 0.05 < apart.mean() < 0.3, "another image altogether, or the same"
 
 
-@pytest.mark.parametrize("name", NAMES)
+ALIKE = (
+    "efficientnet_lite0_ensemble",
+    "efficientnet_lite0_studies",
+)  # graphs of an architecture that is looked at
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in NAMES]
+)
 def test_tensorflow_serving_can_answer_each_in_batches(name):
     version = FOLDER / name / "1"
     assert batching.check(version) == json.loads((version / "metadata.json").read_text())["warm_up_requests"]
