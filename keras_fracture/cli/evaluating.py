@@ -171,7 +171,7 @@ def _print_baselines(options, table, threshold):
         if inside := evaluation.within(predictions, table["body_part"]):
             print(f"{'AUC within body parts':<33}{decimal(inside)}")
         fitted = measured.of_data(
-            options.data, options.policy, seeds=1, data_dir=options.data_dir, split_file=options.splits,
+            options.data, options.policy, data_dir=options.data_dir, split_file=options.splits,
             threshold=scoring.fixed_threshold(options.model, options.which), **verbs.reading(options),
         )  # fmt: skip
         some = fitted.take(table.index.to_numpy())  # those that the model has not seen

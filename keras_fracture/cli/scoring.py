@@ -144,7 +144,8 @@ def _baselines(options, sets, ours, threshold):
 
     known = facts.read(options.data, data_dir=options.data_dir, **verbs.reading(options))
     try:
-        fitted = measured.fit(sets, known, len(ours.probabilities), threshold=threshold)
+        fits = max(len(ours.probabilities), measured.FITS)
+        fitted = measured.fit(sets, known, fits, threshold=threshold)
     except EvaluationError as error:  # of a split without one class, such as an own one
         return [f"no baselines: {error}"]
     return baselines.beside(measured.compare(ours, fitted), options.data)

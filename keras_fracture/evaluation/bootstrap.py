@@ -80,7 +80,8 @@ class Clusters:
 
         Args:
             statistic: As of `interval`, but of a sequence of numbers.
-            runs: As of `interval`, like the arguments that follow.
+            runs: As of `interval`, like the arguments that follow. Or several such numbers, if the statistic is of
+                several sets of models: each is resampled by itself, and the statistic gets as many arrays of runs.
             resamples: Bootstrap resamples, 2 or more.
             seed: Of the resampling.
 
@@ -92,12 +93,14 @@ class Clusters:
             EvaluationError: `resamples` is no whole number from 2, or `seed` none from 0.
         """
         check_numbers(seed, resamples=(resamples, 2))
-        data = [*self.strata, np.arange(runs)] if runs > 1 else self.strata
+        models = np.atleast_1d(runs)
+        data = [*self.strata, *(np.arange(count) for count in models if count > 1)]
 
         def of(*drawn):
-            chosen = drawn[len(self.strata)] if runs > 1 else (0,)
+            several = iter(drawn[len(self.strata) :])
+            chosen = [np.asarray(next(several) if count > 1 else (0,)) for count in models]
             times = np.bincount(np.concatenate(drawn[: len(self.strata)]), minlength=self.count)
-            return statistic(times[self.codes].astype(float), np.asarray(chosen))
+            return statistic(times[self.codes].astype(float), *chosen)
 
         with warnings.catch_warnings(
             action="ignore", category=stats.DegenerateDataWarning

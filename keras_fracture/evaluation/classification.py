@@ -321,11 +321,12 @@ def by_seed(predictions, metrics=HEADLINE):
 def gains(predictions, baseline, metrics=HEADLINE, resamples=2000, seed=0):
     """Paired differences to a baseline on the same images, with 95 % intervals.
 
-    Each resample draws the same sources and the same runs (seeds) for both.
+    Each resample draws the same sources for both, and the same runs (seeds) where both have equally many; otherwise
+    the runs of each by themselves.
 
     Args:
         predictions: `Predictions`.
-        baseline: `Predictions` of the same test set and number of runs.
+        baseline: `Predictions` of the same test set.
         metrics: Names of metrics.
         resamples: Bootstrap resamples.
         seed: Of the resampling.
@@ -334,12 +335,12 @@ def gains(predictions, baseline, metrics=HEADLINE, resamples=2000, seed=0):
         A dict of metric to `value`, `low`, `high`.
 
     Raises:
-        EvaluationError: The numbers of runs differ, or the images: their labels or sources.
+        EvaluationError: The images differ: their number, labels or sources.
     """
-    if predictions.probabilities.shape != baseline.probabilities.shape:
+    runs, images = zip(predictions.probabilities.shape, baseline.probabilities.shape, strict=True)
+    if images[0] != images[1]:
         raise EvaluationError(
-            f"A paired difference needs equal runs and images. Received: {predictions.probabilities.shape} "
-            f"and {baseline.probabilities.shape}"
+            f"A paired difference needs the same images. Received: {images[0]} and {images[1]} images"
         )
     for name in ("labels", "sources"):
         ours, theirs = (np.asarray(getattr(one, name)) for one in (predictions, baseline))
@@ -352,8 +353,8 @@ def gains(predictions, baseline, metrics=HEADLINE, resamples=2000, seed=0):
     clusters = Clusters(predictions.sources, predictions.labels)
     ours, theirs = (one.statistics(metrics) for one in (predictions, baseline))
     found = clusters.intervals(
-        lambda weights, runs: np.subtract(ours(weights, runs), theirs(weights, runs)),
-        len(predictions.probabilities),
+        lambda weights, *drawn: np.subtract(ours(weights, drawn[0]), theirs(weights, drawn[-1])),
+        runs[0] if runs[0] == runs[1] else runs,
         resamples,
         seed,
     )

@@ -301,22 +301,13 @@ def difference(ours, theirs, metrics=COMPARED):
 
     Args:
         ours: `Predictions`.
-        theirs: `Predictions` of as many seeds; or one of both has a single one, which then stands beside each.
+        theirs: `Predictions`; of another number of seeds, each is resampled by itself.
         metrics: Names of metrics.
 
     Returns:
         A dict of metric to `value`, `low`, `high`.
 
     Raises:
-        EvaluationError: Other numbers of seeds, or other images.
+        EvaluationError: Other images.
     """
-    runs = max(len(one.probabilities) for one in (ours, theirs))
-    return gains(*(_repeated(one, runs) for one in (ours, theirs)), metrics)
-
-
-def _repeated(one, runs):
-    if len(one.probabilities) != 1:
-        return one
-    return dataclasses.replace(
-        one, probabilities=np.repeat(one.probabilities, runs, 0), threshold=float(one.thresholds[0])
-    )
+    return gains(ours, theirs, metrics)

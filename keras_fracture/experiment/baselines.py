@@ -5,7 +5,7 @@ from keras_fracture.evaluation import baselines
 
 
 def fit_baselines(config, sets, data_dir=None, threshold=None, seeds=None):
-    """Fits them on an experiment's splits, with as many seeds as its classifiers have.
+    """Fits them on an experiment's splits, with as many seeds as its classifiers have, but no fewer than `FITS`.
 
     Args:
         config: An `experiment.config.Config`.
@@ -22,4 +22,4 @@ def fit_baselines(config, sets, data_dir=None, threshold=None, seeds=None):
     """
     known = facts.read(config.data, data_dir, **config.reading)
     tables = {name: split.table for name, split in sets.items()}
-    return baselines.fit(tables, known, seeds or config.seeds, config.seed, threshold)
+    return baselines.fit(tables, known, max(seeds or config.seeds, baselines.FITS), config.seed, threshold)

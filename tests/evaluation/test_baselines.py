@@ -293,7 +293,7 @@ def test_evaluate_says_what_needs_no_network(few_phantoms, tmp_path, capsys):
     first = said.index("without a network, fitted on the training split of phantom:")
     assert said[first - 1].startswith("AUC within body parts")
     predictions = scoring.predictions(scoring.evaluate(model, data.load("phantom", "test")), 0.5)
-    fitted = baselines.of_data("phantom", "grouped", seeds=1, threshold=0.5)  # as the model has it
+    fitted = baselines.of_data("phantom", "grouped", seeds=3, threshold=0.5)  # as the model has it
     compared = baselines.compare(predictions, fitted)
     assert said[first:] == words.beside(compared, "phantom")
     assert cli.main(["evaluate", str(model), "--data", "phantom", "--split", "validation"]) == 0
