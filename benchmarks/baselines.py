@@ -61,6 +61,7 @@ def fill(folder="results", models="saved_models", data_dir=None):
             model = shipped.get(_identity(run)) if run["seeds"] == 1 or _is_ensemble(run) else None
             if model or not run.get("baselines", {}).get("paired"):
                 _fill_row(run, model, data_dir)
+            run["baselines"].setdefault("fits", 1 if _is_ensemble(run) else run["seeds"])
             how = "paired" if model else "kept" if run["baselines"]["paired"] else "unpaired"
             done.append((key, run, how))
         if rows:

@@ -36,6 +36,11 @@ class Baselines:
     validation: dict
     test: dict
 
+    @property
+    def fits(self):
+        """How often each was fitted."""
+        return len(self.test["majority"].probabilities)
+
     def validation_auc(self, name):
         """The AUC on validation, mean over seeds."""
         statistic = self.validation[name].statistic("auc")
@@ -188,12 +193,17 @@ def compare(predictions, baselines):
         A dict of `scores` (of each baseline, see `Baselines.scores`), `paired` (true), and of `strongest` and `blind`
         (the strongest of those that have not seen the bone), each a dict of `name`, `auc_difference` and
         `accuracy_difference`: the classifier's less the baseline's, with paired 95 % intervals over sources and seeds.
-        And `sources`: how many the rarer class has.
+        And `sources`: how many the rarer class has; `fits`: how often each baseline was fitted.
 
     Raises:
         EvaluationError: The images differ.
     """
-    result = {"scores": baselines.scores, "paired": True, "sources": least_sources(predictions)}
+    result = {
+        "scores": baselines.scores,
+        "paired": True,
+        "sources": least_sources(predictions),
+        "fits": baselines.fits,
+    }
     for what, among in (("strongest", NAMES), ("blind", BLIND)):
         name = baselines.strongest(among)
         differences = gains(predictions, baselines.test[name], HEADLINE)
@@ -212,7 +222,7 @@ def compare_scores(metrics, baselines):
         As `compare`, with `paired` false. Scores on the same images go up and down together, so that the paired
         interval would be narrower.
     """
-    result = {"scores": baselines.scores, "paired": False}
+    result = {"scores": baselines.scores, "paired": False, "fits": baselines.fits}
     for what, among in (("strongest", NAMES), ("blind", BLIND)):
         name = baselines.strongest(among)
         result[what] = {"name": name}

@@ -90,6 +90,7 @@ def _level(run, runs, metric, words, other):
     if other is None:
         scores = run["baselines"]["scores"]
         value = scores[run["baselines"]["strongest"]["name"]][metric]["value"]
+        words += " (one fit)" * baselines.one_fit(run["baselines"])
     elif isinstance(other, str):
         value = run["metrics"][metric][other]
     else:

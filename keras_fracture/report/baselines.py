@@ -22,7 +22,7 @@ CELLS = ("AUC less that of the strongest trees", "AUC less that of trees that do
 HOW = (
     "Baselines are boosted trees fitted on the training split, as often as the network was trained and at least three "
     "times. The strongest is the one of the highest AUC on validation, never on test. Differences are paired: the same "
-    "X-rays (and seeds, of equally many) are resampled for both."
+    "X-rays are resampled for both, and fits and seeds where there are several."
 )
 
 
@@ -62,6 +62,11 @@ def _word(one):
     return "worse" if difference["high"] < 0 else "not shown to be better"
 
 
+def one_fit(compared):
+    """Whether a comparison, such as all of one seed before there were at least three fits, rests on a single one."""
+    return compared.get("fits") == 1
+
+
 def _unpaired(compared, words):
     return "" if compared["paired"] else words.format("not paired")
 
@@ -70,11 +75,12 @@ def cells(compared):
     """Cells of a table: the difference of AUC to the strongest baseline, and to the best that does not see the bone."""
     if compared is None:
         return ["", ""]
-    return [
+    strongest, blind = (
         f"{decimal(one['auc_difference'], signed=True)} `{one['name']}`: "
         f"{FEW if _few(compared) else _word(one)}{_unpaired(compared, ', *{}*')}"
         for one in (compared["strongest"], compared["blind"])
-    ]
+    )
+    return [strongest + ", *one fit*" * one_fit(compared), blind]
 
 
 def lines(measured):

@@ -295,6 +295,9 @@ def test_evaluate_says_what_needs_no_network(few_phantoms, tmp_path, capsys):
     predictions = scoring.predictions(scoring.evaluate(model, data.load("phantom", "test")), 0.5)
     fitted = baselines.of_data("phantom", "grouped", seeds=3, threshold=0.5)  # as the model has it
     compared = baselines.compare(predictions, fitted)
+    assert compared["fits"] == 3 and len(predictions.probabilities) == 1, (
+        "one fit of trees is a matter of luck"
+    )
     assert said[first:] == words.beside(compared, "phantom")
     assert cli.main(["evaluate", str(model), "--data", "phantom", "--split", "validation"]) == 0
     assert "without a network" not in capsys.readouterr().out, "baselines are chosen there"
@@ -366,6 +369,8 @@ def test_the_sentences_follow_from_the_intervals():
     assert words.cells(differing((0.1, 0.05), (0.2, 0.05), paired=False))[0].endswith(
         "`all`: better, *not paired*"
     )
+    one, three = (words.cells(differing((0.1, 0.05), (0.2, 0.05)) | {"fits": fits}) for fits in (1, 3))
+    assert (one[0], one[1]) == (three[0] + ", *one fit*", three[1])
 
 
 def test_auc_within_groups_weighs_by_pairs():

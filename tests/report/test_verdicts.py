@@ -79,7 +79,7 @@ def test_intervals_of_one_seed_cover_none():
         told = classifier_report._tested(SimpleNamespace(seeds=seeds, ensemble=ensemble, flips=False))
         assert told.startswith("95 % intervals in brackets: bootstrap that resamples whole X-rays")
         assert told.endswith(end) and ("; one ensemble, so that" in told) == ensemble
-    assert "seeds, where there are several" in baselines.HOW
+    assert "fits and seeds where there are several" in baselines.HOW
 
 
 def test_heat_is_that_of_the_first_seed_and_stands_beside_chance():
