@@ -67,6 +67,13 @@ def test_equivalent_images_of_a_flat_curve_are_not_determined_and_harm_is_not_wo
     curve = curve_of(falling | {(100, "better"): 1.3})
     assert curve.equivalent(100, "better") is None
     assert report._whole(None, 100, (50, 100, 200)) == "not determined"
+    # 100 images are a little better than 50 here, but not in every third resample: what is read there is a clipped end.
+    unsure = curve_of(
+        {(50, "original"): 0.2, (100, "original"): 0.3, (200, "original"): 2.0, (50, "better"): 1.0}
+    )
+    levels = [unsure.scores(each, "original")["auc"]["value"] for each in (50, 100, 200)]
+    assert levels == sorted(levels)
+    assert unsure.equivalent(50, "better") is None
     same = {"value": 0.0, "low": 0.0, "high": 20.2}
     assert report._whole(same, 50, (50, 100, 200)) == "+0 or fewer (+0 to +20)"
     assert report._whole(same, 100, (50, 100, 200)) == "+0 (+0 to +20)"
@@ -91,6 +98,40 @@ def test_a_verdict_follows_the_interval(low, high, words):
     gain = {"value": 0.03, "low": low, "high": high}
     assert words in answer.verdict(gain)
     assert answer.verdict(gain, few=True).startswith("cannot be judged (too few X-rays to tell): +3.0")
+
+
+def test_a_gain_after_more_steps_is_not_one_of_images():
+    config = configure(Config, "smoke", batch_size=32, synthetic_per_class=320, epochs=3)
+    gain = {"value": 0.039, "low": 0.018, "high": 0.057}
+    arms = {arm: {"accuracy": gain, "auc": gain, "validation_accuracy": gain} for arm in config.REPORTED}
+    arms |= {arm: one | {"accuracy_gain": gain} for arm, one in arms.items() if arm != "original"}
+    sets = {name: split([str(one) for one in range(320)], (0, 1) * 160) for name in ("train", "test")}
+    quality = {"good_enough": True, "kid": QUALITY, "coverage": QUALITY, "near_copies": QUALITY}
+    poster = {"grouped": SimpleNamespace(sets=sets, quality=quality)}
+    results = SimpleNamespace(poster=poster, curve=None, few_labels=None)
+    said = " ".join(answer.sentences(config, results, {"grouped": arms}, {}))
+    # 320 images are 10 steps, a block of 8 more: 16; with 640 synthetic ones 30, so 32; three epochs of each.
+    assert "classic augmentation helped: **+3.9 (+1.8 to +5.7) points**" in said
+    longer = "cannot be told from longer training (96 steps instead of 48): +3.9 (+1.8 to +5.7) points"
+    assert f"adding synthetic images {longer}" in said
+    assert "Of 1 gain over the baselines 1 has" in said, "what says nothing does not count"
+    table = report._arms_table(config, arms, False, 320)
+    assert table.count("**+3.9") == 1
+
+
+def test_synthetic_images_are_counted_beyond_the_augmentation_they_come_with():
+    score = {"value": 0.6, "low": 0.5, "high": 0.7}
+    above, none = {"value": 0.1, "low": 0.05, "high": 0.2}, {"value": 0.0, "low": -0.1, "high": 0.1}
+    numbers = {
+        (8, "original"): {"auc": score},
+        (8, "classic"): {"auc": score, "auc_gain": above},
+        (8, "classic + synthetic"): {"auc": score, "auc_gain": above, "auc_gain_over_classic": none},
+    }
+    sets = {"test": split([str(number) for number in range(10)], (0, 1) * 5)}
+    curve = SimpleNamespace(sets=sets, sizes=(8,), quality=None)
+    results = SimpleNamespace(poster={}, curve=None, few_labels=curve)
+    said = " ".join(answer.sentences(configure(Config, "smoke"), results, {}, {"few_labels": numbers}))
+    assert "Of 2 gains over the baselines 1 has" in said
 
 
 QUALITY = {"value": 0.1, "real_vs_real": 0.1, "real_vs_real_std": 0.1}

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_fracture import evaluation
+from keras_fracture.papers.ibrahim_gan.experiment import steps_of
 from keras_fracture.papers.ibrahim_gan.gans import reference
 from keras_fracture.papers.ibrahim_gan.learning_curve import BASELINE
 from keras_fracture.report import captions
@@ -37,15 +38,17 @@ def sentences(config, results, scores, measured):
             arms = {arm: one for (at, arm), one in numbers.items() if at == size}
             lines.append(_at(name, size, arms, few[name]))
     for policy, arms in scores.items():
+        real = len(results.poster[policy].sets["train"].labels)
         parts = "; ".join(
-            f"{what} {verdict(arms[arm]['accuracy_gain'], few[policy])}" for arm, what in _ARMS.items()
+            f"{what} {verdict(arms[arm]['accuracy_gain'], few[policy], other_steps(config, arm, real))}"
+            for arm, what in _ARMS.items()
         )
         lines.append(
             f"- **The poster's own networks, {policy} split**, accuracy, against the original images alone "
             f"({percent(arms['original']['accuracy'])} %): {parts}."
         )
     gains = [
-        one["auc_gain"]
+        one.get("auc_gain_over_classic", one["auc_gain"])
         for name, numbers in measured.items()
         for one in numbers.values()
         if "auc_gain" in one and not few[name]
@@ -53,9 +56,10 @@ def sentences(config, results, scores, measured):
     gains += [
         one["accuracy_gain"]
         for policy, arms in scores.items()
-        for one in arms.values()
+        for arm, one in arms.items()
         if "accuracy_gain" in one and not few[policy]
-    ]
+        and not other_steps(config, arm, len(results.poster[policy].sets["train"].labels))
+    ]  # fmt: skip
     return [
         *lines,
         *_counted_gains(gains, config.seeds),
@@ -140,6 +144,12 @@ def _images(name, quality):
     )
 
 
+def other_steps(config, arm, real):
+    """Steps of an arm of the poster's on `real` images, and of the original images alone; None where they are equal."""
+    both = steps_of(config, arm, real), steps_of(config, BASELINE, real)
+    return both if both[0] != both[1] else None
+
+
 def _at(study, size, arms, few):
     parts = [f"{arm} {bold(one['auc_gain'], few)}" for arm, one in arms.items() if arm != BASELINE]
     beyond = arms.get("classic + synthetic", {}).get("auc_gain_over_classic")
@@ -168,11 +178,13 @@ def bold(gain, few=False):
     return f"**{text}**" if excludes_zero(gain) and not few else text
 
 
-def verdict(gain, few=False):
-    """What an interval of a gain in points says, in words; of `few` X-rays nothing."""
+def verdict(gain, few=False, other=None):
+    """What an interval of a gain in points says, in words: nothing of `few` X-rays, nor after `other_steps`."""
     points = f"{percent(gain, signed=True)} points"
     if few:
         return f"cannot be judged ({FEW}): {points}"
+    if other:
+        return f"cannot be told from longer training ({other[0]:,} steps instead of {other[1]:,}): {points}"
     if gain["low"] > 0:
         return f"helped: **{points}**"
     if gain["high"] < 0:

@@ -1,7 +1,5 @@
 """Do synthetic X-rays help a classifier? The answer first, then the poster's arms and ours at each number of images."""
 
-import functools
-
 import numpy as np
 import pandas as pd
 
@@ -14,6 +12,7 @@ from keras_fracture.papers.ibrahim_gan.answer import (
     STUDIES,
     arm_in_words,
     bold,
+    other_steps,
     qualities,
     sentences,
     size_in_words,
@@ -279,7 +278,8 @@ def _poster(config, scores, rows, splits, figures):
         "accuracies of 92 % (original images), 87 % (classic augmentation), 91 % (with synthetic images) and 93 % "
         "(warm start on synthetic images); it does not say by which test images, nor how far these share X-rays with "
         f"the training images. All arms train for {counted(config.epochs, 'epoch')}, and so not for the same steps: "
-        "synthetic images make an epoch longer, and a warm start is a training more.\n",
+        "synthetic images make an epoch longer, and a warm start is a training more. Where the steps differ, a gain "
+        "cannot be told from that of longer training.\n",
     ]
     for policy in scores:
         own = [row for row in rows if row["split_policy"] == policy and "baselines" in row]
@@ -352,8 +352,7 @@ def _gan_steps(config):
 
 
 def _arms_table(config, scores, few, real):
-    """The arms of a split of `real` training images; of `few` X-rays no gain is in bold, which would be a verdict."""
-    gain = functools.partial(percent, signed=True) if few else bold
+    """The arms of a split of `real` training images; no gain of `few` X-rays, or of other steps, is a verdict: bold."""
     header = ["arm", "steps", "accuracy %, paper", "test accuracy %, ours", "test AUC, ours",
               "gain in test accuracy over original, points", "validation accuracy %, last epoch"]  # fmt: skip
     rows = [
@@ -361,7 +360,7 @@ def _arms_table(config, scores, few, real):
             drawings.LABELS[arm].replace("\n", " "), f"{steps_of(config, arm, real):,}",
             f"{100 * config.REPORTED[arm]:.0f}",
             percent(score["accuracy"]), decimal(score["auc"]),
-            gain(score["accuracy_gain"]) if arm != "original" else "",
+            bold(score["accuracy_gain"], few or other_steps(config, arm, real)) if arm != "original" else "",
             percent(score["validation_accuracy"]),
         ]
         for arm, score in scores.items()
