@@ -89,6 +89,9 @@ def measure(config, sets):
     few = sets["train"].take(gans.draw(sets["train"], labels, config.seed, one_a_source=True))
     network = learning_curve.build_network(config)
     slow = learning_curve.build_network(config, learning_rate=TENTH)
+    half = dataclasses.replace(config, classifier_steps=config.classifier_steps // 2)
+    first = learning_curve.build_network(half)
+    second = learning_curve.build_network(half, learning_rate=TENTH)
     with tempfile.TemporaryDirectory(prefix="gan-tries-") as folder:
         last, best, which = _conditional(config, real, sets, Path(folder) / "plain")
         turned, _, _ = _conditional(config, real, sets, Path(folder) / "turned", turned=True)
@@ -113,7 +116,9 @@ def measure(config, sets):
     tries["classic + synthetic, GAN of turned images"] = (network, with_gan, real, turned, None)
     warm = dataclasses.replace(with_gan, name="warm", warm=True)
     tries["classic, after synthetic alone"] = (network, warm, real, last, None)
-    tries["classic, after synthetic alone, a tenth of the rate"] = (slow, warm, real, last, network)
+    tries["classic, after synthetic alone, a tenth of the rate"] = (second, warm, real, last, first)
+    itself = dataclasses.replace(base, name="control", warm=True)
+    tries["classic, after classic alone, a tenth of the rate"] = (second, itself, real, last, first)
     of_few = f"{labels} labels, classic"
     tries[of_few] = (network, base, few, last, None)
     tries[f"{labels} labels, start from the discriminator"] = (network, base, few, last, unlabelled)
@@ -157,7 +162,9 @@ def _answers(config, sets, number, network, arm, real, gan, start):
     pair = real.images, real.labels
     if arm.warm and start is not None:
         half = dataclasses.replace(config, classifier_steps=config.classifier_steps // 2)
-        learning_curve.train_network(half, start, synthetic, seed, None, augment)
+        learning_curve.train_network(
+            half, start, pair if synthetic is None else synthetic, seed, None, augment
+        )
         _go_on(half, network, start.get_weights(), pair, seed, augment)
     else:
         learning_curve.train_network(config, network, pair, seed, synthetic, augment, arm.warm, start)

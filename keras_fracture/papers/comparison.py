@@ -115,8 +115,9 @@ def _best(runs, columns):
 
 def on_validation(metric, run):
     """What recorded runs are chosen by, the highest: of equal ones the last; those from before `MENDED` last of all."""
-    date = run.get("date", MENDED)
-    return date >= MENDED, run["metrics"].get(f"validation_{metric}", {}).get("value", 0.0), date
+    date, metrics = run.get("date", MENDED), run["metrics"]
+    known = metrics.get(f"validation_{metric}") or metrics.get("validation_accuracy") or {"value": 0.0}
+    return date >= MENDED, known["value"], date
 
 
 def _columns(key, prefix, runs):

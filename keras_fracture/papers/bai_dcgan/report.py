@@ -31,7 +31,7 @@ FRONT = (
         "DCGAN, variant modern, kernel distance of its X-rays to real ones",
         "kid",
         {"data": "kaggle_fracture", "variant": "modern"},
-        ("between two halves of the real ones", "real_vs_real"),
+        ("between two halves of the real ones, copies of one X-ray included", "real_vs_real"),
     ),
 )  # of README
 _UTILITY = {

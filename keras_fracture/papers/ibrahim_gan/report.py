@@ -36,7 +36,7 @@ HEADLINES = (
     ("and synthetic ones: accuracy", "accuracy", {"variant": "synthetic", **_POSTER}),
 )
 FRONT = (  # of README
-    ("with synthetic X-rays, accuracy", "accuracy", {"variant": "synthetic", "data": "fracatlas", **_POSTER},
+    ("with synthetic X-rays, AUC", "auc", {"variant": "synthetic", "data": "fracatlas", **_POSTER},
      ("without them", {"variant": BASELINE})),
 )  # fmt: skip
 
