@@ -1,10 +1,13 @@
 """How good anybody's generated images are."""
 
+import argparse
 import json
+import logging
 
 from keras_fracture import progress
 from keras_fracture.cli import verbs
 
+_LOG = logging.getLogger(__name__)
 _LABELS = ("finding", "healthy", "all")
 
 
@@ -18,8 +21,8 @@ def add_judge(commands):
     verb.add_argument(
         "--data",
         metavar="NAME",
-        required=True,
-        help="data set that the generator was trained on, or the path of your own X-rays",
+        help="data set that the generator was trained on, or the path of your own X-rays (default: what `generate` "
+        "recorded)",
     )
     verbs.own_data(verb)
     verb.add_argument(
@@ -28,7 +31,10 @@ def add_judge(commands):
         default="finding",
         help="of the real images to compare with (default: finding)",
     )
-    verb.add_argument("--policy", default="grouped", help="split policy (default: grouped)")
+    verb.add_argument(
+        "--policy", help="split policy that the generator was trained under (default: what `generate` recorded, else "
+        "grouped)"
+    )  # fmt: skip
     verbs.splits(verb)
     verb.add_argument(
         "--size",
@@ -38,8 +44,9 @@ def add_judge(commands):
     )
     verb.add_argument(
         "--crop",
-        action="store_true",
-        help="real images fill the square and are cropped, as bai_dcgan's are, in place of being padded with black",
+        action=argparse.BooleanOptionalAction,
+        help="real images fill the square and are cropped, as bai_dcgan's are, in place of being padded with black "
+        "(default: what `generate` recorded, else padded)",
     )
     verb.add_argument(
         "--features", default="xray", metavar="NAME", help="what distances are of: xray (default), inception_v3, or "
@@ -61,13 +68,15 @@ def judge(options):
     from keras_fracture.report.generated import MEASURES
     from keras_fracture.report.markdown import counted, markdown
 
-    real, known = (
-        data.load(
-            options.data, split, options.policy, splits=options.splits, data_dir=options.data_dir,
-            **verbs.reading(options),
-        )
-        for split in ("test", "train")
-    )  # fmt: skip
+    splits = _settled(options, paths)
+    builder = data.prepare(
+        options.data,
+        options.policy,
+        splits=options.splits,
+        data_dir=options.data_dir,
+        **verbs.reading(options),
+    )
+    real, known = data.Records(builder, "test"), data.Records(builder, splits)
     parts = set(known.table["body_part"]) - {""}
     kept = judging.of_label(paths, options.label, parts)
     if len(kept) < len(paths):
@@ -83,12 +92,13 @@ def judge(options):
         generated, real, known, options.label, options.features, options.seed, options.crop, synthetic
     )
     counts, title = found.counts, catalogue.title(options.data)
+    policy = "file" if options.splits else options.policy
     meant = "" if options.label == "all" else f", {options.label}"
     print(
         f"{counted(counts['generated'], 'generated image')} beside {counted(counts['real'], 'test image')} of {title}"
-        f"{meant} (of {counts['sources']:,} X-rays or patients), {generated.shape[1]} x {generated.shape[2]} "
-        f"pixels, {'cropped' if options.crop else 'padded'} to a square, features {options.features}, "
-        f"{found.neighbours} neighbours\n"
+        f"{meant} (of {counts['sources']:,} X-rays or patients), split policy {policy}, "
+        f"{generated.shape[1]} x {generated.shape[2]} pixels, {'cropped' if options.crop else 'padded'} to a square, "
+        f"features {options.features}, {found.neighbours} neighbours\n"
     )
     rows = [
         [words, f"{found.scores[name]['value']:.4f}", f"{found.scores[name]['real_vs_real']:.4f}"]
@@ -101,7 +111,6 @@ def judge(options):
         "Copies that are turned or cropped are not found."
     )
     if options.out:
-        policy = "file" if options.splits else options.policy
         settings = {
             "data": title,
             "label": options.label,
@@ -114,3 +123,49 @@ def judge(options):
         }
         said = settings | {"counts": counts, "scores": found.scores}
         progress.say(f"wrote {files.write_text(options.out, json.dumps(said, indent=1) + chr(10))}")
+
+
+def _settled(options, paths):
+    """Fills in what the command line leaves open by what `generate` recorded beside images; warns of contradictions.
+
+    Returns:
+        The splits that the generator may have copied, as TFDS names them.
+    """
+    from keras_fracture.data import catalogue
+    from keras_fracture.errors import ImageError
+    from keras_fracture.inference import origins
+
+    found = origins.of_images(paths)
+    if len(found) > 1:
+        raise ImageError(
+            "The images are of generators that learnt from different images: judge those of each by themselves. "
+            f"Received: {'; '.join(sorted(f'{one.data}, {one.policy}' for one in found))}"
+        )
+    learnt = next(iter(found), None)
+    if not options.data:
+        if not learnt or learnt.data not in catalogue.NAMES:
+            said = f"own X-rays, {learnt.data}" if learnt else "nothing of it beside the images"
+            raise ImageError(
+                f"Name the data set that the generator was trained on by --data. Received: {said}"
+            )
+        options.data = learnt.data
+    same = learnt and catalogue.title(options.data) == learnt.data
+    if same and learnt.policy == "file" and not (options.splits or options.policy):
+        raise ImageError("The generator was trained by a split file: name it by --splits. Received: none")
+    given = "file" if options.splits else options.policy
+    wrong = []
+    if learnt and not same:
+        wrong.append(f"{learnt.data}, not {catalogue.title(options.data)}")
+    elif learnt and given not in (None, learnt.policy):
+        wrong.append(f"the split policy {learnt.policy}, not {given}")
+    if learnt and options.crop not in (None, learnt.crop):
+        wrong.append("cropped images, not padded ones" if learnt.crop else "padded images, not cropped ones")
+    if wrong:
+        _LOG.warning(
+            "the generator learnt from %s: copies may be overlooked, and distances are not its own",
+            "; ".join(wrong),
+        )
+    fits = same and given in (None, learnt.policy)
+    options.policy = options.policy or (learnt.policy if fits and not options.splits else "grouped")
+    options.crop = bool(learnt and learnt.crop) if options.crop is None else options.crop
+    return learnt.splits if fits else "train"

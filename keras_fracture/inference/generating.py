@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_fracture import files, models, parallel, synthesis
 from keras_fracture.data import scan, tables
 from keras_fracture.errors import ModelError
+from keras_fracture.inference import origins
 from keras_fracture.interop import convert
 from keras_fracture.models.preprocessing import unscale
 from keras_fracture.serving.metadata import facts_of
@@ -33,6 +34,7 @@ class Source:
         pixel_range: Of the images.
         num_classes: Or None.
         classes: Their names, or None where they are not known.
+        origin: The `origins.Origin` of what it learnt from, or None where that is not known.
     """
 
     draw: Callable
@@ -40,6 +42,7 @@ class Source:
     pixel_range: tuple
     num_classes: int | None = None
     classes: list | None = None
+    origin: origins.Origin | None = None
 
     def label(self, given):
         """The number of a class given by name or number; None stays None, and means all in turn.
@@ -78,7 +81,8 @@ def generate(
         resume: Go on with images that the same call has left when it was cut off.
 
     Returns:
-        The `pandas.DataFrame` of `images.csv`: file, seed, number, class, synthetic, source.
+        The `pandas.DataFrame` of `images.csv`: file, seed, number, class, synthetic, source, and, where the generator
+        says what it learnt from, the fields of `origins.Origin`.
 
     Raises:
         ModelError: `source` is no generator, or knows no such class.
@@ -104,7 +108,8 @@ def generate(
         )
         rows = [row for row in rows if row is not None]
         table = pd.DataFrame(rows, columns=["file", "seed", "number", "class"])
-        table = table.assign(synthetic=True, source=str(source))
+        learnt = generator.origin._asdict() if generator.origin else {}
+        table = table.assign(synthetic=True, source=str(source), **learnt)
         files.write_text(folder / synthesis.TABLE, tables.csv_text(table))
     return table
 
@@ -251,6 +256,7 @@ def load(source, model=None, settings=()):
         tuple(facts["pixel_range"]),
         config.get("num_classes"),
         facts.get("classes"),
+        origins.of_model(facts),
     )
 
 

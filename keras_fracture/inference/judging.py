@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_fracture import evaluation
-from keras_fracture.data import tables
 from keras_fracture.data.decoding import decode
 from keras_fracture.data.images import Preprocess
-from keras_fracture.errors import ImageError, one_line
+from keras_fracture.errors import ImageError
+from keras_fracture.inference import origins
 from keras_fracture.progress import Bar
 from keras_fracture.synthesis.records import TABLE, class_of, table_of
 
@@ -122,15 +122,7 @@ def _classes(paths, label):
 
 def _rows(table):
     """Pairs of file and class."""
-    try:
-        content = table.read_bytes()
-        rows = tables.read_csv(
-            content, sep=tables.separator(content), encoding="utf-8-sig", dtype=str, keep_default_na=False
-        )
-    except ValueError as error:
-        raise ImageError(
-            f"{table} holds no table that can be read: move it away from the images. Received: {one_line(error)}"
-        ) from None
+    rows = origins.read_table(table)
     return zip(rows["file"], rows["class"], strict=True) if {"file", "class"} <= set(rows) else ()
 
 

@@ -141,7 +141,9 @@ def test_only_figures_without_real_images_are_kept(few_phantoms, modern):
 
 def test_images_of_a_run_can_be_drawn_again(modern, tmp_path):
     folder, *_ = modern
-    inference.generate(folder, tmp_path / "made", 4, seed=3, label="finding")
+    table = inference.generate(folder, tmp_path / "made", 4, seed=3, label="finding")
+    told = table[["data", "policy", "splits", "crop"]].drop_duplicates()
+    assert told.to_numpy().tolist() == [["phantom", "paper", "train+validation", True]]
     with np.load(folder / "run-0" / "generated.npz") as stored:
         assert set(stored) == {"healthy", "finding"}
         for number, image in enumerate(stored["finding"][:4, :, :, 0]):

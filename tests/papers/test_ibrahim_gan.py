@@ -167,6 +167,10 @@ def test_the_gan_of_all_images_is_exported_with_what_was_measured_of_it(finished
         name: measured[name]["value"] for name in ("kid", "coverage", "recall", "near_copies")
     }
     assert card["classes"] == ["healthy", "finding"] and card["licence"].startswith("Apache-2.0")
+    told = {"data": "phantom", "policy": "grouped", "splits": "train", "crop": False}
+    assert card["learnt_from"] == told
+    dense = finished[0] / "grouped/gan/finding-0/saved_model/1/metadata.json"
+    assert json.loads(dense.read_text())["learnt_from"] == told
     largest = max(run["real_images"] for run in metrics["runs"] if run.get("study") == "learning_curve")
     weights = (finished[0] / f"modern/{largest}/gan-0/saved_model", tmp_path / "drawn")
     ours, kept = (releasing.models.load(folder).get_weights() for folder in weights)

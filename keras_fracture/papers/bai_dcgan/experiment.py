@@ -95,6 +95,12 @@ def prepare_splits(config, sets):
     return sets | {"train": concatenate(sets["train"], sets["validation"])}
 
 
+def learnt_from(config):
+    """What `judge` holds the generator's images against, see `inference.origins.Origin`."""
+    splits = "train+validation" if config.policy == "paper" else "train"
+    return {"data": config.data_title, "policy": config.policy, "splits": splits, "crop": True}
+
+
 def gan_training_data(config, train):
     """What the GAN learns from: images, their classes or None, and the names of the classes or None."""
     if config.condition == "label":
@@ -141,7 +147,8 @@ def train_gan(config, run, number, sets, extractor):
         verbose=0,
     )
     save_if_missing(gan.sampler, folder / "generator.keras")
-    export_if_missing(gan.sampler, folder / "saved_model", metadata={"classes": names})
+    facts = {"classes": names, "learnt_from": learnt_from(config)}
+    export_if_missing(gan.sampler, folder / "saved_model", metadata=facts)
     generated = load_or_compute(
         folder / "generated.npz", lambda: generate(config, gan, classes, config.generated_images, seed)
     )

@@ -66,11 +66,17 @@ def train_dense(config, run, train, label, number, folder):
             f"poster's GAN, {folder.parents[1].name}, {CLASSES[label]}", config.gan_epochs
         )
         training.fit(gan, stream, config.gan_epochs, folder, callbacks=[grids, bar], verbose=0)
-        export_if_missing(gan.sampler, folder / "saved_model")
+        facts = {"learnt_from": _learnt_from(config, folder.parents[1].name)}
+        export_if_missing(gan.sampler, folder / "saved_model", metadata=facts)
         return {"images": as_grey(gan.sample(config.synthetic_per_class, seed=seed))}
 
     images = load_or_compute(folder / "synthetic.npz", train_and_sample)["images"]
     return images, pd.read_csv(folder / "history.csv")
+
+
+def _learnt_from(config, policy):
+    """What `judge` holds the generator's images against, see `inference.origins.Origin`."""
+    return {"data": config.data_title, "policy": policy, "splits": "train", "crop": False}
 
 
 def build_dense(config, seed, strategy=ONE_DEVICE):
@@ -131,7 +137,8 @@ def train_dcgan(config, run, images, labels, count, seed, folder):
         bar = training.Progress(f"DCGAN, {folder.parent.name}, {folder.name}", epochs)
         training.fit(gan, stream, epochs, folder, callbacks=[grids, bar], verbose=0)
         classes = list(CLASSES) if labels is not None else None
-        export_if_missing(gan.sampler, folder / "saved_model", metadata={"classes": classes})
+        facts = {"classes": classes, "learnt_from": _learnt_from(config, config.policies[0])}
+        export_if_missing(gan.sampler, folder / "saved_model", metadata=facts)
         weights = {f"weight{k:02d}": array for k, array in enumerate(gan.discriminator.get_weights())}
         if labels is None:
             return {"images": gan.sample(count, seed=seed), **weights}
