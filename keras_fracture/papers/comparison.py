@@ -19,9 +19,9 @@ def beside(key, run=None, folder="results"):
 
     Returns:
         Markdown: a table for each network, or bone, with the paper's numbers in the column `paper`, a column for the
-        run and one each for some recorded ones, those that were best on validation images if there are many; what must
-        be known to compare them, where a paper's `COMPARED` says so; and a numbered list of the commands that made
-        these, or a line that there are none.
+        run and one each for some recorded ones, if there are many one of the paper's own recipe and those that were
+        best on validation images; what must be known to compare them, where a paper's `COMPARED` says so; and a
+        numbered list of the commands that made these, or a line that there are none.
 
     Raises:
         OutputError: `KEY.json` is not of its form, or the run is not finished.
@@ -95,12 +95,15 @@ def _add(tables, subject, head, numbers):
 def _best(runs, columns):
     """Subject and head of the recorded columns that are shown: of each subject those best on validation images.
 
-    Of classifiers first the best one of each data set and split, whose validation images are others.
+    First the best one of the paper's own recipe, of its own profile where there is one; then, of classifiers, the best
+    one of each data set and split, whose validation images are others.
     """
-    found, where = {}, {}
+    found, where, own = {}, {}, {}
     for run, (subject, head, _) in zip(runs, columns, strict=True):
         rank, heads = on_validation("auc", run), found.setdefault(subject, {})
         heads[head] = max(rank, heads.get(head, rank))
+        if run["variant"] == "paper":
+            own.setdefault(subject, []).append((run["profile"] == "paper", rank, head))
         if "validation_auc" in run["metrics"]:
             where[subject, head] = run["data"], run.get("split_policy")
     shown = set()
@@ -109,7 +112,8 @@ def _best(runs, columns):
         for head in ranked:
             if (subject, head) in where:
                 first.setdefault(where[subject, head], head)
-        shown |= {(subject, head) for head in list(dict.fromkeys([*first.values(), *ranked]))[:_MOST]}
+        kept = [max(own[subject])[-1]] if subject in own else []
+        shown |= {(subject, head) for head in list(dict.fromkeys([*kept, *first.values(), *ranked]))[:_MOST]}
     return shown
 
 

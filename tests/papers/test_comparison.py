@@ -103,6 +103,17 @@ def test_of_many_runs_those_that_were_best_on_validation_are_shown(tmp_path):
     assert text.endswith("2. `command set_2`\n3. `command set_4`\n4. `command set_5`\n")
 
 
+def test_the_papers_own_recipe_is_shown_however_good_others_are(tmp_path):
+    runs = [classifier("a", variant="tuned", epochs=number) for number in range(1, 6)]
+    runs += [classifier("a"), classifier("a", "paper", epochs=9), classifier("a", "paper", epochs=8)]
+    for run, value in zip(runs, (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.2, 0.1), strict=True):
+        run["metrics"] = run["metrics"] | {"validation_auc": score(value)}
+    record(tmp_path, "garcia_inception", runs)
+    heads = comparison.beside("garcia_inception", folder=tmp_path).splitlines()[0]
+    assert heads.count("recorded") == 4 and heads.count(", tuned, ") == 3
+    assert "a, grouped split, paper, 9 epochs" in heads
+
+
 def test_of_each_data_set_and_split_the_best_run_is_shown_first(tmp_path):
     runs = [classifier("many", epochs=number) for number in range(1, 6)]
     runs += [classifier("other"), classifier("other") | {"split_policy": "paper"}]
