@@ -43,7 +43,7 @@ def headlines(folder):
             for run in _fitting(runs, where):
                 score, reported = run["metrics"][metric], (run["reported"] or {}).get(metric)
                 rows.append([
-                    f"`{key}`", what, f"{reported:.3f}" if reported else "not given", over_seeds(score),
+                    f"`{key}`", what.format_map(run), f"{reported:.3f}" if reported else "not given", over_seeds(score),
                     _how_measured(key, run, where),
                 ])  # fmt: skip
     return markdown(["key", "measured", "paper", "ours", "how ours was measured"], rows)

@@ -257,6 +257,13 @@ def test_all_papers_stand_in_one_table(tmp_path):
     assert rows[2].endswith("| phantom, grouped split, profile quick, seeds: 3, 2026-12-02 |")
 
 
+def test_the_table_of_all_papers_names_the_part_that_was_measured(tmp_path):
+    arm = run("baseline", 0.5) | {"part": "shoulder", "stands_for": "femur", "unit_steps": 600}
+    arm["metrics"] = {"auc": {"value": 0.5, "low": 0.4, "high": 0.6}}
+    results.record(tmp_path, CONFIG | {"paper": "gupta_unit"}, {"runs": [arm]}, tmp_path)
+    assert "| `gupta_unit` | shoulder (paper: femur), baseline: AUC |" in tables.generate(tmp_path, "papers")
+
+
 @pytest.mark.parametrize(
     ("epochs", "words"), [(60, "profile paper, epochs 60, 64"), (900, "profile paper, 64")]
 )

@@ -26,10 +26,11 @@ ARMS = {
     "augmented": "augmented: own translator",
     "transfer": "transfer: first part's translator",
 }
-# What the table of all papers shows: what is measured, its metric, and which runs measured it.
+# What the table of all papers shows: what is measured, with a run's fields in braces, its metric, and which runs
+# measured it.
 HEADLINES = (
-    ("femur, baseline: AUC", "auc", {"variant": "baseline", "stands_for": "femur"}),
-    ("femur, lesions painted in: AUC", "auc", {"variant": "transfer", "stands_for": "femur"}),
+    ("{part} (paper: femur), baseline: AUC", "auc", {"variant": "baseline", "stands_for": "femur"}),
+    ("{part} (paper: femur), lesions painted in: AUC", "auc", {"variant": "transfer", "stands_for": "femur"}),
 )
 FRONT = (  # of README
     (
