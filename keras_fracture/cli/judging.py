@@ -165,6 +165,11 @@ def _settled(options, paths):
             "the generator learnt from %s: copies may be overlooked, and distances are not its own",
             "; ".join(wrong),
         )
+    if not learnt and not given:
+        _LOG.warning(
+            "nothing beside the images says by which split policy the generator was trained: grouped is taken, and "
+            "under any other copies may be overlooked (--policy)"
+        )
     fits = same and given in (None, learnt.policy)
     options.policy = options.policy or (learnt.policy if fits and not options.splits else "grouped")
     options.crop = bool(learnt and learnt.crop) if options.crop is None else options.crop

@@ -60,6 +60,8 @@ def test_images_that_say_nothing_are_held_against_grouped_ones(made, monkeypatch
     (tmp_path / "000.png").write_bytes(next(made.glob("*.png")).read_bytes())
     _, known, crop, warned = judged(monkeypatch, caplog, tmp_path, "--data", "phantom")
     assert set(known["filename"]) == set(data.load("phantom", "train").table["filename"]) and not crop
+    assert len(warned) == 1 and "grouped is taken" in warned[0]
+    *_, warned = judged(monkeypatch, caplog, tmp_path, "--data", "phantom", "--policy", "grouped")
     assert warned == []
     assert cli.main(["judge", str(tmp_path)]) == 2
     assert "Name the data set that the generator was trained on by --data" in capsys.readouterr().err
