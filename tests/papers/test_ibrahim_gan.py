@@ -74,6 +74,7 @@ def test_the_report_begins_with_the_answer_and_holds_every_arm_with_the_posters_
     # Epochs of 40 generated, then of the real images, in blocks of 8 steps.
     steps = 2 * (8 + 8 * -(-(real // 16) // 8))
     assert f"| warm start on synthetic | {steps:,} | 93 |" in after
+    assert [run["steps"] for run in metrics["runs"] if run["variant"] == "warm_start"] == [steps]
     assert "**0 of" in text, "the grouped split must not leak"
     figures = ["samples", "neighbours-poster", "neighbours-modern", "learning_curve", "few_labels", "options",
                "arms-accuracy", "arms-auc", "classifier-accuracy", "gan-losses"]  # fmt: skip

@@ -40,6 +40,32 @@ def test_below_a_papers_table_each_command_says_which_rows_it_made(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ({"original": 48, "classic": 48, "synthetic": 48}, None),
+        ({"original": 48, "classic": 48, "synthetic": 96}, "`synthetic` took"),
+        (
+            {"original": None, "classic": None, "synthetic": None, "warm_start": None},
+            "`synthetic` and `warm_start` took",
+        ),
+    ],
+)
+def test_gains_after_other_numbers_of_steps_are_told_below_the_posters_table(tmp_path, steps, told):
+    """Rows of earlier versions do not say their steps; of those of another run nothing is compared."""
+    rows = [run(arm, 0.5) | ({"steps": count} if count else {}) for arm, count in steps.items()]
+    results.record(tmp_path, CONFIG, {"runs": rows}, tmp_path)
+    other = [run(arm, 0.5) | {"epochs": 9, "steps": 7} for arm in ("original", "synthetic")]
+    results.record(tmp_path, CONFIG | {"command": "keras-fracture x"}, {"runs": other}, tmp_path)
+    below = [
+        line for line in tables.generate(tmp_path, "ibrahim_gan").splitlines() if "longer training" in line
+    ]
+    assert len(below) == bool(told)
+    assert not told or below[0].startswith(
+        f"For as many epochs, {told} other numbers of steps than `original`: "
+    )
+
+
 def test_tables_are_found_where_they_stand(tmp_path, monkeypatch, capsys):
     with pytest.raises(OutputError, match="start it in a checkout"):
         tables.having(tmp_path)
@@ -132,7 +158,7 @@ def test_the_front_table_says_what_a_number_is_held_against(tmp_path):
         rows = [run("original", original), run("synthetic", synthetic)]
         rows = [row | {"data": "fracatlas", "epochs": number} for row in rows]
         results.record(tmp_path, config, {"runs": rows}, tmp_path)
-    assert "| 0.600 (0.590 to 0.610) | 0.500 without them | fracatlas," in front_row(tmp_path)
+    assert "| 0.600 (0.590 to 0.610) | 0.500 without them, in fewer steps | fracatlas," in front_row(tmp_path)
 
 
 def record_one(folder, date, value, validation=None, **others):

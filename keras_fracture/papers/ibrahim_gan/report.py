@@ -37,7 +37,7 @@ HEADLINES = (
 )
 FRONT = (  # of README
     ("with synthetic X-rays, AUC", "auc", {"variant": "synthetic", "data": "fracatlas", **_POSTER},
-     ("without them", {"variant": BASELINE})),
+     ("without them, in fewer steps", {"variant": BASELINE})),
 )  # fmt: skip
 
 
@@ -65,6 +65,7 @@ def write(config, results, run):
             "split_policy": policy,
             **unlike_profile(config, recorded["profile"]),
             **common,
+            "steps": steps_of(config, arm, len(results.poster[policy].sets["train"].labels)),
             "saved_model": f"{policy}/classifiers/{arm}/saved_model",
             "metrics": scores[policy][arm],
             "reported": {"accuracy": config.REPORTED[arm]},

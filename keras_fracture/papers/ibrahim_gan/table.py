@@ -9,6 +9,7 @@ from keras_fracture.report.markdown import dated, decimal, markdown, percent
 from keras_fracture.report.results import profile
 
 _SIZES = ("image_size", "epochs")
+_MORE = ("synthetic", "warm_start")
 
 
 def unlike_profile(config, profile):
@@ -37,7 +38,30 @@ def table(runs):
             percent(gain, signed=True) if gain else "", percent(scores["validation_accuracy"]),
             f"{profile(run, Config, *_SIZES)}, {run['seeds']}", dated(run),
         ])  # fmt: skip
-    return markdown(header, rows)
+    return markdown(header, rows) + _unlike([run for run in runs if "study" not in run])
+
+
+def _unlike(runs):
+    """Which arms took other numbers of steps than `original`, a line; none where none did.
+
+    Rows of earlier versions do not say: with equal epochs the arms with synthetic images took more.
+    """
+    base = {_beside(run): run.get("steps") for run in runs if run["variant"] == BASELINE}
+    arms = dict.fromkeys(
+        run["variant"] for run in runs
+        if (run["steps"] != base.get(_beside(run)) if "steps" in run else run["variant"] in _MORE)
+    )  # fmt: skip
+    if not arms:
+        return ""
+    return (
+        f"\nFor as many epochs, {' and '.join(f'`{arm}`' for arm in arms)} took other numbers of steps than "
+        f"`{BASELINE}`: these gains cannot be told from those of longer training.\n"
+    )
+
+
+def _beside(run):
+    """What the rows of a split and a run share."""
+    return run["command"], run["date"], run["data"], run["split_policy"]
 
 
 def _study_table(study):
