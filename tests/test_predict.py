@@ -125,13 +125,18 @@ def test_a_threshold_may_be_given(capsys, folder, model):
 
 def test_of_more_than_two_classes_all_probabilities_are_kept(capsys, folder, tmp_path):
     names = ["healthy", "tumour", "benign"]
-    many = exported(tmp_path / "many", 3, classes=names)
+    many = exported(tmp_path / "many", 3, classes=names, finding="tumour")
     code, _, error = predict(capsys, folder, "--model", many, "--csv", tmp_path / "many.csv")
     table = pd.read_csv(tmp_path / "many.csv")
     assert code == 0 and list(table) == ["file", "probability", "threshold", "verdict", *names]
     np.testing.assert_array_equal(table["probability"], table["tumour"])
     np.testing.assert_allclose(table[names].sum(1), 1, atol=1e-5)
+    assert set(table["verdict"]) <= {"tumour", "no tumour"}, "it may still be benign"
     assert error == "threshold 0.5 as the model names none; not for clinical use\n"
+    several = exported(tmp_path / "several", 3, classes=names)  # a tumour is one finding of two
+    code, _, error = predict(capsys, folder, "--model", several, "--csv", tmp_path / "several.csv")
+    assert code == 0 and list(pd.read_csv(tmp_path / "several.csv")) == ["file", *names]
+    assert error.startswith("no verdict: ")
 
 
 def test_without_a_known_finding_there_is_no_verdict(capsys, folder, tmp_path):

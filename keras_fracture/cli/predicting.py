@@ -236,7 +236,8 @@ def _table(names, answers, classes, finding, threshold):
     parts = [pd.DataFrame({"file": names})]
     if finding is not None:
         exact = of_finding(answers, finding)
-        verdict = ["finding" if one >= threshold else "no finding" for one in exact]
+        what = columns[finding] if len(columns) > 2 else "finding"  # others may still be found
+        verdict = [what if one >= threshold else f"no {what}" for one in exact]
         # Only near 1 does it take more digits than float32 has.
         probability = exact if exact.max(initial=0) > 0.999 else answers[:, finding]
         parts.append(

@@ -81,6 +81,12 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0, data=None):
     for split, share in zip(NAMES, shares, strict=True):
         present = set(table["label"][result == split])
         if share and present != {0, 1}:
+            if (rows := result == split).any() and not (rows & (free | trained)).any():  # none was dealt out
+                raise DataError(
+                    f"The split that comes with the images lacks a class in {split}: put some there, or take the "
+                    f"policy grouped. Received: {_images(table, rows, 0)} healthy images and "
+                    f"{_images(table, rows, 1)} of findings"
+                )
             counts = table[~trained].groupby("label")["source"].nunique().to_dict()
             apart = ", beside synthetic images and their like, which are trained on" * bool(trained.any())
             raise DataError(
@@ -89,6 +95,11 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0, data=None):
                 f"{counts.get(1, 0)} of findings{apart}"
             )
     return result.astype(str)
+
+
+def _images(table, rows, label):
+    """How many of some rows have a label."""
+    return int((table["label"][rows] == label).sum())
 
 
 def joined(table, names):

@@ -77,12 +77,13 @@ class Predictions:
             )
         known_sources(self.sources)
         _check_probabilities(self.probabilities)
-        both = len(self.probabilities) == 2 and np.allclose(self.probabilities.sum(0), 1, atol=1e-3)
+        rows = len(self.probabilities)
+        classes = rows > 1 and np.allclose(self.probabilities.sum(0), 1, atol=1e-3)
         # Two networks that learnt nothing may say 0.5 for all.
-        if both and np.ptp(self.probabilities[0]) > 1e-2:
+        if classes and np.ptp(self.probabilities[0]) > 1e-2:
             raise EvaluationError(
-                "probabilities must be of the finding alone, a row a trained model: give `probabilities[[1]]`, if "
-                "that is its row. Received: two rows that add up to 1 for every image, as those of two classes do"
+                "probabilities must be of the finding alone, a row a trained model: give `probabilities[[1]]`, if that "
+                f"is its row. Received: {rows} rows that add up to 1 for every image, as those of {rows} classes do"
             )
         runs, threshold = len(self.probabilities), _array("threshold", self.threshold, float)
         if threshold.shape not in ((), (runs,)) or not _are_shares(threshold):

@@ -56,6 +56,10 @@ def read(path):
         ) from None
     rows = rows.rename(columns={next((one for one in _IMAGES if one in rows), ""): "filename"})
     kinds = [kind for kind in KINDS if set(kind) <= set(rows)]
+    if (
+        "verdict" in rows
+    ):  # of `predict`, whose probability is that of the finding, whatever the classes are called
+        kinds = kinds[:1]
     if "filename" not in rows or len(kinds) != 1:
         raise EvaluationError(
             f"{path} must have the column filename, and either probability, or logit, or healthy and finding. "

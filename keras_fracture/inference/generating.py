@@ -55,7 +55,13 @@ class Source:
         names = self.classes or [str(number) for number in range(self.num_classes or 0)]
         if given in names:
             return names.index(given)
-        if str(given).isdigit() and int(given) < len(names):
+        if str(given) in names:  # a number, of classes that are called by numbers
+            return names.index(str(given))
+        if (
+            str(given).isdecimal()
+            and int(given) < len(names)
+            and not any(map(str.isdecimal, self.classes or ()))
+        ):
             return int(given)
         known = f"it knows {', '.join(names)}" if names else "it knows no classes"
         raise ModelError(f"The generator has no such class: {known}. Received: {given!r}")

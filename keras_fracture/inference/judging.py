@@ -10,6 +10,7 @@ import numpy as np
 from keras_fracture import evaluation
 from keras_fracture.data.decoding import decode
 from keras_fracture.data.images import Preprocess
+from keras_fracture.data.own import labels
 from keras_fracture.errors import ImageError
 from keras_fracture.inference import origins
 from keras_fracture.progress import Bar
@@ -87,18 +88,30 @@ def of_label(paths, label, body_parts=()):
         _LOG.warning(
             "all images are taken for %s: their classes are body parts (%s)", label, ", ".join(told[:5])
         )
-    elif len(told) > 1 and not set(told) <= set(_WORDS):
+        meant = dict.fromkeys(told, label)
+    else:
+        meant = {name: _label_of(name) for name in told}
+    if told and not set(told) & set(body_parts) and set(told) <= {"0", "1"}:
+        _LOG.warning("classes of numbers are read as 0 healthy and 1 finding. Received: %s", ", ".join(told))
+    if len(told) > 1 and None in meant.values():
         raise ImageError(
             f"Classes of generated images are read as {', '.join(_WORDS)}: give those of one class by themselves, or "
             f"--label all. Received: {', '.join(told[:5])} in {TABLE} or text fields"
         )
-    kept = [path for path in paths if _WORDS.get(classes[path], label) == label]
+    if None in meant.values():
+        _LOG.warning("all images are taken for %s: their class is %r, which says neither", label, told[0])
+    kept = [path for path in paths if (meant.get(classes[path]) or label) == label]
     if not kept:
         raise ImageError(
             f"None of the generated images is of the label {label} by their {TABLE} or text fields: name another "
             "--label"
         )
     return kept
+
+
+def _label_of(name):
+    """The label that a class of generated images is, such as healthy of "normal"; None where its name does not tell."""
+    return _WORDS.get(name) or labels.named(name)
 
 
 def _classes(paths, label):

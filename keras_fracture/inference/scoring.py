@@ -127,9 +127,14 @@ def _of_finding(probabilities, column, classes):
     Raises:
         EvaluationError: There are more classes than two, or not as many as are named.
     """
-    if not classes == probabilities.shape[1] <= 2:
+    if classes == probabilities.shape[1] > 2:
         raise EvaluationError(
-            "A classifier must have one class or two, and as many as it names: export it again. "
+            f"A classifier of two classes can be evaluated; predict gives all probabilities of one of more. Received: "
+            f"{classes} classes"
+        )
+    if classes != probabilities.shape[1]:
+        raise EvaluationError(
+            "A classifier must have as many classes as it names: export it again. "
             f"Received: {probabilities.shape[1]}, of which {classes} are named"
         )
     return of_finding(probabilities, column)

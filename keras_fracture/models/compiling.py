@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_fracture.errors import ModelError, TrainingError
+from keras_fracture.models.mistaken import mistaken
 
 _LOG = logging.getLogger(__name__)
 _ACCURACY = ("accuracy", "acc")  # of which Keras chooses the kind, by the shapes
@@ -16,21 +17,8 @@ _CROSSENTROPY = ("crossentropy", "ce")  # likewise, and always of probabilities
 _METRICS = {  # of one logit, of several
     True: "keras.metrics.BinaryAccuracy(threshold=0), keras.metrics.AUC(from_logits=True) or "
     "keras.metrics.Recall(thresholds=0)",
-    False: "'accuracy', or evaluation.scores of what evaluation.predicting.probabilities gives",
+    False: "'accuracy', or take scikit-learn's of the softmax of what predict gives",
 }
-# Keras's own that take outputs for probabilities or numbers of classes, whatever their settings, by function or class.
-_OF_PROBABILITIES = {
-    "accuracy", "categorical_generalized_cross_entropy", "dice", "kl_divergence", "poisson", "tversky",
-}  # fmt: skip
-# Those that choose among the outputs: of one there is no choice, and it is always right.
-_OF_SEVERAL = {
-    "categorical_accuracy", "categorical_crossentropy", "categorical_focal_crossentropy", "sparse_categorical_accuracy",
-    "sparse_categorical_crossentropy", "sparse_top_k_categorical_accuracy", "top_k_categorical_accuracy",
-    "F1Score", "FBetaScore", "SparseTopKCategoricalAccuracy", "TopKCategoricalAccuracy",
-}  # fmt: skip
-_OF_DIFFERENCES = {
-    "mean_absolute_error", "mean_squared_error", "mean_squared_logarithmic_error", "RootMeanSquaredError",
-}  # fmt: skip
 
 
 def for_logits(cls):
@@ -100,6 +88,10 @@ def check_labels(model, labels):
         hasattr(one, "shape") for one in labels
     ):  # one for each output
         return
+    if labels is not None and network.num_classes > 1 and any(map(_is_sparse, keras.tree.flatten(loss))):
+        from keras_fracture.data.ranges import check_classes
+
+        check_classes(labels, network.num_classes)
     if labels is None or network.num_classes != 1 or not any(map(_is_binary, keras.tree.flatten(loss))):
         return
     values = np.asarray(labels)
@@ -165,6 +157,15 @@ def _is_binary(loss):
     return isinstance(known, kinds) or getattr(known, "func", known) in functions
 
 
+def _is_sparse(loss):
+    """Whether a loss is a cross-entropy of labels that are numbers of classes, and leaves none of them out."""
+    known = _known(loss, keras.losses.get)
+    own = keras.losses.SparseCategoricalCrossentropy, keras.losses.sparse_categorical_crossentropy
+    if getattr(known, "ignore_class", None) is not None or getattr(known, "keywords", {}).get("ignore_class"):
+        return False
+    return isinstance(known, own[0]) or getattr(known, "func", known) is own[1]
+
+
 def constant_rate(optimizer):
     """The learning rate that an optimizer has now; None where a schedule or a function gives it, or there is none."""
     rate = getattr(getattr(optimizer, "inner_optimizer", optimizer), "_learning_rate", None)
@@ -212,8 +213,8 @@ def _check_loss(loss, single):
             _check_loss(one, single and name != "body_part")
     elif isinstance(loss, list | tuple):
         for one in loss:
-            _check_loss(one, single and len(loss) == 1)
-    elif given := _mistaken(_known(loss, keras.losses.get), single):
+            _check_loss(one, single if len(loss) == 1 else None)  # whose output is whose is not known
+    elif given := mistaken(_known(loss, keras.losses.get), single):
         kind = "BinaryCrossentropy" if single else "SparseCategoricalCrossentropy"
         raise TrainingError(
             f"This network gives {given}, of which the loss must know: write "
@@ -229,7 +230,7 @@ def _checked(metrics, single):
         return [_checked(one, single) for one in metrics]
     if metrics in _ACCURACY:
         return keras.metrics.BinaryAccuracy(metrics, threshold=0.0) if single else metrics
-    given = "logits" if metrics in _CROSSENTROPY else _mistaken(_known(metrics, keras.metrics.get), single)
+    given = "logits" if metrics in _CROSSENTROPY else mistaken(_known(metrics, keras.metrics.get), single)
     if given:
         raise TrainingError(
             f"This network gives {given}, of which metrics must know: write {_METRICS[single]}. "
@@ -244,52 +245,6 @@ def _known(given, get):
         return get(given) if isinstance(given, str) else given
     except ValueError:
         return given
-
-
-def _mistaken(one, single):
-    """What a loss or a metric of Keras's own, object or function, takes for something else, in words; or None.
-
-    A warning is given of those that compare logits with labels, which may be meant.
-    """
-    kind, one = type(one).__name__, _within(one)
-    function = getattr(one, "func", one)  # of a functools.partial
-    is_function = inspect.isfunction(function)
-    home = function if is_function else type(function)
-    if home.__module__.partition(".")[0] != "keras":  # others may well know of logits
-        return None
-    names = {kind, function.__name__ if is_function else type(function).__name__}
-    if names & _OF_DIFFERENCES:
-        _LOG.warning(
-            "outputs are compared with labels as they are, which suits numbers such as ages: to tell findings take a "
-            "cross-entropy with from_logits=True. Received: %s", min(names & _OF_DIFFERENCES),
-        )  # fmt: skip
-    of_classes = isinstance(one, keras.metrics.IoU) and not isinstance(one, keras.metrics.BinaryIoU)
-    of_classes = of_classes and (single or one.sparse_y_pred)
-    if of_classes or names & _OF_PROBABILITIES or _by_settings(one, function):
-        return "logits"
-    none_to_choose = single and names & _OF_SEVERAL and getattr(one, "threshold", None) is None
-    return "one logit alone" if none_to_choose else None
-
-
-def _within(one):
-    """The function of a wrapper of Keras's own with its settings, as a partial; anything else as it is."""
-    function = getattr(one, "_fn", getattr(one, "fn", None))
-    if not callable(function) or type(one).__module__.partition(".")[0] != "keras":
-        return one
-    return functools.partial(_within(function), **one._fn_kwargs)
-
-
-def _by_settings(one, function):
-    """Whether the settings of what is Keras's own are those for probabilities."""
-    if inspect.isfunction(function):
-        defaults = {name: each.default for name, each in inspect.signature(one).parameters.items()}
-        return defaults.get("from_logits") is False or defaults.get("threshold") == 0.5
-    of_logits = getattr(function, "from_logits", getattr(function, "_from_logits", None))
-    if of_logits is not None:
-        return not of_logits
-    # Several thresholds must be probabilities, says Keras.
-    several = any(0 < each < 1 for each in getattr(function, "thresholds", None) or ())
-    return several or getattr(function, "threshold", None) == 0.5
 
 
 def _words(given):

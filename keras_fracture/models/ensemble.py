@@ -68,9 +68,11 @@ class Ensemble(keras.Model):
                 f"{len({id(one) for one in members})} of them different"
             )
         orders = {one.classes for one in members if getattr(one, "classes", None)}  # of models.load
-        if len(orders) > len({frozenset(order) for order in orders}):
+        # Of two, load puts the finding last, whatever both are called.
+        others = len({tuple(map(str.casefold, order)) for order in orders}) > 1 and max(map(len, orders)) > 2
+        if others or len(orders) > len({frozenset(order) for order in orders}):
             raise ModelError(
-                "Members of an ensemble must have their classes in one order. "
+                "Members of an ensemble must have the same classes in one order: name them alike at export. "
                 f"Received: {' beside '.join(map(', '.join, sorted(orders)))}"
             )
         prepared = {one.preprocess for one in members if getattr(one, "preprocess", None)}

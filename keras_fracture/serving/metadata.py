@@ -4,7 +4,8 @@ import json
 
 from keras_fracture.errors import DataError, ModelError, one_line
 
-# Names that say so themselves; of any other class the metadata's "finding" must say it.
+# Names of one of two classes that say so themselves; of any other the metadata's "finding" must say it: "fracture"
+# beside "normal" and "dislocation" is one finding of several.
 FINDINGS = ("finding", "fracture", "fractured", "lesion", "tumor", "tumour", "abnormal", "positive")
 _FACTS = {"architecture": str, "config": dict, "endpoints": dict, "pixel_range": list | None}
 
@@ -46,7 +47,7 @@ def finding_of(facts, model):
         raise ModelError(
             f"{model} does not say what its classes are: export it again with --classes. Received: {classes!r:.60}"
         )
-    wanted = FINDINGS if finding is None else (finding,)
+    wanted = (FINDINGS if len(classes) <= 2 else ()) if finding is None else (finding,)
     columns = [column for column, name in enumerate(classes) if name.lower() in wanted or name == finding]
     if len(columns) != 1:
         raise ModelError(

@@ -228,7 +228,8 @@ def class_weights(labels):
         raise TrainingError(f"Class weights need both classes. Received: labels {classes.tolist()}")
     if not np.array_equal(classes, np.arange(len(classes))):
         raise TrainingError(
-            f"Class weights need labels of 0 and 1, which Keras goes by: map yours to them. "
+            "Class weights need labels 0 and 1, or of more classes 0, 1, 2 and so on with an image each: number yours "
+            "so; of a class without an image write the dict of weights yourself. "
             f"Received: labels {classes[:9].tolist()}"
         )
     values = compute_class_weight("balanced", classes=classes, y=labels)

@@ -241,6 +241,11 @@ def test_nothing_but_synthetic_images_is_dealt_out_as_ever():
         (_table(), {"shares": (1.2, -0.1, -0.1)}, "sum to 1"),
         (_table(), {"shares": (0.5, 0.5)}, "three numbers"),
         (_table(2), {}, "would lack a class"),
+        (
+            _table(published=True).assign(label=lambda one: one["label"] * (one["published_split"] != "val")),
+            {"policy": "official"},
+            r"comes with the images lacks a class in test: .* Received: \d+ healthy images and 0 of findings",
+        ),
         (_table().assign(label=0), {}, "would lack a class"),
         (_table(published=True), {"policy": "official", "shares": (0, 0, 1)}, "needs a share"),
     ],

@@ -389,8 +389,12 @@ def test_each_seed_has_the_value_that_it_would_have_alone():
 def test_probabilities_of_both_classes_are_not_two_models():
     labels, finding = np.tile([0, 1], 20), np.linspace(0, 1, 40)
     sources, both = np.arange(40).astype(str), np.stack([1 - finding, finding])
-    with pytest.raises(EvaluationError, match=r"of the finding alone.* two rows that add up to 1"):
+    with pytest.raises(EvaluationError, match=r"of the finding alone.* 2 rows that add up to 1"):
         Predictions(labels, sources, both)
+    three = np.stack([0.7 * (1 - finding), finding, 0.3 * (1 - finding)])
+    with pytest.raises(EvaluationError, match=r"Received: 3 rows .* as those of 3 classes do"):
+        Predictions(labels, sources, three)
+    Predictions(labels, sources, three[:2])
     assert len(Predictions(labels, sources, both[[1]]).probabilities) == 1
     Predictions(labels, sources, np.full((2, 40), 0.5))  # two networks that learnt nothing
 

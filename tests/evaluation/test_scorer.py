@@ -47,6 +47,7 @@ def test_probabilities_logits_and_both_classes_are_the_same(tmp_path):
         table(finding=SAID, healthy=1 - SAID),
         table(probability=SAID).sample(frac=1, random_state=1),
         table(probability=SAID, label=TEST["label"], remark="kept by its author"),
+        table(probability=SAID, verdict="finding", healthy=0.3, finding=0.4, implant=0.3),  # of `predict`
     ):
         one = predictions(tmp_path, rows, 0.25)
         np.testing.assert_allclose(one.probabilities, SAID[None], rtol=0, atol=1e-15)

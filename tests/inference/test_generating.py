@@ -155,3 +155,15 @@ def test_a_classifier_draws_no_images(tmp_path, capsys):
     assert cli.main(["generate", str(tmp_path / "cnn.weights.h5"), "--out", str(tmp_path / "out")]) == 2
     assert "weights alone" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_classes_called_by_numbers_are_chosen_by_name():
+    named = generating.Source(None, 8, (0, 1), 3, ["1", "2", "3"])
+    assert [named.label(one) for one in ("1", 1, "3", None)] == [0, 0, 2, None]
+    for odd in (0, "²", "4"):
+        with pytest.raises(ModelError, match="no such class: it knows 1, 2, 3"):
+            named.label(odd)
+    unnamed = generating.Source(None, 8, (0, 1), 3)
+    assert [unnamed.label(one) for one in ("1", 1, 2)] == [1, 1, 2]
+    healthy = generating.Source(None, 8, (0, 1), 2, ["healthy", "finding"])
+    assert [healthy.label(one) for one in ("finding", "0", 1)] == [1, 0, 1]

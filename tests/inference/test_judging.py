@@ -62,7 +62,7 @@ def test_too_few_images_of_a_label_are_refused_with_the_way_out(tmp_path, known,
     assert "(--label all). Received: 5 of 10 images" in said
 
 
-def test_images_of_the_other_label_are_left_out(tmp_path, known, monkeypatch):
+def test_images_of_the_other_label_are_left_out(tmp_path, known, monkeypatch, caplog):
     made = written(tmp_path, known[:4])
     assert judging.of_label(made, "finding") == made  # nobody says what they show
     rows = "".join(f"{number:03}.png,{('healthy', 'finding')[number % 2]}\n" for number in range(4))
@@ -80,8 +80,16 @@ def test_images_of_the_other_label_are_left_out(tmp_path, known, monkeypatch):
     (tmp_path / "images.csv").rename(tmp_path / "pictures.csv")  # as it was called before
     assert judging.of_label(made, "finding") == made[1::2]
     (tmp_path / "images.csv").write_text("file,class\n" + rows.replace("healthy", "normal"))
-    with pytest.raises(ImageError, match="Received: finding, normal in images"):
+    assert judging.of_label(made, "finding") == made[1::2]
+    (tmp_path / "images.csv").write_text("file,class\n" + rows.replace("healthy", "odd"))
+    with pytest.raises(ImageError, match="Received: finding, odd in images"):
         judging.of_label(made, "finding")
+    (tmp_path / "images.csv").write_text("file,class\n000.png,normal\n001.png,normal\n")
+    with pytest.raises(ImageError, match="None of the generated images is of the label finding"):
+        judging.of_label(made[:2], "finding")
+    (tmp_path / "images.csv").write_text("file,class\n000.png,odd\n001.png,odd\n")
+    assert judging.of_label(made[:2], "finding") == made[:2]
+    assert caplog.messages[-1] == "all images are taken for finding: their class is 'odd', which says neither"
     (tmp_path / "images.csv").write_text('file,class\n"000.png')
     with pytest.raises(ImageError, match="holds no table that can be read"):
         judging.of_label(made, "finding")

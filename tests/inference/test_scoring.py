@@ -257,9 +257,9 @@ def test_the_finding_is_the_class_that_the_metadata_name(tmp_path, train, metada
 @pytest.mark.parametrize("classes", [["finding"], ["healthy", "finding", "other"]])
 def test_as_many_classes_as_probabilities_must_be_named(tmp_path, train, classes):
     with pytest.raises(
-        EvaluationError, match=rf"as many as it names: .* 2, of which {len(classes)} are named"
+        EvaluationError, match=rf"as many classes as it names: .* 2, of which {len(classes)} are named"
     ):
-        inference.evaluate(_telling(tmp_path, {"classes": classes}), train)
+        inference.evaluate(_telling(tmp_path, {"classes": classes, "finding": "finding"}), train)
 
 
 @pytest.mark.parametrize(

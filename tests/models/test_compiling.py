@@ -127,6 +127,28 @@ def test_one_logit_is_no_choice_among_classes():
     one.compile("adam", LOSS, metrics=[METRICS.MeanMetricWrapper(METRICS.binary_accuracy, threshold=0.0)])
 
 
+@pytest.mark.parametrize("outputs", [2, 3])
+def test_several_logits_are_classes_of_which_one_is_chosen(outputs):
+    """Served through a softmax, whatever they were trained as; metrics of each by itself are other numbers."""
+    several = network(outputs)
+    for loss in (LOSS, LOSSES.BinaryFocalCrossentropy(from_logits=True), {"finding": LOSS}):
+        with pytest.raises(
+            TrainingError, match=r"a softmax chooses one.*write keras.losses.SparseCategorical"
+        ):
+            several.compile("adam", loss)
+    loss = LOSSES.CategoricalCrossentropy(from_logits=True)
+    for metric in (METRICS.AUC(from_logits=True), METRICS.BinaryAccuracy(threshold=0), METRICS.Precision(thresholds=0),
+                   METRICS.Recall(thresholds=0, class_id=1)):  # fmt: skip
+        with pytest.raises(TrainingError, match=r"a softmax chooses one.*write 'accuracy'"):
+            several.compile("adam", loss, metrics=[metric])
+    several.compile("adam", loss, metrics=["accuracy", METRICS.Recall(top_k=1, class_id=1, name="of_one")])
+    rng = np.random.default_rng(0)
+    images, labels = rng.random((30, 32, 32, 1), np.float32), rng.integers(0, outputs, 30)
+    found = several.evaluate(images, np.eye(outputs)[labels], verbose=0, return_dict=True)
+    said = several.predict(images, verbose=0).argmax(1)
+    assert found["of_one"] == pytest.approx((said == 1)[labels == 1].mean(), abs=1e-6)
+
+
 def test_differences_of_logits_and_labels_are_warned_of(caplog):
     network().compile("adam", "mse")
     (said,) = caplog.messages

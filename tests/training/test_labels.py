@@ -94,12 +94,18 @@ def test_soft_labels_and_losses_of_other_labels_are_taken(model):
     several = models.create("compact_cnn", image_size=32, num_classes=3)
     several.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     several.fit(SCALED, np.arange(12) % 3, verbose=0)
+    with pytest.raises(
+        TrainingError, match=r"from 0 to 2, one an image, of a model of 3 classes.*\[1, 2, 3\]"
+    ):
+        several.fit(SCALED, np.arange(12) % 3 + 1, verbose=0)
+    several.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1))
+    several.fit(SCALED, np.arange(12) % 3 - 1, verbose=0)
     assert model.predict(tf.data.Dataset.from_tensors((SCALED, RIGHT + 1)), verbose=0).shape == (12, 1)
 
 
 @pytest.mark.parametrize("labels", [[-1, 1], [1, 2], [0, 255], [0, 0.5, 1], [0, 2, 3]])
 def test_class_weights_are_of_labels_as_keras_counts_them(labels):
-    with pytest.raises(TrainingError, match=r"labels of 0 and 1.*Received: labels \["):
+    with pytest.raises(TrainingError, match=r"labels 0 and 1, or.*Received: labels \["):
         training.class_weights(labels)
     assert training.class_weights([0.0, 1.0, 2.0, 2.0]) == pytest.approx({0: 4 / 3, 1: 4 / 3, 2: 2 / 3})
 

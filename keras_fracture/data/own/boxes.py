@@ -6,6 +6,7 @@ import json
 import numpy as np
 
 from keras_fracture.data import annotations, tables
+from keras_fracture.data.own.labels import folded
 from keras_fracture.errors import DataError
 
 COCO = "COCO"
@@ -41,16 +42,12 @@ def find(folder, finding=None):
 
 def chosen(counted, finding):
     """Whether some of the boxes, a dict of what they are called to a number, are called as the finding is."""
-    return finding is not None and _folded(finding) in map(_folded, counted)
+    return finding is not None and folded(finding) in map(folded, counted)
 
 
 def _keeps(counted, finding):
     """Function of a name to whether boxes of that name are kept; None keeps all."""
-    return (lambda name: _folded(name) == _folded(finding)) if chosen(counted, finding) else None
-
-
-def _folded(name):
-    return str(name).strip().lower()
+    return (lambda name: folded(name) == folded(finding)) if chosen(counted, finding) else None
 
 
 def _one_each(folder, suffix):

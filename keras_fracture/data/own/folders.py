@@ -195,7 +195,7 @@ def splits_and_classes(images):
     if len({SPLITS.get(top) for top in tops}) > 1 and tops <= set(SPLITS):
         splits = [SPLITS[part[0].lower()] if part else "" for part in parts]
         parts = _within([part[1:] for part in parts])
-    return splits, [part[0] if part else "" for part in parts]
+    return splits, [tables.composed(part[0]) if part else "" for part in parts]
 
 
 def _within(parts):

@@ -49,7 +49,7 @@ def binary(names, finding, where):
             f"Received: {listed}"
         )
     if finding is not None:
-        chosen = [name for name in names if name.lower() == str(finding).strip().lower()]
+        chosen = [name for name in names if folded(name) == folded(finding)]
         if not chosen:
             raise DataError(
                 f"{where}: two classes are supported, so --finding names one label, and all others count as healthy. "
@@ -88,8 +88,21 @@ def tells(name):
     return bool(_is_healthy(plain) or _FINDING.match(plain) or _NO.match(plain))
 
 
+def named(name):
+    """Whether a class is "finding" or "healthy" where its name says one of both, or None."""
+    plain = _plain(name)
+    if _is_healthy(plain):
+        return "healthy"
+    return "finding" if _FINDING.match(plain) else None
+
+
+def folded(name):
+    """A name as names are compared: accents, capitals, blanks and "1.0" in one spelling."""
+    return re.sub(r"^(\d+)\.0+$", r"\1", " ".join(tables.composed(str(name)).split()).casefold())
+
+
 def _plain(name):
-    return " ".join(re.split(r"[\W_]+", name.lower())).strip()
+    return " ".join(re.split(r"[\W_]+", tables.composed(name).lower())).strip()
 
 
 def _is_healthy(plain):

@@ -198,7 +198,7 @@ def _why_not(name):
 def _is_label(table, finding):
     """Whether the finding is called as one of the table's or folders' labels, not only as boxes are."""
     names = table["label" if "label" in table else "folder"]
-    return finding.strip().lower() in {name.strip().lower() for name in names}
+    return labels.folded(finding) in set(map(labels.folded, names))
 
 
 def _label_names(table, root, listed, finding, kinds):

@@ -92,6 +92,10 @@ def read(path, columns=None):
             f"Received: {', '.join(frame.columns)}"
         )
     texts = {role: frame[column].str.strip() for role, column in chosen.items()}
+    for role in {"label", "body_part", "view", "centre"} & set(
+        texts
+    ):  # names, which may be spelt in several ways
+        texts[role] = texts[role].map(lambda text: " ".join(tables.composed(text).split()))
     return pd.DataFrame(texts), chosen
 
 
