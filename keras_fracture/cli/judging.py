@@ -107,8 +107,8 @@ def judge(options):
     print(markdown(["measure", "generated", "real against real"], rows))
     print(
         "A generator as good as the data would reach the last column: two halves of the test images, or for copies the "
-        f"share of real images that lie as near to one of {counted(counts['known'], 'training image')} by chance. "
-        "Copies that are turned or cropped are not found."
+        f"share of real images that lie as near to one of {counted(counts['known'], 'image')} of "
+        f"{splits.replace('+', ' and ')} by chance. Copies that are turned or cropped are not found."
     )
     if options.out:
         settings = {
@@ -135,13 +135,18 @@ def _settled(options, paths):
     from keras_fracture.errors import ImageError
     from keras_fracture.inference import origins
 
-    found = origins.of_images(paths)
+    found, told = origins.of_images(paths)
     if len(found) > 1:
         raise ImageError(
             "The images are of generators that learnt from different images: judge those of each by themselves. "
             f"Received: {'; '.join(sorted(f'{one.data}, {one.policy}' for one in found))}"
         )
     learnt = next(iter(found), None)
+    if learnt and told < len(paths):
+        _LOG.warning(
+            "nothing says what the generator of %d of %d images learnt from: they are judged as the others, which are "
+            "of %s, %s", len(paths) - told, len(paths), learnt.data, learnt.policy,
+        )  # fmt: skip
     if not options.data:
         if not learnt or learnt.data not in catalogue.NAMES:
             said = f"own X-rays, {learnt.data}" if learnt else "nothing of it beside the images"
@@ -173,4 +178,4 @@ def _settled(options, paths):
     fits = same and given in (None, learnt.policy)
     options.policy = options.policy or (learnt.policy if fits and not options.splits else "grouped")
     options.crop = bool(learnt and learnt.crop) if options.crop is None else options.crop
-    return learnt.splits if fits else "train"
+    return learnt.splits if fits else "train+validation"  # either may have been copied

@@ -35,12 +35,12 @@ def of_model(facts):
     """
     try:
         if "learnt_from" in facts:
-            return Origin(**facts["learnt_from"])
+            return _checked(**facts["learnt_from"])
         # Earlier versions said it in words alone; of their generators only those of `bai_dcgan` saw cropped images
         # and, under the policy paper, the validation images.
         told = _WORDS.match(facts.get("trained_on", ""))
         crops = " reproduce bai_dcgan" in facts.get("command", "")
-    except TypeError as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise ModelError(
             f"What the generator learnt from cannot be read: export it again. Received: {one_line(error)}"
         ) from None
@@ -51,20 +51,37 @@ def of_model(facts):
 
 
 def of_images(paths):
-    """The set of `Origin`s of image files, by the `images.csv` beside them; empty where nobody tells.
+    """The set of `Origin`s of image files, by the `images.csv` beside them; and of how many files they are.
 
     Raises:
         ImageError: A table that cannot be read.
     """
-    found = set()
+    found, told = set(), 0
     for folder in {Path(path).parent for path in paths}:
         table = table_of(folder)
         rows = read_table(table) if table.is_file() else None
         if rows is not None and {"file", *Origin._fields} <= set(rows):
             names = {Path(path).name for path in paths if Path(path).parent == folder}
-            own = rows[rows["file"].isin(names)][list(Origin._fields)].drop_duplicates()
-            found |= {Origin(*row[:3], row[3] == "True") for row in own.itertuples(index=False) if all(row)}
-    return found
+            own = rows[rows["file"].isin(names)][list(Origin._fields)]
+            own = own[(own != "").all(axis=1)]
+            told += len(own)
+            try:
+                found |= {_checked(*row) for row in own.drop_duplicates().itertuples(index=False)}
+            except ValueError as error:
+                raise ImageError(
+                    f"{table} says in a way that cannot be read what the generator learnt from: {error}"
+                ) from None
+    return found, told
+
+
+def _checked(data, policy, splits, crop):
+    """An `Origin`; `crop` may be text, such as the TRUE of a spreadsheet."""
+    crops = {"true": True, "false": False}.get(str(crop).strip().lower())
+    if crops is None:
+        raise ValueError(f"crop must be True or False. Received: {crop!r}")
+    if not set(splits.split("+")) <= {"train", "validation"}:
+        raise ValueError(f"splits must be train, validation or train+validation. Received: {splits!r}")
+    return Origin(data, policy, splits, crops)
 
 
 def read_table(path):

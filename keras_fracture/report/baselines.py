@@ -20,9 +20,9 @@ _TREES = {
 }
 CELLS = ("AUC less that of the strongest trees", "AUC less that of trees that do not see the bone")
 HOW = (
-    "Baselines are boosted trees fitted on the training split, as often as the network was trained and at least three "
-    "times. The strongest is the one of the highest AUC on validation, never on test. Differences are paired: the same "
-    "X-rays are resampled for both, and fits and seeds where there are several."
+    "Baselines are boosted trees fitted on the training split, as often as there are networks (an ensemble is one) and "
+    "at least three times. The strongest is the one of the highest AUC on validation, never on test. Differences are "
+    "paired: the same X-rays are resampled for both, and fits and seeds where there are several."
 )
 
 

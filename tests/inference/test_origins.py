@@ -35,6 +35,24 @@ def judged(monkeypatch, caplog, folder, *options):
     return *asked[0], caplog.messages[before:]
 
 
+def learnable():
+    """All images that a generator of `grouped` may have copied."""
+    return {
+        name for split in ("train", "validation") for name in data.load("phantom", split).table["filename"]
+    }
+
+
+def copied(made, to, old="", new=""):
+    """The images of a folder in another one, some text of their table changed."""
+    to.mkdir()
+    for path in made.iterdir():
+        content = path.read_bytes()
+        (to / path.name).write_bytes(
+            content.replace(old.encode(), new.encode()) if path.suffix == ".csv" else content
+        )
+    return to
+
+
 def test_what_the_generator_learnt_from_is_the_default(made, monkeypatch, caplog):
     real, known, crop, warned = judged(monkeypatch, caplog, made)
     wanted = {
@@ -51,7 +69,7 @@ def test_what_the_generator_learnt_from_is_the_default(made, monkeypatch, caplog
 def test_options_that_contradict_it_are_heeded_with_one_warning(made, monkeypatch, caplog):
     options = ("--data", "phantom", "--policy", "grouped", "--no-crop")
     _, known, crop, warned = judged(monkeypatch, caplog, made, *options)
-    assert set(known["filename"]) == set(data.load("phantom", "train").table["filename"]) and not crop
+    assert set(known["filename"]) == learnable() and not crop
     assert len(warned) == 1
     assert "learnt from the split policy paper, not grouped; cropped images, not padded ones" in warned[0]
 
@@ -59,7 +77,7 @@ def test_options_that_contradict_it_are_heeded_with_one_warning(made, monkeypatc
 def test_images_that_say_nothing_are_held_against_grouped_ones(made, monkeypatch, caplog, tmp_path, capsys):
     (tmp_path / "000.png").write_bytes(next(made.glob("*.png")).read_bytes())
     _, known, crop, warned = judged(monkeypatch, caplog, tmp_path, "--data", "phantom")
-    assert set(known["filename"]) == set(data.load("phantom", "train").table["filename"]) and not crop
+    assert set(known["filename"]) == learnable() and not crop, "validation images may have been copied, too"
     assert len(warned) == 1 and "grouped is taken" in warned[0]
     *_, warned = judged(monkeypatch, caplog, tmp_path, "--data", "phantom", "--policy", "grouped")
     assert warned == []
@@ -68,13 +86,37 @@ def test_images_that_say_nothing_are_held_against_grouped_ones(made, monkeypatch
 
 
 def test_images_of_several_generators_are_not_judged_together(made, tmp_path, capsys):
-    other = tmp_path / "other"
-    other.mkdir()
-    for path in made.iterdir():
-        text = path.read_bytes().replace(b",paper,", b",grouped,")
-        (other / path.name).write_bytes(text if path.suffix == ".csv" else path.read_bytes())
+    other = copied(made, tmp_path / "other", ",paper,", ",grouped,")
     assert cli.main(["judge", str(made), str(other)]) == 2
     assert "Received: phantom, grouped; phantom, paper" in capsys.readouterr().err
+
+
+def test_a_spreadsheet_writes_true_in_capitals_and_odd_words_are_refused(
+    made, tmp_path, monkeypatch, caplog, capsys
+):
+    _, _, crop, warned = judged(
+        monkeypatch, caplog, copied(made, tmp_path / "capitals", ",True\n", ",TRUE\n")
+    )
+    assert crop and warned == []
+    for number, (old, new) in enumerate(
+        ((",True\n", ",perhaps\n"), ("train+validation", "training"), ("train+", "test+"))
+    ):
+        assert cli.main(["judge", str(copied(made, tmp_path / str(number), old, new))]) == 2
+        assert (
+            f"cannot be read what the generator learnt from: {('crop', 'splits')[number > 0]} must be"
+            in capsys.readouterr().err
+        )
+
+
+def test_images_without_an_origin_beside_others_are_warned_of(made, tmp_path, monkeypatch, caplog):
+    both = copied(made, tmp_path / "both")
+    for path in sorted(both.glob("*.png"))[2:]:
+        path.rename(path.with_name(f"mine_{path.name}"))
+    *_, warned = judged(monkeypatch, caplog, both)
+    assert any(
+        "of 6 of 8 images learnt from: they are judged as the others, which are of phantom, paper" in one
+        for one in warned
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,3 +134,5 @@ def test_what_cannot_be_read_is_said():
     assert origins.of_model({}) is None
     with pytest.raises(ModelError, match="export it again"):
         origins.of_model({"learnt_from": {"data": "phantom"}})
+    with pytest.raises(ModelError, match="splits must be train"):
+        origins.of_model({"learnt_from": LEARNT | {"splits": "test"}})
