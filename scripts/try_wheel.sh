@@ -24,5 +24,5 @@ python -c "import keras_fracture as kf; print(kf.models.load('resnet18_fracatlas
 keras-fracture generate --model dcgan_phantom --count 8 --seed 1 --out drawn
 test "$(find drawn -name '*.png' | wc -l)" -ge 8
 keras-fracture predict --model efficientnet_lite0_fracatlas drawn
-keras-fracture reproduce ibrahim_gan --profile smoke --set policies=grouped --out run
+keras-fracture reproduce ibrahim_gan --profile smoke --variant poster --set policies=grouped --out run
 test -s run/metrics.json && test -s run/report.html

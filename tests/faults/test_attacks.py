@@ -241,7 +241,7 @@ def test_predict_writes_and_prints_names_as_words(tmp_path, monkeypatch, capsys,
 
     class Fixed:
         classes, inverts = ["=healthy", "+benign", "finding"], False
-        finding, threshold, chosen = None, 0.5, "\x1b[31mred"
+        finding, threshold, chosen = "finding", 0.5, "\x1b[31mred"
 
         def __init__(self, model):
             pass

@@ -47,12 +47,10 @@ def _same(run, undisturbed):
     assert not run.leftovers() and not undisturbed.leftovers()
 
 
-@pytest.mark.parametrize(
-    "moments", [KILLS[1:], pytest.param(KILLS, marks=pytest.mark.slow)], ids=["once", "twice"]
-)
-def test_a_killed_run_goes_on(undisturbed, tmp_path, moments):
+@pytest.mark.slow
+def test_a_killed_run_goes_on(undisturbed, tmp_path):
     run = faulty.FaultyRun(tmp_path, *RECIPE)
-    for moment in moments:
+    for moment in KILLS:
         assert moment in undisturbed[1], "or nobody would be killed"
         status, _, messages = run.finish("kill", moment)
         assert status == -9, (moment, messages)

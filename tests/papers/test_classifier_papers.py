@@ -105,6 +105,7 @@ def test_predictions_are_written_as_score_reads_them(lisbon, capsys):
     assert f"split {recorded['split_digest']}" in printed
 
 
+@pytest.mark.slow
 def test_a_run_on_a_split_file_is_that_on_its_policy(lisbon, smoke_run, tmp_path):
     path = tmp_path / "splits.csv"
     assert cli.main(["data", "split", "phantom", "--out", str(path)]) == 0

@@ -24,7 +24,7 @@ NETWORKS = ("dcgan", "resnet18")
 # One process has TensorFlow's fused batch normalisation, several have its sums: after 20 steps of ResNet-18 they are
 # 5e-6 apart on processors with AVX2 and 6e-4 with AVX-512, of weights that move by up to 6.3.
 TOLERANCE = {"dcgan": 1e-5, "unit": 1e-5, "resnet18": 2e-3}
-WITH_UNIT = (*NETWORKS, pytest.param("unit", marks=pytest.mark.slow))
+WITH_UNIT = ("dcgan", *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet18", "unit")))
 
 
 def _ports(count):
@@ -95,17 +95,24 @@ def _furthest(one, other):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with the networks trained by one device, by two, and by two workers."""
+    """A folder with the networks trained by one device, by two, and the DCGAN by two workers."""
     folder = tmp_path_factory.mktemp("distributed")
     alone = [f"none:{name}" for name in (*NETWORKS, "dense", "uneven")]
     mirrored = [f"mirrored:{name}" for name in ("resnet18", "plain", "uneven")]
     _finish(
         [
             _start(worker.__file__, folder, *alone, *mirrored),
-            *_pair(folder, *NETWORKS),
+            *_pair(folder, "dcgan"),
         ]
     )
     return folder
+
+
+@pytest.fixture(scope="module")
+def resnet_trained(trained):
+    """The same folder, with ResNet-18 trained by two workers, too."""
+    _finish(_pair(trained, "resnet18"))
+    return trained
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +126,9 @@ def unit_trained(tmp_path_factory):
 @pytest.fixture
 def trained_by(request, name):
     """The folder that a network was trained in."""
-    return request.getfixturevalue("unit_trained" if name == "unit" else "trained")
+    return request.getfixturevalue(
+        {"unit": "unit_trained", "resnet18": "resnet_trained"}.get(name, "trained")
+    )
 
 
 @pytest.mark.parametrize("name", WITH_UNIT)
