@@ -20,11 +20,12 @@ class Builder(builder.FractureBuilder, skip_registration=True):
 
     name = "own"
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Name the folder of the images, or the table of them in it."
-    VERSION = tfds.core.Version("1.2.0")
+    VERSION = tfds.core.Version("1.3.0")
     RELEASE_NOTES = {
         "1.0.0": "First release.",
         "1.1.0": "Patients with many images may be in all splits.",
         "1.2.0": "What a split file calls one source or patient is one source.",
+        "1.3.0": "A label in several spellings is one.",
     }
 
     BUILDER_CONFIGS = [
