@@ -58,10 +58,9 @@ def fill(folder="results", models="saved_models", data_dir=None):
         content = results.read(path)
         rows = [run for run in content["runs"] if _is_classifier(run)]
         for run in Bar(rows, key, unit=" rows", delay=1):
-            model = shipped.get(_identity(run)) if run["seeds"] == 1 or _is_ensemble(run) else None
+            model = shipped.get(_identity(run)) if results.networks(run) == 1 else None
             if model or not run.get("baselines", {}).get("paired"):
                 _fill_row(run, model, data_dir)
-            run["baselines"].setdefault("fits", 1 if _is_ensemble(run) else run["seeds"])
             how = "paired" if model else "kept" if run["baselines"]["paired"] else "unpaired"
             done.append((key, run, how))
         if rows:
@@ -72,11 +71,6 @@ def fill(folder="results", models="saved_models", data_dir=None):
 def _is_classifier(run):
     """Whether a row is of a classifier of whole images that learnt from the whole training split."""
     return {"accuracy", "auc"} <= set(run.get("metrics", ())) and not {"study", "part"} & set(run)
-
-
-def _is_ensemble(run):
-    """Whether a row is of one model, which averages over all of its seeds."""
-    return bool(run.get("other_settings", {}).get("ensemble"))
 
 
 def _identity(facts):
@@ -95,7 +89,7 @@ def _shipped(models):
 
 def _fill_row(run, model, data_dir):
     threshold = 0.5 if run.get("threshold", 0.5) == 0.5 else None
-    fits = max(1 if _is_ensemble(run) else run["seeds"], baselines.FITS)
+    fits = max(results.networks(run), baselines.FITS)
     fitted = baselines.of_data(run["data"], run["split_policy"], fits, data_dir, threshold)
     if not model:
         run["baselines"] = baselines.compare_scores(run["metrics"], fitted)

@@ -79,9 +79,9 @@ def assign(table, policy="grouped", shares=(0.7, 0.1, 0.2), seed=0, data=None):
         largest_first = data in LARGEST_FIRST and policy != "studies"
         result[free] = _draw(table[free], groups[free], wanted, generator, largest_first)
     for split, share in zip(NAMES, shares, strict=True):
-        present = set(table["label"][result == split])
-        if share and present != {0, 1}:
-            if (rows := result == split).any() and not (rows & (free | trained)).any():  # none was dealt out
+        rows = result == split
+        if share and set(table["label"][rows]) != {0, 1}:
+            if rows.any() and not (rows & (free | trained)).any():  # none was dealt out
                 raise DataError(
                     f"The split that comes with the images lacks a class in {split}: put some there, or take the "
                     f"policy grouped. Received: {_images(table, rows, 0)} healthy images and "

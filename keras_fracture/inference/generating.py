@@ -53,9 +53,7 @@ class Source:
         if given is None:
             return None
         names = self.classes or [str(number) for number in range(self.num_classes or 0)]
-        if given in names:
-            return names.index(given)
-        if str(given) in names:  # a number, of classes that are called by numbers
+        if str(given) in names:
             return names.index(str(given))
         if (
             str(given).isdecimal()

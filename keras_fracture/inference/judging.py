@@ -18,7 +18,6 @@ from keras_fracture.synthesis.records import TABLE, class_of, table_of
 
 LABELS = {"finding": 1, "healthy": 0, "all": None}
 # Classes by name, or by number where a network has no names for them.
-_WORDS = {"finding": "finding", "healthy": "healthy", "0": "healthy", "1": "finding"}
 NEIGHBOURS = 5
 _LOG = logging.getLogger(__name__)
 
@@ -90,13 +89,13 @@ def of_label(paths, label, body_parts=()):
         )
         meant = dict.fromkeys(told, label)
     else:
-        meant = {name: _label_of(name) for name in told}
-    if told and not set(told) & set(body_parts) and set(told) <= {"0", "1"}:
+        meant = {name: labels.named(name) for name in told}
+    if set(told) & {"0", "1"} - set(body_parts):
         _LOG.warning("classes of numbers are read as 0 healthy and 1 finding. Received: %s", ", ".join(told))
     if len(told) > 1 and None in meant.values():
         raise ImageError(
-            f"Classes of generated images are read as {', '.join(_WORDS)}: give those of one class by themselves, or "
-            f"--label all. Received: {', '.join(told[:5])} in {TABLE} or text fields"
+            "Classes of generated images are read as finding, healthy, 0, 1 or usual names of both: give those of one "
+            f"class by themselves, or --label all. Received: {', '.join(told[:5])} in {TABLE} or text fields"
         )
     if None in meant.values():
         _LOG.warning("all images are taken for %s: their class is %r, which says neither", label, told[0])
@@ -107,11 +106,6 @@ def of_label(paths, label, body_parts=()):
             "--label"
         )
     return kept
-
-
-def _label_of(name):
-    """The label that a class of generated images is, such as healthy of "normal"; None where its name does not tell."""
-    return _WORDS.get(name) or labels.named(name)
 
 
 def _classes(paths, label):

@@ -198,6 +198,11 @@ def renamed(content):
     return [renamed(value) for value in content] if isinstance(content, list) else content
 
 
+def networks(run):
+    """Of how many networks a row is: an ensemble of all its seeds is one."""
+    return 1 if run.get("other_settings", {}).get("ensemble") else run["seeds"]
+
+
 def read(path):
     """A results file as a dict.
 
@@ -206,7 +211,11 @@ def read(path):
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        return {"paper": content["paper"], "runs": [renamed(run) for run in content["runs"]]}
+        runs = [renamed(run) for run in content["runs"]]
+        for run in runs:  # of earlier versions, whose baselines were fitted as often as there are networks
+            if "baselines" in run:
+                run["baselines"].setdefault("fits", networks(run))
+        return {"paper": content["paper"], "runs": runs}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{path} is not a results file: {error}") from None
 

@@ -14,6 +14,7 @@ from keras_fracture.data.datasets.phantom import layout
 from keras_fracture.evaluation import baselines
 from keras_fracture.inference import scoring
 from keras_fracture.papers import tables
+from keras_fracture.report import results
 
 
 @pytest.fixture(autouse=True)
@@ -44,12 +45,12 @@ def test_rows_with_a_shipped_model_are_paired_others_say_that_they_are_not(tmp_p
     path.write_text(json.dumps(facts))
     kept = {"paired": True, "strongest": "of the run itself"}
     runs = [row(auc, command="shipped"), row(0.6), row(0.7, baselines=kept), row(0.5, study="other")]
-    results = tmp_path / "lisbon_resnet.json"
-    results.write_text(json.dumps({"paper": "lisbon_resnet", "runs": runs}))
+    written = tmp_path / "lisbon_resnet.json"
+    written.write_text(json.dumps({"paper": "lisbon_resnet", "runs": runs}))
 
     done = benchmark.fill(tmp_path, tmp_path / "models")
     assert [how for _, _, how in done] == ["paired", "unpaired", "kept"]
-    paired, unpaired, own, other = json.loads(results.read_text())["runs"]
+    paired, unpaired, own, other = json.loads(written.read_text())["runs"]
     fitted = baselines.of_data("phantom", "grouped", seeds=3)
     assert paired["baselines"] == json.loads(json.dumps(baselines.compare(predictions, fitted)))
     assert 0 < paired["metrics"]["auc_within_body_part"]["value"] < 1
@@ -64,7 +65,7 @@ def test_rows_with_a_shipped_model_are_paired_others_say_that_they_are_not(tmp_p
 
     path.write_text(json.dumps(facts | {"metrics": {"auc": {"value": auc + 0.1}}}))
     wrong = row(auc + 0.1, command="shipped")
-    results.write_text(json.dumps({"paper": "lisbon_resnet", "runs": [wrong]}))
+    written.write_text(json.dumps({"paper": "lisbon_resnet", "runs": [wrong]}))
     with pytest.raises(BenchmarkError, match="not the model of the recorded row"):
         benchmark.fill(tmp_path, tmp_path / "models")
 
@@ -81,3 +82,16 @@ def test_the_table_of_docs_follows_what_is_measured(tmp_path, monkeypatch):
         "| btxrd | grouped | `hog` | histograms of oriented gradients | 0.700 | 0.710 (0.600 to 0.800) | "
         "90.0 (80.0 to 100.0) | 2, "
     )
+
+
+def test_rows_of_earlier_versions_had_as_many_fits_as_networks(tmp_path):
+    compared = {"paired": True}
+    runs = [
+        row(0.7, baselines=dict(compared)),
+        row(0.7, baselines=dict(compared), seeds=5, other_settings={"ensemble": True}),
+        row(0.7, baselines=dict(compared), seeds=5),
+        row(0.7, baselines=compared | {"fits": 3}),
+    ]
+    path = tmp_path / "lisbon_resnet.json"
+    path.write_text(json.dumps({"paper": "lisbon_resnet", "runs": runs}))
+    assert [run["baselines"]["fits"] for run in results.read(path)["runs"]] == [1, 1, 5, 3]

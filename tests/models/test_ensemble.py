@@ -151,3 +151,15 @@ def test_a_configuration_of_other_members_is_refused():
 def test_a_network_that_draws_is_no_member():
     with pytest.raises(ModelError, match="Received: DCGANGenerator"):
         models.Ensemble([models.create("dcgan_generator", width=4)])
+
+
+def test_members_of_other_classes_are_refused():
+    names = ("normal", "fracture", "cast"), ("Cast", "Fracture", "normal"), ("Normal", "Fracture", "Cast")
+    first, turned, alike = (models.create("compact_cnn", image_size=32, num_classes=3) for _ in names)
+    for model, classes in zip((first, turned, alike), names, strict=True):
+        model.classes = classes  # as of models.load
+    models.Ensemble([first, alike])
+    with pytest.raises(
+        ModelError, match=r"the same classes .*Received: Cast, Fracture, normal beside normal"
+    ):
+        models.Ensemble([first, turned])
